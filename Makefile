@@ -1,0 +1,45 @@
+# make demo | test | test-fast | check | lint | bench | clean      (README.md says what each does)
+PYTHON ?= python3
+FEED ?=
+VENV := .venv/bin
+AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
+export PYTHON
+export PATH := $(CURDIR)/$(VENV):$(PATH)
+
+.PHONY: demo test test-fast check lint bench clean setup-host setup-dev setup-vm
+
+demo: setup-vm
+	$(VENV)/python tools/demo.py $(if $(FEED),--feed '$(FEED)')
+
+test: setup-vm
+	$(VENV)/pytest tests/unit -n auto
+	$(AS_ROOT) $(CURDIR)/$(VENV)/pytest tests/live
+	$(VENV)/pytest tests/vm
+	tools/molecule-test
+
+test-fast: setup-dev
+	$(VENV)/pytest tests/unit -m 'not vm and not live' -n auto
+
+check: setup-host
+	@$(VENV)/hosttune check --profile trading; status=$$?; test $$status -ne 2
+
+lint: setup-dev
+	$(VENV)/ruff check .
+	$(VENV)/ruff format --check .
+	$(VENV)/mypy
+	$(VENV)/yamllint --strict .
+	$(VENV)/ansible-lint --offline --profile production
+
+bench: setup-dev
+	$(VENV)/python benchmarks/check_startup.py
+
+setup-host:
+	@tools/setup host
+setup-dev:
+	@tools/setup dev
+setup-vm:
+	@tools/setup vm
+
+clean:
+	$(if $(wildcard .venv/bin/python),-$(VENV)/python -m testhost stop --all)
+	rm -rf .venv .cache build dist

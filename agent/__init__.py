@@ -1,0 +1,1 @@
+"""The trading agent: Python control plane, compiled data plane."""

@@ -1,0 +1,7 @@
+"""`python -m hosttune`."""
+
+import sys
+
+from hosttune.cli import main
+
+sys.exit(main())

@@ -1,0 +1,47 @@
+"""Take a snapshot: read all that a profile of the built-in sections can ask for, and keep it."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+from typing import Any
+
+from hosttune import profile as profiles
+from hosttune.host import globs, identity
+from hosttune.host.root import Root
+from hosttune.host.snapshot import Data, Recorder
+from hosttune.profile import PROFILE_D, Profile
+
+
+def take(root: Root, profile: Profile, observe: float | None = None) -> Data:
+    """Return a snapshot of the host that `root` shows.
+
+    It holds what this profile and the built-in one ask for, the host's own profile, and what the `sweep`
+    function of each section reads for profiles that nobody has written yet. With `observe`, also a second
+    sample that many seconds later.
+    """
+    # Whatever raises below: a check that cannot cope with this host must not stop the snapshot that shows why.
+    recorder = Recorder(root)
+    modules = {name: importlib.import_module(f"hosttune.checks.{name}") for name in profiles.built_in_sections()}
+    globs.read(recorder, f"{PROFILE_D}/*")
+    for module in modules.values():
+        if hasattr(module, "sweep"):
+            with contextlib.suppress(Exception):
+                module.sweep(recorder)
+    identity.read(recorder)
+    for section in [*profiles.load_built_in().sections, *profile.sections]:
+        modules[section.name] = section.module
+        with contextlib.suppress(Exception):
+            section.module.facts(recorder, section.wanted)
+    watchers = [module for module in modules.values() if hasattr(module, "sample")]
+    if observe is not None and watchers:
+        _sample(watchers, recorder)
+        if second := recorder.later(observe):
+            _sample(watchers, second[0])
+    return recorder.data()
+
+
+def _sample(modules: list[Any], root: Root) -> None:
+    for module in modules:
+        with contextlib.suppress(Exception):
+            module.sample(root)

@@ -1,0 +1,47 @@
+"""What sections that name CPUs share: validating a list, resolving it on a host, comparing it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from hosttune.findings import Hop
+from hosttune.hops import hop
+from hosttune.host import cpu, cpulist
+from hosttune.host.root import Fact
+
+
+def validate(key: str, text: str, *, empty: bool = False) -> None:
+    """Raise ValueError unless `text` is a cpulist: `2-3`, `3,2`, `0-31:2/8`, `4-N`, `all`."""
+    try:
+        cpus = cpulist.parse(text, cpulist.MAX_CPU)
+    except ValueError as error:
+        raise ValueError(f"{key}: {error}; allowed is a cpulist such as 2-3 or 2,4-N") from None
+    if not cpus and not empty:
+        raise ValueError(f"{key}: names no CPU; allowed is a cpulist such as 2-3 or 2,4-N")
+
+
+def resolve(text: str, possible: Fact[frozenset[int]]) -> Fact[frozenset[int]]:
+    """The CPUs that a validated list means on this host; unreadable with the reason if that is not known."""
+    try:
+        return Fact("value", cpulist.parse(text, cpu.last(possible)), "profile")
+    except ValueError as error:
+        known = f"this host has CPUs {cpulist.show(possible.value)}" if possible.value else possible.reason
+        return Fact("unreadable", None, "profile", f"{error} ({known})")
+
+
+def asked(fact: Fact[frozenset[int]], good: Callable[[frozenset[int]], bool]) -> Hop:
+    """Judge what a command line asks for; asking for no CPU is not asking."""
+    if fact.value == frozenset():
+        return Hop("absent", None, fact.source)
+    return hop(fact, good, cpulist.show)
+
+
+def equals(fact: Fact[frozenset[int]], wanted: frozenset[int]) -> Hop:
+    return hop(fact, lambda cpus: cpus == wanted, cpulist.show)
+
+
+def not_here(wanted: frozenset[int], possible: Fact[frozenset[int]]) -> str:
+    """In words which of the wanted CPUs this host does not have, or an empty string."""
+    if not possible.value or not (beyond := wanted - possible.value):
+        return ""
+    return f"CPU {cpulist.show(beyond)} does not exist here (this host has {cpulist.show(possible.value)}); "

@@ -1,0 +1,144 @@
+"""What happens on isolated CPUs: ticks taken, threads that run there, hardware threads that share a core."""
+
+from __future__ import annotations
+
+import msgspec
+
+from hosttune.findings import Finding, Hop, HopName, Status
+from hosttune.hops import finding
+from hosttune.host import cpu, cpulist, irq, process
+from hosttune.host.root import Fact, Observed
+
+# A tick that was not stopped comes CONFIG_HZ times a second, and that is at least 100; a CPU whose tick
+# is stopped still takes the odd timer.
+TICKS_STOPPED, TICKS_RUNNING = 10.0, 50.0
+SHOWN = 8
+
+
+class Sample(msgspec.Struct):
+    """Counters at one moment."""
+
+    interrupts: Fact[dict[str, irq.Row]]
+    tasks: process.Tasks
+
+
+def ticks(wanted: frozenset[int], observed: Observed[Sample]) -> Finding:
+    id, limit = "cpu_isolation.ticks", f"at most {TICKS_STOPPED:g} a second"
+    before, after = observed.before.interrupts, observed.after.interrupts
+    if before.value is None or after.value is None:
+        failed = before if before.value is None else after
+        return finding(id, limit, {"effective": Hop("unknown", failed.reason, failed.source)}, status="unknown")
+    if "LOC" not in before.value or "LOC" not in after.value:
+        words = "/proc/interrupts has no row for local timer interrupts on this architecture"
+        return finding(id, limit, {"effective": Hop("unknown", words, after.source)}, why=words, status="unknown")
+    start, end = before.value["LOC"].counts, after.value["LOC"].counts
+    rates = {cpu_: (end[cpu_] - start[cpu_]) / observed.seconds for cpu_ in sorted(wanted & start.keys() & end.keys())}
+    if not rates:
+        hops: dict[HopName, Hop] = {"effective": Hop("na", "these CPUs are offline", after.source)}
+        return finding(id, limit, hops, why="none of these CPUs is online", status="na")
+    worst = max(rates.values())
+    status: Status = "pass" if worst <= TICKS_STOPPED else "warn" if worst < TICKS_RUNNING else "fail"
+    found = {f"cpu{number}": round(rate, 1) for number, rate in rates.items()}
+    hops = {"effective": Hop("ok" if status == "pass" else "bad", found, f"{after.source}, row LOC")}
+    return finding(
+        id,
+        limit,
+        hops,
+        why="the tick was not stopped there: more than one runnable thread, a POSIX CPU timer, an unstable "
+        "TSC, or nohz_full= not in force",
+        fix="look at cpu_isolation.threads, cpu_isolation.nohz_full and `dmesg | grep -i -e tsc -e nohz`",
+        status=status,
+    )
+
+
+def threads(
+    isolated: frozenset[int], cpus: cpu.Cpus, tasks: process.Tasks, observed: Observed[Sample] | None
+) -> Finding:
+    """Threads on isolated CPUs that nobody put there on purpose.
+
+    On purpose is an affinity of isolated CPUs only; kernel threads bound to one CPU belong there. A
+    kernel thread that may go elsewhere as well (kswapd) counts when it was seen to run there.
+    """
+    away = cpulist.show((cpus.possible.value or frozenset()) - isolated) or "LIST"
+    wandering = [t for t in tasks.seen if t.cpus & isolated and not t.cpus <= isolated]
+    users, kernel = [t for t in wandering if not t.kernel], [t for t in wandering if t.kernel]
+    value: dict[str, int | str] = {
+        "may run there": len(users),
+        "placed there": len([t for t in tasks.seen if not t.kernel and t.cpus and t.cpus <= isolated]),
+        "kernel threads that may run there": len(kernel),
+    }
+    hops: dict[HopName, Hop] = {}
+    if not users and tasks.missing:
+        hops["runtime"] = Hop("unknown", tasks.missing, "/proc/*/task/*/status")
+    else:
+        hops["runtime"] = Hop("bad" if users else "ok", value, "/proc/*/task/*/status")
+    ran: list[process.Task] = []
+    if observed is not None:
+        active = _active(observed, isolated)
+        ran = [t for t in active if not t.bound and not t.cpus <= isolated]
+        missing = observed.after.tasks.missing
+        value = {
+            "ran there": names(ran),
+            "the kernel's own there": names([t for t in active if t.bound]),
+        }
+        if missing and not ran:
+            hops["effective"] = Hop("unknown", missing, "/proc/*/task/*/stat")
+        else:
+            hops["effective"] = Hop("bad" if ran else "ok", value, "/proc/*/task/*/stat")
+    culprits = ran or users
+    # Isolated CPUs are in no scheduling domain: a thread that is only allowed there is not drawn there.
+    kept_away = isolated <= (cpus.isolated.value or frozenset())
+    status: Status | None = None
+    if users and not ran:
+        status = "warn" if kept_away else "fail"
+    elif ran:
+        status = "fail"
+    return finding(
+        "cpu_isolation.threads",
+        f"none on {cpulist.show(isolated)} but those placed there",
+        hops,
+        found=f"{'ran' if ran else 'may run'} there: {names(culprits)}" if culprits else None,
+        why="a thread that runs there takes the CPU, its cache and its quiet from the trading thread",
+        fix=f"CPUAffinity= for the unit, or taskset -apc {away} PID",
+        required=("runtime",),
+        status=status,
+    )
+
+
+def _active(observed: Observed[Sample], isolated: frozenset[int]) -> list[process.Task]:
+    """Threads that ran between the samples and were last on an isolated CPU."""
+    before = {task.tid: task for task in observed.before.tasks.seen}
+    found = []
+    for task in observed.after.tasks.seen:
+        if task.last_cpu not in isolated:
+            continue
+        earlier = before.get(task.tid)
+        if earlier is None or task.ticks != earlier.ticks or task.switches != earlier.switches:
+            found.append(task)
+    return found
+
+
+def siblings(isolated: frozenset[int], cpus: cpu.Cpus) -> Finding | None:
+    """A hardware thread that shares a core with an isolated CPU and is not isolated itself."""
+    online = cpus.online.value
+    shared = frozenset[int]().union(*cpus.siblings.values()) - isolated
+    shared = shared & online if online is not None else shared
+    if not shared:
+        return None
+    shown = cpulist.show(shared)
+    hops: dict[HopName, Hop] = {"runtime": Hop("bad", shown, f"{cpu.DIRECTORY}/cpuN/topology/thread_siblings_list")}
+    return finding(
+        "cpu_isolation.siblings",
+        "no core shared with CPUs that are not isolated",
+        hops,
+        why="work on the core's other hardware thread takes units and L1 cache from the trading thread",
+        fix=f"isolate CPU {shown} as well, or take it offline: echo 0 > {cpu.DIRECTORY}/cpuN/online",
+        status="warn",
+    )
+
+
+def names(tasks: list[process.Task]) -> str:
+    """The first few threads by name and number, and how many more."""
+    shown = ", ".join(f"{task.comm}[{task.tid}]" for task in tasks[:SHOWN])
+    more = len(tasks) - SHOWN
+    return f"{shown} and {more} more" if more > 0 else shown or "none"

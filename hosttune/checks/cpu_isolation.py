@@ -1,0 +1,359 @@
+"""CPU isolation: the CPUs kept free for the trading threads, and what still runs on them.
+
+Sources: `Documentation/admin-guide/kernel-parameters.txt` (isolcpus, nohz_full, rcu_nocbs, irqaffinity),
+`Documentation/timers/no_hz.rst`, `Documentation/admin-guide/cgroup-v2.rst` of the Linux kernel;
+systemd-system.conf(5) (CPUAffinity), kernel-command-line(7) (systemd.cpu_affinity).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import msgspec
+
+from hosttune.checks import _cpusets, _isolated_cpus
+from hosttune.checks._isolated_cpus import Sample, names
+from hosttune.findings import Finding, Hop, HopName
+from hosttune.hops import finding, hop
+from hosttune.host import boot, cmdline, cpu, cpulist, globs, irq, process, systemd
+from hosttune.host.root import Fact, Observed, Root
+
+_CBS = re.compile(r"rcuo[a-fh-z]/(\d+)")
+
+
+class Section(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """What the profile may ask for. All but the two switches are cpulists.
+
+    `isolated`: taken out of the scheduler's domains. `nohz_full`, `rcu_nocbs`: empty means not asked for.
+    `irqaffinity`: default CPUs of interrupts, all that are not isolated unless given. `systemd`: PID 1,
+    and so every service, keeps off the isolated CPUs.
+    """
+
+    isolated: str
+    nohz_full: str = ""
+    rcu_nocbs: str = ""
+    managed_irq: bool = False
+    irqaffinity: str = ""
+    systemd: bool = True
+
+    def __post_init__(self) -> None:
+        _cpusets.validate("isolated", self.isolated)
+        for key in ("nohz_full", "rcu_nocbs", "irqaffinity"):
+            _cpusets.validate(key, getattr(self, key), empty=True)
+
+
+class Facts(msgspec.Struct):
+    """What was read. `tasks` without where each ran: that takes two samples."""
+
+    boot: boot.Boot
+    cpus: cpu.Cpus
+    irqaffinity: Fact[frozenset[int]]
+    tasks: process.Tasks
+    manager: Fact[list[systemd.Setting]]
+
+
+class _Host(msgspec.Struct):
+    """What all findings need: the wanted sets on this host and both command lines, parsed."""
+
+    facts: Facts
+    isolated: frozenset[int]
+    managed_irq: bool
+    last: int | None
+
+    def args(self, line: Fact[str]) -> Fact[cmdline.Arguments]:
+        return line.map(cmdline.arguments)
+
+    def isolation(self, line: Fact[str]) -> Fact[cmdline.Isolation]:
+        return self.args(line).map(lambda args: cmdline.isolation(args, self.last))
+
+
+def facts(root: Root, wanted: Section) -> Facts:
+    possible = cpu.possible(root)
+    isolated = _cpusets.resolve(wanted.isolated, possible).value or frozenset()
+    return Facts(
+        boot=boot.read(root),
+        cpus=cpu.read(root, siblings_of=isolated),
+        irqaffinity=irq.default_affinity(root),
+        tasks=process.read(root),
+        manager=systemd.manager(root) if wanted.systemd else Fact("absent"),
+    )
+
+
+def sample(root: Root) -> Sample:
+    return Sample(irq.counts(root), process.read(root, placement=True))
+
+
+def sweep(root: Root) -> None:
+    """Read what another profile could ask for, so that a snapshot holds it."""
+    globs.read(root, f"{cpu.DIRECTORY}/cpu[0-9]*/topology/thread_siblings_list")
+
+
+def check(wanted: Section, facts: Facts, observed: Observed[Sample] | None) -> list[Finding]:
+    possible = facts.cpus.possible
+    sets = {
+        key: _cpusets.resolve(getattr(wanted, key), possible)
+        for key in ("isolated", "nohz_full", "rcu_nocbs", "irqaffinity")
+    }
+    findings = [_unresolved(key, getattr(wanted, key), sets[key]) for key in sets if sets[key].value is None]
+    isolated = sets["isolated"].value
+    if isolated is None:
+        return findings
+    host = _Host(facts, isolated, wanted.managed_irq, cpu.last(possible))
+    findings.append(_isolcpus(host))
+    if wanted.managed_irq:
+        findings.append(_managed_irq(host))
+    if nohz_full := sets["nohz_full"].value:
+        findings.append(_nohz_full(host, nohz_full))
+    if rcu_nocbs := sets["rcu_nocbs"].value:
+        findings.append(_rcu_nocbs(host, rcu_nocbs))
+    irqaffinity = sets["irqaffinity"].value
+    if irqaffinity is not None:
+        findings.append(_irqaffinity(host, irqaffinity))
+    if wanted.systemd:
+        findings.append(_systemd(host))
+    if observed is not None and sets["nohz_full"].value:
+        findings.append(_isolated_cpus.ticks(sets["nohz_full"].value, observed))
+    findings.append(_isolated_cpus.threads(isolated, facts.cpus, facts.tasks, observed))
+    if (siblings := _isolated_cpus.siblings(isolated, facts.cpus)) is not None:
+        findings.append(siblings)
+    return findings
+
+
+# --- sets given at boot ---
+
+
+def _isolcpus(host: _Host) -> Finding:
+    facts, wanted = host.facts, host.isolated
+    hops = _boot_hops(host, lambda isolation: isolation.domain, wanted)
+    hops["runtime"] = _cpusets.equals(facts.cpus.isolated, wanted)
+    why = "the scheduler and the kernel's own work may use these CPUs, and take them from the trading thread"
+    partitioned = facts.cpus.partitioned.value or frozenset()
+    if (
+        hops["runtime"].state == "bad"
+        and partitioned
+        and (facts.cpus.isolated.value or frozenset()) | partitioned == wanted
+    ):
+        shown = f"{cpulist.show(wanted)} (cgroup v2 isolated partition)"
+        hops["runtime"] = Hop("ok", shown, facts.cpus.partitioned.source)
+        why = "a cpuset partition isolates them now and ends with its cgroup: the next boot starts without it"
+    return _boot_finding(host, "isolated", "isolcpus", cpulist.show(wanted), hops, why, _isolcpus_fix(host))
+
+
+def _managed_irq(host: _Host) -> Finding:
+    """The kernel has no file for this set: what this boot's command line says is what it uses."""
+    hops = _boot_hops(host, lambda isolation: isolation.managed_irq, host.isolated)
+    hops["runtime"] = hops["booted"]
+    return _boot_finding(
+        host,
+        "managed_irq",
+        "isolcpus",
+        cpulist.show(host.isolated),
+        hops,
+        "interrupts that the kernel places itself (nvme, virtio-blk) may be put on these CPUs",
+        _isolcpus_fix(host),
+    )
+
+
+def _nohz_full(host: _Host, wanted: frozenset[int]) -> Finding:
+    hops = _boot_hops(host, lambda isolation: isolation.nohz, wanted)
+    hops["runtime"] = _cpusets.equals(host.facts.cpus.nohz_full, wanted)
+    why = "the timer interrupts these CPUs CONFIG_HZ times a second, trading thread or not"
+    fix = f"nohz_full={cpulist.show(wanted)}"
+    if hops["runtime"].state == "absent":
+        why = "this kernel is built without CONFIG_NO_HZ_FULL, so it ignores nohz_full=: " + why
+        return finding(
+            "cpu_isolation.nohz_full",
+            cpulist.show(wanted),
+            hops,
+            found="not supported by this kernel",
+            why=why,
+            fix=f"boot a kernel with CONFIG_NO_HZ_FULL=y and {fix}",
+            reboot=True,
+            status="fail",
+        )
+    return _boot_finding(host, "nohz_full", "nohz_full", cpulist.show(wanted), hops, why, fix)
+
+
+def _rcu_nocbs(host: _Host, wanted: frozenset[int]) -> Finding:
+    """There is no file for this mask either. The callback threads show that offloading is set up, but
+    from Linux 5.17 on they exist for every CPU as soon as one is offloaded: it takes both, them and the
+    command line that set the mask."""
+
+    def offloaded(line: Fact[str]) -> Hop:
+        cpus = host.args(line).map(lambda args: cmdline.rcu_nocbs(args, host.last))
+        return _cpusets.asked(cpus, lambda value: wanted <= value)
+
+    facts, tasks = host.facts, host.facts.tasks
+    hops: dict[HopName, Hop] = {
+        "persisted": offloaded(facts.boot.coming),
+        "booted": offloaded(facts.boot.booted),
+    }
+    threads = [task for task in tasks.seen if task.kernel and task.comm.startswith("rcuo")]
+    served = frozenset(int(match[1]) for task in threads if (match := _CBS.match(task.comm)))
+    strays = [task for task in threads if task.cpus & host.isolated]
+    source = "/proc/*/status (rcuo threads)"
+    why = "RCU callbacks run in softirq context on these CPUs, between two market data packets if need be"
+    fix = f"rcu_nocbs={cpulist.show(wanted)}"
+    if not wanted <= served:
+        none = f"no callback thread for CPU {cpulist.show(wanted - served)}"
+        hops["runtime"] = Hop("unknown", tasks.missing, source) if tasks.missing else Hop("bad", none, source)
+    elif hops["booted"].state != "ok":
+        words = "callback threads exist, but this boot's command line does not ask for these CPUs"
+        known = hops["booted"].state == "bad"
+        hops["runtime"] = Hop("bad" if known else "unknown", words, source)
+    elif strays:
+        hops["runtime"] = Hop("bad", f"may run on isolated CPUs: {names(strays)}", source)
+        return finding(
+            "cpu_isolation.rcu_nocbs",
+            cpulist.show(wanted),
+            hops,
+            why="threads that run RCU callbacks may run on the very CPUs that they shall relieve",
+            fix=f"add nohz_full={cpulist.show(wanted)}, or at each boot: for p in $(pgrep rcuo); do "
+            f"taskset -pc {cpulist.show(_others(host))} $p; done",
+        )
+    else:
+        hops["runtime"] = Hop("ok", cpulist.show(served & wanted), source)
+    return _boot_finding(host, "rcu_nocbs", "rcu_nocbs", cpulist.show(wanted), hops, why, fix)
+
+
+def _irqaffinity(host: _Host, given: frozenset[int]) -> Finding:
+    facts, possible = host.facts, host.facts.cpus.possible.value
+    id, why = (
+        "cpu_isolation.irqaffinity",
+        "an interrupt that a driver requests later starts on an isolated CPU",
+    )
+    if not given and not possible:
+        hops: dict[HopName, Hop] = {"runtime": Hop("unknown", facts.cpus.possible.reason, cpu.DIRECTORY)}
+        return finding(id, "all but the isolated", hops, why=why, fix="read /sys/devices/system/cpu too")
+    wanted = given or _others(host)
+
+    def asked(line: Fact[str]) -> Hop:
+        cpus = host.args(line).map(lambda args: cmdline.cpus(args, "irqaffinity", host.last))
+        return _cpusets.asked(cpus, lambda value: value == wanted)
+
+    hops = {
+        "persisted": asked(facts.boot.coming),
+        "booted": asked(facts.boot.booted),
+        "runtime": _cpusets.equals(facts.irqaffinity, wanted),
+    }
+    shown = cpulist.show(wanted)
+    return _boot_finding(host, "irqaffinity", "irqaffinity", shown, hops, why, f"irqaffinity={shown}")
+
+
+def _boot_hops(
+    host: _Host, pick: Callable[[cmdline.Isolation], frozenset[int]], wanted: frozenset[int]
+) -> dict[HopName, Hop]:
+    def asked(line: Fact[str]) -> Hop:
+        return _cpusets.asked(host.isolation(line).map(pick), lambda value: value == wanted)
+
+    return {"persisted": asked(host.facts.boot.coming), "booted": asked(host.facts.boot.booted)}
+
+
+def _boot_finding(
+    host: _Host, key: str, argument: str, wanted: str, hops: dict[HopName, Hop], why: str, fix: str
+) -> Finding:
+    """A finding on a boot argument, with the fix that its broken hop asks for."""
+    facts = host.facts
+    remarks = _remarks(host, argument)
+    missing = _cpusets.not_here(cpulist.parse(wanted, host.last), facts.cpus.possible)
+    reboot = True
+    if hops["persisted"].state == "unknown" and hops["runtime"].state == "ok":
+        advice = f"make sure that the next boot's kernel command line has {fix}"
+        reboot = False
+    elif hops["persisted"].state == "ok" and hops["booted"].state == "ok":
+        advice = f"{fix} was given to this boot and is not in force: see `dmesg | grep -i -e isol -e nohz -e rcu`"
+        if key == "irqaffinity":
+            advice, reboot = (
+                f"echo {cpulist.show_mask(cpulist.parse(wanted))} > /proc/irq/default_smp_affinity",
+                False,
+            )
+    elif hops["persisted"].state == "ok":
+        advice = "nothing but the reboot: the boot loader has it"
+    elif place := boot.source_of(facts.boot, argument):
+        advice = f"set {fix} in {place}\nupdate-grub"
+    else:
+        advice = f"add {fix} to GRUB_CMDLINE_LINUX in a file of /etc/default/grub.d/\nupdate-grub"
+    if missing:
+        advice = missing + "change the profile"
+    return finding(f"cpu_isolation.{key}", wanted, hops, why="; ".join([why, *remarks]), fix=advice, reboot=reboot)
+
+
+def _remarks(host: _Host, argument: str) -> list[str]:
+    """What the kernel makes otherwise of either command line than it reads."""
+    found: dict[str, None] = {}
+    for line in (host.facts.boot.booted, host.facts.boot.coming):
+        isolation = host.isolation(line).value
+        for remark in isolation.remarks if isolation else ():
+            if remark.startswith(argument):
+                found[remark] = None
+    return list(found)
+
+
+def _isolcpus_fix(host: _Host) -> str:
+    """The argument to set; a managed_irq that the next boot has already is kept."""
+    coming = host.isolation(host.facts.boot.coming).value
+    managed = host.managed_irq or (coming is not None and bool(coming.managed_irq))
+    return f"isolcpus={'managed_irq,' if managed else ''}domain,{cpulist.show(host.isolated)}"
+
+
+# --- PID 1 ---
+
+
+def _systemd(host: _Host) -> Finding:
+    id, facts = "cpu_isolation.systemd", host.facts
+    wanted = f"PID 1 off {cpulist.show(host.isolated)}"
+    first = next((task for task in facts.tasks.seen if task.pid == task.tid == 1), None)
+    if first is not None and first.comm != "systemd":
+        hops: dict[HopName, Hop] = {"runtime": Hop("na", f"PID 1 is {first.comm}", "/proc/1/status")}
+        return finding(id, wanted, hops, why=f"PID 1 is {first.comm}, not systemd")
+    hops = {"persisted": _persisted_affinity(host)}
+    if first is None:
+        hops["runtime"] = Hop("unknown", facts.tasks.missing or "PID 1 was not read", "/proc/1/status")
+    else:
+        seen = Fact("value", first.cpus, "/proc/1/status")
+        hops["runtime"] = hop(seen, lambda cpus: not cpus & host.isolated, cpulist.show)
+    others = cpulist.show(_others(host)) or "the other CPUs"
+    return finding(
+        id,
+        wanted,
+        hops,
+        why="every service inherits the CPUs of PID 1, and isolcpus= alone is undone when a cpuset changes",
+        fix=f"set CPUAffinity={others} under [Manager] in a file of /etc/systemd/system.conf.d/",
+        reboot=hops["runtime"].state != "ok",
+    )
+
+
+def _persisted_affinity(host: _Host) -> Hop:
+    """systemd.cpu_affinity= of the next boot goes before CPUAffinity=, whose values add up."""
+    coming, manager = host.args(host.facts.boot.coming), host.facts.manager
+    given = cmdline.last(coming.value or (), "systemd.cpu_affinity")
+    source = coming.source
+    if given is None:
+        if manager.value is None:
+            return hop(manager, lambda _: False)
+        values = systemd.values(manager.value, "Manager", "CPUAffinity")
+        if not values:
+            return Hop("absent", None, "/etc/systemd/system.conf.d (CPUAffinity)")
+        given = " ".join(values)
+        source = next(s.source for s in reversed(manager.value) if s.key == "CPUAffinity")
+    cpus = Fact("value", ",".join(given.replace(",", " ").split()), source).map(
+        lambda text: cpulist.parse(text, host.last)
+    )
+    return hop(cpus, lambda value: bool(value) and not value & host.isolated, cpulist.show)
+
+
+def _unresolved(key: str, wanted: str, fact: Fact[frozenset[int]]) -> Finding:
+    hops: dict[HopName, Hop] = {"runtime": Hop("unknown", fact.reason, cpu.DIRECTORY)}
+    return finding(
+        f"cpu_isolation.{key}",
+        wanted,
+        hops,
+        why=f"the list does not say which CPUs it means on this host: {fact.reason}",
+        fix="write the list with numbers that this host has",
+        status="unknown",
+    )
+
+
+def _others(host: _Host) -> frozenset[int]:
+    return (host.facts.cpus.possible.value or frozenset()) - host.isolated

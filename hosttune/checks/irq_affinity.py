@@ -1,0 +1,313 @@
+"""Interrupt affinity: device interrupts on the housekeeping CPUs, network queues where the desk wants them.
+
+Sources: `Documentation/core-api/irq/irq-affinity.rst`, `Documentation/networking/scaling.rst` and the
+parameters irqaffinity= and isolcpus=managed_irq in `Documentation/admin-guide/kernel-parameters.txt` of
+the Linux kernel; irqbalance(1).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from hosttune.checks import _cpusets
+from hosttune.findings import Finding, Hop, HopName, Status
+from hosttune.hops import finding, hop
+from hosttune.host import boot, cmdline, cpu, cpulist, irq, irq_unit, irqbalance
+from hosttune.host.root import Fact, Observed, Root
+
+Counts = Fact[dict[str, irq.Row]]
+
+_WHY = "its handler, and the softirq work that follows, interrupts the thread on that CPU"
+
+
+class Section(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """What the profile may ask for.
+
+    `housekeeping`: cpulist for device interrupts. `irqbalance`: `banned` from all other CPUs, `stopped`,
+    or `ignore`. `queues`: per network interface the cpulist for its queues' interrupts, which may name
+    isolated CPUs on purpose; these interrupts are judged by it alone.
+    """
+
+    housekeeping: str
+    irqbalance: Literal["banned", "stopped", "ignore"] = "ignore"
+    queues: dict[str, str] = {}
+
+    def __post_init__(self) -> None:
+        _cpusets.validate("housekeeping", self.housekeeping)
+        for interface, cpus in self.queues.items():
+            if not interface or "/" in interface or interface in (".", ".."):
+                raise ValueError(f"queues: {interface!r} is not the name of an interface")
+            _cpusets.validate(f"queues.{interface}", cpus)
+
+
+class Facts(msgspec.Struct):
+    """What was read; `devices` are the interrupts of each interface that the profile names."""
+
+    boot: boot.Boot
+    possible: Fact[frozenset[int]]
+    default: Fact[frozenset[int]]
+    interrupts: Fact[irq.Interrupts]
+    devices: dict[str, Fact[frozenset[int]]]
+    balancer: irqbalance.Balancer | None
+    appliers: Fact[list[irq_unit.Applier]]
+
+
+def facts(root: Root, wanted: Section) -> Facts:
+    possible = cpu.possible(root)
+    balancer = irqbalance.read(root, cpu.last(possible)) if wanted.irqbalance != "ignore" else None
+    return Facts(
+        boot=boot.read(root),
+        possible=possible,
+        default=irq.default_affinity(root),
+        interrupts=irq.read(root),
+        devices={interface: irq.queues_of(root, interface) for interface in wanted.queues},
+        balancer=balancer,
+        appliers=irq_unit.appliers(root),
+    )
+
+
+def sample(root: Root) -> Counts:
+    return irq.counts(root)
+
+
+def sweep(root: Root) -> None:
+    """Read what another profile could ask for, so that a snapshot holds it."""
+    for interface in root.list("/sys/class/net").value or ():
+        irq.queues_of(root, interface)
+
+
+def check(wanted: Section, facts: Facts, observed: Observed[Counts] | None) -> list[Finding]:
+    housekeeping = _cpusets.resolve(wanted.housekeeping, facts.possible)
+    if housekeeping.value is None:
+        return [_unresolved("housekeeping", wanted.housekeeping, housekeeping.reason)]
+    findings = [_default(wanted, facts, housekeeping.value)]
+    if facts.balancer is not None:
+        findings.append(_irqbalance(wanted, facts, facts.balancer, housekeeping.value))
+    for interface, text in wanted.queues.items():
+        cpus = _cpusets.resolve(text, facts.possible)
+        findings.append(
+            _unresolved(f"queues.{interface}", text, cpus.reason)
+            if cpus.value is None
+            else _queues(interface, cpus.value, wanted, facts, observed)
+        )
+    if facts.interrupts.value is None:
+        unread: dict[HopName, Hop] = {"runtime": Hop("unknown", facts.interrupts.reason, facts.interrupts.source)}
+        shown = cpulist.show(housekeeping.value)
+        fix = "run as root, or capture /proc/interrupts and /proc/irq too"
+        return [*findings, finding("irq_affinity.irq", shown, unread, why=_WHY, fix=fix)]
+    named = {each.number for interface in wanted.queues for each in queue_irqs(facts, interface)}
+    return findings + [
+        _irq(each, housekeeping.value, facts, observed)
+        for each in facts.interrupts.value.irqs
+        if each.number not in named
+    ]
+
+
+def queue_irqs(facts: Facts, interface: str) -> list[irq.Irq]:
+    """Interrupts of an interface's queues that are in use."""
+    numbers = facts.devices[interface].value or frozenset()
+    interrupts = facts.interrupts.value
+    own = [each for each in (interrupts.irqs if interrupts else []) if each.number in numbers]
+    return [each for each in own if irq.carries_packets(each.actions, interface, alone=len(own) == 1)]
+
+
+def _default(wanted: Section, facts: Facts, housekeeping: frozenset[int]) -> Finding:
+    """The mask that new interrupts start with. At boot irqaffinity= sets it, or a service does."""
+
+    def asked(line: Fact[str]) -> Hop:
+        last = cpu.last(facts.possible)
+        cpus = line.map(cmdline.arguments).map(lambda args: cmdline.cpus(args, "irqaffinity", last))
+        return _cpusets.asked(cpus, lambda value: value <= housekeeping)
+
+    shown = cpulist.show(housekeeping)
+    persisted = asked(facts.boot.coming)
+    hops: dict[HopName, Hop] = {"persisted": persisted}
+    if persisted.state == "ok":
+        hops["booted"] = asked(facts.boot.booted)
+    else:
+        service = _applied(facts, "housekeeping", wanted.housekeeping)
+        # Both may do it: one that says the right thing is enough, else what is wrong or unread counts.
+        hops["persisted"] = service if service.state != "absent" else persisted
+    hops["runtime"] = hop(facts.default, lambda cpus: bool(cpus) and cpus <= housekeeping, cpulist.show)
+    waiting = "booted" in hops and hops["booted"].state != "ok"
+    steps = ["nothing but the reboot: the boot loader has irqaffinity="] if waiting else []
+    if hops["runtime"].state != "ok" and not waiting:
+        steps.append(f"echo {cpulist.show_mask(housekeeping)} > /proc/irq/default_smp_affinity")
+    if hops["persisted"].state != "ok":
+        steps.append(f"add irqaffinity={shown} to the kernel command line, or enable a service that does it at boot")
+    return finding(
+        "irq_affinity.default_smp_affinity",
+        shown,
+        hops,
+        why="an interrupt that a driver requests later, at every ifup for a network card, starts elsewhere",
+        fix="\n".join(steps),
+        reboot=waiting,
+    )
+
+
+def _irq(each: irq.Irq, housekeeping: frozenset[int], facts: Facts, observed: Observed[Counts] | None) -> Finding:
+    shown = cpulist.show(housekeeping)
+    hops: dict[HopName, Hop] = {"runtime": _at_rest(each, housekeeping)}
+    strays = _delivered([each], housekeeping, observed)
+    if strays is not None:
+        hops["effective"] = Hop("bad" if strays else "ok", strays or "none elsewhere", "/proc/interrupts")
+    fix = f"echo {shown} > /proc/irq/{each.number}/smp_affinity_list"
+    status: Status | None = None
+    why = f"{each.actions}: {_WHY}"
+    if each.managed != "no" and "bad" in (
+        hops["runtime"].state,
+        hops.get("effective", hops["runtime"]).state,
+    ):
+        # The kernel places this one. It fires on an isolated CPU only for I/O that CPU itself asks for.
+        status = "pass" if strays == {} else "warn"
+        guess = " (by its driver's name)" if each.managed == "probably" else ""
+        why = f"{each.actions}: the kernel manages this interrupt{guess} and refuses writes to its affinity"
+        fix = (
+            "isolcpus=managed_irq,domain,LIST keeps it away as far as the kernel can, and fewer queues do "
+            "the rest; hosttune check --observe 10 shows whether it fires"
+        )
+    elif each.moving and not (each.effective.value or frozenset()) <= housekeeping and not strays:
+        # Where it goes is right, but its next delivery is still on an isolated CPU.
+        status = "warn"
+    return finding(
+        f"irq_affinity.irq.{each.number}",
+        shown,
+        hops,
+        found=strays or hops["runtime"].value,
+        why=why,
+        fix=fix,
+        required=("runtime",),
+        status=status,
+    )
+
+
+def _at_rest(each: irq.Irq, allowed: frozenset[int]) -> Hop:
+    def show(cpus: frozenset[int]) -> str:
+        now = f" from its next delivery on, now {cpulist.show(each.effective.value or frozenset())}"
+        return cpulist.show(cpus) + (now if each.moving else "")
+
+    return hop(each.destination, lambda cpus: bool(cpus) and cpus <= allowed, show)
+
+
+def _queues(
+    interface: str, cpus: frozenset[int], wanted: Section, facts: Facts, observed: Observed[Counts] | None
+) -> Finding:
+    id, shown = f"irq_affinity.queues.{interface}", cpulist.show(cpus)
+    device, source = facts.devices[interface], f"/proc/irq/N of {interface}"
+    hops: dict[HopName, Hop] = {"persisted": _applied(facts, f"queues.{interface}", wanted.queues[interface])}
+    own = queue_irqs(facts, interface)
+    why = f"packets of {interface} are received on whatever CPU the interrupt is sent to"
+    if device.state == "absent":
+        hops["runtime"] = Hop("bad", device.reason.replace("ENOENT", "no such interface"), device.source)
+        return finding(id, shown, hops, why=why, fix="correct the name in the profile")
+    numbers = " ".join(str(each.number) for each in own)
+    fix = f"for i in {numbers or 'N'}; do echo {shown} > /proc/irq/$i/smp_affinity_list; done"
+    if not own:
+        reason = device.reason or facts.interrupts.reason or "no queue interrupt is in use: is the interface down?"
+        hops["runtime"] = Hop("unknown", reason, device.source)
+        return finding(id, shown, hops, why=why, fix=f"ip link set {interface} up, and check again")
+    states = {each.number: _at_rest(each, cpus) for each in own}
+    value: dict[str, Any] = {str(number): state.value for number, state in states.items()}
+    kinds = {state.state for state in states.values()}
+    runtime = next((kind for kind in ("bad", "absent", "unknown") if kind in kinds), "ok")
+    hops["runtime"] = Hop("bad" if runtime == "absent" else runtime, value, source)  # type: ignore[arg-type]
+    strays = _delivered(own, cpus, observed)
+    if strays is not None:
+        hops["effective"] = Hop("bad" if strays else "ok", strays or "none elsewhere", "/proc/interrupts")
+    if hops["persisted"].state != "ok":
+        service = "enable a service that sets this at boot and when the interface comes up"
+        fix = service if hops["runtime"].state == "ok" else f"{fix}\n{service}"
+    return finding(id, shown, hops, found=value, why=why, fix=fix)
+
+
+def _delivered(
+    irqs: list[irq.Irq], allowed: frozenset[int], observed: Observed[Counts] | None
+) -> dict[str, int] | None:
+    """Interrupts delivered between the samples to CPUs that are not allowed; None if nobody could see it."""
+    if observed is None or observed.before.value is None or observed.after.value is None:
+        return None
+    before, after = observed.before.value, observed.after.value
+    seen = [each for each in irqs if str(each.number) in before.keys() & after.keys()]
+    if not seen:
+        return None  # freed meanwhile
+    strays: dict[str, int] = {}
+    for each in seen:
+        row = str(each.number)
+        for number, count in after[row].counts.items():
+            # The delivery at which it moves still comes where it was.
+            last = each.moving and number in (each.effective.value or ())
+            delta = count - before[row].counts.get(number, 0) - last
+            if number not in allowed and delta > 0:
+                strays[f"cpu{number}"] = strays.get(f"cpu{number}", 0) + delta
+    return strays
+
+
+def _applied(facts: Facts, key: str, wanted: str) -> Hop:
+    """Whether a service that is enabled sets `key` to the wanted CPUs at the next boot."""
+    last = cpu.last(facts.possible)
+    if facts.appliers.value is None:
+        return Hop("unknown", facts.appliers.reason, facts.appliers.source)
+    if not facts.appliers.value:
+        return Hop("absent", "no enabled service sets interrupt affinities", facts.appliers.source)
+    hops = []
+    for applier in facts.appliers.value:
+        source = f"{applier.unit}, {applier.settings.source}"
+        if applier.settings.value is None:
+            hops.append(Hop("unknown", applier.settings.reason or "its settings file is missing", source))
+            continue
+        value: Any = applier.settings.value
+        for part in key.split(".", 1):
+            value = value.get(part) if isinstance(value, dict) else None
+        cpus = Fact("value", str(value), source).map(lambda text: cpulist.parse(text, last))
+        if value is None:
+            hops.append(Hop("absent", None, source))
+        else:
+            hops.append(_cpusets.equals(cpus, cpulist.parse(wanted, last)))
+    return next((each for state in ("ok", "bad", "unknown") for each in hops if each.state == state), hops[0])
+
+
+def _irqbalance(wanted: Section, facts: Facts, balancer: irqbalance.Balancer, housekeeping: frozenset[int]) -> Finding:
+    id = "irq_affinity.irqbalance"
+    unit, running = balancer.unit, balancer.running
+    installed = unit.value is not None and unit.value.state != "absent"
+    if unit.state == "value" and not installed and running.value is False:
+        hops: dict[HopName, Hop] = {"runtime": Hop("na", "not installed", unit.source)}
+        return finding(id, wanted.irqbalance, hops, why="there is no irqbalance on this host")
+    others = (facts.possible.value or frozenset()) - housekeeping
+    why = "irqbalance moves interrupts again every ten seconds, onto CPUs that shall stay quiet"
+    off_next = unit.value is not None and not unit.value.started
+    if unit.value is None:
+        hops = {"persisted": Hop("unknown", unit.reason, unit.source)}
+    elif off_next:
+        words = "masked" if unit.value.state == "masked" else "not enabled"
+        hops = {"persisted": Hop("ok", words, unit.value.source or unit.source)}
+    elif wanted.irqbalance == "stopped":
+        hops = {"persisted": Hop("bad", "enabled", unit.value.source)}
+    else:
+        hops = {"persisted": hop(balancer.banned_next, lambda cpus: others <= cpus, cpulist.show)}
+    if running.value is None:
+        hops["runtime"] = Hop("unknown", running.reason, running.source)
+    elif not running.value:
+        hops["runtime"] = Hop("ok", "not running", running.source)
+    elif wanted.irqbalance == "stopped":
+        hops["runtime"] = Hop("bad", "running", running.source)
+    else:
+        hops["runtime"] = hop(balancer.banned, lambda cpus: others <= cpus, cpulist.show)
+    fix = "systemctl disable --now irqbalance"
+    if wanted.irqbalance == "banned":
+        fix = f"set IRQBALANCE_BANNED_CPULIST={cpulist.show(others)} in /etc/default/irqbalance "
+        fix += "(/etc/sysconfig/irqbalance), then systemctl restart irqbalance"
+    return finding(id, wanted.irqbalance, hops, why=why, fix=fix)
+
+
+def _unresolved(key: str, wanted: str, reason: str) -> Finding:
+    hops: dict[HopName, Hop] = {"runtime": Hop("unknown", reason, cpu.DIRECTORY)}
+    return finding(
+        f"irq_affinity.{key}",
+        wanted,
+        hops,
+        why=f"the list does not say which CPUs it means on this host: {reason}",
+        fix="write the list with numbers that this host has",
+    )

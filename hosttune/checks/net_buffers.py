@@ -1,0 +1,94 @@
+"""net_buffers: socket buffers, TCP memory, backlog and busy polling, all of them net.* sysctls.
+
+Sources: `Documentation/admin-guide/sysctl/net.rst`, `Documentation/networking/ip-sysctl.rst` of the Linux
+kernel. Most net.* keys belong to a network namespace: they are read in the one of this process.
+"""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from hosttune.checks import _sysctl
+from hosttune.findings import Finding
+from hosttune.host import globs, sysctl
+from hosttune.host.root import Observed, Root
+
+FILE = "/etc/sysctl.d/99-zz-hosttune-net_buffers.conf"
+
+_KEY = re.compile(r"net[./][A-Za-z0-9_./:@-]+")
+
+_WHY = {
+    "net.core.rmem_max": "SO_RCVBUF is clamped to this, so a burst of market data is dropped",
+    "net.core.wmem_max": "SO_SNDBUF is clamped to this, so a burst of orders waits",
+    "net.core.rmem_default": "a feed handler that sets no SO_RCVBUF drops packets in a burst",
+    "net.core.wmem_default": "a socket that sets no SO_SNDBUF blocks in a burst",
+    "net.core.optmem_max": "the kernel refuses the ancillary data that receive timestamps need",
+    "net.core.netdev_max_backlog": "packets above this are dropped before the stack has seen them",
+    "net.core.netdev_budget": "the softirq stops early and leaves packets to ksoftirqd",
+    "net.core.netdev_budget_usecs": "the softirq stops early and leaves packets to ksoftirqd",
+    "net.core.busy_poll": "poll and epoll sleep until an interrupt instead of looking at the queue",
+    "net.core.busy_read": "a blocking read sleeps until an interrupt instead of looking at the queue",
+    "net.ipv4.tcp_rmem": "TCP cannot grow its window to what the path carries, or drops in a burst",
+    "net.ipv4.tcp_wmem": "TCP cannot keep enough in flight, and send() blocks",
+    "net.ipv4.tcp_slow_start_after_idle": "an order session that was quiet starts again with a small window",
+    "net.ipv4.tcp_autocorking": "small segments are held back to be merged with the next",
+    "net.ipv4.udp_rmem_min": "under memory pressure UDP sockets drop market data first",
+}
+_OTHERWISE = "sockets and queues work with another value than the profile was made for"
+
+# Keys that are still there and do nothing: tcp_low_latency since Linux 4.14 (commit b6690b14386698).
+_NO_EFFECT = {"net/ipv4/tcp_low_latency": "the kernel ignores this key since 4.14"}
+
+
+class Section(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """`sysctl`: net.* key, spelled as in sysctl.d(5), to a number, a word or a list of numbers."""
+
+    sysctl: dict[str, int | str | list[int]]
+
+    def __post_init__(self) -> None:
+        seen: dict[str, str] = {}
+        for key, value in self.sysctl.items():
+            path = sysctl.normalise(key)
+            if not _KEY.fullmatch(key) or not path.startswith("net/"):
+                raise ValueError(f"sysctl key {key!r}: allowed are net.* keys without wildcards")
+            if path in seen:
+                raise ValueError(f"sysctl keys {seen[path]!r} and {key!r} are the same")
+            if value in ("", []):
+                raise ValueError(f"sysctl key {key!r} has an empty value")
+            seen[path] = key
+
+
+class Facts(msgspec.Struct):
+    """Running and configured values."""
+
+    sysctl: sysctl.Sysctls
+
+
+def facts(root: Root, wanted: Section) -> Facts:
+    """Read the wanted keys and all sysctl.d files."""
+    return Facts(sysctl.read(root, wanted.sysctl))
+
+
+def sweep(root: Root) -> None:
+    """Read what another profile could ask for, so that a snapshot holds it."""
+    globs.read(root, "/proc/sys/net/*/*", "/proc/sys/net/*/*/*", "/proc/sys/net/*/*/*/*")
+
+
+def check(wanted: Section, facts: Facts, observed: Observed[None] | None) -> list[Finding]:
+    """One finding for each key."""
+    return [_finding(key, value, facts) for key, value in wanted.sysctl.items()]
+
+
+def _finding(key: str, value: _sysctl.Value, facts: Facts) -> Finding:
+    name = sysctl.normalise(key)
+    dotted = name.replace("/", ".")
+    result = _sysctl.finding(
+        f"net_buffers.{dotted}", key, value, facts.sysctl, why=_WHY.get(dotted, _OTHERWISE), file=FILE
+    )
+    if name in _NO_EFFECT and result.status == "pass":
+        return msgspec.structs.replace(
+            result, status="warn", why=_NO_EFFECT[name], fix=f"take {key} out of the profile"
+        )
+    return result

@@ -1,0 +1,142 @@
+"""What the kernel makes of a command line. Pure: text in, plain data out.
+
+Sources in the Linux kernel: `lib/cmdline.c` (`next_arg`), `kernel/params.c` (`parse_args`),
+`kernel/sched/isolation.c` (isolcpus= and nohz_full=), `kernel/rcu/tree_nocb.h` (rcu_nocbs=),
+`kernel/irq/irqdesc.c` (irqaffinity=); `Documentation/admin-guide/kernel-parameters.txt`.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from hosttune.host import cpulist
+
+Arguments = tuple[tuple[str, str | None], ...]
+
+_FLAGS = ("nohz", "domain", "managed_irq")
+
+
+class Isolation(msgspec.Struct, frozen=True):
+    """The sets that isolcpus= and nohz_full= of one command line come to, taken together.
+
+    `remarks` says in words which parameter the kernel ignores or takes otherwise than it reads.
+    """
+
+    domain: frozenset[int] = frozenset()
+    managed_irq: frozenset[int] = frozenset()
+    nohz: frozenset[int] = frozenset()
+    remarks: tuple[str, ...] = ()
+
+
+def arguments(cmdline: str) -> Arguments:
+    """Split a command line as the kernel does: double quotes protect spaces, `--` ends its part.
+
+    Names have `-` turned into `_`, which the kernel treats alike; a value is None if there is no `=`.
+    """
+    found: list[tuple[str, str | None]] = []
+    for word in _words(cmdline):
+        if word == "--":
+            break
+        quoted = word.startswith('"')
+        word = word[1:] if quoted else word
+        if quoted and word.endswith('"'):
+            word = word[:-1]
+        name, equals, value = word.partition("=")
+        if not name:
+            name, equals, value = word, "", ""
+        if value.startswith('"'):
+            value = value[1:].removesuffix('"')
+        found.append((name.replace("-", "_"), value if equals else None))
+    return tuple(found)
+
+
+def last(args: Arguments, name: str) -> str | None:
+    """Value of the last `name=`, which is the one that counts for most parameters."""
+    values = [value for key, value in args if key == name and value is not None]
+    return values[-1] if values else None
+
+
+def isolation(args: Arguments, last_cpu: int | None) -> Isolation:
+    """Work out isolcpus= and nohz_full= in the order given; `last_cpu` is what `N` stands for.
+
+    A later parameter may add kinds of isolation, but one that gives a kind a second, different set is
+    refused as a whole. Raises ValueError if a list needs `last_cpu` and it is None.
+    """
+    sets: dict[str, frozenset[int]] = {}
+    remarks: list[str] = []
+    for name, value in args:
+        if name not in ("isolcpus", "nohz_full") or value is None:
+            continue
+        shown = f"{name}={value}"
+        kinds, text = (["nohz"], value) if name == "nohz_full" else _flags(value)
+        if text is None:
+            remarks.append(f"{shown}: a flag holds an illegal character, so the kernel drops all of it")
+            continue
+        cpus = _cpus(text, last_cpu)
+        if not cpus:
+            remarks.append(f"{shown}: not a list of CPUs, so the kernel drops all of it")
+            continue
+        if any(sets.get(kind, cpus) != cpus for kind in kinds):
+            remarks.append(f"{shown}: contradicts an earlier isolcpus= or nohz_full=, so the kernel refuses it")
+            continue
+        if name == "isolcpus" and "domain" not in kinds:
+            remarks.append(f"{shown}: without the flag domain it isolates nothing from the scheduler")
+        sets.update(dict.fromkeys(kinds, cpus))
+    none: frozenset[int] = frozenset()
+    return Isolation(sets.get("domain", none), sets.get("managed_irq", none), sets.get("nohz", none), tuple(remarks))
+
+
+def rcu_nocbs(args: Arguments, last_cpu: int | None) -> frozenset[int]:
+    """CPUs whose RCU callbacks are offloaded: rcu_nocbs= and, implied, nohz_full=.
+
+    A list that the kernel cannot read means all CPUs. Raises ValueError if `last_cpu` is needed and None.
+    """
+    offloaded = isolation(args, last_cpu).nohz
+    text = last(args, "rcu_nocbs")
+    if text is not None:
+        if (cpus := _cpus(text, last_cpu)) is None:
+            cpus = cpulist.parse("all", last_cpu)
+        offloaded |= cpus
+    return offloaded
+
+
+def cpus(args: Arguments, name: str, last_cpu: int | None) -> frozenset[int]:
+    """CPUs of the last `name=`, none if it is not given or the kernel cannot read it."""
+    return _cpus(last(args, name) or "", last_cpu) or frozenset()
+
+
+def _words(cmdline: str) -> list[str]:
+    words: list[str] = []
+    word, quoted = "", False
+    for character in cmdline.strip():
+        if character.isspace() and not quoted:
+            if word:
+                words.append(word)
+            word = ""
+            continue
+        if character == '"':
+            quoted = not quoted
+        word += character
+    return [*words, word] if word else words
+
+
+def _flags(value: str) -> tuple[list[str], str | None]:
+    """Take the flags off an isolcpus= value; the list is None if the kernel drops the parameter."""
+    kinds: list[str] = []
+    while value[:1].isalpha():
+        flag, comma, rest = value.partition(",")
+        if flag in _FLAGS and comma:
+            kinds.append(flag)
+        elif not all(c.isascii() and (c.isalpha() or c == "_") for c in flag):
+            return kinds, None
+        value = rest
+    return kinds or ["domain"], value
+
+
+def _cpus(text: str, last_cpu: int | None) -> frozenset[int] | None:
+    if last_cpu is None and ("n" in text.lower() or "all" in text.lower()):
+        raise ValueError(f"{text!r} needs to know the last CPU")
+    try:
+        return cpulist.parse(text, last_cpu)
+    except ValueError:
+        return None

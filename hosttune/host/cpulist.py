@@ -1,0 +1,83 @@
+"""The kernel's two notations for sets of CPUs, parsed in one place.
+
+Sources: `Documentation/admin-guide/kernel-parameters.rst` ("cpu lists") and `lib/bitmap-str.c` of the
+Linux kernel: `2-3`, `3,2`, `0-31:2/8` (of each group of eight, the first two), `N` for the last CPU,
+`all`; masks are hexadecimal words of 32 bits, most significant first, separated by commas.
+"""
+
+from __future__ import annotations
+
+# The largest CONFIG_NR_CPUS of any architecture is 8192; a longer list is a mistake, not a machine.
+MAX_CPU = 8191
+
+
+def parse(text: str, last: int | None = None) -> frozenset[int]:
+    """Return the CPUs of a cpulist; `last` is the number that `N` and `all` stand for.
+
+    Raises ValueError that names the offending part.
+    """
+    text = text.strip()
+    if text in ("", "(null)"):
+        return frozenset()
+    cpus: set[int] = set()
+    for part in text.split(","):
+        part = part.strip()
+        if not part:
+            continue
+        if part.lower() == "all":
+            part = "0-N"
+        span, _, stride = part.partition(":")
+        first_text, dash, last_text = span.partition("-")
+        first = _number(first_text, part, last)
+        final = _number(last_text, part, last) if dash else first
+        if final < first:
+            raise ValueError(f"cpulist {part!r} runs backwards")
+        if not stride:
+            cpus.update(range(first, final + 1))
+            continue
+        used_text, slash, group_text = stride.partition("/")
+        used, group = _number(used_text, part, None), _number(group_text, part, None) if slash else 0
+        if not slash or not 0 < used <= group:
+            raise ValueError(f"cpulist {part!r}: a stride is USED/GROUP with 0 < USED <= GROUP")
+        cpus.update(cpu for cpu in range(first, final + 1) if (cpu - first) % group < used)
+    return frozenset(cpus)
+
+
+def parse_mask(text: str) -> frozenset[int]:
+    """Return the CPUs of a hexadecimal mask such as `00000000,0000000c`."""
+    words = text.strip().removeprefix("0x").split(",")
+    try:
+        bits = int("".join(word.zfill(8) for word in words), 16)
+    except ValueError:
+        raise ValueError(f"CPU mask {text.strip()!r} is not hexadecimal") from None
+    return frozenset(cpu for cpu in range(bits.bit_length()) if bits >> cpu & 1)
+
+
+def show(cpus: frozenset[int]) -> str:
+    """Write a set in the kernel's shortest form, `0-1,4`; the empty set is the empty string."""
+    runs: list[list[int]] = []
+    for cpu in sorted(cpus):
+        if runs and cpu == runs[-1][1] + 1:
+            runs[-1][1] = cpu
+        else:
+            runs.append([cpu, cpu])
+    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)
+
+
+def show_mask(cpus: frozenset[int]) -> str:
+    """Write a set as a mask, `c` or `1,00000000`."""
+    digits = f"{sum(1 << cpu for cpu in cpus):x}"
+    words = [digits[max(0, end - 8) : end] for end in range(len(digits), 0, -8)]
+    return ",".join(reversed(words))
+
+
+def _number(text: str, part: str, last: int | None) -> int:
+    if text in ("N", "n"):
+        if last is None:
+            raise ValueError(f"cpulist {part!r}: N needs to know the last CPU")
+        return last
+    if not text.isascii() or not text.isdigit():
+        raise ValueError(f"cpulist {part!r}: {text!r} is not a CPU number")
+    if (cpu := int(text)) > MAX_CPU:
+        raise ValueError(f"cpulist {part!r}: no machine has a CPU {text}")
+    return cpu

@@ -1,0 +1,69 @@
+"""Configuration that is merged from drop-in directories, as systemd, sysctl.d and limits.d do it."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterable
+
+from hosttune.host.root import NOT_CAPTURED, Fact, Root, unreadable
+
+
+def listing(root: Root, path: str) -> Fact[list[str]]:
+    """Names in a directory.
+
+    A captured tree that holds the parent directory holds its whole listing: a directory missing from it
+    is absent, where one whose parent is missing too stays unreadable.
+    """
+    fact = root.list(path)
+    if fact.reason != NOT_CAPTURED:
+        return fact
+    parent, _, name = path.rpartition("/")
+    above = root.list(parent or "/")
+    if above.state == "value" and name not in (above.value or []):
+        return Fact("absent", None, path, "ENOENT")
+    return fact
+
+
+def text(root: Root, path: str) -> Fact[str]:
+    """Text of a file that may be missing, with the same rule for captured trees."""
+    fact = root.read(path)
+    if fact.reason != NOT_CAPTURED:
+        return fact
+    parent, _, name = path.rpartition("/")
+    above = listing(root, parent)
+    if above.state == "absent" or (above.state == "value" and name not in (above.value or [])):
+        return Fact("absent", None, path, "ENOENT")
+    return fact
+
+
+def merged(root: Root, directories: Iterable[str], suffix: str) -> Fact[list[str]]:
+    """Paths of the files that count, in the order in which they are applied: by file name.
+
+    Of files with one name the one in the earliest directory counts (`/etc` before `/usr/lib`). Absent if
+    no directory exists; unreadable if any could not be listed, since a file in it could win.
+    """
+    chosen: dict[str, str] = {}
+    source = ""
+    for directory in directories:
+        names = listing(root, directory)
+        source = source or names.source
+        if names.state == "unreadable":
+            return unreadable(directory, names.reason)
+        for name in names.value or []:
+            if name.endswith(suffix):
+                chosen.setdefault(name, f"{directory}/{name}")
+    if not chosen:
+        return Fact("absent", None, source, "ENOENT")
+    return Fact("value", [chosen[name] for name in sorted(chosen)], source)
+
+
+def content(root: Root, path: str) -> Fact[str]:
+    """Text of a listed drop-in; a link to /dev/null masks the file, and a link that leads nowhere is absent."""
+    fact = root.read(path)
+    if fact.state == "value":
+        return fact
+    link = root.link(path)
+    if link.value is None:
+        return fact
+    target = posixpath.normpath(posixpath.join(posixpath.dirname(path), link.value))
+    return Fact("value", "", path) if target == "/dev/null" else text(root, target)

@@ -1,0 +1,50 @@
+"""The scheduler's fair server: the CPU time that ordinary tasks are promised beside real-time ones.
+
+From Linux 6.12 on it replaces real-time throttling: where an ordinary task waits, it may run for `runtime`
+in every `period`, whatever kernel.sched_rt_runtime_us says. Source: `Documentation/scheduler/sched-debug.rst`
+and `kernel/sched/debug.c` of the Linux kernel.
+"""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from hosttune.host import cpu, cpulist
+from hosttune.host.root import Fact, Root
+
+DIRECTORY = "/sys/kernel/debug/sched/fair_server"
+SINCE = (6, 12)
+
+
+class FairServer(msgspec.Struct, frozen=True):
+    """`kernel` is the release as (major, minor). `runtimes` are nanoseconds per period by CPU, read for
+    the isolated CPUs, or for all if none is isolated. `lockdown` is the kernel's mode, if it says."""
+
+    kernel: Fact[tuple[int, int]]
+    runtimes: dict[int, Fact[int]]
+    lockdown: Fact[str]
+
+
+def read(root: Root) -> FairServer:
+    """Read what the kernel shows; nothing but its release if that is older than 6.12."""
+    kernel = root.read("/proc/sys/kernel/osrelease").map(release)
+    if kernel.value is not None and kernel.value < SINCE:
+        return FairServer(kernel, {}, Fact("absent"))
+    cpus = root.read(f"{cpu.DIRECTORY}/isolated").map(cpulist.parse).value or cpu.possible(root).value
+    runtimes = {number: root.read(f"{DIRECTORY}/cpu{number}/runtime").map(int) for number in sorted(cpus or [])}
+    return FairServer(kernel, runtimes, root.read("/sys/kernel/security/lockdown").map(_chosen))
+
+
+def release(text: str) -> tuple[int, int]:
+    """Major and minor number of a kernel release such as `6.12.9-amd64`. Raises ValueError."""
+    match = re.match(r"(\d+)\.(\d+)", text)
+    if match is None:
+        raise ValueError(f"{text.strip()!r} is not a kernel release")
+    return int(match[1]), int(match[2])
+
+
+def _chosen(text: str) -> str:
+    match = re.search(r"\[(\w+)\]", text)
+    return match[1] if match else text.strip()

@@ -1,0 +1,143 @@
+"""What GRUB will hand to the kernel, worked out from its files. Pure: text in, plain data out.
+
+Sources: the GRUB manual ("Shell-like scripting", "default", "load_env"), the output of
+`grub-mkconfig` on Debian, Ubuntu and Fedora, and the Boot Loader Specification (type 1 entries).
+"""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+_KERNEL_COMMANDS = ("linux", "linux16", "linuxefi")
+_WORD = re.compile(r"""((?:[^\s"'\\]|\\.|"(?:[^"\\]|\\.)*"|'[^']*')+)""")
+_PIECE = re.compile(r"""'([^']*)'|"((?:[^"\\]|\\.)*)"|\\(.)|([^'"\\]+)""")
+_VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
+
+
+class _Entry(msgspec.Struct):
+    title: str = ""
+    id: str = ""
+    submenu: bool = False
+    command: list[str] = []
+    entries: list[_Entry] = []
+
+
+def environment(text: str) -> dict[str, str]:
+    """Variables of a GRUB environment block (`grubenv`): `name=value` lines, `#` padding."""
+    pairs = (line.partition("=") for line in text.splitlines() if not line.startswith("#"))
+    return {name: value.replace("\\\\", "\\") for name, equals, value in pairs if equals}
+
+
+def default_entry(config: str, env: dict[str, str], bls: dict[str, str] | None = None) -> tuple[str, str]:
+    """Return title and kernel command line of the entry that GRUB boots if nobody touches a key.
+
+    `config` is grub.cfg, `env` its environment block, `bls` the Boot Loader Specification entries by file
+    name without `.conf`. Raises ValueError if there is no entry to find.
+    """
+    top, variables, defaults = _parse(config, env)
+    if re.search(r"^\s*blscfg\b", config, re.MULTILINE):
+        if bls is None:
+            raise ValueError("it takes its entries from /boot/loader/entries, which could not be read")
+        top.entries[:0] = _bls_entries(bls, variables)
+    entry = _select(top, _default(defaults, env, variables))
+    if not entry.command:
+        raise ValueError(f"its default entry {entry.title!r} has no kernel command")
+    return entry.title, " ".join(_requote(word) for word in entry.command[2:])
+
+
+def _parse(config: str, env: dict[str, str]) -> tuple[_Entry, dict[str, str], list[str]]:
+    top = _Entry(submenu=True)
+    stack = [top]
+    variables: dict[str, str] = {**env, "menuentry_id_option": "--id"}
+    defaults: list[str] = []
+    for line in map(str.strip, config.splitlines()):
+        command = line.split(None, 1)[0] if line else ""
+        if command in ("menuentry", "submenu"):
+            words = _split(line, variables)
+            entry = _Entry(title=words[1] if len(words) > 1 else "", submenu=command == "submenu")
+            if "--id" in words[:-1]:
+                entry.id = words[words.index("--id") + 1]
+            stack[-1].entries.append(entry)
+            stack.append(entry)
+        elif command == "function":
+            stack.append(_Entry())
+        elif line == "}" and len(stack) > 1:
+            stack.pop()
+        elif command in _KERNEL_COMMANDS:
+            stack[-1].command = _split(line, variables)
+        elif command == "set" and "=" in line:
+            name, _, value = line[len("set") :].strip().partition("=")
+            if name == "default":
+                defaults.append(value)
+            elif name not in env:
+                variables[name] = "".join(_split(value, variables)[:1])
+    return top, variables, defaults
+
+
+def _default(defaults: list[str], env: dict[str, str], variables: dict[str, str]) -> str:
+    """The value that `default` ends up with: `next_entry`, set for one boot only, goes first."""
+    once = [value for value in defaults if "next_entry" in value]
+    if once and env.get("next_entry"):
+        return env["next_entry"]
+    settled = [value for value in defaults if "next_entry" not in value]
+    return "".join(_split(settled[-1], variables)[:1]) if settled else "0"
+
+
+def _select(menu: _Entry, default: str) -> _Entry:
+    """Follow `submenu>entry`; each part is an id, a title or an index, and what is not found means 0."""
+    part, _, rest = default.partition(">")
+    if not menu.entries:
+        raise ValueError("it has no menu entry")
+    named = [entry for entry in menu.entries if part and part in (entry.id, entry.title)]
+    # A title may itself hold ">".
+    named = [entry for entry in menu.entries if default and entry.title == default] or named
+    if named:
+        entry = named[0]
+    else:
+        index = int(part) if part.isdigit() else 0
+        entry = menu.entries[index if index < len(menu.entries) else 0]
+    return _select(entry, rest) if entry.submenu else entry
+
+
+def _bls_entries(files: dict[str, str], variables: dict[str, str]) -> list[_Entry]:
+    entries = []
+    for name in sorted(files, key=_version, reverse=True):
+        entry = _Entry(id=name, command=["linux", ""])
+        for line in files[name].splitlines():
+            key, _, value = line.strip().partition(" ")
+            if key == "title":
+                entry.title = value.strip()
+            elif key == "options":
+                entry.command += _split(value, variables)
+        entries.append(entry)
+    return entries
+
+
+def _version(name: str) -> list[tuple[int, int, str]]:
+    """Sort key that orders versions as RPM does: numbers as numbers, and above letters."""
+    return [(1, int(part), "") if part.isdigit() else (0, 0, part) for part in re.findall(r"\d+|[a-zA-Z]+", name)]
+
+
+def _split(line: str, variables: dict[str, str]) -> list[str]:
+    """Split into words as GRUB's shell does; an unquoted variable may bring several."""
+    words: list[str] = []
+    for raw in _WORD.findall(line):
+        if raw.startswith("$") and _VARIABLE.fullmatch(raw):
+            words += _expand(raw, variables).split()
+            continue
+        word = ""
+        for single, double, escaped, bare in _PIECE.findall(raw):
+            text = re.sub(r"\\(.)", r"\1", _expand(double, variables)) if double else _expand(bare, variables)
+            word += single + text + escaped
+        words.append(word)
+    return words
+
+
+def _expand(text: str, variables: dict[str, str]) -> str:
+    return _VARIABLE.sub(lambda match: variables.get(match[1] or match[2], ""), text)
+
+
+def _requote(word: str) -> str:
+    return f'"{word}"' if " " in word and '"' not in word else word

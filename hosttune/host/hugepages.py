@@ -1,0 +1,151 @@
+"""Huge pages: the pools of each size and NUMA node, what the boot line asks for, and the THP policy.
+
+Sources: `Documentation/admin-guide/mm/hugetlbpage.rst`, `Documentation/admin-guide/mm/transhuge.rst` and
+`Documentation/admin-guide/kernel-parameters.txt` of the Linux kernel; `mm/hugetlb.c`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+import msgspec
+
+from hosttune.host.cmdline import Arguments
+from hosttune.host.root import NOT_CAPTURED, Fact, Root
+
+NODES = "/sys/devices/system/node"
+NO_NUMA = "/sys/kernel/mm/hugepages"  # all there is on a kernel without CONFIG_NUMA
+TRANSPARENT = "/sys/kernel/mm/transparent_hugepage/enabled"
+
+_SIZE = re.compile(r"([1-9]\d*)([KMG])")
+_KB = {"K": 1, "M": 1 << 10, "G": 1 << 20}
+_BRACKETS = re.compile(r"\[(\w+)\]")
+_DEFAULT = re.compile(r"^Hugepagesize:\s*(\d+) kB", re.MULTILINE)
+
+
+class Pool(msgspec.Struct, frozen=True):
+    """Pages of one size on one node. `surplus` pages were overcommitted and go back when freed."""
+
+    reserved: Fact[int]
+    free: Fact[int]
+    surplus: Fact[int]
+
+
+class Request(msgspec.Struct, frozen=True):
+    """Pages that a boot line asks for: on named nodes, or `total` spread over all of them."""
+
+    total: int = 0
+    nodes: dict[int, int] = {}
+
+    def on(self, node: int, nodes: Iterable[int]) -> int:
+        """Pages that this comes to on a node of a host with these `nodes`, if memory is there for all."""
+        if self.nodes:
+            return self.nodes.get(node, 0)
+        order = sorted(nodes)
+        each, rest = divmod(self.total, len(order) or 1)
+        return each + (node in order[:rest])
+
+
+def size_kb(text: str) -> int:
+    """`2M` as 2048. Raises ValueError."""
+    match = _SIZE.fullmatch(text)
+    if match is None:
+        raise ValueError(f"page size {text!r}: wanted a number with K, M or G, such as 2M or 1G")
+    return int(match[1]) * _KB[match[2]]
+
+
+def path(kb: int, node: int, file: str = "nr_hugepages") -> str:
+    return f"{NODES}/node{node}/hugepages/hugepages-{kb}kB/{file}"
+
+
+def nodes(root: Root) -> Fact[frozenset[int]]:
+    """NUMA nodes; node 0 alone on a kernel without CONFIG_NUMA."""
+    names = root.list(NODES)
+    if names.state == "absent":
+        return Fact("value", frozenset({0}), NODES)
+    return names.map(lambda found: frozenset(int(name[4:]) for name in found if re.fullmatch(r"node\d+", name)))
+
+
+def pool(root: Root, kb: int, node: int) -> Pool:
+    """Read one pool; absent if the host has no such node or no pages of that size."""
+    return Pool(*(_count(root, kb, node, file) for file in ("nr_hugepages", "free_hugepages", "surplus_hugepages")))
+
+
+def default_kb(root: Root) -> Fact[int]:
+    """The default page size, which `vm.nr_hugepages` and a plain `hugepages=` mean."""
+    return root.read("/proc/meminfo").map(_default)
+
+
+def transparent(root: Root) -> Fact[str]:
+    """The policy in force: always, madvise or never; absent for a kernel without transparent huge pages."""
+    return root.read(TRANSPARENT).map(chosen)
+
+
+def chosen(text: str) -> str:
+    """The word in brackets. Raises ValueError."""
+    match = _BRACKETS.search(text)
+    if match is None:
+        raise ValueError(f"{text.strip()!r} has no word in brackets")
+    return match[1]
+
+
+def requests(arguments: Arguments, default: int | None) -> dict[int, Request]:
+    """What a command line asks for, by page size in kB.
+
+    `hugepages=` means the size of the `hugepagesz=` before it, or else the default size (`default`, unless
+    `default_hugepagesz=` says another). Counts that the kernel would refuse are left out.
+    """
+    found: dict[int, Request] = {}
+    current: int | None = None
+    for name, value in arguments:
+        if name == "default_hugepagesz" and value is not None:
+            default = _size(value) or default
+    for name, value in arguments:
+        if name == "hugepagesz" and value is not None:
+            current = _size(value)
+        elif name == "hugepages" and value is not None:
+            kb = current or default
+            request = _request(value)
+            if kb is not None and request is not None:
+                found[kb] = request
+    return found
+
+
+def _request(text: str) -> Request | None:
+    if text.isdigit():
+        return Request(int(text))
+    pairs = [pair.partition(":") for pair in text.split(",")]
+    if not all(node.isdigit() and count.isdigit() for node, _, count in pairs):
+        return None
+    return Request(nodes={int(node): int(count) for node, _, count in pairs})
+
+
+def _size(text: str) -> int | None:
+    try:
+        return size_kb(text.upper())
+    except ValueError:
+        return int(text) >> 10 if text.isdigit() else None
+
+
+def _default(text: str) -> int:
+    match = _DEFAULT.search(text)
+    if match is None:
+        raise ValueError("no line Hugepagesize")
+    return int(match[1])
+
+
+def _count(root: Root, kb: int, node: int, file: str) -> Fact[int]:
+    fact = root.read(path(kb, node, file))
+    if fact.state == "absent" and node == 0 and root.list(NODES).state == "absent":
+        fact = root.read(f"{NO_NUMA}/hugepages-{kb}kB/{file}")
+    if fact.reason == NOT_CAPTURED:
+        # A directory that was captured is complete, so a node or a size that is not in it does not exist.
+        for directory, name in (
+            (NODES, f"node{node}"),
+            (f"{NODES}/node{node}/hugepages", f"hugepages-{kb}kB"),
+        ):
+            names = root.list(directory).value
+            if names is not None and name not in names:
+                return Fact("absent", None, f"{directory}/{name}", "ENOENT")
+    return fact.map(int)

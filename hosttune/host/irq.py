@@ -1,0 +1,186 @@
+"""Interrupts: who they belong to, where they may go, where they went.
+
+Sources: `Documentation/core-api/irq/irq-affinity.rst`, `Documentation/filesystems/proc.rst`
+(/proc/interrupts) and `kernel/irq/{proc,manage}.c` of the Linux kernel.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from typing import Literal
+
+import msgspec
+
+from hosttune.host import cpulist
+from hosttune.host.root import Fact, Root, unreadable
+
+# Drivers whose queue interrupts the kernel places and moves itself (PCI_IRQ_AFFINITY), by the names
+# that they give them. Not nvme0q0, the admin queue.
+_MANAGED = re.compile(
+    r"nvme\d+q[1-9]\d*|virtio\d+-(req\.\d+|request|requests\.\d+)|megasas\d+-msix\d+|mpt[23]sas\d+-msix\d+"
+    r"|lpfc:\d+|qla2xxx\S*|smartpqi|hpsa\d*-msix\d+|aacraid|hisi_sas\S*|mpi3mr\d+-msix\d+"
+)
+# Interrupts of a network card that carry no packets.
+_CONTROL = re.compile(
+    r"(^|[-_:@.])(config|event|async\d*|ctrl|control|misc|mbx|aq|admin|mgmnt|fdir|ptp|cmd|pages|lsc|link)($|[-_:@.])|async"
+)
+_PER_CPU = re.compile(r"arch_timer|IPI\d*|pmu|arm-pmu|riscv-timer", re.IGNORECASE)
+
+
+class Row(msgspec.Struct, frozen=True):
+    """A line of /proc/interrupts: counts by CPU, and what stands after them."""
+
+    counts: dict[int, int]
+    description: str
+
+
+class Irq(msgspec.Struct, frozen=True):
+    """One device interrupt. `managed`: the kernel, not user space, decides where it goes; `probably` is a
+    conclusion from the driver's name, where the kernel does not tell."""
+
+    number: int
+    actions: str
+    affinity: Fact[frozenset[int]]
+    effective: Fact[frozenset[int]]
+    managed: Literal["yes", "no", "probably"] = "no"
+
+    @property
+    def moving(self) -> bool:
+        """Whether it goes elsewhere at its next delivery.
+
+        On x86 without interrupt remapping a new affinity waits until the interrupt fires once more, where it
+        was (`kernel/irq/migration.c`, irq_move_masked_irq); until then the effective affinity is the old one.
+        """
+        return bool(self.affinity.value and self.effective.value and not self.affinity.value & self.effective.value)
+
+    @property
+    def destination(self) -> Fact[frozenset[int]]:
+        """Where it is delivered: the effective affinity, or where there is none what is allowed."""
+        if self.moving:
+            return self.affinity
+        if self.effective.value or self.effective.state == "unreadable":
+            return self.effective
+        return self.affinity
+
+
+class Interrupts(msgspec.Struct, frozen=True):
+    """Device interrupts; `unused` counts those that no driver has requested."""
+
+    irqs: list[Irq]
+    unused: int = 0
+
+
+def parse_interrupts(text: str) -> dict[str, Row]:
+    """Read /proc/interrupts. Columns are online CPUs, which need not be consecutive. Raises ValueError."""
+    lines = text.splitlines()
+    columns = lines[0].split() if lines else []
+    if not columns or not all(column.startswith("CPU") and column[3:].isdigit() for column in columns):
+        raise ValueError("the first line of /proc/interrupts does not name CPUs")
+    cpus = [int(column[3:]) for column in columns]
+    rows: dict[str, Row] = {}
+    for line in lines[1:]:
+        name, colon, rest = line.partition(":")
+        if not colon:
+            continue
+        fields = rest.split(None, len(cpus))
+        numbers = [int(field) for field in fields[: len(cpus)] if field.isdigit()]
+        rows[name.strip()] = Row(
+            dict(zip(cpus, numbers, strict=False)),
+            fields[len(cpus)].strip() if len(fields) > len(cpus) else "",
+        )
+    return rows
+
+
+def counts(root: Root) -> Fact[dict[str, Row]]:
+    """The counters of /proc/interrupts now."""
+    return root.read("/proc/interrupts").map(parse_interrupts)
+
+
+def read(root: Root) -> Fact[Interrupts]:
+    """Read all device interrupts that a driver uses; interrupts that exist per CPU are left out."""
+    rows = counts(root)
+    if rows.value is None:
+        return unreadable(rows.source, rows.reason)
+    irqs: list[Irq] = []
+    lists: dict[str, frozenset[int]] = {}
+    for name, row in rows.value.items():
+        if not name.isdigit():
+            continue
+        actions = actions_of(row.description)
+        if not actions or "percpu" in row.description or _PER_CPU.fullmatch(actions):
+            continue
+        irq = _irq(root, int(name), actions, lists)
+        if irq is not None:
+            irqs.append(irq)
+    directories = root.list("/proc/irq")
+    total = sum(name.isdigit() for name in directories.value or [])
+    return Fact("value", Interrupts(irqs, max(0, total - len(irqs))), "/proc/irq")
+
+
+def actions_of(description: str) -> str:
+    """Names of the handlers: what follows chip, hardware number and trigger (`PCI-MSI 0-edge eth0`)."""
+    words = description.split(None, 2)
+    actions = words[2].strip() if len(words) > 2 else ""
+    trigger, _, rest = actions.partition(" ")
+    return rest.strip() if trigger in ("Level", "Edge", "None") else actions
+
+
+def default_affinity(root: Root) -> Fact[frozenset[int]]:
+    """Where new interrupts go."""
+    return root.read("/proc/irq/default_smp_affinity").map(cpulist.parse_mask)
+
+
+def queues_of(root: Root, interface: str) -> Fact[frozenset[int]]:
+    """Interrupts of the device behind a network interface, all that it has; absent if there is no interface.
+
+    A virtio card keeps them at the PCI device above its own.
+    """
+    path = f"/sys/class/net/{interface}"
+    names = root.list("/sys/class/net")
+    if names.value is not None and interface not in names.value:
+        return Fact("absent", None, path, "ENOENT")
+    link = root.link(path)
+    if link.value is None:
+        return unreadable(path, link.reason)
+    device = posixpath.dirname(posixpath.dirname(posixpath.normpath(f"/sys/class/net/{link.value}")))
+    if device.startswith("/sys/devices/virtual"):
+        return Fact("absent", None, path, "a virtual interface has no interrupts: name the card below it")
+    for directory in (device, posixpath.dirname(device)):
+        msi = root.list(f"{directory}/msi_irqs")
+        if msi.value:
+            return Fact("value", frozenset(int(n) for n in msi.value if n.isdigit()), msi.source)
+        line = root.read(f"{directory}/irq").value
+        if line and line.strip().isdigit() and line.strip() != "0":
+            return Fact("value", frozenset({int(line)}), f"{directory}/irq")
+    return unreadable(f"{device}/msi_irqs", msi.reason or "no interrupts found at the device")
+
+
+def carries_packets(actions: str, interface: str, alone: bool) -> bool:
+    """Whether an interrupt of a card is a queue's, by the name that the driver gives it."""
+    if alone:
+        return True
+    return actions != interface and not _CONTROL.search(actions)
+
+
+def _irq(root: Root, number: int, actions: str, lists: dict[str, frozenset[int]]) -> Irq | None:
+    def parse(text: str) -> frozenset[int]:
+        if text not in lists:
+            lists[text] = cpulist.parse(text)
+        return lists[text]
+
+    directory = f"/proc/irq/{number}"
+    affinity = root.read(f"{directory}/smp_affinity_list").map(parse)
+    effective = root.read(f"{directory}/effective_affinity_list").map(parse)
+    if affinity.state == effective.state == "absent":
+        return None  # freed since /proc/interrupts was read
+    return Irq(number, actions, affinity, effective, _managed(root, number, actions))
+
+
+def _managed(root: Root, number: int, actions: str) -> Literal["yes", "no", "probably"]:
+    if not _MANAGED.fullmatch(actions.split(",")[0].strip()):
+        return "no"
+    flags = root.read(f"/sys/kernel/debug/irq/irqs/{number}").value
+    if flags is None:
+        return "probably"
+    return "yes" if "IRQD_AFFINITY_MANAGED" in flags else "no"

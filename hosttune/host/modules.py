@@ -1,0 +1,73 @@
+"""Kernel modules: whether one is built in, and whether the next boot loads it.
+
+Sources: modules-load.d(5), kernel-command-line(7) (`modules_load=`), `Documentation/kbuild/kbuild.rst`
+(modules.builtin).
+"""
+
+from __future__ import annotations
+
+import posixpath
+
+import msgspec
+
+from hosttune.host import dropins
+from hosttune.host.root import Fact, Root
+
+DIRECTORIES = (
+    "/etc/modules-load.d",
+    "/run/modules-load.d",
+    "/usr/local/lib/modules-load.d",
+    "/usr/lib/modules-load.d",
+)
+
+
+class Modules(msgspec.Struct, frozen=True):
+    """`loaded`: modules that are loaded now, absent for a kernel without modules. `builtin`: modules that
+    are part of the kernel. `at_boot`: name to the `FILE:LINE` that loads it. Names have `_`, not `-`."""
+
+    loaded: Fact[frozenset[str]]
+    builtin: Fact[frozenset[str]]
+    at_boot: Fact[dict[str, str]]
+
+
+def read(root: Root) -> Modules:
+    """Read all three; `builtin` is that of the running kernel's release."""
+    loaded = root.read("/proc/modules").map(
+        lambda text: frozenset(line.split()[0] for line in text.splitlines() if line.strip())
+    )
+    release = root.read("/proc/sys/kernel/osrelease").map(str.strip)
+    builtin: Fact[frozenset[str]]
+    if release.value is None:
+        builtin = release.valueless()
+    else:
+        builtin = root.read(f"/lib/modules/{release.value}/modules.builtin").map(_builtin)
+    return Modules(loaded, builtin, _at_boot(root))
+
+
+def name(text: str) -> str:
+    """The kernel treats `-` and `_` in a module's name alike."""
+    return text.replace("-", "_")
+
+
+def _builtin(text: str) -> frozenset[str]:
+    return frozenset(name(posixpath.basename(line).removesuffix(".ko")) for line in text.split())
+
+
+def _at_boot(root: Root) -> Fact[dict[str, str]]:
+    files = dropins.merged(root, DIRECTORIES, ".conf")
+    if files.state == "unreadable":
+        return files.valueless()
+    found: dict[str, str] = {}
+    for word in (root.read("/proc/cmdline").value or "").split():
+        key, _, names = word.partition("=")
+        if name(key) == "modules_load":
+            found.update({name(module): "/proc/cmdline" for module in names.split(",") if module})
+    for file in files.value or []:
+        text = dropins.content(root, file)
+        if text.state == "unreadable":
+            return text.valueless()
+        for number, raw in enumerate((text.value or "").splitlines(), 1):
+            line = raw.strip()
+            if line and line[0] not in "#;":
+                found.setdefault(name(line), f"{file}:{number}")
+    return Fact("value", found, DIRECTORIES[0])

@@ -1,0 +1,43 @@
+"""Queueing disciplines attached to network devices. Source: tc(8), `include/uapi/linux/pkt_sched.h`."""
+
+from __future__ import annotations
+
+import msgspec
+
+from hosttune.host.root import Fact, Root
+
+ROOT = 0xFFFFFFFF
+INGRESS = 0xFFFFFFF1  # of ingress and clsact, which queue nothing
+
+
+class Device(msgspec.Struct, frozen=True):
+    """One network device: the kind of its root qdisc and the kinds below it, in order.
+
+    `physical` says whether a device driver stands behind it (no loopback, bridge, tunnel); None: unknown.
+    """
+
+    name: str
+    root: str
+    leaves: list[str]
+    physical: bool | None
+
+
+def read(root: Root) -> Fact[list[Device]]:
+    """Devices that have a qdisc, so those that are or were up, in the order of the kernel."""
+    table = root.netlink("qdisc")
+    if table.value is None:
+        return table.valueless()
+    roots: dict[str, str] = {}
+    leaves: dict[str, list[str]] = {}
+    for row in table.value:
+        if row["parent"] == ROOT:
+            roots[row["interface"]] = row["kind"]
+        elif row["parent"] != INGRESS:
+            leaves.setdefault(row["interface"], []).append(row["kind"])
+    devices = [Device(name, kind, leaves.get(name, []), _physical(root, name)) for name, kind in roots.items()]
+    return Fact("value", devices, table.source)
+
+
+def _physical(root: Root, name: str) -> bool | None:
+    link = root.link(f"/sys/class/net/{name}/device")
+    return None if link.state == "unreadable" else link.state == "value"

@@ -1,0 +1,264 @@
+"""Where facts come from: the live machine, a captured tree, or a snapshot file.
+
+Everything `hosttune` knows about a host passes through one :class:`Root`, as a :class:`Fact` that
+carries how it was obtained. Absent (the kernel or the file system said it is not there) and unreadable
+(nobody could tell) are different facts, and neither is a value.
+
+Snapshots, and the recorder that makes them, are in :mod:`hosttune.host.snapshot`.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import time
+from collections.abc import Callable
+from functools import cache
+from typing import Any, Generic, Literal, Protocol, TypeAlias, TypeVar
+
+import msgspec
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+# A method named `list` hides the type of that name from the annotations after it.
+Names: TypeAlias = list[str]
+Table: TypeAlias = list[dict[str, Any]]
+
+# `/proc/interrupts` of a server with 512 CPUs and 4000 interrupts is about 25 MB.
+MAX_BYTES = 64 << 20
+MAX_LINKS = 40  # as the kernel's MAXSYMLINKS
+
+NOT_CAPTURED = "not in the capture"
+
+# The kernel's answers that mean "this does not exist". ESRCH: the process of a /proc file has ended.
+_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ESRCH)
+
+
+class Fact(msgspec.Struct, Generic[T], frozen=True):
+    """One thing read: its value, or that it is absent, or why it could not be read.
+
+    `reason` is an errno name (`EACCES`), or words such as `not in the capture`.
+    """
+
+    state: Literal["value", "absent", "unreadable"]
+    value: T | None = None
+    source: str = ""
+    reason: str = ""
+
+    def valueless(self) -> Fact[Any]:
+        """The same fact, for any type: one that is absent or unreadable holds no value of this one."""
+        return self
+
+    def map(self, parse: Callable[[T], U]) -> Fact[U]:
+        """Apply a parser to the value; text that it rejects (ValueError) makes the fact unreadable."""
+        if self.state != "value":
+            return self.valueless()
+        try:
+            return Fact("value", parse(self.value), self.source)  # type: ignore[arg-type]
+        except ValueError as error:
+            return Fact("unreadable", None, self.source, f"not understood: {error}")
+
+
+def unreadable(source: str, reason: str) -> Fact[Any]:
+    return Fact("unreadable", None, source, reason)
+
+
+class Observed(msgspec.Struct, Generic[T], frozen=True):
+    """Two samples of the same counters and the `seconds` between them: what really happened."""
+
+    before: T
+    after: T
+    seconds: float
+
+
+class Root(Protocol):
+    """Paths are absolute on the host described, whatever the root is made of."""
+
+    @property
+    def source(self) -> str:
+        """What this is, for reports: `live`, `tree DIR`, `snapshot FILE`."""
+
+    @property
+    def taken(self) -> str | None:
+        """When the facts were read, ISO 8601 in UTC; None if nobody wrote it down."""
+
+    def read(self, path: str) -> Fact[str]:
+        """Text of a file, undecodable bytes replaced."""
+
+    def list(self, path: str) -> Fact[Names]:
+        """Sorted names in a directory."""
+
+    def link(self, path: str) -> Fact[str]:
+        """Target of a symbolic link, unresolved; absent if the path is something else."""
+
+    def netlink(self, request: str) -> Fact[Table]:
+        """A route-netlink dump by name (`qdisc`), as plain data."""
+
+    def later(self, seconds: float) -> tuple[Root, float] | None:
+        """The same host about `seconds` after this call, with the seconds that really passed.
+
+        None where there is only one moment to read.
+        """
+
+
+class Live:
+    """The machine this process runs on."""
+
+    source = "live"
+
+    @property
+    def taken(self) -> str:
+        return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+    def read(self, path: str) -> Fact[str]:
+        try:
+            # O_NONBLOCK: a FIFO or a device must not stop the whole check.
+            return _text(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY), path)
+        except OSError as error:
+            return _failed(path, error)
+
+    def list(self, path: str) -> Fact[Names]:
+        try:
+            return Fact("value", sorted(os.listdir(path)), path)
+        except OSError as error:
+            return _failed(path, error)
+
+    def link(self, path: str) -> Fact[str]:
+        try:
+            return Fact("value", os.readlink(path), path)
+        except OSError as error:
+            return _not_a_link(path) if error.errno == errno.EINVAL else _failed(path, error)
+
+    def netlink(self, request: str) -> Fact[Table]:
+        # Late: a profile that asks for no netlink fact must not pay for the import.
+        from hosttune.host import netlink
+
+        try:
+            return Fact("value", netlink.dump(request), f"netlink {request}")
+        except OSError as error:
+            return _failed(f"netlink {request}", error)
+
+    def later(self, seconds: float) -> tuple[Root, float]:
+        start = time.monotonic()
+        time.sleep(seconds)
+        return self, time.monotonic() - start
+
+
+class Once:
+    """Another root, of which each path is read once: all that look at it see the same moment."""
+
+    def __init__(self, root: Root) -> None:
+        self.source, self.taken = root.source, root.taken
+        self.later = root.later
+        self.read = cache(root.read)
+        self.list = cache(root.list)
+        self.link = cache(root.link)
+        self.netlink = cache(root.netlink)
+
+
+class Tree:
+    """Files copied from a host to a directory, with the host's `/` at `directory`.
+
+    A capture holds what somebody chose to copy, so what is missing is unreadable, never absent. Symbolic
+    links, absolute ones too, are followed inside the tree and cannot lead out of it.
+    Raises OSError if `directory` is not a directory.
+    """
+
+    taken = None
+
+    def __init__(self, directory: str) -> None:
+        if not stat.S_ISDIR(os.stat(directory).st_mode):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), directory)
+        self.directory = os.path.realpath(directory)
+        self.source = f"tree {directory}"
+        self._real: dict[str, str] = {"/": "/"}
+
+    def read(self, path: str) -> Fact[str]:
+        try:
+            real = self.directory + self._resolve(path)
+            mode = os.lstat(real).st_mode
+            if not stat.S_ISREG(mode):
+                return unreadable(path, "EISDIR" if stat.S_ISDIR(mode) else "not a regular file")
+            return _text(os.open(real, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK), path)
+        except OSError as error:
+            return _not_captured(path, error)
+
+    def list(self, path: str) -> Fact[Names]:
+        try:
+            return Fact("value", sorted(os.listdir(self.directory + self._resolve(path))), path)
+        except OSError as error:
+            return _not_captured(path, error)
+
+    def link(self, path: str) -> Fact[str]:
+        parent, _, name = path.rstrip("/").rpartition("/")
+        try:
+            return Fact("value", os.readlink(f"{self.directory}{self._resolve(parent or '/')}/{name}"), path)
+        except OSError as error:
+            return _not_a_link(path) if error.errno == errno.EINVAL else _not_captured(path, error)
+
+    def netlink(self, request: str) -> Fact[Table]:
+        return unreadable(f"netlink {request}", NOT_CAPTURED)
+
+    def later(self, seconds: float) -> None:
+        return None
+
+    def _resolve(self, path: str) -> str:
+        """The path inside the tree with no symbolic link left in it; raises OSError (ELOOP, ENOENT...)."""
+        return self._walk(path, MAX_LINKS)
+
+    def _walk(self, path: str, links: int) -> str:
+        path = os.path.normpath(path) if ".." not in path else path
+        known = self._real.get(path)
+        if known is not None:
+            return known
+        current = "/"
+        parts = [part for part in reversed(path.split("/")) if part not in ("", ".")]
+        while parts:
+            part = parts.pop()
+            if part == "..":
+                current = os.path.dirname(current)
+                continue
+            step = f"{current.rstrip('/')}/{part}"
+            known = self._real.get(step)
+            if known is None:
+                if stat.S_ISLNK(os.lstat(self.directory + step).st_mode):
+                    if not links:
+                        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+                    target = os.readlink(self.directory + step)
+                    known = self._walk(target if target.startswith("/") else f"{current}/{target}", links - 1)
+                else:
+                    known = step
+                self._real[step] = known
+            current = known
+        return current
+
+
+def _text(descriptor: int, path: str) -> Fact[str]:
+    """Read and close; kernel files give their text in pieces and have no size to ask for."""
+    try:
+        pieces = []
+        size = 0
+        while piece := os.read(descriptor, 1 << 16):
+            pieces.append(piece)
+            size += len(piece)
+            if size > MAX_BYTES:
+                return unreadable(path, f"larger than {MAX_BYTES >> 20} MiB")
+    finally:
+        os.close(descriptor)
+    return Fact("value", b"".join(pieces).decode("utf-8", "replace"), path)
+
+
+def _failed(path: str, error: OSError) -> Fact[Any]:
+    state: Literal["absent", "unreadable"] = "absent" if error.errno in _ABSENT else "unreadable"
+    return Fact(state, None, path, errno.errorcode.get(error.errno or 0, str(error)))
+
+
+def _not_captured(path: str, error: OSError) -> Fact[Any]:
+    fact = _failed(path, error)
+    return unreadable(path, NOT_CAPTURED) if fact.state == "absent" else fact
+
+
+def _not_a_link(path: str) -> Fact[Any]:
+    return Fact("absent", None, path, "not a symbolic link")

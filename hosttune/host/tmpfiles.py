@@ -1,0 +1,45 @@
+"""What systemd-tmpfiles writes to /proc and /sys at boot. Source: tmpfiles.d(5)."""
+
+from __future__ import annotations
+
+import msgspec
+
+from hosttune.host import dropins
+from hosttune.host.root import Fact, Root
+
+DIRECTORIES = ("/etc/tmpfiles.d", "/run/tmpfiles.d", "/usr/local/lib/tmpfiles.d", "/usr/lib/tmpfiles.d")
+
+
+class Line(msgspec.Struct, frozen=True):
+    """A line of type `w`: the text that is written to an existing file, and where it says so."""
+
+    path: str
+    value: str
+    place: str
+
+
+def read(root: Root) -> Fact[dict[str, Line]]:
+    """Writes below /proc and /sys by path. Of two lines for one path the first counts, by file name."""
+    files = dropins.merged(root, DIRECTORIES, ".conf")
+    if files.state == "unreadable":
+        return files.valueless()
+    found: dict[str, Line] = {}
+    for file in files.value or []:
+        text = dropins.content(root, file)
+        if text.state == "unreadable":
+            return text.valueless()
+        for line in parse(text.value or "", file):
+            found.setdefault(line.path, line)
+    return Fact("value", found, DIRECTORIES[0])
+
+
+def parse(text: str, file: str) -> list[Line]:
+    """Lines of one file that write below /proc or /sys: `w PATH - - - - VALUE`."""
+    found = []
+    for number, raw in enumerate(text.splitlines(), 1):
+        fields = raw.split(None, 6)
+        if len(fields) == 7 and fields[0][0] == "w":
+            path, value = fields[1].strip("\"'"), fields[6].strip().strip("\"'")
+            if path.startswith(("/proc/", "/sys/")):
+                found.append(Line(path, value, f"{file}:{number}"))
+    return found

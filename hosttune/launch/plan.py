@@ -1,0 +1,88 @@
+"""What a launch was asked to do, validated, as plain data."""
+
+from __future__ import annotations
+
+import resource
+from typing import Literal
+
+import msgspec
+
+Policy = Literal["other", "fifo", "rr"]
+
+RUN_DIRECTORY = "/run/hosttune"
+UNLIMITED = resource.RLIM_INFINITY
+# The kernel's watchdog and migration threads run at 99; what spins beside them can hang the machine.
+HIGHEST_PRIORITY = 98
+RLIMITS: dict[str, int] = {
+    name.removeprefix("RLIMIT_").lower(): getattr(resource, name)
+    for name in dir(resource)
+    if name.startswith("RLIMIT_") and name != "RLIMIT_OFILE"
+}
+_SUFFIXES = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+
+
+class User(msgspec.Struct, frozen=True):
+    """An account of this host; `groups` are all its group ids, its own included."""
+
+    name: str
+    uid: int
+    gid: int
+    groups: list[int]
+    home: str
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """A launch. `cpus` is None where none were named; `user` is None to stay who one is.
+
+    `rlimits` maps names of :data:`RLIMITS` to (soft, hard), -1 for unlimited.
+    """
+
+    command: list[str]
+    policy: Policy = "other"
+    priority: int = 0
+    nice: int = 0
+    cpus: frozenset[int] | None = None
+    user: User | None = None
+    lock_memory: bool = True
+    busy_poll: bool = True
+    rlimits: dict[str, tuple[int, int]] = {}
+    run_directory: str = RUN_DIRECTORY
+
+    @property
+    def realtime(self) -> bool:
+        return self.policy != "other"
+
+    @property
+    def default_rlimits(self) -> dict[str, tuple[int, int]]:
+        """Limits that the plan needs whether or not they were named; named ones win.
+
+        RLIMIT_RTTIME ends a real-time process that does not block for so long (setrlimit(2)).
+        """
+        return {"rttime": (UNLIMITED, UNLIMITED)} if self.realtime else {}
+
+
+def parse_rlimit(text: str) -> tuple[str, tuple[int, int]]:
+    """Parse `NAME=VALUE` or `NAME=SOFT:HARD`; raises ValueError that says what is allowed."""
+    name, equals, value = text.partition("=")
+    if not equals or name not in RLIMITS:
+        raise ValueError(f"{text!r} is not NAME=VALUE with NAME one of {', '.join(RLIMITS)}")
+    soft_text, colon, hard_text = value.partition(":")
+    soft = _amount(soft_text, text)
+    hard = _amount(hard_text, text) if colon else soft
+    if hard != UNLIMITED and (soft == UNLIMITED or soft > hard):
+        raise ValueError(f"{text!r}: the soft limit is above the hard limit")
+    return name, (soft, hard)
+
+
+def _amount(text: str, whole: str) -> int:
+    if text in ("unlimited", "infinity"):
+        return UNLIMITED
+    factor = _SUFFIXES.get(text[-1:].upper(), 1)
+    digits = text[:-1] if factor > 1 else text
+    if not digits.isascii() or not digits.isdigit():
+        raise ValueError(f"{whole!r}: {text!r} is not a number (suffix K, M or G) or `unlimited`")
+    return int(digits) * factor
+
+
+def show_amount(amount: int) -> str:
+    return "unlimited" if amount == UNLIMITED else str(amount)

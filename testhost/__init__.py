@@ -1,0 +1,9 @@
+"""Debian 12 guests under QEMU for tests and demonstrations: built from packages, booted through their own GRUB,
+snapshotted, restored, and always cleaned up. See docs/testhost.md."""
+
+from testhost.cache import Cache
+from testhost.errors import TesthostError, UsageError
+from testhost.host import Host, running
+from testhost.topology import Topology
+
+__all__ = ["Cache", "Host", "TesthostError", "Topology", "UsageError", "running"]

@@ -1,0 +1,5 @@
+import sys
+
+from testhost.cli import main
+
+sys.exit(main())

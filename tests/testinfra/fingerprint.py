@@ -1,0 +1,101 @@
+"""Print, as JSON, all that the roles may change on a host. Runs on the host itself, with its own Python."""
+
+import glob
+import hashlib
+import json
+import subprocess
+
+# Sysctls that move by themselves.
+MOVING = (
+    "dev.cdrom",
+    "fs.dentry-state",
+    "fs.file-nr",
+    "fs.inode-",
+    "fs.quota",
+    "kernel.ns_last_pid",
+    "kernel.random",
+    "kernel.pty.nr",
+    "kernel.tainted",
+    "net.netfilter.nf_conntrack_count",
+    "net.netfilter.nf_conntrack_buckets",
+    "vm.nr_hugepages_mempolicy",
+    # Drawn anew, or computed from the free memory, at each boot.
+    "net.core.netdev_rss_key",
+    "net.ipv4.tcp_fastopen_key",
+    "net.ipv4.tcp_mem",
+    "net.ipv4.udp_mem",
+    "vm.admin_reserve_kbytes",
+    "vm.min_free_kbytes",
+    "vm.user_reserve_kbytes",
+)
+FILES = (
+    "/etc/sysctl.conf",
+    "/etc/sysctl.d/*",
+    "/etc/modules-load.d/*",
+    "/etc/tmpfiles.d/*",
+    "/etc/default/*",
+    "/etc/default/grub.d/*",
+    "/etc/security/limits.conf",
+    "/etc/security/limits.d/*",
+    "/etc/systemd/system.conf",
+    "/etc/systemd/system.conf.d/*",
+    "/etc/systemd/system/*.service.d/*",
+    "/etc/udev/rules.d/*",
+    "/etc/hosttune/profile.d/*",
+)
+
+
+def read(path):
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def run(*command):
+    return subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
+
+
+sysctls = dict(line.split(" = ", 1) for line in run("sysctl", "-a").splitlines() if " = " in line)
+print(
+    json.dumps(
+        {
+            "cmdline": sorted(read("/proc/cmdline").decode().split()),
+            # The menu's text is update-grub's business; what it boots is ours.
+            "menu": sorted(
+                {
+                    " ".join(line.split()[2:])
+                    for line in read("/boot/grub/grub.cfg").decode().splitlines()
+                    if line.strip().startswith("linux") and "single" not in line
+                }
+            ),
+            "sysctl": {key: value for key, value in sysctls.items() if not key.startswith(MOVING)},
+            "hugepages": {
+                path: read(path).decode().strip()
+                for path in [
+                    *glob.glob("/sys/devices/system/node/node*/hugepages/*/nr_hugepages"),
+                    "/sys/kernel/mm/transparent_hugepage/enabled",
+                ]
+            },
+            "limits": run("systemctl", "show", "--property=DefaultLimit*", "--property=CPUAffinity").split()
+            + [line for line in read("/proc/1/status").decode().splitlines() if "Cpus_allowed_list" in line],
+            "login": run(
+                "su", "nobody", "-s", "/bin/sh", "-c", "ulimit -a; ulimit -l; ulimit -r; ulimit -e"
+            ).splitlines(),
+            "qdisc": [line.split()[1] for line in run("tc", "qdisc", "show", "dev", "eth0").splitlines()],
+            "interrupts": {
+                "default": read("/proc/irq/default_smp_affinity").decode().strip(),
+                **{
+                    path: read(path).decode().strip()
+                    for irq in glob.glob("/proc/irq/*/eth0*")
+                    for path in [irq.rsplit("/", 1)[0] + "/smp_affinity_list"]
+                },
+            },
+            "units": run("systemctl", "is-active", "irqbalance.service").split(),
+            "files": {
+                path: hashlib.sha256(read(path)).hexdigest()
+                for pattern in FILES
+                for path in sorted(glob.glob(pattern))
+                if not glob.glob(path + "/*")
+            },
+        }
+    )
+)

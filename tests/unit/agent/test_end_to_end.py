@@ -1,0 +1,283 @@
+"""`agent run` and `agent exchange` as two processes on loopback."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import agent
+from agent import shm
+
+pytest.importorskip("numba")
+
+EXAMPLE = (Path(agent.__file__).parent / "example.toml").read_text()
+CACHE = Path("/tmp") / f"hosttune-agent-test-{os.getuid()}"
+
+NONSENSE = """
+import numpy as np
+from numba import carray
+from agent.strategy import Strategy
+
+STATE = np.dtype([("seen", "i8")], align=True)
+
+def init(state, params):
+    return 0
+
+def on_event(state_p, tick_p, orders_p):
+    state = carray(state_p, 1)[0]
+    tick = carray(tick_p, 1)[0]
+    order = carray(orders_p, 8)
+    state.seen += 1
+    for i in range(3):
+        order[i].price, order[i].size, order[i].side, order[i].symbol = 100.0, 1, 1, 0
+    order[0].size = -5
+    order[1].price = np.nan
+    order[2].symbol = 9
+    if state.seen % 10 == 0:
+        return 1000
+    return 3
+
+strategy = Strategy(on_event, STATE, init)
+"""
+
+
+def free_port(kind: socket.SocketKind) -> int:
+    with socket.socket(socket.AF_INET, kind) as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
+
+
+class Stage:
+    """A configuration with ports and a segment of its own, and the processes started with it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.feed, self.orders = free_port(socket.SOCK_DGRAM), free_port(socket.SOCK_STREAM)
+        self.segment = folder / "segment"
+        self.config = folder / "agent.toml"
+        self.folder = folder
+        self.environment = os.environ | {"PYTHONPATH": str(folder)}
+        self.children: list[subprocess.Popen[str]] = []
+        self.write(EXAMPLE.replace("26400", str(self.feed)).replace("26401", str(self.orders))
+                   .replace("# shm = \"/dev/shm/elsewhere\"", f'shm = "{self.segment}"')
+                   .replace("# cache_dir = \"/var/cache/trading_agent\"", f'cache_dir = "{CACHE}"')
+                   .replace("max_orders_per_second = 1000", "max_orders_per_second = 1000000"))  # fmt: skip
+
+    def write(self, text: str) -> None:
+        self.config.write_text(text)
+
+    def strategy(self, name: str) -> None:
+        self.write(self.config.read_text().replace('name = "ema_cross"', f'name = "{name}"'))
+
+    def agent(self, *arguments: str) -> subprocess.Popen[str]:
+        child = subprocess.Popen([sys.executable, "-P", "-m", "agent", "run", str(self.config), *arguments],
+                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=self.folder,
+                                 env=self.environment)  # fmt: skip
+        self.children.append(child)
+        assert child.stdout
+        line = child.stdout.readline()
+        assert line.startswith("ready: "), child.communicate(timeout=10)
+        return child
+
+    def exchange(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-P", "-m", "agent", "exchange", "--feed-to", f"127.0.0.1:{self.feed}", "--listen",
+             f"127.0.0.1:{self.orders}", "--agent-shm", str(self.segment), "--no-spin", "--linger", "0.3",
+             "--wait", "20", "--timeout", "40", "--format", "json", *arguments],
+            capture_output=True, text=True, timeout=60, cwd=self.folder, env=self.environment)  # fmt: skip
+
+    def stats(self) -> dict[str, Any]:
+        out = subprocess.run([sys.executable, "-P", "-m", "agent", "stats", str(self.segment), "--format", "json"],
+                             capture_output=True, text=True, timeout=20, cwd=self.folder, check=True)  # fmt: skip
+        return dict(json.loads(out.stdout))
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[Stage]:
+    stage = Stage(tmp_path)
+    yield stage
+    for child in stage.children:
+        if child.poll() is None:
+            child.kill()
+        child.communicate(timeout=10)
+
+
+def test_every_tick_is_read_and_every_order_acknowledged(stage: Stage) -> None:
+    stage.strategy("every_tick")
+    child = stage.agent("--once", "--format", "json")
+    run = stage.exchange("--feed", "generated", "--messages", "4000", "--rate", "2000")
+    assert run.returncode == 0, run.stdout + run.stderr
+    report = json.loads(run.stdout)
+    books = report["feed"]["types"]["bookTicker"]
+    assert report["ok"] and report["orders"]["acknowledged"] == report["orders"]["matched"] == books
+    assert report["agent"]["messages"] == 4000 and report["agent"]["lost"] == 0
+    out, _ = child.communicate(timeout=20)
+    assert child.returncode == 0
+    summary = json.loads(out)
+    assert summary["ended"] == "the exchange ended the session"
+    assert summary["ticks_in"] == 4000
+    assert summary["counters"]["orders_sent"] == summary["counters"]["accepted"] == books
+    assert summary["latency_ns"]["own_code"]["count"] == books
+
+
+def test_ema_cross_trades_the_same_on_the_same_feed_and_the_agent_serves_session_after_session(stage: Stage) -> None:
+    stage.agent()
+    orders = []
+    for _ in range(2):
+        run = stage.exchange("--feed", "generated", "--messages", "3000", "--rate", "3000", "--seed", "5")
+        assert run.returncode == 0, run.stdout + run.stderr
+        orders.append(json.loads(run.stdout)["orders"]["orders"])
+        time.sleep(1.2)  # the agent connects again once a second
+    assert min(orders) > 10
+    live = stage.stats()
+    assert live["alive"] and live["state"] == "connecting" and live["counters"]["logins"] == 2
+
+
+def test_a_strategy_that_returns_nonsense_is_stopped_and_counted(stage: Stage) -> None:
+    (stage.folder / "nonsense.py").write_text(NONSENSE)
+    stage.strategy("nonsense:strategy")
+    stage.agent()
+    run = stage.exchange("--feed", "generated", "--messages", "100", "--rate", "1000")
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert json.loads(run.stdout)["orders"]["orders"] == 0
+    c = stage.stats()["counters"]
+    assert c["events"] == 100
+    assert (c["reject_size"], c["reject_price"], c["reject_symbol"], c["reject_count"]) == (90, 90, 90, 10_000)
+    assert c["orders_sent"] == 0
+
+
+def test_lockstep_is_a_closed_loop_without_loss(stage: Stage) -> None:
+    stage.strategy("every_tick")
+    stage.agent()
+    run = stage.exchange("--feed", "generated", "--messages", "500", "--lockstep")
+    report = json.loads(run.stdout)
+    assert run.returncode == 0 and report["loop"] == "closed", run.stdout + run.stderr
+
+
+def test_sigterm_ends_it_and_its_numbers_stay(stage: Stage) -> None:
+    child = stage.agent()
+    limit = time.monotonic() + 5
+    while shm.read(stage.segment).state != "connecting" and time.monotonic() < limit:
+        time.sleep(0.01)
+    second = subprocess.run([sys.executable, "-P", "-m", "agent", "run", str(stage.config)], capture_output=True,
+                            text=True, timeout=20, cwd=stage.folder)  # fmt: skip
+    assert second.returncode == 2
+    assert "Address already in use" in second.stderr or f"pid {child.pid}" in second.stderr
+    child.send_signal(signal.SIGTERM)
+    out, _ = child.communicate(timeout=10)
+    assert child.returncode == 0
+    assert "stopped (stopped by signal 15)" in out
+    assert stage.stats()["state"] == "stopped"
+
+
+def test_sigkill_leaves_readable_numbers(stage: Stage) -> None:
+    child = stage.agent()
+    child.kill()
+    child.communicate(timeout=10)
+    assert stage.stats()["state"] == "died"
+    stage.agent()  # replaces the dead one's segment
+    assert stage.stats()["alive"]
+
+
+def test_a_lost_connection_is_exit_code_four(stage: Stage) -> None:
+    child = stage.agent()
+    from agent import soup
+
+    with socket.socket() as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        server.bind(("127.0.0.1", stage.orders))
+        server.listen(1)
+        server.settimeout(10)
+        link, _ = server.accept()
+        with link:
+            link.settimeout(5)
+            assert soup.parse_login(link.recv(100)) == ("trader", "secret")
+            link.sendall(soup.login_accepted("S", 1))
+            time.sleep(0.2)
+    _, err = child.communicate(timeout=10)
+    assert child.returncode == 4
+    assert "the connection to the exchange was lost" in err
+
+
+def test_a_refused_login_is_exit_code_one(stage: Stage) -> None:
+    child = stage.agent()
+    run = stage.exchange("--feed", "generated", "--messages", "1", "--login", "someone:else")
+    assert run.returncode == 2 and "logged in as 'trader'" in run.stderr
+    _, err = child.communicate(timeout=10)
+    assert child.returncode == 1
+    assert "refused the login: A (not authorised)" in err
+
+
+def test_ready_is_told_to_systemd(stage: Stage) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(stage.folder / "notify"))
+        manager.settimeout(10)
+        stage.environment["NOTIFY_SOCKET"] = str(stage.folder / "notify")
+        stage.agent()
+        assert manager.recv(4096).startswith(b"READY=1\nSTATUS=ready: feed 127.0.0.1:")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (('name = "ema_cross"', 'name = "ema"'), "strategy.name: found 'ema', allowed: ema_cross, every_tick, "),
+        (("[feed]\naddress = \"127.0.0.1\"", "[feed]\naddress = \"192.0.2.1\""), "feed 192.0.2.1:"),
+        (("max_size = 10", "max_size = 0"), "risk.max_size: found 0, allowed: int >= 1"),
+    ],
+)  # fmt: skip
+def test_what_stops_a_start_is_said(stage: Stage, change: tuple[str, str], message: str) -> None:
+    assert change[0] in stage.config.read_text()
+    stage.write(stage.config.read_text().replace(*change, 1))
+    run = subprocess.run([sys.executable, "-P", "-m", "agent", "run", str(stage.config)],
+                         capture_output=True, text=True, timeout=20, cwd=stage.folder)  # fmt: skip
+    assert run.returncode == 2
+    assert message in run.stderr and "Traceback" not in run.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["stats", "SEGMENT"]])
+def test_light_commands_import_nothing_heavy(stage: Stage, arguments: list[str], hand_segment: bytes) -> None:
+    stage.segment.write_bytes(hand_segment)
+    code = (
+        "import sys; from agent.cli import main\n"
+        "try: main(sys.argv[1:])\n"
+        "except SystemExit: pass\n"
+        "heavy = ('numpy', 'numba', 'pyroute2', 'asyncio', 'agent._engine')\n"
+        "sys.exit(str([m for m in heavy if m in sys.modules]))"
+    )
+    arguments = [a.replace("SEGMENT", str(stage.segment)) for a in arguments]
+    run = subprocess.run([sys.executable, "-P", "-c", code, *arguments],
+                         capture_output=True, text=True, timeout=20, cwd=stage.folder)  # fmt: skip
+    assert run.stderr.strip() == "[]"
+
+
+@pytest.fixture
+def hand_segment(hand: Callable[..., Any]) -> bytes:
+    return bytes(hand().segment)
+
+
+@pytest.mark.parametrize(("every_ms", "given_way"), [(10, True), (0, False)])
+def test_the_loop_gives_way_when_nothing_is_due(stage: Stage, every_ms: int, given_way: bool) -> None:
+    stage.write(stage.config.read_text().replace("# yield_every_ms = 100", f"yield_every_ms = {every_ms}"))
+    child = stage.agent()
+
+    def naps() -> int:
+        """Voluntary context switches: what the kernel saw of it, not only what the counter says."""
+        for line in Path(f"/proc/{child.pid}/status").read_text().splitlines():
+            if line.startswith("voluntary_ctxt_switches:"):
+                return int(line.split()[1])
+        raise AssertionError("no voluntary_ctxt_switches")
+
+    before, slept = stage.stats()["counters"]["yields"], naps()
+    time.sleep(1)
+    counted, slept = stage.stats()["counters"]["yields"] - before, naps() - slept
+    assert (counted > 10) is given_way
+    assert (slept > 10) is given_way
+    # One a period at most, however slow this test is.
+    assert counted <= 1000

@@ -1,0 +1,283 @@
+"""rt_limits: both ways to limits, what processes have, and what real-time priority is worth."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from hosttune.checks import rt_limits
+from hosttune.checks.rt_limits import Section, UserLimits
+from hosttune.host.root import Tree
+
+ETC = "/etc/systemd/system"
+LIMITS_D = "/etc/security/limits.d/99-x.conf"
+DEFAULTS = "/etc/systemd/system.conf.d/x.conf"
+WANTED = Section(users={"trader": UserLimits(memlock="unlimited", rtprio=95, nice=-20, nofile=65536)})
+KEYS = ("trader.memlock", "trader.rtprio", "trader.nice", "trader.nofile")
+ALL_SET = "LimitMEMLOCK=infinity\nLimitRTPRIO=95\nLimitNICE=-20\nLimitNOFILE=65536\n"
+
+
+def status(name, uid=1001, ppid=1):
+    return f"Name:\t{name}\nPPid:\t{ppid}\nUid:\t{uid}\t{uid}\nThreads:\t1\nCpus_allowed_list:\t0\n"
+
+
+def proc_limits(memlock="unlimited", rtprio="95", nice="40", nofile="65536"):
+    return (
+        f"Max open files            {nofile}  {nofile}  files\n"
+        f"Max locked memory         {memlock}  {memlock}  bytes\n"
+        f"Max nice priority         {nice}  {nice}\n"
+        f"Max realtime priority     {rtprio}  {rtprio}\n"
+    )
+
+
+FILES = {
+    "/etc/passwd": "root:x:0:0::/:/bin/sh\ntrader:x:1001:1001::/:/bin/sh\n",
+    "/etc/group": "trader:x:1001:\n",
+    "/etc/pam.d/sshd": "session required pam_limits.so\n",
+    LIMITS_D: "trader - memlock unlimited\ntrader - rtprio 95\ntrader - nice -20\ntrader - nofile 65536\n",
+    DEFAULTS: "[Manager]\n" + ALL_SET.replace("Limit", "DefaultLimit"),
+    "/proc/1/status": status("systemd", 0, 0),
+    "/proc/2/status": status("kthreadd", 0, 0),
+    "/proc/sys/kernel/osrelease": "6.1.0-28-amd64\n",
+}
+AGENT = {"/proc/50/status": status("agent"), "/proc/50/limits": proc_limits()}
+
+
+@pytest.fixture
+def run(fake_host):
+    def run(changes=None, wanted=WANTED, deny=()):
+        contents = {**FILES, **(changes or {})}
+        host = fake_host({path: text for path, text in contents.items() if text is not None})
+        for path in deny:
+            host.deny(path)
+        facts = rt_limits.facts(host, wanted)
+        return {f.id.removeprefix("rt_limits."): f for f in rt_limits.check(wanted, facts, None)}
+
+    return run
+
+
+def hops(finding):
+    return {name: hop.state for name, hop in finding.hops.items()}
+
+
+def test_a_tuned_host_passes_before_anything_runs_as_the_user(run):
+    found = run()
+    assert {key: f.status for key, f in found.items()} == dict.fromkeys(KEYS, "pass")
+    assert hops(found["trader.memlock"]) == {"persisted": "ok", "runtime": "na"}
+    assert found["trader.nice"].found == {"login": -20, "service": -20}
+
+
+def test_a_tuned_host_with_the_agent_running(run):
+    found = run(AGENT)
+    assert {f.status for f in found.values()} == {"pass"}
+    assert found["trader.nice"].found == -20
+    assert found["trader.memlock"].found == "unlimited"
+
+
+def test_an_untouched_host_fails_on_both_ways(run):
+    found = run({LIMITS_D: None, DEFAULTS: None})
+    assert {f.status for f in found.values()} == {"fail"}
+    assert found["trader.memlock"].hops["persisted"].value == {"login": "not set", "service": "not set"}
+    fix = found["trader.memlock"].fix
+    assert "'trader - memlock unlimited'" in fix
+    assert "DefaultLimitMEMLOCK=infinity" in fix
+
+
+class TestLogin:
+    def test_without_the_file(self, run):
+        found = run({LIMITS_D: None})["trader.rtprio"]
+        assert (found.status, hops(found)["persisted"]) == ("fail", "bad")
+        assert found.hops["persisted"].value == {"login": "not set", "service": 95}
+        assert "DefaultLimit" not in found.fix
+
+    def test_overruled_by_a_later_line(self, run):
+        later = {"/etc/security/limits.d/zz.conf": "trader - rtprio 10\n"}
+        found = run(later)["trader.rtprio"]
+        assert found.status == "fail"
+        assert "/etc/security/limits.d/zz.conf:1" in found.hops["persisted"].source
+
+    def test_soft_limit_too_low(self, run):
+        later = {"/etc/security/limits.d/zz.conf": "trader soft nofile 1024\n"}
+        found = run(later)["trader.nofile"]
+        assert found.hops["persisted"].value["login"] == {"soft": 1024, "hard": 65536}
+
+    def test_pam_limits_not_in_the_session(self, run):
+        found = run({"/etc/pam.d/sshd": "session required pam_unix.so\n"})["trader.rtprio"]
+        assert found.status == "fail"
+        assert "sshd" in found.hops["persisted"].value["login"]
+
+    def test_bytes_are_written_as_kib(self, run):
+        wanted = Section(users={"trader": UserLimits(memlock=8 << 30)})
+        found = run({LIMITS_D: "trader - memlock 8388607\n"}, wanted=wanted)["trader.memlock"]
+        assert found.status == "fail"
+        assert "trader - memlock 8388608" in found.fix
+        assert run({LIMITS_D: "trader - memlock 8388608\n"}, wanted=wanted)["trader.memlock"].status == "pass"
+
+    def test_more_than_wanted_is_enough(self, run):
+        assert run({LIMITS_D: FILES[LIMITS_D].replace("95", "99")})["trader.rtprio"].status == "pass"
+
+
+class TestService:
+    def unit(self, text, changes=None):
+        return {f"{ETC}/agent.service": f"[Service]\n{text}", DEFAULTS: None, **(changes or {})}
+
+    @pytest.mark.parametrize(
+        "how",
+        [
+            "User=trader\n",
+            'ExecStart=/usr/local/bin/hosttune launch "--user" "trader" -- /opt/agent\n',
+            "ExecStart=/usr/local/bin/hosttune launch --user=trader -- /opt/agent\n",
+            "ExecStart=/usr/sbin/runuser -u trader -- /opt/agent\n",
+        ],
+    )
+    def test_its_own_limits(self, run, how):
+        assert {f.status for f in run(self.unit(how + ALL_SET)).values()} == {"pass"}
+        found = run(self.unit(how + ALL_SET.replace("95", "10")))["trader.rtprio"]
+        assert (found.status, found.hops["persisted"].value["service"]) == ("fail", 10)
+        assert found.hops["persisted"].source.endswith(f"service: {ETC}/agent.service")
+
+    def test_another_users_service_does_not_count(self, run):
+        found = run(self.unit("User=other\n" + ALL_SET))["trader.rtprio"]
+        assert (found.status, found.hops["persisted"].value["service"]) == ("fail", "not set")
+
+    def test_its_own_limit_goes_before_the_default(self, run):
+        found = run(self.unit("User=trader\nLimitRTPRIO=10\n", {DEFAULTS: FILES[DEFAULTS]}))
+        assert (found["trader.rtprio"].status, found["trader.nice"].status) == ("fail", "pass")
+
+    def test_the_worst_of_several(self, run):
+        changes = self.unit("User=trader\n" + ALL_SET, {f"{ETC}/b.service": "[Service]\nUser=trader\n"})
+        assert run(changes)["trader.rtprio"].status == "fail"
+
+    def test_drop_ins_of_a_service_that_is_not_installed_yet(self, run):
+        changes = {DEFAULTS: None, f"{ETC}/agent.service.d/x.conf": "[Service]\n" + ALL_SET}
+        assert {f.status for f in run(changes).values()} == {"pass"}
+
+    @pytest.mark.parametrize("value", ["95K", "high"])
+    def test_a_value_that_systemd_ignores(self, run, value):
+        found = run({DEFAULTS: f"[Manager]\nDefaultLimitRTPRIO={value}\n"})["trader.rtprio"]
+        assert found.status == "fail"
+        assert "ignores" in found.hops["persisted"].value["service"]
+
+    def test_reset_default(self, run):
+        later = {"/etc/systemd/system.conf.d/z.conf": "[Manager]\nDefaultLimitRTPRIO=\n"}
+        assert run(later)["trader.rtprio"].status == "fail"
+
+
+class TestRunning:
+    def test_started_before_the_limits_were_set(self, run):
+        found = run({**AGENT, "/proc/50/limits": proc_limits(memlock="8388608")})["trader.memlock"]
+        assert (found.status, hops(found)["persisted"], hops(found)["runtime"]) == ("fail", "ok", "bad")
+        assert found.found == {"PID 50": 8388608}
+        assert "again" in found.fix
+
+    def test_set_by_hand(self, run):
+        assert run({**AGENT, LIMITS_D: None})["trader.memlock"].status == "volatile"
+
+    def test_many(self, run):
+        many = {f"/proc/{pid}/status": status("x") for pid in range(50, 60)}
+        many |= {f"/proc/{pid}/limits": proc_limits(rtprio="0") for pid in range(50, 60)}
+        assert run(many)["trader.rtprio"].found["and"] == "5 more"
+
+    def test_unreadable_limits(self, run):
+        assert run(AGENT, deny=["/proc/50/limits"])["trader.memlock"].status == "unknown"
+
+    def test_ended_meanwhile(self, run):
+        assert run({"/proc/50/status": status("agent")})["trader.memlock"].status == "unknown"
+        more = {**AGENT, "/proc/51/status": status("agent")}
+        assert run(more)["trader.memlock"].status == "pass"
+
+    def test_hidden_processes(self, run):
+        found = run({"/proc/1/status": None})["trader.memlock"]
+        assert (found.status, "hidepid" in found.hops["runtime"].value) == ("unknown", True)
+
+    def test_a_pid_namespace_hides_only_kernel_threads(self, run):
+        assert run({"/proc/2/status": None})["trader.memlock"].status == "pass"
+
+
+def test_a_user_that_is_not_there_is_a_warning(run):
+    found = run({"/etc/passwd": "root:x:0:0::/:/bin/sh\n"})
+    assert {f.status for f in found.values()} == {"warn"}
+    assert "no user trader" in found["trader.memlock"].why
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/etc/passwd", LIMITS_D, "/etc/security/limits.d", "/etc/pam.d/sshd", DEFAULTS, ETC, "/proc/1/status"],
+)
+def test_what_cannot_be_read_does_not_pass(run, path):
+    found = run(deny=[path])
+    assert {f.status for f in found.values()} == {"unknown"}
+
+
+def test_an_empty_tree_gives_findings_and_no_pass(tmp_path):
+    (tmp_path / "proc").mkdir()
+    wanted = msgspec.structs.replace(WANTED, sched_rt_runtime_us=-1)
+    found = rt_limits.check(wanted, rt_limits.facts(Tree(str(tmp_path)), wanted), None)
+    assert {f.status for f in found} == {"unknown"}
+
+
+def test_only_limits_that_are_asked_for(run):
+    assert set(run(wanted=Section(users={"trader": UserLimits(nofile=10)}))) == {"trader.nofile"}
+
+
+class TestRtRuntime:
+    KEY = "/proc/sys/kernel/sched_rt_runtime_us"
+    CONF = "/etc/sysctl.d/99.conf"
+    ASKED = Section(sched_rt_runtime_us=-1)
+
+    @pytest.mark.parametrize(
+        ("running", "line", "status"),
+        [("-1", "-1", "pass"), ("950000", "-1", "fail"), ("-1", "950000", "volatile"), ("950000", "950000", "fail")],
+    )
+    def test_status(self, run, running, line, status):
+        changes = {self.KEY: f"{running}\n", self.CONF: f"kernel.sched_rt_runtime_us = {line}\n"}
+        assert run(changes, wanted=self.ASKED)["sched_rt_runtime_us"].status == status
+
+
+class TestFairServer:
+    RUNTIME = "/sys/kernel/debug/sched/fair_server/cpu3/runtime"
+
+    def kernel(self, release="6.12.9-amd64", **more):
+        return {"/proc/sys/kernel/osrelease": release, "/sys/devices/system/cpu/isolated": "3\n", **more}
+
+    def test_older_kernels_have_none(self, run):
+        assert "fair_server" not in run(self.kernel("6.11.0"))
+
+    @pytest.mark.parametrize(("runtime", "status"), [("0", "pass"), ("50000000", "warn")])
+    def test_setting(self, run, runtime, status):
+        assert run({**self.kernel(), self.RUNTIME: runtime})["fair_server"].status == status
+
+    def test_hidden_by_lockdown(self, run):
+        changes = self.kernel(**{"/sys/kernel/security/lockdown": "none [integrity] confidentiality"})
+        found = run(changes, deny=[self.RUNTIME])["fair_server"]
+        assert found.status == "warn"
+        assert "lockdown (integrity)" in found.why
+        assert hops(found) == {"runtime": "unknown"}
+
+    def test_an_unknown_release(self, run):
+        assert run(deny=["/proc/sys/kernel/osrelease"])["fair_server"].status == "unknown"
+
+    def test_of_no_concern_without_real_time(self, run):
+        assert "fair_server" not in run(self.kernel(), wanted=Section(users={"trader": UserLimits(nofile=1)}))
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ({"users": {"trader": {"rtprio": 100}}}, "rtprio: 100 is not between 0 and 99"),
+        ({"users": {"trader": {"rtprio": -1}}}, "rtprio"),
+        ({"users": {"trader": {"nice": -21}}}, "between -20 and 19"),
+        ({"users": {"trader": {"nice": 20}}}, "nice"),
+        ({"users": {"trader": {"nofile": 0}}}, "nofile"),
+        ({"users": {"trader": {"memlock": -1}}}, "memlock"),
+        ({"users": {"trader": {"memlock": "64M"}}}, "memlock"),
+        ({"users": {"trader": {"rtprio": "95"}}}, "rtprio"),
+        ({"users": {"trader": {"core": 0}}}, "core"),
+        ({"users": {"@rt": {"rtprio": 9}}}, "not a user name"),
+        ({"sched_rt_runtime_us": -2}, "sched_rt_runtime_us"),
+        ({"user": {}}, "user"),
+    ],
+)
+def test_sections_that_are_refused(section, message):
+    with pytest.raises(msgspec.ValidationError, match=message):
+        msgspec.convert(section, Section)

@@ -1,0 +1,106 @@
+"""The kernel's reading of a command line, trap by trap."""
+
+import pytest
+
+from hosttune.host import cmdline
+from hosttune.host.cmdline import Isolation
+
+
+def isolation(text: str, last: int | None = 7) -> Isolation:
+    return cmdline.isolation(cmdline.arguments(text), last)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", ()),
+        ("quiet ro", (("quiet", None), ("ro", None))),
+        ("a=1 a=2", (("a", "1"), ("a", "2"))),
+        ("rcu-nocbs=1", (("rcu_nocbs", "1"),)),
+        ('dyndbg="file a +p" b', (("dyndbg", "file a +p"), ("b", None))),
+        ('"dyndbg=file a +p" b', (("dyndbg", "file a +p"), ("b", None))),
+        ("root=UUID=1-2 x=", (("root", "UUID=1-2"), ("x", ""))),
+        ("quiet -- isolcpus=1", (("quiet", None),)),
+        ("=x", (("=x", None),)),
+        ("  a\t b\n", (("a", None), ("b", None))),
+    ],
+)
+def test_arguments(text, expected):
+    assert cmdline.arguments(text) == expected
+
+
+def test_last_value_counts_and_a_bare_name_is_no_value():
+    args = cmdline.arguments("irqaffinity=0 irqaffinity=0-1 irqaffinity")
+    assert cmdline.last(args, "irqaffinity") == "0-1"
+    assert cmdline.last(args, "nohz_full") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "domain", "managed", "nohz"),
+    [
+        ("isolcpus=2-3", {2, 3}, set(), set()),
+        ("isolcpus=domain,managed_irq,2-3", {2, 3}, {2, 3}, set()),
+        ("isolcpus=managed_irq,2-3", set(), {2, 3}, set()),
+        ("isolcpus=nohz,2", set(), set(), {2}),
+        ("isolcpus=future_flag,2", {2}, set(), set()),  # skipped, and then no flag is left: domain
+        ("isolcpus=do-main,2", set(), set(), set()),  # illegal character: all of it is dropped
+        ("isolcpus=domain2,2", set(), set(), set()),
+        ("isolcpus=2-3 isolcpus=4", {2, 3}, set(), set()),  # the first wins
+        ("isolcpus=managed_irq,2-3 isolcpus=domain,2-3", {2, 3}, {2, 3}, set()),
+        ("isolcpus=2-3 nohz_full=2-3", {2, 3}, set(), {2, 3}),
+        ("isolcpus=2-3 nohz_full=3", {2, 3}, set(), {3}),  # other kinds, so nothing contradicts
+        ("nohz_full=2 nohz_full=3", set(), set(), {2}),
+        ("isolcpus=4-N", {4, 5, 6, 7}, set(), set()),
+        ("isolcpus=0-7:1/4", {0, 4}, set(), set()),
+        ("isolcpus=3-2", set(), set(), set()),
+        ("isolcpus=2-4294967295", set(), set(), set()),
+        ("isolcpus=", set(), set(), set()),
+        ("isolcpus", set(), set(), set()),
+        ("isolcpus=N", set(), set(), set()),  # a letter first is a flag to the kernel, and then no list is left
+    ],
+)
+def test_isolation(text, domain, managed, nohz):
+    found = isolation(text)
+    assert (set(found.domain), set(found.managed_irq), set(found.nohz)) == (domain, managed, nohz)
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("isolcpus=managed_irq,2-3", "without the flag domain"),
+        ("isolcpus=2 isolcpus=3", "refuses it"),
+        ("isolcpus=x-y,3", "illegal character"),
+        ("nohz_full=9-1", "not a list"),
+    ],
+)
+def test_what_the_kernel_ignores_is_said(text, word):
+    (remark,) = isolation(text).remarks
+    assert word in remark
+
+
+def test_n_needs_the_number_of_cpus():
+    with pytest.raises(ValueError, match="last CPU"):
+        isolation("isolcpus=2-N", None)
+    assert isolation("isolcpus=2-3", None).domain == {2, 3}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", set()),
+        ("rcu_nocbs=2-3", {2, 3}),
+        ("rcu_nocbs=2 rcu_nocbs=3", {3}),  # the last wins
+        ("nohz_full=2-3", {2, 3}),  # implied
+        ("rcu_nocbs=1 nohz_full=3", {1, 3}),
+        ("rcu_nocbs=nonsense", set(range(8))),  # a list it cannot read means all
+    ],
+)
+def test_rcu_nocbs(text, expected):
+    assert cmdline.rcu_nocbs(cmdline.arguments(text), 7) == expected
+
+
+def test_cpus_of_a_plain_list():
+    args = cmdline.arguments("irqaffinity=0-1")
+    assert cmdline.cpus(args, "irqaffinity", 7) == {0, 1}
+    assert cmdline.cpus(args, "other", 7) == frozenset()
+    assert cmdline.cpus(cmdline.arguments("irqaffinity=x"), "irqaffinity", 7) == frozenset()

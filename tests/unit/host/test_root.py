@@ -1,0 +1,108 @@
+import os
+
+import pytest
+
+from hosttune.host.root import NOT_CAPTURED, Fact, Live, Once, Tree
+
+
+def test_live_tells_absent_from_unreadable(tmp_path):
+    (tmp_path / "file").write_bytes(b"a\xffb\n")
+    (tmp_path / "link").symlink_to("file")
+    live = Live()
+    file = str(tmp_path / "file")
+    assert live.read(file) == Fact("value", "a\ufffdb\n", file)
+    assert (live.read(f"{file}.no").state, live.read(f"{file}.no").reason) == ("absent", "ENOENT")
+    assert live.read(f"{file}/below").state == "absent"
+    assert live.read(str(tmp_path)).reason == "EISDIR"
+    assert live.list(str(tmp_path)).value == ["file", "link"]
+    assert live.list(file).state == "absent"
+    assert live.link(str(tmp_path / "link")).value == "file"
+    assert live.link(file) == Fact("absent", None, file, "not a symbolic link")
+
+
+def test_a_process_that_has_ended_is_absent():
+    child = os.fork()
+    if not child:
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert Live().read(f"/proc/{child}/status").state == "absent"
+
+
+def test_a_fifo_does_not_stop_the_check(tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    assert Live().read(str(tmp_path / "fifo")) == Fact("value", "", str(tmp_path / "fifo"))
+    assert Tree(str(tmp_path)).read("/fifo").reason == "not a regular file"
+
+
+def test_a_file_that_is_too_large_is_not_read_to_the_end(monkeypatch, tmp_path):
+    monkeypatch.setattr("hosttune.host.root.MAX_BYTES", 1 << 20)
+    (tmp_path / "file").write_bytes(b"x" * ((1 << 20) + 1))
+    assert Live().read(str(tmp_path / "file")).reason == "larger than 1 MiB"
+
+
+def test_what_a_capture_does_not_hold_is_never_absent(tree):
+    root = Tree(tree({"/proc/cmdline": "quiet\n"}))
+    assert root.read("/proc/cmdline").value == "quiet\n"
+    for fact in (root.read("/proc/nothing"), root.list("/sys"), root.link("/etc/x"), root.netlink("qdisc")):
+        assert (fact.state, fact.reason) == ("unreadable", NOT_CAPTURED)
+    assert root.later(1.0) is None
+    assert root.read("/proc").reason == "EISDIR"
+
+
+def test_links_stay_inside_the_capture(tree, tmp_path_factory):
+    outside = tmp_path_factory.mktemp("outside") / "secret"
+    outside.write_text("secret")
+    root = Tree(
+        tree(
+            {
+                "/usr/lib/modules/6.1/modules.builtin": "kernel/net/ipv4/tcp_bbr.ko",
+                "/lib": "-> usr/lib",
+                "/etc/sysctl.d/99-sysctl.conf": "-> ../sysctl.conf",
+                "/etc/sysctl.conf": "a.b = 1",
+                "/etc/absolute": "-> /etc/sysctl.conf",
+                "/etc/up": "-> ../../../../../../../../etc/sysctl.conf",
+                "/etc/out": f"-> {outside}",
+                "/etc/loop": "-> loop2",
+                "/etc/loop2": "-> loop",
+                "/etc/dir": "-> /usr",
+            }
+        )
+    )
+    assert root.read("/lib/modules/6.1/modules.builtin").value.endswith("tcp_bbr.ko")
+    for path in ("/etc/sysctl.d/99-sysctl.conf", "/etc/absolute", "/etc/up", "/etc/sysctl.d/../absolute"):
+        assert root.read(path).value == "a.b = 1", path
+    assert root.read("/etc/out").reason == NOT_CAPTURED
+    assert root.read(str(outside)).reason == NOT_CAPTURED
+    assert root.read("/../" * 20 + str(outside)).reason == NOT_CAPTURED
+    assert root.read("/etc/loop").reason == "ELOOP"
+    assert root.list("/etc/dir").value == ["lib"]
+    assert root.link("/etc/absolute").value == "/etc/sysctl.conf"
+    assert root.link("/lib").value == "usr/lib"
+
+
+def test_a_tree_is_a_directory(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NotADirectoryError):
+        Tree(str(tmp_path / "file"))
+    with pytest.raises(FileNotFoundError):
+        Tree(str(tmp_path / "no"))
+
+
+def test_a_fact_that_is_not_understood_is_unreadable():
+    assert Fact("value", "7", "/f").map(int) == Fact("value", 7, "/f")
+    assert Fact("value", "x", "/f").map(int).state == "unreadable"
+    assert "not understood" in Fact("value", "x", "/f").map(int).reason
+    absent = Fact("absent", None, "/f", "ENOENT")
+    assert absent.map(int) is absent
+
+
+def test_each_path_is_read_once(host):
+    live = host({"/a": "1"}, later_files={"/a": "3"})
+    once = Once(live)
+    assert once.read("/a").value == "1"
+    live.files["/a"] = "2"
+    assert once.read("/a").value == "1"
+    assert live.read("/a").value == "2"
+    later, _ = once.later(1.0)
+    assert later.read("/a").value == "3"
+    assert (once.source, once.taken) == (live.source, live.taken)

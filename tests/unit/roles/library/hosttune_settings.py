@@ -1,0 +1,28 @@
+#!/usr/bin/python
+"""Stand-in for plugins/modules/hosttune_settings.py: writes its arguments to $HOSTTUNE_RENDERED/ROLE.json."""
+
+import json
+import os
+
+from ansible.module_utils.basic import AnsibleModule
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "name": {"type": "str", "required": True},
+            "state": {"type": "str", "default": "present"},
+            "files": {"type": "dict", "default": {}},
+            "values": {"type": "dict", "default": {}},
+            "reload_systemd": {"type": "bool", "default": False},
+            "offline": {"type": "bool", "default": False},
+        },
+        supports_check_mode=True,
+    )
+    with open(os.path.join(os.environ["HOSTTUNE_RENDERED"], f"{module.params['name']}.json"), "w") as file:
+        json.dump(module.params, file)
+    module.exit_json(changed=False, paths=[], running={}, left=[])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,210 @@
+"""roles/irq_affinity/files/irq_affinity.sh on a tree that looks like /proc and /sys."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).resolve().parents[3] / "roles/irq_affinity/files/irq_affinity.sh"
+NOBODY = 65534
+
+PROFILE = """\
+# Managed by the role irq_affinity
+irq_affinity:
+  housekeeping: "0-1"
+  irqbalance: banned
+  queues:
+    eth0: "1,0"
+    ens1f0: "1"
+"""
+
+
+class Tree:
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.write("/etc/hosttune/profile.d/irq_affinity.yml", PROFILE)
+        self.write("/sys/devices/system/cpu/present", "0-3\n")
+        self.write("/proc/irq/default_smp_affinity", "f\n")
+        self.irq(1, "i8042", "0-3")
+        self.irq(9, "", "0-3")
+        self.irq(24, "virtio0-req.0", "2")
+        self.irq(31, "eth0-rxtx-0", "0-1")
+        self.irq(32, "eth0-rxtx-1", "0-1")
+        self.irq(33, "virtio1-input.1", "3")
+        self.write("/sys/class/net/eth0/device/msi_irqs/31", "")
+        self.write("/sys/class/net/eth0/device/msi_irqs/32", "")
+        # A virtio device: the vectors belong to the PCI device above it.
+        self.write("/sys/devices/pci/0000:00:05.0/msi_irqs/33", "")
+        (root / "sys/devices/pci/0000:00:05.0/virtio1").mkdir()
+        (root / "sys/class/net/ens1f0").mkdir(parents=True)
+        (root / "sys/class/net/ens1f0/device").symlink_to(root / "sys/devices/pci/0000:00:05.0/virtio1")
+
+    def write(self, path: str, text: str) -> None:
+        real = self.root / path[1:]
+        real.parent.mkdir(parents=True, exist_ok=True)
+        real.write_text(text)
+
+    def irq(self, number: int, actions: str, cpus: str) -> None:
+        self.write(f"/proc/irq/{number}/smp_affinity_list", cpus + "\n")
+        self.write(f"/sys/kernel/irq/{number}/actions", actions + "\n" if actions else "")
+
+    def cpus(self, number: int) -> str:
+        return (self.root / f"proc/irq/{number}/smp_affinity_list").read_text().strip()
+
+    def managed(self, number: int) -> None:
+        """As the kernel does it: the mask can be read and not written."""
+        (self.root / f"proc/irq/{number}/smp_affinity_list").chmod(0o444)
+
+    def run(self, *arguments: str) -> list[str]:
+        self.own()
+        done = subprocess.run(
+            ["sh", SCRIPT, *arguments],
+            env={**os.environ, "HOSTTUNE_ROOT": str(self.root)},
+            user=NOBODY if os.geteuid() == 0 else None,  # root could write what is managed
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stderr == ""
+        return done.stdout.splitlines()
+
+    def own(self) -> None:
+        if os.geteuid() == 0:
+            for directory, _, names in os.walk(self.root):
+                for name in [directory, *(os.path.join(directory, name) for name in names)]:
+                    os.chown(name, NOBODY, NOBODY, follow_symlinks=False)
+
+
+@pytest.fixture
+def tree() -> Iterator[Tree]:
+    # Not tmp_path: another user has to get into it.
+    root = Path(tempfile.mkdtemp())
+    script = root / "script"
+    shutil.copy(SCRIPT, script)
+    root.chmod(0o755)
+    try:
+        yield Tree(root)
+    finally:
+        shutil.rmtree(root)
+
+
+def test_moves_what_is_elsewhere(tree: Tree) -> None:
+    lines = tree.run("apply")
+    assert "changed: irq 1 (i8042): 0-3 -> 0,1" in lines
+    assert "changed: irq 24 (virtio0-req.0): 2 -> 0,1" in lines
+    assert "changed: new interrupts: mask f -> 3" in lines
+    assert tree.cpus(9) == "0-3", "nobody handles it"
+
+
+def test_queues_go_to_their_cpus_in_turn(tree: Tree) -> None:
+    tree.run("apply")
+    assert [tree.cpus(number) for number in (31, 32, 33)] == ["1", "0", "1"]
+
+
+def test_second_apply_changes_nothing(tree: Tree) -> None:
+    tree.run("apply")
+    assert tree.run("apply") == []
+
+
+def test_check_says_what_apply_would_do_and_does_not_do_it(tree: Tree) -> None:
+    lines = tree.run("check")
+    assert "wrong: irq 1 (i8042): 0-3 -> 0,1" in lines
+    assert tree.cpus(1) == "0-3"
+    applied = tree.run("apply")
+    assert [line.partition(": ")[2] for line in lines] == [line.partition(": ")[2] for line in applied]
+    assert tree.run("check") == []
+
+
+def test_what_the_kernel_keeps_is_reported_and_not_called_wrong(tree: Tree) -> None:
+    tree.managed(24)
+    assert "kept: irq 24 (virtio0-req.0): 2 -> 0,1" in tree.run("apply")
+    assert tree.run("check") == ["kept: irq 24 (virtio0-req.0): 2 -> 0,1"]
+
+
+def test_within_housekeeping_is_good_enough(tree: Tree) -> None:
+    tree.irq(1, "i8042", "0")
+    tree.run("apply")
+    assert tree.cpus(1) == "0"
+
+
+def test_a_missing_interface_is_reported(tree: Tree) -> None:
+    shutil.rmtree(tree.root / "sys/class/net/eth0")
+    assert "missing: eth0: no such network interface" in tree.run("apply")
+
+
+def test_restore_puts_everything_back(tree: Tree) -> None:
+    before = {number: tree.cpus(number) for number in (1, 9, 24, 31, 32, 33)}
+    tree.run("apply")
+    tree.run("apply")
+    assert "changed: irq 1 (i8042): 0-1 -> 0-3" in [line.replace("0,1", "0-1") for line in tree.run("restore")]
+    assert {number: tree.cpus(number) for number in before} == before
+    assert (tree.root / "proc/irq/default_smp_affinity").read_text().strip() == "f"
+    assert tree.run("restore") == []
+
+
+def test_restore_leaves_an_interrupt_that_is_another_devices_now(tree: Tree) -> None:
+    tree.run("apply")
+    tree.irq(31, "nvme0q1", "1")
+    tree.run("restore")
+    assert tree.cpus(31) == "1"
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ("IRQBALANCE_BANNED_CPULIST=2-3", []),
+        ("IRQBALANCE_BANNED_CPULIST=2,3", []),
+        (
+            "IRQBALANCE_BANNED_CPULIST=3",
+            ["irqbalance: process 77 is banned from CPUs '3', and shall be from '2,3'"],
+        ),
+        ("HOME=/", ["irqbalance: process 77 is banned from CPUs '', and shall be from '2,3'"]),
+    ],
+)
+def test_irqbalance_is_compared_as_it_runs(tree: Tree, environment: str, expected: list[str]) -> None:
+    tree.write("/proc/77/comm", "irqbalance\n")
+    tree.write("/proc/77/environ", f"PATH=/bin\0{environment}\0")
+    assert [line for line in tree.run("apply") if line.startswith("irqbalance")] == expected
+
+
+def test_irqbalance_that_shall_be_stopped(tree: Tree) -> None:
+    profile = PROFILE.replace("banned", "stopped")
+    tree.write("/etc/hosttune/profile.d/irq_affinity.yml", profile)
+    assert not [line for line in tree.run("apply") if line.startswith("irqbalance")]
+    tree.write("/proc/77/comm", "irqbalance\n")
+    assert tree.run("check") == ["irqbalance: runs as process 77, and shall not"]
+
+
+@pytest.mark.parametrize(
+    ("cpus", "mask"),
+    [("0-1", "3"), ("31", "80000000"), ("32", "1,00000000"), ("0,33,64-65", "3,00000002,00000001")],
+)
+def test_masks_of_large_machines(tree: Tree, cpus: str, mask: str) -> None:
+    tree.write("/etc/hosttune/profile.d/irq_affinity.yml", PROFILE.replace('"0-1"', f'"{cpus}"'))
+    tree.write("/proc/irq/default_smp_affinity", "ffff,ffffffff,ffffffff\n")
+    tree.run("apply")
+    assert (tree.root / "proc/irq/default_smp_affinity").read_text().strip() == mask
+    # As the kernel shows it.
+    tree.write("/proc/irq/default_smp_affinity", ("0000,00000000,0000000" + mask)[-(len(mask) + 9) :] + "\n")
+    assert not [line for line in tree.run("check") if "new interrupts" in line]
+
+
+@pytest.mark.parametrize(("arguments", "message"), [([], "usage:"), (["fix"], "usage:")])
+def test_usage(arguments: list[str], message: str) -> None:
+    done = subprocess.run(["sh", SCRIPT, *arguments], capture_output=True, text=True)
+    assert done.returncode == 2 and message in done.stderr
+
+
+def test_a_profile_without_housekeeping(tree: Tree) -> None:
+    tree.write("/etc/hosttune/profile.d/irq_affinity.yml", "irq_affinity: {}\n")
+    environment = {**os.environ, "HOSTTUNE_ROOT": str(tree.root)}
+    done = subprocess.run(["sh", SCRIPT, "apply"], env=environment, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "/etc/hosttune/profile.d/irq_affinity.yml: no housekeeping CPUs" in done.stderr

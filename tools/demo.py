@@ -1,0 +1,224 @@
+"""`make demo`: a stock machine becomes a tuned, verified trading host running the agent, in one command.
+
+Everything is real: a Debian guest with its own kernel and boot loader, the playbooks that a desk runs, the agent,
+and an exchange simulator that measures it from outside. Exit status 0 only if all of it held.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.append(str(ROOT))
+
+from testhost.errors import TesthostError  # noqa: E402 - found through the line above
+from testhost.host import Host, running  # noqa: E402
+
+LOGS = ROOT / ".cache" / "demo"
+HOST = "demo"
+AGENT = "/opt/trading_agent/current/bin/agent"
+SEGMENT = "/dev/shm/hosttune-agent-main"
+HOUSEKEEPING_CPU = 0
+PLAYBOOK_TIMEOUT_S = 900
+FEED_TIMEOUT_S = 300
+RATE = 1000  # Messages a second: what an emulated machine can take beside QEMU's own work.
+GENERATED_MESSAGES = 20_000
+
+
+class DemoError(Exception):
+    """What did not hold, in words for the person at the terminal."""
+
+
+class Progress:
+    """A line for each step with the seconds since the start, and on a terminal a line that moves below it."""
+
+    def __init__(self) -> None:
+        self.started = time.monotonic()
+        self.live = sys.stdout.isatty()
+
+    def step(self, text: str) -> None:
+        self._clear()
+        print(f"[{time.monotonic() - self.started:4.0f} s] {text}", flush=True)
+
+    def detail(self, text: str) -> None:
+        if self.live:
+            self._clear()
+            print(f"         {text}"[: shutil.get_terminal_size().columns - 1], end="\r", flush=True)
+
+    def show(self, text: str) -> None:
+        self._clear()
+        print("\n" + text.rstrip() + "\n", flush=True)
+
+    def _clear(self) -> None:
+        if self.live:
+            print("\x1b[2K", end="\r")
+
+
+def playbook(progress: Progress, name: str, *options: str) -> None:
+    """Run a playbook as a desk does; its whole output goes to a log, its task names to the terminal."""
+    log = LOGS / f"{name}.log"
+    command = [
+        str(Path(sys.executable).with_name("ansible-playbook")),
+        "-i", str(ROOT / "inventory/demo"), "-i", str(LOGS / "hosts.yml"), *options, f"playbooks/{name}.yml",
+    ]  # fmt: skip
+    environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1",
+                   "PYTHONUNBUFFERED": "1"}  # fmt: skip
+    deadline = time.monotonic() + PLAYBOOK_TIMEOUT_S
+    with log.open("w", encoding="utf-8") as file:
+        child = subprocess.Popen(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL,
+                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)  # fmt: skip
+        try:
+            assert child.stdout is not None
+            for line in child.stdout:
+                file.write(line)
+                if line.startswith(("TASK [", "RUNNING HANDLER [")):
+                    progress.detail(line.partition("[")[2].partition("]")[0])
+                if time.monotonic() > deadline:
+                    raise DemoError(f"playbooks/{name}.yml took longer than {PLAYBOOK_TIMEOUT_S} s; log: {log}")
+            status = child.wait(30)
+        finally:
+            if child.poll() is None:
+                child.terminate()
+                try:
+                    child.wait(10)
+                except subprocess.TimeoutExpired:
+                    child.kill()
+    if status:
+        end = "\n".join(log.read_text(encoding="utf-8").splitlines()[-25:])
+        raise DemoError(f"playbooks/{name}.yml failed; log: {log}\n{end}")
+
+
+def fetch(host: Host, command: str, name: str, *, ok: tuple[int, ...] = (0,), timeout: float = 180) -> str:
+    """Run a command on the host and keep what it prints in the logs under `name`."""
+    done = host.run(command, timeout=timeout)
+    (LOGS / name).write_text(done.stdout, encoding="utf-8")
+    if done.returncode not in ok:
+        raise DemoError(f"on the host: {command}: status {done.returncode}\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def local(*command: str) -> str:
+    """Run a command of this environment; returns what it prints."""
+    done = subprocess.run([str(Path(sys.executable).with_name(command[0])), *command[1:]], cwd=LOGS,
+                          capture_output=True, text=True, timeout=120, check=False)  # fmt: skip
+    if done.returncode not in (0, 1):
+        raise DemoError(f"{' '.join(command)}: status {done.returncode}\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def before_and_after(host: Host) -> tuple[str, dict[str, Any]]:
+    """Judge the snapshot of the untuned host and the host as it is now by one profile: what the roles wrote."""
+    after = fetch(host, "hosttune check --format json", "after.json", ok=(0, 1, 3))
+    profile = LOGS / "profile.d"
+    shutil.rmtree(profile, ignore_errors=True)
+    profile.mkdir()
+    for name in host.run(["ls", "/etc/hosttune/profile.d"], check=True).stdout.split():
+        text = host.run(["cat", f"/etc/hosttune/profile.d/{name}"], check=True).stdout
+        (profile / name).write_text(text, encoding="utf-8")
+    before = local("hosttune", "check", "--profile", str(profile), "--snapshot", "untuned.json", "--format", "json")
+    (LOGS / "before.json").write_text(before, encoding="utf-8")
+    return local("hosttune", "diff", "before.json", "after.json"), json.loads(after)
+
+
+def feed_agent(host: Host, feed: Path | None) -> tuple[str, dict[str, Any]]:
+    """Replay the feed from a housekeeping CPU; returns the exchange simulator's report, as text and data."""
+    options = f"--rate {RATE} --no-spin --cpu {HOUSEKEEPING_CPU} --agent-shm {SEGMENT} --timeout {FEED_TIMEOUT_S}"
+    if feed is None:
+        source = f"--feed generated --messages {GENERATED_MESSAGES}"
+    else:
+        target = "/var/tmp/feed" + "".join(feed.suffixes[-1:])
+        with feed.open("rb") as file:
+            argv = host.access.argv("root", ["sh", "-c", f"cat >{target}"])
+            subprocess.run(argv, stdin=file, check=True, timeout=120)
+        source = f"--feed {target}"
+    report = "/var/tmp/exchange.json"
+    shown = fetch(host, f"{AGENT} exchange {source} {options} --report {report}", "exchange.txt",
+                  ok=(0, 1), timeout=FEED_TIMEOUT_S + 60)  # fmt: skip
+    return shown, json.loads(fetch(host, f"cat {report}", "exchange.json"))
+
+
+def judge(after: dict[str, Any], exchange: dict[str, Any]) -> list[str]:
+    """What did not hold, if anything."""
+    problems = [f"check after tuning: {finding['id']} is {finding['status']}" for finding in after["findings"]
+                if finding["status"] in ("fail", "pending", "volatile", "unknown")]  # fmt: skip
+    problems += [f"exchange: {problem}" for problem in exchange["problems"]]
+    if not exchange["orders"]["acknowledged"]:
+        problems.append("exchange: not one order was sent and acknowledged, so nothing was shown")
+    return problems
+
+
+def demo(feed: Path | None) -> int:
+    progress = Progress()
+    shutil.rmtree(LOGS, ignore_errors=True)
+    LOGS.mkdir(parents=True)
+    progress.step(f"logs are in {LOGS}")
+    progress.step("a stock Debian 12 host, from packages (built once, then cached)")
+    with running(HOST, cpus=4, numa=2, memory=3072, progress=progress.step) as host:
+        inventory = [sys.executable, "-m", "testhost", "inventory", HOST]
+        hosts = subprocess.run(inventory, cwd=ROOT, capture_output=True, text=True, check=True, timeout=30).stdout
+        (LOGS / "hosts.yml").write_text(hosts, encoding="utf-8")
+
+        progress.step("hosttune on the untuned host, to remember what it was")
+        playbook(progress, "deploy", "--tags", "hosttune")
+        fetch(host, "hosttune snapshot -o /var/tmp/untuned.json && cat /var/tmp/untuned.json", "untuned.json")
+
+        progress.step("playbooks/site.yml: tune, reboot once, verify, deploy the agent, launch")
+        playbook(progress, "site")
+
+        progress.step("hosttune check, before and after")
+        table, after = before_and_after(host)
+        progress.show(table)
+
+        progress.step("the agent, as the kernel says it runs")
+        placement = fetch(host, "hosttune attest $(systemctl show -P MainPID trading_agent.service)", "attest.txt")
+        progress.show(placement)
+
+        progress.step(f"{feed or 'a generated feed'} through the exchange simulator at {RATE} messages/s")
+        shown, exchange = feed_agent(host, feed)
+        progress.show(shown)
+        fetch(host, "journalctl -b --no-pager", "journal.log")
+
+    problems = judge(after, exchange)
+    for problem in problems:
+        progress.step(f"DID NOT HOLD: {problem}")
+    progress.step(f"done; logs are in {LOGS}" if not problems else f"failed; logs are in {LOGS}")
+    return 1 if problems else 0
+
+
+def _terminated(number: int, _frame: FrameType | None) -> NoReturn:
+    raise SystemExit(128 + number)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
+    parser.add_argument(
+        "--feed", type=Path, metavar="PATH", help="a Binance recording, .gz or not (default: generated)"
+    )
+    options = parser.parse_args()
+    feed = options.feed.resolve() if options.feed else None
+    if feed is not None and not feed.is_file():
+        print(f"demo: FEED={options.feed}: there is no such file", file=sys.stderr)
+        return 2
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        return demo(feed)
+    except (DemoError, TesthostError, subprocess.SubprocessError) as error:
+        print(f"\ndemo: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\ndemo: interrupted; the virtual machine is stopped", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
