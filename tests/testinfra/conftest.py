@@ -29,7 +29,7 @@ def report(host: Any) -> Callable[..., dict[str, Any]]:
     return run
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def python(host: Any) -> Callable[[str], Any]:
     """Run a Python program on the host as root and return what it prints, parsed as JSON."""
 
@@ -53,7 +53,7 @@ def text(host: Any) -> Callable[[str], str]:
     return read
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def fingerprint(python: Callable[[str], Any]) -> dict[str, Any]:
     """All that the roles may change, as it is now."""
     found: dict[str, Any] = python((Path(__file__).parent / "fingerprint.py").read_text())

@@ -19,7 +19,16 @@ MOVING = (
     "net.netfilter.nf_conntrack_count",
     "net.netfilter.nf_conntrack_buckets",
     "vm.nr_hugepages_mempolicy",
-    # Drawn anew, or computed from the free memory, at each boot.
+    # Drawn anew, or computed from the free memory, at each boot. The roles set none of them.
+    "fs.epoll.max_user_watches",
+    "fs.fanotify.max_user_marks",
+    "fs.file-max",
+    "fs.inotify.max_user_watches",
+    "kernel.perf_event_max_sample_rate",
+    "kernel.threads-max",
+    "net.ipv4.tcp_max_orphans",
+    "net.ipv4.tcp_max_tw_buckets",
+    "user.max_",
     "net.core.netdev_rss_key",
     "net.ipv4.tcp_fastopen_key",
     "net.ipv4.tcp_mem",
@@ -54,6 +63,18 @@ def run(*command):
     return subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
 
 
+# systemd and the kernel compute these limits from the memory, of which each boot finds a few pages more or less.
+MEMORY = int(read("/proc/meminfo").split()[1])
+
+
+def rounded(line):
+    """A limit computed from the memory as a share of it, to the thousandth; any other as it is."""
+    name, _, value = line.replace("=", " ").rpartition(" ")
+    if value.isdigit() and any(word in name for word in ("locked memory", "process", "NPROC", "SIGPENDING")):
+        return f"{name.strip()} {int(value) / MEMORY:.3f} of the memory in kB"
+    return line
+
+
 sysctls = dict(line.split(" = ", 1) for line in run("sysctl", "-a").splitlines() if " = " in line)
 print(
     json.dumps(
@@ -75,11 +96,16 @@ print(
                     "/sys/kernel/mm/transparent_hugepage/enabled",
                 ]
             },
-            "limits": run("systemctl", "show", "--property=DefaultLimit*", "--property=CPUAffinity").split()
+            "limits": [
+                rounded(line)
+                for line in run("systemctl", "show").splitlines()
+                if line.startswith(("DefaultLimit", "CPUAffinity="))
+            ]
             + [line for line in read("/proc/1/status").decode().splitlines() if "Cpus_allowed_list" in line],
-            "login": run(
-                "su", "nobody", "-s", "/bin/sh", "-c", "ulimit -a; ulimit -l; ulimit -r; ulimit -e"
-            ).splitlines(),
+            "login": [
+                rounded(line)
+                for line in run("su", "nobody", "-s", "/bin/sh", "-c", "ulimit -a; ulimit -e").splitlines()
+            ],
             "qdisc": [line.split()[1] for line in run("tc", "qdisc", "show", "dev", "eth0").splitlines()],
             "interrupts": {
                 "default": read("/proc/irq/default_smp_affinity").decode().strip(),
