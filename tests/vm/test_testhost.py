@@ -210,7 +210,12 @@ def test_a_killed_supervisor_takes_its_guest_along() -> None:
 @pytest.mark.parametrize("moment", ["not yet recorded", "qemu runs"])
 def test_a_signal_in_the_middle_of_a_start_leaves_nothing(number: signal.Signals, moment: str) -> None:
     host = testhost.Host(testhost.Cache(), NAME)
-    process = subprocess.Popen([sys.executable, "-m", "testhost", "start", NAME, "--fresh"], cwd=CHECKOUT)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "testhost", "start", NAME, "--fresh"],
+        cwd=CHECKOUT,
+        # A shell that runs the tests in its background has them ignore SIGINT.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     try:
         deadline = time.monotonic() + 120
         wanted = host.directory / ("config.json" if moment == "not yet recorded" else "state.json")
