@@ -1,4 +1,4 @@
-# make demo | test | test-fast | check | lint | bench | clean      (README.md says what each does)
+# make demo | test | test-fast | test-long | check | lint | bench | clean      (README.md says what each does)
 PYTHON ?= python3
 FEED ?=
 VENV := .venv/bin
@@ -6,7 +6,7 @@ AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 export PYTHON
 export PATH := $(CURDIR)/$(VENV):$(PATH)
 
-.PHONY: demo test test-fast check lint bench clean setup-host setup-dev setup-vm
+.PHONY: demo test test-fast test-long check lint bench clean setup-host setup-dev setup-vm
 
 demo: setup-vm
 	$(VENV)/python tools/demo.py $(if $(FEED),--feed '$(FEED)')
@@ -19,6 +19,9 @@ test: setup-vm
 
 test-fast: setup-dev
 	$(VENV)/pytest tests/unit -m 'not vm and not live' -n auto
+
+test-long: setup-dev
+	$(VENV)/pytest tests/long
 
 check: setup-host
 	@$(VENV)/hosttune check --profile trading; status=$$?; test $$status -ne 2

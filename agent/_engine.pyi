@@ -1,38 +1,58 @@
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-SHM_SIZE: int
-MAX_ORDERS: int
-ABI: int
+LIMITS: tuple[str, ...]
+MAX_SYMBOLS: int
+
+def shm_size(symbols: int) -> int: ...
+def bucket(value: int) -> int: ...
 
 class Engine:
     def __init__(
         self,
         segment: Any,
         *,
-        feed: int,
-        address: bytes,
-        port: int,
-        login: bytes,
-        symbol: bytes,
-        on_event: int,
-        state: Any,
-        max_size: int,
-        max_notional: float,
-        max_orders_per_second: int,
-        burst: int,
-        once: bool,
+        strategy: int,
+        state: int,
+        symbols: Sequence[bytes],
+        traded: Sequence[bool] | None = None,
+        feed_format: str = "binance",
+        feeds: Sequence[int] = (-1, -1, -1),
+        address: bytes = b"\x7f\0\0\1",
+        port: int = 1,
+        user: bytes = b"",
+        password: bytes = b"",
+        orders: int = 0,
+        levels: int = 0,
+        store: int = 1 << 20,
+        wait_ns: int = 0,
+        limit_ns: int = 1_000_000_000,
+        start: int = 0,
+        once: bool = False,
+        stamps: bool = False,
+        receive_stamps: bool = False,
+        give_up_after_ns: int = 0,
         yield_every_ns: int = 0,
         yield_ns: int = 0,
+        timer_ns: int = 0,
+        warm_ns: int = 0,
     ) -> None: ...
     def identify(self, pid: int, start_time: int, started_ns: int, boot_id: bytes, receive_buffer: int) -> None: ...
-    def handle(self, data: bytes, received: int = 0) -> None: ...
+    def limits(self, **values: int) -> None: ...
+    def use(self, *, journal: Any = None, feed: Any = None) -> None: ...
+    def restore(
+        self,
+        *,
+        reference: int,
+        positions: Iterable[tuple[int, int]],
+        open_orders: Iterable[tuple[int, ...]],
+        session: bytes,
+        sequence: int,
+        queries: int,
+        entries: int,
+    ) -> None: ...
+    def handle(self, data: bytes, received: int = 0, line: int = 0) -> None: ...
+    def tick(self, at: int = 0) -> None: ...
     def attach(self, descriptor: int) -> None: ...
     def look(self) -> None: ...
     def run(self) -> tuple[str, int]: ...
-
-def layouts() -> dict[str, tuple[int, dict[str, int]]]: ...
-def call_init(init: int, state: Any, fast: float, slow: float, size: int) -> int: ...
-def parse_message(data: bytes) -> tuple[str, dict[str, Any]]: ...
-def time_parse(data: bytes, repeat: int) -> int: ...
-def encode_order(symbol: bytes, reference: int, side: bytes, quantity: int, price: int, sequence: int) -> bytes: ...
-def bucket(value: int) -> int: ...

@@ -1,4 +1,4 @@
-"""Binance spot market streams: JSON text to a tick, without the GIL and without allocation.
+"""Binance spot market streams: JSON text to an event, without the GIL and without allocation.
 
 Source: Binance "Web Socket Streams for Binance", Individual Symbol Book Ticker Streams and Trade
 Streams, raw (`{"u":...}`) and combined (`{"stream":...,"data":{...}}`) form.
@@ -12,7 +12,7 @@ recognised by its first field and not scanned further.
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memset
 
-from agent.abi cimport AGENT_BOOK, AGENT_TRADE, AGENT_SCALE, agent_tick
+from agent.abi cimport AGENT_BOOK, AGENT_TRADE, AGENT_SCALE, agent_event
 
 cdef enum:
     BOOK = 1
@@ -399,8 +399,8 @@ cdef inline bint integer(const Span *span, int64_t *out) noexcept nogil:
     return True
 
 
-cdef inline int parse(const uint8_t *p, uint32_t size, agent_tick *tick, Span *symbol) noexcept nogil:
-    """One message. BOOK or TRADE with tick's market fields and symbol set; DEPTH, OTHER; or the
+cdef inline int parse(const uint8_t *p, uint32_t size, agent_event *event, Span *symbol) noexcept nogil:
+    """One message. BOOK or TRADE with event's market fields and symbol set; DEPTH, OTHER; or the
     reason (< 0) why it is malformed. symbol points into the message."""
     cdef const uint8_t *end = p + size
     cdef _Fields f
@@ -419,15 +419,15 @@ cdef inline int parse(const uint8_t *p, uint32_t size, agent_tick *tick, Span *s
     if f.doubled:
         return BAD_FIELD
 
-    tick.bid = tick.bid_size = tick.ask = tick.ask_size = tick.price = tick.size = 0
+    event.bid = event.bid_size = event.ask = event.ask_size = event.price = event.size = 0
     if _is(&f.at[_e], "trade", 5):
         if f.at[_s].kind != _STRING or f.at[_p].kind != _STRING or f.at[_q].kind != _STRING:
             return BAD_FIELD
-        if not integer(&f.at[_t], &tick.exchange_id):
+        if not integer(&f.at[_t], &event.exchange_id):
             return BAD_FIELD
-        if not (decimal(&f.at[_p], &tick.price) and decimal(&f.at[_q], &tick.size)):
+        if not (decimal(&f.at[_p], &event.price) and decimal(&f.at[_q], &event.size)):
             return BAD_NUMBER
-        tick.kind = AGENT_TRADE
+        event.kind = AGENT_TRADE
         symbol[0] = f.at[_s]
         return TRADE
     if f.at[_e].kind == _ABSENT or _is(&f.at[_e], "bookTicker", 10):
@@ -437,12 +437,12 @@ cdef inline int parse(const uint8_t *p, uint32_t size, agent_tick *tick, Span *s
         if (f.at[_s].kind != _STRING or f.at[_b].kind != _STRING or f.at[_B].kind != _STRING
                 or f.at[_a].kind != _STRING or f.at[_A].kind != _STRING):
             return BAD_FIELD
-        if not integer(&f.at[_u], &tick.exchange_id):
+        if not integer(&f.at[_u], &event.exchange_id):
             return BAD_FIELD
-        if not (decimal(&f.at[_b], &tick.bid) and decimal(&f.at[_B], &tick.bid_size)
-                and decimal(&f.at[_a], &tick.ask) and decimal(&f.at[_A], &tick.ask_size)):
+        if not (decimal(&f.at[_b], &event.bid) and decimal(&f.at[_B], &event.bid_size)
+                and decimal(&f.at[_a], &event.ask) and decimal(&f.at[_A], &event.ask_size)):
             return BAD_NUMBER
-        tick.kind = AGENT_BOOK
+        event.kind = AGENT_BOOK
         symbol[0] = f.at[_s]
         return BOOK
     return OTHER

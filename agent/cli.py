@@ -32,6 +32,30 @@ def _positive(text: str) -> float:
     raise argparse.ArgumentTypeError(f"found {text!r}, allowed: a number above 0")
 
 
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+        if 0 <= value < 1:
+            return value
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"found {text!r}, allowed: a share from 0 and below 1")
+
+
+def _shard(text: str) -> tuple[int, int]:
+    number, _, count = text.partition("/")
+    if number.isdigit() and count.isdigit() and int(number) < int(count) <= 256:
+        return int(number), int(count)
+    raise argparse.ArgumentTypeError(f"found {text!r}, allowed: I/N, I from 0 and below N, such as 0/2")
+
+
+def _setting(text: str) -> tuple[str, int]:
+    name, _, value = text.partition("=")
+    if name and value.isdigit():
+        return name, int(value)
+    raise argparse.ArgumentTypeError(f"found {text!r}, allowed: LIMIT=NUMBER, a whole number from 0")
+
+
 def _count(text: str) -> int:
     if text.isdigit() and int(text) > 0:
         return int(text)
@@ -46,7 +70,31 @@ def parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="run an engine until SIGTERM")
     run.add_argument("config", type=Path, help="agent.toml")
     run.add_argument("--once", action="store_true", help="end when the exchange ends its session")
+    run.add_argument("--shard", type=_shard, default=(0, 1), metavar="I/N", help="trade symbols I, I+N, ... only")
     run.add_argument("--format", choices=("text", "json"), default="text", help="of the summary at the end")
+
+    limits = commands.add_parser("limits", help="show or change a running engine's risk limits")
+    limits.add_argument("agent", nargs="?", help="engine name or path of its segment (default: the only one)")
+    limits.add_argument("--set", action="append", default=[], type=_setting, metavar="LIMIT=NUMBER")
+
+    for name, text in (("kill", "stop an engine's orders at once, and cancel the open ones"),
+                       ("resume", "let an engine's orders pass again after `kill`")):  # fmt: skip
+        switch = commands.add_parser(name, help=text)
+        switch.add_argument("agent", nargs="?", help="engine name or path of its segment (default: the only one)")
+
+    journal = commands.add_parser("journal", help="print an engine's journal, and what it adds up to")
+    journal.add_argument("file", type=Path, help="NAME.journal")
+    journal.add_argument("--format", choices=("text", "json"), default="text")
+
+    replay = commands.add_parser("replay", help="run a recording through the engine's path, without sockets")
+    replay.add_argument("file", type=Path, help="Nasdaq BinaryFILE of ITCH 5.0, Binance JSON lines or CSV; .gz too")
+    replay.add_argument("--strategy", default="ema_cross", metavar="NAME")
+    replay.add_argument("--symbols", default="", metavar="A,B", help="only these (default: all that the file has)")
+    replay.add_argument("--fast", type=_positive, default=10.0, metavar="N", help="period, in book events")
+    replay.add_argument("--slow", type=_positive, default=50.0, metavar="N")
+    replay.add_argument("--size", type=_count, default=1, metavar="N", help="whole units of an order")
+    replay.add_argument("--cache-dir", default="", help="of compiled strategies (default: ~/.cache/hosttune-agent)")
+    replay.add_argument("--format", choices=("text", "json"), default="text")
 
     stats = commands.add_parser("stats", help="print an engine's counters and latencies, running or not")
     stats.add_argument("agent", nargs="?", help="engine name or path of its segment (default: the only one)")
@@ -59,11 +107,25 @@ def parser() -> argparse.ArgumentParser:
 
     ex = commands.add_parser("exchange", help="simulate the exchange: send a feed, take orders, measure")
     ex.add_argument(
-        "--feed", required=True, metavar="PATH|generated", help="a Binance recording (.gz too), or generated"
+        "--feed", required=True, metavar="PATH|generated", help="a recording (Binance lines, BinaryFILE, CSV; .gz too)"
     )
+    ex.add_argument("--generate", choices=("binance", "itch", "csv"), default="binance", help="format of `generated`")
     ex.add_argument("--feed-to", type=_endpoint, default=("127.0.0.1", 26400), metavar="HOST:PORT")
     ex.add_argument("--listen", type=_endpoint, default=("127.0.0.1", 26401), metavar="HOST:PORT")
+    ex.add_argument("--feed-b", type=_endpoint, metavar="HOST:PORT", help="send the same packets here as well")
+    ex.add_argument("--request-listen", type=_endpoint, metavar="HOST:PORT", help="retransmit here what is asked for")
     ex.add_argument("--interface", default="", help="send the feed from this interface")
+    ex.add_argument("--per-datagram", type=_count, default=1, metavar="N", help="messages in one packet, at most")
+    ex.add_argument("--burst", type=_count, default=1, metavar="N", help="with --rate: N messages at once")
+    for name, text in (("drop", "lost"), ("duplicate", "sent twice"), ("reorder", "swapped with the next")):
+        ex.add_argument(f"--{name}", type=_share, default=0.0, metavar="P", help=f"share of each line's packets {text}")
+    ex.add_argument("--no-match", action="store_true", help="only acknowledge orders (default: fill what crosses)")
+    ex.add_argument("--reject", type=_count, default=0, metavar="N", help="reject each N-th order")
+    ex.add_argument("--disconnect-after", type=_count, default=0, metavar="N", help="cut the link once, after N orders")
+    ex.add_argument("--reconnect", type=_positive, default=0.0, metavar="S",
+                    help="wait so long for another login after a disconnect (default: it ends the run)")  # fmt: skip
+    ex.add_argument("--state", type=Path, metavar="FILE", help="keep the order session here, over restarts")
+    ex.add_argument("--samples", type=Path, metavar="FILE.npy", help="write each order's stamps")
     pace = ex.add_mutually_exclusive_group()
     pace.add_argument("--rate", type=_positive, metavar="N", help="messages a second, evenly (generated: 1000)")
     pace.add_argument("--speed", type=_positive, metavar="X", help="as recorded, X times as fast (recording: 1)")
@@ -73,8 +135,8 @@ def parser() -> argparse.ArgumentParser:
         help="closed loop: the next message when the agent has counted the last; needs --agent-shm",
     )
     ex.add_argument("--messages", type=_count, metavar="N", help="send the first N (generated: make N, default 10000)")
-    ex.add_argument("--seed", type=int, default=1, help="of the generated feed")
-    ex.add_argument("--symbol", default="BTCUSDT", help="of the generated feed")
+    ex.add_argument("--seed", type=int, default=1, help="of the generated feed, and of the faults")
+    ex.add_argument("--symbol", default="BTCUSDT", metavar="A,B", help="symbols of the generated feed")
     ex.add_argument("--agent-shm", type=Path, metavar="PATH", help="compare with the agent's own counters")
     ex.add_argument("--login", default="", metavar="USER:PASSWORD", help="accept only this login (default: any)")
     ex.add_argument("--no-spin", action="store_true", help="sleep between ticks: for a CPU that is shared")
@@ -94,7 +156,7 @@ def _run(options: argparse.Namespace) -> int:
 
     settings = config.load(options.config)
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    segment, why, code = engine.run(settings, once=options.once)
+    segment, why, code = engine.run(settings, once=options.once, shard=engine.Shard(*options.shard))
     if code:
         print(f"agent: {why}", file=sys.stderr)
     sys.stdout.write(stats.as_json(segment) if options.format == "json" else stats.as_text(segment))
@@ -106,6 +168,53 @@ def _stats(options: argparse.Namespace) -> int:
 
     segment = shm.read(shm.find(options.agent))
     sys.stdout.write(stats.as_json(segment) if options.format == "json" else stats.as_text(segment))
+    return OK
+
+
+def _limits(options: argparse.Namespace) -> int:
+    from agent import shm
+
+    path = shm.find(options.agent)
+    if options.set:
+        shm.set_limits(path, dict(options.set))
+    for name, value in shm.read(path).limits.items():
+        print(f"{name:<18}{value:>20,}")
+    return OK
+
+
+def _switch(options: argparse.Namespace) -> int:
+    from agent import shm
+
+    path = shm.find(options.agent)
+    shm.set_limits(path, {"kill": 1 if options.command == "kill" else 0})
+    segment = shm.read(path)
+    print(f"{path}: kill {segment.limits['kill']}, open orders {segment.counters['orders_open']}")
+    return OK
+
+
+def _journal(options: argparse.Namespace) -> int:
+    from agent import journal
+
+    sys.stdout.write(journal.as_json(options.file) if options.format == "json" else journal.as_text(options.file))
+    return OK
+
+
+def _replay(options: argparse.Namespace) -> int:
+    import msgspec
+
+    from agent import engine
+
+    engine.use_cache(options.cache_dir)
+    from agent import replay
+
+    symbols = tuple(s for s in options.symbols.split(",") if s)
+    data = replay.run(
+        options.file, options.strategy, symbols=symbols, fast=options.fast, slow=options.slow, size=options.size
+    )
+    if options.format == "json":
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(data), indent=2).decode() + "\n")
+    else:
+        sys.stdout.write(replay.as_text(data))
     return OK
 
 
@@ -129,7 +238,7 @@ def _exchange(options: argparse.Namespace) -> int:
     if options.lockstep and not options.agent_shm:
         raise exchange.ExchangeError("--lockstep: needs --agent-shm PATH")
     if options.feed == "generated":
-        messages = feed.generated(options.messages or 10_000, options.seed, options.symbol)
+        messages = feed.generated(options.messages or 10_000, options.seed, options.symbol.split(","), options.generate)
         rate = options.rate if options.rate or options.speed else 1000.0
     else:
         messages = feed.recording(Path(options.feed), options.messages)
@@ -151,10 +260,23 @@ def _exchange(options: argparse.Namespace) -> int:
     data = exchange.run(
         exchange.Plan(
             feed=messages,
-            due=exchange.schedule(messages, rate, options.speed),
+            due=exchange.schedule(messages, rate, options.speed, options.burst),
             pacing=pacing,
             feed_to=options.feed_to,
+            feed_b=options.feed_b,
+            request=options.request_listen,
             listen=options.listen,
+            per_datagram=options.per_datagram,
+            match=not options.no_match,
+            reject=options.reject,
+            disconnect_after=options.disconnect_after,
+            reconnect=options.reconnect,
+            drop=options.drop,
+            duplicate=options.duplicate,
+            reorder=options.reorder,
+            seed=options.seed,
+            state=options.state,
+            samples=options.samples,
             interface=options.interface,
             lockstep=options.lockstep,
             spin=not options.no_spin,
@@ -179,7 +301,8 @@ def _exchange(options: argparse.Namespace) -> int:
 def _expected_errors() -> tuple[type[Exception], ...]:
     """The error classes of the modules that were imported: each is a message for the user."""
     names = ("config.ConfigError", "engine.RunError", "strategy.StrategyError", "shm.SegmentError",
-             "feed.FeedError", "exchange.ExchangeError")  # fmt: skip
+             "journal.JournalError", "recordings.RecordingError", "feed.FeedError",
+             "exchange.ExchangeError")  # fmt: skip
     found = []
     for name in names:
         module, _, attribute = name.partition(".")
@@ -191,7 +314,17 @@ def _expected_errors() -> tuple[type[Exception], ...]:
 def main(argv: list[str] | None = None) -> int:
     """Run a command; returns the exit code."""
     options = parser().parse_args(argv)
-    command = {"run": _run, "stats": _stats, "warm": _warm, "exchange": _exchange}[options.command]
+    command = {
+        "run": _run,
+        "stats": _stats,
+        "limits": _limits,
+        "kill": _switch,
+        "resume": _switch,
+        "journal": _journal,
+        "replay": _replay,
+        "warm": _warm,
+        "exchange": _exchange,
+    }[options.command]
     try:
         return command(options)
     except BrokenPipeError:

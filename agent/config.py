@@ -5,7 +5,7 @@ import os
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 
@@ -26,51 +26,147 @@ def _ipv4(key: str, value: str) -> ipaddress.IPv4Address:
         raise ValueError(f"{key}: found {value!r}, allowed: an IPv4 address such as 127.0.0.1") from None
 
 
-class Feed(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """Where the MoldUDP64 feed arrives: address to bind, or a multicast group to join on interface."""
+class Line(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """An address and a port: of the second feed, or of the request server."""
 
     address: str
     port: Port
     interface: str = ""
-    receive_buffer: Annotated[int, msgspec.Meta(ge=4096, le=1 << 30)] = 8 << 20
 
     def __post_init__(self) -> None:
         _ipv4("address", self.address)
 
 
+class Feed(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """Where the MoldUDP64 feed arrives: address to bind, or a multicast group to join on interface; or a ring
+    (a path), whose records are the packets. format of its messages: binance, itch or csv.
+
+    b: the second feed of the same packets. request: the server that retransmits. A gap waits gap_wait_us for
+    the other feed, then asks, and is given up after gap_limit_ms. start: the first sequence number wanted (1:
+    all of the session, asked for where missed; 0: from wherever the feed is); default: 1 for itch, else 0.
+    store: bytes for packets behind a gap. timestamps of the kernel or the card on each datagram.
+    """
+
+    address: str = ""
+    port: Port | None = None
+    ring: str = ""
+    format: Literal["binance", "itch", "csv"] = "binance"
+    interface: str = ""
+    receive_buffer: Annotated[int, msgspec.Meta(ge=4096, le=1 << 30)] = 8 << 20
+    b: Line | None = None
+    request: Line | None = None
+    gap_wait_us: Annotated[int, msgspec.Meta(ge=0, le=10_000_000)] = 1_000
+    gap_limit_ms: Annotated[int, msgspec.Meta(ge=1, le=60_000)] = 1_000
+    start: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    store: Annotated[int, msgspec.Meta(ge=65536, le=1 << 30)] = 4 << 20
+    timestamps: Literal["none", "kernel", "hardware"] = "none"
+
+    def __post_init__(self) -> None:
+        if self.ring:
+            if self.address or self.port or self.b or self.request:
+                raise ValueError("ring: found with address, port, b or request; allowed: one way in")
+            return
+        if self.port is None:
+            raise ValueError("port: missing, and required (or ring)")
+        _ipv4("address", self.address)
+
+    @property
+    def first(self) -> int:
+        """start, or its default."""
+        return (1 if self.format == "itch" else 0) if self.start is None else self.start
+
+
+class Book(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """Capacity of the order books: open orders of all symbols together, price levels of a side of a symbol."""
+
+    orders: Annotated[int, msgspec.Meta(ge=16, le=1 << 28)] = 1 << 20
+    levels: Annotated[int, msgspec.Meta(ge=4, le=1 << 16)] = 2048
+
+
+class Series(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """The tick series: path of its file (default: the segment's, with .series), trades held per symbol; 0: none."""
+
+    path: str = ""
+    capacity: Annotated[int, msgspec.Meta(ge=0, le=1 << 24)] = 0
+
+
+class Journal(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """directory of NAME.journal (default: $STATE_DIRECTORY, else ~/.local/state/hosttune-agent), records that
+    its ring holds while its writer is behind."""
+
+    directory: str = ""
+    ring: Annotated[int, msgspec.Meta(ge=1024, le=1 << 24)] = 1 << 16
+
+
 class Exchange(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """The SoupBinTCP/OUCH server and the login."""
+    """The SoupBinTCP/OUCH server and the login; a lost connection is opened again for reconnect_s seconds, then
+    the engine ends. {shard} in the username is the shard's number."""
 
     address: str
     port: Port
-    username: Annotated[str, msgspec.Meta(pattern=r"^[ -~]{1,6}$")]
+    username: Annotated[str, msgspec.Meta(pattern=r"^[ -~]{1,12}$")]
     password: Annotated[str, msgspec.Meta(pattern=r"^[ -~]{1,10}$")]
+    reconnect_s: Annotated[float, msgspec.Meta(ge=0, le=86_400)] = 30.0
 
     def __post_init__(self) -> None:
         _ipv4("address", self.address)
 
 
 class Strategy(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """name: a module of agent.strategies, or MODULE:OBJECT; size in whole units; periods in ticks."""
+    """name: a built-in one, MODULE:OBJECT, or the path of a shared object; size in whole units; periods in
+    book events; values: what else its init() is to know; timer_ms: how often on_timer is called, 0: never."""
 
     name: str = "ema_cross"
-    symbol: Symbol
+    symbol: Symbol = ""
+    symbols: Annotated[list[Symbol], msgspec.Meta(max_length=256)] = []
     size: Positive
     fast: Annotated[float, msgspec.Meta(ge=1, le=1e9)] = 10
     slow: Annotated[float, msgspec.Meta(ge=1, le=1e9)] = 50
+    values: Annotated[list[float], msgspec.Meta(max_length=8)] = []
+    timer_ms: Annotated[int, msgspec.Meta(ge=0, le=3_600_000)] = 0
 
     def __post_init__(self) -> None:
+        if bool(self.symbol) == bool(self.symbols):
+            raise ValueError("symbol: found both or neither of symbol and symbols; allowed: one of them")
+        if len(set(self.traded)) != len(self.traded):
+            raise ValueError(f"symbols: found one twice in {self.traded}, allowed: each once")
         if self.fast >= self.slow:
             raise ValueError(f"fast: found {self.fast:g}, allowed: less than slow ({self.slow:g})")
 
+    @property
+    def traded(self) -> list[str]:
+        """All symbols, by index."""
+        return self.symbols or [self.symbol]
+
 
 class Risk(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """The gate. max_notional in currency, 0 for none; burst: orders that may go at once."""
+    """The gate as it is at the start; `agent limits` changes it while the engine runs. max_notional of an order in
+    currency; burst: orders that may go at once; collar: share of the price beyond the far side of the book;
+    max_position of a symbol, open orders included; duplicate_ms: no same order again within. 0: no such limit."""
 
     max_size: Annotated[int, msgspec.Meta(ge=1, le=999_999)]
     max_orders_per_second: Annotated[int, msgspec.Meta(ge=1, le=10_000_000)]
     burst: Annotated[int, msgspec.Meta(ge=0, le=10_000_000)] = 0
-    max_notional: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    max_notional: Annotated[float, msgspec.Meta(ge=0, le=1e14)] = 0.0
+    collar: Annotated[float, msgspec.Meta(ge=0, le=10)] = 0.0
+    max_position: Annotated[int, msgspec.Meta(ge=0, le=1 << 40)] = 0
+    max_open_orders: Annotated[int, msgspec.Meta(ge=0, le=65_536)] = 0
+    duplicate_ms: Annotated[int, msgspec.Meta(ge=0, le=60_000)] = 0
+
+    @property
+    def limits(self) -> dict[str, int]:
+        """In the names and units of AGENT_LIMITS in include/agent_shm.h."""
+        interval = 1_000_000_000 // self.max_orders_per_second
+        return {
+            "max_size": self.max_size,
+            "max_notional": round(self.max_notional * 10_000),
+            "collar_ppm": round(self.collar * 1_000_000),
+            "max_position": self.max_position,
+            "max_open_orders": self.max_open_orders,
+            "rate_interval_ns": interval,
+            "rate_burst_ns": interval * (self.burst or self.max_orders_per_second),
+            "duplicate_ns": self.duplicate_ms * 1_000_000,
+        }
 
 
 class Engine(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -78,7 +174,8 @@ class Engine(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=Tr
     strategies; busy_poll_us: SO_BUSY_POLL, 0 for none.
 
     Every yield_every_ms the loop sleeps yield_us when nothing is due, so that the kernel's own threads of
-    its CPU get a turn although it runs SCHED_FIFO; 0 milliseconds: never."""
+    its CPU get a turn although it runs SCHED_FIFO; 0 milliseconds: never. stamps: measure every stage, at a
+    clock reading each. Every warm_us without a tick the hot path is touched, to stay in the caches; 0: never."""
 
     name: Name = "main"
     shm: str = ""
@@ -86,6 +183,8 @@ class Engine(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=Tr
     busy_poll_us: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 50
     yield_every_ms: Annotated[int, msgspec.Meta(ge=0, le=60_000)] = 100
     yield_us: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 50
+    stamps: bool = False
+    warm_us: Annotated[int, msgspec.Meta(ge=0, le=10_000_000)] = 200
 
 
 class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -93,6 +192,9 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=Tr
     exchange: Exchange
     strategy: Strategy
     risk: Risk
+    book: Book = Book()
+    series: Series = Series()
+    journal: Journal = Journal()
     engine: Engine = Engine()
 
 
@@ -123,7 +225,7 @@ def convert(raw: dict[str, Any], source: str) -> Config:
     except msgspec.ValidationError as error:
         text, _, where = str(error).partition(" - at ")
         keys = re.findall(r"\.(\w+)", where)
-        if ": found " in text:  # one of __post_init__'s, which starts with its own key
+        if re.match(r"\w+: (found|missing)", text):  # one of __post_init__'s, which starts with its own key
             raise ConfigError(f"{source}: {'.'.join((*keys, text))}") from None
         missing = re.fullmatch(r"Object missing required field `(\w+)`", text)
         if missing:
@@ -144,5 +246,14 @@ def _check_keys(raw: dict[str, Any], table: type[msgspec.Struct], source: str, p
         if key not in fields:
             allowed = ", ".join(prefix + name for name in fields)
             raise ConfigError(f"{source}: {prefix}{key}: unknown key; allowed: {allowed}")
-        if isinstance(value, dict) and isinstance(fields[key], type) and issubclass(fields[key], msgspec.Struct):
-            _check_keys(value, fields[key], source, f"{prefix}{key}.")
+        inner = _table(fields[key])
+        if isinstance(value, dict) and inner is not None:
+            _check_keys(value, inner, source, f"{prefix}{key}.")
+
+
+def _table(wanted: Any) -> type[msgspec.Struct] | None:
+    """The table that a field holds, also an optional one."""
+    for candidate in (wanted, *get_args(wanted)):
+        if isinstance(candidate, type) and issubclass(candidate, msgspec.Struct):
+            return candidate
+    return None

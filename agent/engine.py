@@ -11,16 +11,23 @@ import os
 import resource
 import socket
 import struct
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from agent import shm, soup
-from agent.config import Config, Feed, default_cache_dir
+import msgspec
+
+from agent import journal, shm
+from agent.config import Config, Feed, Line, default_cache_dir
 
 _SO_RCVBUFFORCE = 33
 _SO_BUSY_POLL = 46
+_SO_TIMESTAMPING = 37
+_STAMP_SOFTWARE = 1 << 3 | 1 << 4  # SOF_TIMESTAMPING_RX_SOFTWARE, _SOFTWARE
+_STAMP_HARDWARE = 1 << 2 | 1 << 6 | _STAMP_SOFTWARE  # _RX_HARDWARE, _RAW_HARDWARE: the card's, else the kernel's
 _MCL_CURRENT, _MCL_FUTURE = 1, 2
 
 
@@ -49,31 +56,54 @@ def use_cache(directory: str) -> Path:
     return path
 
 
-def open_feed(feed: Feed, busy_poll_us: int) -> tuple[socket.socket, int]:
-    """The bound UDP socket and its receive buffer's size in bytes as read back (the kernel doubles
-    what is asked for, to pay for its own overhead). Raises RunError."""
+def open_line(key: str, line: Feed | Line, receive_buffer: int, busy_poll_us: int) -> socket.socket:
+    """A UDP socket bound to an address, or joined to a multicast group. Raises RunError, which names `key`."""
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     try:
-        sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, feed.receive_buffer)
+        sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, receive_buffer)
     except PermissionError:  # needs CAP_NET_ADMIN; else up to net.core.rmem_max
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, feed.receive_buffer)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
     if busy_poll_us:
         with contextlib.suppress(OSError):  # more than net.core.busy_read needs CAP_NET_ADMIN
             sock.setsockopt(socket.SOL_SOCKET, _SO_BUSY_POLL, busy_poll_us)
     try:
-        if ipaddress.IPv4Address(feed.address).is_multicast:
+        if ipaddress.IPv4Address(line.address).is_multicast:
+            # Several engines of one host read the same group.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            index = socket.if_nametoindex(feed.interface) if feed.interface else 0
-            member = struct.pack("=4s4si", socket.inet_aton(feed.address), b"\0" * 4, index)
+            index = socket.if_nametoindex(line.interface) if line.interface else 0
+            member = struct.pack("=4s4si", socket.inet_aton(line.address), b"\0" * 4, index)
             sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, member)
-        elif feed.interface:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, feed.interface.encode())
-        sock.bind((feed.address, feed.port))
+        elif line.interface:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, line.interface.encode())
+        sock.bind((line.address, line.port))
     except OSError as error:
         sock.close()
-        on = f" on {feed.interface}" if feed.interface else ""
-        raise RunError(f"feed {feed.address}:{feed.port}{on}: {error.strerror}") from None
-    return sock, sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+        on = f" on {line.interface}" if line.interface else ""
+        raise RunError(f"{key} {line.address}:{line.port}{on}: {error.strerror}") from None
+    return sock
+
+
+def open_feed(feed: Feed, busy_poll_us: int) -> tuple[list[socket.socket | None], int]:
+    """The sockets of line A, line B and the request server, None where there is none, and the receive buffer's
+    size in bytes as read back (the kernel doubles what is asked for, to pay for its own overhead). Raises RunError."""
+    if feed.ring:
+        return [None, None, None], 0
+    a = open_line("feed", feed, feed.receive_buffer, busy_poll_us)
+    b = open_line("feed.b", feed.b, feed.receive_buffer, busy_poll_us) if feed.b else None
+    request = None
+    if feed.request:
+        request = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        with contextlib.suppress(PermissionError):
+            request.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, feed.receive_buffer)
+        try:
+            request.connect((feed.request.address, feed.request.port))
+        except OSError as error:
+            raise RunError(f"feed.request {feed.request.address}:{feed.request.port}: {error.strerror}") from None
+    if feed.timestamps != "none":
+        flags = _STAMP_SOFTWARE if feed.timestamps == "kernel" else _STAMP_HARDWARE
+        for sock in filter(None, (a, b)):
+            sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPING, flags)
+    return [a, b, request], a.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
 
 
 def create_segment(path: Path, size: int) -> mmap.mmap:
@@ -138,61 +168,201 @@ def warm(config_cache_dir: str, names: list[str]) -> str:
     lines = []
     for name in names or strategy.built_in():
         begun = time.perf_counter()
-        strategy.load(name).compile()
-        lines.append(f"{name}: compiled into {directory} in {1e3 * (time.perf_counter() - begun):.0f} ms")
+        try:
+            strategy.load(name)
+        except strategy.StrategyError:
+            if names:
+                raise
+            continue  # one that was not built here (Rust)
+        took = 1e3 * (time.perf_counter() - begun)
+        lines.append(f"{name}: ready in {directory} in {took:.0f} ms")
     return "\n".join(lines) + "\n"
 
 
-def run(config: Config, *, once: bool) -> tuple[shm.Segment, str, int]:
+class Shard(msgspec.Struct, frozen=True):
+    """This engine's part: number of count. Symbol i is its own when i modulo count is number."""
+
+    number: int = 0
+    count: int = 1
+
+    def name(self, base: str) -> str:
+        """base, with the shard's number behind it where there is more than one."""
+        return base if self.count == 1 else f"{base}.{self.number}"
+
+
+_WHOLE = Shard()
+#: Seconds for the journal's writer of an engine that was killed to write what is left, and to end.
+_WRITER_ENDS = 10.0
+
+
+def _start_writer(ring: Path, path: Path) -> subprocess.Popen[bytes]:
+    """The journal's writer: a process of its own, off the engine's CPU and at ordinary priority."""
+    environment = {k: v for k, v in os.environ.items() if k not in ("LD_PRELOAD", "NOTIFY_SOCKET")}
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "agent.writer", str(ring), str(path), str(os.getpid())],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
+
+
+def _drain(ring: Any, path: Path) -> None:
+    """What is left in the journal's ring, into its file. Raises RunError: it stays in the ring."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        try:
+            while journal.drain(ring, descriptor):
+                pass
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise RunError(f"journal: {path}: {error.strerror}; what it lacks is kept in {ring.path}") from None
+
+
+@contextlib.contextmanager
+def _journal(config: Config, name: str, segment: Path, symbols: list[str]) -> Iterator[tuple[Any, journal.State]]:
+    """The journal's ring for the engine to write, and what the journal says so far. When the engine is done its
+    writer is asked to empty the ring and is waited for."""
+    from agent.ring import Ring, RingError, RingHeld
+
+    directory = Path(config.journal.directory) if config.journal.directory else journal.default_directory()
+    path = directory / f"{name}.journal"
+    ring_path = segment.with_name(segment.name + shm.JOURNAL)
+    journal.create(path, symbols)
+    try:
+        if ring_path.exists():
+            # What an engine that was killed had said, and its writer had not written. That ends by itself.
+            limit = time.monotonic() + _WRITER_ENDS
+            while True:
+                try:
+                    left = Ring.attach(ring_path, "reader")
+                    break
+                except RingHeld:
+                    if time.monotonic() > limit:
+                        raise
+                    time.sleep(0.01)
+            with left:
+                _drain(left, path)
+            ring_path.unlink()
+        ring = Ring.create(ring_path, config.journal.ring * journal.RECORD.size, record=journal.RECORD.size)
+    except (RingError, OSError) as error:
+        raise RunError(f"journal: {ring_path}: {error}") from None
+    _, records = journal.read(path)
+    state = journal.rebuild(records)
+    writer = _start_writer(ring_path, path)
+    try:
+        yield ring, state
+    finally:
+        writer.terminate()
+        try:
+            writer.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            writer.kill()
+            writer.wait()
+        # systemd stops both at once: the writer may have been the first to go.
+        ring.close()
+        with Ring.attach(ring_path, "reader") as left:
+            _drain(left, path)
+        ring_path.unlink()
+
+
+def run(config: Config, *, once: bool, shard: Shard = _WHOLE) -> tuple[shm.Segment, str, int]:
     """Run the engine until it ends: (last reading of the segment, why it ended, exit code).
 
-    once: end with the exchange's session instead of waiting for the next one. Raises RunError,
-    and StrategyError of agent.strategy.
+    once: end with the exchange's session instead of waiting for the next one. Raises RunError, StrategyError of
+    agent.strategy, and JournalError of agent.journal.
     """
     use_cache(config.engine.cache_dir)
     from agent import _engine, strategy
 
-    wanted = config.strategy
-    on_event, state = strategy.prepare(strategy.load(wanted.name), wanted.fast, wanted.slow, wanted.size)
-    feed, receive_buffer = open_feed(config.feed, config.engine.busy_poll_us)
-    path = Path(config.engine.shm) if config.engine.shm else shm.path_of(config.engine.name)
-    segment = create_segment(path, _engine.SHM_SIZE)
+    wanted, symbols = config.strategy, config.strategy.traded
+    traded = [i % shard.count == shard.number for i in range(len(symbols))]
+    if not any(traded):
+        raise RunError(f"--shard: found {shard.number}/{shard.count} with {len(symbols)} symbols: none would be left")
+    username = config.exchange.username.replace("{shard}", str(shard.number))
+    if len(username) > 6:
+        raise RunError(f"exchange.username: found {username!r}, allowed: at most 6 characters")
+    prepared = strategy.prepare(
+        strategy.load(wanted.name), wanted.fast, wanted.slow, wanted.size, len(symbols), wanted.values
+    )
+    lines, receive_buffer = open_feed(config.feed, config.engine.busy_poll_us)
+    name = shard.name(config.engine.name)
+    path = Path(config.engine.shm) if config.engine.shm else shm.path_of(name)
+    segment = create_segment(path, _engine.shm_size(len(symbols)))
     engine = _engine.Engine(
         segment,
-        feed=feed.fileno(),
+        strategy=prepared.table,
+        state=prepared.state,
+        symbols=[symbol.encode() for symbol in symbols],
+        traded=traded,
+        feed_format=config.feed.format,
+        feeds=tuple(line.fileno() if line else -1 for line in lines),
         address=socket.inet_aton(config.exchange.address),
         port=config.exchange.port,
-        login=soup.login_request(config.exchange.username, config.exchange.password),
-        symbol=wanted.symbol.encode(),
-        on_event=on_event,
-        state=state,
-        max_size=config.risk.max_size,
-        max_notional=config.risk.max_notional,
-        max_orders_per_second=config.risk.max_orders_per_second,
-        burst=config.risk.burst or config.risk.max_orders_per_second,
+        user=username.encode(),
+        password=config.exchange.password.encode(),
+        orders=config.book.orders,
+        levels=config.book.levels,
+        store=config.feed.store,
+        wait_ns=config.feed.gap_wait_us * 1_000 if config.feed.b or config.feed.request else 0,
+        limit_ns=config.feed.gap_limit_ms * 1_000_000,
+        start=config.feed.first,
         once=once,
+        stamps=config.engine.stamps,
+        receive_stamps=config.feed.timestamps != "none",
+        give_up_after_ns=int(config.exchange.reconnect_s * 1e9),
         yield_every_ns=config.engine.yield_every_ms * 1_000_000,
         yield_ns=config.engine.yield_us * 1_000,
+        timer_ns=wanted.timer_ms * 1_000_000,
+        warm_ns=config.engine.warm_us * 1_000,
     )
     started = shm.start_time(os.getpid())
     assert started is not None
+    engine.limits(**config.risk.limits)
     engine.identify(os.getpid(), started, time.time_ns(), shm.boot_id().encode(), receive_buffer)
-    locked = lock_memory()
-    line = (
-        f"ready: feed {config.feed.address}:{config.feed.port} (receive buffer {receive_buffer} bytes), "
-        f"exchange {config.exchange.address}:{config.exchange.port}, strategy {wanted.name} on {wanted.symbol}, "
-        f"shm {path}, memory {'locked' if locked else 'not locked by the agent'}"
-    )
-    if receive_buffer < 2 * config.feed.receive_buffer:
-        print(
-            f"agent: the receive buffer is {receive_buffer // 2} bytes, {config.feed.receive_buffer} were asked "
-            "for: raise net.core.rmem_max, or give the agent CAP_NET_ADMIN",
-            file=sys.stderr,
+    with _journal(config, name, path, symbols) as (ring, state):
+        engine.use(journal=ring, feed=_feed_ring(config.feed))
+        engine.restore(
+            reference=state.reference,
+            positions=sorted(state.positions.items()),
+            open_orders=[
+                (o.id, o.symbol, o.side, o.leaves, o.price, o.tag, o.original, o.filled)
+                for o in state.open_orders.values()
+            ],
+            session=state.session,
+            sequence=state.sequence,
+            queries=state.queries,
+            entries=state.entries,
         )
-    with _quiet_collector():
-        print(line, flush=True)
-        notify("READY=1\nSTATUS=" + line)
-        why, code = engine.run()
-    notify("STOPPING=1\nSTATUS=" + why)
-    feed.close()
+        locked = lock_memory()
+        source = config.feed.ring or f"{config.feed.address}:{config.feed.port} (receive buffer {receive_buffer} bytes)"
+        line = (
+            f"ready: feed {source}, exchange {config.exchange.address}:{config.exchange.port}, strategy {wanted.name} "
+            f"on {', '.join(s for s, ours in zip(symbols, traded, strict=True) if ours)}, "
+            f"shm {path}, memory {'locked' if locked else 'not locked by the agent'}"
+        )
+        if not config.feed.ring and receive_buffer < 2 * config.feed.receive_buffer:
+            print(
+                f"agent: the receive buffer is {receive_buffer // 2} bytes, {config.feed.receive_buffer} were asked "
+                "for: raise net.core.rmem_max, or give the agent CAP_NET_ADMIN",
+                file=sys.stderr,
+            )
+        with _quiet_collector():
+            print(line, flush=True)
+            notify("READY=1\nSTATUS=" + line)
+            why, code = engine.run()
+        notify("STOPPING=1\nSTATUS=" + why)
+    for line_socket in filter(None, lines):
+        line_socket.close()
     return shm.read(path), why, code
+
+
+def _feed_ring(feed: Feed) -> Any:
+    if not feed.ring:
+        return None
+    from agent.ring import Ring, RingError
+
+    try:
+        return Ring.attach(Path(feed.ring), "reader")
+    except (RingError, OSError) as error:
+        raise RunError(f"feed.ring: {error}") from None

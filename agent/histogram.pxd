@@ -2,7 +2,7 @@
 
 from libc.stdint cimport int64_t, uint64_t
 
-from agent.abi cimport AGENT_HIST_BITS, AGENT_HIST_BUCKETS, agent_histogram
+from agent.segment cimport AGENT_HIST_BITS, AGENT_HIST_BUCKETS, agent_histogram
 
 
 cdef extern from * nogil:

@@ -13,10 +13,12 @@ import msgspec
 
 DIRECTORY = Path("/dev/shm")
 PREFIX = "hosttune-agent-"
+#: Behind the segment's name: the ring that carries its journal.
+JOURNAL = ".journal"
 
 _MAGIC = b"HTAGENT\0"
-_VERSION = 1
-_HEADER = struct.Struct("<8sIIQQQqqQQQQQQQQ40s128s")
+_VERSION = 2
+_HEADER = struct.Struct("<8sIIQQQqq13Q40s128s")
 STATES = ("starting", "connecting", "running", "stopped")
 
 #: The percentiles that reports show.
@@ -49,8 +51,23 @@ class Histogram(msgspec.Struct, frozen=True):
         return float(self.max)
 
 
+class Symbol(msgspec.Struct, frozen=True):
+    """One instrument: prices and sizes in units of 1e-8, position and open orders in whole units."""
+
+    name: str
+    stale: int
+    bid: int
+    bid_size: int
+    ask: int
+    ask_size: int
+    position: int
+    open_buy: int
+    open_sell: int
+
+
 class Segment(msgspec.Struct, frozen=True):
-    """One reading of a segment. Times in ns; heartbeat_ns is CLOCK_MONOTONIC of that boot."""
+    """One reading of a segment. Times in ns; heartbeat_ns is CLOCK_MONOTONIC of that boot. limits: in the
+    units of AGENT_LIMITS in include/agent_shm.h."""
 
     path: str
     state: str
@@ -62,6 +79,8 @@ class Segment(msgspec.Struct, frozen=True):
     ended: str
     counters: dict[str, int]
     histograms: dict[str, Histogram]
+    limits: dict[str, int]
+    symbols: tuple[Symbol, ...]
 
     @property
     def alive(self) -> bool:
@@ -100,7 +119,7 @@ def find(wanted: str | None) -> Path:
     """A segment by path, by engine name, or (None) the only one there is."""
     if wanted is not None:
         return Path(wanted) if "/" in wanted else path_of(wanted)
-    found = sorted(DIRECTORY.glob(PREFIX + "*"))
+    found = sorted(p for p in DIRECTORY.glob(PREFIX + "*") if not p.name.endswith(JOURNAL))
     if len(found) == 1:
         return found[0]
     if not found:
@@ -131,42 +150,39 @@ def decode(data: bytes, path: str) -> Segment:
     """Take apart the bytes of a segment; SegmentError if they are not one."""
     if len(data) < _HEADER.size:
         raise SegmentError(f"{path}: {len(data)} bytes, too short for an agent's segment")
-    (
-        magic,
-        version,
-        state,
-        size,
-        pid,
-        started,
-        started_ns,
-        heartbeat_ns,
-        counters_at,
-        counters_n,
-        histograms_at,
-        histograms_n,
-        bits,
-        buckets,
-        names_at,
-        names_size,
-        boot,
-        ended,
-    ) = _HEADER.unpack_from(data)
+    (magic, version, state, size, pid, started, started_ns, heartbeat_ns, *table, boot, ended) = _HEADER.unpack_from(
+        data
+    )
     if magic != _MAGIC:
         raise SegmentError(f"{path}: not an agent's segment (no {_MAGIC[:-1].decode()} at its start)")
     if version != _VERSION:
         raise SegmentError(f"{path}: layout version {version}, this agent reads version {_VERSION}")
+    counters_at, counters_n, histograms_at, histograms_n, bits, buckets = table[:6]
+    limits_at, limits_n, symbols_at, symbols_n, symbol_words, names_at, names_size = table[6:]
     words = 4 + buckets
-    ends = (counters_at + 8 * counters_n, histograms_at + 8 * words * histograms_n, names_at + names_size)
+    ends = (
+        counters_at + 8 * counters_n,
+        histograms_at + 8 * words * histograms_n,
+        limits_at + 8 * limits_n,
+        symbols_at + 8 * symbol_words * symbols_n,
+        names_at + names_size,
+    )
     if size != len(data) or max(ends) > size or state >= len(STATES):
         raise SegmentError(f"{path}: {len(data)} bytes, but its header describes {max(size, *ends)}")
     names = data[names_at : names_at + names_size].decode("ascii", "replace").split()
-    if len(names) != counters_n + histograms_n:
-        raise SegmentError(f"{path}: {len(names)} names for {counters_n + histograms_n} counters and histograms")
+    if len(names) != counters_n + histograms_n + limits_n + symbol_words:
+        raise SegmentError(f"{path}: {len(names)} names, but its header describes another number of values")
     counters = struct.unpack_from(f"<{counters_n}Q", data, counters_at)
     histograms = {}
-    for i, name in enumerate(names[counters_n:]):
+    for i, name in enumerate(names[counters_n : counters_n + histograms_n]):
         count, total, low, high, *held = struct.unpack_from(f"<{words}Q", data, histograms_at + 8 * words * i)
         histograms[name] = Histogram(count=count, sum=total, min=low, max=high, bits=bits, buckets=tuple(held))
+    limit_names = names[counters_n + histograms_n :][:limits_n]
+    limits = struct.unpack_from(f"<{limits_n}q", data, limits_at)
+    symbols = []
+    for i in range(symbols_n):
+        name, *values = struct.unpack_from(f"<8s{symbol_words - 1}q", data, symbols_at + 8 * symbol_words * i)
+        symbols.append(Symbol(name.decode("ascii", "replace").rstrip(), *values))
     return Segment(
         path=path,
         state=STATES[state],
@@ -178,6 +194,8 @@ def decode(data: bytes, path: str) -> Segment:
         ended=_text(ended),
         counters=dict(zip(names[:counters_n], counters, strict=True)),
         histograms=histograms,
+        limits=dict(zip(limit_names, limits, strict=True)),
+        symbols=tuple(symbols),
     )
 
 
@@ -190,6 +208,25 @@ def counter_offset(path: Path, name: str) -> int:
     segment = read(path)
     data = path.read_bytes()[: _HEADER.size]
     return int(_HEADER.unpack_from(data)[8]) + 8 * list(segment.counters).index(name)
+
+
+def set_limits(path: Path, values: dict[str, int]) -> None:
+    """Write limits of a running (or stopped) engine, one aligned word each. SegmentError as read(), and for an
+    unknown name, a negative number, or a segment that may not be written."""
+    segment = read(path)
+    table = _HEADER.unpack_from(path.read_bytes()[: _HEADER.size])[8:]
+    names = list(segment.limits)
+    for name, value in values.items():
+        if name not in names:
+            raise SegmentError(f"limit: found {name!r}, allowed: {', '.join(names)}")
+        if not 0 <= value < 1 << 63:
+            raise SegmentError(f"limit {name}: found {value}, allowed: a whole number from 0")
+    try:
+        with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as view, memoryview(view).cast("Q") as words:
+            for name, value in values.items():
+                words[table[6] // 8 + names.index(name)] = value
+    except OSError as error:
+        raise SegmentError(f"{path}: {error.strerror}") from None
 
 
 def now_ns() -> int:

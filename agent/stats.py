@@ -8,6 +8,15 @@ from agent.shm import QUANTILES, Histogram, Segment, now_ns
 
 _STALE_NS = 1_000_000_000
 
+#: Why a book is stale, by the number in its symbol's row (book.pxd).
+_STALE = {1: "messages were lost", 2: "no room for more orders", 3: "no room for more price levels",
+          4: "a message contradicts the book"}  # fmt: skip
+
+
+def stale(reason: int) -> str:
+    """The reason in words; "" for a book that can be trusted."""
+    return _STALE.get(reason, f"reason {reason}") if reason else ""
+
 
 def as_dict(segment: Segment) -> dict[str, Any]:
     """The reading as plain data: counters by name, latencies in ns."""

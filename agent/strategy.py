@@ -1,118 +1,248 @@
-"""Strategies in Numba: two Python functions become C functions that the loop calls by pointer.
+"""Strategies: written in Numba, Cython, Rust or C, loaded and checked here, called by the loop as C functions.
 
-A strategy is a module with the two functions and `STRATEGY = Strategy(on_event, STATE, init)`;
-agent/strategies/every_tick.py is the shortest one. The functions take pointers to the engine's own
-memory: `carray(pointer, 1)[0]` is the record, `carray(orders_p, 8)` the order buffer.
-Only arithmetic on the records belongs there; nothing may allocate, raise or call into Python.
+A Numba strategy is one Python function and the layout of its state:
+
+    STRATEGY = Strategy(on_event, [("seen", "i8")])
+
+docs/strategies.md shows it whole, and the other languages. Nothing here imports NumPy or Numba until a Numba
+strategy is loaded, so that a native one starts fast.
 """
 
+import ctypes
+import hashlib
 import importlib
+import importlib.resources
+import inspect
 import os
-from collections.abc import Callable
-from typing import Any
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
 
-import numba
-import numpy as np
-from numba import types
-
-from agent import _engine
-
-TICK = np.dtype(
-    [
-        ("sequence", "u8"), ("received_ns", "i8"), ("exchange_id", "i8"),
-        ("bid", "i8"), ("bid_size", "i8"), ("ask", "i8"), ("ask_size", "i8"),
-        ("price", "i8"), ("size", "i8"), ("kind", "u4"), ("symbol", "u4"),
-    ],
-    align=True,
-)  # fmt: skip
-ORDER = np.dtype([("price", "f8"), ("size", "i8"), ("side", "i4"), ("symbol", "u4")], align=True)
-PARAMS = np.dtype([("fast", "f8"), ("slow", "f8"), ("size", "i8")], align=True)
+from agent import _strategy
 
 BOOK, TRADE = 1, 2
 BUY, SELL = 1, -1
+ENTER, REPLACE, CANCEL = 0, 1, 2
+ACCEPTED, REPLACED, EXECUTED, CANCELED, REJECTED = 1, 2, 3, 4, 5
+#: Prices and sizes of an event times this are in currency and units.
 SCALE = 1e-8
+
+
+def _built_in_files() -> list[Path]:
+    """Sources and libraries of agent.strategies, which an editable build keeps in two places."""
+    return [Path(str(f)) for f in importlib.resources.files("agent.strategies").iterdir()]
 
 
 class StrategyError(Exception):
     """A strategy cannot be found, compiled or initialised."""
 
 
-def check_layouts() -> None:
-    """Compare the records above with the C header as compiled; StrategyError names the first difference."""
-    for name, dtype in (("tick", TICK), ("order", ORDER), ("params", PARAMS)):
-        size, offsets = _engine.layouts()[name]
-        assert dtype.fields is not None
-        mine = {field: place[1] for field, place in dtype.fields.items()}
-        if dtype.itemsize != size or mine != offsets:
-            raise StrategyError(
-                f"struct agent_{name}: the engine has {size} bytes {offsets}, "
-                f"agent.strategy has {dtype.itemsize} bytes {mine}"
-            )
-
-
 class Strategy:
-    """A strategy's functions and its state's layout; compile() makes the C functions."""
+    """A Numba strategy: Python functions over records, and the layout of its state.
 
-    def __init__(self, on_event: Callable[..., int], state: np.dtype[Any], init: Callable[..., int]) -> None:
-        self.name = on_event.__name__
-        self.state = state
-        self._source = on_event, init
-        self._compiled: tuple[Any, Any] | None = None
+    on_event(state, event, orders) -> int: how many of the records in `orders` (8 of them) it filled in, or a
+    negative error code. on_fill(state, fill, orders) and on_timer(state, now_ns, orders) do the same;
+    init(state, params) -> int prepares the zeroed state: 0, or a negative error code; fini(state) ends it.
+    state: a NumPy dtype, or the list of fields for one. The records are those of agent/records.py.
 
-    def compile(self) -> tuple[int, int]:
-        """(address of on_event, address of init). Compiled once, cached on disk by Numba."""
-        if self._compiled is None:
-            record = types.CPointer(numba.from_dtype(self.state))
-            params = types.CPointer(numba.from_dtype(PARAMS))
-            tick = types.CPointer(numba.from_dtype(TICK))
-            order = types.CPointer(numba.from_dtype(ORDER))
-            on_event, init = self._source
-            try:
-                self._compiled = (
-                    _cfunc(types.int32(record, tick, order), on_event),
-                    _cfunc(types.int32(record, params), init),
-                )
-            except numba.core.errors.NumbaError as error:
-                raise StrategyError(f"strategy {self.name}: does not compile: {str(error).strip()}") from None
-        return self._compiled[0].address, self._compiled[1].address
-
-
-def _cfunc(signature: Any, function: Callable[..., int]) -> Any:
-    # A division by zero gives inf or nan as in C: an exception could not leave the loop.
-    return numba.cfunc(signature, cache=True, error_model="numpy")(function)
-
-
-def load(name: str) -> Strategy:
-    """A built-in strategy (agent/strategies/NAME.py), or the object named by MODULE:OBJECT.
-
-    Raises StrategyError.
+    Only arithmetic on the records belongs into the functions: nothing may allocate, raise or call Python.
     """
+
+    def __init__(
+        self,
+        on_event: Callable[..., int],
+        state: Any,
+        init: Callable[..., int] | None = None,
+        *,
+        on_fill: Callable[..., int] | None = None,
+        on_timer: Callable[..., int] | None = None,
+        fini: Callable[..., None] | None = None,
+    ) -> None:
+        self.name = on_event.__module__.rpartition(".")[2]
+        self.state = state
+        self.functions = {"init": init, "on_event": on_event, "on_fill": on_fill, "on_timer": on_timer, "fini": fini}
+
+
+class Loaded(NamedTuple):
+    """A strategy, ready to be initialised. keep: what has to live as long as its functions are called."""
+
+    name: str
+    table: _strategy.Table
+    keep: object
+
+
+class Prepared(NamedTuple):
+    """An initialised strategy. table, state: addresses, for the engine; keep: what they point into."""
+
+    table: int
+    state: int
+    keep: object
+
+
+# ------------------------------------------------------------------------------------------- Numba
+
+# Numba caches a function by its file and name, and forgets what it closes over. So the glue between the C
+# pointers and a strategy's records is a file of its own, named by a hash of the strategy's source.
+_GLUE = """from numba import carray
+
+def on_event(state, event, orders):
+    return inner_on_event(carray(state, 1)[0], carray(event, 1)[0], carray(orders, 8))
+
+def on_fill(state, fill, orders):
+    return inner_on_fill(carray(state, 1)[0], carray(fill, 1)[0], carray(orders, 8))
+
+def on_timer(state, now_ns, orders):
+    return inner_on_timer(carray(state, 1)[0], now_ns, carray(orders, 8))
+
+def init(state, params):
+    return inner_init(carray(state, 1)[0], carray(params, 1)[0])
+
+def fini(state):
+    inner_fini(carray(state, 1)[0])
+"""
+
+
+def _glue(strategy: Strategy) -> dict[str, Any]:
+    """The glue's namespace, from a file in Numba's cache directory where there is one."""
+    on_event = strategy.functions["on_event"]
+    assert on_event is not None
+    try:
+        source = Path(inspect.getsourcefile(on_event) or "").read_bytes()
+    except (OSError, TypeError):
+        source = on_event.__code__.co_code + repr(on_event.__code__.co_consts).encode()
+    digest = hashlib.sha256(source + repr(strategy.state).encode() + _GLUE.encode()).hexdigest()[:16]
+    path = Path(os.environ.get("NUMBA_CACHE_DIR", "")) / f"{strategy.name}-{digest}.py"
+    if os.environ.get("NUMBA_CACHE_DIR") and not path.exists():
+        try:
+            fresh = path.with_suffix(f".{os.getpid()}")
+            fresh.write_text(_GLUE)
+            fresh.replace(path)
+        except OSError:
+            pass  # a cache that cannot be written: compiled anew each time, and engine.use_cache said so
+    # A module of its own: a function that comes out of the cache looks its module up by name.
+    module = ModuleType(f"agent_glue_{digest}")
+    sys.modules[module.__name__] = module
+    exec(compile(_GLUE, str(path), "exec"), module.__dict__)
+    return module.__dict__
+
+
+def _compile(strategy: Strategy) -> Loaded:
+    import numba
+    import numpy as np
+    from numba import types
+
+    from agent import records
+
+    if records.layout_hash() != _strategy.layout_hash():
+        raise StrategyError("agent/records.py is not of the layout of include/agent_strategy.h as compiled")
+    try:
+        state = np.dtype(strategy.state, align=True) if isinstance(strategy.state, list) else np.dtype(strategy.state)
+    except TypeError as error:
+        raise StrategyError(f"strategy {strategy.name}: state: {error}") from None
+
+    def pointer(dtype: Any) -> Any:
+        return types.CPointer(numba.from_dtype(dtype))
+
+    s, order = pointer(state), pointer(records.ORDER)
+    signatures = {
+        "init": types.int32(s, pointer(records.PARAMS)),
+        "on_event": types.int32(s, pointer(records.EVENT), order),
+        "on_fill": types.int32(s, pointer(records.FILL), order),
+        "on_timer": types.int32(s, types.int64, order),
+        "fini": types.void(s),
+    }
+    space = _glue(strategy)
+    cache = os.path.exists(space["on_event"].__code__.co_filename)
+    compiled = {}
+    for name, function in strategy.functions.items():
+        if function is None:
+            continue
+        space["inner_" + name] = numba.njit(error_model="numpy")(function)
+        try:
+            compiled[name] = numba.cfunc(signatures[name], cache=cache, error_model="numpy")(space[name])
+        except numba.core.errors.NumbaError as error:
+            raise StrategyError(f"strategy {strategy.name}: {name} does not compile: {str(error).strip()}") from None
+    addresses = {name: function.address for name, function in compiled.items()}
+    table = _strategy.Table.build(state.itemsize, **addresses)
+    return Loaded(strategy.name, table, compiled)
+
+
+# ------------------------------------------------------------------------------------------- finding
+
+
+def built_in() -> list[str]:
+    """The names of the built-in strategies: those that are here, whatever they are written in."""
+    names = {f.name.split(".")[0] for f in _built_in_files() if f.suffix in (".py", ".so")}
+    return sorted(n.removeprefix("lib") for n in names if not n.startswith("_"))
+
+
+def _library(name: str, path: Path) -> Loaded:
+    try:
+        library = ctypes.CDLL(str(path))
+    except OSError as error:
+        raise StrategyError(f"strategy.name: {name}: {error}") from None
+    try:
+        symbol = ctypes.c_char.in_dll(library, "agent_strategy")
+    except ValueError:
+        raise StrategyError(f"strategy.name: {name}: has no symbol agent_strategy") from None
+    return Loaded(name, _table(name, ctypes.addressof(symbol)), library)
+
+
+def _table(name: str, address: int) -> _strategy.Table:
+    try:
+        return _strategy.Table.at(address)
+    except ValueError as error:
+        raise StrategyError(f"strategy.name: {name}: {error}") from None
+
+
+def load(name: str) -> Loaded:
+    """The strategy called name: a built-in one, MODULE:OBJECT (a Strategy, or a capsule "agent.strategy"), or the
+    path of a shared object with the symbol agent_strategy.
+
+    Raises StrategyError when there is none, when it does not compile, or was built for another layout.
+    """
+    if "/" in name or name.endswith(".so"):
+        return _library(name, Path(name).resolve())
     module, _, attribute = name.partition(":")
     if not attribute:
+        for library in _built_in_files():
+            if library.name == f"lib{name}.so":
+                return _library(name, library)
+        if name not in built_in():
+            missing = " (built where cargo's rustc is installed)" if name == "ema_cross_rust" else ""
+            raise StrategyError(
+                f"strategy.name: found {name!r}{missing}, allowed: {', '.join(built_in())}, MODULE:OBJECT, or a path"
+            )
         module, attribute = f"agent.strategies.{name}", "STRATEGY"
+    elif os.getcwd() not in sys.path and os.environ.get("PYTHONPATH") is None:
+        pass  # MODULE is found on Python's own path only: the working directory is not code
     try:
         found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise StrategyError(
-            f"strategy.name: found {name!r}, allowed: {', '.join(built_in())}, or MODULE:OBJECT ({error})"
+            f"strategy.name: found {name!r}, allowed: {', '.join(built_in())}, MODULE:OBJECT, or a path ({error})"
         ) from None
-    if not isinstance(found, Strategy):
-        raise StrategyError(f"strategy.name: {name!r} is a {type(found).__name__}, not a Strategy")
-    return found
+    if isinstance(found, Strategy):
+        return _compile(found)
+    try:
+        address = _strategy.capsule(found)
+    except ValueError:
+        raise StrategyError(
+            f"strategy.name: {name!r} is a {type(found).__name__}; allowed: a Strategy, or a capsule agent.strategy"
+        ) from None
+    return Loaded(name, _table(name, address), found)
 
 
-def built_in() -> list[str]:
-    """The names of the built-in strategies."""
-    folder = os.path.join(os.path.dirname(__file__), "strategies")
-    return sorted(f[:-3] for f in os.listdir(folder) if f.endswith(".py") and not f.startswith("_"))
-
-
-def prepare(strategy: Strategy, fast: float, slow: float, size: int) -> tuple[int, bytearray]:
-    """Compile, and initialise a fresh state: (address of on_event, the state's memory)."""
-    check_layouts()
-    on_event, init = strategy.compile()
-    state = bytearray(max(strategy.state.itemsize, 64))
-    code = _engine.call_init(init, state, fast, slow, size)
+def prepare(
+    loaded: Loaded, fast: float, slow: float, size: int, symbols: int = 1, values: Sequence[float] = ()
+) -> Prepared:
+    """Initialise a fresh, zeroed state, aligned to 64 bytes. Raises StrategyError when init() refuses."""
+    memory = bytearray(loaded.table.state_size + 64)
+    start = ctypes.addressof((ctypes.c_char * len(memory)).from_buffer(memory))
+    state = (start + 63) & ~63
+    code = loaded.table.init(state, fast, slow, size, symbols, list(values))
     if code < 0:
-        raise StrategyError(f"strategy {strategy.name}: init returned {code}")
-    return on_event, state
+        raise StrategyError(f"strategy {loaded.name}: init returned {code}")
+    return Prepared(loaded.table.address, state, (loaded, memory))

@@ -27,6 +27,13 @@ cdef inline int64_t now() noexcept nogil:
     return <int64_t> t.tv_sec * 1000000000 + t.tv_nsec
 
 
+cdef inline int64_t now_real() noexcept nogil:
+    """CLOCK_REALTIME in nanoseconds."""
+    cdef timespec t
+    clock_gettime(CLOCK_REALTIME, &t)
+    return <int64_t> t.tv_sec * 1000000000 + t.tv_nsec
+
+
 cdef inline uint16_t load16(const uint8_t *at) noexcept nogil:
     cdef uint16_t value
     memcpy(&value, at, 2)
@@ -37,6 +44,10 @@ cdef inline uint32_t load32(const uint8_t *at) noexcept nogil:
     cdef uint32_t value
     memcpy(&value, at, 4)
     return be32toh(value)
+
+
+cdef inline uint64_t load48(const uint8_t *at) noexcept nogil:
+    return (<uint64_t> load16(at) << 32) | load32(at + 2)
 
 
 cdef inline uint64_t load64(const uint8_t *at) noexcept nogil:

@@ -1,25 +1,26 @@
 """Exponential moving averages of the mid price: buy when the fast one crosses above the slow one,
-sell when it crosses below. A limit order at the far side of the book, params.size units.
+sell when it crosses below. A limit order at the far side of the book, params.size units; each symbol by itself.
 
 With a period n an average moves by 2 / (n + 1) of the way to each new mid price. No order before
-`slow` book updates have been seen.
+`slow` book events have been seen. The same arithmetic, in the same order, is in ema_cross_cython.pyx and
+ema_cross_rust.rs.
 """
 
 import numpy as np
-from numba import carray
 
 from agent.strategy import BOOK, BUY, SCALE, SELL, Strategy
 
+#: Symbols it keeps averages of; events of further ones are not looked at.
+SYMBOLS = 256
+
+AVERAGES = np.dtype([("fast", "f8"), ("slow", "f8"), ("seen", "i8"), ("above", "i8")], align=True)
 STATE = np.dtype(
-    [("alpha_fast", "f8"), ("alpha_slow", "f8"), ("fast", "f8"), ("slow", "f8"),
-     ("warm_up", "i8"), ("seen", "i8"), ("size", "i8"), ("above", "i8")],
+    [("alpha_fast", "f8"), ("alpha_slow", "f8"), ("warm_up", "i8"), ("size", "i8"), ("of", AVERAGES, (SYMBOLS,))],
     align=True,
-)  # fmt: skip
+)
 
 
-def init(state_p, params_p):  # type: ignore[no-untyped-def]
-    state = carray(state_p, 1)[0]
-    params = carray(params_p, 1)[0]
+def init(state, params):  # type: ignore[no-untyped-def]
     state.alpha_fast = 2.0 / (params.fast + 1.0)
     state.alpha_slow = 2.0 / (params.slow + 1.0)
     state.warm_up = np.int64(params.slow)
@@ -27,37 +28,38 @@ def init(state_p, params_p):  # type: ignore[no-untyped-def]
     return 0
 
 
-def on_event(state_p, tick_p, orders_p):  # type: ignore[no-untyped-def]
-    state = carray(state_p, 1)[0]
-    tick = carray(tick_p, 1)[0]
-    if tick.kind != BOOK:
+def on_event(state, event, orders):  # type: ignore[no-untyped-def]
+    if event.kind & BOOK == 0 or event.bid == 0 or event.ask == 0 or event.symbol >= SYMBOLS:
         return 0
-    mid = (tick.bid + tick.ask) * (0.5 * SCALE)
-    if state.seen == 0:
-        state.fast = mid
-        state.slow = mid
-    state.fast += state.alpha_fast * (mid - state.fast)
-    state.slow += state.alpha_slow * (mid - state.slow)
-    state.seen += 1
-    above = state.above
-    if state.fast > state.slow:
+    own = state.of[event.symbol]
+    mid = (event.bid + event.ask) * (0.5 * SCALE)
+    if own.seen == 0:
+        own.fast = mid
+        own.slow = mid
+    own.fast += state.alpha_fast * (mid - own.fast)
+    own.slow += state.alpha_slow * (mid - own.slow)
+    own.seen += 1
+    above = own.above
+    if own.fast > own.slow:
         above = 1
-    elif state.fast < state.slow:
+    elif own.fast < own.slow:
         above = -1
-    crossed = above != state.above
-    first = state.above == 0
-    state.above = above
-    if not crossed or first or state.seen <= state.warm_up:
+    before = own.above
+    own.above = above
+    if above == before or before == 0 or own.seen <= state.warm_up:
         return 0
-    order = carray(orders_p, 1)[0]
-    order.symbol = tick.symbol
+    order = orders[0]
+    order.symbol = event.symbol
     order.size = state.size
+    order.id = 0
+    order.tag = 0
+    order.action = 0
     if above > 0:
         order.side = BUY
-        order.price = tick.ask * SCALE
+        order.price = event.ask * SCALE
     else:
         order.side = SELL
-        order.price = tick.bid * SCALE
+        order.price = event.bid * SCALE
     return 1
 
 

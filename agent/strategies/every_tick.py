@@ -1,36 +1,32 @@
-"""An order on every book update, buy and sell in turn: no way to trade, but the way to measure
+"""An order on every book event, buy and sell in turn: no way to trade, but the way to measure
 tick-to-order latency with as many samples as there are ticks.
 """
 
-import numpy as np
-from numba import carray
-
 from agent.strategy import BOOK, BUY, SCALE, SELL, Strategy
 
-STATE = np.dtype([("size", "i8"), ("seen", "i8")], align=True)
 
-
-def init(state_p, params_p):  # type: ignore[no-untyped-def]
-    carray(state_p, 1)[0].size = carray(params_p, 1)[0].size
+def init(state, params):  # type: ignore[no-untyped-def]
+    state.size = params.size
     return 0
 
 
-def on_event(state_p, tick_p, orders_p):  # type: ignore[no-untyped-def]
-    state = carray(state_p, 1)[0]
-    tick = carray(tick_p, 1)[0]
-    if tick.kind != BOOK:
+def on_event(state, event, orders):  # type: ignore[no-untyped-def]
+    if event.kind & BOOK == 0:
         return 0
-    order = carray(orders_p, 1)[0]
     state.seen += 1
-    order.symbol = tick.symbol
+    order = orders[0]
+    order.symbol = event.symbol
     order.size = state.size
-    if state.seen & 1:
+    order.id = 0
+    order.tag = 0
+    order.action = 0
+    if (state.seen & 1 and event.ask != 0) or event.bid == 0:
         order.side = BUY
-        order.price = tick.ask * SCALE
+        order.price = event.ask * SCALE
     else:
         order.side = SELL
-        order.price = tick.bid * SCALE
+        order.price = event.bid * SCALE
     return 1
 
 
-STRATEGY = Strategy(on_event, STATE, init)
+STRATEGY = Strategy(on_event, [("size", "i8"), ("seen", "i8")], init)

@@ -4,19 +4,31 @@ import ctypes
 import os
 import socket
 import struct
-from collections.abc import Callable, Iterator
-from typing import Any
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import settings
 
-from agent import _engine, shm, soup
+from agent import _engine, shm
 
 # No example database: a test run leaves nothing in the tree.
 settings.register_profile("agent", database=None)
 settings.load_profile("agent")
 
+_INIT = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p)
 _ON_EVENT = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
+_ON_TIMER = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p)
+_FINI = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+
+#: struct agent_event, agent_order and agent_fill of include/agent_strategy.h, and the first words of agent_strategy.
+EVENT = struct.Struct("=QqqqqqqqqqII")
+ORDER = struct.Struct("=dqQQiIII")
+FILL = struct.Struct("=QQqqqqdiIII")
+TABLE = struct.Struct("@IIQQPPPPP")
+
+ENTER, REPLACE, CANCEL = 0, 1, 2
 
 BOOK = b'{"u":7,"s":"BTCUSDT","b":"100.00000000","B":"1.00000000","a":"100.01000000","A":"2.50000000"}'
 
@@ -27,36 +39,84 @@ def mold(sequence: int, *messages: bytes, session: bytes = b"SESSION001", count:
     return session + struct.pack(">QH", sequence, len(messages) if count is None else count) + blocks
 
 
+def order(
+    price: float = 100.01,
+    size: int = 5,
+    side: int = 1,
+    symbol: int = 0,
+    *,
+    action: int = ENTER,
+    id: int = 0,
+    tag: int = 0,
+) -> bytes:
+    """A struct agent_order."""
+    return ORDER.pack(price, size, id, tag, side, symbol, action, 0)
+
+
+class Fill(NamedTuple):
+    id: int
+    tag: int
+    received_ns: int
+    size: int
+    leaves: int
+    position: int
+    price: float
+    side: int
+    symbol: int
+    kind: int
+    reason: int
+
+
 class Hand:
     """An Engine with what a test needs to drive it; orders: what the strategy returns at each event."""
 
-    def __init__(self, **risk: Any) -> None:
-        self.orders: list[tuple[float, int, int, int]] = []
+    def __init__(self, *, symbols: tuple[bytes, ...] = (b"BTCUSDT",), limits: Any = None, **options: Any) -> None:
+        self.orders: list[bytes | tuple[Any, ...]] = []
+        self.on_fill: list[bytes] = []
+        self.on_timer: list[bytes] = []
         self.count: int | None = None
-        self.calls = 0
-        self.segment = bytearray(_engine.SHM_SIZE)
-        self._function = _ON_EVENT(self._on_event)
-        limits = {"max_size": 100, "max_notional": 0.0, "max_orders_per_second": 10**7, "burst": 10**6}
+        self.events: list[tuple[int, ...]] = []
+        self.fills: list[Fill] = []
+        self.timers = 0
+        self.segment = bytearray(_engine.shm_size(len(symbols)))
+        self._functions = (_INIT(lambda state, params: 0), _ON_EVENT(self._event), _ON_EVENT(self._fill),
+                           _ON_TIMER(self._timer), _FINI(lambda state: None))  # fmt: skip
+        addresses = [ctypes.cast(f, ctypes.c_void_p).value for f in self._functions]
+        self._table = ctypes.create_string_buffer(TABLE.pack(2, TABLE.size, 0, 64, *addresses))
+        self._state = ctypes.create_string_buffer(64)
         self.engine = _engine.Engine(
             self.segment,
-            feed=-1,
-            address=socket.inet_aton("127.0.0.1"),
-            port=1,
-            login=soup.login_request("user", "pass"),
-            symbol=b"BTCUSDT",
-            on_event=ctypes.cast(self._function, ctypes.c_void_p).value,
-            state=bytearray(64),
-            once=False,
-            **(limits | risk),
+            strategy=ctypes.addressof(self._table),
+            state=ctypes.addressof(self._state),
+            symbols=list(symbols),
+            **options,
         )
+        self.engine.limits(**({"max_size": 100} | (limits or {})))
         self.engine.identify(os.getpid(), shm.start_time(os.getpid()) or 0, 0, b"boot", 0)
         self.sequence = 0
 
-    def _on_event(self, state: int, tick: int, out: int) -> int:
-        self.calls += 1
-        for i, (price, size, side, symbol) in enumerate(self.orders):
-            ctypes.memmove(out + 24 * i, struct.pack("=dqiI", price, size, side, symbol), 24)
-        return len(self.orders) if self.count is None else self.count
+    def _write(self, out: int, orders: Sequence[bytes | tuple[Any, ...]]) -> int:
+        for i, item in enumerate(orders):
+            data = item if isinstance(item, bytes) else order(*item)
+            ctypes.memmove(out + ORDER.size * i, data, ORDER.size)
+        return len(orders) if self.count is None else self.count
+
+    def _event(self, state: int, event: int, out: int) -> int:
+        self.events.append(EVENT.unpack(ctypes.string_at(event, EVENT.size)))
+        return self._write(out, self.orders)
+
+    def _fill(self, state: int, fill: int, out: int) -> int:
+        self.fills.append(Fill(*FILL.unpack(ctypes.string_at(fill, FILL.size))))
+        return self._write(out, self.on_fill)
+
+    def _timer(self, state: int, at: int, out: int) -> int:
+        self.timers += 1
+        return self._write(out, self.on_timer)
+
+    @property
+    def calls(self) -> int:
+        """How often the strategy was asked."""
+        return len(self.events)
 
     def tick(self, received: int = 0) -> None:
         self.sequence += 1
@@ -78,6 +138,17 @@ class Hand:
         peer.settimeout(5)
         self.engine.attach(own.detach())
         return peer
+
+    def settle(self, answers: int) -> None:
+        """Look at the exchange until so many more of its messages were read; at most 5 s."""
+        wanted, limit = self.reading.counters["exchange_sequence"] + answers, time.monotonic() + 5
+        while self.reading.counters["exchange_sequence"] < wanted:
+            assert time.monotonic() < limit
+            self.engine.look()
+
+    def set_limits(self, **values: int) -> None:
+        """What `agent limits` does, on the bytes of the segment."""
+        self.engine.limits(**values)
 
     @property
     def reading(self) -> shm.Segment:

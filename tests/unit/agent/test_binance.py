@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent import _engine, feed
+from agent import _codecs, feed
 
 decimals = st.from_regex(r"[0-9]{1,10}(\.[0-9]{1,8})?", fullmatch=True)
 symbols = st.from_regex(r"[A-Z0-9]{1,8}", fullmatch=True)
@@ -52,7 +52,7 @@ def expected(text: bytes) -> dict[str, Any]:
 @given(ticks())
 @settings(max_examples=400, deadline=None)
 def test_reads_what_json_reads(text: bytes) -> None:
-    kind, fields = _engine.parse_message(text)
+    kind, fields = _codecs.binance_parse(text)
     assert kind in ("bookTicker", "trade")
     assert fields == expected(text)
 
@@ -61,13 +61,13 @@ def test_reads_what_json_reads(text: bytes) -> None:
 @settings(max_examples=400, deadline=None)
 def test_a_cut_message_is_truncated(text: bytes, data: st.DataObject) -> None:
     cut = data.draw(st.integers(0, len(text) - 1))
-    assert _engine.parse_message(text[:cut]) == ("truncated", {})
+    assert _codecs.binance_parse(text[:cut]) == ("truncated", {})
 
 
 @given(st.binary(max_size=200))
 @settings(max_examples=300, deadline=None)
 def test_arbitrary_bytes_are_never_a_tick(text: bytes) -> None:
-    assert _engine.parse_message(text)[1] == {}
+    assert _codecs.binance_parse(text)[1] == {}
 
 
 def test_fuzz_whatever_it_accepts_json_reads_alike() -> None:
@@ -94,7 +94,7 @@ def test_fuzz_whatever_it_accepts_json_reads_alike() -> None:
                 )
             if not text:
                 text += b"{"
-        kind, fields = _engine.parse_message(bytes(text))
+        kind, fields = _codecs.binance_parse(bytes(text))
         if fields:
             accepted += 1
             decoded = bytes(text).decode("utf-8", "surrogateescape")
@@ -162,4 +162,4 @@ def book(**changes: str) -> bytes:
     ],
 )
 def test_kinds(text: bytes, kind: str) -> None:
-    assert _engine.parse_message(text)[0] == kind
+    assert _codecs.binance_parse(text)[0] == kind

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -23,29 +24,21 @@ CACHE = Path("/tmp") / f"hosttune-agent-test-{os.getuid()}"
 
 NONSENSE = """
 import numpy as np
-from numba import carray
 from agent.strategy import Strategy
 
-STATE = np.dtype([("seen", "i8")], align=True)
-
-def init(state, params):
-    return 0
-
-def on_event(state_p, tick_p, orders_p):
-    state = carray(state_p, 1)[0]
-    tick = carray(tick_p, 1)[0]
-    order = carray(orders_p, 8)
+def on_event(state, event, orders):
     state.seen += 1
     for i in range(3):
-        order[i].price, order[i].size, order[i].side, order[i].symbol = 100.0, 1, 1, 0
-    order[0].size = -5
-    order[1].price = np.nan
-    order[2].symbol = 9
+        order = orders[i]
+        order.price, order.size, order.side, order.symbol = 100.0, 1, 1, 0
+    orders[0].size = -5
+    orders[1].price = np.nan
+    orders[2].symbol = 9
     if state.seen % 10 == 0:
         return 1000
     return 3
 
-strategy = Strategy(on_event, STATE, init)
+strategy = Strategy(on_event, [("seen", "i8")])
 """
 
 
@@ -63,7 +56,7 @@ class Stage:
         self.segment = folder / "segment"
         self.config = folder / "agent.toml"
         self.folder = folder
-        self.environment = os.environ | {"PYTHONPATH": str(folder)}
+        self.environment = os.environ | {"PYTHONPATH": str(folder), "STATE_DIRECTORY": str(folder / "state")}
         self.children: list[subprocess.Popen[str]] = []
         self.write(EXAMPLE.replace("26400", str(self.feed)).replace("26401", str(self.orders))
                    .replace("# shm = \"/dev/shm/elsewhere\"", f'shm = "{self.segment}"')
@@ -72,6 +65,14 @@ class Stage:
 
     def write(self, text: str) -> None:
         self.config.write_text(text)
+
+    def set(self, **values: str) -> None:
+        """Uncomment or change keys by their names."""
+        text = self.config.read_text()
+        for key, value in values.items():
+            text, count = re.subn(rf"^(# )?{key} = [^#\n]*", f"{key} = {value} ", text, flags=re.M)
+            assert count == 1, key
+        self.write(text)
 
     def strategy(self, name: str) -> None:
         self.write(self.config.read_text().replace('name = "ema_cross"', f'name = "{name}"'))
@@ -92,6 +93,11 @@ class Stage:
              f"127.0.0.1:{self.orders}", "--agent-shm", str(self.segment), "--no-spin", "--linger", "0.3",
              "--wait", "20", "--timeout", "40", "--format", "json", *arguments],
             capture_output=True, text=True, timeout=60, cwd=self.folder, env=self.environment)  # fmt: skip
+
+    def run(self, *arguments: str) -> str:
+        out = subprocess.run([sys.executable, "-P", "-m", "agent", *arguments], capture_output=True, text=True,
+                             timeout=20, cwd=self.folder, env=self.environment, check=True)  # fmt: skip
+        return out.stdout
 
     def stats(self) -> dict[str, Any]:
         out = subprocess.run([sys.executable, "-P", "-m", "agent", "stats", str(self.segment), "--format", "json"],
@@ -187,6 +193,7 @@ def test_sigkill_leaves_readable_numbers(stage: Stage) -> None:
 
 
 def test_a_lost_connection_is_exit_code_four(stage: Stage) -> None:
+    stage.set(reconnect_s="0.3")
     child = stage.agent()
     from agent import soup
 
@@ -208,11 +215,110 @@ def test_a_lost_connection_is_exit_code_four(stage: Stage) -> None:
 
 def test_a_refused_login_is_exit_code_one(stage: Stage) -> None:
     child = stage.agent()
-    run = stage.exchange("--feed", "generated", "--messages", "1", "--login", "someone:else")
+    run = stage.exchange("--feed", "generated", "--messages", "1", "--login", "other:else")
     assert run.returncode == 2 and "logged in as 'trader'" in run.stderr
     _, err = child.communicate(timeout=10)
     assert child.returncode == 1
     assert "refused the login: A (not authorised)" in err
+
+
+def itch(stage: Stage, *symbols: str) -> None:
+    stage.write(stage.config.read_text().replace('symbol = "BTCUSDT"', f"symbols = {json.dumps(symbols)}"))
+    stage.set(format='"itch"', max_size="999999")
+
+
+def test_two_lines_and_a_request_server_heal_what_the_network_does(stage: Stage) -> None:
+    itch(stage, "AAPL", "MSFT")
+    stage.strategy("every_tick")
+    b, request = free_port(socket.SOCK_DGRAM), free_port(socket.SOCK_DGRAM)
+    stage.set(b=f'{{ address = "127.0.0.1", port = {b} }}', request=f'{{ address = "127.0.0.1", port = {request} }}',
+              gap_limit_ms="5000")  # fmt: skip
+    child = stage.agent("--once", "--format", "json")
+    run = stage.exchange(
+        "--feed", "generated", "--generate", "itch", "--symbol", "AAPL,MSFT,QQQ", "--messages", "4000",
+        "--rate", "4000", "--per-datagram", "5", "--feed-b", f"127.0.0.1:{b}",
+        "--request-listen", f"127.0.0.1:{request}", "--drop", "0.2",
+        "--duplicate", "0.05", "--reorder", "0.05", "--no-match",
+    )  # fmt: skip
+    assert run.returncode == 0, run.stdout + run.stderr
+    report = json.loads(run.stdout)
+    c = report["agent"]
+    assert c["messages"] == 4000 and c["lost"] == 0 and c["healed"] > 0 and c["requests"] > 0 and c["duplicates"] > 0
+    assert report["faults"]["retransmitted"] > 0 and report["faults"]["dropped"] > 100
+    assert c["orders_sent"] == report["orders"]["orders"] > 500
+    assert (c["books_stale"], c["book_inconsistent"]) == (0, 0)
+    out, _ = child.communicate(timeout=20)
+    assert child.returncode == 0, out
+
+
+def test_a_gap_that_nobody_fills_stops_trading_and_says_so(stage: Stage) -> None:
+    itch(stage, "AAPL")
+    stage.strategy("every_tick")
+    stage.agent()
+    run = stage.exchange("--feed", "generated", "--generate", "itch", "--symbol", "AAPL", "--messages", "1000",
+                         "--rate", "4000", "--drop", "0.02")  # fmt: skip
+    assert run.returncode == 1
+    problems = " ".join(json.loads(run.stdout)["problems"])
+    assert "the agent counted lost" in problems
+    c = stage.stats()["counters"]
+    assert c["books_stale"] == 1 and c["lost"] > 0
+    assert [s.stale for s in shm.read(stage.segment).symbols] == [1]
+
+
+def test_a_disconnect_cancels_and_the_agent_comes_back_knowing_it(stage: Stage) -> None:
+    stage.strategy("every_tick")
+    child = stage.agent("--once", "--format", "json")
+    run = stage.exchange("--feed", "generated", "--messages", "2000", "--rate", "2000", "--disconnect-after", "500",
+                         "--reconnect", "10")  # fmt: skip
+    report = json.loads(run.stdout)
+    assert report["session"]["disconnects"] == 1 and report["session"]["logins"] == 2, run.stdout + run.stderr
+    assert report["ended"] == "complete"
+    c, orders = report["agent"], report["orders"]
+    # Everything that it ever sent was answered, or the exchange said that it had not seen it.
+    assert c["orders_sent"] == orders["acknowledged"] + c["orders_never_reached"]
+    assert c["accepted"] == orders["acknowledged"] and orders["duplicates"] == 0
+    assert c["executed"] == orders["executions"] and c["canceled"] == orders["canceled"]
+    child.communicate(timeout=20)
+    assert child.returncode == 0
+
+
+def journal_of(stage: Stage) -> dict[str, Any]:
+    run = subprocess.run([sys.executable, "-P", "-m", "agent", "journal", str(stage.folder / "state/main.journal"),
+                          "--format", "json"], capture_output=True, text=True, timeout=20, check=True)  # fmt: skip
+    return dict(json.loads(run.stdout))
+
+
+def test_a_killed_agent_is_started_again_with_its_position_and_orders(stage: Stage) -> None:
+    stage.strategy("every_tick")
+    agent = stage.agent()
+    exchange = subprocess.Popen(
+        [sys.executable, "-P", "-m", "agent", "exchange", "--feed-to", f"127.0.0.1:{stage.feed}", "--listen",
+         f"127.0.0.1:{stage.orders}", "--no-spin", "--linger", "0.3", "--wait", "20", "--timeout", "40", "--format",
+         "json", "--feed", "generated", "--messages", "6000", "--rate", "2000", "--reconnect", "15"],
+        stdout=subprocess.PIPE, text=True, cwd=stage.folder, env=stage.environment)  # fmt: skip
+    stage.children.append(exchange)
+    for _ in range(2):
+        limit = time.monotonic() + 10
+        while stage.stats()["counters"]["orders_sent"] < 300:
+            assert time.monotonic() < limit
+            time.sleep(0.02)
+        agent.kill()
+        agent.communicate(timeout=10)
+        agent = stage.agent()
+    out, _ = exchange.communicate(timeout=60)
+    report = json.loads(out)
+    assert report["ended"] == "complete" and report["session"]["logins"] == 3
+    assert report["orders"]["duplicates"] == 0 and report["orders"]["out_of_order"] == 0
+    time.sleep(0.2)
+    held = journal_of(stage)
+    by = {kind: [r for r in held["records"] if r["kind"] == kind] for kind in
+          ("entered", "accepted", "executed", "canceled", "never reached")}  # fmt: skip
+    assert len({r["id"] for r in by["entered"]}) == len(by["entered"])
+    assert len(by["accepted"]) == report["orders"]["acknowledged"]
+    assert len(by["executed"]) == report["orders"]["executions"]
+    assert len(by["entered"]) == len(by["accepted"]) + len(by["never reached"])
+    bought = sum(r["quantity"] * r["side"] for r in by["executed"])
+    assert [s.position for s in shm.read(stage.segment).symbols] == [bought]
 
 
 def test_ready_is_told_to_systemd(stage: Stage) -> None:
@@ -227,7 +333,7 @@ def test_ready_is_told_to_systemd(stage: Stage) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (('name = "ema_cross"', 'name = "ema"'), "strategy.name: found 'ema', allowed: ema_cross, every_tick, "),
+        (('name = "ema_cross"', 'name = "ema"'), "strategy.name: found 'ema', allowed: ema_cross, ema_cross_cython, "),
         (("[feed]\naddress = \"127.0.0.1\"", "[feed]\naddress = \"192.0.2.1\""), "feed 192.0.2.1:"),
         (("max_size = 10", "max_size = 0"), "risk.max_size: found 0, allowed: int >= 1"),
     ],

@@ -18,8 +18,8 @@ def test_messages_are_counted_by_type(hand: Callable[..., Hand]) -> None:
     packet = mold(1, BOOK, trade, b'{"e":"depthUpdate"', b'{"id":1}', b"{", b"x", other, b'{"s":"A","b":"1"}', b"")
     h.engine.handle(packet)
     assert h.counters == {
-        "datagrams": 1, "datagram_bytes": len(packet), "messages": 9, "sessions": 1, "book_ticker": 2, "trade": 1,
-        "depth_update": 1, "other": 1, "malformed_truncated": 2, "malformed_json": 1, "malformed_field": 1,
+        "datagrams": 1, "packets_a": 1, "datagram_bytes": len(packet), "messages": 9, "sessions": 1, "book_ticker": 2,
+        "trade": 1, "depth_update": 1, "other": 1, "malformed_truncated": 2, "malformed_json": 1, "malformed_field": 1,
         "other_symbol": 1, "events": 2,
     }  # fmt: skip
     assert h.calls == 2
@@ -48,25 +48,24 @@ def test_a_new_session_starts_its_own_sequence(hand: Callable[..., Hand]) -> Non
 
 
 @pytest.mark.parametrize(
-    ("packet", "messages"),
+    "packet",
     [
-        (b"", 0),
-        (mold(1)[:19], 0),
-        (mold(0, BOOK), 0),
-        (mold(2**62, BOOK), 0),
-        (mold(1, BOOK) + b"\0", 1),
-        (mold(1, BOOK, count=2), 1),
-        (mold(1, BOOK)[:-1], 0),
-        (mold(1, BOOK) + b"\xff", 1),
-        (mold(1, count=3) + b"\xff\xff{", 0),
-        (mold(1, count=0xFFFE), 0),
+        b"",
+        mold(1)[:19],
+        mold(0, BOOK),
+        mold(1, BOOK) + b"\0",
+        mold(1, BOOK, count=2),
+        mold(1, BOOK)[:-1],
+        mold(1, BOOK) + b"\xff",
+        mold(1, count=3) + b"\xff\xff{",
+        mold(1, count=0xFFFE),
     ],
 )
-def test_wrong_packets_are_counted(hand: Callable[..., Hand], packet: bytes, messages: int) -> None:
+def test_nothing_of_a_wrong_packet_is_used(hand: Callable[..., Hand], packet: bytes) -> None:
     h = hand()
     h.engine.handle(packet)
     assert h.counters["malformed_datagram"] == 1
-    assert h.counters.get("messages", 0) == messages
+    assert "messages" not in h.counters
 
 
 @given(st.lists(st.tuples(st.integers(1, 40), st.integers(0, 4)), max_size=30))

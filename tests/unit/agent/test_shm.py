@@ -82,6 +82,15 @@ def test_a_dead_agents_numbers_are_shown_as_such(tmp_path: Path, hand: Callable[
     assert stats.as_dict(shm.read(tmp_path / "s"))["state"] == "died"
 
 
-def test_strategy_records_match_the_header() -> None:
-    strategy = pytest.importorskip("agent.strategy")
-    strategy.check_layouts()
+def test_limits_are_written_one_word_each_and_read_back(tmp_path: Path, hand: Callable[..., Hand]) -> None:
+    path = tmp_path / "s"
+    path.write_bytes(hand().segment)
+    shm.set_limits(path, {"kill": 1, "max_position": 2**40})
+    assert {k: v for k, v in shm.read(path).limits.items() if v} == {"kill": 1, "max_size": 100, "max_position": 2**40}
+    for values in ({"max_szie": 1}, {"max_size": -1}, {"max_size": 2**63}):
+        with pytest.raises(shm.SegmentError, match=r"limit.*found .*allowed"):
+            shm.set_limits(path, values)
+    path.chmod(0o400)
+    if os.geteuid():
+        with pytest.raises(shm.SegmentError, match="Permission denied"):
+            shm.set_limits(path, {"kill": 0})

@@ -1,0 +1,127 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""ring.pxd for Python: agent/ring.py opens and maps, this reads and writes."""
+
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
+from libc.string cimport memcmp, memcpy, memset
+
+from agent.ring cimport *
+
+HEADER_SIZE = sizeof(ring_header)
+VERSION = RING_VERSION
+
+
+def initialise(memory, uint64_t capacity, uint32_t record, bytes boot_id):
+    """Write the header of an empty ring into a zeroed, writable buffer of HEADER_SIZE + capacity bytes."""
+    cdef uint8_t[::1] view = memory
+    cdef ring_header *h = <ring_header *> &view[0]
+    if capacity & (capacity - 1) or capacity < 64 or <uint64_t> view.shape[0] != sizeof(ring_header) + capacity:
+        raise ValueError(f"capacity: {capacity}, allowed: a power of two from 64, and a buffer that fits")
+    h.record = record
+    h.capacity = capacity
+    h.data = sizeof(ring_header)
+    memcpy(h.boot_id, <const char *> boot_id, min(<int> len(boot_id), 39))
+    h.version = RING_VERSION
+    memcpy(h.magic, b"HTRING\0\0", 8)
+
+
+cdef class Handle:
+    """One end of a mapped ring. memory: the writable mapping, kept. Raises ValueError when it is not a ring."""
+
+    cdef Ring r
+    cdef object keep
+    cdef bint writer
+
+    def __cinit__(self, memory, bint writer):
+        cdef uint8_t[::1] view = memory
+        cdef ring_header *h = <ring_header *> &view[0]
+        cdef uint64_t size = <uint64_t> view.shape[0]
+        if size < sizeof(ring_header) or memcmp(h.magic, b"HTRING\0\0", 8) != 0:
+            raise ValueError("not a ring (no HTRING at its start)")
+        if h.version != RING_VERSION:
+            raise ValueError(f"ring of version {h.version}, this agent reads version {RING_VERSION}")
+        if h.data != sizeof(ring_header) or h.capacity & (h.capacity - 1) or h.capacity < 64 \
+                or h.capacity != size - sizeof(ring_header):
+            raise ValueError(f"{size} bytes, but its header describes another ring")
+        self.keep = memory
+        self.writer = writer
+        memset(&self.r, 0, sizeof(Ring))
+        self.r.header = h
+        self.r.data = &view[0] + sizeof(ring_header)
+        self.r.capacity = h.capacity
+        self.r.mask = h.capacity - 1
+        self.r.record = h.record
+        self.r.own = RING_LOAD(&h.tail.index) if writer else RING_LOAD(&h.head.index)
+        self.r.peer = RING_LOAD(&h.head.index) if writer else RING_LOAD(&h.tail.index)
+
+    @property
+    def address(self):
+        """Of the struct Ring, for compiled code; valid while this object lives."""
+        return <uintptr_t> &self.r
+
+    @property
+    def record(self):
+        return self.r.record
+
+    @property
+    def capacity(self):
+        return self.r.capacity
+
+    @property
+    def boot_id(self):
+        return (<const char *> self.r.header.boot_id)[:40].split(b"\0", 1)[0]
+
+    @property
+    def takeovers(self):
+        return self.r.header.takeovers
+
+    @property
+    def damaged(self):
+        return self.r.damaged
+
+    @property
+    def used(self):
+        """Bytes published and not yet taken."""
+        return RING_LOAD(&self.r.header.tail.index) - RING_LOAD(&self.r.header.head.index)
+
+    def owner(self, bint writer):
+        """(pid, start time) of the writer or the reader, 0 for none."""
+        cdef ring_end *end = &self.r.header.tail if writer else &self.r.header.head
+        return end.pid, end.start_time
+
+    def own(self, uint64_t pid, uint64_t start_time, bint takeover):
+        """Say who is at this end."""
+        cdef ring_end *end = &self.r.header.tail if self.writer else &self.r.header.head
+        end.start_time = start_time
+        end.pid = pid
+        self.r.header.takeovers += takeover
+
+    def push(self, const uint8_t[::1] record not None):
+        """Publish a record; False: there is no room now. ValueError: it can never fit."""
+        cdef uint32_t size = <uint32_t> record.shape[0]
+        if (self.r.record and size != self.r.record) or _padded(size) > self.r.capacity // 2:
+            raise ValueError(f"record of {size} bytes, allowed: {self.r.record or self.r.capacity // 2 - WORD}")
+        return ring_push(&self.r, &record[0] if size else NULL, size)
+
+    def peek_many(self, int limit):
+        """Up to `limit` records, oldest first, without taking them."""
+        cdef uint64_t index = self.r.own
+        cdef uint32_t size = 0
+        cdef const void *at
+        found = []
+        while len(found) < limit:
+            at = ring_peek_at(&self.r, &index, &size)
+            if at == NULL:
+                break
+            found.append((<const char *> at)[:size])
+        return found
+
+    def commit(self, int count):
+        """Take the `count` oldest records off the ring."""
+        cdef uint64_t index = self.r.own
+        cdef uint32_t size = 0
+        cdef int i
+        for i in range(count):
+            if ring_peek_at(&self.r, &index, &size) == NULL:
+                raise ValueError(f"commit: {count} records, but there are {i}")
+        self.r.own = index
+        RING_STORE(&self.r.header.head.index, index)

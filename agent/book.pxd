@@ -1,0 +1,345 @@
+"""Order books by order, for all symbols of an engine, in one block of memory that the caller gives.
+
+Orders are in an open-addressing table by order reference number, with linear probing and deletion by
+shifting back, so that a table in use all day does not fill with tombstones. The price levels of a side are a
+sorted array with the best at its end: most changes are near it, and the best is always at hand.
+
+What cannot be held is not half held: the symbol becomes stale, its orders leave the table for the others'
+sake, and its messages are ignored until the book is cleared.
+"""
+
+from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memmove, memset
+
+
+cdef extern from * nogil:
+    void __builtin_prefetch(const void *)
+
+cdef enum:
+    # stale
+    GAP = 1                     # messages were lost
+    EXHAUSTED_ORDERS = 2        # the table of open orders is full
+    EXHAUSTED_LEVELS = 3        # more price levels on a side than were provided for
+    INCONSISTENT = 4            # a message contradicted the book
+
+    # results below 0
+    UNKNOWN = -1                # no such order: it may be another symbol's
+    STALE = -2                  # ignored, the book is stale
+
+
+cdef struct Top:
+    uint32_t bid                # 4 decimals, 0: none
+    uint32_t ask
+    uint64_t bid_size           # shares
+    uint64_t ask_size
+    uint32_t bid_orders
+    uint32_t ask_orders
+
+
+cdef struct Resting:
+    uint64_t reference          # 0: the slot is free
+    uint32_t price
+    uint32_t shares
+    uint32_t symbol
+    uint8_t side                # 'B' or 'S'
+
+
+cdef struct Level:
+    uint32_t price
+    uint32_t orders
+    uint64_t shares
+
+
+cdef struct Side:
+    uint32_t count
+    uint32_t unused
+    Level *levels               # ascending bids, descending asks
+
+
+cdef struct Books:
+    uint32_t symbols
+    uint32_t levels             # a side
+    uint64_t room               # for orders
+    uint64_t mask
+    int shift
+    uint64_t used
+    uint64_t high_water
+    Resting *orders             # [mask + 1]
+    Side *sides                 # [symbols x 2]: bids, asks
+    Top *tops                   # [symbols]
+    uint8_t *stale              # [symbols]: 0, or why
+    uint32_t last_price         # of the resting order of the last execution
+    uint8_t last_side
+    uint64_t unknown_reference
+    uint64_t duplicate_reference
+    uint64_t over_execution     # more shares than the order had
+    uint64_t zero_shares        # an order of none, or at no price
+    uint64_t ignored            # of stale books
+
+
+cdef inline uint64_t _table(uint64_t orders) noexcept nogil:
+    """Slots for so many orders: a power of two, at most half full."""
+    cdef uint64_t slots = 64
+    while slots < 2 * orders:
+        slots *= 2
+    return slots
+
+
+cdef inline size_t books_size(uint32_t symbols, uint64_t orders, uint32_t levels) noexcept nogil:
+    """Bytes of the block for so many symbols, open orders of all of them, and price levels on a side."""
+    return (_table(orders) * sizeof(Resting) + <size_t> symbols * (2 * sizeof(Side) + sizeof(Top) + 64)
+            + <size_t> symbols * 2 * levels * sizeof(Level) + 256)
+
+
+cdef inline void books_init(Books *b, void *block, uint32_t symbols, uint64_t orders, uint32_t levels) noexcept nogil:
+    """Lay the books out in books_size() zeroed bytes."""
+    cdef uint64_t slots = _table(orders)
+    cdef uint8_t *at = <uint8_t *> block
+    cdef Level *rows
+    cdef uint32_t i
+    memset(b, 0, sizeof(Books))
+    b.symbols = symbols
+    b.levels = levels
+    b.room = orders
+    b.mask = slots - 1
+    b.shift = 64
+    while slots > 1:
+        slots //= 2
+        b.shift -= 1
+    b.orders = <Resting *> at
+    at += (b.mask + 1) * sizeof(Resting)
+    b.tops = <Top *> at
+    at += <size_t> symbols * sizeof(Top)
+    b.sides = <Side *> at
+    at += <size_t> symbols * 2 * sizeof(Side)
+    rows = <Level *> at
+    for i in range(2 * symbols):
+        b.sides[i].levels = rows + <size_t> i * levels
+    b.stale = <uint8_t *> (rows + <size_t> symbols * 2 * levels)
+
+
+cdef inline uint64_t _home(const Books *b, uint64_t reference) noexcept nogil:
+    return (reference * 0x9E3779B97F4A7C15ULL) >> b.shift
+
+
+cdef inline Resting *_find(const Books *b, uint64_t reference) noexcept nogil:
+    cdef uint64_t i = _home(b, reference)
+    while b.orders[i].reference != reference:
+        if b.orders[i].reference == 0:
+            return NULL
+        i = (i + 1) & b.mask
+    return &b.orders[i] if reference != 0 else NULL
+
+
+cdef inline void _free(Books *b, Resting *o) noexcept nogil:
+    """Empty a slot, and move back what probing had put behind it."""
+    cdef uint64_t hole = <uint64_t> (o - b.orders), i = hole, home
+    while True:
+        i = (i + 1) & b.mask
+        if b.orders[i].reference == 0:
+            break
+        home = _home(b, b.orders[i].reference)
+        # It may move when its home is not between the hole and itself.
+        if ((i - home) & b.mask) >= ((i - hole) & b.mask):
+            b.orders[hole] = b.orders[i]
+            hole = i
+    b.orders[hole].reference = 0
+    b.used -= 1
+
+
+cdef inline uint32_t _place(const Side *s, uint32_t price, bint bid) noexcept nogil:
+    """The index of the first level, from the worst, that is at price or better."""
+    cdef uint32_t i = s.count, low = 0, middle
+    cdef uint32_t near = s.count - 8 if s.count > 8 else 0
+    while i > near:
+        if s.levels[i - 1].price < price if bid else s.levels[i - 1].price > price:
+            return i
+        i -= 1
+    while low < i:
+        middle = (low + i) // 2
+        if s.levels[middle].price < price if bid else s.levels[middle].price > price:
+            low = middle + 1
+        else:
+            i = middle
+    return i
+
+
+cdef inline void _top(Books *b, uint32_t symbol, bint bid) noexcept nogil:
+    cdef Side *s = &b.sides[2 * symbol + (not bid)]
+    cdef Top *t = &b.tops[symbol]
+    cdef Level none
+    cdef Level *best = &none
+    if s.count:
+        best = &s.levels[s.count - 1]
+    else:
+        memset(&none, 0, sizeof(none))
+    if bid:
+        t.bid = best.price
+        t.bid_size = best.shares
+        t.bid_orders = best.orders
+    else:
+        t.ask = best.price
+        t.ask_size = best.shares
+        t.ask_orders = best.orders
+
+
+cdef inline bint _put(Books *b, uint32_t symbol, bint bid, uint32_t price, uint32_t shares) noexcept nogil:
+    """Add an order to its level. False: there is no room for another level."""
+    cdef Side *s = &b.sides[2 * symbol + (not bid)]
+    cdef uint32_t i = _place(s, price, bid)
+    if i < s.count and s.levels[i].price == price:
+        s.levels[i].orders += 1
+        s.levels[i].shares += shares
+    else:
+        if s.count == b.levels:
+            return False
+        memmove(&s.levels[i + 1], &s.levels[i], (s.count - i) * sizeof(Level))
+        s.levels[i].price = price
+        s.levels[i].orders = 1
+        s.levels[i].shares = shares
+        s.count += 1
+    if i + 1 == s.count:
+        _top(b, symbol, bid)
+    return True
+
+
+cdef inline void _take(Books *b, uint32_t symbol, bint bid, uint32_t price, uint32_t shares, bint whole) noexcept nogil:
+    """Take shares off a level, and with `whole` the order."""
+    cdef Side *s = &b.sides[2 * symbol + (not bid)]
+    cdef uint32_t i = _place(s, price, bid)
+    cdef bint best = i + 1 == s.count
+    s.levels[i].shares -= shares
+    s.levels[i].orders -= whole
+    if s.levels[i].orders == 0:
+        memmove(&s.levels[i], &s.levels[i + 1], (s.count - i - 1) * sizeof(Level))
+        s.count -= 1
+    if best:
+        _top(b, symbol, bid)
+
+
+cdef inline void _empty(Books *b, uint32_t symbol) noexcept nogil:
+    """Take all orders of a symbol out: the whole table is looked through."""
+    cdef uint64_t i = 0
+    while i <= b.mask:
+        if b.orders[i].reference != 0 and b.orders[i].symbol == symbol:
+            _free(b, &b.orders[i])      # another may have moved here: look again
+        else:
+            i += 1
+    # A run of probing that wraps can have moved one from the table's end to its beginning, never the other way.
+    b.sides[2 * symbol].count = b.sides[2 * symbol + 1].count = 0
+    memset(&b.tops[symbol], 0, sizeof(Top))
+
+
+cdef inline void book_mark_stale(Books *b, uint32_t symbol, uint8_t reason) noexcept nogil:
+    """The book is not to be trusted; the first reason stays."""
+    if b.stale[symbol] == 0:
+        b.stale[symbol] = reason
+        _empty(b, symbol)
+
+
+cdef inline void book_clear(Books *b, uint32_t symbol) noexcept nogil:
+    """Begin again with an empty book."""
+    _empty(b, symbol)
+    b.stale[symbol] = 0
+
+
+cdef inline void books_clear(Books *b) noexcept nogil:
+    """Begin again with empty books."""
+    cdef uint32_t i
+    memset(b.orders, 0, (b.mask + 1) * sizeof(Resting))
+    memset(b.tops, 0, b.symbols * sizeof(Top))
+    memset(b.stale, 0, b.symbols)
+    for i in range(2 * b.symbols):
+        b.sides[i].count = 0
+    b.used = 0
+
+
+cdef inline int book_add(Books *b, uint32_t symbol, uint64_t reference, uint8_t side, uint32_t shares,
+                         uint32_t price) noexcept nogil:
+    """A new order. The symbol, or STALE."""
+    cdef uint64_t i
+    if b.stale[symbol]:
+        b.ignored += 1
+        return STALE
+    if shares == 0 or price == 0 or reference == 0:
+        b.zero_shares += 1
+        book_mark_stale(b, symbol, INCONSISTENT)
+        return STALE
+    i = _home(b, reference)
+    while b.orders[i].reference != 0:
+        if b.orders[i].reference == reference:
+            b.duplicate_reference += 1
+            book_mark_stale(b, symbol, INCONSISTENT)
+            return STALE
+        i = (i + 1) & b.mask
+    if b.used == b.room:
+        book_mark_stale(b, symbol, EXHAUSTED_ORDERS)
+        return STALE
+    if not _put(b, symbol, side == c'B', price, shares):
+        book_mark_stale(b, symbol, EXHAUSTED_LEVELS)
+        return STALE
+    b.orders[i].reference = reference
+    b.orders[i].price = price
+    b.orders[i].shares = shares
+    b.orders[i].symbol = symbol
+    b.orders[i].side = side
+    b.used += 1
+    if b.used > b.high_water:
+        b.high_water = b.used
+    return <int> symbol
+
+
+cdef inline int _reduce(Books *b, Resting *o, uint32_t shares) noexcept nogil:
+    cdef uint32_t symbol = o.symbol
+    if shares > o.shares:
+        b.over_execution += 1
+        book_mark_stale(b, symbol, INCONSISTENT)
+        return STALE
+    _take(b, symbol, o.side == c'B', o.price, shares, shares == o.shares)
+    o.shares -= shares
+    if o.shares == 0:
+        _free(b, o)
+    return <int> symbol
+
+
+cdef inline int book_execute(Books *b, uint64_t reference, uint32_t shares) noexcept nogil:
+    """Shares of an order were executed. The symbol, UNKNOWN or STALE; last_price and last_side are the order's."""
+    cdef Resting *o = _find(b, reference)
+    if o == NULL:
+        b.unknown_reference += 1
+        return UNKNOWN
+    b.last_price = o.price
+    b.last_side = o.side
+    return _reduce(b, o, shares)
+
+
+cdef inline int book_cancel(Books *b, uint64_t reference, uint32_t shares) noexcept nogil:
+    """Shares of an order were cancelled. The symbol, UNKNOWN or STALE."""
+    cdef Resting *o = _find(b, reference)
+    if o == NULL:
+        b.unknown_reference += 1
+        return UNKNOWN
+    return _reduce(b, o, shares)
+
+
+cdef inline int book_delete(Books *b, uint64_t reference) noexcept nogil:
+    """An order is gone. The symbol, UNKNOWN or STALE."""
+    cdef Resting *o = _find(b, reference)
+    if o == NULL:
+        b.unknown_reference += 1
+        return UNKNOWN
+    return _reduce(b, o, o.shares)
+
+
+cdef inline int book_replace(Books *b, uint64_t old, uint64_t new, uint32_t shares, uint32_t price) noexcept nogil:
+    """An order gives way to one of the same side at another price or size. The symbol, UNKNOWN or STALE."""
+    cdef Resting *o = _find(b, old)
+    cdef uint32_t symbol
+    cdef uint8_t side
+    if o == NULL:
+        b.unknown_reference += 1
+        return UNKNOWN
+    symbol = o.symbol
+    side = o.side
+    _reduce(b, o, o.shares)
+    return book_add(b, symbol, new, side, shares, price)

@@ -1,0 +1,133 @@
+"""A ring of records in shared memory: one writer, one reader, no lock, no system call.
+
+The mapping begins with struct ring_header; everything in it is an offset or a count, so each process may map it
+anywhere. The writer alone stores `tail`, the reader alone `head`, 128 bytes apart: two cache lines, because
+x86 fetches lines in pairs. A record is an 8-byte word (its length) and its bytes, padded to 8; it never wraps:
+where it would, a word of SKIP sends the reader to the beginning.
+
+A push writes the record, then stores tail with release; a pop loads tail with acquire before it reads, and stores
+head with release after. So a writer that is killed in a push has published nothing, and a reader that is killed
+before commit has taken nothing. What is read from the mapping is never trusted for a bound: geometry is
+copied at the attachment, indices are masked, and a length that does not fit is `damaged`.
+"""
+
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memcpy
+
+
+cdef extern from *:
+    """
+    #include <stdint.h>
+    struct ring_end { uint64_t index, pid, start_time; };
+    struct ring_header {
+        char magic[8];
+        uint32_t version;
+        uint32_t record;                /* bytes of each record, 0: variable */
+        uint64_t capacity;              /* bytes of records, a power of two */
+        uint64_t data;                  /* offset of the first record */
+        char boot_id[40];
+        uint64_t takeovers;             /* attachments in the place of a dead peer */
+        struct ring_end tail __attribute__((aligned(128)));
+        struct ring_end head __attribute__((aligned(128)));
+        char end[0] __attribute__((aligned(128)));
+    };
+    #define RING_LOAD(p) __atomic_load_n(p, __ATOMIC_ACQUIRE)
+    #define RING_STORE(p, v) __atomic_store_n(p, v, __ATOMIC_RELEASE)
+    #define RING_SKIP UINT64_MAX
+    """
+    struct ring_end:
+        uint64_t index
+        uint64_t pid
+        uint64_t start_time
+    struct ring_header:
+        char magic[8]
+        uint32_t version
+        uint32_t record
+        uint64_t capacity
+        uint64_t data
+        char boot_id[40]
+        uint64_t takeovers
+        ring_end tail
+        ring_end head
+    uint64_t RING_LOAD(uint64_t *) nogil
+    void RING_STORE(uint64_t *, uint64_t) nogil
+    uint64_t SKIP "RING_SKIP"
+
+
+cdef enum:
+    WORD = 8
+    RING_VERSION = 1
+
+cdef struct Ring:
+    ring_header *header
+    uint8_t *data
+    uint64_t capacity
+    uint64_t mask
+    uint32_t record
+    uint64_t own                # writer: tail; reader: head
+    uint64_t peer               # the other's index, as last seen
+    uint64_t next               # reader: behind the record that was peeked
+    bint damaged                # what the reader found is not what a writer wrote
+
+
+cdef inline uint64_t _padded(uint64_t size) noexcept nogil:
+    return (size + WORD + 7) & ~<uint64_t> 7
+
+
+cdef inline bint ring_push(Ring *r, const void *record, uint32_t size) noexcept nogil:
+    """Publish a record. False: there is no room, or it is not of the ring's size."""
+    cdef uint64_t need = _padded(size), place = r.own & r.mask, end = r.capacity - place, skip = 0
+    if (r.record and size != r.record) or need > r.capacity // 2:
+        return False
+    if need > end:
+        skip = end
+    if r.own + skip + need - r.peer > r.capacity:
+        r.peer = RING_LOAD(&r.header.head.index)
+        if r.own + skip + need - r.peer > r.capacity:
+            return False
+    if skip:
+        (<uint64_t *> (r.data + place))[0] = SKIP
+        place = 0
+    (<uint64_t *> (r.data + place))[0] = size
+    memcpy(r.data + place + WORD, record, size)
+    r.own += skip + need
+    RING_STORE(&r.header.tail.index, r.own)
+    return True
+
+
+cdef inline const void *ring_peek_at(Ring *r, uint64_t *index, uint32_t *size) noexcept nogil:
+    """The record at index, which moves behind it; NULL when there is none, or r.damaged."""
+    cdef uint64_t place, word, there
+    while True:
+        if index[0] == r.peer:
+            r.peer = RING_LOAD(&r.header.tail.index)
+            if index[0] == r.peer:
+                return NULL
+        there = r.peer - index[0]
+        place = index[0] & r.mask
+        if there > r.capacity or there < WORD or place & 7:
+            r.damaged = True
+            return NULL
+        word = (<uint64_t *> (r.data + place))[0]
+        if word == SKIP:
+            index[0] += r.capacity - place
+            continue
+        if word > r.capacity // 2 or _padded(word) > there or _padded(word) > r.capacity - place \
+                or (r.record and word != r.record):
+            r.damaged = True
+            return NULL
+        size[0] = <uint32_t> word
+        index[0] += _padded(word)
+        return r.data + place + WORD
+
+
+cdef inline const void *ring_peek(Ring *r, uint32_t *size) noexcept nogil:
+    """The next record, in the ring's memory until ring_pop(); NULL when there is none."""
+    r.next = r.own
+    return ring_peek_at(r, &r.next, size)
+
+
+cdef inline void ring_pop(Ring *r) noexcept nogil:
+    """Give the peeked record's room back."""
+    r.own = r.next
+    RING_STORE(&r.header.head.index, r.own)

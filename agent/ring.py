@@ -1,0 +1,139 @@
+"""Rings in shared memory between processes: `Ring.create`, `Ring.attach`, push and pop.
+
+The layout and the memory ordering are in ring.pxd; docs/ring.md says what happens when an end dies.
+"""
+
+import mmap
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+from agent import _ring, shm
+
+Role = Literal["writer", "reader"]
+
+
+class RingError(Exception):
+    """The ring cannot be used; the message names its file, what was found and what is allowed."""
+
+
+class RingHeld(RingError):
+    """A living process holds this end."""
+
+
+class Ring:
+    """One end of a ring. At most one writer and one reader at a time, each a process.
+
+    Raises RingError for a file that is not a ring of this boot, for an end that a living process holds, and when the
+    file cannot be made or mapped.
+    """
+
+    def __init__(self, path: Path, role: Role) -> None:
+        self.path, self.role = path, role
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+            try:
+                self._map = mmap.mmap(descriptor, 0)
+            finally:
+                os.close(descriptor)
+        except (OSError, ValueError) as error:
+            raise RingError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+        try:
+            self._handle = _ring.Handle(self._map, role == "writer")
+        except ValueError as error:
+            raise RingError(f"{path}: {error}") from None
+        if self._handle.boot_id.decode() != shm.boot_id():
+            raise RingError(f"{path}: is of an earlier boot; remove it")
+        pid, start_time = self._handle.owner(role == "writer")
+        if pid and pid != os.getpid() and shm.start_time(pid) == start_time:
+            raise RingHeld(f"{path}: its {role} is process {pid}, which is alive; allowed: one {role}")
+        self._handle.own(os.getpid(), shm.start_time(os.getpid()) or 0, bool(pid))
+
+    @classmethod
+    def create(cls, path: Path, capacity: int, record: int = 0) -> Self:
+        """A new, empty ring, as its writer. capacity: bytes of records, 8 and the padding to 8 for each included;
+        rounded up to a power of two. record: bytes of each record; 0: they vary, up to half of the capacity.
+
+        A file that is there already must not be: RingError.
+        """
+        size = 64
+        while size < capacity:
+            size *= 2
+        temporary = path.with_name(f"{path.name}.{os.getpid()}")
+        try:
+            descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            try:
+                os.posix_fallocate(descriptor, 0, _ring.HEADER_SIZE + size)
+                with mmap.mmap(descriptor, 0) as memory:
+                    _ring.initialise(memory, size, record, shm.boot_id().encode())
+                os.link(temporary, path)
+            finally:
+                os.close(descriptor)
+                os.unlink(temporary)
+        except OSError as error:
+            raise RingError(f"{path}: {error.strerror}") from None
+        return cls(path, "writer")
+
+    @classmethod
+    def attach(cls, path: Path, role: Role) -> Self:
+        """An end of a ring that is there. The end of a process that has died is taken over where it left off."""
+        return cls(path, role)
+
+    @property
+    def address(self) -> int:
+        """Of the struct Ring of ring.pxd, for compiled code; valid while this object lives."""
+        return self._handle.address
+
+    @property
+    def used(self) -> int:
+        """Bytes that are published and not yet taken."""
+        return self._handle.used
+
+    @property
+    def takeovers(self) -> int:
+        """How often an end was taken over from a process that had died or left."""
+        return self._handle.takeovers
+
+    def peer_alive(self) -> bool:
+        """Whether a process holds the other end, by pid and start time."""
+        pid, start_time = self._handle.owner(self.role != "writer")
+        return bool(pid) and shm.start_time(pid) == start_time
+
+    def push(self, record: bytes) -> bool:
+        """Publish a record. False: there is no room now. ValueError: it can never fit."""
+        return self._handle.push(record)
+
+    def peek_many(self, limit: int) -> list[bytes]:
+        """Up to `limit` records, oldest first. They stay in the ring until commit(). RingError: the ring is damaged."""
+        found = self._handle.peek_many(limit)
+        if self._handle.damaged:
+            raise RingError(f"{self.path}: damaged: a record's length does not fit")
+        return found
+
+    def commit(self, count: int) -> None:
+        """Take the `count` oldest records off. A reader that dies before it will read them again."""
+        self._handle.commit(count)
+
+    def pop(self) -> bytes | None:
+        """The oldest record, taken off; None: there is none. RingError: the ring is damaged."""
+        found = self.peek_many(1)
+        if not found:
+            return None
+        self.commit(1)
+        return found[0]
+
+    def close(self) -> None:
+        """Leave: another process may take this end."""
+        if self._handle is not None:
+            self._handle.own(0, 0, False)
+            self._handle = None  # type: ignore[assignment]
+            # Compiled code may have the address: the mapping stays until the object goes.
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,117 @@
+"""Every decoder under AddressSanitizer and UndefinedBehaviorSanitizer, on mutated and random input.
+
+A fuzzer is agent/fuzz/_fuzz_NAME.pyx: DECODERS, and fuzz(decoder, seeds, count, rng_seed). Its inputs come
+from seeds_NAME.py here: seeds() by decoder, and REACHED, the verdicts that a run must have met.
+FUZZ_INPUTS is how many inputs all decoders get together (10 million).
+"""
+
+import ast
+import importlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+FUZZERS = sorted(path.stem.removeprefix("_fuzz_") for path in (ROOT / "agent" / "fuzz").glob("_fuzz_*.pyx"))
+INPUTS = int(os.environ.get("FUZZ_INPUTS", "10000000"))
+
+_DRIVER = """
+import importlib.machinery, importlib.util, json, sys
+name, path, decoder, seeds, count = sys.argv[1:]
+loader = importlib.machinery.ExtensionFileLoader(name, path)
+module = importlib.util.module_from_spec(importlib.util.spec_from_loader(name, loader))
+loader.exec_module(module)
+with open(seeds) as file:
+    texts = [bytes.fromhex(text) for text in json.load(file)]
+counts = module.fuzz(decoder, texts, int(count), 1)
+print(json.dumps([[verdict, n] for verdict, n in counts.items()]))
+"""
+
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(shutil.which("gcc") is None, reason="the sanitizers are gcc's, and there is no gcc"),
+]
+
+
+def _libraries() -> str:
+    """The sanitizers' run time for LD_PRELOAD: Python itself is not built with them."""
+    names = ("libasan.so", "libubsan.so")
+    return " ".join(
+        subprocess.run(["gcc", f"-print-file-name={n}"], check=True, capture_output=True, text=True).stdout.strip()
+        for n in names
+    )
+
+
+@pytest.fixture(scope="session")
+def build(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
+    """The fuzzers, built: NAME to the extension's path."""
+    directory = tmp_path_factory.mktemp("fuzz")
+    built = {}
+    for name in FUZZERS:
+        source, code = ROOT / "agent" / "fuzz" / f"_fuzz_{name}.pyx", directory / f"_fuzz_{name}.c"
+        built[name] = directory / f"_fuzz_{name}.so"
+        cython = [sys.executable, "-m", "cython", "-3", "-I", str(ROOT), "-o", str(code), str(source)]
+        compiler = ["gcc", "-shared", "-fPIC", "-O1", "-g", "-fno-omit-frame-pointer", "-Wno-unused-function"]
+        compiler += ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+        compiler += ["-I", str(ROOT / "agent" / "include"), "-I", sysconfig.get_path("include")]
+        for command in (cython, [*compiler, str(code), "-o", str(built[name])]):
+            done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=ROOT)
+            assert done.returncode == 0, done.stderr
+    yield built
+
+
+def _fuzz(path: Path, decoder: str, seeds: list[bytes], count: int, tmp_path: Path) -> subprocess.CompletedProcess[str]:
+    file = tmp_path / "seeds.json"
+    file.write_text(json.dumps([seed.hex() for seed in seeds]))
+    environment = os.environ | {
+        "LD_PRELOAD": _libraries(),
+        # Python's own allocations at its end are no leaks of ours
+        "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=0:exitcode=99",
+        "UBSAN_OPTIONS": "print_stacktrace=1:exitcode=98",
+    }
+    return subprocess.run(
+        [sys.executable, "-I", "-S", "-c", _DRIVER, path.stem, str(path), decoder, str(file), str(count)],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=60 + count / 10_000,
+    )
+
+
+DECODERS = [
+    (name, decoder) for name in FUZZERS for decoder in importlib.import_module(f"tests.long.seeds_{name}").REACHED
+]
+
+
+@pytest.mark.parametrize(("name", "decoder"), DECODERS)
+def test_no_input_makes_a_decoder_read_beyond_it(
+    name: str, decoder: str, build: dict[str, Path], tmp_path: Path
+) -> None:
+    corpus = importlib.import_module(f"tests.long.seeds_{name}")
+    count = INPUTS // len(DECODERS)
+    done = _fuzz(build[name], decoder, corpus.seeds()[decoder], count, tmp_path)
+    assert done.returncode == 0, done.stderr
+    counts = dict(json.loads(done.stdout))
+    assert None not in counts, f"{counts[None]} inputs whose result contradicts itself"
+    assert sum(counts.values()) == count
+    assert corpus.REACHED[decoder] <= set(counts), counts
+
+
+@pytest.mark.parametrize("name", FUZZERS)
+def test_every_decoder_of_a_fuzzer_is_run(name: str) -> None:
+    source = (ROOT / "agent" / "fuzz" / f"_fuzz_{name}.pyx").read_text()
+    (line,) = [line for line in source.splitlines() if line.startswith("DECODERS = ")]
+    assert {decoder for n, decoder in DECODERS if n == name} == set(ast.literal_eval(line.removeprefix("DECODERS = ")))
+
+
+def test_the_sanitizer_sees_one_byte_too_many(build: dict[str, Path], tmp_path: Path) -> None:
+    done = _fuzz(build["codecs"], "overread", [b"abc"], 10, tmp_path)
+    assert done.returncode == 99
+    assert "heap-buffer-overflow" in done.stderr
