@@ -17,17 +17,18 @@ from posix.time cimport nanosleep, timespec
 
 from agent cimport binance, histogram, ouch
 from agent.abi cimport *
-from agent.book cimport GAP, books_clear, books_init, books_size
+from agent.book cimport GAP, books_clear, books_init, books_mark_stale, books_size
 from agent.core cimport *
 from agent.link cimport SECOND, link_down, link_heartbeat, link_lost, look_at_exchange
 from agent.moldudp64 cimport (END_OF_SESSION, LINE_A, LINE_B, LOST, NEW_SESSION, PACKET, REQUEST, RETRANSMISSION,
                               mold_arrive, mold_init, mold_next, mold_timer)
 from agent.orders cimport cancel_some, occupy, submit_all
-from agent.path cimport mark_stale, message
+from agent.path cimport message, show_stale
 from agent.receive cimport BATCH, DATAGRAM, STRIDE, Receiver, receive, receiver_init, stamp_of
 from agent.ring cimport Ring, ring_peek, ring_pop
 from agent.risk cimport limit
 from agent.segment cimport *
+from agent.series cimport Series
 from agent.wire cimport load16, load32, load64, now, now_real, store16
 
 
@@ -102,8 +103,9 @@ cdef void gone(Core *e) noexcept nogil:
     """Messages are lost for good: whatever they said, no book is to be trusted until the next session."""
     cdef uint32_t i
     if e.format == ITCH:
+        books_mark_stale(&e.books, GAP)
         for i in range(e.symbols):
-            mark_stale(e, i, GAP)
+            show_stale(e, i)
 
 
 cdef void new_session(Core *e) noexcept nogil:
@@ -528,9 +530,12 @@ cdef class Engine:
                 raise ValueError(f"limit: {name!r}, allowed: {', '.join(LIMITS)}")
             words[LIMITS.index(name)] = <uint64_t> <int64_t> value
 
-    def use(self, *, journal=None, feed=None):
-        """Rings (agent._ring.Ring objects, kept): the journal to write, the feed to read."""
-        self.keep = (self.keep, journal, feed)
+    def use(self, *, journal=None, feed=None, series=None):
+        """Kept: agent.ring.Ring objects, the journal to write and the feed to read; an agent._series.Writer with
+        the engine's symbols."""
+        self.keep = (self.keep, journal, feed, series)
+        if series is not None:
+            self.l.core.series = <Series *> <uintptr_t> series.address
         if journal is not None:
             self.l.core.journal = <Ring *> <uintptr_t> journal.address
         if feed is not None:
@@ -539,17 +544,18 @@ cdef class Engine:
     def restore(self, *, uint32_t reference, positions, open_orders, bytes session, uint64_t sequence,
                 uint32_t queries, uint64_t entries):
         """What the journal says: the last UserRefNum; (symbol index, units) of positions; (id, symbol index,
-        side, leaves, price with 4 decimals, tag, original, filled) of open orders; the exchange's session and the sequenced
+        side, leaves, price with 4 decimals, tag, original, filled, accepted) of open orders; the exchange's session and the sequenced
         messages read in it, and its Account Queries without an answer; records so far."""
         cdef Core *e = &self.l.core
         cdef Open *o
         e.reference = reference
         for symbol, units in positions:
             e.rows[symbol].position = <uint64_t> <int64_t> units
-        for id, symbol, side, leaves, price, tag, original, filled in open_orders:
+        for id, symbol, side, leaves, price, tag, original, filled, accepted in open_orders:
             o = occupy(e, id, symbol, side, leaves, price, tag)
             o.original = original
             o.filled = filled
+            o.state = LIVE if accepted else SENT
         memset(e.session, c' ', 10)
         memcpy(e.session, <const char *> session, min(len(session), 10))
         e.sequence = sequence

@@ -1,3 +1,4 @@
+# cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """Binance spot market streams: JSON text to an event, without the GIL and without allocation.
 
 Source: Binance "Web Socket Streams for Binance", Individual Symbol Book Ticker Streams and Trade

@@ -1,3 +1,4 @@
+# cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """Nasdaq BinaryFILE: recorded messages, each behind its length in 2 bytes, big-endian.
 
 Source: Nasdaq "BinaryFILE", version 1.00 (March 30, 2010). A length of zero says that the session ended.

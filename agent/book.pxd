@@ -1,3 +1,4 @@
+# cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """Order books by order, for all symbols of an engine, in one block of memory that the caller gives.
 
 Orders are in an open-addressing table by order reference number, with linear probing and deletion by
@@ -235,6 +236,18 @@ cdef inline void book_mark_stale(Books *b, uint32_t symbol, uint8_t reason) noex
     if b.stale[symbol] == 0:
         b.stale[symbol] = reason
         _empty(b, symbol)
+
+
+cdef inline void books_mark_stale(Books *b, uint8_t reason) noexcept nogil:
+    """None of the books is to be trusted; the first reason of each stays."""
+    cdef uint32_t i
+    memset(b.orders, 0, (b.mask + 1) * sizeof(Resting))
+    memset(b.tops, 0, b.symbols * sizeof(Top))
+    b.used = 0
+    for i in range(b.symbols):
+        b.sides[2 * i].count = b.sides[2 * i + 1].count = 0
+        if b.stale[i] == 0:
+            b.stale[i] = reason
 
 
 cdef inline void book_clear(Books *b, uint32_t symbol) noexcept nogil:

@@ -98,7 +98,18 @@ def parser() -> argparse.ArgumentParser:
 
     stats = commands.add_parser("stats", help="print an engine's counters and latencies, running or not")
     stats.add_argument("agent", nargs="?", help="engine name or path of its segment (default: the only one)")
-    stats.add_argument("--format", choices=("text", "json"), default="text")
+    stats.add_argument("--format", choices=("text", "json", "prometheus"), default="text")
+
+    top_ = commands.add_parser("top", help="watch an engine: rates, latencies, positions")
+    top_.add_argument("agent", nargs="?", help="engine name or path of its segment (default: the only one)")
+    top_.add_argument("--interval", type=_positive, default=1.0, metavar="S", help="seconds between frames")
+    top_.add_argument("--count", type=_count, metavar="N", help="end after N frames")
+
+    bench = commands.add_parser("bench", help="measure beside C references, interleaved: ratios")
+    bench.add_argument("name", nargs="*", help="default: all of them")
+    bench.add_argument("--rounds", type=_count, default=7, metavar="N", help="quiet rounds that are needed")
+    bench.add_argument("--out", type=Path, metavar="DIR", help="write bench.json here, with the machine")
+    bench.add_argument("--format", choices=("text", "json"), default="text")
 
     warm = commands.add_parser("warm", help="compile strategies into the cache, so that `run` starts fast")
     warm.add_argument("--config", type=Path, help="take strategy and cache directory from this agent.toml")
@@ -166,9 +177,24 @@ def _run(options: argparse.Namespace) -> int:
 def _stats(options: argparse.Namespace) -> int:
     from agent import shm, stats
 
-    segment = shm.read(shm.find(options.agent))
+    path = shm.find(options.agent)
+    segment = shm.read(path)
+    if options.format == "prometheus":
+        try:
+            from agent import prometheus
+        except ModuleNotFoundError:
+            print("agent: --format prometheus needs the package prometheus-client (hosttune[agent])", file=sys.stderr)
+            return USAGE
+        sys.stdout.write(prometheus.as_text(segment, path.name.removeprefix(shm.PREFIX)))
+        return OK
     sys.stdout.write(stats.as_json(segment) if options.format == "json" else stats.as_text(segment))
     return OK
+
+
+def _top(options: argparse.Namespace) -> int:
+    from agent import shm, top
+
+    return top.run(shm.find(options.agent), options.interval, options.count)
 
 
 def _limits(options: argparse.Namespace) -> int:
@@ -216,6 +242,15 @@ def _replay(options: argparse.Namespace) -> int:
     else:
         sys.stdout.write(replay.as_text(data))
     return OK
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from agent import engine
+
+    engine.use_cache("")
+    from agent.bench import harness
+
+    return harness.run(options.name, options.rounds, options.format, options.out)
 
 
 def _warm(options: argparse.Namespace) -> int:
@@ -302,10 +337,10 @@ def _expected_errors() -> tuple[type[Exception], ...]:
     """The error classes of the modules that were imported: each is a message for the user."""
     names = ("config.ConfigError", "engine.RunError", "strategy.StrategyError", "shm.SegmentError",
              "journal.JournalError", "recordings.RecordingError", "feed.FeedError",
-             "exchange.ExchangeError")  # fmt: skip
+             "exchange.ExchangeError", "bench.sample.BenchError")  # fmt: skip
     found = []
     for name in names:
-        module, _, attribute = name.partition(".")
+        module, _, attribute = name.rpartition(".")
         if f"agent.{module}" in sys.modules:
             found.append(getattr(sys.modules[f"agent.{module}"], attribute))
     return tuple(found)
@@ -317,11 +352,13 @@ def main(argv: list[str] | None = None) -> int:
     command = {
         "run": _run,
         "stats": _stats,
+        "top": _top,
         "limits": _limits,
         "kill": _switch,
         "resume": _switch,
         "journal": _journal,
         "replay": _replay,
+        "bench": _bench,
         "warm": _warm,
         "exchange": _exchange,
     }[options.command]

@@ -1,3 +1,4 @@
+# cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """One engine's memory: what the parts of the loop share. No function of the loop allocates."""
 
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
@@ -7,6 +8,7 @@ from agent.abi cimport agent_event, agent_fill, agent_order, agent_strategy
 from agent.book cimport Books
 from agent.moldudp64 cimport Mold
 from agent.ring cimport Ring
+from agent.series cimport Series
 from agent.segment cimport agent_counters, agent_histograms, agent_limits, agent_shm, agent_symbol
 
 
@@ -117,6 +119,7 @@ cdef struct Core:
     bint late                   # a retransmission: it builds the book, but is no reason to trade
     bint feed_ended
     Books books
+    Series *series              # NULL: none
 
     # strategy
     agent_strategy *strategy

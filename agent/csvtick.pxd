@@ -1,3 +1,4 @@
+# cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """CSV ticks: one line to an event, without the GIL and without allocation.
 
 The format is this project's own. A file begins with one of the two headers

@@ -21,7 +21,7 @@ from typing import Any
 import msgspec
 
 from agent import journal, shm
-from agent.config import Config, Feed, Line, default_cache_dir
+from agent.config import Config, Feed, Line, Series, default_cache_dir
 
 _SO_RCVBUFFORCE = 33
 _SO_BUSY_POLL = 46
@@ -123,7 +123,7 @@ def create_segment(path: Path, size: int) -> mmap.mmap:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
         try:
             os.posix_fallocate(descriptor, 0, size)
-            return mmap.mmap(descriptor, size)
+            return mmap.mmap(descriptor, size, flags=mmap.MAP_SHARED | mmap.MAP_POPULATE)
         finally:
             os.close(descriptor)
     except OSError as error:
@@ -321,12 +321,12 @@ def run(config: Config, *, once: bool, shard: Shard = _WHOLE) -> tuple[shm.Segme
     engine.limits(**config.risk.limits)
     engine.identify(os.getpid(), started, time.time_ns(), shm.boot_id().encode(), receive_buffer)
     with _journal(config, name, path, symbols) as (ring, state):
-        engine.use(journal=ring, feed=_feed_ring(config.feed))
+        engine.use(journal=ring, feed=_feed_ring(config.feed), series=_series(config.series, path, symbols))
         engine.restore(
             reference=state.reference,
             positions=sorted(state.positions.items()),
             open_orders=[
-                (o.id, o.symbol, o.side, o.leaves, o.price, o.tag, o.original, o.filled)
+                (o.id, o.symbol, o.side, o.leaves, o.price, o.tag, o.original, o.filled, o.accepted)
                 for o in state.open_orders.values()
             ],
             session=state.session,
@@ -355,6 +355,18 @@ def run(config: Config, *, once: bool, shard: Shard = _WHOLE) -> tuple[shm.Segme
     for line_socket in filter(None, lines):
         line_socket.close()
     return shm.read(path), why, code
+
+
+def _series(wanted: Series, segment: Path, symbols: list[str]) -> Any:
+    if not wanted.capacity:
+        return None
+    from agent import series
+
+    path = Path(wanted.path) if wanted.path else segment.with_name(segment.name + shm.SERIES)
+    try:
+        return series.create(path, symbols, wanted.capacity)
+    except series.SeriesError as error:
+        raise RunError(f"series.path: {error}") from None
 
 
 def _feed_ring(feed: Feed) -> Any:

@@ -163,6 +163,18 @@ def _state(path: Path, stack: contextlib.ExitStack) -> tuple[int, bytes, bytes]:
     return descriptor, data[8:18], data[18:place]
 
 
+def _settled(path: Path, before: shm.Segment, counts: dict[str, Any]) -> shm.Segment:
+    """The agent's segment when it has read all that was sent, or after 2 s: it may share its CPU."""
+    limit = time.monotonic() + 2.0
+    while True:
+        after = shm.read(path)
+        new = {k: after.counters[k] - before.counters[k] for k in ("messages", "accepted")}
+        done = new["messages"] >= counts["ticks_sent"] and new["accepted"] >= counts["acknowledged"]
+        if done or time.monotonic() > limit or after.pid != before.pid:
+            return after
+        time.sleep(0.01)
+
+
 def run(plan: Plan) -> dict[str, Any]:
     """Wait for the agent, run the plan, return the report. Raises ExchangeError."""
     feed = plan.feed
@@ -201,7 +213,7 @@ def run(plan: Plan) -> dict[str, Any]:
             disconnect_after=plan.disconnect_after, lockstep=plan.lockstep, spin=plan.spin, linger=plan.linger,
             wait=plan.login, reconnect=plan.reconnect, timeout=plan.timeout, first=1, midnight=midnight, log_room=LOG,
         )  # fmt: skip
-        after = shm.read(plan.agent_shm) if plan.agent_shm and before else None
+        after = _settled(plan.agent_shm, before, counts) if plan.agent_shm and before else None
     if counts["ended"] == "no login":
         raise ExchangeError(f"no agent logged in within {plan.login:g} s")
     if counts["ended"] == "login refused":

@@ -1,3 +1,4 @@
+# cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """Recording into the log-linear histogram of include/agent_shm.h."""
 
 from libc.stdint cimport int64_t, uint64_t

@@ -1,3 +1,4 @@
+# cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """ITCH 5.0: one message to a structure, without the GIL and without allocation.
 
 Source: "Nasdaq TotalView-ITCH 5.0", the edition with the Direct Listing with Capital Raise message

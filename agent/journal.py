@@ -70,6 +70,7 @@ class OpenOrder(msgspec.Struct):
     tag: int
     original: int
     filled: int = 0
+    accepted: bool = False
 
 
 class State(msgspec.Struct):
@@ -129,7 +130,7 @@ def rebuild(records: Iterable[Record]) -> State:
                 orders[record.id] = order
             if (old := orders.pop(order.original, None)) is not None:
                 order.filled = old.filled
-            order.leaves, order.price, order.original = record.quantity, record.price, 0
+            order.leaves, order.price, order.original, order.accepted = record.quantity, record.price, 0, True
     return state
 
 
@@ -237,7 +238,8 @@ def write(ring_path: Path, path: Path, parent: int) -> int:
                 continue
             if stop or os.getppid() != parent:
                 return 0
-            time.sleep(0.005)
+            # The ring is as safe from the engine's death as the file; the longer, the fewer wake-ups.
+            time.sleep(0.05)
     except OSError as error:
         print(f"agent: journal {path}: {error.strerror}", file=sys.stderr)
         return 1

@@ -1,3 +1,4 @@
+# cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """Recorded text: one line after the other, and the local time that a Binance recording puts before the JSON.
 
 Lines end with a line feed, one carriage return before it is dropped; the last one may lack it.

@@ -1,3 +1,4 @@
+# cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """The link to the exchange: SoupBinTCP session, login, replay, heartbeats, reconnect.
 
 After a login the exchange replays every sequenced message from the number asked for. An OUCH Account

@@ -1,3 +1,4 @@
+# cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """MoldUDP64 receiver: two redundant lines and a request server in, one stream of messages out.
 
 Source: Nasdaq "MoldUDP64 Protocol Specification", version 1.00 (revision notes up to 2009-07-07).

@@ -1,3 +1,4 @@
+# cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """Orders: from the strategy through the gate to the socket, and the exchange's answers back.
 
 An order is in the journal before it is in the socket. What the socket does not take is kept, whole and
@@ -383,13 +384,14 @@ cdef inline bint answered(Core *e, const ouch.Answer *a) noexcept nogil:
 
 
 cdef inline void never_reached(Core *e, uint32_t next_id) noexcept nogil:
-    """After a new login: the exchange expects next_id, so it has not seen any order from there on."""
+    """After a new login, all answers read: the exchange expects next_id, so it has not seen any order from there
+    on; and one before that has no answer it has ignored (a Replace of an order that was gone)."""
     cdef uint32_t i
     cdef Open *o
     cdef Open copy
     for i in range(SLOTS):
         o = &e.open[i]
-        if o.id != 0 and o.id >= next_id:
+        if o.id != 0 and (o.id >= next_id or o.state == SENT):
             copy = o[0]
             reduce(e, o, o.leaves)
             e.c.orders_never_reached += 1

@@ -1,9 +1,10 @@
+# cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """OUCH 5.0: orders out of templates, answers into one struct.
 
 Source: Nasdaq "O*U*C*H Version 5.0", Order Entry Specification, revision 1.05 (2025-10-07). The
 document itself could not be read where this was written: types, fields, offsets and sizes are the
 ones on which two independent public descriptions of that revision and one of an earlier revision
-agree, field by field. docs/protocols-sessions.md says what that leaves open.
+agree, field by field. docs/protocols.md says what that leaves open.
 
 Integers are unsigned and big-endian. Alpha fields are left-justified and padded with spaces. A
 price is 8 bytes with 4 implied decimals, at most $199,999.9900; a quantity is below 1,000,000. A

@@ -1,3 +1,4 @@
+# cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """From a message to an order: parse -> book -> strategy -> gate -> socket, one call, no waiting."""
 
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
@@ -5,9 +6,10 @@ from libc.string cimport memcpy, memset
 
 from agent cimport binance, csvtick, histogram, itch, ouch
 from agent.abi cimport AGENT_BOOK, AGENT_TRADE
-from agent.book cimport (Top, book_add, book_cancel, book_clear, book_delete, book_execute, book_mark_stale, book_replace)
+from agent.book cimport (INCONSISTENT, Top, book_add, book_cancel, book_clear, book_delete, book_execute, book_mark_stale, book_replace)
 from agent.core cimport *
 from agent.orders cimport submit_all
+from agent.series cimport series_push
 from agent.segment cimport agent_histogram, agent_symbol
 from agent.wire cimport now
 
@@ -54,6 +56,8 @@ cdef inline bint decide(Core *e, uint32_t symbol, uint64_t sequence) noexcept no
     e.event.sequence = sequence
     e.event.received_ns = e.received
     e.event.symbol = symbol
+    if e.series != NULL and e.event.kind & AGENT_TRADE:
+        series_push(e.series, symbol, e.received, e.event.price, e.event.size)
     stage(e, &e.h.book)
     if e.late or e.stop != RUN or not e.traded[symbol]:
         return True
@@ -142,11 +146,20 @@ cdef inline bint csv_message(Core *e, const uint8_t *data, uint32_t size, uint64
 
 # ---------------------------------------------------------------------------------- ITCH
 
-cdef inline void mark_stale(Core *e, uint32_t symbol, uint8_t reason) noexcept nogil:
-    if e.rows[symbol].stale == 0:
-        e.rows[symbol].stale = reason
+cdef inline void show_stale(Core *e, uint32_t symbol) noexcept nogil:
+    """The symbol's row says that its book is stale, and quotes nothing out of it."""
+    cdef agent_symbol *row = &e.rows[symbol]
+    if row.stale == 0:
+        row.stale = e.books.stale[symbol]
+        row.bid = row.bid_size = row.ask = row.ask_size = 0
         e.c.books_stale += 1
-    book_mark_stale(&e.books, symbol, reason)
+
+
+cdef inline void contradicted(Core *e, uint32_t symbol) noexcept nogil:
+    """A message does not fit the book: it is not what the exchange has."""
+    e.c.book_inconsistent += 1
+    book_mark_stale(&e.books, symbol, INCONSISTENT)
+    show_stale(e, symbol)
 
 
 cdef inline int listed(Core *e, const itch.Message *m) noexcept nogil:
@@ -204,13 +217,15 @@ cdef inline bint itch_message(Core *e, const uint8_t *data, uint32_t size, uint6
         return True
     row = &e.rows[symbol]
     if e.books.stale[symbol]:
-        if row.stale == 0:
-            row.stale = e.books.stale[symbol]
-            e.c.books_stale += 1
+        if row.stale == 0 and e.books.stale[symbol] == INCONSISTENT:
+            e.c.book_inconsistent += 1
+        show_stale(e, <uint32_t> symbol)
         return True
     if result != symbol:
-        # An order that is not in the book of its own symbol: the book is not what the exchange has.
-        e.c.book_inconsistent += 1
+        # An order that is not in the book of its own symbol.
+        contradicted(e, <uint32_t> symbol)
+        if result >= 0:
+            contradicted(e, <uint32_t> result)
         return True
     top = &e.books.tops[symbol]
     bid = <uint64_t> top.bid * ITCH_UNIT

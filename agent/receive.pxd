@@ -1,3 +1,4 @@
+# cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """Reading datagrams: one recvmsg while the feed is quiet, recvmmsg when it is not, and receive stamps."""
 
 from libc.errno cimport EAGAIN, EINTR, errno

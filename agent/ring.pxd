@@ -1,3 +1,4 @@
+# cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """A ring of records in shared memory: one writer, one reader, no lock, no system call.
 
 The mapping begins with struct ring_header; everything in it is an offset or a count, so each process may map it

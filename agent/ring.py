@@ -34,7 +34,8 @@ class Ring:
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
             try:
-                self._map = mmap.mmap(descriptor, 0)
+                # Its pages are there before the loop that writes them runs.
+                self._map = mmap.mmap(descriptor, 0, flags=mmap.MAP_SHARED | mmap.MAP_POPULATE)
             finally:
                 os.close(descriptor)
         except (OSError, ValueError) as error:

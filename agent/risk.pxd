@@ -1,3 +1,4 @@
+# cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """The risk gate: every order passes here between strategy and socket, in the loop.
 
 The limits are words of shared memory (AGENT_LIMITS in include/agent_shm.h) and may change at any

@@ -1,3 +1,4 @@
+# cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """include/agent_shm.h, as Cython sees it: the layouts are its own."""
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t

@@ -15,6 +15,8 @@ DIRECTORY = Path("/dev/shm")
 PREFIX = "hosttune-agent-"
 #: Behind the segment's name: the ring that carries its journal.
 JOURNAL = ".journal"
+#: And its tick series.
+SERIES = ".series"
 
 _MAGIC = b"HTAGENT\0"
 _VERSION = 2
@@ -119,7 +121,7 @@ def find(wanted: str | None) -> Path:
     """A segment by path, by engine name, or (None) the only one there is."""
     if wanted is not None:
         return Path(wanted) if "/" in wanted else path_of(wanted)
-    found = sorted(p for p in DIRECTORY.glob(PREFIX + "*") if not p.name.endswith(JOURNAL))
+    found = sorted(p for p in DIRECTORY.glob(PREFIX + "*") if not p.name.endswith((JOURNAL, SERIES)))
     if len(found) == 1:
         return found[0]
     if not found:

@@ -1,3 +1,4 @@
+# cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """SoupBinTCP: packets out of and into byte streams. Sockets and timers are the caller's.
 
 Source: Nasdaq "SoupBinTCP Version 3.00" (updated 2017-02-22), section 2. "Version 4.00" is the same

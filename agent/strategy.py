@@ -8,6 +8,7 @@ docs/strategies.md shows it whole, and the other languages. Nothing here imports
 strategy is loaded, so that a native one starts fast.
 """
 
+import contextlib
 import ctypes
 import hashlib
 import importlib
@@ -17,7 +18,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any, NamedTuple
 
 from agent import _strategy
@@ -104,15 +105,26 @@ def fini(state):
 """
 
 
+def _digest(strategy: Strategy) -> str:
+    """What its compiled code depends on: the file of each function, which one of it, what it closes over, the
+    records' layout, the state's. What a function imports from elsewhere is not seen, as with any cache of Numba's."""
+    found = hashlib.sha256(_GLUE.encode() + repr((strategy.state, _strategy.layout_hash(), SCALE)).encode())
+    for name, function in strategy.functions.items():
+        if function is None:
+            continue
+        code = function.__code__
+        held = [cell.cell_contents for cell in function.__closure__ or ()]
+        constants = [c for c in code.co_consts if not isinstance(c, CodeType)]
+        found.update(repr((name, function.__qualname__, code.co_firstlineno, constants, held)).encode())
+        found.update(code.co_code)
+        with contextlib.suppress(OSError, TypeError):
+            found.update(Path(inspect.getsourcefile(function) or "").read_bytes())
+    return found.hexdigest()[:16]
+
+
 def _glue(strategy: Strategy) -> dict[str, Any]:
     """The glue's namespace, from a file in Numba's cache directory where there is one."""
-    on_event = strategy.functions["on_event"]
-    assert on_event is not None
-    try:
-        source = Path(inspect.getsourcefile(on_event) or "").read_bytes()
-    except (OSError, TypeError):
-        source = on_event.__code__.co_code + repr(on_event.__code__.co_consts).encode()
-    digest = hashlib.sha256(source + repr(strategy.state).encode() + _GLUE.encode()).hexdigest()[:16]
+    digest = _digest(strategy)
     path = Path(os.environ.get("NUMBA_CACHE_DIR", "")) / f"{strategy.name}-{digest}.py"
     if os.environ.get("NUMBA_CACHE_DIR") and not path.exists():
         try:

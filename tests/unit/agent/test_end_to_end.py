@@ -282,6 +282,64 @@ def test_a_disconnect_cancels_and_the_agent_comes_back_knowing_it(stage: Stage) 
     assert child.returncode == 0
 
 
+def test_trades_are_in_the_tick_series(stage: Stage) -> None:
+    from agent.series import Series
+
+    stage.set(capacity="2000")
+    stage.agent()
+    run = stage.exchange("--feed", "generated", "--messages", "3000", "--rate", "6000")
+    assert run.returncode == 0, run.stdout + run.stderr
+    with Series(stage.segment.with_name("segment.series")) as series:
+        assert series.symbols == ["BTCUSDT"] and series.alive
+        assert series.count("BTCUSDT") == json.loads(run.stdout)["feed"]["types"]["trade"]
+        recent = series.recent("BTCUSDT", 100)
+        assert (recent.timestamps[1:] >= recent.timestamps[:-1]).all()
+        assert (recent.prices > 10**12).all() and (recent.sizes >= 0).all() and series.intact(recent)
+
+
+def test_shards_part_the_symbols_between_them(stage: Stage) -> None:
+    itch(stage, "AAPL", "MSFT", "QQQ")
+    stage.strategy("every_tick")
+    orders = {}
+    for shard in ("0/1", "0/2", "1/2"):
+        child = stage.agent("--once", "--shard", shard)
+        run = stage.exchange("--feed", "generated", "--generate", "itch", "--symbol", "AAPL,MSFT,QQQ", "--messages",
+                             "1500", "--rate", "6000", "--no-match")  # fmt: skip
+        assert run.returncode == 0, run.stdout + run.stderr
+        orders[shard] = json.loads(run.stdout)["orders"]["orders"]
+        child.communicate(timeout=20)
+    assert orders["0/1"] == orders["0/2"] + orders["1/2"] and min(orders.values()) > 50
+    assert (stage.folder / "state/main.0.journal").exists() and (stage.folder / "state/main.1.journal").exists()
+    run = subprocess.run([sys.executable, "-P", "-m", "agent", "run", str(stage.config), "--shard", "3/4"],
+                         capture_output=True, text=True, timeout=20, cwd=stage.folder,
+                         env=stage.environment)  # fmt: skip
+    assert run.returncode == 2 and "--shard: found 3/4 with 3 symbols: none would be left" in run.stderr
+
+
+def test_an_engine_reads_its_feed_from_a_ring(stage: Stage) -> None:
+    from agent.ring import Ring
+
+    path = stage.folder / "ticks"
+    text = stage.config.read_text()
+    stage.write(
+        text.replace('address = "127.0.0.1"       #', "#", 1).replace(f"port = {stage.feed}", f'ring = "{path}"', 1)
+    )
+    quote = b'{"u":7,"s":"BTCUSDT","b":"100.00000000","B":"1.00000000","a":"100.01000000","A":"2.50000000"}'
+    with Ring.create(path, 1 << 16) as ring:
+        stage.agent()
+        for i in range(1, 1001):
+            packet = b"SESSION001" + i.to_bytes(8, "big") + b"\0\1" + len(quote).to_bytes(2, "big") + quote
+            limit = time.monotonic() + 5
+            while not ring.push(packet):
+                assert time.monotonic() < limit
+        limit = time.monotonic() + 5
+        while stage.stats()["counters"]["messages"] < 1000:
+            assert time.monotonic() < limit
+        c = stage.stats()["counters"]
+        assert (c["messages"], c["events"], c["lost"], c["ring_damaged"]) == (1000, 1000, 0, 0)
+        assert ring.used == 0
+
+
 def journal_of(stage: Stage) -> dict[str, Any]:
     run = subprocess.run([sys.executable, "-P", "-m", "agent", "journal", str(stage.folder / "state/main.journal"),
                           "--format", "json"], capture_output=True, text=True, timeout=20, check=True)  # fmt: skip

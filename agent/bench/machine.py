@@ -1,0 +1,95 @@
+"""What a measurement has to say about the machine, and whether the machine was quiet meanwhile."""
+
+import os
+import platform
+import resource
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from agent.bench.sample import BenchError
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+REFERENCES = Path(__file__).with_name("reference")
+
+
+class Moment(msgspec.Struct, frozen=True):
+    """CPU seconds of the whole machine, and of this process and the children it has waited for."""
+
+    at: float
+    used: float
+    stolen: float
+    own: float
+
+
+def moment() -> Moment:
+    """Read /proc/stat (proc(5)) and getrusage(2)."""
+    fields = [int(n) / _TICKS for n in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]]
+    user, nice, system, _, _, irq, softirq, steal = fields[:8]
+    own = 0.0
+    for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN):
+        usage = resource.getrusage(who)
+        own += usage.ru_utime + usage.ru_stime
+    return Moment(time.monotonic(), user + nice + system + irq + softirq, steal, own)
+
+
+def foreign(before: Moment, after: Moment) -> float:
+    """Share of the machine's CPU time between two moments that others used, or a hypervisor took."""
+    span = (after.at - before.at) * (os.cpu_count() or 1)
+    used = (after.used - before.used) - (after.own - before.own) + (after.stolen - before.stolen)
+    return max(0.0, used / span) if span > 0 else 0.0
+
+
+def _read(path: str) -> str | None:
+    try:
+        return Path(path).read_text().strip()
+    except OSError:
+        return None
+
+
+def describe() -> dict[str, Any]:
+    """Machine, kernel and real-time settings; null where something is not readable here."""
+    model = None
+    for line in (_read("/proc/cpuinfo") or "").splitlines():
+        if line.startswith("model name"):
+            model = line.partition(":")[2].strip()
+            break
+    return {
+        "host": platform.node(),
+        "cpu": model,
+        "cpus": os.cpu_count(),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "isolated_cpus": _read("/sys/devices/system/cpu/isolated"),
+        "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        "sched_rt_runtime_us": _read("/proc/sys/kernel/sched_rt_runtime_us"),
+        "scheduler": {0: "SCHED_OTHER", 1: "SCHED_FIFO", 2: "SCHED_RR"}.get(os.sched_getscheduler(0), "other"),
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+
+
+def build(name: str, directory: Path, *, shared: bool = False) -> Path:
+    """Compile reference/NAME.c with the C compiler of this machine, optimised for its CPU. Raises BenchError."""
+    compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        raise BenchError("no C compiler (cc) to build the reference with; on Debian: apt-get install gcc libc6-dev")
+    target = directory / (f"{name}.so" if shared else name)
+    include = Path(__file__).parents[1] / "include"
+    command = [compiler, "-std=gnu11", "-O3", "-march=native", "-Wall", "-I", str(include), "-o", str(target)]
+    command += ["-shared", "-fPIC"] if shared else []
+    run = subprocess.run([*command, str(REFERENCES / f"{name}.c")], capture_output=True, text=True, timeout=120)
+    if run.returncode:
+        raise BenchError(f"{REFERENCES / name}.c does not compile: {run.stderr.strip().splitlines()[0]}")
+    return target
+
+
+def two_cpus() -> tuple[int, int]:
+    """(generator's, agent's): the first two CPUs this process may use. Raises BenchError when there is one."""
+    allowed = sorted(os.sched_getaffinity(0))
+    if len(allowed) < 2:
+        raise BenchError(f"CPUs: found {allowed}, allowed: at least two, one for each side")
+    return allowed[0], allowed[1]

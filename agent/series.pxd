@@ -1,0 +1,98 @@
+# cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""The tick series: the last trades of each symbol in rings of shared memory, one writer, any number of readers.
+
+The mapping begins with struct series_header; behind it a word per symbol, each on a cache line of its own: how many
+entries were ever written. Then, for each symbol, three arrays of `capacity` int64: timestamps, prices, sizes. Entry
+number i is at place i modulo capacity. An array is a whole number of pages, so that a reader can map it twice,
+one behind the other, and see any window as one piece of memory.
+
+A push writes its three words, then the count with release. A reader loads the count with acquire, looks, and
+loads it again: what is older than count - capacity then, or being written, it cannot trust (series.py).
+"""
+
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memcpy, memset
+
+
+cdef extern from *:
+    """
+    #include <stdint.h>
+    struct series_header {
+        char magic[8];
+        uint32_t version;
+        uint32_t symbols;
+        uint64_t capacity;              /* entries per symbol, a power of two */
+        uint64_t counts;                /* offset of the first count */
+        uint64_t data;                  /* offset of the first array */
+        char boot_id[40];
+        uint64_t pid, start_time;
+    };
+    #define SERIES_LOAD(p) __atomic_load_n(p, __ATOMIC_ACQUIRE)
+    #define SERIES_STORE(p, v) __atomic_store_n(p, v, __ATOMIC_RELEASE)
+    """
+    struct series_header:
+        char magic[8]
+        uint32_t version
+        uint32_t symbols
+        uint64_t capacity
+        uint64_t counts
+        uint64_t data
+        char boot_id[40]
+        uint64_t pid
+        uint64_t start_time
+    uint64_t SERIES_LOAD(const uint64_t *) nogil
+    void SERIES_STORE(uint64_t *, uint64_t) nogil
+
+
+cdef enum:
+    SERIES_VERSION = 1
+    SERIES_PAGE = 4096
+    SERIES_LINE = 64            # bytes of a count
+    SERIES_NAMES = 256          # offset of the names, 8 characters each
+    SERIES_LEAST = 512          # entries: one page of each array
+
+
+cdef struct Series:
+    uint8_t *memory
+    uint64_t capacity
+    uint64_t mask
+    uint64_t *counts
+    int64_t *data
+
+
+cdef inline size_t series_head(uint32_t symbols) noexcept nogil:
+    """Bytes before the first array: header, names and counts."""
+    cdef size_t size = SERIES_NAMES + 8 * <size_t> symbols + 64 + SERIES_LINE * <size_t> symbols
+    return (size + SERIES_PAGE - 1) & ~<size_t> (SERIES_PAGE - 1)
+
+
+cdef inline size_t series_size(uint32_t symbols, uint64_t capacity) noexcept nogil:
+    """Bytes of a series. capacity: a power of two from SERIES_LEAST."""
+    return series_head(symbols) + 24 * capacity * <size_t> symbols
+
+
+cdef inline void series_init(Series *s, uint8_t *memory, uint32_t symbols, uint64_t capacity) noexcept nogil:
+    """Begin in zeroed memory of series_size() bytes, aligned to a page."""
+    cdef series_header *h = <series_header *> memory
+    h.version = SERIES_VERSION
+    h.symbols = symbols
+    h.capacity = capacity
+    h.counts = (SERIES_NAMES + 8 * <uint64_t> symbols + 63) & ~<uint64_t> 63
+    h.data = series_head(symbols)
+    s.memory = memory
+    s.capacity = capacity
+    s.mask = capacity - 1
+    s.counts = <uint64_t *> (memory + h.counts)
+    s.data = <int64_t *> (memory + h.data)
+    memcpy(h.magic, b"HTSERIES", 8)
+
+
+cdef inline void series_push(Series *s, uint32_t symbol, int64_t timestamp, int64_t price, int64_t size) noexcept nogil:
+    """Write one entry: O(1), no branch on the wrap."""
+    cdef uint64_t *count = s.counts + symbol * (SERIES_LINE // 8)
+    cdef uint64_t n = count[0]
+    cdef int64_t *at = s.data + 3 * s.capacity * symbol + (n & s.mask)
+    at[0] = timestamp
+    at[s.capacity] = price
+    at[2 * s.capacity] = size
+    SERIES_STORE(count, n + 1)
