@@ -67,7 +67,7 @@ while number < int(sys.argv[4]):
 
 
 def start(path: Path, how: str, first: int, last: int) -> subprocess.Popen[str]:
-    child = subprocess.Popen([sys.executable, "-c", WRITER, str(path), how, str(first), str(last)],
+    child = subprocess.Popen([sys.executable, "-P", "-c", WRITER, str(path), how, str(first), str(last)],
                              stdout=subprocess.PIPE, text=True)  # fmt: skip
     assert child.stdout and child.stdout.readline() == "ready\n"
     return child
@@ -131,7 +131,7 @@ def test_a_reader_that_dies_before_commit_has_taken_nothing(tmp_path: Path) -> N
             "import os, sys; from pathlib import Path; from agent.ring import Ring\n"
             "r = Ring.attach(Path(sys.argv[1]), 'reader'); r.pop(); r.peek_many(5); os.kill(os.getpid(), 9)"
         )
-        assert subprocess.run([sys.executable, "-c", code, str(path)]).returncode == -9
+        assert subprocess.run([sys.executable, "-P", "-c", code, str(path)]).returncode == -9
         with Ring.attach(path, "reader") as reader:
             assert reader.peek_many(100) == [bytes([i]) for i in range(1, 10)]
             assert reader.takeovers == 1

@@ -94,7 +94,7 @@ print(right, torn)
 def test_another_process_reads_while_it_is_written(tmp_path: Path) -> None:
     path = tmp_path / "s"
     writer = series.create(path, ["A"], 1 << 14)
-    reader = subprocess.Popen([sys.executable, "-c", READER, str(path)], stdout=subprocess.PIPE, text=True)
+    reader = subprocess.Popen([sys.executable, "-P", "-c", READER, str(path)], stdout=subprocess.PIPE, text=True)
     try:
         assert reader.stdout and reader.stdout.readline() == "ready\n"
         limit = time.monotonic() + 20

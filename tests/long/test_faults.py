@@ -1,0 +1,137 @@
+"""kill -9 of the engine, of its journal's writer and of the exchange at random moments: no order is sent twice, and
+none is unaccounted for behind the restart. FAULT_ROUNDS is how many kills each test does (25)."""
+
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent import shm
+
+from ..unit.agent.test_end_to_end import Stage, journal_of
+
+pytestmark = pytest.mark.long
+ROUNDS = int(os.environ.get("FAULT_ROUNDS", "25"))
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[Stage]:
+    stage = Stage(tmp_path)
+    stage.strategy("every_tick")
+    stage.set(reconnect_s="60", max_size="1000", max_position="0")
+    yield stage
+    for child in stage.children:
+        with contextlib.suppress(ProcessLookupError):
+            child.kill()
+        child.communicate(timeout=10)
+
+
+def exchange(stage: Stage, *arguments: str) -> subprocess.Popen[str]:
+    child = subprocess.Popen(
+        [sys.executable, "-P", "-m", "agent", "exchange", "--feed-to", f"127.0.0.1:{stage.feed}", "--listen",
+         f"127.0.0.1:{stage.orders}", "--no-spin", "--linger", "1", "--wait", "30", "--format", "json", "--feed",
+         "generated", "--rate", "1000", *arguments],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=stage.folder, env=stage.environment)  # fmt: skip
+    stage.children.append(child)
+    return child
+
+
+def writer_of(pid: int) -> int:
+    """The journal's writer: the engine's child."""
+    return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
+
+
+def settled(stage: Stage) -> dict[str, Any]:
+    """The journal once nothing is left in its ring."""
+    held: dict[str, Any] = {}
+    for _ in range(100):
+        time.sleep(0.1)
+        again = journal_of(stage)
+        if held and len(again["records"]) == len(held["records"]):
+            break
+        held = again
+    return held
+
+
+def account(held: dict[str, Any]) -> dict[str, set[int]]:
+    """Ids of the orders by what the journal says of them; no id is entered or accepted twice."""
+    found: dict[str, set[int]] = {}
+    for kind in ("entered", "accepted", "rejected", "never reached"):
+        ids = [r["id"] for r in held["records"] if r["kind"] == kind]
+        assert len(ids) == len(set(ids)), Counter(ids).most_common(3)
+        found[kind] = set(ids)
+    return found
+
+
+def test_the_engine_and_its_writer_are_killed(stage: Stage) -> None:
+    rng = random.Random(int(os.environ.get("FAULT_SEED", "1")))
+    agent = stage.agent()
+    referee = exchange(stage, "--messages", str(1200 * ROUNDS), "--reconnect", "30", "--timeout", str(60 + 10 * ROUNDS))
+    for _ in range(ROUNDS):
+        time.sleep(0.1 + rng.random() * 0.6)
+        if rng.random() < 0.3:
+            os.kill(writer_of(agent.pid), signal.SIGKILL)
+            time.sleep(rng.random() * 0.2)
+        agent.kill()
+        agent.communicate(timeout=10)
+        agent = stage.agent()
+    out, error = referee.communicate(timeout=60 + 10 * ROUNDS)
+    report = json.loads(out)
+    assert report["ended"] == "complete", out + error
+    # One that is killed at once may not have logged in.
+    assert ROUNDS // 2 < report["session"]["logins"] <= ROUNDS + 1
+    orders = report["orders"]
+    assert orders["duplicates"] == orders["out_of_order"] == 0
+    held = settled(stage)
+    found = account(held)
+    assert found["entered"] == found["accepted"] | found["never reached"]
+    assert not found["accepted"] & found["never reached"]
+    assert len(found["accepted"]) == orders["acknowledged"] > 100 * ROUNDS
+    executed = [r for r in held["records"] if r["kind"] == "executed"]
+    assert len(executed) == orders["executions"]
+    assert [s.position for s in shm.read(stage.segment).symbols] == [sum(r["quantity"] * r["side"] for r in executed)]
+
+
+def sequenced(path: Path) -> list[bytes]:
+    """The messages in a simulator's state file."""
+    data, place, found = path.read_bytes(), 18, []
+    while place + 2 <= len(data):
+        size = int.from_bytes(data[place : place + 2], "big")
+        found.append(data[place + 3 : place + 2 + size])
+        place += 2 + size
+    return found
+
+
+def test_the_exchange_is_killed(stage: Stage) -> None:
+    rng = random.Random(int(os.environ.get("FAULT_SEED", "2")))
+    stage.agent()
+    state = stage.folder / "exchange.state"
+    for _ in range(ROUNDS):
+        referee = exchange(stage, "--messages", "100000", "--state", str(state), "--timeout", "60")
+        limit = time.monotonic() + 20
+        while shm.read(stage.segment).state != "running":
+            assert time.monotonic() < limit and referee.poll() is None
+            time.sleep(0.01)
+        time.sleep(rng.random() * 0.6)
+        referee.kill()
+        referee.communicate(timeout=10)
+    referee = exchange(stage, "--messages", "500", "--state", str(state), "--timeout", "60", "--reconnect", "5")
+    out, error = referee.communicate(timeout=90)
+    assert json.loads(out)["ended"] == "complete", out + error
+    found = account(settled(stage))
+    accepted = [int.from_bytes(m[9:13], "big") for m in sequenced(state) if m[:1] == b"A"]
+    assert len(accepted) == len(set(accepted)) > 20 * ROUNDS
+    assert set(accepted) == found["accepted"]
+    assert found["entered"] == found["accepted"] | found["never reached"]
+    live = stage.stats()["counters"]
+    assert live["exchange_malformed"] == 0 and live["logins"] == ROUNDS + 1
