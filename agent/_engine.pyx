@@ -19,6 +19,7 @@ from agent cimport binance, histogram, ouch
 from agent.abi cimport *
 from agent.book cimport GAP, books_clear, books_init, books_mark_stale, books_size
 from agent.core cimport *
+from agent.memory cimport Block, block_give, block_take
 from agent.link cimport SECOND, link_down, link_heartbeat, link_lost, look_at_exchange
 from agent.moldudp64 cimport (END_OF_SESSION, LINE_A, LINE_B, LOST, NEW_SESSION, PACKET, REQUEST, RETRANSMISSION,
                               mold_arrive, mold_init, mold_next, mold_timer)
@@ -389,7 +390,7 @@ cdef class Engine:
 
     cdef Loop *l
     cdef object keep
-    cdef void *books
+    cdef Block books
     cdef void *store
     cdef void *buffers[3]
 
@@ -402,7 +403,6 @@ cdef class Engine:
         cdef uint8_t[::1] memory = segment
         cdef Core *e
         cdef uint64_t key
-        cdef size_t size
         cdef int i
         if len(user) > 6 or len(password) > 10 or len(address) != 4:
             raise ValueError("user: at most 6 bytes, password: at most 10, address: 4")
@@ -470,13 +470,10 @@ cdef class Engine:
         ouch.cancel_template(e.cancel_frame)
         mold_init(&e.mold, <uint8_t *> self.store, store, wait_ns, limit_ns, self.l.feeds[2] >= 0, start)
         if e.format == ITCH:
-            size = books_size(e.symbols, orders, levels)
-            self.books = calloc(1, size)
-            if self.books == NULL:
+            if not block_take(&self.books, books_size(e.symbols, orders, levels)):
                 raise MemoryError
-            memset(self.books, 1, size)
-            memset(self.books, 0, size)
-            books_init(&e.books, self.books, e.symbols, orders, levels)
+            e.c.book_huge_pages = self.books.huge
+            books_init(&e.books, self.books.at, e.symbols, orders, levels)
         e.strategy = <agent_strategy *> strategy
         e.state = <void *> state
         e.address.sin_family = <unsigned short> AF_INET
@@ -509,7 +506,7 @@ cdef class Engine:
             for i in range(FEEDS):
                 free(self.buffers[i])
             free(self.store)
-            free(self.books)
+            block_give(&self.books)
             free(self.l)
 
     def identify(self, int pid, uint64_t start_time, int64_t started_ns, bytes boot_id, int receive_buffer):

@@ -111,6 +111,22 @@ def parser() -> argparse.ArgumentParser:
     bench.add_argument("--out", type=Path, metavar="DIR", help="write bench.json here, with the machine")
     bench.add_argument("--format", choices=("text", "json"), default="text")
 
+    var = commands.add_parser("var", help="value at risk of an engine's position, by simulation")
+    var.add_argument("agent", nargs="?", help="engine name or path of its segment (default: the only one)")
+    var.add_argument("--volatility", type=_positive, required=True, metavar="X", help="a year's, as a share: 0.35")
+    var.add_argument("--correlation", type=_share, default=0.0, metavar="X", help="of any two symbols (default 0)")
+    var.add_argument("--days", type=_positive, default=1.0, metavar="N", help="trading days (default 1)")
+    var.add_argument("--confidence", type=_share, default=0.99, metavar="P")
+    var.add_argument("--paths", type=_count, default=100_000, metavar="N")
+    var.add_argument("--seed", type=int, default=1)
+    var.add_argument("--format", choices=("text", "json"), default="text")
+
+    venues = commands.add_parser("venues", help="distances between trading venues, and light's latency floor")
+    venues.add_argument("--from", dest="start", metavar="NAME", help="only pairs from here")
+    venues.add_argument("--to", dest="end", metavar="NAME", help="only pairs to here")
+    venues.add_argument("--file", type=Path, help="NAME,CITY,VENUES,LATITUDE,LONGITUDE lines (default: the package's)")
+    venues.add_argument("--format", choices=("text", "json"), default="text")
+
     warm = commands.add_parser("warm", help="compile strategies into the cache, so that `run` starts fast")
     warm.add_argument("--config", type=Path, help="take strategy and cache directory from this agent.toml")
     warm.add_argument("--cache-dir", default="", help="default: ~/.cache/hosttune-agent")
@@ -244,6 +260,45 @@ def _replay(options: argparse.Namespace) -> int:
     return OK
 
 
+def _var(options: argparse.Namespace) -> int:
+    import msgspec
+
+    from agent import engine, shm
+
+    segment = shm.read(shm.find(options.agent))
+    engine.use_cache("")
+    from agent import risk_report
+
+    data = risk_report.report(
+        segment,
+        volatility=options.volatility,
+        correlation=options.correlation,
+        days=options.days,
+        confidence=options.confidence,
+        paths=options.paths,
+        seed=options.seed,
+    )
+    if options.format == "json":
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(data), indent=2).decode() + "\n")
+    else:
+        sys.stdout.write(risk_report.as_text(data))
+    return OK
+
+
+def _venues(options: argparse.Namespace) -> int:
+    import msgspec
+
+    from agent import venues
+
+    known = venues.read(options.file or venues.FILE)
+    rows = venues.pairs(known, options.start, options.end)
+    if options.format == "json":
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(rows), indent=2).decode() + "\n")
+    else:
+        sys.stdout.write(venues.as_text(known, rows))
+    return OK
+
+
 def _bench(options: argparse.Namespace) -> int:
     from agent import engine
 
@@ -337,7 +392,8 @@ def _expected_errors() -> tuple[type[Exception], ...]:
     """The error classes of the modules that were imported: each is a message for the user."""
     names = ("config.ConfigError", "engine.RunError", "strategy.StrategyError", "shm.SegmentError",
              "journal.JournalError", "recordings.RecordingError", "feed.FeedError",
-             "exchange.ExchangeError", "bench.sample.BenchError")  # fmt: skip
+             "exchange.ExchangeError", "bench.sample.BenchError", "venues.VenuesError",
+             "risk_report.RiskError")  # fmt: skip
     found = []
     for name in names:
         module, _, attribute = name.rpartition(".")
@@ -359,6 +415,8 @@ def main(argv: list[str] | None = None) -> int:
         "journal": _journal,
         "replay": _replay,
         "bench": _bench,
+        "var": _var,
+        "venues": _venues,
         "warm": _warm,
         "exchange": _exchange,
     }[options.command]

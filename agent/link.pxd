@@ -14,11 +14,11 @@ from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memmove, memset
 
-from agent cimport ouch
+from agent cimport ouch, soupbintcp
 from agent.core cimport *
 from agent.orders cimport (answered, cancel_some, journal_query, journal_session, link_flush, link_send, never_reached)
 from agent.segment cimport AGENT_CONNECTING, AGENT_RUNNING
-from agent.wire cimport load16, now, store16
+from agent.wire cimport now
 
 
 cdef extern from "<poll.h>" nogil:
@@ -58,9 +58,6 @@ cdef extern from "<unistd.h>" nogil:
 
 cdef extern from "<errno.h>" nogil:
     int EINPROGRESS
-
-cdef enum:
-    LOGIN = 49
 
 # ns. SERVER_SILENT: SoupBinTCP's limit for a link that is dead. CONNECT_LIMIT: also for the login, and for the
 # answer to the Account Query.
@@ -114,28 +111,11 @@ cdef inline void link_open(Core *e, int64_t at) noexcept nogil:
         link_lost(e, at)
 
 
-cdef inline void login_request(Core *e, uint8_t *frame) noexcept nogil:
-    """Login Request: the session we know and its next sequence number, or blank and 1."""
-    cdef uint64_t wanted = e.sequence + 1
-    cdef int i
-    memset(frame, c' ', LOGIN)
-    store16(frame, LOGIN - 2)
-    frame[2] = c'L'
-    memcpy(frame + 3, e.user, 6)
-    memcpy(frame + 9, e.password, 10)
-    memcpy(frame + 19, e.session, 10)
-    for i in range(48, 28, -1):
-        frame[i] = c'0' + <uint8_t> (wanted % 10)
-        wanted //= 10
-        if wanted == 0:
-            break
-
-
 cdef inline void link_connected(Core *e, int64_t at) noexcept nogil:
     cdef pollfd p
     cdef int error = 0
     cdef socklen_t size = sizeof(error)
-    cdef uint8_t[LOGIN] frame
+    cdef uint8_t[soupbintcp.LOGIN_REQUEST] frame
     p.fd = e.exchange
     p.events = POLLOUT
     p.revents = 0
@@ -144,8 +124,9 @@ cdef inline void link_connected(Core *e, int64_t at) noexcept nogil:
             link_lost(e, at)
         return
     getsockopt(e.exchange, SOL_SOCKET, SO_ERROR, &error, &size)
-    login_request(e, frame)
-    if error != 0 or not link_send(e, frame, LOGIN):
+    # The session we know and its next sequence number, or blank and 1.
+    soupbintcp.build_login_request(frame, e.user, 6, e.password, 10, e.session, 10, e.sequence + 1)
+    if error != 0 or not link_send(e, frame, soupbintcp.LOGIN_REQUEST):
         link_lost(e, at)
         return
     e.link = LOGGING_IN
@@ -156,15 +137,10 @@ cdef inline bint logged_in(Core *e, const uint8_t *body, int64_t at) noexcept no
     """Login Accepted: session and the number of the next sequenced message. False: the link has ended."""
     cdef uint64_t number = 0
     cdef uint8_t[64] query
-    cdef int i
-    for i in range(10, 30):
-        if body[i] == c' ':
-            continue
-        if body[i] < c'0' or body[i] > c'9' or number > (1ULL << 60):
-            e.c.exchange_malformed += 1
-            link_lost(e, at)
-            return False
-        number = number * 10 + (body[i] - c'0')
+    if not soupbintcp.parse_number(body + soupbintcp.SESSION, soupbintcp.SEQUENCE, &number):
+        e.c.exchange_malformed += 1
+        link_lost(e, at)
+        return False
     e.c.logins += 1
     if memcmp(e.session, body, 10) != 0:
         # Another session: its orders are not ours, and its numbers begin anew.
@@ -261,7 +237,9 @@ cdef inline bint packet(Core *e, uint8_t kind, const uint8_t *body, uint32_t siz
 cdef inline void link_read(Core *e, int64_t at) noexcept nogil:
     """Read what the exchange sent, once, and handle every whole packet of it."""
     cdef Py_ssize_t n
-    cdef uint32_t place = 0, size
+    cdef soupbintcp.Packet p
+    cdef uint32_t place = 0
+    cdef int taken
     n = recv(e.exchange, e.stream + e.stream_size, STREAM - e.stream_size, MSG_DONTWAIT)
     if n <= 0:
         if n == 0 or (errno != EAGAIN and errno != EINTR):
@@ -275,18 +253,18 @@ cdef inline void link_read(Core *e, int64_t at) noexcept nogil:
     e.mark = at
     e.last_received = at
     e.stream_size += <uint32_t> n
-    while e.stream_size - place >= 2:
-        size = load16(e.stream + place)
+    while True:
         # No packet of the protocol comes near the buffer's size: a longer one is not the protocol.
-        if size == 0 or size > STREAM // 2:
+        taken = soupbintcp.split(e.stream + place, e.stream_size - place, STREAM // 2, &p)
+        if taken < 0:
             e.c.exchange_malformed += 1
             link_lost(e, at)
             return
-        if e.stream_size - place < 2 + size:
+        if taken == 0:
             break
-        if not packet(e, e.stream[place + 2], e.stream + place + 3, size - 1, at):
+        if not packet(e, p.type, p.body, p.size, at):
             return
-        place += 2 + size
+        place += <uint32_t> taken
     e.stream_size -= place
     if place and e.stream_size:
         memmove(e.stream, e.stream + place, e.stream_size)
@@ -321,8 +299,7 @@ cdef inline void link_heartbeat(Core *e, int64_t at) noexcept nogil:
         link_lost(e, at)
         return
     if e.link >= CATCHING_UP and at - e.last_sent > SECOND and e.backlog_size == 0:
-        store16(heartbeat, 1)
-        heartbeat[2] = c'R'
+        soupbintcp.build_header(heartbeat, c'R', 0)
         if not link_send(e, heartbeat, 3):
             link_lost(e, at)
             return

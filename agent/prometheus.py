@@ -12,7 +12,7 @@ from agent.shm import Histogram, Segment, middle
 #: Upper bounds of the buckets, ns.
 BOUNDS = [n * 10**e for e in range(1, 9) for n in (1, 2, 5)]
 #: Counters of include/agent_shm.h that say how it is now.
-GAUGES = ("receive_buffer", "orders_open", "ring_damaged", "exchange_sequence")
+GAUGES = ("receive_buffer", "orders_open", "ring_damaged", "exchange_sequence", "book_huge_pages")
 
 
 class _Collector:

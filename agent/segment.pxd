@@ -53,6 +53,7 @@ cdef extern from "agent_shm.h" nogil:
         uint64_t receive_errors
         uint64_t receive_buffer
         uint64_t ring_damaged
+        uint64_t book_huge_pages
         uint64_t book_inconsistent
         uint64_t books_stale
         uint64_t events

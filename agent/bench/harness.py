@@ -18,7 +18,7 @@ import msgspec
 from agent.bench import machine
 from agent.bench.sample import BenchError, Sample
 
-NAMES = ("tick_to_order", "strategy_call", "itch_decode", "metric_record")
+NAMES = ("tick_to_order", "ring", "strategy_call", "itch_decode", "metric_record")
 ROUNDS = 7
 #: Share of the machine's CPU time that others may use in a round.
 QUIET = 0.05

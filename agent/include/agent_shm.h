@@ -54,6 +54,7 @@
     X(receive_errors)           \
     X(receive_buffer)           /* bytes of SO_RCVBUF as read back */ \
     X(ring_damaged)             /* 1: the feed's ring is not what a writer wrote; nothing more is read from it */ \
+    X(book_huge_pages)          /* 1: the books are in huge pages */ \
     X(book_inconsistent)        /* book messages that contradict the book */ \
     X(books_stale)              /* books marked stale, with the reason in the symbol's row */ \
     X(events)                   /* calls of on_event */ \

@@ -17,6 +17,8 @@ import pytest
 import agent
 from agent import shm
 
+from . import soup
+
 pytest.importorskip("numba")
 
 EXAMPLE = (Path(agent.__file__).parent / "example.toml").read_text()
@@ -195,8 +197,6 @@ def test_sigkill_leaves_readable_numbers(stage: Stage) -> None:
 def test_a_lost_connection_is_exit_code_four(stage: Stage) -> None:
     stage.set(reconnect_s="0.3")
     child = stage.agent()
-    from agent import soup
-
     with socket.socket() as server:
         server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         server.bind(("127.0.0.1", stage.orders))

@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 
-from agent import _codecs, _sessions, exchange, feed, soup
+from agent import _codecs, _sessions, exchange, feed
+
+from . import soup
 
 LINES = (
     b'100 {"lastUpdateId":1,"bids":[]}\n'

@@ -8,8 +8,9 @@ from collections.abc import Callable
 
 import pytest
 
-from agent import _sessions, soup
+from agent import _sessions
 
+from . import soup
 from .conftest import Hand
 
 GOOD = (100.01, 5, 1, 0)

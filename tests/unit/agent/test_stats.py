@@ -28,12 +28,14 @@ def traded(hand: Callable[..., Hand]) -> Hand:
 def test_prometheus_reads_what_is_printed(traded: Hand, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from prometheus_client.parser import text_string_to_metric_families as parse
 
+    from agent import prometheus as prometheus_text
+
     (tmp_path / "s").write_bytes(traded.segment)
     assert cli.main(["stats", str(tmp_path / "s"), "--format", "prometheus"]) == 0
     samples = {(s.name, s.labels.get("le"), s.labels.get("symbol")): s.value
                for family in parse(capsys.readouterr().out) for s in family.samples}  # fmt: skip
     for name, value in traded.reading.counters.items():
-        gauge = name in ("receive_buffer", "orders_open", "ring_damaged", "exchange_sequence")
+        gauge = name in prometheus_text.GAUGES
         assert samples[(f"agent_{name}" + ("" if gauge else "_total"), None, None)] == value
     assert samples[("agent_symbol_position", None, "BTCUSDT")] == 2
     assert samples[("agent_limit_max_size", None, None)] == 100

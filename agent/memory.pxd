@@ -1,0 +1,52 @@
+# cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""Large blocks: zeroed, touched, and in huge pages where the host has free ones.
+
+Source: mmap(2), MAP_HUGETLB and MAP_POPULATE; Documentation/admin-guide/mm/hugetlbpage.rst.
+"""
+
+
+cdef extern from *:
+    """
+    #include <sys/mman.h>
+    #define MEMORY_HUGE ((size_t)2 << 20)
+    """
+    void *mmap(void *, size_t, int, int, int, long) nogil
+    int munmap(void *, size_t) nogil
+    int madvise(void *, size_t, int) nogil
+    int PROT_READ
+    int PROT_WRITE
+    int MAP_PRIVATE
+    int MAP_ANONYMOUS
+    int MAP_POPULATE
+    int MAP_HUGETLB
+    int MADV_HUGEPAGE
+    void *MAP_FAILED
+    size_t MEMORY_HUGE
+
+
+cdef struct Block:
+    void *at                    # NULL: none
+    size_t size                 # as mapped: a multiple of a huge page
+    bint huge                   # in pages of hugetlbfs
+
+
+cdef inline bint block_take(Block *b, size_t size) noexcept nogil:
+    """At least size bytes. False: there is no such memory."""
+    cdef int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE
+    b.size = (size + MEMORY_HUGE - 1) // MEMORY_HUGE * MEMORY_HUGE
+    b.at = mmap(NULL, b.size, PROT_READ | PROT_WRITE, flags | MAP_HUGETLB, -1, 0)
+    b.huge = b.at != MAP_FAILED
+    if not b.huge:
+        b.at = mmap(NULL, b.size, PROT_READ | PROT_WRITE, flags, -1, 0)
+    if b.at == MAP_FAILED:
+        b.at = NULL
+        return False
+    if not b.huge:
+        madvise(b.at, b.size, MADV_HUGEPAGE)
+    return True
+
+
+cdef inline void block_give(Block *b) noexcept nogil:
+    if b.at != NULL:
+        munmap(b.at, b.size)
+        b.at = NULL

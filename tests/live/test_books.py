@@ -1,0 +1,57 @@
+"""The order books' memory: huge pages where this kernel has free ones, ordinary pages where it has none."""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("numpy")
+
+from agent import _engine, shm, strategy
+
+pytestmark = [
+    pytest.mark.live,
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root: sudo .venv/bin/pytest tests/live"),
+]
+
+POOL = Path("/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages")
+
+
+def free() -> int:
+    found = re.search(r"HugePages_Free:\s+(\d+)", Path("/proc/meminfo").read_text())
+    assert found
+    return int(found[1])
+
+
+@pytest.fixture
+def pool() -> Iterator[Path]:
+    before = POOL.read_text()
+    yield POOL
+    POOL.write_text(before)
+    assert POOL.read_text() == before
+
+
+def books(orders: int) -> tuple[object, dict[str, int]]:
+    """An engine with room for so many orders, and its counters."""
+    prepared = strategy.prepare(strategy.load("every_tick_cython"), 1, 2, 1)
+    segment = bytearray(_engine.shm_size(1))
+    engine = _engine.Engine(segment, strategy=prepared.table, state=prepared.state, symbols=[b"AAPL"],
+                            feed_format="itch", orders=orders, levels=64)  # fmt: skip
+    return (engine, prepared), shm.decode(bytes(segment), "test").counters
+
+
+def test_books_are_in_huge_pages_while_there_are_some(pool: Path) -> None:
+    pool.write_text("32")
+    there = free()
+    assert there >= 16
+    engine, counters = books(100_000)  # 262,144 slots of 24 bytes: 4 pages
+    assert counters["book_huge_pages"] == 1
+    assert there - free() == 4
+    # The rest is too little for these: they are in ordinary pages, and no huge page is lost.
+    left = free()
+    other, counters = books(4_000_000)
+    assert counters["book_huge_pages"] == 0 and free() == left
+    del engine, other
+    assert free() == there
