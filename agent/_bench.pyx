@@ -4,7 +4,8 @@
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.string cimport memcpy, memset
 
-from agent cimport histogram, itch
+cimport agent.histogram as histogram
+cimport agent.itch as itch
 from agent.ring cimport Ring, ring_peek, ring_pop, ring_push
 from agent.segment cimport agent_histogram
 from agent.wire cimport now

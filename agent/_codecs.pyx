@@ -7,7 +7,11 @@ a message's type or kind.
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 
-from agent cimport binance, binaryfile, csvtick, itch, lines
+cimport agent.binance as binance
+cimport agent.binaryfile as binaryfile
+cimport agent.csvtick as csvtick
+cimport agent.itch as itch
+cimport agent.lines as lines
 from agent.abi cimport AGENT_BOOK, AGENT_TRADE, agent_event
 from agent.itch import decode as itch_decode
 from agent.itch import encode as itch_encode

@@ -15,7 +15,9 @@ from libc.string cimport memcpy, memset
 from posix.signal cimport sigaction, sigaction_t
 from posix.time cimport nanosleep, timespec
 
-from agent cimport binance, histogram, ouch
+cimport agent.binance as binance
+cimport agent.histogram as histogram
+cimport agent.ouch as ouch
 from agent.abi cimport *
 from agent.book cimport GAP, books_clear, books_init, books_mark_stale, books_size
 from agent.core cimport *

@@ -9,7 +9,9 @@ from libc.stdlib cimport calloc, free
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.string cimport memcpy, memset
 
-from agent cimport binaryfile, lines, ouch
+cimport agent.binaryfile as binaryfile
+cimport agent.lines as lines
+cimport agent.ouch as ouch
 from agent.abi cimport agent_strategy
 from agent.book cimport books_init, books_size
 from agent.core cimport *

@@ -10,12 +10,18 @@ HEADER_SIZE = sizeof(ring_header)
 VERSION = RING_VERSION
 
 
-def initialise(memory, uint64_t capacity, uint32_t record, bytes boot_id):
+cdef bint geometry(uint64_t capacity, uint64_t record) noexcept:
+    return capacity >= 64 and capacity & (capacity - 1) == 0 and _padded(record) <= capacity // 2
+
+
+def initialise(memory, uint64_t capacity, uint32_t record, bytes boot_id not None):
     """Write the header of an empty ring into a zeroed, writable buffer of HEADER_SIZE + capacity bytes."""
     cdef uint8_t[::1] view = memory
     cdef ring_header *h = <ring_header *> &view[0]
-    if capacity & (capacity - 1) or capacity < 64 or <uint64_t> view.shape[0] != sizeof(ring_header) + capacity:
+    if capacity < 64 or capacity & (capacity - 1) or <uint64_t> view.shape[0] != sizeof(ring_header) + capacity:
         raise ValueError(f"capacity: {capacity}, allowed: a power of two from 64, and a buffer that fits")
+    if not geometry(capacity, record):
+        raise ValueError(f"record of {record} bytes, allowed in a ring of {capacity}: at most {capacity // 2 - WORD}")
     h.record = record
     h.capacity = capacity
     h.data = sizeof(ring_header)
@@ -25,7 +31,8 @@ def initialise(memory, uint64_t capacity, uint32_t record, bytes boot_id):
 
 
 cdef class Handle:
-    """One end of a mapped ring. memory: the writable mapping, kept. Raises ValueError when it is not a ring."""
+    """One end of a mapped ring. memory: the writable mapping, kept. Nothing can be pushed or peeked before attach().
+    Raises ValueError when it is not a ring."""
 
     cdef Ring r
     cdef object keep
@@ -39,19 +46,18 @@ cdef class Handle:
             raise ValueError("not a ring (no HTRING at its start)")
         if h.version != RING_VERSION:
             raise ValueError(f"ring of version {h.version}, this agent reads version {RING_VERSION}")
-        if h.data != sizeof(ring_header) or h.capacity & (h.capacity - 1) or h.capacity < 64 \
-                or h.capacity != size - sizeof(ring_header):
+        memset(&self.r, 0, sizeof(Ring))
+        # A copy: what is checked is what is used.
+        self.r.capacity = h.capacity
+        self.r.record = h.record
+        if h.data != sizeof(ring_header) or self.r.capacity != size - sizeof(ring_header) \
+                or not geometry(self.r.capacity, self.r.record):
             raise ValueError(f"{size} bytes, but its header describes another ring")
         self.keep = memory
         self.writer = writer
-        memset(&self.r, 0, sizeof(Ring))
         self.r.header = h
         self.r.data = &view[0] + sizeof(ring_header)
-        self.r.capacity = h.capacity
-        self.r.mask = h.capacity - 1
-        self.r.record = h.record
-        self.r.own = RING_LOAD(&h.tail.index) if writer else RING_LOAD(&h.head.index)
-        self.r.peer = RING_LOAD(&h.head.index) if writer else RING_LOAD(&h.tail.index)
+        self.r.mask = self.r.capacity - 1
 
     @property
     def address(self):
@@ -88,19 +94,36 @@ cdef class Handle:
         cdef ring_end *end = &self.r.header.tail if writer else &self.r.header.head
         return end.pid, end.start_time
 
-    def own(self, uint64_t pid, uint64_t start_time, bint takeover):
-        """Say who is at this end."""
-        cdef ring_end *end = &self.r.header.tail if self.writer else &self.r.header.head
+    def attach(self, uint64_t pid, uint64_t start_time, bint takeover):
+        """Begin where the last one at this end has stopped; nobody else is there now. ValueError: what is there cannot
+        be indices of this ring."""
+        cdef ring_header *h = self.r.header
+        cdef ring_end *end = &h.tail if self.writer else &h.head
+        # The own index stands still, the other may move: that way they never are further apart.
+        cdef uint64_t own = RING_LOAD(&end.index)
+        cdef uint64_t peer = RING_LOAD(&h.head.index) if self.writer else RING_LOAD(&h.tail.index)
+        cdef uint64_t used = own - peer if self.writer else peer - own
+        if own & 7 or peer & 7 or used > self.r.capacity:
+            raise ValueError(f"damaged: tail {own if self.writer else peer}, head {peer if self.writer else own}, "
+                             f"capacity {self.r.capacity}")
+        self.r.own = own
+        self.r.peer = peer
         end.start_time = start_time
         end.pid = pid
-        self.r.header.takeovers += takeover
+        h.takeovers += takeover
+
+    def leave(self):
+        """Say that nobody is at this end."""
+        cdef ring_end *end = &self.r.header.tail if self.writer else &self.r.header.head
+        end.pid = 0
+        end.start_time = 0
 
     def push(self, const uint8_t[::1] record not None):
         """Publish a record; False: there is no room now. ValueError: it can never fit."""
         cdef uint32_t size = <uint32_t> record.shape[0]
         if (self.r.record and size != self.r.record) or _padded(size) > self.r.capacity // 2:
             raise ValueError(f"record of {size} bytes, allowed: {self.r.record or self.r.capacity // 2 - WORD}")
-        return ring_push(&self.r, &record[0] if size else NULL, size)
+        return ring_push(&self.r, &record[0] if size else <const uint8_t *> b"", size)
 
     def peek_many(self, int limit):
         """Up to `limit` records, oldest first, without taking them."""

@@ -17,7 +17,8 @@ def size(uint32_t symbols, uint64_t capacity):
 
 
 def count(const uint64_t[::1] words not None, Py_ssize_t index):
-    """The word at index, loaded with acquire."""
+    """The word at index, loaded after all that was read before, and before all that is read after."""
+    SERIES_FENCE_READER()
     return SERIES_LOAD(&words[index])
 
 

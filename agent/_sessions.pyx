@@ -9,7 +9,9 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 
-from agent cimport moldudp64, ouch, soupbintcp
+cimport agent.moldudp64 as moldudp64
+cimport agent.ouch as ouch
+cimport agent.soupbintcp as soupbintcp
 
 _MOLD = {
     moldudp64.PACKET: "packet", moldudp64.DUPLICATE: "duplicate", moldudp64.HELD: "held",

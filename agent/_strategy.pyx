@@ -8,6 +8,11 @@ from libc.string cimport memcpy, memset
 from agent.abi cimport *
 from agent.wire cimport now
 
+#: Places in struct agent_params for the configuration's numbers.
+VALUES = AGENT_VALUES
+#: What the state of a strategy may take, in bytes.
+LARGEST_STATE = 1 << 30
+
 
 cdef int32_t no_init(void *state, const agent_params *params) noexcept nogil:
     return 0
@@ -37,6 +42,12 @@ def capsule(object found):
     return <uintptr_t> PyCapsule_GetPointer(found, "agent.strategy")
 
 
+cdef object _given(const agent_order *orders, int32_t n):
+    if n < 0 or n > AGENT_MAX_ORDERS:
+        return n
+    return [(<const char *> &orders[k])[:sizeof(agent_order)] for k in range(n)]
+
+
 cdef class Table:
     """A struct agent_strategy without NULL: what a strategy leaves out does nothing."""
 
@@ -45,7 +56,7 @@ cdef class Table:
     @staticmethod
     def build(uint64_t state_size, *, uintptr_t on_event, uintptr_t init=0, uintptr_t on_fill=0, uintptr_t on_timer=0,
               uintptr_t fini=0):
-        """Of functions by address; state_size in bytes."""
+        """Of functions by address; state_size in bytes. ValueError when on_event is 0 or the state too large."""
         cdef Table table = Table.__new__(Table)
         table.t.abi = AGENT_ABI
         table.t.size = sizeof(agent_strategy)
@@ -56,12 +67,13 @@ cdef class Table:
         table.t.on_fill = <agent_on_fill_fn> on_fill
         table.t.on_timer = <agent_on_timer_fn> on_timer
         table.t.fini = <agent_fini_fn> fini
-        table.complete()
+        table.check()
         return table
 
     @staticmethod
     def at(uintptr_t address):
-        """A copy of the struct agent_strategy at an address. ValueError when it was built for another ABI."""
+        """A copy of the struct agent_strategy at an address. ValueError when it was built for another ABI or is not
+        complete."""
         cdef Table table = Table.__new__(Table)
         cdef agent_strategy *found = <agent_strategy *> address
         if found.abi != AGENT_ABI or found.size != sizeof(agent_strategy):
@@ -71,14 +83,14 @@ cdef class Table:
             raise ValueError(f"layout hash {found.layout:#018x}, allowed: {agent_layout_hash():#018x}: it was compiled "
                              "with another agent_strategy.h")
         memcpy(&table.t, found, sizeof(agent_strategy))
-        if table.t.on_event == NULL:
-            raise ValueError("has no on_event")
-        if table.t.state_size > 1 << 30:
-            raise ValueError(f"state of {table.t.state_size} bytes, allowed: at most {1 << 30}")
-        table.complete()
+        table.check()
         return table
 
-    cdef void complete(self):
+    cdef int check(self) except -1:
+        if self.t.on_event == NULL:
+            raise ValueError("has no on_event")
+        if self.t.state_size > <uint64_t> LARGEST_STATE:
+            raise ValueError(f"state of {self.t.state_size} bytes, allowed: at most {LARGEST_STATE}")
         if self.t.init == NULL:
             self.t.init = no_init
         if self.t.on_fill == NULL:
@@ -87,6 +99,7 @@ cdef class Table:
             self.t.on_timer = no_timer
         if self.t.fini == NULL:
             self.t.fini = no_fini
+        return 0
 
     @property
     def address(self):
@@ -108,6 +121,24 @@ cdef class Table:
         for i, value in enumerate(values[:AGENT_VALUES]):
             params.values[i] = value
         return self.t.init(<void *> state, &params)
+
+    def fill(self, uintptr_t state, const uint8_t[::1] fill not None):
+        """Call on_fill for a struct agent_fill: the orders' bytes, or a negative or impossible count."""
+        cdef agent_order[8] orders
+        if <size_t> fill.shape[0] != sizeof(agent_fill):
+            raise ValueError(f"fill of {fill.shape[0]} bytes, allowed: {sizeof(agent_fill)}")
+        memset(orders, 0, sizeof(orders))
+        return _given(orders, self.t.on_fill(<void *> state, <const agent_fill *> &fill[0], orders))
+
+    def timer(self, uintptr_t state, int64_t now_ns):
+        """Call on_timer: the orders' bytes, or a negative or impossible count."""
+        cdef agent_order[8] orders
+        memset(orders, 0, sizeof(orders))
+        return _given(orders, self.t.on_timer(<void *> state, now_ns, orders))
+
+    def fini(self, uintptr_t state):
+        """Call fini()."""
+        self.t.fini(<void *> state)
 
     def drive(self, uintptr_t state, const uint8_t[::1] events not None):
         """Call on_event for each struct agent_event in a buffer: [(index of the event, bytes of a struct agent_order)],

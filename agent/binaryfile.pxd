@@ -8,7 +8,7 @@ whose types have one length each, so records that fit their types are such a mar
 
 from libc.stdint cimport uint8_t, uint32_t
 
-from agent cimport itch
+cimport agent.itch as itch
 from agent.wire cimport load16
 
 cdef enum:

@@ -5,23 +5,24 @@ Orders are in an open-addressing table by order reference number, with linear pr
 shifting back, so that a table in use all day does not fill with tombstones. The price levels of a side are a
 sorted array with the best at its end: most changes are near it, and the best is always at hand.
 
-What cannot be held is not half held: the symbol becomes stale, its orders leave the table for the others'
-sake, and its messages are ignored until the book is cleared.
+What cannot be held is not half held: the symbol becomes stale, its levels are gone at once, and its messages
+change no book until it is cleared. Its orders stay in the table, where nobody waits for it to be searched, and leave
+as the exchange deletes them; only when it is the table that is full are they taken out then, for the others' sake.
+
+The work of one message is bounded by the longest run of the table (at most half full) and by the levels between the
+price and the best, which are moved by one.
 """
 
-from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memmove, memset
-
-
-cdef extern from * nogil:
-    void __builtin_prefetch(const void *)
 
 cdef enum:
     # stale
     GAP = 1                     # messages were lost
     EXHAUSTED_ORDERS = 2        # the table of open orders is full
     EXHAUSTED_LEVELS = 3        # more price levels on a side than were provided for
-    INCONSISTENT = 4            # a message contradicted the book
+    INCONSISTENT = 4            # a message contradicted it: zero shares or price, a reference twice, more
+                                # executed or cancelled than there was
 
     # results below 0
     UNKNOWN = -1                # no such order: it may be another symbol's
@@ -75,7 +76,8 @@ cdef struct Books:
     uint64_t duplicate_reference
     uint64_t over_execution     # more shares than the order had
     uint64_t zero_shares        # an order of none, or at no price
-    uint64_t ignored            # of stale books
+    uint64_t ignored            # messages of stale books
+    uint64_t marked             # times that a book became stale
 
 
 cdef inline uint64_t _table(uint64_t orders) noexcept nogil:
@@ -120,7 +122,9 @@ cdef inline void books_init(Books *b, void *block, uint32_t symbols, uint64_t or
 
 
 cdef inline uint64_t _home(const Books *b, uint64_t reference) noexcept nogil:
-    return (reference * 0x9E3779B97F4A7C15ULL) >> b.shift
+    """The slot to begin at. 64 neighbours stay together: the exchange counts references up, so a new order, and one
+    that does not live long, is in memory that is in the cache. The groups are spread by a multiplicative hash."""
+    return (((reference >> 6) * 0x9E3779B97F4A7C15ULL) >> b.shift & ~<uint64_t> 63) | (reference & 63)
 
 
 cdef inline Resting *_find(const Books *b, uint64_t reference) noexcept nogil:
@@ -226,15 +230,17 @@ cdef inline void _empty(Books *b, uint32_t symbol) noexcept nogil:
             _free(b, &b.orders[i])      # another may have moved here: look again
         else:
             i += 1
-    # A run of probing that wraps can have moved one from the table's end to its beginning, never the other way.
-    b.sides[2 * symbol].count = b.sides[2 * symbol + 1].count = 0
-    memset(&b.tops[symbol], 0, sizeof(Top))
+    # Where a run wraps, what moves is from the table's beginning, and was looked at.
 
 
 cdef inline void book_mark_stale(Books *b, uint32_t symbol, uint8_t reason) noexcept nogil:
     """The book is not to be trusted; the first reason stays."""
     if b.stale[symbol] == 0:
         b.stale[symbol] = reason
+        b.marked += 1
+        b.sides[2 * symbol].count = b.sides[2 * symbol + 1].count = 0
+        memset(&b.tops[symbol], 0, sizeof(Top))
+    if reason == EXHAUSTED_ORDERS:
         _empty(b, symbol)
 
 
@@ -242,17 +248,16 @@ cdef inline void books_mark_stale(Books *b, uint8_t reason) noexcept nogil:
     """None of the books is to be trusted; the first reason of each stays."""
     cdef uint32_t i
     memset(b.orders, 0, (b.mask + 1) * sizeof(Resting))
-    memset(b.tops, 0, b.symbols * sizeof(Top))
     b.used = 0
     for i in range(b.symbols):
-        b.sides[2 * i].count = b.sides[2 * i + 1].count = 0
-        if b.stale[i] == 0:
-            b.stale[i] = reason
+        book_mark_stale(b, i, reason)
 
 
 cdef inline void book_clear(Books *b, uint32_t symbol) noexcept nogil:
-    """Begin again with an empty book."""
+    """Begin again with an empty book. The whole table is looked through."""
     _empty(b, symbol)
+    b.sides[2 * symbol].count = b.sides[2 * symbol + 1].count = 0
+    memset(&b.tops[symbol], 0, sizeof(Top))
     b.stale[symbol] = 0
 
 
@@ -304,6 +309,13 @@ cdef inline int book_add(Books *b, uint32_t symbol, uint64_t reference, uint8_t 
 
 cdef inline int _reduce(Books *b, Resting *o, uint32_t shares) noexcept nogil:
     cdef uint32_t symbol = o.symbol
+    if b.stale[symbol]:
+        b.ignored += 1
+        if shares >= o.shares:
+            _free(b, o)
+        else:
+            o.shares -= shares
+        return STALE
     if shares > o.shares:
         b.over_execution += 1
         book_mark_stale(b, symbol, INCONSISTENT)
@@ -354,5 +366,15 @@ cdef inline int book_replace(Books *b, uint64_t old, uint64_t new, uint32_t shar
         return UNKNOWN
     symbol = o.symbol
     side = o.side
-    _reduce(b, o, o.shares)
+    if _reduce(b, o, o.shares) == STALE:
+        return STALE
     return book_add(b, symbol, new, side, shares, price)
+
+
+cdef inline uint32_t book_depth(const Books *b, uint32_t symbol, uint8_t side, Level *out, uint32_t limit) noexcept nogil:
+    """Copy up to `limit` levels of a side, the best first; how many."""
+    cdef const Side *s = &b.sides[2 * symbol + (side != c'B')]
+    cdef uint32_t i, n = s.count if s.count < limit else limit
+    for i in range(n):
+        out[i] = s.levels[s.count - 1 - i]
+    return n

@@ -27,7 +27,7 @@ cdef inline bint next_line(const uint8_t **at, const uint8_t *end, const uint8_t
         at[0] = end
     else:
         at[0] = stop + 1
-    if stop > begin and stop[-1] == c'\r':
+    if stop > begin and (stop - 1)[0] == c'\r':
         stop -= 1
     line[0] = begin
     size[0] = <uint32_t> (stop - begin)

@@ -14,7 +14,8 @@ from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memmove, memset
 
-from agent cimport ouch, soupbintcp
+cimport agent.ouch as ouch
+cimport agent.soupbintcp as soupbintcp
 from agent.core cimport *
 from agent.orders cimport (answered, cancel_some, journal_query, journal_session, link_flush, link_send, never_reached)
 from agent.segment cimport AGENT_CONNECTING, AGENT_RUNNING

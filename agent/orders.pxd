@@ -10,7 +10,8 @@ from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
-from agent cimport histogram, ouch
+cimport agent.histogram as histogram
+cimport agent.ouch as ouch
 from agent.abi cimport (AGENT_ACCEPTED, AGENT_BUY, AGENT_CANCEL, AGENT_CANCELED, AGENT_ENTER, AGENT_EXECUTED,
                         AGENT_MAX_ORDERS, AGENT_REJECTED, AGENT_REPLACE, AGENT_REPLACED, agent_order)
 from agent.core cimport *

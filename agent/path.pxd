@@ -4,7 +4,11 @@
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
-from agent cimport binance, csvtick, histogram, itch, ouch
+cimport agent.binance as binance
+cimport agent.csvtick as csvtick
+cimport agent.histogram as histogram
+cimport agent.itch as itch
+cimport agent.ouch as ouch
 from agent.abi cimport AGENT_BOOK, AGENT_TRADE
 from agent.book cimport (INCONSISTENT, Top, book_add, book_cancel, book_clear, book_delete, book_execute, book_mark_stale, book_replace)
 from agent.core cimport *

@@ -9,7 +9,9 @@ where it would, a word of SKIP sends the reader to the beginning.
 A push writes the record, then stores tail with release; a pop loads tail with acquire before it reads, and stores
 head with release after. So a writer that is killed in a push has published nothing, and a reader that is killed
 before commit has taken nothing. What is read from the mapping is never trusted for a bound: geometry is
-copied at the attachment, indices are masked, and a length that does not fit is `damaged`.
+copied at the attachment, indices are masked, a length is loaded once, and one that does not fit is `damaged`.
+
+docs/ring.md has the argument for the ordering, and what happens when an end dies.
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
@@ -33,6 +35,7 @@ cdef extern from *:
         char end[0] __attribute__((aligned(128)));
     };
     #define RING_LOAD(p) __atomic_load_n(p, __ATOMIC_ACQUIRE)
+    #define RING_LENGTH(p) __atomic_load_n(p, __ATOMIC_RELAXED)
     #define RING_STORE(p, v) __atomic_store_n(p, v, __ATOMIC_RELEASE)
     #define RING_SKIP UINT64_MAX
     """
@@ -51,6 +54,7 @@ cdef extern from *:
         ring_end tail
         ring_end head
     uint64_t RING_LOAD(uint64_t *) nogil
+    uint64_t RING_LENGTH(const uint64_t *) nogil
     void RING_STORE(uint64_t *, uint64_t) nogil
     uint64_t SKIP "RING_SKIP"
 
@@ -106,14 +110,14 @@ cdef inline const void *ring_peek_at(Ring *r, uint64_t *index, uint32_t *size) n
                 return NULL
         there = r.peer - index[0]
         place = index[0] & r.mask
-        if there > r.capacity or there < WORD or place & 7:
+        if there > r.capacity or there < WORD:
             r.damaged = True
             return NULL
-        word = (<uint64_t *> (r.data + place))[0]
+        word = RING_LENGTH(<const uint64_t *> (r.data + place))
         if word == SKIP:
             index[0] += r.capacity - place
             continue
-        if word > r.capacity // 2 or _padded(word) > there or _padded(word) > r.capacity - place \
+        if word > r.capacity // 2 - WORD or _padded(word) > there or _padded(word) > r.capacity - place \
                 or (r.record and word != r.record):
             r.damaged = True
             return NULL

@@ -3,6 +3,7 @@
 The layout and the memory ordering are in ring.pxd; docs/ring.md says what happens when an end dies.
 """
 
+import fcntl
 import mmap
 import os
 from pathlib import Path
@@ -25,38 +26,43 @@ class RingHeld(RingError):
 class Ring:
     """One end of a ring. At most one writer and one reader at a time, each a process.
 
-    Raises RingError for a file that is not a ring of this boot, for an end that a living process holds, and when the
-    file cannot be made or mapped.
+    Raises RingError for a file that is not a ring of this boot, and when the file cannot be made or mapped; RingHeld
+    for an end that a living process holds (this one too).
     """
 
     def __init__(self, path: Path, role: Role) -> None:
         self.path, self.role = path, role
+        self._closed = False
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
             try:
+                # Two that attach at once: one after the other.
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
                 # Its pages are there before the loop that writes them runs.
                 self._map = mmap.mmap(descriptor, 0, flags=mmap.MAP_SHARED | mmap.MAP_POPULATE)
+                self._handle = _ring.Handle(self._map, role == "writer")
+                self._take()
             finally:
+                # Not by close(): the mapping has a duplicate of the descriptor.
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
                 os.close(descriptor)
         except (OSError, ValueError) as error:
             raise RingError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
-        try:
-            self._handle = _ring.Handle(self._map, role == "writer")
-        except ValueError as error:
-            raise RingError(f"{path}: {error}") from None
-        if self._handle.boot_id.decode() != shm.boot_id():
-            raise RingError(f"{path}: is of an earlier boot; remove it")
-        pid, start_time = self._handle.owner(role == "writer")
-        if pid and pid != os.getpid() and shm.start_time(pid) == start_time:
-            raise RingHeld(f"{path}: its {role} is process {pid}, which is alive; allowed: one {role}")
-        self._handle.own(os.getpid(), shm.start_time(os.getpid()) or 0, bool(pid))
+
+    def _take(self) -> None:
+        if self._handle.boot_id != shm.boot_id().encode():
+            raise RingError(f"{self.path}: is of an earlier boot; remove it")
+        pid, start_time = self._handle.owner(self.role == "writer")
+        if pid and shm.start_time(pid) == start_time:
+            raise RingHeld(f"{self.path}: its {self.role} is process {pid}, which is alive; allowed: one {self.role}")
+        self._handle.attach(os.getpid(), shm.start_time(os.getpid()) or 0, bool(pid))
 
     @classmethod
     def create(cls, path: Path, capacity: int, record: int = 0) -> Self:
         """A new, empty ring, as its writer. capacity: bytes of records, 8 and the padding to 8 for each included;
         rounded up to a power of two. record: bytes of each record; 0: they vary, up to half of the capacity.
 
-        A file that is there already must not be: RingError.
+        A file that is there already must not be: RingError. So is a record over half of the capacity.
         """
         size = 64
         while size < capacity:
@@ -74,6 +80,8 @@ class Ring:
                 os.unlink(temporary)
         except OSError as error:
             raise RingError(f"{path}: {error.strerror}") from None
+        except (ValueError, OverflowError) as error:
+            raise RingError(f"{path}: {error}") from None
         return cls(path, "writer")
 
     @classmethod
@@ -93,7 +101,7 @@ class Ring:
 
     @property
     def takeovers(self) -> int:
-        """How often an end was taken over from a process that had died or left."""
+        """How often an end was taken over from a process that had died without leaving."""
         return self._handle.takeovers
 
     def peer_alive(self) -> bool:
@@ -101,23 +109,32 @@ class Ring:
         pid, start_time = self._handle.owner(self.role != "writer")
         return bool(pid) and shm.start_time(pid) == start_time
 
+    def _end(self, role: Role) -> _ring.Handle:
+        if self._closed or self.role != role:
+            raise RingError(f"{self.path}: this end is {'closed' if self._closed else f'its {self.role}'}")
+        return self._handle
+
     def push(self, record: bytes) -> bool:
-        """Publish a record. False: there is no room now. ValueError: it can never fit."""
-        return self._handle.push(record)
+        """Publish a record. False: there is no room now. ValueError: it can never fit. RingError: not the writer."""
+        return self._end("writer").push(record)
 
     def peek_many(self, limit: int) -> list[bytes]:
-        """Up to `limit` records, oldest first. They stay in the ring until commit(). RingError: the ring is damaged."""
-        found = self._handle.peek_many(limit)
-        if self._handle.damaged:
+        """Up to `limit` records, oldest first. They stay in the ring until commit().
+
+        RingError: not the reader; or the ring is damaged, and all records before that place have been taken.
+        """
+        handle = self._end("reader")
+        found = handle.peek_many(limit)
+        if handle.damaged and not found:
             raise RingError(f"{self.path}: damaged: a record's length does not fit")
         return found
 
     def commit(self, count: int) -> None:
         """Take the `count` oldest records off. A reader that dies before it will read them again."""
-        self._handle.commit(count)
+        self._end("reader").commit(count)
 
     def pop(self) -> bytes | None:
-        """The oldest record, taken off; None: there is none. RingError: the ring is damaged."""
+        """The oldest record, taken off; None: there is none. RingError: as peek_many()."""
         found = self.peek_many(1)
         if not found:
             return None
@@ -126,10 +143,13 @@ class Ring:
 
     def close(self) -> None:
         """Leave: another process may take this end."""
-        if self._handle is not None:
-            self._handle.own(0, 0, False)
-            self._handle = None  # type: ignore[assignment]
-            # Compiled code may have the address: the mapping stays until the object goes.
+        if self._closed:
+            return
+        self._closed = True
+        # Not in a child that was forked: the end is its parent's.
+        if self._handle.owner(self.role == "writer")[0] == os.getpid():
+            self._handle.leave()
+        # Compiled code may have the address: handle and mapping stay until the object goes.
 
     def __enter__(self) -> Self:
         return self

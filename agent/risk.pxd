@@ -9,7 +9,7 @@ order of the code below.
 from libc.math cimport fabs, floor
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
-from agent cimport ouch
+cimport agent.ouch as ouch
 from agent.abi cimport AGENT_BUY, AGENT_ENTER, AGENT_REPLACE, AGENT_SCALE, AGENT_SELL, agent_order
 from agent.core cimport ITCH, SLOTS, UP, Core, Open
 from agent.segment cimport agent_symbol

@@ -7,7 +7,10 @@ number i is at place i modulo capacity. An array is a whole number of pages, so 
 one behind the other, and see any window as one piece of memory.
 
 A push writes its three words, then the count with release. A reader loads the count with acquire, looks, and
-loads it again: what is older than count - capacity then, or being written, it cannot trust (series.py).
+loads it again: what is older than count - capacity then, or being written, it cannot trust (series.py). For that a
+release fence keeps the words of entry i behind the store of count i, and an acquire fence keeps what the reader
+looked at before its second load: whoever has seen a part of entry i loads a count of at least i. On x86-64 both fences
+only hold the compiler back, on aarch64 they are `dmb`.
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
@@ -28,6 +31,9 @@ cdef extern from *:
         uint64_t pid, start_time;
     };
     #define SERIES_LOAD(p) __atomic_load_n(p, __ATOMIC_ACQUIRE)
+    #define SERIES_PUT(p, v) __atomic_store_n(p, v, __ATOMIC_RELAXED)
+    #define SERIES_FENCE_WRITER() __atomic_thread_fence(__ATOMIC_RELEASE)
+    #define SERIES_FENCE_READER() __atomic_thread_fence(__ATOMIC_ACQUIRE)
     #define SERIES_STORE(p, v) __atomic_store_n(p, v, __ATOMIC_RELEASE)
     """
     struct series_header:
@@ -41,6 +47,9 @@ cdef extern from *:
         uint64_t pid
         uint64_t start_time
     uint64_t SERIES_LOAD(const uint64_t *) nogil
+    void SERIES_PUT(int64_t *, int64_t) nogil
+    void SERIES_FENCE_WRITER() nogil
+    void SERIES_FENCE_READER() nogil
     void SERIES_STORE(uint64_t *, uint64_t) nogil
 
 
@@ -92,7 +101,8 @@ cdef inline void series_push(Series *s, uint32_t symbol, int64_t timestamp, int6
     cdef uint64_t *count = s.counts + symbol * (SERIES_LINE // 8)
     cdef uint64_t n = count[0]
     cdef int64_t *at = s.data + 3 * s.capacity * symbol + (n & s.mask)
-    at[0] = timestamp
-    at[s.capacity] = price
-    at[2 * s.capacity] = size
+    SERIES_FENCE_WRITER()
+    SERIES_PUT(at, timestamp)
+    SERIES_PUT(at + s.capacity, price)
+    SERIES_PUT(at + 2 * s.capacity, size)
     SERIES_STORE(count, n + 1)

@@ -8,17 +8,15 @@ docs/strategies.md shows it whole, and the other languages. Nothing here imports
 strategy is loaded, so that a native one starts fast.
 """
 
-import contextlib
 import ctypes
 import hashlib
 import importlib
 import importlib.resources
-import inspect
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import CodeType, ModuleType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any, NamedTuple
 
 from agent import _strategy
@@ -36,6 +34,11 @@ def _built_in_files() -> list[Path]:
     return [Path(str(f)) for f in importlib.resources.files("agent.strategies").iterdir()]
 
 
+def include() -> Path:
+    """The directory of agent_strategy.h, for compilers."""
+    return Path(str(importlib.resources.files("agent").joinpath("include", "agent_strategy.h"))).parent
+
+
 class StrategyError(Exception):
     """A strategy cannot be found, compiled or initialised."""
 
@@ -48,7 +51,8 @@ class Strategy:
     init(state, params) -> int prepares the zeroed state: 0, or a negative error code; fini(state) ends it.
     state: a NumPy dtype, or the list of fields for one. The records are those of agent/records.py.
 
-    Only arithmetic on the records belongs into the functions: nothing may allocate, raise or call Python.
+    Only arithmetic on the records belongs into the functions: nothing may allocate, raise or call Python, and an
+    index past the 8 orders or past an array of the state writes over other memory.
     """
 
     def __init__(
@@ -61,6 +65,8 @@ class Strategy:
         on_timer: Callable[..., int] | None = None,
         fini: Callable[..., None] | None = None,
     ) -> None:
+        if not isinstance(on_event, FunctionType):
+            raise TypeError(f"on_event: found {type(on_event).__name__}, allowed: a function")
         self.name = on_event.__module__.rpartition(".")[2]
         self.state = state
         self.functions = {"init": init, "on_event": on_event, "on_fill": on_fill, "on_timer": on_timer, "fini": fini}
@@ -75,17 +81,18 @@ class Loaded(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """An initialised strategy. table, state: addresses, for the engine; keep: what they point into."""
+    """An initialised strategy. table, state: addresses, for the engine; loaded, memory: what they point into."""
 
     table: int
     state: int
-    keep: object
+    loaded: Loaded
+    memory: bytearray
 
 
 # ------------------------------------------------------------------------------------------- Numba
 
 # Numba caches a function by its file and name, and forgets what it closes over. So the glue between the C
-# pointers and a strategy's records is a file of its own, named by a hash of the strategy's source.
+# pointers and a strategy's records is a file of its own, named by a hash of all that the strategy is made of.
 _GLUE = """from numba import carray
 
 def on_event(state, event, orders):
@@ -105,45 +112,90 @@ def fini(state):
 """
 
 
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _codes(constant)
+
+
 def _digest(strategy: Strategy) -> str:
-    """What its compiled code depends on: the file of each function, which one of it, what it closes over, the
-    records' layout, the state's. What a function imports from elsewhere is not seen, as with any cache of Numba's."""
-    found = hashlib.sha256(_GLUE.encode() + repr((strategy.state, _strategy.layout_hash(), SCALE)).encode())
+    """A hash of the strategy's functions, of the functions that they call, and of the constants they use: what Numba
+    compiles in. Of NumPy and Numba only the version counts."""
+    digest = hashlib.sha256()
+    seen: set[int] = set()
+
+    def add(*words: object) -> None:
+        digest.update(repr(words).encode())
+
+    def visit(value: Any, used: set[str]) -> None:
+        value = getattr(value, "py_func", value)  # of a function that is compiled by itself
+        if id(value) in seen:
+            return
+        seen.add(id(value))
+        home = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None) or ""
+        if str(home).partition(".")[0] in ("numpy", "numba"):
+            add(home, getattr(value, "__qualname__", None), getattr(value, "__version__", None))
+            if hasattr(value, "tobytes"):
+                add(value.tobytes())
+        elif isinstance(value, ModuleType):
+            for name in sorted(used & vars(value).keys()):
+                add(home, name)
+                visit(vars(value)[name], used)
+        elif isinstance(value, FunctionType):
+            for cell, name in zip(value.__closure__ or (), value.__code__.co_freevars, strict=True):
+                add(name)
+                visit(cell.cell_contents, used)
+            for code in _codes(value.__code__):
+                constants = [c for c in code.co_consts if not isinstance(c, CodeType)]
+                add(code.co_code, constants, code.co_names, code.co_varnames, code.co_freevars)
+                for name in code.co_names:
+                    if name in value.__globals__:
+                        add(name)
+                        visit(value.__globals__[name], set(code.co_names))
+            add(value.__defaults__)
+        elif hasattr(value, "tobytes"):  # an array; its repr() leaves out what is in the middle
+            add(str(value.dtype), value.shape, value.tobytes())
+        else:
+            add(value)
+
+    add(_GLUE, _strategy.layout_hash(), strategy.state)
     for name, function in strategy.functions.items():
-        if function is None:
-            continue
-        code = function.__code__
-        held = [cell.cell_contents for cell in function.__closure__ or ()]
-        constants = [c for c in code.co_consts if not isinstance(c, CodeType)]
-        found.update(repr((name, function.__qualname__, code.co_firstlineno, constants, held)).encode())
-        found.update(code.co_code)
-        with contextlib.suppress(OSError, TypeError):
-            found.update(Path(inspect.getsourcefile(function) or "").read_bytes())
-    return found.hexdigest()[:16]
+        add(name)
+        # By itself: the same function may stand in two places.
+        seen.clear()
+        visit(function, set())
+    return digest.hexdigest()[:16]
 
 
 def _glue(strategy: Strategy) -> dict[str, Any]:
     """The glue's namespace, from a file in Numba's cache directory where there is one."""
     digest = _digest(strategy)
-    path = Path(os.environ.get("NUMBA_CACHE_DIR", "")) / f"{strategy.name}-{digest}.py"
-    if os.environ.get("NUMBA_CACHE_DIR") and not path.exists():
+    directory = os.environ.get("NUMBA_CACHE_DIR", "")
+    path = Path(directory) / f"{strategy.name}-{digest}.py"
+    if directory and not path.exists():
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             fresh = path.with_suffix(f".{os.getpid()}")
             fresh.write_text(_GLUE)
             fresh.replace(path)
         except OSError:
             pass  # a cache that cannot be written: compiled anew each time, and engine.use_cache said so
-    # A module of its own: a function that comes out of the cache looks its module up by name.
-    module = ModuleType(f"agent_glue_{digest}")
-    sys.modules[module.__name__] = module
-    exec(compile(_GLUE, str(path), "exec"), module.__dict__)
-    return module.__dict__
+    # What comes out of the cache looks its module up by name.
+    module = sys.modules[f"agent_glue_{digest}"] = ModuleType(f"agent_glue_{digest}")
+    exec(compile(_GLUE, str(path), "exec"), vars(module))
+    return vars(module)
 
 
 def _compile(strategy: Strategy) -> Loaded:
-    import numba
-    import numpy as np
-    from numba import types
+    try:
+        import numba
+        import numpy as np
+        from numba import types
+    except ImportError as error:
+        raise StrategyError(
+            f"strategy {strategy.name}: is compiled by Numba, which is not here ({error}): pip install hosttune[agent]"
+        ) from None
 
     from agent import records
 
@@ -151,13 +203,16 @@ def _compile(strategy: Strategy) -> Loaded:
         raise StrategyError("agent/records.py is not of the layout of include/agent_strategy.h as compiled")
     try:
         state = np.dtype(strategy.state, align=True) if isinstance(strategy.state, list) else np.dtype(strategy.state)
-    except TypeError as error:
+        if state.hasobject or state.names is None:
+            raise ValueError(f"found {state}, allowed: fields of numbers")
+        record = numba.from_dtype(state)
+    except (TypeError, ValueError, NotImplementedError, numba.core.errors.NumbaError) as error:
         raise StrategyError(f"strategy {strategy.name}: state: {error}") from None
 
     def pointer(dtype: Any) -> Any:
         return types.CPointer(numba.from_dtype(dtype))
 
-    s, order = pointer(state), pointer(records.ORDER)
+    s, order = types.CPointer(record), pointer(records.ORDER)
     signatures = {
         "init": types.int32(s, pointer(records.PARAMS)),
         "on_event": types.int32(s, pointer(records.EVENT), order),
@@ -173,11 +228,21 @@ def _compile(strategy: Strategy) -> Loaded:
             continue
         space["inner_" + name] = numba.njit(error_model="numpy")(function)
         try:
-            compiled[name] = numba.cfunc(signatures[name], cache=cache, error_model="numpy")(space[name])
-        except numba.core.errors.NumbaError as error:
+            try:
+                compiled[name] = numba.cfunc(signatures[name], cache=cache, error_model="numpy")(space[name])
+            except RuntimeError as error:
+                if "no locator" not in str(error):
+                    raise
+                # The cache can be read but not written, which Numba does not take.
+                cache = False
+                compiled[name] = numba.cfunc(signatures[name], error_model="numpy")(space[name])
+        except Exception as error:  # Numba's own, and whatever else its passes run into
             raise StrategyError(f"strategy {strategy.name}: {name} does not compile: {str(error).strip()}") from None
     addresses = {name: function.address for name, function in compiled.items()}
-    table = _strategy.Table.build(state.itemsize, **addresses)
+    try:
+        table = _strategy.Table.build(state.itemsize, **addresses)
+    except ValueError as error:
+        raise StrategyError(f"strategy {strategy.name}: {error}") from None
     return Loaded(strategy.name, table, compiled)
 
 
@@ -228,14 +293,15 @@ def load(name: str) -> Loaded:
                 f"strategy.name: found {name!r}{missing}, allowed: {', '.join(built_in())}, MODULE:OBJECT, or a path"
             )
         module, attribute = f"agent.strategies.{name}", "STRATEGY"
-    elif os.getcwd() not in sys.path and os.environ.get("PYTHONPATH") is None:
-        pass  # MODULE is found on Python's own path only: the working directory is not code
     try:
+        # On Python's own path (PYTHONPATH): the working directory is not code.
         found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
+    except (ModuleNotFoundError, AttributeError) as error:
         raise StrategyError(
             f"strategy.name: found {name!r}, allowed: {', '.join(built_in())}, MODULE:OBJECT, or a path ({error})"
         ) from None
+    except Exception as error:  # the module is the user's: anything may go wrong in it
+        raise StrategyError(f"strategy.name: {name!r}: {type(error).__name__}: {error}") from None
     if isinstance(found, Strategy):
         return _compile(found)
     try:
@@ -250,11 +316,23 @@ def load(name: str) -> Loaded:
 def prepare(
     loaded: Loaded, fast: float, slow: float, size: int, symbols: int = 1, values: Sequence[float] = ()
 ) -> Prepared:
-    """Initialise a fresh, zeroed state, aligned to 64 bytes. Raises StrategyError when init() refuses."""
+    """Initialise a fresh, zeroed state, aligned to 64 bytes.
+
+    fast, slow, size, symbols, values: struct agent_params; at most 8 values. Raises StrategyError when there are more,
+    and when init() refuses.
+    """
+    if len(values) > _strategy.VALUES:
+        raise StrategyError(f"strategy.values: found {len(values)} numbers, allowed: at most {_strategy.VALUES}")
     memory = bytearray(loaded.table.state_size + 64)
     start = ctypes.addressof((ctypes.c_char * len(memory)).from_buffer(memory))
     state = (start + 63) & ~63
     code = loaded.table.init(state, fast, slow, size, symbols, list(values))
     if code < 0:
         raise StrategyError(f"strategy {loaded.name}: init returned {code}")
-    return Prepared(loaded.table.address, state, (loaded, memory))
+    return Prepared(loaded.table.address, state, loaded, memory)
+
+
+def drive(prepared: Prepared, events: bytes) -> list[tuple[int, bytes] | tuple[int, int]]:
+    """Call on_event for each struct agent_event in events, without an engine and without a gate: (index of the event,
+    bytes of the struct agent_order) for each order, (index, count) for a count that is negative or over 8."""
+    return prepared.loaded.table.drive(prepared.state, events)

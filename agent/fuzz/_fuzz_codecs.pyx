@@ -3,7 +3,11 @@
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
-from agent cimport binance, binaryfile, csvtick, itch, lines
+cimport agent.binance as binance
+cimport agent.binaryfile as binaryfile
+cimport agent.csvtick as csvtick
+cimport agent.itch as itch
+cimport agent.lines as lines
 from agent.abi cimport agent_event
 from agent.fuzz.loop cimport BROKEN, decoder_t, drive
 

@@ -5,7 +5,9 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport abort, free, malloc
 from libc.string cimport memcpy, memset
 
-from agent cimport moldudp64, ouch, soupbintcp
+cimport agent.moldudp64 as moldudp64
+cimport agent.ouch as ouch
+cimport agent.soupbintcp as soupbintcp
 from agent.fuzz.loop cimport BROKEN, decoder_t, drive
 
 

@@ -3,7 +3,7 @@ sell when it crosses below. A limit order at the far side of the book, params.si
 
 With a period n an average moves by 2 / (n + 1) of the way to each new mid price. No order before
 `slow` book events have been seen. The same arithmetic, in the same order, is in ema_cross_cython.pyx and
-ema_cross_rust.rs.
+ema_cross_rust.rs. init() refuses periods that are not from 1 to 1e9.
 """
 
 import numpy as np
@@ -21,6 +21,8 @@ STATE = np.dtype(
 
 
 def init(state, params):  # type: ignore[no-untyped-def]
+    if not (1.0 <= params.fast <= 1e9 and 1.0 <= params.slow <= 1e9):
+        return -1
     state.alpha_fast = 2.0 / (params.fast + 1.0)
     state.alpha_slow = 2.0 / (params.slow + 1.0)
     state.warm_up = np.int64(params.slow)
@@ -32,7 +34,7 @@ def on_event(state, event, orders):  # type: ignore[no-untyped-def]
     if event.kind & BOOK == 0 or event.bid == 0 or event.ask == 0 or event.symbol >= SYMBOLS:
         return 0
     own = state.of[event.symbol]
-    mid = (event.bid + event.ask) * (0.5 * SCALE)
+    mid = (float(event.bid) + float(event.ask)) * (0.5 * SCALE)  # as integers the sum could overflow
     if own.seen == 0:
         own.fast = mid
         own.slow = mid

@@ -26,6 +26,8 @@ cdef struct State:
 
 cdef int32_t init(void *memory, const agent_params *params) noexcept nogil:
     cdef State *state = <State *> memory
+    if not (1.0 <= params.fast <= 1e9 and 1.0 <= params.slow <= 1e9):
+        return -1
     state.alpha_fast = 2.0 / (params.fast + 1.0)
     state.alpha_slow = 2.0 / (params.slow + 1.0)
     state.warm_up = <int64_t> params.slow
@@ -41,7 +43,7 @@ cdef int32_t on_event(void *memory, const agent_event *event, agent_order *order
     if event.kind & AGENT_BOOK == 0 or event.bid == 0 or event.ask == 0 or event.symbol >= SYMBOLS:
         return 0
     own = &state.of[event.symbol]
-    mid = (event.bid + event.ask) * (0.5 * 1e-8)
+    mid = (<double> event.bid + <double> event.ask) * (0.5 * 1e-8)
     if own.seen == 0:
         own.fast = mid
         own.slow = mid

@@ -25,6 +25,9 @@ struct State {
 
 unsafe extern "C" fn init(state: *mut c_void, params: *const Params) -> i32 {
     let (state, params) = (&mut *(state as *mut State), &*params);
+    if !((1.0..=1e9).contains(&params.fast) && (1.0..=1e9).contains(&params.slow)) {
+        return -1;
+    }
     state.alpha_fast = 2.0 / (params.fast + 1.0);
     state.alpha_slow = 2.0 / (params.slow + 1.0);
     state.warm_up = params.slow as i64;
@@ -38,7 +41,7 @@ unsafe extern "C" fn on_event(state: *mut c_void, event: *const Event, orders: *
         return 0;
     }
     let Some(own) = state.of.get_mut(event.symbol as usize) else { return 0 };
-    let mid = (event.bid + event.ask) as f64 * (0.5 * 1e-8);
+    let mid = (event.bid as f64 + event.ask as f64) * (0.5 * 1e-8);
     if own.seen == 0 {
         own.fast = mid;
         own.slow = mid;

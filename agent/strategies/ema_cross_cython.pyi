@@ -1,0 +1,2 @@
+#: A capsule "agent.strategy".
+STRATEGY: object
