@@ -37,6 +37,7 @@ cdef class Handle:
     cdef Ring r
     cdef object keep
     cdef bint writer
+    cdef list ends              # indices behind the records that peek_many() gave
 
     def __cinit__(self, memory, bint writer):
         cdef uint8_t[::1] view = memory
@@ -55,6 +56,7 @@ cdef class Handle:
             raise ValueError(f"{size} bytes, but its header describes another ring")
         self.keep = memory
         self.writer = writer
+        self.ends = []
         self.r.header = h
         self.r.data = &view[0] + sizeof(ring_header)
         self.r.mask = self.r.capacity - 1
@@ -131,20 +133,21 @@ cdef class Handle:
         cdef uint32_t size = 0
         cdef const void *at
         found = []
+        self.ends = []
         while len(found) < limit:
             at = ring_peek_at(&self.r, &index, &size)
             if at == NULL:
                 break
             found.append((<const char *> at)[:size])
+            self.ends.append(index)
         return found
 
     def commit(self, int count):
-        """Take the `count` oldest records off the ring."""
-        cdef uint64_t index = self.r.own
-        cdef uint32_t size = 0
-        cdef int i
-        for i in range(count):
-            if ring_peek_at(&self.r, &index, &size) == NULL:
-                raise ValueError(f"commit: {count} records, but there are {i}")
-        self.r.own = index
-        RING_STORE(&self.r.header.head.index, index)
+        """Take the `count` oldest of the records that peek_many() gave off the ring. Where they end was seen then:
+        lengths that have changed since do not matter."""
+        if count > len(self.ends):
+            raise ValueError(f"commit: {count} records, allowed: at most the {len(self.ends)} that were peeked at")
+        if count:
+            self.r.own = self.ends[count - 1]
+            del self.ends[:count]
+            RING_STORE(&self.r.header.head.index, self.r.own)
