@@ -21,6 +21,7 @@ test-fast: setup-dev
 	$(VENV)/pytest tests/unit -m 'not vm and not live' -n auto
 
 test-long: setup-dev
+	HYPOTHESIS_RANDOM=1 $(VENV)/pytest tests/unit/agent -n auto
 	$(VENV)/pytest tests/long
 
 check: setup-host

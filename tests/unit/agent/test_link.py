@@ -26,7 +26,7 @@ SESSION = "S000000001"
 
 
 @contextlib.contextmanager
-def limit(seconds: float = 10) -> Iterator[None]:
+def limit(seconds: float = 30) -> Iterator[None]:
     """SIGTERM for the loop, should it still run after so long."""
     timer = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGTERM))
     timer.start()
@@ -48,7 +48,7 @@ def enter(link: Link, session: str = SESSION, sequence: int = 1, next_id: int = 
 
 def up(h: Hand) -> None:
     """Until the engine's gate is open: feed and exchange are two sockets, and nothing says which it reads first."""
-    until = time.monotonic() + 5
+    until = time.monotonic() + 30
     while h.reading.state != "running":
         assert time.monotonic() < until
         time.sleep(0.001)
