@@ -18,7 +18,19 @@ import msgspec
 from agent.bench import machine
 from agent.bench.sample import BenchError, Sample
 
-NAMES = ("tick_to_order", "ring", "strategy_call", "itch_decode", "metric_record")
+NAMES = (
+    "tick_to_order",
+    "own_code",
+    "replay",
+    "book",
+    "receive",
+    "ring",
+    "itch_decode",
+    "strategy_call",
+    "metric_record",
+    "kernels",
+    "launch",
+)
 ROUNDS = 7
 #: Share of the machine's CPU time that others may use in a round.
 QUIET = 0.05
@@ -33,12 +45,16 @@ def load(names: list[str]) -> list[ModuleType]:
 
 
 def measure(bench: ModuleType, rounds: int, directory: Path, quiet: float = QUIET) -> dict[str, Any]:
-    """Run one: {"bench", "results": [...]} or {"bench", "refused": why}. discarded: rounds that were not quiet."""
+    """Run one: {"bench", "results": [...]} or {"bench", "refused": why}. discarded: rounds that were not quiet.
+
+    A module's rounds() yields the same samples, in the same order, each round. Where some reference may be missing
+    on a machine, its left_out() says which are, and why: then rounds() does without.
+    """
     name = bench.__name__.rpartition(".")[2]
     kept: list[list[Sample]] = []
     discarded, worst = 0, 0.0
+    play: Iterator[list[Sample]] = bench.rounds(directory)
     try:
-        play: Iterator[list[Sample]] = bench.rounds(directory)
         next(play)  # the first one warms caches up, and counts for nothing
         while len(kept) < rounds and discarded <= 2 * rounds:
             before = machine.moment()
@@ -50,6 +66,8 @@ def measure(bench: ModuleType, rounds: int, directory: Path, quiet: float = QUIE
                 kept.append(samples)
     except BenchError as error:
         return {"bench": name, "refused": str(error)}
+    finally:
+        play.close()  # type: ignore[attr-defined]
     if len(kept) < rounds:
         return {
             "bench": name,
@@ -62,16 +80,24 @@ def measure(bench: ModuleType, rounds: int, directory: Path, quiet: float = QUIE
 def summary(name: str, samples: tuple[Sample, ...], discarded: int) -> dict[str, Any]:
     """One metric over all rounds: medians, and the ratio's median and range. The ratio is taken in each round."""
     first = samples[0]
-    ratios = [s.ours / s.reference for s in samples]
+    ours = statistics.median(s.ours for s in samples)
+    ratios = [s.ours / s.reference for s in samples if s.reference]
+    ratio = statistics.median(ratios) if ratios else None
+    met = None
+    if first.bar is not None:
+        met = ours == 0 if ratio is None else ratio <= first.bar if first.better == "lower" else ratio >= first.bar
     return {
         "bench": name,
         "metric": first.metric,
         "unit": first.unit,
-        "ours": round(statistics.median(s.ours for s in samples), 3),
+        "ours": round(ours, 3),
         "reference": round(statistics.median(s.reference for s in samples), 3),
         "reference_name": first.reference_name,
-        "ratio": round(statistics.median(ratios), 3),
-        "ratio_range": [round(min(ratios), 3), round(max(ratios), 3)],
+        "ratio": None if ratio is None else round(ratio, 3),
+        "ratio_range": [round(min(ratios), 3), round(max(ratios), 3)] if ratios else None,
+        "better": first.better,
+        "bar": first.bar,
+        "met": met,
         "rounds": len(samples),
         "discarded": discarded,
     }
@@ -81,10 +107,12 @@ def run(names: list[str], rounds: int, form: str, out: Path | None) -> int:
     """Measure and print; 0, or 1 if a benchmark was refused. Writes bench.json to `out` if given."""
     benches = load(names)
     with tempfile.TemporaryDirectory(prefix="agent-bench-") as directory:
-        found = []
+        found, left_out = [], []
         for bench in benches:
             print(f"{bench.__name__.rpartition('.')[2]}: {rounds} rounds ...", file=sys.stderr, flush=True)
             found.append(measure(bench, rounds, Path(directory)))
+            for reference, why in getattr(bench, "left_out", dict)().items():
+                left_out.append({"bench": found[-1]["bench"], "reference_name": reference, "why": why})
     results = [row for one in found for row in one.get("results", [])]
     refused = [one for one in found if "refused" in one]
     about = machine.describe()
@@ -92,7 +120,7 @@ def run(names: list[str], rounds: int, form: str, out: Path | None) -> int:
     if out is not None:
         try:
             out.mkdir(parents=True, exist_ok=True)
-            whole = {"machine": about, "results": results, "refused": refused}
+            whole = {"machine": about, "results": results, "refused": refused, "left_out": left_out}
             (out / "bench.json").write_bytes(msgspec.json.format(msgspec.json.encode(whole), indent=2))
         except OSError as error:
             raise BenchError(f"--out {out}: {error.strerror}") from None
@@ -102,6 +130,8 @@ def run(names: list[str], rounds: int, form: str, out: Path | None) -> int:
         sys.stdout.write(as_text(about, results))
     for one in refused:
         print(f"agent: {one['bench']}: refused: {one['refused']}", file=sys.stderr)
+    for one in left_out:
+        print(f"agent: {one['bench']}: without {one['reference_name']}: {one['why']}", file=sys.stderr)
     return 1 if refused else 0
 
 
@@ -110,13 +140,16 @@ def as_text(about: dict[str, Any], results: list[dict[str, Any]]) -> str:
     lines = [
         f"{about['host']}: {about['cpus']} x {about['cpu']}, Linux {about['kernel']}, isolated "
         f"{about['isolated_cpus'] or 'none'}, {about['scheduler']}, sched_rt_runtime_us {about['sched_rt_runtime_us']}",
-        f"{'bench':<16}{'metric':<30}{'ours':>12}{'reference':>12} {'unit':<7}{'ratio':>7}  range",
+        f"{'bench':<14}{'metric':<38}{'ours':>14}{'reference':>14} {'unit':<7}{'ratio':>8} {'bar':>7}      range",
     ]
     for r in results:
-        low, high = r["ratio_range"]
+        ratio = "-" if r["ratio"] is None else f"{r['ratio']:.3g}"
+        spread = "" if r["ratio_range"] is None else "{:.3g}-{:.3g}, ".format(*r["ratio_range"])
+        bar = "" if r["bar"] is None else ("<=" if r["better"] == "lower" else ">=") + f"{r['bar']:g}"
+        met = {True: "met", False: "NOT", None: ""}[r["met"]]
         lines.append(
-            f"{r['bench']:<16}{r['metric']:<30}{r['ours']:>12,.2f}{r['reference']:>12,.2f} {r['unit']:<7}"
-            f"{r['ratio']:>7.2f}  {low:.2f}-{high:.2f}, {r['rounds']} rounds, {r['discarded']} discarded; "
+            f"{r['bench']:<14}{r['metric']:<38}{r['ours']:>14,.2f}{r['reference']:>14,.2f} {r['unit']:<7}"
+            f"{ratio:>8} {bar:>7} {met:<4} {spread}{r['rounds']} rounds, {r['discarded']} discarded; "
             f"{r['reference_name']}"
         )
     return "\n".join(lines) + "\n"

@@ -109,4 +109,4 @@ def test_rings_take_records_there_and_back(tmp_path: Path, monkeypatch: pytest.M
 
 def test_an_unknown_bench_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["bench", "nothing"]) == 2
-    assert "found 'nothing', allowed: tick_to_order, ring, strategy_call" in capsys.readouterr().err
+    assert "found 'nothing', allowed: tick_to_order, own_code" in capsys.readouterr().err
