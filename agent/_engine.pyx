@@ -243,6 +243,7 @@ cdef void housekeeping(Loop *l, int64_t at) noexcept nogil:
     cdef int i
     l.housekept = at
     e.shm.heartbeat_ns = at
+    e.realtime = now_real() - now()
     # SO_MEMINFO (sk_diag's SK_MEMINFO_DROPS, index 8) also counts drops after the last datagram
     # that was read, which the SO_RXQ_OVFL control message cannot.
     for i in range(FEEDS):
@@ -487,6 +488,7 @@ cdef class Engine:
         memcpy(e.user, <const char *> user, len(user))
         memcpy(e.password, <const char *> password, len(password))
         e.cancel_at = SLOTS
+        e.realtime = now_real() - now()
         e.give_up_after = give_up_after_ns
         e.once = once
         self.l.yield_every = yield_every_ns

@@ -147,6 +147,7 @@ cdef struct Run:
     bint started                # the feed may begin
     bint ready                  # the agent has asked and been answered, or was given time to
     int64_t login_at
+    int64_t ready_at
     int64_t down_at             # 0: up, or never was
     int64_t last_sent
     int64_t last_heard
@@ -685,6 +686,7 @@ cdef void unsequenced(Run *r, const uint8_t *m, uint32_t size, int64_t at) noexc
         if a != NULL:
             say(a, c'Q', r, at, r.last_id + 1)
         r.ready = True
+        r.ready_at = at
     else:
         r.other_messages += 1
 
@@ -1047,9 +1049,9 @@ def run(*, feed, int server, int request, int state, bytes session not None, byt
                 if not r.started and at - begun > <int64_t> (wait * 1e9):
                     r.ended = NO_LOGIN
                     break
-                # The gate of an agent opens behind the answer to its query.
-                if r.link >= 0 and ((r.ready and r.sent_to == r.log_size and at - r.login_at > SECOND // 50)
-                                    or at - r.login_at > SECOND // 5):
+                # The gate of an agent opens when it has read the answer to its query; it may have to wait for a CPU.
+                if r.link >= 0 and ((r.ready and r.sent_to == r.log_size and at - r.ready_at > SECOND // 10)
+                                    or at - r.login_at > SECOND):
                     running = True
                     start = quiet = last_feed = now()
                     at = start

@@ -149,6 +149,7 @@ cdef struct Core:
 
     # journal
     Ring *journal               # NULL: none (replay, tests)
+    int64_t realtime            # CLOCK_REALTIME less CLOCK_MONOTONIC, as last looked at
     bint journal_full
     uint64_t entries
 

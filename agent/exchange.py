@@ -24,6 +24,8 @@ from agent.feed import Feed, packets
 _SPARE_ORDERS = 1024
 #: Bytes of the log of Sequenced Data that a run can fill (an acknowledged order takes 67).
 LOG = 1 << 28
+_ORDERS_BUFFER = 4 << 20
+_SO_RCVBUFFORCE = 33
 _MAGIC = b"HTEXCH1\n"
 _KEYS = ("acknowledged", "executions", "canceled", "replaced", "refused_orders", "invalid", "unmatched",
          "duplicates", "out_of_order")  # fmt: skip
@@ -133,6 +135,12 @@ def _open(stack: contextlib.ExitStack, option: str, address: tuple[str, int], ki
             sock.connect(address)
         else:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if kind == socket.SOCK_STREAM:
+                # Inherited by the link: orders are taken while the simulator itself is kept from running.
+                try:
+                    sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _ORDERS_BUFFER)
+                except PermissionError:  # needs CAP_NET_ADMIN; else up to net.core.rmem_max
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _ORDERS_BUFFER)
             sock.bind(address)
             sock.setblocking(False)
             if kind == socket.SOCK_STREAM:

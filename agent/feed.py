@@ -286,6 +286,14 @@ def generated(count: int, seed: int, symbols: Sequence[str] = ("BTCUSDT",), form
     return _build(name, form, list(_walk(rng, count, symbols, form)), {})
 
 
+def quotes(count: int, seed: int, symbol: str = "AAPL") -> Feed:
+    """`count` messages of ITCH, spread evenly over count milliseconds; each one moves the best bid or offer."""
+    from agent import generator
+
+    messages = [(i * 1_000_000, m) for i, m in enumerate(generator.quotes(seed, count, symbol))]
+    return _build(f"generated, itch quotes, seed {seed}", "itch", messages, {})
+
+
 def _walk(rng: random.Random, count: int, symbols: Sequence[str], form: str) -> Iterable[tuple[int, bytes]]:
     prices = dict.fromkeys(symbols, 6_000_000)  # cents
     book, trade = 50_000_000_000, 3_700_000_000  # ids

@@ -276,6 +276,26 @@ def session(seed: int, messages: int, symbols: int | Sequence[str] = 3) -> list[
     return out
 
 
+def quotes(seed: int, count: int, symbol: str = "AAPL") -> list[bytes]:
+    """`count` messages of which each one moves the best bid or offer: an order on either side, then Replaces of the one
+    and the other. A random walk of one symbol, with locate code 1."""
+    rng = random.Random(seed)
+    mid, reference, references = 1_000_000, 2, {"B": 1, "S": 2}
+    prices = {"B": mid - 100, "S": mid + 100}
+    out = [message("A", 1, 0, i, i + 1, side, 100, symbol, prices[side]) for i, side in enumerate("BS")]
+    for i in range(2, count):
+        side = "BS"[i & 1]
+        mid = max(100_000, mid + rng.choice((-300, -200, -100, 100, 200, 300)))
+        # A cent or two from the middle, on its own side of the other price, and never where it was.
+        price = min(mid, prices["S"]) - 100 if side == "B" else max(mid, prices["B"]) + 100
+        if price == prices[side]:
+            price += -100 if side == "B" else 100
+        reference += 1
+        out.append(message("U", 1, 0, i * 1_000, references[side], reference, 100 + i % 100, price))
+        references[side], prices[side] = reference, price
+    return out[:count]
+
+
 def binaryfile(messages: Sequence[bytes], *, end_of_session: bool = False) -> bytes:
     """The messages as a BinaryFILE."""
     return b"".join(len(m).to_bytes(2, "big") + m for m in messages) + (b"\0\0" if end_of_session else b"")

@@ -1,8 +1,11 @@
 # cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """Large blocks: zeroed, touched, and in huge pages where the host has free ones.
 
-Source: mmap(2), MAP_HUGETLB and MAP_POPULATE; Documentation/admin-guide/mm/hugetlbpage.rst.
+Source: mmap(2), MAP_HUGETLB and MAP_POPULATE; madvise(2), MADV_HUGEPAGE; Documentation/admin-guide/mm/hugetlbpage.rst
+and transhuge.rst.
 """
+
+from libc.string cimport memset
 
 
 cdef extern from *:
@@ -32,17 +35,19 @@ cdef struct Block:
 
 cdef inline bint block_take(Block *b, size_t size) noexcept nogil:
     """At least size bytes. False: there is no such memory."""
-    cdef int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE
+    cdef int flags = MAP_PRIVATE | MAP_ANONYMOUS
     b.size = (size + MEMORY_HUGE - 1) // MEMORY_HUGE * MEMORY_HUGE
-    b.at = mmap(NULL, b.size, PROT_READ | PROT_WRITE, flags | MAP_HUGETLB, -1, 0)
+    b.at = mmap(NULL, b.size, PROT_READ | PROT_WRITE, flags | MAP_HUGETLB | MAP_POPULATE, -1, 0)
     b.huge = b.at != MAP_FAILED
-    if not b.huge:
-        b.at = mmap(NULL, b.size, PROT_READ | PROT_WRITE, flags, -1, 0)
+    if b.huge:
+        return True
+    b.at = mmap(NULL, b.size, PROT_READ | PROT_WRITE, flags, -1, 0)
     if b.at == MAP_FAILED:
         b.at = NULL
         return False
-    if not b.huge:
-        madvise(b.at, b.size, MADV_HUGEPAGE)
+    # Asked for before the first touch: a page that is there already would be collapsed later, in the loop's time.
+    madvise(b.at, b.size, MADV_HUGEPAGE)
+    memset(b.at, 0, b.size)
     return True
 
 

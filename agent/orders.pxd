@@ -18,13 +18,16 @@ from agent.core cimport *
 from agent.risk cimport gate, open_for_orders
 from agent.ring cimport ring_push
 from agent.segment cimport agent_symbol
-from agent.wire cimport now, now_real
+from agent.wire cimport now
 
 
 cdef extern from "<sys/socket.h>" nogil:
     Py_ssize_t send(int, const void *, size_t, int)
     int MSG_DONTWAIT
     int MSG_NOSIGNAL
+
+cdef extern from * nogil:
+    void prefetch "__builtin_prefetch"(const void *, int)
 
 
 # ---------------------------------------------------------------------------------- journal
@@ -38,7 +41,7 @@ cdef inline void journal(Core *e, uint32_t kind, const Open *o, uint32_t quantit
         return
     e.entries += 1
     entry.number = e.entries
-    entry.time_ns = now_real()
+    entry.time_ns = e.received + e.realtime
     entry.exchange_sequence = answer
     entry.price = price
     entry.tag = o.tag
@@ -178,6 +181,10 @@ cdef inline bint give(Core *e, Open *o, const uint8_t *frame, uint32_t size) noe
     histogram.record(&e.h.send, left - entered)
     histogram.record(&e.h.total, left - e.received)
     e.mark = left
+    # Where the next order is written down, while nobody waits.
+    prefetch(&e.open[(e.reference + 1) & (SLOTS - 1)], 1)
+    if e.journal != NULL:
+        prefetch(e.journal.data + (e.journal.own & e.journal.mask), 1)
     return there
 
 

@@ -1,106 +1,112 @@
-"""Tick to order: the whole path of the engine, with a Numba strategy and an order on every quote, against a C program
-that only receives and sends. Both spin on the same CPU; the exchange simulator, on another, stamps both.
+"""Tick to order: the whole path of the engine with a Numba strategy (MoldUDP64, ITCH, order book, strategy, risk gate,
+OUCH, journal), an order on every tick, against a C program that only receives and sends. Both spin on the same CPU; the
+exchange simulator, on another, stamps both. Against a uvloop agent, too, and at 100 ticks/s against a nautilus_trader
+live node, which have no book, no gate of this kind and no journal.
 
-The journal's file is in memory: its flush to a disk would take the simulator's CPU where there are only two.
-Open loop: service time counts from the send of a tick, response time from when it was due. Loopback.
+Open loop over loopback: service time counts from the send of a tick, response time from when it was due. Nothing may be
+lost, doubled or out of order, or the run is an error. In a round the C program and the engine take turns twice, the one
+first and then the other. The journal's file is in memory: its flush to a disk would take the simulator's CPU where
+there are only two.
 """
 
 import os
-import socket
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import agent
-from agent import exchange, feed
-from agent.bench import machine
-from agent.bench.sample import BenchError, Sample
+from agent import feed
+from agent.bench import machine, stage
+from agent.bench.sample import Sample
 
-RATE = 10_000.0
-TICKS = 10_000
-
-
-def _port(kind: socket.SocketKind) -> int:
-    with socket.socket(socket.AF_INET, kind) as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
+#: Ticks/s, and how many of them in each turn.
+RATES = {100: 150, 10_000: 5_000, 20_000: 10_000, 50_000: 20_000, 100_000: 30_000}
+#: By the package it needs: its program in peers/, the rate at which it is compared, and the promised ratio at p50.
+PEERS = {"uvloop": ("uvloop_agent.py", 10_000, 0.45), "nautilus_trader": ("nautilus_agent.py", 100, 0.12)}
+_PROGRAMS = Path(__file__).with_name("peers")
+_C = "C, recv and send only"
 
 
-def _drive(command: list[str], ticks: feed.Feed, ports: tuple[int, int], environment: dict[str, str]) -> dict[str, Any]:
-    """Start a program, run the simulator against it, and take its report. Raises BenchError when a tick or an order
-    was lost: such a run says nothing."""
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
-    try:
-        assert child.stdout and child.stderr
-        # The forwarder is ready when it is logged in; the agent before.
-        if "agent" in command:
-            child.stdout.readline()
-        report = exchange.run(
-            exchange.Plan(
-                feed=ticks,
-                due=exchange.schedule(ticks, RATE, None),
-                pacing="",
-                feed_to=("127.0.0.1", ports[0]),
-                listen=("127.0.0.1", ports[1]),
-                linger=0.2,
-                login=20.0,
-                timeout=60.0,
-                match=False,
-            )
+def left_out() -> dict[str, str]:
+    """References that this machine has no package for."""
+    return {package: why for package in PEERS if (why := machine.no_package(package))}
+
+
+def _mean(reports: list[dict[str, Any]], kind: str, q: str) -> float:
+    return sum(float(r["tick_to_order_us"][kind][q]) for r in reports) / len(reports)
+
+
+def _samples(rate: int, ours: list[dict[str, Any]], floor: list[dict[str, Any]]) -> list[Sample]:
+    """What is promised: at 10,000/s of service, above of response time."""
+    bars = {("service", "p50"): 1.10, ("service", "p99"): 1.30} if rate == 10_000 else {}
+    if rate > 10_000:
+        bars = {("response", "p50"): 1.15}
+    found = [
+        Sample(
+            metric=f"{kind} {q}, {rate:,} ticks/s",
+            unit="us",
+            ours=_mean(ours, kind, q),
+            reference=_mean(floor, kind, q),
+            reference_name=_C,
+            bar=bars.get((kind, q)),
         )
-        child.wait(timeout=20)
-    except (exchange.ExchangeError, subprocess.TimeoutExpired) as error:
-        raise BenchError(f"{command[0]}: {error}") from None
-    finally:
-        child.kill()
-        child.communicate()
-    orders = report["orders"]
-    if report["ended"] != "complete" or not orders["matched"] or orders["duplicates"] or orders["unmatched"]:
-        raise BenchError(f"{Path(command[0]).name}: {'; '.join(report['problems'])}")
-    return report
+        for kind in ("service", "response")
+        for q in ("p50", "p99", "p99.9")
+    ]
+    late = [max(r["generator_lateness_us"]["max"] for r in reports) for reports in (ours, floor)]
+    found.append(
+        Sample(
+            metric=f"generator's lateness, {rate:,}/s", unit="us", ours=late[0], reference=late[1], reference_name=_C
+        )
+    )
+    return found
 
 
 def rounds(directory: Path) -> Iterator[list[Sample]]:
-    """Each round: the forwarder, then the engine, on the same ticks at the same rate."""
+    """Each round: at each rate the forwarder, the engine, the engine, the forwarder; then the peers."""
     own, other = machine.two_cpus()
     forwarder = machine.build("forwarder", directory)
-    ticks = feed.generated(TICKS, 1)
-    quotes = ticks.counts["bookTicker"]
-    example = (Path(agent.__file__).parent / "example.toml").read_text()
+    ticks = {rate: feed.quotes(count, 1, stage.SYMBOL) for rate, count in RATES.items()}
+    peers = [package for package in PEERS if package not in left_out()]
     everywhere = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {own})
     try:
         while True:
-            with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="agent-bench-") as place:
-                ports = _port(socket.SOCK_DGRAM), _port(socket.SOCK_STREAM)
-                floor = _drive(
-                    [str(forwarder), str(ports[0]), str(ports[1]), str(other)], ticks, ports, dict(os.environ)
-                )
-                ports = _port(socket.SOCK_DGRAM), _port(socket.SOCK_STREAM)
-                config = Path(place) / "agent.toml"
-                config.write_text(
-                    example.replace("26400", str(ports[0])).replace("26401", str(ports[1]))
-                    .replace('"ema_cross"', '"every_tick"').replace("= 1000\n", "= 10000000\n", 1)
-                    .replace("# yield_every_ms = 100", "yield_every_ms = 0")
-                    .replace('# shm = "/dev/shm/elsewhere"', f'shm = "{place}/segment"')
-                )  # fmt: skip
-                command = [sys.executable, "-P", "-c",
-                           f"import os; os.sched_setaffinity(0, {{{other}}}); from agent.cli import main; "
-                           f"raise SystemExit(main(['run', {str(config)!r}, '--once']))", "agent"]  # fmt: skip
-                ours = _drive(command, ticks, ports, dict(os.environ) | {"STATE_DIRECTORY": place})
-                if ours["orders"]["matched"] != quotes or floor["orders"]["matched"] != TICKS:
-                    raise BenchError(
-                        f"lost: {ours['orders']['matched']} of {quotes} orders from the engine, "
-                        f"{floor['orders']['matched']} of {TICKS} from the forwarder"
+            samples, engine_at = [], {}
+            for rate, quotes in ticks.items():
+                ours, floor = [], []
+                for turn in "CE", "EC":
+                    for which in turn:
+                        if which == "E":
+                            ours.append(_engine(quotes, rate, other))
+                        else:
+                            ports = stage.free_ports()
+                            command = [str(forwarder), *map(str, ports), str(other), stage.SYMBOL]
+                            floor.append(stage.play(command, quotes, rate, ports, says_ready=False))
+                samples += _samples(rate, ours, floor)
+                engine_at[rate] = ours
+            for package in peers:
+                program, rate, bar = PEERS[package]
+                ports = stage.free_ports()
+                command = [sys.executable, str(_PROGRAMS / program), *map(str, ports), str(other), stage.SYMBOL]
+                peer = [stage.play(command, ticks[rate], rate, ports, says_ready=False)]
+                samples += [
+                    Sample(
+                        metric=f"service {q}, {rate:,} ticks/s",
+                        unit="us",
+                        ours=_mean(engine_at[rate], "service", q),
+                        reference=_mean(peer, "service", q),
+                        reference_name=package,
+                        bar=bar if q == "p50" else None,
                     )
-                yield [
-                    Sample(metric=f"{kind} {q}, {RATE:g} ticks/s", unit="us", ours=ours["tick_to_order_us"][kind][q],
-                           reference=floor["tick_to_order_us"][kind][q], reference_name="C, recv and send only")
-                    for kind in ("service", "response")
                     for q in ("p50", "p99")
-                ]  # fmt: skip
+                ]
+            yield samples
     finally:
         os.sched_setaffinity(0, everywhere)
+
+
+def _engine(quotes: feed.Feed, rate: float, cpu: int) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="agent-bench-") as place:
+        return stage.run_engine(Path(place), "every_tick", quotes, rate, cpu)[0]

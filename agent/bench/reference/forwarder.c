@@ -1,6 +1,6 @@
 /* The floor of tick to order: receives a datagram and sends an order, and nothing else. Spins on both sockets.
  *
- *     forwarder FEED_PORT EXCHANGE_PORT CPU
+ *     forwarder FEED_PORT EXCHANGE_PORT CPU SYMBOL
  *
  * Logs in (SoupBinTCP), sends an OUCH Account Query, then for each MoldUDP64 packet one Enter Order whose ClOrdID is
  * the packet's sequence number. Prints "ready" when it may be sent ticks; ends when the exchange does. */
@@ -31,7 +31,7 @@ int main(int argc, char **argv)
     uint32_t id = 0;
     int one = 1, size = 8 << 20;
     cpu_set_t cpus;
-    if (argc != 4)
+    if (argc != 5 || strlen(argv[4]) > 8)
         return 2;
     CPU_ZERO(&cpus);
     CPU_SET(atoi(argv[3]), &cpus);
@@ -61,7 +61,7 @@ int main(int argc, char **argv)
     memcpy(order, "\0\60UO", 4);
     order[8] = 'B';
     memcpy(order + 9, "\0\0\0\1", 4);
-    memcpy(order + 13, "BTCUSDT ", 8);
+    memcpy(order + 13, argv[4], strlen(argv[4]));
     memcpy(order + 21, "\0\0\0\0\0\0\x27\x10", 8);
     memcpy(order + 29, "0YPNN", 5);
     order[48] = order[49] = 0;

@@ -1,0 +1,138 @@
+"""An agent, ours or a reference, on one CPU, and the exchange simulator that measures it on another; over loopback."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from agent import exchange, feed, shm
+from agent.bench.sample import BenchError
+
+SYMBOL = "AAPL"
+
+
+def free_ports() -> tuple[int, int]:
+    """A UDP port for the feed and a TCP port for the orders that nobody has bound."""
+    found = []
+    for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+        with socket.socket(socket.AF_INET, kind) as s:
+            s.bind(("127.0.0.1", 0))
+            found.append(int(s.getsockname()[1]))
+    return found[0], found[1]
+
+
+def configure(place: Path, ports: tuple[int, int], strategy: str) -> Path:
+    """An agent.toml in `place`, with segment and journal there too: an ITCH feed, no limit but the order's size, and no
+    sleep."""
+    config = place / "agent.toml"
+    config.write_text(
+        f"""
+[feed]
+address = "127.0.0.1"
+port = {ports[0]}
+format = "itch"
+receive_buffer = 67108864
+[exchange]
+address = "127.0.0.1"
+port = {ports[1]}
+username = "trader"
+password = "secret"
+[strategy]
+name = "{strategy}"
+symbol = "{SYMBOL}"
+size = 1
+[risk]
+max_size = 10
+max_orders_per_second = 10000000
+max_notional = 1e12
+collar = 0.5
+[journal]
+directory = "{place}"
+[series]
+capacity = 65536
+[engine]
+shm = "{place}/segment"
+yield_every_ms = 0
+"""
+    )
+    return config
+
+
+def engine(config: Path, cpu: int, before: str = "") -> list[str]:
+    """The command of an engine pinned to a CPU. before: statements for its process to begin with."""
+    return [sys.executable, "-P", "-c",
+            f"import os; os.sched_setaffinity(0, {{{cpu}}}); {before}from agent.cli import main; "
+            f"raise SystemExit(main(['run', {str(config)!r}, '--once']))"]  # fmt: skip
+
+
+def play(
+    command: Sequence[str],
+    ticks: feed.Feed,
+    rate: float,
+    ports: tuple[int, int],
+    environment: dict[str, str] | None = None,
+    *,
+    says_ready: bool,
+    linger: float = 0.2,
+) -> dict[str, Any]:
+    """Start an agent, play the ticks to it at a rate, and return the simulator's report.
+
+    says_ready: it says so before it logs in, and the simulator waits for that. Raises BenchError when a tick or an
+    order was lost, doubled or out of order: such a run says nothing.
+    """
+    child = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | (environment or {})
+    )
+    try:
+        assert child.stdout and child.stderr
+        if says_ready:
+            child.stdout.readline()
+        report = exchange.run(
+            exchange.Plan(
+                feed=ticks, due=exchange.schedule(ticks, rate, None), pacing="", feed_to=("127.0.0.1", ports[0]),
+                listen=("127.0.0.1", ports[1]), linger=linger, login=60.0, timeout=120.0, match=False,
+            )
+        )  # fmt: skip
+        child.wait(timeout=30)
+    except (exchange.ExchangeError, subprocess.TimeoutExpired) as error:
+        child.kill()
+        said = child.communicate()[1].strip().splitlines()
+        raise BenchError(f"{_name(command)}: {error}{'; it said: ' + said[-1] if said else ''}") from None
+    finally:
+        child.kill()
+        child.communicate()
+    orders = report["orders"]
+    if report["ended"] != "complete" or orders["duplicates"] or orders["unmatched"] or orders["out_of_order"]:
+        raise BenchError(f"{_name(command)}: {'; '.join(report['problems']) or report['ended']}")
+    if orders["matched"] != len(ticks):
+        raise BenchError(f"{_name(command)}: {orders['matched']:,} orders for {len(ticks):,} ticks at {rate:g}/s")
+    return report
+
+
+def run_engine(place: Path, strategy: str, ticks: feed.Feed, rate: float, cpu: int, before: str = "",
+               environment: dict[str, str] | None = None) -> tuple[dict[str, Any], shm.Segment]:  # fmt: skip
+    """Play the ticks to an engine with its files in `place`: the simulator's report, and the engine's segment."""
+    ports = free_ports()
+    config = configure(place, ports, strategy)
+    try:
+        report = play(engine(config, cpu, before), ticks, rate, ports, environment, says_ready=True)
+    except BenchError as error:
+        raise BenchError(f"{error}; {_stopped(place / 'segment')}") from None
+    return report, shm.read(place / "segment")
+
+
+def _stopped(segment: Path) -> str:
+    """What the engine counted that explains a missing order."""
+    try:
+        counters = shm.read(segment).counters
+    except shm.SegmentError as error:
+        return str(error)
+    names = ("messages", "lost", "kernel_drops", "orders_sent", "send_refused", "send_short", "accepted")
+    return ", ".join(f"{k} {n:,}" for k, n in counters.items() if k in names or (k.startswith("reject_") and n))
+
+
+def _name(command: Sequence[str]) -> str:
+    return "the engine" if "-c" in command else Path(command[-5 if command[0] == sys.executable else 0]).name
