@@ -25,7 +25,7 @@ from agent.memory cimport Block, block_give, block_take
 from agent.link cimport SECOND, link_down, link_heartbeat, link_lost, look_at_exchange
 from agent.moldudp64 cimport (END_OF_SESSION, LINE_A, LINE_B, LOST, NEW_SESSION, PACKET, REQUEST, RETRANSMISSION,
                               mold_arrive, mold_init, mold_next, mold_timer)
-from agent.orders cimport cancel_some, occupy, submit_all
+from agent.orders cimport cancel_some, occupy, slot as find_open, submit_all
 from agent.path cimport message, show_stale
 from agent.receive cimport BATCH, DATAGRAM, STRIDE, Receiver, receive, receiver_init, stamp_of
 from agent.ring cimport Ring, ring_peek, ring_pop
@@ -557,6 +557,10 @@ cdef class Engine:
             o.original = original
             o.filled = filled
             o.state = LIVE if accepted else SENT
+        for id, _, _, _, _, _, original, _, accepted in open_orders:
+            o = find_open(e, original)
+            if o != NULL and not accepted:
+                o.replacement = id
         memset(e.session, c' ', 10)
         memcpy(e.session, <const char *> session, min(len(session), 10))
         e.sequence = sequence

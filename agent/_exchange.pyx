@@ -190,6 +190,7 @@ cdef struct Run:
     uint64_t executions
     uint64_t canceled
     uint64_t replaced
+    uint64_t replaces_ignored   # of orders that were gone
     uint64_t refused_orders     # by reject_every
     uint64_t order_overflow
     uint64_t unmatched          # ClOrdID is no message of this run, or one not yet sent
@@ -475,7 +476,8 @@ cdef void enter_order(Run *r, const uint8_t *m, uint32_t size, int64_t at) noexc
 
 
 cdef void replace_order(Run *r, const uint8_t *m, uint32_t size, int64_t at) noexcept nogil:
-    """One Replace Order Request (at least 40 bytes)."""
+    """One Replace Order Request (at least 40 bytes). One for an order that is not open is ignored, and one with invalid
+    details takes the order out of the book; neither uses up its UserRefNum."""
     cdef uint32_t original = load32(m + 1), id = load32(m + 5), quantity = load32(m + 9)
     cdef uint64_t price = load64(m + 13)
     cdef Order *old = find(r, original)
@@ -484,19 +486,22 @@ cdef void replace_order(Run *r, const uint8_t *m, uint32_t size, int64_t at) noe
     if id <= r.last_id:
         r.out_of_order += 1
         return
-    r.last_id = id
+    if old == NULL:
+        r.replaces_ignored += 1
+        return
     o = &r.orders[id & (SLOTS - 1)]
-    if old == NULL or quantity > 999999 or price == 0 or price > 1999999900 or o.id != 0 \
+    if quantity == 0 or quantity > 999999 or price == 0 or price > 1999999900 or o.id != 0 \
             or size != 40u + load16(m + 38):
-        if old != NULL:
-            r.invalid += 1
-        say_rejected(r, at, id, 0x000F, m + 24)
+        r.invalid += 1
+        say_canceled(r, at, original, old.total - old.executed, c'U')
+        forget(r, old)
         return
     copy = old[0]
     if quantity <= copy.executed:
         say_canceled(r, at, original, copy.total - copy.executed, c'U')
         forget(r, old)
         return
+    r.last_id = id
     forget(r, old)
     o[0] = copy
     o.id = id
@@ -1120,7 +1125,7 @@ def run(*, feed, int server, int request, int state, bytes session not None, byt
         "ended": ("complete", "timeout", "disconnected", "protocol", "interrupted", "no login", "login refused",
                   "log full", "state file cannot be written")[r.ended],
         "login": bytes(r.hello[:LOGIN]), "packets_sent": i, "ticks_sent": firsts[i], "orders": r.enters,
-        "acknowledged": r.acknowledged, "executions": r.executions, "canceled": r.canceled, "replaced": r.replaced,
+        "acknowledged": r.acknowledged, "executions": r.executions, "canceled": r.canceled, "replaced": r.replaced, "replaces_ignored": r.replaces_ignored,
         "refused_orders": r.refused_orders, "invalid": r.invalid, "unmatched": r.unmatched,
         "out_of_order": r.out_of_order, "order_overflow": r.order_overflow, "other_messages": r.other_messages,
         "heartbeats": r.heartbeats, "send_retries": r.send_retries, "feed_refused": r.feed_refused,

@@ -58,6 +58,7 @@ cdef enum:
 cdef struct Open:
     uint32_t id                 # UserRefNum; 0: the slot is free
     uint32_t original           # the order that this one is to replace, or 0
+    uint32_t replacement        # the last Replace of it; it may not be pending any more
     uint32_t symbol
     uint32_t leaves             # whole units
     uint32_t filled             # of it and of those it replaced: OUCH counts them in its quantities
@@ -96,6 +97,7 @@ cdef enum:                      # Entry.kind
     SESSION = 9                 # logged in; tag and price hold its 10 characters
     QUERIED = 10                # an Account Query was sent
     CAUGHT_UP = 11              # one was answered; id is the next UserRefNum the exchange expects
+    IGNORED = 12                # a Replace of an order that was gone: the exchange says nothing of it
 
 
 cdef struct Core:

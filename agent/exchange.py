@@ -27,8 +27,8 @@ LOG = 1 << 28
 _ORDERS_BUFFER = 4 << 20
 _SO_RCVBUFFORCE = 33
 _MAGIC = b"HTEXCH1\n"
-_KEYS = ("acknowledged", "executions", "canceled", "replaced", "refused_orders", "invalid", "unmatched",
-         "duplicates", "out_of_order")  # fmt: skip
+_KEYS = ("acknowledged", "executions", "canceled", "replaced", "replaces_ignored", "refused_orders", "invalid",
+         "unmatched", "duplicates", "out_of_order")  # fmt: skip
 
 
 class ExchangeError(Exception):

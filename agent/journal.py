@@ -18,9 +18,8 @@ import msgspec
 #: number, time_ns, exchange_sequence, price, tag, kind, id, original, quantity, side, symbol (core.pxd, Entry).
 RECORD = struct.Struct("<QqQQQIIIIiI")
 
-(ENTERED, REPLACING, ACCEPTED, REPLACED, EXECUTED, CANCELED, REJECTED, NEVER_REACHED, SESSION, QUERIED, CAUGHT_UP) = (
-    range(1, 12)
-)
+(ENTERED, REPLACING, ACCEPTED, REPLACED, EXECUTED, CANCELED, REJECTED, NEVER_REACHED, SESSION, QUERIED, CAUGHT_UP,
+ IGNORED) = range(1, 13)  # fmt: skip
 KINDS = {
     ENTERED: "entered",
     REPLACING: "replacing",
@@ -33,6 +32,7 @@ KINDS = {
     SESSION: "session",
     QUERIED: "queried",
     CAUGHT_UP: "caught up",
+    IGNORED: "ignored",
 }
 
 #: What the file begins with: the layout's version and the names of the symbols by index.
@@ -120,7 +120,7 @@ def rebuild(records: Iterable[Record]) -> State:
             _reduce(orders, record.id, record.quantity)
         elif record.kind == CANCELED:
             _reduce(orders, record.id, record.quantity)
-        elif record.kind in (REJECTED, NEVER_REACHED):
+        elif record.kind in (REJECTED, NEVER_REACHED, IGNORED):
             orders.pop(record.id, None)
         elif record.kind in (ACCEPTED, REPLACED):
             order = orders.get(record.id)

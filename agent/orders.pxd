@@ -143,7 +143,7 @@ cdef inline Open *occupy(Core *e, uint32_t id, uint32_t symbol, int32_t side, ui
                          uint64_t tag) noexcept nogil:
     cdef Open *o = &e.open[id & (SLOTS - 1)]
     o.id = id
-    o.original = 0
+    o.original = o.replacement = 0
     o.symbol = symbol
     o.side = side
     o.leaves = units
@@ -218,7 +218,8 @@ cdef inline bint replace(Core *e, const agent_order *order) noexcept nogil:
     cdef uint64_t price = 0
     cdef Open *old = slot(e, <uint32_t> order.id) if order.id < (1ULL << 32) else NULL
     cdef Open *o
-    if old == NULL:
+    # OUCH ignores a second Replace of one order: it goes on as the first one says.
+    if old == NULL or slot(e, old.replacement) != NULL:
         e.c.reject_id += 1
         return True
     if not gate(e, order, old.symbol, old.side, old, &price):
@@ -227,6 +228,7 @@ cdef inline bint replace(Core *e, const agent_order *order) noexcept nogil:
     e.reference += 1
     o = occupy(e, e.reference, old.symbol, old.side, <uint32_t> order.size, price, order.tag)
     o.original = old.id
+    old.replacement = o.id
     journal(e, REPLACING, o, o.leaves, price, 0)
     ouch.replace_patch(e.replace_frame, old.id, e.reference, <uint32_t> order.size + old.filled, price, e.event.sequence)
     e.c.replaces_sent += 1
@@ -314,16 +316,12 @@ cdef inline int32_t tell(Core *e, const Open *o, uint32_t kind, uint32_t units, 
     return e.strategy.on_fill(e.state, &e.fill, e.orders)
 
 
-cdef inline bint answered(Core *e, const ouch.Answer *a) noexcept nogil:
-    """One OUCH answer about an order. False: the link is gone."""
-    cdef Open *o = slot(e, a.id)
+cdef inline bint _answered(Core *e, const ouch.Answer *a, Open *o) noexcept nogil:
+    """The answer about this order alone."""
     cdef Open *old
     cdef Open copy
     cdef agent_symbol *row
     cdef uint32_t units, kind
-    if o == NULL:
-        e.c.answers_unmatched += 1
-        return True
     if a.type == c'A' or a.type == c'U':
         if a.type == c'U':
             old = slot(e, a.original)
@@ -391,9 +389,40 @@ cdef inline bint answered(Core *e, const ouch.Answer *a) noexcept nogil:
     return True
 
 
+cdef inline bint forsaken(Core *e, uint32_t id) noexcept nogil:
+    """An order is gone while a Replace of it was under way: the exchange ignores that one, without a word, and what was
+    to replace it in turn. Answers come in the order of what happened: had it been in time, we would know. False: the
+    link is gone."""
+    cdef Open *o = slot(e, id)
+    cdef Open copy
+    while o != NULL:
+        copy = o[0]
+        reduce(e, o, o.leaves)
+        e.c.replaces_ignored += 1
+        journal(e, IGNORED, &copy, copy.leaves, copy.price, 0)
+        e.fill.leaves = 0
+        if not submit_all(e, tell(e, &copy, AGENT_REJECTED, copy.leaves, copy.price, 0)):
+            return False
+        o = slot(e, copy.replacement)
+    return True
+
+
+cdef inline bint answered(Core *e, const ouch.Answer *a) noexcept nogil:
+    """One OUCH answer about an order. False: the link is gone."""
+    cdef Open *o = slot(e, a.id)
+    cdef uint32_t replacement
+    if o == NULL:
+        e.c.answers_unmatched += 1
+        return True
+    replacement = o.replacement
+    if not _answered(e, a, o):
+        return False
+    return replacement == 0 or slot(e, a.id) != NULL or forsaken(e, replacement)
+
+
 cdef inline void never_reached(Core *e, uint32_t next_id) noexcept nogil:
     """After a new login, all answers read: the exchange expects next_id, so it has not seen any order from there
-    on; and one before that has no answer it has ignored (a Replace of an order that was gone)."""
+    on; and one before that has no answer it has ignored."""
     cdef uint32_t i
     cdef Open *o
     cdef Open copy

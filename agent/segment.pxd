@@ -89,6 +89,7 @@ cdef extern from "agent_shm.h" nogil:
         uint64_t executed
         uint64_t canceled
         uint64_t rejected
+        uint64_t replaces_ignored
         uint64_t cancel_rejected
         uint64_t answers_unmatched
         uint64_t broken_trades

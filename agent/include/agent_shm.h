@@ -90,6 +90,7 @@
     X(executed)                 \
     X(canceled)                 \
     X(rejected)                 \
+    X(replaces_ignored)         /* Replaces of orders that were gone when the exchange read them */ \
     X(cancel_rejected)          /* Cancel Reject, Cancel Pending */ \
     X(answers_unmatched)        /* answers for no order of ours */ \
     X(broken_trades)            /* executions the exchange took back: positions are NOT corrected */ \

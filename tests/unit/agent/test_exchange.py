@@ -165,6 +165,33 @@ def test_orders_are_matched_to_their_ticks_and_acknowledged() -> None:
     assert first[47:51] == b"PNNL" and first[51:65] == b"00000000000001" and first[65:] == b"\0\0"
 
 
+def test_replaces_as_ouch_says() -> None:
+    """In time, with invalid details, and of orders that are gone; what is ignored uses up no UserRefNum."""
+    replace = _sessions.ouch_replace
+    seen: list[bytes] = []
+
+    def play(ticks: socket.socket, link: socket.socket) -> None:
+        ticks.recv(2048)
+        for data in (
+            order(1, 1, size=5), replace(1, 2, 7, 9_000, 1), replace(1, 3, 7, 9_000, 1), replace(2, 3, 0, 9_000, 1),
+            replace(2, 3, 7, 9_000, 1), order(3, 1), soup.packet(b"U", b"Q"),
+        ):  # fmt: skip
+            link.sendall(data)
+        seen.append(drain(link))
+
+    report = judged(play, match=False, linger=0.5)
+    found = {k: report["orders"][k] for k in ("acknowledged", "replaced", "replaces_ignored", "canceled", "invalid")}
+    assert found == {"acknowledged": 2, "replaced": 1, "replaces_ignored": 2, "canceled": 1, "invalid": 1}
+    answers, kinds = seen[0], []
+    while answers:
+        size = int.from_bytes(answers[:2], "big")
+        if answers[2:3] == b"S":
+            kinds.append((answers[3:4], int.from_bytes(answers[12:16], "big")))
+        answers = answers[2 + size :]
+    # Accepted 1, Replaced (of) 1, Canceled 2, Accepted 3, and 4 is expected next.
+    assert kinds == [(b"A", 1), (b"U", 1), (b"C", 2), (b"A", 3), (b"Q", 4)]
+
+
 @pytest.mark.parametrize(
     ("orders", "problem"),
     [

@@ -82,6 +82,74 @@ def test_a_replacement_takes_the_place_of_its_original(hand: Callable[..., Hand]
         assert (row.open_buy, row.position) == (0, 10)
 
 
+def test_replaces_of_an_order_that_is_gone_are_over(hand: Callable[..., Hand]) -> None:
+    h = hand()
+    with h.connect() as peer:
+        h.orders = [order(size=10)]
+        h.tick()
+        peer.sendall(accepted(1, 10))
+        h.settle(1)
+        read_all(peer, 50)
+        told(h)
+        # Two in a row, the second one of the first; a second one of the order itself does not go out.
+        h.orders = [
+            order(action=REPLACE, id=1, size=6, price=99.0, tag=5),
+            order(action=REPLACE, id=2, size=7, price=98.0, tag=6),
+            order(action=REPLACE, id=1, size=8, price=97.0, tag=7),
+        ]
+        h.tick()
+        h.orders = []
+        read_all(peer, 86)
+        assert (h.counters["replaces_sent"], h.counters["reject_id"]) == (2, 1)
+        peer.sendall(executed(1, 4))
+        h.settle(1)
+        assert "replaces_ignored" not in h.counters and h.counters["orders_open"] == 3
+        peer.sendall(executed(1, 6))
+        h.settle(1)
+        assert told(h)[-3:] == [(EXECUTED, 1, 6, 0, 10), (REJECTED, 2, 6, 0, 10), (REJECTED, 3, 7, 0, 10)]
+        row = h.reading.symbols[0]
+        assert (row.open_buy, row.open_sell, row.position) == (0, 0, 10)
+        assert h.counters["replaces_ignored"] == 2 and "orders_open" not in h.counters
+
+
+def test_a_replace_in_time_is_not_taken_for_ignored(hand: Callable[..., Hand]) -> None:
+    h = hand()
+    with h.connect() as peer:
+        h.orders = [order(size=10)]
+        h.tick()
+        peer.sendall(accepted(1, 10))
+        h.settle(1)
+        h.orders = [order(action=REPLACE, id=1, size=6, price=99.0)]
+        h.tick()
+        h.orders = []
+        peer.sendall(replaced(1, 2, 6, 990_000) + executed(2, 6, 990_000))
+        h.settle(2)
+        assert "replaces_ignored" not in h.counters and "orders_open" not in h.counters
+        assert h.reading.symbols[0].position == 6
+
+
+def test_a_rejected_replace_leaves_its_order_alone(hand: Callable[..., Hand]) -> None:
+    h = hand()
+    with h.connect() as peer:
+        h.orders = [order(size=10)]
+        h.tick()
+        peer.sendall(accepted(1, 10))
+        h.settle(1)
+        h.orders = [order(action=REPLACE, id=1, size=6, price=99.0)]
+        h.tick()
+        peer.sendall(rejected(2, 15))
+        h.settle(1)
+        # Another may be tried now.
+        h.tick()
+        h.orders = []
+        assert (h.counters["replaces_sent"], h.counters["orders_open"]) == (2, 2)
+        assert "replaces_ignored" not in h.counters
+        peer.sendall(canceled(1, 10))
+        h.settle(1)
+        assert h.counters["replaces_ignored"] == 1 and "orders_open" not in h.counters
+        assert h.reading.symbols[0].open_buy == 0
+
+
 def test_a_partial_cancel_says_what_remains_of_the_whole_order(hand: Callable[..., Hand]) -> None:
     h = hand()
     with h.connect() as peer:
