@@ -1,11 +1,11 @@
 """EMA 10/50 cross over the same quotes in memory, with an order on each cross: the engine's path against the engines
 of others.
 
-Ours starts from bytes of ITCH: parse -> book by order -> strategy in Numba -> gate -> an encoded order; each tick is one
-Order Replace that moves the best bid or the best offer. Theirs start from quotes that are already numbers: hftbacktest's
-own Numba loop and book by price, and nautilus_trader's BacktestEngine, which is slower, and gets the beginning of the
-quotes. Both of theirs simulate an exchange and keep accounts, ours does not; ours parses and keeps orders, theirs do
-not. hftbacktest's figure is of ticks; it has two events to each.
+Ours starts from bytes of ITCH: parse -> book by order -> strategy in Numba -> gate -> an encoded order; each tick is
+one Order Replace that moves the best bid or the best offer. Theirs start from quotes that are numbers already:
+hftbacktest with its own Numba loop and its book by price, and nautilus_trader's BacktestEngine, which is slower and
+gets the beginning of the quotes only. Both simulate an exchange and keep an account, which ours does not; ours parses
+and keeps a book of orders, which they do not. A figure is of ticks; to hftbacktest each of them is two events.
 
 All see the same prices, so all have to order on the same crosses: ours and nautilus_trader's exactly; hftbacktest makes
 prices of whole ticks times 0.01, and averages that differ in the last bit may take another side: within 5 %.

@@ -41,10 +41,11 @@ def depth_events(quotes: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         wanted[1:, 2 * column + 1] = moved
     wanted[0, [0, 2]] = wanted[-1, 0] = True
     events["exch_ts"] = events["local_ts"] = quotes["ts"][:, None]
-    return events[wanted]
+    chosen: np.ndarray[Any, Any] = events[wanted]
+    return chosen
 
 
-@njit  # type: ignore[misc]
+@njit
 def trade(backtest, fast_period, slow_period):  # type: ignore[no-untyped-def]
     """(rows seen, orders) of the whole of the data."""
     alpha_fast, alpha_slow = 2.0 / (fast_period + 1.0), 2.0 / (slow_period + 1.0)

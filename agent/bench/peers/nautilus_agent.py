@@ -1,10 +1,10 @@
 """An agent on nautilus_trader: a live TradingNode with a data client and an execution client for the simulator.
 
-The node is as it comes, with its risk engine, cache, portfolio and execution engine; the rate limit of its risk engine
-is out of the way, as 100 orders a second would reach it, and it logs errors only. Each tick is a QuoteTick; the strategy
-keeps two averages of the mid price and submits a market order for each one, under the number of the tick's packet as
-its client order id. The execution client reports it submitted, sends it, and reports it accepted when the exchange
-does. Its event loop is uvloop, as nautilus_trader wants it where that is installed.
+The node is as it comes, with its risk engine, cache, portfolio and execution engine; only, it logs errors alone, and
+its risk engine's limit of 100 orders a second is out of the way. Each tick is a QuoteTick; the strategy keeps two
+averages of the mid price and submits a market order for each one, under the number of the tick's packet as its client
+order id. The execution client reports it submitted, sends it, and reports it accepted when the exchange says so. Its
+event loop is uvloop, which nautilus_trader takes by itself.
 """
 
 import asyncio
@@ -14,6 +14,7 @@ import sys
 from decimal import Decimal
 from typing import Any
 
+from nautilus_trader.common.providers import InstrumentProvider
 from nautilus_trader.config import (
     LiveDataClientConfig,
     LiveExecClientConfig,
@@ -22,7 +23,6 @@ from nautilus_trader.config import (
     LoggingConfig,
     TradingNodeConfig,
 )
-from nautilus_trader.common.providers import InstrumentProvider
 from nautilus_trader.live.data_client import LiveMarketDataClient
 from nautilus_trader.live.execution_client import LiveExecutionClient
 from nautilus_trader.live.factories import LiveDataClientFactory, LiveExecClientFactory
@@ -67,12 +67,12 @@ def instrument(symbol: str) -> Equity:
     )
 
 
-class DataConfig(LiveDataClientConfig, frozen=True):  # type: ignore[misc]
+class DataConfig(LiveDataClientConfig, frozen=True):  # type: ignore[misc, call-arg]
     feed_port: int = 0
     symbol: str = ""
 
 
-class ExecConfig(LiveExecClientConfig, frozen=True):  # type: ignore[misc]
+class ExecConfig(LiveExecClientConfig, frozen=True):  # type: ignore[misc, call-arg]
     exchange_port: int = 0
     symbol: str = ""
 

@@ -2,9 +2,9 @@
 
     nautilus_replay FILE [ROWS]
 
-Each row is a QuoteTick. A market order on each cross goes through its risk engine to its simulated exchange, which fills
-it; accounts and positions are kept. It logs nothing and analyses nothing afterwards. Prints {"events", "seconds",
-"orders", "version"}; seconds are of the engine's run alone.
+Each row is a QuoteTick. A market order on each cross goes through its risk engine to its simulated exchange, which
+fills it; accounts and positions are kept. It logs nothing and analyses nothing afterwards. Prints {"events",
+"seconds", "orders", "version"}; seconds are of the engine's run alone.
 """
 
 import json

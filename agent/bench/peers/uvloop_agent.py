@@ -1,5 +1,5 @@
 """An agent as one writes it with uvloop: a DatagramProtocol that parses a tick, keeps an average of the mid price, and
-writes an order to a transport. The garbage collector is off. It waits for its sockets as uvloop does, and does not spin.
+writes an order to a transport. The garbage collector is off. It waits for its sockets, as uvloop does; no spinning.
 """
 
 import asyncio
