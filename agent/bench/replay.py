@@ -7,8 +7,7 @@ hftbacktest with its own Numba loop and its book by price, and nautilus_trader's
 gets the beginning of the quotes only. Both simulate an exchange and keep an account, which ours does not; ours parses
 and keeps a book of orders, which they do not. A figure is of ticks; to hftbacktest each of them is two events.
 
-All see the same prices, so all have to order on the same crosses: ours and nautilus_trader's exactly; hftbacktest makes
-prices of whole ticks times 0.01, and averages that differ in the last bit may take another side: within 5 %.
+All see the same prices, and have to order on the same crosses: another number of orders is an error.
 """
 
 import os
@@ -134,22 +133,23 @@ def rounds(directory: Path) -> Iterator[list[Sample]]:
     np.save(path, quotes(bid, ask))
     loaded = strategy.load("ema_cross")
     few = min(NAUTILUS_ROWS, ROWS)
+    # Rows, orders, bar.
     wanted = {
-        "hftbacktest": (ROWS, 0.05, 2.0, ours(loaded, data, ROWS)[1]),
-        "nautilus_trader": (few, 0.0, 200.0, ours(loaded, recording(bid[:few], ask[:few]), few)[1]),
+        "hftbacktest": (ROWS, ours(loaded, data, ROWS)[1], 2.0),
+        "nautilus_trader": (few, ours(loaded, recording(bid[:few], ask[:few]), few)[1], 200.0),
     }
     everywhere = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {max(everywhere)})
     try:
         while True:
             samples = []
-            for name, (rows, tolerance, bar, crosses) in wanted.items():
+            for name, (rows, orders, bar) in wanted.items():
                 if name in missing:
                     continue
                 seconds, _ = ours(loaded, data, ROWS)
                 found = theirs(name, path, rows)
-                if abs(found["orders"] - crosses) > tolerance * crosses:
-                    raise BenchError(f"{name}: {found['orders']} orders, ours {crosses}")
+                if found["orders"] != orders:
+                    raise BenchError(f"{name}: {found['orders']} orders, ours {orders}")
                 samples.append(
                     Sample(metric="EMA cross, orders", unit="tick/s", ours=ROWS / seconds,
                            reference=rows / found["seconds"], reference_name=f"{name} {found['version']}",
