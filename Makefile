@@ -6,7 +6,7 @@ AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 export PYTHON
 export PATH := $(CURDIR)/$(VENV):$(PATH)
 
-.PHONY: demo test test-fast test-long check lint bench clean setup-host setup-dev setup-vm
+.PHONY: demo test test-fast test-long check lint bench clean setup-host setup-dev setup-vm setup-bench
 
 demo: setup-vm
 	$(VENV)/python tools/demo.py $(if $(FEED),--feed '$(FEED)')
@@ -34,7 +34,8 @@ lint: setup-dev
 	$(VENV)/yamllint --strict .
 	$(VENV)/ansible-lint --offline --profile production
 
-bench: setup-dev
+bench: setup-bench
+	$(VENV)/agent bench --out build/bench
 	$(VENV)/python benchmarks/check_startup.py
 
 setup-host:
@@ -43,6 +44,8 @@ setup-dev:
 	@tools/setup dev
 setup-vm:
 	@tools/setup vm
+setup-bench:
+	@tools/setup bench
 
 clean:
 	$(if $(wildcard .venv/bin/python),-$(VENV)/python -m testhost stop --all)
