@@ -63,8 +63,8 @@ class Ring:
     @classmethod
     def create(cls, path: Path, capacity: int, record: int = 0) -> Self:
         """A new, empty ring, as its writer. capacity: bytes of records, the padding of each to 8 included, and 8
-        more where they vary; rounded up to a power of two. record: bytes of each record, up to half of the capacity; 0: they
-        vary.
+        more where they vary; rounded up to a power of two. record: bytes of each record, up to half of the capacity;
+        0: they vary.
 
         A file that is there already must not be: RingError. So is a record over half of the capacity.
         """

@@ -100,7 +100,7 @@ def test_against_a_deque(data: st.DataObject) -> None:
     largest = capacity // 2 - 8
     sizes = st.just(record) if record else st.one_of(st.integers(0, largest), st.sampled_from([0, 8, largest]))
     actions = st.sampled_from(
-        ["push", "push", "push", "push a view", "pop", "take", "peek", "commit too many", "writer again", "reader again"]
+        ["push", "push", "push a view", "pop", "take", "peek", "commit too many", "writer again", "reader again"]
     )
     for action in data.draw(st.lists(actions, max_size=60)):
         if action.startswith("push"):
