@@ -129,7 +129,7 @@ cdef class Handle:
         cdef char *text = NULL
         cdef Py_ssize_t size = 0
         if isinstance(record, bytes):
-            # Five times as fast as by a view.
+            # A view takes some 200 ns.
             PyBytes_AsStringAndSize(record, &text, &size)
             at = <const uint8_t *> text
         else:
