@@ -4,6 +4,8 @@
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.string cimport memcmp, memcpy, memset
 
+from cpython.bytes cimport PyBytes_AsStringAndSize
+
 from agent.ring cimport *
 
 HEADER_SIZE = sizeof(ring_header)
@@ -11,7 +13,7 @@ VERSION = RING_VERSION
 
 
 cdef bint geometry(uint64_t capacity, uint64_t record) noexcept:
-    return capacity >= 64 and capacity & (capacity - 1) == 0 and _padded(record) <= capacity // 2
+    return capacity >= 64 and capacity & (capacity - 1) == 0 and ring_room(record, record != 0) <= capacity // 2
 
 
 def initialise(memory, uint64_t capacity, uint32_t record, bytes boot_id not None):
@@ -21,7 +23,7 @@ def initialise(memory, uint64_t capacity, uint32_t record, bytes boot_id not Non
     if capacity < 64 or capacity & (capacity - 1) or <uint64_t> view.shape[0] != sizeof(ring_header) + capacity:
         raise ValueError(f"capacity: {capacity}, allowed: a power of two from 64, and a buffer that fits")
     if not geometry(capacity, record):
-        raise ValueError(f"record of {record} bytes, allowed in a ring of {capacity}: at most {capacity // 2 - WORD}")
+        raise ValueError(f"record of {record} bytes, allowed in a ring of {capacity}: at most {capacity // 2}")
     h.record = record
     h.capacity = capacity
     h.data = sizeof(ring_header)
@@ -120,12 +122,37 @@ cdef class Handle:
         end.pid = 0
         end.start_time = 0
 
-    def push(self, const uint8_t[::1] record not None):
-        """Publish a record; False: there is no room now. ValueError: it can never fit."""
-        cdef uint32_t size = <uint32_t> record.shape[0]
-        if (self.r.record and size != self.r.record) or _padded(size) > self.r.capacity // 2:
+    def push(self, record not None):
+        """Publish a record, bytes or another buffer; False: there is no room now. ValueError: it can never fit."""
+        cdef const uint8_t[::1] view
+        cdef const uint8_t *at = b""
+        cdef char *text = NULL
+        cdef Py_ssize_t size = 0
+        if isinstance(record, bytes):
+            # A view takes some 200 ns.
+            PyBytes_AsStringAndSize(record, &text, &size)
+            at = <const uint8_t *> text
+        else:
+            view = record
+            size = view.shape[0]
+            if size:
+                at = &view[0]
+        if (self.r.record and size != self.r.record) \
+                or ring_room(<uint64_t> size, self.r.record != 0) > self.r.capacity // 2:
             raise ValueError(f"record of {size} bytes, allowed: {self.r.record or self.r.capacity // 2 - WORD}")
-        return ring_push(&self.r, &record[0] if size else <const uint8_t *> b"", size)
+        return ring_push(&self.r, at, <uint32_t> size)
+
+    def pop(self):
+        """The oldest record, taken off; None: there is none."""
+        cdef uint32_t size = 0
+        cdef const void *at = ring_peek(&self.r, &size)
+        if at == NULL:
+            return None
+        found = (<const char *> at)[:size]
+        ring_pop(&self.r)
+        if self.ends:
+            self.ends = []
+        return found
 
     def peek_many(self, int limit):
         """Up to `limit` records, oldest first, without taking them."""

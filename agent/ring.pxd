@@ -3,8 +3,9 @@
 
 The mapping begins with struct ring_header; everything in it is an offset or a count, so each process may map it
 anywhere. The writer alone stores `tail`, the reader alone `head`, 128 bytes apart: two cache lines, because
-x86 fetches lines in pairs. A record is an 8-byte word (its length) and its bytes, padded to 8; it never wraps:
-where it would, a word of SKIP sends the reader to the beginning.
+x86 fetches lines in pairs. A record is its bytes, padded to 8; where records vary, an 8-byte word with the length
+comes before them. A record never wraps: one that would not fit before the end of the ring is at the beginning. Where all
+are of one size both ends can tell; where they vary, a word of SKIP says so.
 
 A push writes the record, then stores tail with release; a pop loads tail with acquire before it reads, and stores
 head with release after. So a writer that is killed in a push has published nothing, and a reader that is killed
@@ -37,6 +38,7 @@ cdef extern from *:
     #define RING_LOAD(p) __atomic_load_n(p, __ATOMIC_ACQUIRE)
     #define RING_LENGTH(p) __atomic_load_n(p, __ATOMIC_RELAXED)
     #define RING_STORE(p, v) __atomic_store_n(p, v, __ATOMIC_RELEASE)
+    #define RING_PREFETCH(p) __builtin_prefetch(p)
     #define RING_SKIP UINT64_MAX
     """
     struct ring_end:
@@ -56,12 +58,13 @@ cdef extern from *:
     uint64_t RING_LOAD(uint64_t *) nogil
     uint64_t RING_LENGTH(const uint64_t *) nogil
     void RING_STORE(uint64_t *, uint64_t) nogil
+    void RING_PREFETCH(const void *) nogil
     uint64_t SKIP "RING_SKIP"
 
 
 cdef enum:
     WORD = 8
-    RING_VERSION = 1
+    RING_VERSION = 2
 
 cdef struct Ring:
     ring_header *header
@@ -75,13 +78,14 @@ cdef struct Ring:
     bint damaged                # what the reader found is not what a writer wrote
 
 
-cdef inline uint64_t _padded(uint64_t size) noexcept nogil:
-    return (size + WORD + 7) & ~<uint64_t> 7
+cdef inline uint64_t ring_room(uint64_t size, bint fixed) noexcept nogil:
+    """Bytes of the ring that a record takes."""
+    return (size + (0 if fixed else WORD) + 7) & ~<uint64_t> 7
 
 
 cdef inline bint ring_push(Ring *r, const void *record, uint32_t size) noexcept nogil:
     """Publish a record. False: there is no room, or it is not of the ring's size."""
-    cdef uint64_t need = _padded(size), place = r.own & r.mask, end = r.capacity - place, skip = 0
+    cdef uint64_t need = ring_room(size, r.record != 0), place = r.own & r.mask, end = r.capacity - place, skip = 0
     if (r.record and size != r.record) or need > r.capacity // 2:
         return False
     if need > end:
@@ -90,11 +94,15 @@ cdef inline bint ring_push(Ring *r, const void *record, uint32_t size) noexcept 
         r.peer = RING_LOAD(&r.header.head.index)
         if r.own + skip + need - r.peer > r.capacity:
             return False
+    if not r.record:
+        if skip:
+            (<uint64_t *> (r.data + place))[0] = SKIP
     if skip:
-        (<uint64_t *> (r.data + place))[0] = SKIP
         place = 0
-    (<uint64_t *> (r.data + place))[0] = size
-    memcpy(r.data + place + WORD, record, size)
+    if not r.record:
+        (<uint64_t *> (r.data + place))[0] = size
+        place += WORD
+    memcpy(r.data + place, record, size)
     r.own += skip + need
     RING_STORE(&r.header.tail.index, r.own)
     return True
@@ -102,28 +110,43 @@ cdef inline bint ring_push(Ring *r, const void *record, uint32_t size) noexcept 
 
 cdef inline const void *ring_peek_at(Ring *r, uint64_t *index, uint32_t *size) noexcept nogil:
     """The record at index, which moves behind it; NULL when there is none, or r.damaged."""
-    cdef uint64_t place, word, there
+    cdef uint64_t place, end, need, word, there
     while True:
+        place = index[0] & r.mask
         if index[0] == r.peer:
             r.peer = RING_LOAD(&r.header.tail.index)
             if index[0] == r.peer:
+                # Whoever spins here has the record's line on its way when the tail's comes.
+                RING_PREFETCH(r.data + place)
                 return NULL
         there = r.peer - index[0]
-        place = index[0] & r.mask
+        end = r.capacity - place
         if there > r.capacity or there < WORD:
-            r.damaged = True
-            return NULL
+            break
+        if r.record:
+            need = ring_room(r.record, True)
+            if need > end:
+                if end > there:
+                    break
+                index[0] += end
+                there -= end
+                place = 0
+            if need > there:
+                break
+            size[0] = r.record
+            index[0] += need
+            return r.data + place
         word = RING_LENGTH(<const uint64_t *> (r.data + place))
         if word == SKIP:
-            index[0] += r.capacity - place
+            index[0] += end
             continue
-        if word > r.capacity // 2 - WORD or _padded(word) > there or _padded(word) > r.capacity - place \
-                or (r.record and word != r.record):
-            r.damaged = True
-            return NULL
+        if word > r.capacity // 2 - WORD or ring_room(word, False) > there or ring_room(word, False) > end:
+            break
         size[0] = <uint32_t> word
-        index[0] += _padded(word)
+        index[0] += ring_room(word, False)
         return r.data + place + WORD
+    r.damaged = True
+    return NULL
 
 
 cdef inline const void *ring_peek(Ring *r, uint32_t *size) noexcept nogil:

@@ -32,7 +32,6 @@ class Ring:
 
     def __init__(self, path: Path, role: Role) -> None:
         self.path, self.role = path, role
-        self._closed = False
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
             try:
@@ -48,6 +47,10 @@ class Ring:
                 os.close(descriptor)
         except (OSError, ValueError) as error:
             raise RingError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+        # The end that this is, until close().
+        self._closed = False
+        self._writer = self._handle if role == "writer" else None
+        self._reader = self._handle if role == "reader" else None
 
     def _take(self) -> None:
         if self._handle.boot_id != shm.boot_id().encode():
@@ -59,8 +62,9 @@ class Ring:
 
     @classmethod
     def create(cls, path: Path, capacity: int, record: int = 0) -> Self:
-        """A new, empty ring, as its writer. capacity: bytes of records, 8 and the padding to 8 for each included;
-        rounded up to a power of two. record: bytes of each record; 0: they vary, up to half of the capacity.
+        """A new, empty ring, as its writer. capacity: bytes of records, the padding of each to 8 included, and 8
+        more where they vary; rounded up to a power of two. record: bytes of each record, up to half of the capacity;
+        0: they vary.
 
         A file that is there already must not be: RingError. So is a record over half of the capacity.
         """
@@ -109,43 +113,51 @@ class Ring:
         pid, start_time = self._handle.owner(self.role != "writer")
         return bool(pid) and shm.start_time(pid) == start_time
 
-    def _end(self, role: Role) -> _ring.Handle:
-        if self._closed or self.role != role:
-            raise RingError(f"{self.path}: this end is {'closed' if self._closed else f'its {self.role}'}")
-        return self._handle
+    def _refusal(self) -> RingError:
+        return RingError(f"{self.path}: this end is {'closed' if self._closed else f'its {self.role}'}")
 
     def push(self, record: bytes) -> bool:
         """Publish a record. False: there is no room now. ValueError: it can never fit. RingError: not the writer."""
-        return self._end("writer").push(record)
+        if self._writer is None:
+            raise self._refusal()
+        return self._writer.push(record)
 
     def peek_many(self, limit: int) -> list[bytes]:
         """Up to `limit` records, oldest first. They stay in the ring until commit().
 
         RingError: not the reader; or the ring is damaged, and all records before that place have been taken.
         """
-        handle = self._end("reader")
-        found = handle.peek_many(limit)
-        if handle.damaged and not found:
-            raise RingError(f"{self.path}: damaged: a record's length does not fit")
+        if self._reader is None:
+            raise self._refusal()
+        found = self._reader.peek_many(limit)
+        if not found and self._reader.damaged:
+            raise self._damage()
         return found
 
     def commit(self, count: int) -> None:
         """Take the `count` oldest records off. A reader that dies before it will read them again."""
-        self._end("reader").commit(count)
+        if self._reader is None:
+            raise self._refusal()
+        self._reader.commit(count)
 
     def pop(self) -> bytes | None:
         """The oldest record, taken off; None: there is none. RingError: as peek_many()."""
-        found = self.peek_many(1)
-        if not found:
-            return None
-        self.commit(1)
-        return found[0]
+        if self._reader is None:
+            raise self._refusal()
+        found = self._reader.pop()
+        if found is None and self._reader.damaged:
+            raise self._damage()
+        return found
+
+    def _damage(self) -> RingError:
+        return RingError(f"{self.path}: damaged: a length or the tail does not fit")
 
     def close(self) -> None:
         """Leave: another process may take this end."""
         if self._closed:
             return
         self._closed = True
+        self._writer = self._reader = None
         # Not in a child that was forked: the end is its parent's.
         if self._handle.owner(self.role == "writer")[0] == os.getpid():
             self._handle.leave()

@@ -1,1 +1,2 @@
-"""Fuzzers of the decoders. They are built with sanitizers by tests/long/test_fuzz.py and are in no wheel."""
+"""Fuzzers of the decoders, and a stress of the ring. tests/long/test_fuzz.py and test_ring_tsan.py build them with
+sanitizers; they are in no wheel."""

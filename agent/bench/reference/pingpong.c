@@ -1,7 +1,11 @@
-/* Round trips between two processes on two CPUs, in shared memory: by one word on one cache line each way, and by two
- * single-producer single-consumer queues of 64-byte slots that keep the other's index until it does not suffice.
+/* Records of 64 bytes between two processes on two CPUs, in shared memory: by one word on one cache line each way (round
+ * trips only), and by single-producer single-consumer queues of 1,024 slots that keep the other's index until it does not
+ * suffice. Both sides spin; between two slices the other process sleeps.
  *
- *     pingpong CPU CPU COUNT      prints: RAW_NS QUEUE_NS (medians of batches of 1,000) */
+ *     pingpong CPU CPU        reads lines: KIND COUNT, prints for each: NANOSECONDS
+ *
+ * KIND is word or queue (a round trip, the median of batches of 100) or stream (a record through one queue, the
+ * mean; each is numbered and checked). The first WARM are not counted. A slice that takes a minute ends the program. */
 #define _GNU_SOURCE
 #include <sched.h>
 #include <signal.h>
@@ -16,7 +20,9 @@
 #include <unistd.h>
 
 #define SLOTS 1024
-#define BATCH 1000
+#define BATCH 100
+#define WARM 1000
+#define MOST 1000000
 
 struct queue {
     _Alignas(128) uint64_t tail;
@@ -29,6 +35,7 @@ struct shared {
     struct queue there, back;
 };
 struct end { struct queue *q; uint64_t own, peer; };
+struct slice { int64_t kind, count; };      /* kind: the first letter */
 
 static int push(struct end *e, const void *message)
 {
@@ -76,64 +83,100 @@ static int compare(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-static void echo(struct shared *s, int64_t count)
+/* The other process: echoes, or sends the stream. */
+static void other(struct shared *s, int commands)
 {
     struct end in = { &s->there, 0, 0 }, out = { &s->back, 0, 0 };
-    uint8_t message[64];
-    for (int64_t i = 1; i <= count; i++) {
-        while (__atomic_load_n(&s->ping, __ATOMIC_ACQUIRE) != (uint64_t)i)
-            ;
-        __atomic_store_n(&s->pong, (uint64_t)i, __ATOMIC_RELEASE);
-    }
-    for (int64_t i = 0; i < count; i++) {
-        while (!pop(&in, message))
-            ;
-        while (!push(&out, message))
-            ;
+    struct slice slice;
+    uint64_t word = 0;
+    while (read(commands, &slice, sizeof slice) == sizeof slice) {
+        uint8_t message[64] = { 0 };
+        for (int64_t i = 0; i < slice.count; i++) {
+            if (slice.kind == 'w') {
+                word++;
+                while (__atomic_load_n(&s->ping, __ATOMIC_ACQUIRE) != word)
+                    ;
+                __atomic_store_n(&s->pong, word, __ATOMIC_RELEASE);
+                continue;
+            }
+            if (slice.kind == 'q')
+                while (!pop(&in, message))
+                    ;
+            else
+                memcpy(message, &i, 8);
+            while (!push(&out, message))
+                ;
+        }
     }
 }
 
 int main(int argc, char **argv)
 {
-    if (argc != 4)
+    static double batches[MOST / BATCH];
+    int pipes[2];
+    if (argc != 3 || pipe(pipes))
         return 2;
-    int64_t count = atoll(argv[3]) / BATCH * BATCH;
-    double *batches = malloc(sizeof(double) * (size_t)(count / BATCH) * 2);
     struct shared *s = mmap(NULL, sizeof *s, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-    uint8_t message[64] = { 0 };
-    if (s == MAP_FAILED || !batches)
+    if (s == MAP_FAILED)
         return 4;
     pid_t child = fork();
     if (child == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
+        close(pipes[1]);
         pin(atoi(argv[2]));
-        echo(s, count);
+        other(s, pipes[0]);
         _exit(0);
     }
+    close(pipes[0]);
     pin(atoi(argv[1]));
     struct end out = { &s->there, 0, 0 }, in = { &s->back, 0, 0 };
-    for (int kind = 0; kind < 2; kind++) {
-        double *times = batches + kind * (count / BATCH);
-        for (int64_t i = 0, begun = now(); i < count; i++) {
-            if (kind == 0) {
-                __atomic_store_n(&s->ping, (uint64_t)i + 1, __ATOMIC_RELEASE);
-                while (__atomic_load_n(&s->pong, __ATOMIC_ACQUIRE) != (uint64_t)i + 1)
-                    ;
-            } else {
-                while (!push(&out, message))
-                    ;
-                while (!pop(&in, message))
-                    ;
-            }
-            if ((i + 1) % BATCH == 0) {
+    uint8_t message[64] = { 0 };
+    uint64_t word = 0;
+    char kind[16];
+    long long count;
+    while (scanf("%15s %lld", kind, &count) == 2) {
+        if (count < BATCH || count > MOST)
+            return 2;
+        struct slice slice = { kind[0], WARM + count / BATCH * BATCH };
+        alarm(60);
+        if (write(pipes[1], &slice, sizeof slice) != sizeof slice)
+            return 5;
+        int64_t begun = 0, first = 0, n = 0;
+        for (int64_t i = 0; i < slice.count; i++) {
+            if (i >= WARM && (i - WARM) % BATCH == 0) {
                 int64_t at = now();
-                times[i / BATCH] = (double)(at - begun) / BATCH;
+                if (i == WARM)
+                    first = at;
+                else
+                    batches[n++] = (double)(at - begun) / BATCH;
                 begun = at;
             }
+            if (slice.kind == 'w') {
+                __atomic_store_n(&s->ping, ++word, __ATOMIC_RELEASE);
+                while (__atomic_load_n(&s->pong, __ATOMIC_ACQUIRE) != word)
+                    ;
+                continue;
+            }
+            if (slice.kind == 'q')
+                while (!push(&out, message))
+                    ;
+            while (!pop(&in, message))
+                ;
+            if (slice.kind == 's' && memcmp(message, &i, 8))
+                return 6;
         }
-        qsort(times, (size_t)(count / BATCH), sizeof(double), compare);
-        printf("%.2f ", times[count / BATCH / 2]);
+        int64_t end = now();
+        batches[n++] = (double)(end - begun) / BATCH;
+        if (slice.kind == 's') {
+            printf("%.2f\n", (double)(end - first) / (double)(slice.count - WARM));
+        } else {
+            qsort(batches, (size_t)n, sizeof(double), compare);
+            printf("%.2f\n", batches[n / 2]);
+        }
+        fflush(stdout);
+        alarm(0);
     }
+    close(pipes[1]);
     waitpid(child, NULL, 0);
     return 0;
 }

@@ -68,13 +68,14 @@ def handle(ring: Any, writer: bool) -> _ring.Handle:
 class Model:
     """Records with the index behind each; a record that would wrap begins at a multiple of the capacity."""
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, record: int) -> None:
         self.capacity = capacity
+        self.word = 0 if record else 8
         self.tail = self.head = 0
         self.records: deque[tuple[bytes, int]] = deque()
 
     def push(self, record: bytes) -> bool:
-        need = 8 + (len(record) + 7) // 8 * 8
+        need = self.word + (len(record) + 7) // 8 * 8
         start = self.tail
         if start % self.capacity + need > self.capacity:
             start = (start // self.capacity + 1) * self.capacity
@@ -93,25 +94,30 @@ class Model:
 @given(data=st.data())
 def test_against_a_deque(data: st.DataObject) -> None:
     capacity = data.draw(st.sampled_from([64, 128, 512]))
-    record = data.draw(st.sampled_from([0, 0, 1, 8, 13, capacity // 2 - 8]))
-    ring, model, number = memory(capacity, record), Model(capacity), 0
+    record = data.draw(st.sampled_from([0, 0, 1, 8, 13, 24, 32, capacity // 2]))
+    ring, model, number = memory(capacity, record), Model(capacity, record), 0
     writer, reader = handle(ring, True), handle(ring, False)
     largest = capacity // 2 - 8
     sizes = st.just(record) if record else st.one_of(st.integers(0, largest), st.sampled_from([0, 8, largest]))
     actions = st.sampled_from(
-        ["push", "push", "push", "pop", "peek", "commit too many", "writer again", "reader again"]
+        ["push", "push", "push a view", "pop", "take", "peek", "commit too many", "writer again", "reader again"]
     )
     for action in data.draw(st.lists(actions, max_size=60)):
-        if action == "push":
+        if action.startswith("push"):
             number += 1
             text = bytes((number + i) & 0xFF for i in range(data.draw(sizes)))
-            assert writer.push(text) is model.push(text)
+            assert writer.push(text if action == "push" else bytearray(text)) is model.push(text)
         elif action == "pop":
             count = data.draw(st.integers(0, 3))
             assert reader.peek_many(count) == [r for r, _ in model.records][:count]
             count = min(count, len(model.records))
             reader.commit(count)
             model.take(count)
+        elif action == "take":
+            assert reader.pop() == (model.records[0][0] if model.records else None)
+            model.take(min(1, len(model.records)))
+            with pytest.raises(ValueError, match=r"commit: 1 records, allowed: at most the 0"):
+                reader.commit(1)
         elif action == "peek":
             assert reader.peek_many(1000) == [r for r, _ in model.records]
         elif action == "commit too many":
@@ -143,11 +149,11 @@ def test_sizes_that_never_fit(path: Path) -> None:
         for size in (0, 99, 101):
             with pytest.raises(ValueError, match=rf"record of {size} bytes, allowed: 100"):
                 writer.push(bytes(size))
-        assert sum(writer.push(bytes(100)) for _ in range(1000)) == 36
+        assert sum(writer.push(bytes(100)) for _ in range(1000)) == 39
     path.unlink()
-    for record in (57, 2**32 - 1, 2**32, -1):
+    for record in (65, 2**32 - 1, 2**32, -1):
         with pytest.raises(
-            RingError, match=r"record of \d+ bytes, allowed in a ring of 128: at most 56|value|overflow"
+            RingError, match=r"record of \d+ bytes, allowed in a ring of 128: at most 64|value|overflow"
         ):
             Ring.create(path, 100, record=record)
         assert not list(path.parent.glob(path.name + "*"))
@@ -403,7 +409,7 @@ def test_a_damaged_header_is_refused(field: str, value: int) -> None:
     value &= 2 ** (8 * size) - 1
     there = int.from_bytes(ring[offset : offset + size], "little")
     ring[offset : offset + size] = value.to_bytes(size, "little")
-    if value == there or (field == "record" and value <= 248):
+    if value == there or (field == "record" and value <= 256):
         _ring.Handle(ring, True)
     else:
         with pytest.raises(ValueError, match=r"HTRING|version|describes another ring"):
@@ -461,12 +467,11 @@ def test_damage_under_both_ends_is_never_read_out_of_bounds(
         writer.push(bytes(record or 200))
 
 
-@pytest.mark.parametrize("record", [0, 24])
-def test_every_length_at_every_place(guarded: Callable[[int, int], Any], record: int) -> None:
+def test_every_length_at_every_place(guarded: Callable[[int, int], Any]) -> None:
     """A length is followed only when the record ends in the ring and before the tail."""
-    ring = guarded(512, record)
+    ring = guarded(512, 0)
     ring[_ring.HEADER_SIZE :] = [7] * 512
-    lengths = [*range(0, 530, 1 if record == 0 else 8), 2**32, 2**32 + 8, 2**63, 2**64 - 2, 2**64 - 8, 2**64 - 1]
+    lengths = [*range(530), 2**32, 2**32 + 8, 2**63, 2**64 - 2, 2**64 - 8, 2**64 - 1]
     for place in range(0, 512, 8):
         at = _ring.HEADER_SIZE + place
         for there in (8, 40, 512 - place, 512):
@@ -476,7 +481,7 @@ def test_every_length_at_every_place(guarded: Callable[[int, int], Any], record:
                 ring[at : at + 8] = list(length.to_bytes(8, "little"))
                 reader = handle(ring, False)
                 need = 8 + (length + 7) // 8 * 8
-                fits = length <= 248 and need <= there and need <= 512 - place and record in (0, length)
+                fits = length <= 248 and need <= there and need <= 512 - place
                 if length == 2**64 - 1:
                     # The way to the beginning: there is either nothing more, or a length of nonsense.
                     assert reader.peek_many(1) == [] and reader.damaged == (there != 512 - place)
@@ -486,6 +491,32 @@ def test_every_length_at_every_place(guarded: Callable[[int, int], Any], record:
         ring[at : at + 8] = [7] * 8
 
 
+@pytest.mark.parametrize("record", [8, 20, 24, 64, 200, 256])
+def test_every_tail_at_every_place(guarded: Callable[[int, int], Any], record: int) -> None:
+    """Of a ring of one size, a record is read only when it ends before the tail, and inside the ring."""
+    ring, need = guarded(512, record), (record + 7) // 8 * 8
+    ring[_ring.HEADER_SIZE :] = [number % 251 for number in range(512)]
+    for place in range(0, 512, 8):
+        begin = place if place + need <= 512 else 512
+        for there in range(0, 513, 4):
+            ring[HEAD : HEAD + 8] = list((512 + place).to_bytes(8, "little"))
+            ring[TAIL : TAIL + 8] = list((512 + place).to_bytes(8, "little"))
+            reader = handle(ring, False)
+            ring[TAIL : TAIL + 8] = list((512 + place + there).to_bytes(8, "little"))
+            fits = begin + need <= place + there
+            at = _ring.HEADER_SIZE + begin % 512
+            assert reader.peek_many(1) == ([bytes(ring[at : at + record])] if fits else [])
+            assert reader.damaged is (not fits and there > 0)
+
+
+def test_records_of_a_cache_line_lie_on_one(path: Path) -> None:
+    with Ring.create(path, 1024, record=64) as writer, Ring.attach(path, "reader") as reader:
+        assert all(writer.push(bytes([number]) * 64) for number in range(16)) and not writer.push(bytes(64))
+        ring = path.read_bytes()
+        assert ring[_ring.HEADER_SIZE :] == b"".join(bytes([number]) * 64 for number in range(16))
+        assert _ring.HEADER_SIZE % 128 == 0 and len(reader.peek_many(17)) == 16
+
+
 def test_a_damaged_length_is_said_after_what_is_before_it(path: Path) -> None:
     with Ring.create(path, 512) as writer, Ring.attach(path, "reader") as reader:
         for text in (b"one", b"two", b"three"):
@@ -493,7 +524,7 @@ def test_a_damaged_length_is_said_after_what_is_before_it(path: Path) -> None:
         patch(path, _ring.HEADER_SIZE + 32, 2**40)
         assert reader.pop() == b"one" and reader.peek_many(9) == [b"two"] and reader.pop() == b"two"
         for _ in range(2):
-            with pytest.raises(RingError, match=rf"^{path}: damaged: a record's length does not fit$"):
+            with pytest.raises(RingError, match=rf"^{path}: damaged: a length or the tail does not fit$"):
                 reader.pop()
 
 
