@@ -25,6 +25,7 @@ import sys
 import tempfile
 import threading
 import time
+import venv
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -38,6 +39,9 @@ from agent.bench.sample import BenchError, Sample, limit
 #: Strategies by language, and milliseconds that are promised to the first tick.
 LIMITS = {"Cython": ("every_tick_cython", 150.0), "Numba, cached": ("every_tick", 900.0)}
 LAUNCHES = 3
+#: What a deployed environment holds: hosttune's dependencies, and not what development brings besides.
+PACKAGES = ("agent", "hosttune", "msgspec", "yaml", "_yaml", "pyroute2", "numpy", "numpy.libs", "numba", "llvmlite")
+PYTHON = Path(sys.executable)
 #: Seconds for a launch, at most.
 PATIENCE = 30.0
 _TICK = b'{"u":1,"s":"BTCUSDT","b":"100.00000000","B":"1.00000000","a":"100.01000000","A":"2.50000000"}'
@@ -120,8 +124,19 @@ def _environment(place: Path) -> dict[str, str]:
 
 def _launcher(place: Path, cpu: int, forced: list[str]) -> list[str]:
     options = [word for name in forced for word in ("--force", name)]
-    return [sys.executable, "-P", "-m", "hosttune", "launch", "--policy", "other", "--cpus", str(cpu),
+    return [str(PYTHON), "-P", "-m", "hosttune", "launch", "--policy", "other", "--cpus", str(cpu),
             "--run-dir", str(place / "run"), *options, "--"]  # fmt: skip
+
+
+def deployed(directory: Path) -> Path:
+    """The interpreter of an environment as roles/hosttune makes it, of this one's packages by symbolic links."""
+    venv.create(directory, symlinks=True)
+    (target,) = directory.glob("lib/python*/site-packages")
+    source = Path(agent.__file__).parents[1]
+    for name in PACKAGES:
+        if (source / name).exists() and not (target / name).exists():
+            (target / name).symlink_to(source / name)
+    return directory / "bin" / "python"
 
 
 def against(place: Path, cpu: int) -> list[str]:
@@ -147,7 +162,7 @@ def first_tick(place: Path, cpu: int, forced: list[str], strategy: str, cache: P
             .replace('# shm = "/dev/shm/elsewhere"', f'shm = "{segment}"')
             .replace('# cache_dir = "/var/cache/trading_agent"', f'cache_dir = "{cache}"')
         )  # fmt: skip
-        command = [*_launcher(place, cpu, forced), sys.executable, "-P", "-m", "agent", "run", str(config)]
+        command = [*_launcher(place, cpu, forced), str(PYTHON), "-P", "-m", "agent", "run", str(config)]
         environment = _environment(place)
         begun = time.monotonic_ns()
         child = subprocess.Popen(
@@ -189,17 +204,19 @@ def _counted(segment: Path, child: subprocess.Popen[str], begun: int) -> int:
 def interpreter() -> float:
     """Milliseconds of `python -c pass`."""
     begun = time.monotonic_ns()
-    subprocess.run([sys.executable, "-P", "-c", "pass"], check=True, timeout=PATIENCE)
+    subprocess.run([str(PYTHON), "-P", "-c", "pass"], check=True, timeout=PATIENCE)
     return (time.monotonic_ns() - begun) / 1e6
 
 
 def rounds(directory: Path) -> Iterator[list[Sample]]:
     """Each round: the bare interpreter, then a launch with a strategy in each language, LAUNCHES times in turn."""
+    global PYTHON
     _, cpu = machine.two_cpus()
+    PYTHON = deployed(directory / "deployed")
     cache = directory / "launch-cache"
     with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="agent-bench-") as shared:
         forced = against(Path(shared), cpu)
-        command = [sys.executable, "-P", "-m", "agent", "warm", "--cache-dir", str(cache)]
+        command = [str(PYTHON), "-P", "-m", "agent", "warm", "--cache-dir", str(cache)]
         command += [strategy for strategy, _ in LIMITS.values()]
         run = subprocess.run(command, capture_output=True, text=True, timeout=120, env=_environment(Path(shared)))
         if run.returncode:
