@@ -150,7 +150,6 @@ def notify(message: str) -> None:
 
 @contextlib.contextmanager
 def _quiet_collector() -> Iterator[None]:
-    gc.collect()
     gc.freeze()
     gc.disable()
     try:

@@ -5,13 +5,12 @@ A Numba strategy is one Python function and the layout of its state:
     STRATEGY = Strategy(on_event, [("seen", "i8")])
 
 docs/strategies.md shows it whole, and the other languages. Nothing here imports NumPy or Numba until a Numba
-strategy is loaded, so that a native one starts fast.
+strategy is loaded, nor what only listing or hashing strategies needs, so that a native one starts fast.
 """
 
 import ctypes
-import hashlib
 import importlib
-import importlib.resources
+import importlib.util
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -31,11 +30,15 @@ SCALE = 1e-8
 
 def _built_in_files() -> list[Path]:
     """Sources and libraries of agent.strategies, which an editable build keeps in two places."""
+    import importlib.resources
+
     return [Path(str(f)) for f in importlib.resources.files("agent.strategies").iterdir()]
 
 
 def include() -> Path:
     """The directory of agent_strategy.h, for compilers."""
+    import importlib.resources
+
     return Path(str(importlib.resources.files("agent").joinpath("include", "agent_strategy.h"))).parent
 
 
@@ -122,6 +125,8 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
 def _digest(strategy: Strategy) -> str:
     """A hash of the strategy's functions, of the functions that they call, and of the constants they use: what Numba
     compiles in. Of NumPy and Numba only the version counts."""
+    import hashlib
+
     digest = hashlib.sha256()
     seen: set[int] = set()
 
@@ -255,6 +260,11 @@ def built_in() -> list[str]:
     return sorted(n.removeprefix("lib") for n in names if not n.startswith("_"))
 
 
+def _is_module(name: str) -> bool:
+    """Whether this is a built-in strategy in Python or Cython: asked first, since looking through the files is slow."""
+    return name.isidentifier() and name[0] != "_" and importlib.util.find_spec(f"agent.strategies.{name}") is not None
+
+
 def _library(name: str, path: Path) -> Loaded:
     try:
         library = ctypes.CDLL(str(path))
@@ -283,7 +293,7 @@ def load(name: str) -> Loaded:
     if "/" in name or name.endswith(".so"):
         return _library(name, Path(name).resolve())
     module, _, attribute = name.partition(":")
-    if not attribute:
+    if not attribute and not _is_module(name):
         for library in _built_in_files():
             if library.name == f"lib{name}.so":
                 return _library(name, library)
@@ -292,6 +302,7 @@ def load(name: str) -> Loaded:
             raise StrategyError(
                 f"strategy.name: found {name!r}{missing}, allowed: {', '.join(built_in())}, MODULE:OBJECT, or a path"
             )
+    if not attribute:
         module, attribute = f"agent.strategies.{name}", "STRATEGY"
     try:
         # On Python's own path (PYTHONPATH): the working directory is not code.

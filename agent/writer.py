@@ -5,8 +5,6 @@ import os
 import sys
 from pathlib import Path
 
-from agent import journal
-
 
 def leave_the_engine(parent: int) -> None:
     """Ordinary priority, and any CPU but the engine's, where the kernel allows it."""
@@ -21,6 +19,8 @@ def leave_the_engine(parent: int) -> None:
 def main() -> int:
     ring, file, parent = sys.argv[1:]
     leave_the_engine(int(parent))
+    from agent import journal  # late: importing it is work, which is not for the engine's CPU either
+
     return journal.write(Path(ring), Path(file), int(parent))
 
 

@@ -71,6 +71,9 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Launch. Returns only if nothing was started, with the exit status."""
+    import gc
+
+    gc.disable()  # until exec, which is soon
     from hosttune import engine, profile
     from hosttune.cli import UsageError
     from hosttune.host.root import Live

@@ -1,4 +1,8 @@
-"""A call of a strategy: EMA cross in each language against the same in C, through the same loop over events."""
+"""A call of a strategy: EMA cross in each language against the same in C, through the same loop over events.
+
+Each round takes the least of PASSES short slices on either side: the limit of 10 ns a call is absolute, and what else
+the machine does only ever adds.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,17 +11,17 @@ import numpy as np
 
 from agent import records, strategy
 from agent.bench import machine
-from agent.bench.sample import Sample
+from agent.bench.sample import Sample, limit
 
 EVENTS = 20_000
 PASSES = 20
+LIMIT = 10.0  # nanoseconds a call
 
 
 def _time(loaded: strategy.Loaded, events: bytes) -> float:
-    """Nanoseconds a call."""
+    """Nanoseconds a call, in the fastest of PASSES slices."""
     prepared = strategy.prepare(loaded, 10, 50, 1)
-    nanoseconds, _ = loaded.table.time(prepared.state, events, PASSES)
-    return nanoseconds / (EVENTS * PASSES)
+    return float(min(loaded.table.time(prepared.state, events, 1)[0] for _ in range(PASSES)) / EVENTS)
 
 
 def rounds(directory: Path) -> Iterator[list[Sample]]:
@@ -34,7 +38,9 @@ def rounds(directory: Path) -> Iterator[list[Sample]]:
         samples = []
         for name, loaded in languages.items():
             floor = _time(reference, events)
-            samples.append(
-                Sample(metric=name, unit="ns", ours=_time(loaded, events), reference=floor, reference_name="C, dlopen")
-            )
+            ours = _time(loaded, events)
+            samples += [
+                limit(name, "ns", ours, LIMIT),
+                Sample(metric=name, unit="ns", ours=ours, reference=floor, reference_name="C, dlopen"),
+            ]
         yield samples

@@ -7,9 +7,10 @@ kernel releases it with the last process that has the descriptor.
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import time
+
+import msgspec
 
 # A probe by another launch holds the lock for some microseconds.
 _PATIENCE = 0.2
@@ -47,7 +48,7 @@ def take(run_directory: str, cpu: int, pid: int, command: list[str]) -> int:
         os.close(descriptor)
         raise Taken(f"CPU {cpu} is leased to {words}")
     os.truncate(descriptor, 0)
-    os.pwrite(descriptor, json.dumps({"pid": pid, "command": command}).encode(), 0)
+    os.pwrite(descriptor, msgspec.json.encode({"pid": pid, "command": command}), 0)
     os.set_inheritable(descriptor, True)
     return descriptor
 
@@ -66,7 +67,7 @@ def _lock(descriptor: int, kind: int, patience: float) -> bool:
 
 def _words(descriptor: int) -> str:
     try:
-        entry = json.loads(os.pread(descriptor, 1 << 16, 0))
+        entry = msgspec.json.decode(os.pread(descriptor, 1 << 16, 0))
         return f"PID {entry['pid']} ({' '.join(entry['command'])})"
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, msgspec.MsgspecError, KeyError, TypeError):
         return "a process that has not said who it is"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 import struct
 from typing import BinaryIO
@@ -39,6 +38,8 @@ def find(command: str, search_path: str | None = None) -> str | None:
     """The absolute path of the file that `command` names, or None."""
     if os.sep in command:
         return os.path.abspath(command) if os.path.isfile(command) else None
+    import shutil  # late: it brings compression libraries with it
+
     return shutil.which(command, mode=os.F_OK, path=search_path)
 
 

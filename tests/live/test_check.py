@@ -63,15 +63,6 @@ def test_qdiscs_are_those_of_the_interfaces_of_this_machine():
     assert {row["kind"] for row in table if row["interface"] == "lo"} == {"noqueue"}
 
 
-def test_netlink_leaves_the_real_pyroute2_to_others():
-    code = (
-        "import sys; from hosttune.host import netlink; netlink.dump('qdisc');"
-        "assert 'pyroute2' not in sys.modules; import pyroute2; print(pyroute2.IPRoute.__name__)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], timeout=60, text=True, capture_output=True)
-    assert done.stdout == "IPRoute\n", done.stderr
-
-
 def test_a_request_that_the_kernel_refuses_is_an_oserror():
     with pytest.raises(OSError):
         netlink._exchange(0xFFF)  # no such message: EOPNOTSUPP
