@@ -20,6 +20,8 @@ from typing import Any
 from agent import shm
 from agent.bench.sample import BenchError
 
+#: Of agent.toml: tables, keys, values.
+Tables = dict[str, dict[str, Any]]
 #: Seconds until a program must be ready: a strategy may be compiled first.
 STARTS = 60.0
 #: Seconds without a change of a count that is waited for, until what is missing is lost.
@@ -115,7 +117,7 @@ class Engine:
 
 
 @contextlib.contextmanager
-def engine(place: Path, cpu: int, tables: dict[str, dict[str, Any]], once: bool = False) -> Iterator[Engine]:
+def engine(place: Path, cpu: int, tables: Tables, once: bool = False) -> Iterator[Engine]:
     """`agent run` on one CPU with these tables of agent.toml, its segment and its journal in `place`."""
     segment = place / "segment"
     # JSON's strings, numbers, lists and booleans are TOML's.
@@ -125,9 +127,12 @@ def engine(place: Path, cpu: int, tables: dict[str, dict[str, Any]], once: bool 
         lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in table.items())]
     config = place / "agent.toml"
     config.write_text("\n".join(lines) + "\n")
-    arguments = ["run", str(config), *(["--once"] if once else [])]
-    code = f"import os; os.sched_setaffinity(0, {{{cpu}}}); from agent.cli import main; raise SystemExit(main({arguments!r}))"  # fmt: skip
-    with program([sys.executable, "-P", "-c", code], {"STATE_DIRECTORY": str(place)}) as child:
+    code = (
+        "import os, sys; os.sched_setaffinity(0, {int(sys.argv[1])}); from agent.cli import main; "
+        "sys.exit(main(sys.argv[2:]))"
+    )
+    command = [sys.executable, "-P", "-c", code, str(cpu), "run", str(config), *(["--once"] if once else [])]
+    with program(command, {"STATE_DIRECTORY": str(place)}) as child:
         yield Engine(child, segment)
 
 

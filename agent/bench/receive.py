@@ -115,7 +115,7 @@ def engine(place: Path, cpu: int, receive_buffer: int) -> Iterator[tuple[Engine,
     """`agent run` on an ITCH feed, logged in to an exchange; with it its feed's port."""
     port = drive.free_port(socket.SOCK_DGRAM)
     with drive.exchange() as exchange_port:
-        tables = {
+        tables: drive.Tables = {
             "feed": {"address": "127.0.0.1", "port": port, "format": "itch", "receive_buffer": receive_buffer},
             "exchange": {"address": "127.0.0.1", "port": exchange_port, "username": "trader", "password": "secret"},
             "strategy": {"name": "ema_cross", "symbol": "AAPL", "size": 1},
@@ -130,7 +130,15 @@ def nothing_lost(counters: dict[str, int], datagrams: int, messages: int) -> Non
     """Raises BenchError unless an engine's counters say that all came, once, in order, and each fit its book."""
     found = {name: counters[name] for name in ("datagrams", "messages", "itch", "events")}
     wanted = {"datagrams": datagrams, "messages": messages, "itch": messages, "events": messages}
-    for name in ("lost", "gaps", "duplicates", "kernel_drops", "malformed_datagram", "book_inconsistent", "orders_wanted"):
+    for name in (
+        "lost",
+        "gaps",
+        "duplicates",
+        "kernel_drops",
+        "malformed_datagram",
+        "book_inconsistent",
+        "orders_wanted",
+    ):
         found[name], wanted[name] = counters[name], 0
     if found != wanted:
         wrong = [f"{name} {found[name]}, not {n}" for name, n in wanted.items() if found[name] != n]
@@ -189,7 +197,7 @@ def orders(ticks: feed.Feed, other: int) -> Sample:
     with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="agent-bench-") as name:
         place = Path(name)
         ports = drive.free_port(socket.SOCK_DGRAM), drive.free_port(socket.SOCK_STREAM)
-        tables = {
+        tables: drive.Tables = {
             "feed": {"address": "127.0.0.1", "port": ports[0]},
             "exchange": {"address": "127.0.0.1", "port": ports[1], "username": "trader", "password": "secret"},
             "strategy": {"name": "every_tick", "symbol": "BTCUSDT", "size": 1},
