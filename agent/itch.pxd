@@ -22,6 +22,8 @@ cdef enum:
     UNKNOWN = -3                # no such type
     BAD_FIELD = -4              # a side, printable flag, event code or state that does not exist
 
+    SIDES = 1 | 1 << (c'S' - c'B')  # a bit for each side, counted from 'B'
+
 cdef struct Message:
     uint8_t type                # 'A', 'F', 'E', ...
     uint8_t side                # A F P: 'B' or 'S'
@@ -91,7 +93,9 @@ cdef inline void _order(const uint8_t *data, Message *m) noexcept nogil:
 
 
 cdef inline bint _sided(const uint8_t *data) noexcept nogil:
-    return data[19] == c'B' or data[19] == c'S'
+    """'B' or 'S' as bits of a word: nobody can guess which is next, so no branch may depend on it."""
+    cdef uint32_t letter = <uint32_t> data[19] - <uint32_t> c'B'
+    return letter <= <uint32_t> (c'S' - c'B') and (SIDES >> letter) & 1
 
 
 cdef inline int _rare(const uint8_t *data, uint32_t size, Message *m) noexcept nogil:
