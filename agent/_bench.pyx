@@ -1,30 +1,118 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """Loops over what the engine has inlined, for agent/bench."""
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
 from libc.string cimport memcpy, memset
 
+cimport agent.book as book
 cimport agent.histogram as histogram
 cimport agent.itch as itch
+from agent.memory cimport Block, block_give, block_take
 from agent.ring cimport Ring, ring_peek, ring_pop, ring_push
 from agent.segment cimport agent_histogram
-from agent.wire cimport now
+from agent.wire cimport load16, now
 
 
-def itch_decode(const uint8_t[::1] messages not None):
-    """Parse Add Orders of 36 bytes each: (the sum of their fields, nanoseconds)."""
-    cdef Py_ssize_t i, n = messages.shape[0] // 36
-    cdef const uint8_t *at = &messages[0]
+cdef uint64_t _decode(const uint8_t *at, int64_t packets, uint64_t *bad) noexcept nogil:
+    """The sum of all fields of order messages, as reference/itch.c takes it."""
+    cdef uint64_t total = 0, wrong = 0
+    cdef uint32_t size, left
     cdef itch.Message m
-    cdef uint64_t total = 0
+    cdef int kind
+    while packets:
+        packets -= 1
+        left = load16(at + 18)
+        at += 20
+        while left:
+            left -= 1
+            size = load16(at)
+            kind = itch.parse(at + 2, size, &m)
+            at += 2 + size
+            if kind == c'A' or kind == c'F':
+                total += m.locate + m.tracking + m.timestamp + m.reference + m.side + m.shares + m.price
+            elif kind == c'D':
+                total += m.locate + m.tracking + m.timestamp + m.reference
+            elif kind == c'U':
+                total += (m.locate + m.tracking + m.timestamp + m.reference + m.new_reference + m.shares + m.price)
+            elif kind == c'E':
+                total += m.locate + m.tracking + m.timestamp + m.reference + m.shares + m.match
+            elif kind == c'X':
+                total += m.locate + m.tracking + m.timestamp + m.reference + m.shares
+            elif kind == c'C':
+                total += (m.locate + m.tracking + m.timestamp + m.reference + m.shares + m.match + m.printable
+                          + m.price)
+            elif kind > 0:
+                total += 1
+            else:
+                wrong += 1
+    bad[0] = wrong
+    return total
+
+
+def itch_decode(const uint8_t[::1] data not None, int64_t packets):
+    """Parse so many MoldUDP64 packets, one behind the other: (the sum of the fields, malformed messages,
+    nanoseconds)."""
+    cdef uint64_t total, bad = 0
     cdef int64_t begun
     with nogil:
         begun = now()
-        for i in range(n):
-            if itch.parse(at + 36 * i, 36, &m) > 0:
-                total += m.locate + m.timestamp + m.reference + m.side + m.shares + m.price
+        total = _decode(&data[0], packets, &bad)
         begun = now() - begun
-    return total, begun
+    return total, bad, begun
+
+
+cdef packed struct Operation:
+    uint64_t reference
+    uint64_t replacement        # U
+    uint32_t symbol             # A
+    uint32_t shares             # A E X U
+    uint32_t price              # A U
+    uint8_t kind                # 'A', 'E', 'X', 'D' or 'U'
+    uint8_t side                # A: 'B' or 'S'
+    uint16_t unused
+
+
+cdef uint64_t _apply(book.Books *b, const Operation *o, const Operation *end) noexcept nogil:
+    """How many did not do what they say."""
+    cdef uint64_t refused = 0
+    cdef int symbol = 0
+    while o < end:
+        if o.kind == c'A':
+            symbol = book.book_add(b, o.symbol, o.reference, o.side, o.shares, o.price)
+        elif o.kind == c'D':
+            symbol = book.book_delete(b, o.reference)
+        elif o.kind == c'U':
+            symbol = book.book_replace(b, o.reference, o.replacement, o.shares, o.price)
+        elif o.kind == c'E':
+            symbol = book.book_execute(b, o.reference, o.shares)
+        else:
+            symbol = book.book_cancel(b, o.reference, o.shares)
+        refused += symbol < 0
+        o += 1
+    return refused
+
+
+def book_updates(const uint8_t[::1] operations not None, uint32_t symbols, uint64_t orders, uint32_t levels):
+    """Apply operations to empty books: (nanoseconds, how many were refused, for each symbol best bid, its shares, best
+    offer, its shares)."""
+    cdef book.Books b
+    cdef Block block
+    cdef const Operation *first = <const Operation *> &operations[0]
+    cdef uint64_t refused
+    cdef int64_t begun
+    cdef uint32_t i
+    if not block_take(&block, book.books_size(symbols, orders, levels)):
+        raise MemoryError
+    try:
+        book.books_init(&b, block.at, symbols, orders, levels)
+        with nogil:
+            begun = now()
+            refused = _apply(&b, first, first + operations.shape[0] // sizeof(Operation))
+            begun = now() - begun
+        return begun, refused, [(b.tops[i].bid, b.tops[i].bid_size, b.tops[i].ask, b.tops[i].ask_size)
+                                for i in range(symbols)]
+    finally:
+        block_give(&block)
 
 
 def record(const int64_t[::1] values not None):

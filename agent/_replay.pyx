@@ -13,11 +13,12 @@ cimport agent.binaryfile as binaryfile
 cimport agent.lines as lines
 cimport agent.ouch as ouch
 from agent.abi cimport agent_strategy
-from agent.book cimport books_init, books_size
+from agent.book cimport books_init, books_likely, books_size, books_table
 from agent.core cimport *
+from agent.memory cimport Block, block_give, block_reserve
 from agent.path cimport message
 from agent.segment cimport agent_limits, agent_shm, agent_shm_init, agent_shm_size
-from agent.wire cimport load16, now
+from agent.wire cimport load48, load64, now
 
 
 cdef class Replay:
@@ -30,7 +31,7 @@ cdef class Replay:
 
     cdef Core core
     cdef void *segment
-    cdef void *books
+    cdef Block books
     cdef object keep
     cdef readonly uint32_t room
     cdef uint64_t by_type[256]
@@ -86,10 +87,10 @@ cdef class Replay:
         ouch.replace_template(e.replace_frame)
         ouch.cancel_template(e.cancel_frame)
         if e.format == ITCH:
-            self.books = calloc(1, books_size(room, orders, levels))
-            if self.books == NULL:
+            # The orders are all over their table from the first messages on; of the levels a few are used.
+            if not block_reserve(&self.books, books_size(room, orders, levels), books_table(orders)):
                 raise MemoryError
-            books_init(&e.books, self.books, room, orders, levels)
+            books_init(&e.books, self.books.at, room, orders, levels)
         e.strategy = <agent_strategy *> strategy
         e.state = <void *> state
         e.cancel_at = SLOTS
@@ -102,7 +103,7 @@ cdef class Replay:
         free(self.core.traded)
         free(self.core.last_key)
         free(self.core.last_at)
-        free(self.books)
+        block_give(&self.books)
         free(self.segment)
 
     def limits(self, **values):
@@ -130,10 +131,11 @@ cdef class Replay:
             if e.format == ITCH:
                 while binaryfile.next_record(&at, end, &data, &size) == binaryfile.RECORD:
                     sequence += 1
+                    if end - at >= 21:
+                        # Of what comes next: the order reference number that most types have there.
+                        books_likely(&e.books, load64(at + 13))
                     if size >= 11:
-                        # The recording's time; 6 bytes behind locate and tracking number.
-                        e.received = <int64_t> ((<uint64_t> load16(data + 5) << 32) |
-                                                (<uint64_t> load16(data + 7) << 16) | load16(data + 9))
+                        e.received = <int64_t> load48(data + 5)     # the recording's time
                     good = e.c.itch
                     message(e, data, size, sequence)
                     if e.c.itch != good:

@@ -16,6 +16,10 @@ price and the best, which are moved by one.
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memmove, memset
 
+cdef extern from * nogil:
+    void prefetch "__builtin_prefetch" (const void *, int)
+
+
 cdef enum:
     # stale
     GAP = 1                     # messages were lost
@@ -27,6 +31,8 @@ cdef enum:
     # results below 0
     UNKNOWN = -1                # no such order: it may be another symbol's
     STALE = -2                  # ignored, the book is stale
+
+    AHEAD = 32                  # references from a new order to the one that memory is fetched for
 
 
 cdef struct Top:
@@ -44,6 +50,7 @@ cdef struct Resting:
     uint32_t shares
     uint32_t symbol
     uint8_t side                # 'B' or 'S'
+    uint8_t crossed             # 0: no order lies behind this slot that looked here first
 
 
 cdef struct Level:
@@ -86,6 +93,11 @@ cdef inline uint64_t _table(uint64_t orders) noexcept nogil:
     while slots < 2 * orders:
         slots *= 2
     return slots
+
+
+cdef inline size_t books_table(uint64_t orders) noexcept nogil:
+    """Bytes of the table of orders, with which the block begins."""
+    return _table(orders) * sizeof(Resting)
 
 
 cdef inline size_t books_size(uint32_t symbols, uint64_t orders, uint32_t levels) noexcept nogil:
@@ -136,10 +148,15 @@ cdef inline Resting *_find(const Books *b, uint64_t reference) noexcept nogil:
     return &b.orders[i] if reference != 0 else NULL
 
 
+cdef inline void books_likely(const Books *b, uint64_t reference) noexcept nogil:
+    """An order that a message is about to come for: have its slot on the way into the cache. Any number will do."""
+    prefetch(&b.orders[_home(b, reference)], 1)
+
+
 cdef inline void _free(Books *b, Resting *o) noexcept nogil:
     """Empty a slot, and move back what probing had put behind it."""
     cdef uint64_t hole = <uint64_t> (o - b.orders), i = hole, home
-    while True:
+    while b.orders[hole].crossed:
         i = (i + 1) & b.mask
         if b.orders[i].reference == 0:
             break
@@ -147,8 +164,11 @@ cdef inline void _free(Books *b, Resting *o) noexcept nogil:
         # It may move when its home is not between the hole and itself.
         if ((i - home) & b.mask) >= ((i - hole) & b.mask):
             b.orders[hole] = b.orders[i]
+            b.orders[hole].crossed = True
             hole = i
+    # No order is found by way of a free slot.
     b.orders[hole].reference = 0
+    b.orders[hole].crossed = False
     b.used -= 1
 
 
@@ -156,13 +176,15 @@ cdef inline uint32_t _place(const Side *s, uint32_t price, bint bid) noexcept no
     """The index of the first level, from the worst, that is at price or better."""
     cdef uint32_t i = s.count, low = 0, middle
     cdef uint32_t near = s.count - 8 if s.count > 8 else 0
+    cdef uint32_t flip = 0 if bid else 0xFFFFFFFF       # so that a better price is a larger number on both sides
+    price ^= flip
     while i > near:
-        if s.levels[i - 1].price < price if bid else s.levels[i - 1].price > price:
+        if (s.levels[i - 1].price ^ flip) < price:
             return i
         i -= 1
     while low < i:
         middle = (low + i) // 2
-        if s.levels[middle].price < price if bid else s.levels[middle].price > price:
+        if (s.levels[middle].price ^ flip) < price:
             low = middle + 1
         else:
             i = middle
@@ -198,7 +220,8 @@ cdef inline bint _put(Books *b, uint32_t symbol, bint bid, uint32_t price, uint3
     else:
         if s.count == b.levels:
             return False
-        memmove(&s.levels[i + 1], &s.levels[i], (s.count - i) * sizeof(Level))
+        if i < s.count:
+            memmove(&s.levels[i + 1], &s.levels[i], (s.count - i) * sizeof(Level))
         s.levels[i].price = price
         s.levels[i].orders = 1
         s.levels[i].shares = shares
@@ -216,8 +239,9 @@ cdef inline void _take(Books *b, uint32_t symbol, bint bid, uint32_t price, uint
     s.levels[i].shares -= shares
     s.levels[i].orders -= whole
     if s.levels[i].orders == 0:
-        memmove(&s.levels[i], &s.levels[i + 1], (s.count - i - 1) * sizeof(Level))
         s.count -= 1
+        if not best:
+            memmove(&s.levels[i], &s.levels[i + 1], (s.count - i) * sizeof(Level))
     if best:
         _top(b, symbol, bid)
 
@@ -283,12 +307,15 @@ cdef inline int book_add(Books *b, uint32_t symbol, uint64_t reference, uint8_t 
         b.zero_shares += 1
         book_mark_stale(b, symbol, INCONSISTENT)
         return STALE
+    # References are counted up: where the one that comes after some others will be.
+    prefetch(&b.orders[_home(b, reference + AHEAD)], 1)
     i = _home(b, reference)
     while b.orders[i].reference != 0:
         if b.orders[i].reference == reference:
             b.duplicate_reference += 1
             book_mark_stale(b, symbol, INCONSISTENT)
             return STALE
+        b.orders[i].crossed = True
         i = (i + 1) & b.mask
     if b.used == b.room:
         book_mark_stale(b, symbol, EXHAUSTED_ORDERS)

@@ -22,6 +22,8 @@ cdef enum:
     UNKNOWN = -3                # no such type
     BAD_FIELD = -4              # a side, printable flag, event code or state that does not exist
 
+    SIDES = 1 | 1 << (c'S' - c'B')  # a bit for each side, counted from 'B'
+
 cdef struct Message:
     uint8_t type                # 'A', 'F', 'E', ...
     uint8_t side                # A F P: 'B' or 'S'
@@ -38,49 +40,21 @@ cdef struct Message:
     const uint8_t *stock        # 8 bytes, padded with spaces, in the message; NULL where the type has none
 
 
+cdef extern from *:
+    """
+    /* Bytes of a message by its type, 0: there is no such type. */
+    static const unsigned char ITCH_LENGTHS[256] = {
+        ['A'] = 36, ['B'] = 19, ['C'] = 36, ['D'] = 19, ['E'] = 31, ['F'] = 40, ['H'] = 25, ['I'] = 50, ['J'] = 35,
+        ['K'] = 28, ['L'] = 26, ['N'] = 20, ['O'] = 48, ['P'] = 44, ['Q'] = 40, ['R'] = 39, ['S'] = 12, ['U'] = 35,
+        ['V'] = 35, ['W'] = 12, ['X'] = 23, ['Y'] = 20, ['h'] = 21,
+    };
+    """
+    const unsigned char ITCH_LENGTHS[256]
+
+
 cdef inline uint32_t length(uint8_t type) noexcept nogil:
     """Bytes of a message of this type, 0 for an unknown type."""
-    if type == c'A':
-        return 36
-    elif type == c'D':
-        return 19
-    elif type == c'U':
-        return 35
-    elif type == c'E':
-        return 31
-    elif type == c'X':
-        return 23
-    elif type == c'F':
-        return 40
-    elif type == c'C':
-        return 36
-    elif type == c'P':
-        return 44
-    elif type == c'Q':
-        return 40
-    elif type == c'B':
-        return 19
-    elif type == c'I':
-        return 50
-    elif type == c'S' or type == c'W':
-        return 12
-    elif type == c'R':
-        return 39
-    elif type == c'H':
-        return 25
-    elif type == c'Y' or type == c'N':
-        return 20
-    elif type == c'L':
-        return 26
-    elif type == c'V' or type == c'J':
-        return 35
-    elif type == c'K':
-        return 28
-    elif type == c'h':
-        return 21
-    elif type == c'O':
-        return 48
-    return 0
+    return ITCH_LENGTHS[type]
 
 
 cdef inline bint _event(uint8_t code) noexcept nogil:
@@ -91,24 +65,13 @@ cdef inline bint _state(uint8_t code) noexcept nogil:
     return code == c'H' or code == c'P' or code == c'Q' or code == c'T'
 
 
-cdef inline int parse(const uint8_t *data, uint32_t size, Message *m) noexcept nogil:
-    """The message in exactly data[0:size].
+cdef inline int _misfit(uint32_t size, uint32_t expected) noexcept nogil:
+    return TRUNCATED if size < expected else OVERSIZED
 
-    > 0: its type, with every field of m set (0 or NULL where the type has none). Else the reason (< 0)
-    why it is not a message; then m is undefined.
-    """
-    cdef uint8_t type
-    cdef uint32_t expected
-    cdef uint64_t word
-    if size == 0:
-        return TRUNCATED
-    type = data[0]
-    expected = length(type)
-    if size != expected:
-        if expected == 0:
-            return UNKNOWN
-        return TRUNCATED if size < expected else OVERSIZED
 
+cdef inline void _head(const uint8_t *data, Message *m, uint8_t type) noexcept nogil:
+    """What all messages begin with, and nothing else in it."""
+    cdef uint64_t word = load64(data + 3)   # tracking number (2 bytes) and timestamp (6)
     # One by one, not memset: so the compiler keeps what a caller uses in registers, and drops the rest.
     m.type = type
     m.side = m.printable = m.event = 0
@@ -116,50 +79,33 @@ cdef inline int parse(const uint8_t *data, uint32_t size, Message *m) noexcept n
     m.price = 0
     m.stock = NULL
     m.locate = load16(data + 1)
-    word = load64(data + 3)     # tracking number (2 bytes) and timestamp (6)
     m.tracking = <uint16_t> (word >> 48)
     m.timestamp = word & 0xFFFFFFFFFFFFULL
 
-    if type == c'A' or type == c'F':
-        m.reference = load64(data + 11)
-        m.side = data[19]
-        m.shares = load32(data + 20)
-        m.stock = data + 24
-        m.price = load32(data + 32)
-        if m.side != c'B' and m.side != c'S':
-            return BAD_FIELD
-    elif type == c'D':
-        m.reference = load64(data + 11)
-    elif type == c'U':
-        m.reference = load64(data + 11)
-        m.new_reference = load64(data + 19)
-        m.shares = load32(data + 27)
-        m.price = load32(data + 31)
-    elif type == c'E':
-        m.reference = load64(data + 11)
-        m.shares = load32(data + 19)
-        m.match = load64(data + 23)
-    elif type == c'C':
-        m.reference = load64(data + 11)
-        m.shares = load32(data + 19)
-        m.match = load64(data + 23)
-        m.printable = data[31]
-        m.price = load32(data + 32)
-        if m.printable != c'Y' and m.printable != c'N':
-            return BAD_FIELD
-    elif type == c'X':
-        m.reference = load64(data + 11)
-        m.shares = load32(data + 19)
-    elif type == c'P':
-        m.reference = load64(data + 11)
-        m.side = data[19]
-        m.shares = load32(data + 20)
-        m.stock = data + 24
-        m.price = load32(data + 32)
-        m.match = load64(data + 36)
-        if m.side != c'B' and m.side != c'S':
-            return BAD_FIELD
-    elif type == c'Q':
+
+cdef inline void _order(const uint8_t *data, Message *m) noexcept nogil:
+    """What A, F and P have in common."""
+    m.reference = load64(data + 11)
+    m.side = data[19]
+    m.shares = load32(data + 20)
+    m.stock = data + 24
+    m.price = load32(data + 32)
+
+
+cdef inline bint _sided(const uint8_t *data) noexcept nogil:
+    """'B' or 'S' as bits of a word: nobody can guess which is next, so no branch may depend on it."""
+    cdef uint32_t letter = <uint32_t> data[19] - <uint32_t> c'B'
+    return letter <= <uint32_t> (c'S' - c'B') and (SIDES >> letter) & 1
+
+
+cdef inline int _rare(const uint8_t *data, uint32_t size, Message *m) noexcept nogil:
+    """parse() for the types that no order has."""
+    cdef uint8_t type = data[0]
+    cdef uint32_t expected = length(type)
+    if size != expected:
+        return UNKNOWN if expected == 0 else _misfit(size, expected)
+    _head(data, m, type)
+    if type == c'Q':
         m.shares = load64(data + 11)
         m.stock = data + 19
         m.price = load32(data + 27)
@@ -188,3 +134,91 @@ cdef inline int parse(const uint8_t *data, uint32_t size, Message *m) noexcept n
     elif type == c'R' or type == c'Y' or type == c'K' or type == c'J' or type == c'N' or type == c'O':
         m.stock = data + 11
     return type
+
+
+cdef inline int parse(const uint8_t *data, uint32_t size, Message *m) noexcept nogil:
+    """The message in exactly data[0:size].
+
+    > 0: its type, with every field of m set (0 or NULL where the type has none). Else the reason (< 0)
+    why it is not a message; then m is undefined.
+
+    Each type checks its own length, and gives itself as a constant: what a caller asks about the type is then
+    decided already where the function is inlined.
+    """
+    cdef uint8_t type
+    cdef Message rare
+    cdef int kind
+    if size == 0:
+        return TRUNCATED
+    type = data[0]
+    if type == c'A':
+        if size != 36:
+            return _misfit(size, 36)
+        if not _sided(data):
+            return BAD_FIELD
+        _head(data, m, c'A')
+        _order(data, m)
+        return c'A'
+    elif type == c'D':
+        if size != 19:
+            return _misfit(size, 19)
+        _head(data, m, c'D')
+        m.reference = load64(data + 11)
+        return c'D'
+    elif type == c'U':
+        if size != 35:
+            return _misfit(size, 35)
+        _head(data, m, c'U')
+        m.reference = load64(data + 11)
+        m.new_reference = load64(data + 19)
+        m.shares = load32(data + 27)
+        m.price = load32(data + 31)
+        return c'U'
+    elif type == c'E':
+        if size != 31:
+            return _misfit(size, 31)
+        _head(data, m, c'E')
+        m.reference = load64(data + 11)
+        m.shares = load32(data + 19)
+        m.match = load64(data + 23)
+        return c'E'
+    elif type == c'X':
+        if size != 23:
+            return _misfit(size, 23)
+        _head(data, m, c'X')
+        m.reference = load64(data + 11)
+        m.shares = load32(data + 19)
+        return c'X'
+    elif type == c'F':
+        if size != 40:
+            return _misfit(size, 40)
+        if not _sided(data):
+            return BAD_FIELD
+        _head(data, m, c'F')
+        _order(data, m)
+        return c'F'
+    elif type == c'C':
+        if size != 36:
+            return _misfit(size, 36)
+        if data[31] != c'Y' and data[31] != c'N':
+            return BAD_FIELD
+        _head(data, m, c'C')
+        m.reference = load64(data + 11)
+        m.shares = load32(data + 19)
+        m.match = load64(data + 23)
+        m.printable = data[31]
+        m.price = load32(data + 32)
+        return c'C'
+    elif type == c'P':
+        if size != 44:
+            return _misfit(size, 44)
+        if not _sided(data):
+            return BAD_FIELD
+        _head(data, m, c'P')
+        _order(data, m)
+        m.match = load64(data + 36)
+        return c'P'
+    # By way of a copy: the address of m goes nowhere, so m need not be in memory for the types above.
+    kind = _rare(data, size, &rare)
+    m[0] = rare
+    return kind

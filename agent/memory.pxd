@@ -12,6 +12,7 @@ cdef extern from *:
     """
     #include <sys/mman.h>
     #define MEMORY_HUGE ((size_t)2 << 20)
+    #define MEMORY_PAGE ((size_t)4096)
     """
     void *mmap(void *, size_t, int, int, int, long) nogil
     int munmap(void *, size_t) nogil
@@ -22,15 +23,34 @@ cdef extern from *:
     int MAP_ANONYMOUS
     int MAP_POPULATE
     int MAP_HUGETLB
+    int MAP_NORESERVE
     int MADV_HUGEPAGE
     void *MAP_FAILED
     size_t MEMORY_HUGE
+    size_t MEMORY_PAGE
 
 
 cdef struct Block:
     void *at                    # NULL: none
     size_t size                 # as mapped: a multiple of a huge page
     bint huge                   # in pages of hugetlbfs
+
+
+cdef inline bint block_reserve(Block *b, size_t size, size_t touched) noexcept nogil:
+    """At least size bytes, of which only the first `touched` are in memory before their first use; not in pages of
+    hugetlbfs. False: there is no such memory."""
+    cdef size_t at = 0
+    b.size = (size + MEMORY_HUGE - 1) // MEMORY_HUGE * MEMORY_HUGE
+    b.huge = False
+    b.at = mmap(NULL, b.size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
+    if b.at == MAP_FAILED:
+        b.at = NULL
+        return False
+    madvise(b.at, touched, MADV_HUGEPAGE)
+    while at < touched:
+        (<volatile char *> b.at)[at] = 0
+        at += MEMORY_PAGE
+    return True
 
 
 cdef inline bint block_take(Block *b, size_t size) noexcept nogil:
