@@ -5,7 +5,6 @@ import gc
 import os
 import sys
 from pathlib import Path
-from typing import Any, Self
 
 #: Exit codes: fine; it ran and something was wrong; arguments or configuration. `run` has one more, 4: the
 #: connection to the exchange was lost, which starting again may repair.
@@ -64,45 +63,10 @@ def _count(text: str) -> int:
     raise argparse.ArgumentTypeError(f"found {text!r}, allowed: a whole number above 0")
 
 
-class _Unasked:
-    """Takes the arguments of a command that nobody asked for, and drops them."""
-
-    def add_argument(self, *names: str, **options: Any) -> None:
-        pass
-
-    def add_mutually_exclusive_group(self) -> Self:
-        return self
-
-
-class _Commands:
-    """The commands of a parser; only the one asked for, if there is one: argparse takes 6 ms for all of them, which a
-    start of `run` does not have to wait for."""
-
-    def __init__(self, top: argparse.ArgumentParser, asked: str | None) -> None:
-        self._real = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-        self._asked = asked
-
-    def add_parser(self, name: str, *, help: str) -> argparse.ArgumentParser | _Unasked:
-        if self._asked in (None, name):
-            return self._real.add_parser(name, help=help, formatter_class=_formatter)
-        return _Unasked()
-
-
-def _formatter(prog: str) -> argparse.HelpFormatter:
-    """With a width: argparse would import shutil to ask for the terminal's at each argument."""
-    try:
-        columns = os.get_terminal_size(sys.stdout.fileno()).columns
-    except (OSError, ValueError):  # not a terminal, or closed
-        columns = 100
-    return argparse.HelpFormatter(prog, width=min(max(columns, 80), 120))
-
-
-def parser(asked: str | None = None) -> argparse.ArgumentParser:
-    """The arguments of every command, or only of the one asked for."""
-    top = argparse.ArgumentParser(
-        prog="agent", description="A compiled trading agent, and the exchange to try it on.", formatter_class=_formatter
-    )
-    commands = _Commands(top, asked)
+def parser() -> argparse.ArgumentParser:
+    """The arguments of every command."""
+    top = argparse.ArgumentParser(prog="agent", description="A compiled trading agent, and the exchange to try it on.")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     run = commands.add_parser("run", help="run an engine until SIGTERM")
     run.add_argument("config", type=Path, help="agent.toml")
@@ -440,28 +404,24 @@ def _expected_errors() -> tuple[type[Exception], ...]:
     return tuple(found)
 
 
-_COMMANDS = {
-    "run": _run,
-    "stats": _stats,
-    "top": _top,
-    "limits": _limits,
-    "kill": _switch,
-    "resume": _switch,
-    "journal": _journal,
-    "replay": _replay,
-    "bench": _bench,
-    "var": _var,
-    "venues": _venues,
-    "warm": _warm,
-    "exchange": _exchange,
-}
-
-
 def main(argv: list[str] | None = None) -> int:
     """Run a command; returns the exit code."""
-    words = sys.argv[1:] if argv is None else argv
-    options = parser(words[0] if words and words[0] in _COMMANDS else None).parse_args(words)
-    command = _COMMANDS[options.command]
+    options = parser().parse_args(argv)
+    command = {
+        "run": _run,
+        "stats": _stats,
+        "top": _top,
+        "limits": _limits,
+        "kill": _switch,
+        "resume": _switch,
+        "journal": _journal,
+        "replay": _replay,
+        "bench": _bench,
+        "var": _var,
+        "venues": _venues,
+        "warm": _warm,
+        "exchange": _exchange,
+    }[options.command]
     try:
         return command(options)
     except BrokenPipeError:

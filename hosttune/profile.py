@@ -10,18 +10,22 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
 import msgspec
+import yaml
 
-from hosttune import plain_yaml
 from hosttune.host.root import Live, Root
 
 PROFILE_D = "/etc/hosttune/profile.d"
 BUILT_IN = os.path.join(os.path.dirname(__file__), "profiles")
 DEFAULT = "trading"
 ENTRY_POINTS = "hosttune.checks"
+
+MAX_NODES = 20_000  # aliases may repeat a node: this bounds what a small file can grow to
+MAX_DEPTH = 20
 
 
 class ProfileError(Exception):
@@ -133,22 +137,90 @@ def _is_profile(name: str) -> bool:
     return name.endswith((".yml", ".yaml")) and not name.startswith(".")
 
 
+# --- YAML to nodes ---
+
+
 def _parse(text: str, file: str) -> Node:
-    plain_tree = plain_yaml.parse(text)
-    if plain_tree is not None:
-        _, first = next(iter(plain_tree.values()))
-        return _placed(plain_tree, file, first)
-    from hosttune import profile_yaml  # late: PyYAML takes longer to import than the rest of a check
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        top = yaml.compose(text, loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = f"{file}:{mark.line + 1}:{mark.column + 1}" if mark else file
+        raise ProfileError(f"{line}: not valid YAML: {error.problem or error}") from None
+    except yaml.YAMLError as error:
+        raise ProfileError(f"{file}: not valid YAML: {error}") from None
+    if top is None:
+        return Node({}, file, 1)
+    budget = iter(range(MAX_NODES))
+    return _node(top, file, top.start_mark.line + 1, 0, budget)
 
-    return profile_yaml.parse(text, file)
+
+def _node(node: Any, file: str, line: int, depth: int, budget: Iterator[int]) -> Node:
+    place = f"{file}:{line}"
+    if depth > MAX_DEPTH or next(budget, None) is None:
+        raise ProfileError(f"{place}: nested too deep or too large for a profile")
+    if isinstance(node, yaml.ScalarNode):
+        return Node(_scalar(node, place), file, line)
+    if isinstance(node, yaml.SequenceNode):
+        items = [_node(item, file, item.start_mark.line + 1, depth + 1, budget) for item in node.value]
+        return Node(items, file, line)
+    entries: dict[str, Node] = {}
+    for key, value in node.value:
+        key_line = key.start_mark.line + 1
+        name = _key(key, f"{file}:{key_line}")
+        if name in entries:
+            raise ProfileError(f"{file}:{key_line}: {name} is given twice, first at {entries[name].place}")
+        entries[name] = _node(value, file, key_line, depth + 1, budget)
+    return Node(entries, file, line)
 
 
-def _placed(value: Any, file: str, line: int) -> Node:
-    if isinstance(value, dict):
-        return Node({key: _placed(inner, file, at) for key, (inner, at) in value.items()}, file, line)
-    if isinstance(value, list):
-        return Node([_placed(inner, file, at) for inner, at in value], file, line)
-    return Node(value, file, line)
+def _key(node: Any, place: str) -> str:
+    if not isinstance(node, yaml.ScalarNode):
+        raise ProfileError(f"{place}: a key must be a plain word")
+    if node.tag == "tag:yaml.org,2002:merge":
+        raise ProfileError(f"{place}: merge keys (<<) are not supported, write the keys out")
+    if node.tag != "tag:yaml.org,2002:str":
+        raise ProfileError(f"{place}: YAML reads the key {node.value} as {_kind(node)}, quote it: '{node.value}'")
+    return str(node.value)
+
+
+def _scalar(node: Any, place: str) -> Any:
+    text = str(node.value)
+    match node.tag.rpartition(":")[2]:
+        case "str":
+            return text
+        case "null":
+            return None
+        case "bool":
+            return text.lower() in ("yes", "true", "on")
+        case "int":
+            return _integer(text, place)
+        case "float":
+            try:
+                return float(text.replace("_", ""))
+            except ValueError:
+                pass
+    raise ProfileError(f"{place}: YAML reads {text} as {_kind(node)}, quote it if it is text: '{text}'")
+
+
+def _integer(text: str, place: str) -> int:
+    """Decimal and 0x only: YAML 1.1 also reads 010 as 8 and 1:30 as 90, which nobody means here."""
+    digits = text.replace("_", "").lstrip("+-")
+    sign = -1 if text.startswith("-") else 1
+    if digits.isdigit() and (digits == "0" or digits[0] != "0"):
+        return sign * int(digits)
+    if digits.startswith("0x"):
+        return sign * int(digits, 16)
+    raise ProfileError(
+        f"{place}: YAML reads {text} as a number in base 2, 8 or 60; write it in decimal, or quote it if it is text"
+    )
+
+
+def _kind(node: Any) -> str:
+    tag = node.tag.rpartition(":")[2]
+    words = {"bool": "true or false", "int": "a number", "float": "a number", "null": "nothing"}
+    return words.get(tag, f"a {tag}")
 
 
 def _merge(first: Node, second: Node, path: tuple[str, ...]) -> Node:

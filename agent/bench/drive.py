@@ -116,24 +116,29 @@ class Engine:
             time.sleep(0.01)
 
 
-@contextlib.contextmanager
-def engine(place: Path, cpu: int, tables: Tables, once: bool = False) -> Iterator[Engine]:
-    """`agent run` on one CPU with these tables of agent.toml, its segment and its journal in `place`."""
-    segment = place / "segment"
-    # JSON's strings, numbers, lists and booleans are TOML's.
-    tables = {**tables, "engine": {"yield_every_ms": 0, **tables.get("engine", {}), "shm": str(segment)}}
+def command(place: Path, cpu: int, tables: Tables, once: bool = False, before: str = "") -> list[str]:
+    """`agent run` on one CPU with these tables of agent.toml, its segment and its journal in `place`. before: Python
+    statements for its process to begin with."""
+    own = {"engine": {"yield_every_ms": 0, **tables.get("engine", {}), "shm": str(place / "segment")}}
+    own["journal"] = {**tables.get("journal", {}), "directory": str(place)}
     lines = []
-    for name, table in tables.items():
+    for name, table in (tables | own).items():
+        # JSON's strings, numbers, lists and booleans are TOML's.
         lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in table.items())]
     config = place / "agent.toml"
     config.write_text("\n".join(lines) + "\n")
     code = (
-        "import os, sys; os.sched_setaffinity(0, {int(sys.argv[1])}); from agent.cli import main; "
+        f"import os, sys; os.sched_setaffinity(0, {{int(sys.argv[1])}}); {before}from agent.cli import main; "
         "sys.exit(main(sys.argv[2:]))"
     )
-    command = [sys.executable, "-P", "-c", code, str(cpu), "run", str(config), *(["--once"] if once else [])]
-    with program(command, {"STATE_DIRECTORY": str(place)}) as child:
-        yield Engine(child, segment)
+    return [sys.executable, "-P", "-c", code, str(cpu), "run", str(config), *(["--once"] if once else [])]
+
+
+@contextlib.contextmanager
+def engine(place: Path, cpu: int, tables: Tables, once: bool = False) -> Iterator[Engine]:
+    """A running command()."""
+    with program(command(place, cpu, tables, once)) as child:
+        yield Engine(child, place / "segment")
 
 
 def _packet(kind: bytes, payload: bytes = b"") -> bytes:

@@ -1,5 +1,5 @@
-"""Great-circle distances (agent/kernels/haversine.pyx, all CPUs) against the loop in plain Python (agent/kernels/plain.py)
-and against C with OpenMP and -ffast-math, on the same number of threads.
+"""Great-circle distances (agent/kernels/haversine.pyx, all CPUs) against the loop in plain Python
+(agent/kernels/plain.py) and against C with OpenMP and -ffast-math, on the same number of threads.
 
 The wheel is built for x86-64-v3, so C built for that is what the bar is of; C built for this machine is beside it. Each
 side's time is the least of SLICES passes, interleaved. Results that differ by more than 1e-9 are an error. Speeds: more
@@ -67,6 +67,7 @@ def rounds(directory: Path) -> Iterator[list[Sample]]:
     }
     rng = np.random.default_rng(1)
     places = [rng.uniform(-limit, limit, PAIRS) for limit in (90.0, 180.0, 90.0, 180.0)]
+    north, east, to_north, to_east = places
     few = [place[:PLAIN_PAIRS].tolist() for place in places]
     ours, theirs = np.empty(PAIRS), np.empty(PAIRS)
     addresses = [array.ctypes.data for array in (*places, theirs)]
@@ -74,7 +75,9 @@ def rounds(directory: Path) -> Iterator[list[Sample]]:
         slow = _seconds(lambda: list(map(plain.haversine, *few))) / PLAIN_PAIRS
         times: dict[str, list[float]] = {name: [] for name in ("ours", *builds)}
         for _ in range(SLICES):
-            times["ours"].append(_seconds(lambda: haversine.distances(*places, ours, threads)) / PAIRS)
+            times["ours"].append(
+                _seconds(lambda: haversine.distances(north, east, to_north, to_east, ours, threads)) / PAIRS
+            )
             for name, function in builds.items():
                 times[name].append(_seconds(lambda f=function: f(*addresses, PAIRS, threads)) / PAIRS)  # type: ignore[misc]
                 if not np.allclose(ours, theirs, rtol=1e-9, atol=1e-9):

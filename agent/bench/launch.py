@@ -1,4 +1,4 @@
-"""From the start of the launcher to the first tick handled: `hosttune launch ... -- agent run CONFIG`, as in production.
+"""From the start of the launcher to the first tick handled: `hosttune launch ... -- agent run CONFIG`.
 
 The clock starts before `hosttune launch` is spawned, and stops when the engine's counter of messages, which is read
 out of its segment twice a millisecond, is no longer 0. Ticks are sent every millisecond all the while, and an exchange
@@ -34,6 +34,7 @@ from typing import Self
 import agent
 from agent import shm
 from agent.bench import machine
+from agent.bench.drive import free_port
 from agent.bench.sample import BenchError, Sample, limit
 
 #: Strategies by language, and milliseconds that are promised to the first tick.
@@ -108,13 +109,6 @@ def reply(kind: bytes, body: bytes) -> bytes:
 
 def _packet(kind: bytes, payload: bytes) -> bytes:
     return struct.pack(">H", 1 + len(payload)) + kind + payload
-
-
-def free_port(kind: socket.SocketKind) -> int:
-    """A port of the loopback that nobody has now."""
-    with socket.socket(socket.AF_INET, kind) as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
 
 
 def _environment(place: Path) -> dict[str, str]:

@@ -1,5 +1,5 @@
-"""Recording a duration into the segment's log-linear histogram, against one counter for each power of two in C, which is
-up to 100 % off.
+"""Recording a duration into the segment's log-linear histogram, against one counter for each power of two in C, which
+is up to 100 % off.
 
 Each round takes the least of SLICES short slices on either side, interleaved: the limit is absolute, and what else the
 machine does only ever adds. The error is the largest one of a bucket's midpoint over values from 1 ns to 10 s: the ends

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from agent import exchange, feed, shm
+from agent.bench import drive
 from agent.bench.sample import BenchError
 
 SYMBOL = "AAPL"
@@ -16,56 +17,20 @@ SYMBOL = "AAPL"
 
 def free_ports() -> tuple[int, int]:
     """A UDP port for the feed and a TCP port for the orders that nobody has bound."""
-    found = []
-    for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
-        with socket.socket(socket.AF_INET, kind) as s:
-            s.bind(("127.0.0.1", 0))
-            found.append(int(s.getsockname()[1]))
-    return found[0], found[1]
+    return drive.free_port(socket.SOCK_DGRAM), drive.free_port(socket.SOCK_STREAM)
 
 
-def configure(place: Path, ports: tuple[int, int], strategy: str) -> Path:
-    """An agent.toml in `place`, with segment and journal there too: an ITCH feed, no limit but the order's size, and no
-    sleep."""
-    config = place / "agent.toml"
-    config.write_text(
-        f"""
-[feed]
-address = "127.0.0.1"
-port = {ports[0]}
-format = "itch"
-receive_buffer = 67108864
-[exchange]
-address = "127.0.0.1"
-port = {ports[1]}
-username = "trader"
-password = "secret"
-[strategy]
-name = "{strategy}"
-symbol = "{SYMBOL}"
-size = 1
-[risk]
-max_size = 10
-max_orders_per_second = 10000000
-max_notional = 1e12
-collar = 0.5
-[journal]
-directory = "{place}"
-[series]
-capacity = 65536
-[engine]
-shm = "{place}/segment"
-yield_every_ms = 0
-"""
-    )
-    return config
-
-
-def engine(config: Path, cpu: int, before: str = "") -> list[str]:
-    """The command of an engine pinned to a CPU. before: statements for its process to begin with."""
-    return [sys.executable, "-P", "-c",
-            f"import os; os.sched_setaffinity(0, {{{cpu}}}); {before}from agent.cli import main; "
-            f"raise SystemExit(main(['run', {str(config)!r}, '--once']))"]  # fmt: skip
+def tables(ports: tuple[int, int], strategy: str) -> drive.Tables:
+    """An engine on an ITCH feed; every check of the gate that has a limit is on, with room."""
+    return {
+        "feed": {"address": "127.0.0.1", "port": ports[0], "format": "itch", "receive_buffer": 64 << 20},
+        "exchange": {"address": "127.0.0.1", "port": ports[1], "username": "trader", "password": "secret"},
+        "strategy": {"name": strategy, "symbol": SYMBOL, "size": 1},
+        "risk": {"max_size": 10, "max_orders_per_second": 10_000_000, "max_notional": 1e12, "collar": 0.5,
+                 "max_position": 1_000_000_000, "max_open_orders": 60_000},
+        "series": {"capacity": 65_536},
+        "journal": {"ring": 1 << 20},
+    }  # fmt: skip
 
 
 def play(
@@ -89,7 +54,7 @@ def play(
     try:
         assert child.stdout and child.stderr
         if says_ready:
-            child.stdout.readline()
+            drive.ready(child)
         report = exchange.run(
             exchange.Plan(
                 feed=ticks, due=exchange.schedule(ticks, rate, None), pacing="", feed_to=("127.0.0.1", ports[0]),
@@ -116,9 +81,9 @@ def run_engine(place: Path, strategy: str, ticks: feed.Feed, rate: float, cpu: i
                environment: dict[str, str] | None = None) -> tuple[dict[str, Any], shm.Segment]:  # fmt: skip
     """Play the ticks to an engine with its files in `place`: the simulator's report, and the engine's segment."""
     ports = free_ports()
-    config = configure(place, ports, strategy)
+    command = drive.command(place, cpu, tables(ports, strategy), True, before)
     try:
-        report = play(engine(config, cpu, before), ticks, rate, ports, environment, says_ready=True)
+        report = play(command, ticks, rate, ports, environment, says_ready=True)
     except BenchError as error:
         raise BenchError(f"{error}; {_stopped(place / 'segment')}") from None
     return report, shm.read(place / "segment")
@@ -135,4 +100,6 @@ def _stopped(segment: Path) -> str:
 
 
 def _name(command: Sequence[str]) -> str:
-    return "the engine" if "-c" in command else Path(command[-5 if command[0] == sys.executable else 0]).name
+    if "-c" in command:
+        return "the engine"
+    return Path(command[1] if command[0] == sys.executable else command[0]).name

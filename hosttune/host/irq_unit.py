@@ -12,7 +12,6 @@ from typing import Any
 
 import msgspec
 
-from hosttune import plain_yaml
 from hosttune.host import systemd
 from hosttune.host.root import Fact, Root, unreadable
 
@@ -56,14 +55,13 @@ def _applier(root: Root, unit: systemd.Unit) -> Applier | None:
 
 def parse_settings(text: str) -> dict[str, Any]:
     """Read a settings file. Raises ValueError."""
-    content: Any = plain_yaml.values(text)
-    if content is None:
-        import yaml  # late: as in hosttune.profile
+    # Late: the profile loader has it already, and a host without such a service does not need it.
+    import yaml
 
-        try:
-            content = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-        except yaml.YAMLError as error:
-            raise ValueError(str(error).replace("\n", " ")) from None
+    try:
+        content = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except yaml.YAMLError as error:
+        raise ValueError(str(error).replace("\n", " ")) from None
     if not isinstance(content, dict):
         raise ValueError("it is not a mapping")
     section = content.get("irq_affinity", content)

@@ -1,16 +1,18 @@
 """Route-netlink dumps as plain data.
 
-A dump is one request, a bounded wait, and a few fields of each answer: a library for it would take longer to import
-than the whole check takes.
+pyroute2 encodes and decodes the messages; the transport is a plain socket, because a dump is one request
+and a bounded wait, and pyroute2's own sockets bring an event loop with them.
 Sources: rtnetlink(7), `include/uapi/linux/rtnetlink.h`, `Documentation/userspace-api/netlink/intro.rst`.
 """
 
 from __future__ import annotations
 
 import errno
+import importlib.util
 import os
 import socket
 import struct
+import sys
 from typing import Any
 
 RTM_GETQDISC = 38
@@ -21,9 +23,6 @@ NLMSG_ERROR, NLMSG_DONE = 2, 3
 TIMEOUT_SECONDS = 2.0
 ATTEMPTS = 3
 HEADER = struct.Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequence, port
-TCMSG = struct.Struct("=B3xiIII")  # struct tcmsg: family, interface's index, handle, parent, info
-RTATTR = struct.Struct("=HH")
-TCA_KIND = 1
 
 
 def dump(request: str) -> list[dict[str, Any]]:
@@ -41,35 +40,57 @@ def dump(request: str) -> list[dict[str, Any]]:
 
 
 def _qdiscs(messages: list[bytes]) -> list[dict[str, Any]]:
+    base = _message_class()
+
+    # pyroute2's own tcmsg class decodes every option of every discipline and costs 25 ms to import;
+    # this is the same message with the one attribute that is asked for.
+    class QdiscMessage(base):  # type: ignore[misc,valid-type]
+        fields = (
+            ("family", "B"),
+            ("pad1", "B"),
+            ("pad2", "H"),
+            ("index", "i"),
+            ("handle", "I"),
+            ("parent", "I"),
+            ("info", "I"),
+        )
+        nla_map = (("TCA_UNSPEC", "none"), ("TCA_KIND", "asciiz"))
+
     found = []
     names = dict(socket.if_nameindex())
-    for message in messages:
-        try:
-            _, index, handle, parent, _ = TCMSG.unpack_from(message, HEADER.size)
-            kind = _attribute(message, HEADER.size + TCMSG.size, TCA_KIND)
-        except struct.error:
-            raise OSError(errno.EBADMSG, os.strerror(errno.EBADMSG)) from None
+    for raw in messages:
+        message = QdiscMessage(raw)
+        message.decode()
         found.append(
             {
-                "interface": names.get(index, f"index {index}"),
-                "kind": None if kind is None else kind.rstrip(b"\0").decode("ascii", "replace"),
-                "handle": handle,
-                "parent": parent,
+                "interface": names.get(message["index"], f"index {message['index']}"),
+                "kind": message.get_attr("TCA_KIND"),
+                "handle": message["handle"],
+                "parent": message["parent"],
             }
         )
     return found
 
 
-def _attribute(message: bytes, offset: int, wanted: int) -> bytes | None:
-    """The value of an attribute (struct rtattr: length, type, value, padding to 4 bytes), None where it is not there."""
-    while offset + RTATTR.size <= len(message):
-        length, kind = RTATTR.unpack_from(message, offset)
-        if length < RTATTR.size or offset + length > len(message):
-            raise struct.error("an attribute overruns its message")
-        if kind == wanted:
-            return message[offset + RTATTR.size : offset + length]
-        offset += (length + 3) & ~3
-    return None
+def _message_class() -> type:
+    """`pyroute2.netlink.nlmsg`, without the rest of pyroute2.
+
+    The package's `__init__` imports every part of the library (about 150 ms). Its submodules work
+    without it, so it is put in place unexecuted while the one submodule is imported, and taken away
+    again: a later `import pyroute2` by anybody gets the real package.
+    """
+    if "pyroute2" in sys.modules:
+        from pyroute2.netlink import nlmsg
+    else:
+        spec = importlib.util.find_spec("pyroute2")
+        if spec is None:
+            raise OSError(errno.ENOPKG, "pyroute2 is not installed")
+        sys.modules["pyroute2"] = importlib.util.module_from_spec(spec)
+        try:
+            from pyroute2.netlink import nlmsg
+        finally:
+            del sys.modules["pyroute2"]
+    return nlmsg  # type: ignore[no-any-return]
 
 
 def _messages(kind: int) -> list[bytes]:
