@@ -96,17 +96,6 @@ def test_tick_to_order_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
     plays.close()  # type: ignore[attr-defined]
 
 
-def test_rings_take_records_there_and_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from agent.bench import ring
-
-    if len(machine.os.sched_getaffinity(0)) < 2:
-        pytest.skip("one CPU: both sides spin")
-    monkeypatch.setattr(ring, "TRIPS", 20_000)
-    plays = ring.rounds(tmp_path)
-    assert all(s.ours > 0 and s.reference > 0 for s in next(plays))
-    plays.close()  # type: ignore[attr-defined]
-
-
 def test_an_unknown_bench_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["bench", "nothing"]) == 2
     assert "found 'nothing', allowed: tick_to_order, own_code" in capsys.readouterr().err
