@@ -22,6 +22,7 @@ from agent.bench.sample import BenchError, Sample, limit
 RATE = 10_000.0
 TICKS = 6_000
 FROM = 1_000
+STRATEGY = "every_tick"
 ORDER = 50  # bytes of an Enter Order in its packet
 _COUNTS = struct.Struct("8Q")
 _NAMES = ("orders", "allocations", "mappings", "feed_receives", "answer_receives", "empty_receives", "sends", "others")
@@ -48,7 +49,7 @@ threading.Thread(target=hold, daemon=True).start()
 """
 
 
-def held_gil(place: Path, cpu: int, ticks: feed.Feed) -> int:
+def held_gil(place: Path, cpu: int, ticks: feed.Feed, strategy: str = STRATEGY) -> int:
     """Ticks that the engine should have turned into orders while another thread held the GIL, and did not: of those
     that come in half of the run, at least half."""
     out = place / "held"
@@ -56,23 +57,25 @@ def held_gil(place: Path, cpu: int, ticks: feed.Feed) -> int:
     before = "exec({!r}); ".format(
         _HOLDER.format(segment=str(place / "segment"), out=str(out), least=FROM, milliseconds=int(500 * span))
     )
-    stage.run_engine(place, "every_tick", ticks, RATE, cpu, before)
+    stage.run_engine(place, strategy, ticks, RATE, cpu, before)
     if not out.exists():
         raise BenchError("own_code: the thread that was to hold the GIL did not")
     return max(0, int(RATE * span / 4) - int(out.read_text()))
 
 
-def counted(place: Path, cpu: int, ticks: feed.Feed, library: Path) -> dict[str, float]:
-    """Calls of the C library for each order after the first ones."""
+def counted(
+    place: Path, cpu: int, ticks: feed.Feed, library: Path, since: int, strategy: str = STRATEGY
+) -> dict[str, int]:
+    """Calls of the C library from order number `since` to the last."""
     file = place / "counters"
     file.write_bytes(bytes(2 * _COUNTS.size))
-    environment = {"LD_PRELOAD": str(library), "COUNTERS": str(file), "COUNTERS_FROM": str(FROM),
+    environment = {"LD_PRELOAD": str(library), "COUNTERS": str(file), "COUNTERS_FROM": str(since),
                    "COUNTERS_SIZE": str(ORDER)}  # fmt: skip
-    stage.run_engine(place, "every_tick", ticks, RATE, cpu, environment=environment)
+    stage.run_engine(place, strategy, ticks, RATE, cpu, environment=environment)
     first, last = _COUNTS.iter_unpack(file.read_bytes())
     found = {name: b - a for name, a, b in zip(_NAMES, first, last, strict=True)}
-    if found["orders"] != len(ticks) - FROM:
-        raise BenchError(f"own_code: {found['orders']} orders counted, expected {len(ticks) - FROM}")
+    if found["orders"] != len(ticks) - since:
+        raise BenchError(f"own_code: {found['orders']} orders counted, expected {len(ticks) - since}")
     return found
 
 
@@ -86,9 +89,9 @@ def rounds(directory: Path) -> Iterator[list[Sample]]:
     try:
         while True:
             with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="agent-bench-") as place:
-                _, plain = stage.run_engine(Path(place), "every_tick", ticks, RATE, other)
+                _, plain = stage.run_engine(Path(place), STRATEGY, ticks, RATE, other)
             with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="agent-bench-") as place:
-                calls = counted(Path(place), other, ticks, library)
+                calls = counted(Path(place), other, ticks, library, FROM)
             with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="agent-bench-") as place:
                 stood_still = held_gil(Path(place), other, ticks)
             times, c = plain.histograms["own_code"], plain.counters

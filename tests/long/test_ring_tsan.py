@@ -1,8 +1,8 @@
-"""The ring's memory ordering under ThreadSanitizer: agent/fuzz/_stress_ring.pyx as it is, and with less ordering.
+"""The ring's memory ordering under ThreadSanitizer: agent/fuzz/_stress_ring.pyx, as it is, and without its ordering.
 
-The sanitizer follows what happens before what by the atomic accesses that the program makes, whatever the processor
-would have reordered; so what it accepts here on x86-64 is in order on aarch64 too. The variants without ordering are
-the compiler's: -D makes acquire, release, or the whole atomic access weaker, and each has to be reported.
+The sanitizer follows what happens before what by the atomic accesses that the program makes, and not by what this
+processor reorders: a pair of accesses that only x86-64 keeps in order is reported here. The variants without ordering
+are the compiler's: -D makes acquire, release, or the whole atomic access weaker, and each has to be reported.
 RING_RECORDS is how many records each case sends.
 """
 

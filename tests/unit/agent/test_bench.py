@@ -60,7 +60,7 @@ def test_what_cannot_run_is_refused(shares: list[float], tmp_path: Path, monkeyp
     assert harness.measure(module(iter([(1.0, 1.0)])), 2, tmp_path)["refused"] == "nothing is left"
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.delenv("CC", raising=False)
-    with pytest.raises(BenchError, match="no C compiler"):
+    with pytest.raises(BenchError, match=r"no compiler \(cc\)"):
         machine.build("itch", tmp_path)
 
 
@@ -77,34 +77,6 @@ def test_each_bench_gives_samples(name: str, tmp_path: Path) -> None:
     bench = harness.load([name])[0]
     samples = next(bench.rounds(tmp_path))
     assert samples and all(s.ours > 0 and s.reference > 0 for s in samples)
-
-
-def test_tick_to_order_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from agent.bench import tick_to_order
-
-    if len(machine.os.sched_getaffinity(0)) < 2:
-        pytest.skip("one CPU: both sides spin")
-    monkeypatch.setattr(tick_to_order, "TICKS", 500)
-    monkeypatch.setattr(tick_to_order, "RATE", 1000.0)
-    plays = tick_to_order.rounds(tmp_path)
-    assert {s.metric.split(",")[0] for s in next(plays)} == {
-        "service p50",
-        "service p99",
-        "response p50",
-        "response p99",
-    }
-    plays.close()  # type: ignore[attr-defined]
-
-
-def test_rings_take_records_there_and_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from agent.bench import ring
-
-    if len(machine.os.sched_getaffinity(0)) < 2:
-        pytest.skip("one CPU: both sides spin")
-    monkeypatch.setattr(ring, "TRIPS", 20_000)
-    plays = ring.rounds(tmp_path)
-    assert all(s.ours > 0 and s.reference > 0 for s in next(plays))
-    plays.close()  # type: ignore[attr-defined]
 
 
 def test_an_unknown_bench_is_named(capsys: pytest.CaptureFixture[str]) -> None:
