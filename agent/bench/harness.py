@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from agent.bench import machine
+from agent.bench import machine, plot
 from agent.bench.sample import BenchError, Sample
 
 NAMES = (
@@ -94,6 +94,7 @@ def summary(name: str, samples: tuple[Sample, ...], discarded: int) -> dict[str,
         "reference": round(statistics.median(s.reference for s in samples), 3),
         "reference_name": first.reference_name,
         "ratio": None if ratio is None else round(ratio, 3),
+        "ratios": [round(r, 4) for r in ratios],
         "ratio_range": [round(min(ratios), 3), round(max(ratios), 3)] if ratios else None,
         "better": first.better,
         "bar": first.bar,
@@ -104,7 +105,7 @@ def summary(name: str, samples: tuple[Sample, ...], discarded: int) -> dict[str,
 
 
 def run(names: list[str], rounds: int, form: str, out: Path | None) -> int:
-    """Measure and print; 0, or 1 if a benchmark was refused. Writes bench.json to `out` if given."""
+    """Measure and print; 0, or 1 if a benchmark was refused. Writes bench.json and the plots to `out` if given."""
     benches = load(names)
     with tempfile.TemporaryDirectory(prefix="agent-bench-") as directory:
         found, left_out = [], []
@@ -122,6 +123,12 @@ def run(names: list[str], rounds: int, form: str, out: Path | None) -> int:
             out.mkdir(parents=True, exist_ok=True)
             whole = {"machine": about, "results": results, "refused": refused, "left_out": left_out}
             (out / "bench.json").write_bytes(msgspec.json.format(msgspec.json.encode(whole), indent=2))
+            why = plot.missing()
+            if why:
+                print(f"agent: bench: no plots: {why}", file=sys.stderr)
+            for one in [] if why else found:
+                if "results" in one:
+                    plot.draw(one["bench"], one["results"], about, out)
         except OSError as error:
             raise BenchError(f"--out {out}: {error.strerror}") from None
     if form == "json":
