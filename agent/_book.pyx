@@ -41,7 +41,7 @@ cdef class Books:
     cdef void *block
 
     def __cinit__(self, uint32_t symbols, uint64_t orders, uint32_t levels):
-        if not 0 < symbols <= 65536 or orders > 1 << 32 or not 0 < levels <= 1 << 24:
+        if not 0 < symbols <= 65536 or orders > 1 << 32 or not 0 < levels <= 1 << 16:
             raise ValueError(f"symbols {symbols}, orders {orders}, levels {levels}: "
                              f"allowed: 1 to 65536, 0 to {1 << 32}, 1 to {1 << 24}")
         self.block = calloc(1, book.books_size(symbols, orders, levels))

@@ -2,8 +2,9 @@
 """Order books by order, for all symbols of an engine, in one block of memory that the caller gives.
 
 Orders are in an open-addressing table by order reference number, with linear probing and deletion by
-shifting back, so that a table in use all day does not fill with tombstones. The price levels of a side are a
-sorted array with the best at its end: most changes are near it, and the best is always at hand.
+shifting back, so that a table in use all day does not fill with tombstones. The prices of a side are a sorted array with
+the best at its end: most changes are near it, and the best is always at hand. What rests at a price stays in one place
+as long as anything does, which its orders know: only a price that comes or goes is looked for.
 
 What cannot be held is not half held: the symbol becomes stale, its levels are gone at once, and its messages
 change no book until it is cleared. Its orders stay in the table, where nobody waits for it to be searched, and leave
@@ -13,7 +14,7 @@ The work of one message is bounded by the longest run of the table (at most half
 price and the best, which are moved by one.
 """
 
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memmove, memset
 
 cdef extern from * nogil:
@@ -34,6 +35,9 @@ cdef enum:
 
     AHEAD = 32                  # references from a new order to the one that memory is fetched for
 
+    # Between the beginnings of two sides' arrays. A power of two would put all of them into the same sets of the cache.
+    APART = 5 * 64              # bytes on top
+
 
 cdef struct Top:
     uint32_t bid                # 4 decimals, 0: none
@@ -51,6 +55,7 @@ cdef struct Resting:
     uint32_t symbol
     uint8_t side                # 'B' or 'S'
     uint8_t crossed             # 0: no order lies behind this slot that looked here first
+    uint16_t level              # of its side
 
 
 cdef struct Level:
@@ -59,10 +64,16 @@ cdef struct Level:
     uint64_t shares
 
 
+cdef struct Rank:
+    uint32_t price
+    uint32_t level
+
+
 cdef struct Side:
     uint32_t count
-    uint32_t unused
-    Level *levels               # ascending bids, descending asks
+    uint32_t fresh              # levels from here on were never used; below, ranks[count:fresh] hold the free ones
+    Rank *ranks                 # ascending bids, descending asks
+    Level *levels
 
 
 cdef struct Books:
@@ -101,16 +112,16 @@ cdef inline size_t books_table(uint64_t orders) noexcept nogil:
 
 
 cdef inline size_t books_size(uint32_t symbols, uint64_t orders, uint32_t levels) noexcept nogil:
-    """Bytes of the block for so many symbols, open orders of all of them, and price levels on a side."""
+    """Bytes of the block for so many symbols, open orders of all of them, and price levels (up to 65,536) on a side."""
     return (_table(orders) * sizeof(Resting) + <size_t> symbols * (2 * sizeof(Side) + sizeof(Top) + 64)
-            + <size_t> symbols * 2 * levels * sizeof(Level) + 256)
+            + <size_t> symbols * 2 * (levels * (sizeof(Level) + sizeof(Rank)) + 2 * APART) + 256)
 
 
 cdef inline void books_init(Books *b, void *block, uint32_t symbols, uint64_t orders, uint32_t levels) noexcept nogil:
     """Lay the books out in books_size() zeroed bytes."""
     cdef uint64_t slots = _table(orders)
     cdef uint8_t *at = <uint8_t *> block
-    cdef Level *rows
+    cdef size_t level_bytes = levels * sizeof(Level) + APART, rank_bytes = levels * sizeof(Rank) + APART
     cdef uint32_t i
     memset(b, 0, sizeof(Books))
     b.symbols = symbols
@@ -127,10 +138,10 @@ cdef inline void books_init(Books *b, void *block, uint32_t symbols, uint64_t or
     at += <size_t> symbols * sizeof(Top)
     b.sides = <Side *> at
     at += <size_t> symbols * 2 * sizeof(Side)
-    rows = <Level *> at
     for i in range(2 * symbols):
-        b.sides[i].levels = rows + <size_t> i * levels
-    b.stale = <uint8_t *> (rows + <size_t> symbols * 2 * levels)
+        b.sides[i].levels = <Level *> (at + i * level_bytes)
+        b.sides[i].ranks = <Rank *> (at + 2 * symbols * level_bytes + i * rank_bytes)
+    b.stale = at + 2 * symbols * (level_bytes + rank_bytes)
 
 
 cdef inline uint64_t _home(const Books *b, uint64_t reference) noexcept nogil:
@@ -179,12 +190,12 @@ cdef inline uint32_t _place(const Side *s, uint32_t price, bint bid) noexcept no
     cdef uint32_t flip = 0 if bid else 0xFFFFFFFF       # so that a better price is a larger number on both sides
     price ^= flip
     while i > near:
-        if (s.levels[i - 1].price ^ flip) < price:
+        if (s.ranks[i - 1].price ^ flip) < price:
             return i
         i -= 1
     while low < i:
         middle = (low + i) // 2
-        if (s.levels[middle].price ^ flip) < price:
+        if (s.ranks[middle].price ^ flip) < price:
             low = middle + 1
         else:
             i = middle
@@ -197,7 +208,7 @@ cdef inline void _top(Books *b, uint32_t symbol, bint bid) noexcept nogil:
     cdef Level none
     cdef Level *best = &none
     if s.count:
-        best = &s.levels[s.count - 1]
+        best = &s.levels[s.ranks[s.count - 1].level]
     else:
         memset(&none, 0, sizeof(none))
     if bid:
@@ -210,38 +221,49 @@ cdef inline void _top(Books *b, uint32_t symbol, bint bid) noexcept nogil:
         t.ask_orders = best.orders
 
 
-cdef inline bint _put(Books *b, uint32_t symbol, bint bid, uint32_t price, uint32_t shares) noexcept nogil:
-    """Add an order to its level. False: there is no room for another level."""
+cdef inline int _put(Books *b, uint32_t symbol, bint bid, uint32_t price, uint32_t shares) noexcept nogil:
+    """Add an order to its level. Which one that is; -1: there is no room for another."""
     cdef Side *s = &b.sides[2 * symbol + (not bid)]
-    cdef uint32_t i = _place(s, price, bid)
-    if i < s.count and s.levels[i].price == price:
-        s.levels[i].orders += 1
-        s.levels[i].shares += shares
+    cdef uint32_t i = _place(s, price, bid), level
+    if i < s.count and s.ranks[i].price == price:
+        level = s.ranks[i].level
+        s.levels[level].orders += 1
+        s.levels[level].shares += shares
     else:
         if s.count == b.levels:
-            return False
+            return -1
+        if s.count == s.fresh:
+            level = s.fresh
+            s.fresh += 1
+        else:
+            level = s.ranks[s.count].level
         if i < s.count:
-            memmove(&s.levels[i + 1], &s.levels[i], (s.count - i) * sizeof(Level))
-        s.levels[i].price = price
-        s.levels[i].orders = 1
-        s.levels[i].shares = shares
+            memmove(&s.ranks[i + 1], &s.ranks[i], (s.count - i) * sizeof(Rank))
+        s.ranks[i].price = price
+        s.ranks[i].level = level
+        s.levels[level].price = price
+        s.levels[level].orders = 1
+        s.levels[level].shares = shares
         s.count += 1
     if i + 1 == s.count:
         _top(b, symbol, bid)
-    return True
+    return <int> level
 
 
-cdef inline void _take(Books *b, uint32_t symbol, bint bid, uint32_t price, uint32_t shares, bint whole) noexcept nogil:
+cdef inline void _take(Books *b, uint32_t symbol, bint bid, uint32_t level, uint32_t shares, bint whole) noexcept nogil:
     """Take shares off a level, and with `whole` the order."""
     cdef Side *s = &b.sides[2 * symbol + (not bid)]
-    cdef uint32_t i = _place(s, price, bid)
-    cdef bint best = i + 1 == s.count
-    s.levels[i].shares -= shares
-    s.levels[i].orders -= whole
-    if s.levels[i].orders == 0:
+    cdef Level *l = &s.levels[level]
+    cdef uint32_t i
+    cdef bint best = s.ranks[s.count - 1].level == level
+    l.shares -= shares
+    l.orders -= whole
+    if l.orders == 0:
+        i = _place(s, l.price, bid)
         s.count -= 1
         if not best:
-            memmove(&s.levels[i], &s.levels[i + 1], (s.count - i) * sizeof(Level))
+            memmove(&s.ranks[i], &s.ranks[i + 1], (s.count - i) * sizeof(Rank))
+            s.ranks[s.count].level = level
     if best:
         _top(b, symbol, bid)
 
@@ -257,12 +279,17 @@ cdef inline void _empty(Books *b, uint32_t symbol) noexcept nogil:
     # Where a run wraps, what moves is from the table's beginning, and was looked at.
 
 
+cdef inline void _no_levels(Books *b, uint32_t symbol) noexcept nogil:
+    cdef Side *s = &b.sides[2 * symbol]
+    s[0].count = s[0].fresh = s[1].count = s[1].fresh = 0
+
+
 cdef inline void book_mark_stale(Books *b, uint32_t symbol, uint8_t reason) noexcept nogil:
     """The book is not to be trusted; the first reason stays."""
     if b.stale[symbol] == 0:
         b.stale[symbol] = reason
         b.marked += 1
-        b.sides[2 * symbol].count = b.sides[2 * symbol + 1].count = 0
+        _no_levels(b, symbol)
         memset(&b.tops[symbol], 0, sizeof(Top))
     if reason == EXHAUSTED_ORDERS:
         _empty(b, symbol)
@@ -280,7 +307,7 @@ cdef inline void books_mark_stale(Books *b, uint8_t reason) noexcept nogil:
 cdef inline void book_clear(Books *b, uint32_t symbol) noexcept nogil:
     """Begin again with an empty book. The whole table is looked through."""
     _empty(b, symbol)
-    b.sides[2 * symbol].count = b.sides[2 * symbol + 1].count = 0
+    _no_levels(b, symbol)
     memset(&b.tops[symbol], 0, sizeof(Top))
     b.stale[symbol] = 0
 
@@ -291,8 +318,8 @@ cdef inline void books_clear(Books *b) noexcept nogil:
     memset(b.orders, 0, (b.mask + 1) * sizeof(Resting))
     memset(b.tops, 0, b.symbols * sizeof(Top))
     memset(b.stale, 0, b.symbols)
-    for i in range(2 * b.symbols):
-        b.sides[i].count = 0
+    for i in range(b.symbols):
+        _no_levels(b, i)
     b.used = 0
 
 
@@ -300,6 +327,7 @@ cdef inline int book_add(Books *b, uint32_t symbol, uint64_t reference, uint8_t 
                          uint32_t price) noexcept nogil:
     """A new order. The symbol, or STALE."""
     cdef uint64_t i
+    cdef int level
     if b.stale[symbol]:
         b.ignored += 1
         return STALE
@@ -320,7 +348,8 @@ cdef inline int book_add(Books *b, uint32_t symbol, uint64_t reference, uint8_t 
     if b.used == b.room:
         book_mark_stale(b, symbol, EXHAUSTED_ORDERS)
         return STALE
-    if not _put(b, symbol, side == c'B', price, shares):
+    level = _put(b, symbol, side == c'B', price, shares)
+    if level < 0:
         book_mark_stale(b, symbol, EXHAUSTED_LEVELS)
         return STALE
     b.orders[i].reference = reference
@@ -328,6 +357,7 @@ cdef inline int book_add(Books *b, uint32_t symbol, uint64_t reference, uint8_t 
     b.orders[i].shares = shares
     b.orders[i].symbol = symbol
     b.orders[i].side = side
+    b.orders[i].level = <uint16_t> level
     b.used += 1
     if b.used > b.high_water:
         b.high_water = b.used
@@ -347,7 +377,7 @@ cdef inline int _reduce(Books *b, Resting *o, uint32_t shares) noexcept nogil:
         b.over_execution += 1
         book_mark_stale(b, symbol, INCONSISTENT)
         return STALE
-    _take(b, symbol, o.side == c'B', o.price, shares, shares == o.shares)
+    _take(b, symbol, o.side == c'B', o.level, shares, shares == o.shares)
     o.shares -= shares
     if o.shares == 0:
         _free(b, o)
@@ -403,5 +433,5 @@ cdef inline uint32_t book_depth(const Books *b, uint32_t symbol, uint8_t side, L
     cdef const Side *s = &b.sides[2 * symbol + (side != c'B')]
     cdef uint32_t i, n = s.count if s.count < limit else limit
     for i in range(n):
-        out[i] = s.levels[s.count - 1 - i]
+        out[i] = s.levels[s.ranks[s.count - 1 - i].level]
     return n
