@@ -77,6 +77,8 @@ cdef uint64_t _apply(book.Books *b, const Operation *o, const Operation *end) no
     cdef uint64_t refused = 0
     cdef int symbol = 0
     while o < end:
+        # As the replay does with the message that comes next.
+        book.books_likely(b, o[o + 1 < end].reference)
         if o.kind == c'A':
             symbol = book.book_add(b, o.symbol, o.reference, o.side, o.shares, o.price)
         elif o.kind == c'D':

@@ -41,9 +41,9 @@ cdef class Books:
     cdef void *block
 
     def __cinit__(self, uint32_t symbols, uint64_t orders, uint32_t levels):
-        if not 0 < symbols <= 65536 or orders > 1 << 32 or not 0 < levels <= 1 << 16:
+        if not 0 < symbols <= 65536 or orders >= 1 << 31 or not 0 < levels <= 1 << 24:
             raise ValueError(f"symbols {symbols}, orders {orders}, levels {levels}: "
-                             f"allowed: 1 to 65536, 0 to {1 << 32}, 1 to {1 << 24}")
+                             f"allowed: 1 to 65536, 0 to {(1 << 31) - 1}, 1 to {1 << 24}")
         self.block = calloc(1, book.books_size(symbols, orders, levels))
         if self.block == NULL:
             raise MemoryError
@@ -114,11 +114,13 @@ cdef class Books:
         """{reference: (symbol, side, shares, price)} of all open orders. Those of stale books may be there still."""
         cdef uint64_t i
         cdef book.Resting *o
+        cdef book.Level *l
         found = {}
         for i in range(self.b.mask + 1):
             o = &self.b.orders[i]
             if o.reference != 0:
-                found[o.reference] = o.symbol, b"B" if o.side == c'B' else b"S", o.shares, o.price
+                l = &self.b.pool[o.place & book.PLACE]
+                found[o.reference] = l.side >> 1, b"S" if l.side & 1 else b"B", o.shares, l.price
         return found
 
     @property

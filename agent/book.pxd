@@ -4,7 +4,8 @@
 Orders are in an open-addressing table by order reference number, with linear probing and deletion by
 shifting back, so that a table in use all day does not fill with tombstones. The prices of a side are a sorted array with
 the best at its end: most changes are near it, and the best is always at hand. What rests at a price stays in one place
-as long as anything does, which its orders know: only a price that comes or goes is looked for.
+as long as anything does, which its orders know: only a price that comes or goes is looked for. These places are
+shared by all symbols, so that those in use lie together; each has an order at least, so there are as many as orders.
 
 What cannot be held is not half held: the symbol becomes stale, its levels are gone at once, and its messages
 change no book until it is cleared. Its orders stay in the table, where nobody waits for it to be searched, and leave
@@ -14,7 +15,7 @@ The work of one message is bounded by the longest run of the table (at most half
 price and the best, which are moved by one.
 """
 
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memmove, memset
 
 cdef extern from * nogil:
@@ -38,6 +39,9 @@ cdef enum:
     # Between the beginnings of two sides' arrays. A power of two would put all of them into the same sets of the cache.
     APART = 5 * 64              # bytes on top
 
+    CROSSED = 0x80000000u
+    PLACE = 0x7FFFFFFF
+
 
 cdef struct Top:
     uint32_t bid                # 4 decimals, 0: none
@@ -50,18 +54,16 @@ cdef struct Top:
 
 cdef struct Resting:
     uint64_t reference          # 0: the slot is free
-    uint32_t price
     uint32_t shares
-    uint32_t symbol
-    uint8_t side                # 'B' or 'S'
-    uint8_t crossed             # 0: no order lies behind this slot that looked here first
-    uint16_t level              # of its side
+    uint32_t place              # its level; and CROSSED, if an order lies behind this slot that looked here first
 
 
 cdef struct Level:
+    uint64_t shares
     uint32_t price
     uint32_t orders
-    uint64_t shares
+    uint32_t side               # twice the symbol, one more for asks
+    uint32_t next               # free level, one more; 0: none
 
 
 cdef struct Rank:
@@ -70,10 +72,8 @@ cdef struct Rank:
 
 
 cdef struct Side:
-    uint32_t count
-    uint32_t fresh              # levels from here on were never used; below, ranks[count:fresh] hold the free ones
     Rank *ranks                 # ascending bids, descending asks
-    Level *levels
+    uint32_t count
 
 
 cdef struct Books:
@@ -85,6 +85,9 @@ cdef struct Books:
     uint64_t used
     uint64_t high_water
     Resting *orders             # [mask + 1]
+    Level *pool                 # [room]
+    uint32_t pool_used          # from there on they never were
+    uint32_t pool_free          # the first free one below that, one more; 0: none
     Side *sides                 # [symbols x 2]: bids, asks
     Top *tops                   # [symbols]
     uint8_t *stale              # [symbols]: 0, or why
@@ -112,16 +115,17 @@ cdef inline size_t books_table(uint64_t orders) noexcept nogil:
 
 
 cdef inline size_t books_size(uint32_t symbols, uint64_t orders, uint32_t levels) noexcept nogil:
-    """Bytes of the block for so many symbols, open orders of all of them, and price levels (up to 65,536) on a side."""
-    return (_table(orders) * sizeof(Resting) + <size_t> symbols * (2 * sizeof(Side) + sizeof(Top) + 64)
-            + <size_t> symbols * 2 * (levels * (sizeof(Level) + sizeof(Rank)) + 2 * APART) + 256)
+    """Bytes of the block for so many symbols, open orders of all of them (below 2^31), and price levels on a side."""
+    return (_table(orders) * sizeof(Resting) + orders * sizeof(Level)
+            + <size_t> symbols * (2 * sizeof(Side) + sizeof(Top) + 64)
+            + <size_t> symbols * 2 * (levels * sizeof(Rank) + APART) + 256)
 
 
 cdef inline void books_init(Books *b, void *block, uint32_t symbols, uint64_t orders, uint32_t levels) noexcept nogil:
     """Lay the books out in books_size() zeroed bytes."""
     cdef uint64_t slots = _table(orders)
     cdef uint8_t *at = <uint8_t *> block
-    cdef size_t level_bytes = levels * sizeof(Level) + APART, rank_bytes = levels * sizeof(Rank) + APART
+    cdef size_t apart = levels * sizeof(Rank) + APART
     cdef uint32_t i
     memset(b, 0, sizeof(Books))
     b.symbols = symbols
@@ -134,14 +138,15 @@ cdef inline void books_init(Books *b, void *block, uint32_t symbols, uint64_t or
         b.shift -= 1
     b.orders = <Resting *> at
     at += (b.mask + 1) * sizeof(Resting)
+    b.pool = <Level *> at
+    at += orders * sizeof(Level)
     b.tops = <Top *> at
     at += <size_t> symbols * sizeof(Top)
     b.sides = <Side *> at
     at += <size_t> symbols * 2 * sizeof(Side)
     for i in range(2 * symbols):
-        b.sides[i].levels = <Level *> (at + i * level_bytes)
-        b.sides[i].ranks = <Rank *> (at + 2 * symbols * level_bytes + i * rank_bytes)
-    b.stale = at + 2 * symbols * (level_bytes + rank_bytes)
+        b.sides[i].ranks = <Rank *> (at + i * apart)
+    b.stale = at + 2 * symbols * apart
 
 
 cdef inline uint64_t _home(const Books *b, uint64_t reference) noexcept nogil:
@@ -167,7 +172,7 @@ cdef inline void books_likely(const Books *b, uint64_t reference) noexcept nogil
 cdef inline void _free(Books *b, Resting *o) noexcept nogil:
     """Empty a slot, and move back what probing had put behind it."""
     cdef uint64_t hole = <uint64_t> (o - b.orders), i = hole, home
-    while b.orders[hole].crossed:
+    while b.orders[hole].place & CROSSED:
         i = (i + 1) & b.mask
         if b.orders[i].reference == 0:
             break
@@ -175,11 +180,11 @@ cdef inline void _free(Books *b, Resting *o) noexcept nogil:
         # It may move when its home is not between the hole and itself.
         if ((i - home) & b.mask) >= ((i - hole) & b.mask):
             b.orders[hole] = b.orders[i]
-            b.orders[hole].crossed = True
+            b.orders[hole].place |= CROSSED
             hole = i
     # No order is found by way of a free slot.
     b.orders[hole].reference = 0
-    b.orders[hole].crossed = False
+    b.orders[hole].place = 0
     b.used -= 1
 
 
@@ -202,86 +207,115 @@ cdef inline uint32_t _place(const Side *s, uint32_t price, bint bid) noexcept no
     return i
 
 
-cdef inline void _top(Books *b, uint32_t symbol, bint bid) noexcept nogil:
-    cdef Side *s = &b.sides[2 * symbol + (not bid)]
-    cdef Top *t = &b.tops[symbol]
-    cdef Level none
-    cdef Level *best = &none
+cdef inline void _top(Books *b, uint32_t side) noexcept nogil:
+    """The best of a side (twice the symbol, one more for asks) to where everybody looks."""
+    cdef Side *s = &b.sides[side]
+    cdef Top *t = &b.tops[side >> 1]
+    cdef Level *best
+    # bid and ask are neighbours of one type: no branch on which it is.
+    side &= 1
     if s.count:
-        best = &s.levels[s.ranks[s.count - 1].level]
+        best = &b.pool[s.ranks[s.count - 1].level]
+        (&t.bid)[side] = best.price
+        (&t.bid_size)[side] = best.shares
+        (&t.bid_orders)[side] = best.orders
     else:
-        memset(&none, 0, sizeof(none))
-    if bid:
-        t.bid = best.price
-        t.bid_size = best.shares
-        t.bid_orders = best.orders
-    else:
-        t.ask = best.price
-        t.ask_size = best.shares
-        t.ask_orders = best.orders
+        (&t.bid)[side] = 0
+        (&t.bid_size)[side] = 0
+        (&t.bid_orders)[side] = 0
+
+
+cdef inline uint32_t _level(Books *b) noexcept nogil:
+    """A free level: there is one, as long as there is room for an order."""
+    cdef uint32_t level = b.pool_free
+    if level == 0:
+        b.pool_used += 1
+        return b.pool_used - 1
+    b.pool_free = b.pool[level - 1].next
+    return level - 1
+
+
+cdef inline void _give_back(Books *b, uint32_t level) noexcept nogil:
+    b.pool[level].next = b.pool_free
+    b.pool_free = level + 1
 
 
 cdef inline int _put(Books *b, uint32_t symbol, bint bid, uint32_t price, uint32_t shares) noexcept nogil:
-    """Add an order to its level. Which one that is; -1: there is no room for another."""
+    """Add an order to its level. Which one that is; -1: the side has no room for another."""
     cdef Side *s = &b.sides[2 * symbol + (not bid)]
-    cdef uint32_t i = _place(s, price, bid), level
-    if i < s.count and s.ranks[i].price == price:
+    cdef Level *l
+    cdef uint32_t count = s.count, i = _place(s, price, bid), level
+    if i < count and s.ranks[i].price == price:
         level = s.ranks[i].level
-        s.levels[level].orders += 1
-        s.levels[level].shares += shares
+        l = &b.pool[level]
+        l.orders += 1
+        l.shares += shares
     else:
-        if s.count == b.levels:
+        if count == b.levels:
             return -1
-        if s.count == s.fresh:
-            level = s.fresh
-            s.fresh += 1
-        else:
-            level = s.ranks[s.count].level
-        if i < s.count:
-            memmove(&s.ranks[i + 1], &s.ranks[i], (s.count - i) * sizeof(Rank))
+        level = _level(b)
+        if i < count:
+            memmove(&s.ranks[i + 1], &s.ranks[i], (count - i) * sizeof(Rank))
         s.ranks[i].price = price
         s.ranks[i].level = level
-        s.levels[level].price = price
-        s.levels[level].orders = 1
-        s.levels[level].shares = shares
-        s.count += 1
-    if i + 1 == s.count:
-        _top(b, symbol, bid)
+        l = &b.pool[level]
+        l.shares = shares
+        l.price = price
+        l.orders = 1
+        l.side = 2 * symbol + (not bid)
+        count += 1
+        s.count = count
+    if i + 1 == count:
+        _top(b, 2 * symbol + (not bid))
     return <int> level
 
 
-cdef inline void _take(Books *b, uint32_t symbol, bint bid, uint32_t level, uint32_t shares, bint whole) noexcept nogil:
+cdef inline void _take(Books *b, uint32_t level, uint32_t shares, bint whole) noexcept nogil:
     """Take shares off a level, and with `whole` the order."""
-    cdef Side *s = &b.sides[2 * symbol + (not bid)]
-    cdef Level *l = &s.levels[level]
+    cdef Level *l = &b.pool[level]
+    cdef Side *s = &b.sides[l.side]
     cdef uint32_t i
     cdef bint best = s.ranks[s.count - 1].level == level
     l.shares -= shares
     l.orders -= whole
     if l.orders == 0:
-        i = _place(s, l.price, bid)
-        s.count -= 1
         if not best:
-            memmove(&s.ranks[i], &s.ranks[i + 1], (s.count - i) * sizeof(Rank))
-            s.ranks[s.count].level = level
+            i = _place(s, l.price, not l.side & 1)
+            memmove(&s.ranks[i], &s.ranks[i + 1], (s.count - i - 1) * sizeof(Rank))
+        s.count -= 1
+        _give_back(b, level)
     if best:
-        _top(b, symbol, bid)
+        _top(b, l.side)
+
+
+cdef inline void _leave(Books *b, Resting *o) noexcept nogil:
+    """An order of a stale book goes: there are no ranks any more, but its level is held."""
+    cdef uint32_t level = o.place & PLACE
+    b.pool[level].orders -= 1
+    if b.pool[level].orders == 0:
+        _give_back(b, level)
+    _free(b, o)
 
 
 cdef inline void _empty(Books *b, uint32_t symbol) noexcept nogil:
     """Take all orders of a symbol out: the whole table is looked through."""
     cdef uint64_t i = 0
     while i <= b.mask:
-        if b.orders[i].reference != 0 and b.orders[i].symbol == symbol:
-            _free(b, &b.orders[i])      # another may have moved here: look again
+        if b.orders[i].reference != 0 and b.pool[b.orders[i].place & PLACE].side >> 1 == symbol:
+            _leave(b, &b.orders[i])     # another may have moved here: look again
         else:
             i += 1
     # Where a run wraps, what moves is from the table's beginning, and was looked at.
 
 
 cdef inline void _no_levels(Books *b, uint32_t symbol) noexcept nogil:
-    cdef Side *s = &b.sides[2 * symbol]
-    s[0].count = s[0].fresh = s[1].count = s[1].fresh = 0
+    b.sides[2 * symbol].count = b.sides[2 * symbol + 1].count = 0
+
+
+cdef inline void _no_orders(Books *b) noexcept nogil:
+    memset(b.orders, 0, (b.mask + 1) * sizeof(Resting))
+    b.used = 0
+    b.pool_used = b.pool_free = 0
 
 
 cdef inline void book_mark_stale(Books *b, uint32_t symbol, uint8_t reason) noexcept nogil:
@@ -298,8 +332,7 @@ cdef inline void book_mark_stale(Books *b, uint32_t symbol, uint8_t reason) noex
 cdef inline void books_mark_stale(Books *b, uint8_t reason) noexcept nogil:
     """None of the books is to be trusted; the first reason of each stays."""
     cdef uint32_t i
-    memset(b.orders, 0, (b.mask + 1) * sizeof(Resting))
-    b.used = 0
+    _no_orders(b)
     for i in range(b.symbols):
         book_mark_stale(b, i, reason)
 
@@ -315,12 +348,11 @@ cdef inline void book_clear(Books *b, uint32_t symbol) noexcept nogil:
 cdef inline void books_clear(Books *b) noexcept nogil:
     """Begin again with empty books."""
     cdef uint32_t i
-    memset(b.orders, 0, (b.mask + 1) * sizeof(Resting))
+    _no_orders(b)
     memset(b.tops, 0, b.symbols * sizeof(Top))
     memset(b.stale, 0, b.symbols)
     for i in range(b.symbols):
         _no_levels(b, i)
-    b.used = 0
 
 
 cdef inline int book_add(Books *b, uint32_t symbol, uint64_t reference, uint8_t side, uint32_t shares,
@@ -343,7 +375,7 @@ cdef inline int book_add(Books *b, uint32_t symbol, uint64_t reference, uint8_t 
             b.duplicate_reference += 1
             book_mark_stale(b, symbol, INCONSISTENT)
             return STALE
-        b.orders[i].crossed = True
+        b.orders[i].place |= CROSSED
         i = (i + 1) & b.mask
     if b.used == b.room:
         book_mark_stale(b, symbol, EXHAUSTED_ORDERS)
@@ -353,11 +385,8 @@ cdef inline int book_add(Books *b, uint32_t symbol, uint64_t reference, uint8_t 
         book_mark_stale(b, symbol, EXHAUSTED_LEVELS)
         return STALE
     b.orders[i].reference = reference
-    b.orders[i].price = price
     b.orders[i].shares = shares
-    b.orders[i].symbol = symbol
-    b.orders[i].side = side
-    b.orders[i].level = <uint16_t> level
+    b.orders[i].place = <uint32_t> level
     b.used += 1
     if b.used > b.high_water:
         b.high_water = b.used
@@ -365,33 +394,37 @@ cdef inline int book_add(Books *b, uint32_t symbol, uint64_t reference, uint8_t 
 
 
 cdef inline int _reduce(Books *b, Resting *o, uint32_t shares) noexcept nogil:
-    cdef uint32_t symbol = o.symbol
+    cdef uint32_t level = o.place & PLACE, left = o.shares
+    cdef uint32_t symbol = b.pool[level].side >> 1
     if b.stale[symbol]:
         b.ignored += 1
-        if shares >= o.shares:
-            _free(b, o)
+        if shares >= left:
+            _leave(b, o)
         else:
-            o.shares -= shares
+            o.shares = left - shares
         return STALE
-    if shares > o.shares:
+    if shares > left:
         b.over_execution += 1
         book_mark_stale(b, symbol, INCONSISTENT)
         return STALE
-    _take(b, symbol, o.side == c'B', o.level, shares, shares == o.shares)
-    o.shares -= shares
-    if o.shares == 0:
+    _take(b, level, shares, shares == left)
+    if shares == left:
         _free(b, o)
+    else:
+        o.shares = left - shares
     return <int> symbol
 
 
 cdef inline int book_execute(Books *b, uint64_t reference, uint32_t shares) noexcept nogil:
     """Shares of an order were executed. The symbol, UNKNOWN or STALE; last_price and last_side are the order's."""
     cdef Resting *o = _find(b, reference)
+    cdef Level *l
     if o == NULL:
         b.unknown_reference += 1
         return UNKNOWN
-    b.last_price = o.price
-    b.last_side = o.side
+    l = &b.pool[o.place & PLACE]
+    b.last_price = l.price
+    b.last_side = c'S' if l.side & 1 else c'B'
     return _reduce(b, o, shares)
 
 
@@ -416,16 +449,14 @@ cdef inline int book_delete(Books *b, uint64_t reference) noexcept nogil:
 cdef inline int book_replace(Books *b, uint64_t old, uint64_t new, uint32_t shares, uint32_t price) noexcept nogil:
     """An order gives way to one of the same side at another price or size. The symbol, UNKNOWN or STALE."""
     cdef Resting *o = _find(b, old)
-    cdef uint32_t symbol
-    cdef uint8_t side
+    cdef uint32_t side
     if o == NULL:
         b.unknown_reference += 1
         return UNKNOWN
-    symbol = o.symbol
-    side = o.side
+    side = b.pool[o.place & PLACE].side
     if _reduce(b, o, o.shares) == STALE:
         return STALE
-    return book_add(b, symbol, new, side, shares, price)
+    return book_add(b, side >> 1, new, c'S' if side & 1 else c'B', shares, price)
 
 
 cdef inline uint32_t book_depth(const Books *b, uint32_t symbol, uint8_t side, Level *out, uint32_t limit) noexcept nogil:
@@ -433,5 +464,5 @@ cdef inline uint32_t book_depth(const Books *b, uint32_t symbol, uint8_t side, L
     cdef const Side *s = &b.sides[2 * symbol + (side != c'B')]
     cdef uint32_t i, n = s.count if s.count < limit else limit
     for i in range(n):
-        out[i] = s.levels[s.ranks[s.count - 1 - i].level]
+        out[i] = b.pool[s.ranks[s.count - 1 - i].level]
     return n
