@@ -1,9 +1,11 @@
 """Receiving: `agent run` on an ITCH feed, every message decoded, applied to its book and given to a strategy that sends
-no orders, against a C program that only counts datagrams (recvmmsg(32)). Both spin on the same CPU, one at a time; the
-sender, in C and the same for both, has the other. One message of 19 to 36 bytes to a datagram (41 to 58 of payload).
+no orders, against a C program that only counts datagrams (recvmmsg(32)). Both spin on the same CPU, by turns, the other
+one stopped; the sender, in C and the same for both, has the other CPU. One message of 19 to 36 bytes to a datagram (41
+to 58 of payload).
 
 - flood: the sender does not pace itself. Counted until the last datagram is handled; mostly the sender is the limit.
 - queued: the receiver is stopped, the datagrams wait in its socket's buffer, it is continued: what it can do at most.
+  Ours does all of its work with each meanwhile, and C none, so no ratio is promised here.
 - half the flood's rate; and a million messages a second, ten to a datagram: the sender paces itself.
 - orders: the exchange simulator sends quotes, the engine answers each with an order, and reads that it was accepted and
   executed. Counted from the first quote until, at the latest, the last order's answer was read.
@@ -16,6 +18,7 @@ import contextlib
 import os
 import signal
 import socket
+import statistics
 import subprocess
 import tempfile
 import time
@@ -30,7 +33,8 @@ from agent.bench import drive, machine
 from agent.bench.drive import Count, Engine
 from agent.bench.sample import BenchError, Sample
 
-PACKETS = 100_000
+PACKETS = 50_000
+SLICES = 5
 #: Bytes of receive buffer asked for; the kernel gives twice that, and counts 768 a datagram.
 BUFFER = 64 << 20
 PACED = 3.0
@@ -146,32 +150,38 @@ def nothing_lost(counters: dict[str, int], datagrams: int, messages: int) -> Non
 
 
 def packets(directory: Path, own: int, other: int) -> list[Sample]:
-    """One round of all that is about datagrams: the C receiver first, then the engine."""
+    """One round of all that is about datagrams."""
     sender, counts = directory / "sender", directory / "receiver"
     with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="agent-bench-") as name:
         place = Path(name)
-        with receiver(counts, place, sender, own, other) as floor:
-            floor_flood, sends = floor.offered(PACKETS)
-            floor_queued = floor.queued(PACKETS)
-            half = sends / 2
-            floor_half, _ = floor.offered(int(half * PACED), 1, half)
-        with engine(place, other, BUFFER) as (running, port):
+        with (
+            receiver(counts, place, sender, own, other) as floor,
+            engine(place, other, BUFFER) as (running, port),
+        ):
             ours = Side(running.child.pid, port, running.messages, sender, own)
-            flood, _ = ours.offered(PACKETS)
-            queued = ours.queued(PACKETS)
+            floods: list[tuple[float, float]] = []
+            queues: list[tuple[float, float]] = []
+            for _ in range(SLICES + 1):
+                floods.append((ours.offered(PACKETS)[0], floor.offered(PACKETS)[0]))
+                queues.append((ours.queued(PACKETS), floor.queued(PACKETS)))
+            # The first turn warms up.
+            flood, floor_flood = (statistics.median(column) for column in zip(*floods[1:], strict=True))
+            queued, floor_queued = (statistics.median(column) for column in zip(*queues[1:], strict=True))
+            half = floor_flood / 2
+            floor_half, _ = floor.offered(int(half * PACED), 1, half)
             paced, _ = ours.offered(int(half * PACED), 1, half)
             datagrams = int(MESSAGES * MARGIN * MESSAGES_FOR / PER_DATAGRAM)
             million, _ = ours.offered(datagrams, PER_DATAGRAM, MESSAGES * MARGIN / PER_DATAGRAM)
             ours.go()
             time.sleep(0.02)  # its counters of the feed are written every 5 ms
-            singles = 2 * PACKETS + int(half * PACED)
+            singles = 2 * (SLICES + 1) * PACKETS + int(half * PACED)
             nothing_lost(running.counters(), singles + datagrams, singles + datagrams * PER_DATAGRAM)
     counting = "C, recvmmsg and count"
     return [
         Sample(metric="flood", unit="1/s", ours=flood, reference=floor_flood, reference_name=counting,
                better="higher", bar=0.95),
         Sample(metric="queued", unit="1/s", ours=queued, reference=floor_queued, reference_name=counting,
-               better="higher", bar=0.95),
+               better="higher"),
         Sample(metric=f"half the flood, {PACED:g} s", unit="1/s", ours=paced, reference=floor_half,
                reference_name=counting, better="higher", bar=0.99),
         Sample(metric=f"messages, {PER_DATAGRAM} to a datagram", unit="1/s", ours=million, reference=MESSAGES,
