@@ -27,40 +27,47 @@ ORDER = 50  # bytes of an Enter Order in its packet
 _COUNTS = struct.Struct("8Q")
 _NAMES = ("orders", "allocations", "mappings", "feed_receives", "answer_receives", "empty_receives", "sends", "others")
 
-#: In the engine's process: hold the GIL as long as the loop runs, and say how many ticks it handled meanwhile.
+#: In the engine's process: hold the GIL as long as the loop runs, and say how many orders it sent meanwhile.
 _HOLDER = """
-import ctypes, threading, time
+import ctypes, mmap, threading, time
 from pathlib import Path
 from agent import shm
-def hold():
+def wait():
     path = Path({segment!r})
     while True:
         time.sleep(0.002)
         try:
-            before = shm.read(path)
+            found = shm.read(path)
         except shm.SegmentError:
             continue
-        if before.state == "running" and before.counters["orders_sent"] >= {least}:
-            break
-    ctypes.PyDLL(None).poll(None, 0, {milliseconds})
-    after = shm.read(path)
-    Path({out!r}).write_text(str(after.counters["orders_sent"] - before.counters["orders_sent"]))
+        if found.state == "running" and found.counters["orders_sent"] >= {least}:
+            return path
+def hold():
+    path = wait()
+    with path.open("r+b") as file:
+        view = mmap.mmap(file.fileno(), 0)
+    library = ctypes.PyDLL({library!r})
+    library.hold.restype = ctypes.c_uint64
+    counter = ctypes.c_uint64.from_buffer(view, shm.counter_offset(path, "orders_sent"))
+    sent = library.hold(ctypes.byref(counter), {milliseconds})
+    Path({out!r}).write_text(str(sent))
 threading.Thread(target=hold, daemon=True).start()
 """
 
 
-def held_gil(place: Path, cpu: int, ticks: feed.Feed, strategy: str = STRATEGY) -> int:
+def held_gil(place: Path, cpu: int, ticks: feed.Feed, library: Path, strategy: str = STRATEGY) -> int:
     """Ticks that the engine should have turned into orders while another thread held the GIL, and did not: of those
-    that come in half of the run, at least half."""
+    that come in half of the run, at least half. library: reference/hold.c."""
     out = place / "held"
     span = len(ticks) / RATE
     before = "exec({!r}); ".format(
-        _HOLDER.format(segment=str(place / "segment"), out=str(out), least=FROM, milliseconds=int(500 * span))
-    )
+        _HOLDER.format(segment=str(place / "segment"), out=str(out), least=FROM, milliseconds=int(500 * span),
+                       library=str(library))
+    )  # fmt: skip
     stage.run_engine(place, strategy, ticks, RATE, cpu, before)
     if not out.exists():
         raise BenchError("own_code: the thread that was to hold the GIL did not")
-    return max(0, int(RATE * span / 4) - int(out.read_text()))
+    return max(0, len(ticks) // 4 - int(out.read_text()))
 
 
 def counted(
@@ -83,6 +90,7 @@ def rounds(directory: Path) -> Iterator[list[Sample]]:
     """Each round: a plain run for times and page faults, one that is counted, one with the GIL held."""
     own, other = machine.two_cpus()
     library = machine.build("counters", directory, "-ldl", shared=True)
+    holder = machine.build("hold", directory, shared=True)
     ticks = feed.quotes(TICKS, 1, stage.SYMBOL)
     everywhere = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {own})
@@ -93,7 +101,7 @@ def rounds(directory: Path) -> Iterator[list[Sample]]:
             with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="agent-bench-") as place:
                 calls = counted(Path(place), other, ticks, library, FROM)
             with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="agent-bench-") as place:
-                stood_still = held_gil(Path(place), other, ticks)
+                stood_still = held_gil(Path(place), other, ticks, holder)
             times, c = plain.histograms["own_code"], plain.counters
             orders = calls["orders"]
             yield [
