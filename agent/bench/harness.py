@@ -34,6 +34,8 @@ NAMES = (
 ROUNDS = 7
 #: Share of the machine's CPU time that others may use in a round.
 QUIET = 0.05
+#: Rounds of a benchmark that may go wrong.
+FAILURES = 3
 
 
 def load(names: list[str]) -> list[ModuleType]:
@@ -45,36 +47,42 @@ def load(names: list[str]) -> list[ModuleType]:
 
 
 def measure(bench: ModuleType, rounds: int, directory: Path, quiet: float = QUIET) -> dict[str, Any]:
-    """Run one: {"bench", "results": [...]} or {"bench", "refused": why}. discarded: rounds that were not quiet.
+    """Run one: {"bench", "results": [...], "failed": [...]} or {"bench", "refused": why, "failed": [...]}.
 
     A module's rounds() yields the same samples, in the same order, each round. Where some reference may be missing
-    on a machine, its left_out() says which are, and why: then rounds() does without.
+    on a machine, its left_out() says which are, and why: then rounds() does without. A round that is not quiet, or in
+    which something was lost or went wrong (BenchError), is discarded, and run again; failed: what went wrong. After
+    FAILURES of these the benchmark is refused, as when there are too few quiet rounds.
     """
     name = bench.__name__.rpartition(".")[2]
     kept: list[list[Sample]] = []
-    discarded, worst = 0, 0.0
+    failed: list[str] = []
+    discarded, worst = -1, 0.0  # the first one warms caches up, and counts for nothing
     play: Iterator[list[Sample]] = bench.rounds(directory)
-    try:
-        next(play)  # the first one warms caches up, and counts for nothing
-        while len(kept) < rounds and discarded <= 2 * rounds:
-            before = machine.moment()
+    while len(kept) < rounds and discarded <= 2 * rounds and len(failed) < FAILURES:
+        before = machine.moment()
+        try:
             samples = next(play)
-            share = machine.foreign(before, machine.moment())
-            if share > quiet:
-                discarded, worst = discarded + 1, max(worst, share)
-            else:
-                kept.append(samples)
-    except BenchError as error:
-        return {"bench": name, "refused": str(error)}
-    finally:
-        play.close()  # type: ignore[attr-defined]
-    if len(kept) < rounds:
-        return {
-            "bench": name,
-            "refused": f"the machine was busy: {discarded} rounds discarded, others used up to {worst:.0%} of it, "
-            f"allowed {quiet:.0%}; {len(kept)} of {rounds} rounds left",
-        }
-    return {"bench": name, "results": [summary(name, column, discarded) for column in zip(*kept, strict=True)]}
+        except BenchError as error:
+            failed.append(str(error))
+            discarded += 1
+            play = bench.rounds(directory)
+            continue
+        if discarded < 0:
+            discarded = 0
+        elif (share := machine.foreign(before, machine.moment())) > quiet:
+            discarded, worst = discarded + 1, max(worst, share)
+        else:
+            kept.append(samples)
+    play.close()  # type: ignore[attr-defined]
+    if len(kept) == rounds:
+        results = [summary(name, column, discarded) for column in zip(*kept, strict=True)]
+        return {"bench": name, "results": results, "failed": failed}
+    busy = (
+        f"the machine was busy: {discarded} rounds discarded, others used up to {worst:.0%} of it, "
+        f"allowed {quiet:.0%}; {len(kept)} of {rounds} rounds left"
+    )
+    return {"bench": name, "refused": failed[-1] if len(failed) == FAILURES else busy, "failed": failed}
 
 
 def summary(name: str, samples: tuple[Sample, ...], discarded: int) -> dict[str, Any]:
@@ -122,6 +130,7 @@ def run(names: list[str], rounds: int, form: str, out: Path | None) -> int:
         try:
             out.mkdir(parents=True, exist_ok=True)
             whole = {"machine": about, "results": results, "refused": refused, "left_out": left_out}
+            whole["failed"] = [{"bench": one["bench"], "why": why} for one in found for why in one["failed"]]
             (out / "bench.json").write_bytes(msgspec.json.format(msgspec.json.encode(whole), indent=2))
             why = plot.missing()
             if why:
@@ -135,6 +144,9 @@ def run(names: list[str], rounds: int, form: str, out: Path | None) -> int:
         sys.stdout.write(text)
     else:
         sys.stdout.write(as_text(about, results))
+    for one in found:
+        for why in one["failed"]:
+            print(f"agent: {one['bench']}: a round went wrong: {why}", file=sys.stderr)
     for one in refused:
         print(f"agent: {one['bench']}: refused: {one['refused']}", file=sys.stderr)
     for one in left_out:

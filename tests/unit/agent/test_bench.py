@@ -56,8 +56,27 @@ def test_a_busy_machine_gets_no_number(shares: list[float], tmp_path: Path) -> N
     )
 
 
+def test_a_round_that_goes_wrong_is_told_and_run_again(shares: list[float], tmp_path: Path) -> None:
+    rounds = iter([[1.0], [2.0, BenchError("2 orders were lost")], [3.0, 4.0]])
+    bench = ModuleType("agent.bench.fake")
+
+    def play(directory: Path) -> Iterator[list[Sample]]:
+        for value in next(rounds):
+            if isinstance(value, BenchError):
+                raise value
+            yield [Sample(metric="m", unit="ns", ours=value, reference=1.0, reference_name="C")]
+        raise BenchError("the machine slept")
+
+    bench.rounds = play  # type: ignore[attr-defined]
+    found = harness.measure(bench, 3, tmp_path)
+    assert found["failed"] == ["the machine slept", "2 orders were lost"]
+    (row,) = found["results"]
+    assert (row["ratios"], row["discarded"]) == ([2.0, 3.0, 4.0], 2)
+
+
 def test_what_cannot_run_is_refused(shares: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert harness.measure(module(iter([(1.0, 1.0)])), 2, tmp_path)["refused"] == "nothing is left"
+    found = harness.measure(module(iter([(1.0, 1.0)])), 2, tmp_path)
+    assert found["refused"] == "nothing is left" and found["failed"] == ["nothing is left"] * harness.FAILURES
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.delenv("CC", raising=False)
     with pytest.raises(BenchError, match=r"no compiler \(cc\)"):
