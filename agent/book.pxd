@@ -207,22 +207,25 @@ cdef inline uint32_t _place(const Side *s, uint32_t price, bint bid) noexcept no
     return i
 
 
-cdef inline void _top(Books *b, uint32_t side) noexcept nogil:
-    """The best of a side (twice the symbol, one more for asks) to where everybody looks."""
-    cdef Side *s = &b.sides[side]
+cdef inline void _show(Books *b, uint32_t side, const Level *best) noexcept nogil:
+    """A side's best level to where everybody looks."""
     cdef Top *t = &b.tops[side >> 1]
-    cdef Level *best
     # bid and ask are neighbours of one type: no branch on which it is.
     side &= 1
+    (&t.bid)[side] = best.price
+    (&t.bid_size)[side] = best.shares
+    (&t.bid_orders)[side] = best.orders
+
+
+cdef inline void _show_next(Books *b, uint32_t side) noexcept nogil:
+    """The same, when the best level is gone."""
+    cdef Side *s = &b.sides[side]
+    cdef Level none
     if s.count:
-        best = &b.pool[s.ranks[s.count - 1].level]
-        (&t.bid)[side] = best.price
-        (&t.bid_size)[side] = best.shares
-        (&t.bid_orders)[side] = best.orders
+        _show(b, side, &b.pool[s.ranks[s.count - 1].level])
     else:
-        (&t.bid)[side] = 0
-        (&t.bid_size)[side] = 0
-        (&t.bid_orders)[side] = 0
+        memset(&none, 0, sizeof(none))
+        _show(b, side, &none)
 
 
 cdef inline uint32_t _level(Books *b) noexcept nogil:
@@ -266,26 +269,30 @@ cdef inline int _put(Books *b, uint32_t symbol, bint bid, uint32_t price, uint32
         count += 1
         s.count = count
     if i + 1 == count:
-        _top(b, 2 * symbol + (not bid))
+        _show(b, l.side, l)
     return <int> level
 
 
 cdef inline void _take(Books *b, uint32_t level, uint32_t shares, bint whole) noexcept nogil:
     """Take shares off a level, and with `whole` the order."""
     cdef Level *l = &b.pool[level]
-    cdef Side *s = &b.sides[l.side]
-    cdef uint32_t i
-    cdef bint best = s.ranks[s.count - 1].level == level
+    cdef uint32_t side = l.side, i
+    cdef bint best = (&b.tops[side >> 1].bid)[side & 1] == l.price
+    cdef Side *s
     l.shares -= shares
     l.orders -= whole
-    if l.orders == 0:
-        if not best:
-            i = _place(s, l.price, not l.side & 1)
-            memmove(&s.ranks[i], &s.ranks[i + 1], (s.count - i - 1) * sizeof(Rank))
-        s.count -= 1
-        _give_back(b, level)
+    if l.orders:
+        if best:
+            _show(b, side, l)
+        return
+    s = &b.sides[side]
+    if not best:
+        i = _place(s, l.price, not side & 1)
+        memmove(&s.ranks[i], &s.ranks[i + 1], (s.count - i - 1) * sizeof(Rank))
+    s.count -= 1
+    _give_back(b, level)
     if best:
-        _top(b, l.side)
+        _show_next(b, side)
 
 
 cdef inline void _leave(Books *b, Resting *o) noexcept nogil:
