@@ -94,6 +94,13 @@ cdef uint64_t _apply(book.Books *b, const Operation *o, const Operation *end) no
     return refused
 
 
+cdef tuple best(const book.Books *b, uint32_t symbol, uint8_t side):
+    cdef const book.Level *l = book.book_best(b, symbol, side)
+    if l == NULL:
+        return (0, 0)
+    return (l.price, l.shares)
+
+
 def book_updates(const uint8_t[::1] operations not None, uint32_t symbols, uint64_t orders, uint32_t levels):
     """Apply operations to empty books: (nanoseconds, how many were refused, for each symbol best bid, its shares, best
     offer, its shares)."""
@@ -111,8 +118,7 @@ def book_updates(const uint8_t[::1] operations not None, uint32_t symbols, uint6
             begun = now()
             refused = _apply(&b, first, first + operations.shape[0] // sizeof(Operation))
             begun = now() - begun
-        return begun, refused, [(b.tops[i].bid, b.tops[i].bid_size, b.tops[i].ask, b.tops[i].ask_size)
-                                for i in range(symbols)]
+        return begun, refused, [best(&b, i, c'B') + best(&b, i, c'S') for i in range(symbols)]
     finally:
         block_give(&block)
 

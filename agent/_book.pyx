@@ -91,8 +91,13 @@ cdef class Books:
 
     def top(self, int64_t symbol):
         """(bid, bid size, orders at it, ask, ask size, orders at it); 0 for none."""
-        cdef book.Top *t = &self.b.tops[self.symbol(symbol)]
-        return t.bid, t.bid_size, t.bid_orders, t.ask, t.ask_size, t.ask_orders
+        return self.best(symbol, c'B') + self.best(symbol, c'S')
+
+    cdef tuple best(self, int64_t symbol, uint8_t side):
+        cdef const book.Level *l = book.book_best(&self.b, self.symbol(symbol), side)
+        if l == NULL:
+            return (0, 0, 0)
+        return (l.price, l.shares, l.orders)
 
     def stale(self, int64_t symbol):
         """0, or why the book is not to be trusted."""

@@ -43,15 +43,6 @@ cdef enum:
     PLACE = 0x7FFFFFFF
 
 
-cdef struct Top:
-    uint32_t bid                # 4 decimals, 0: none
-    uint32_t ask
-    uint64_t bid_size           # shares
-    uint64_t ask_size
-    uint32_t bid_orders
-    uint32_t ask_orders
-
-
 cdef struct Resting:
     uint64_t reference          # 0: the slot is free
     uint32_t shares
@@ -60,19 +51,19 @@ cdef struct Resting:
 
 cdef struct Level:
     uint64_t shares
-    uint32_t price
+    uint32_t price              # 4 decimals
     uint32_t orders
     uint32_t side               # twice the symbol, one more for asks
     uint32_t next               # free level, one more; 0: none
 
 
 cdef struct Rank:
-    uint32_t price
+    uint32_t key                # the better the price, the larger: of a bid itself, of an ask its complement
     uint32_t level
 
 
 cdef struct Side:
-    Rank *ranks                 # ascending bids, descending asks
+    Rank *ranks                 # ascending keys
     uint32_t count
 
 
@@ -89,10 +80,9 @@ cdef struct Books:
     uint32_t pool_used          # from there on they never were
     uint32_t pool_free          # the first free one below that, one more; 0: none
     Side *sides                 # [symbols x 2]: bids, asks
-    Top *tops                   # [symbols]
     uint8_t *stale              # [symbols]: 0, or why
-    uint32_t last_price         # of the resting order of the last execution
-    uint8_t last_side
+    uint32_t last_price         # of the resting order that was last executed, cancelled, deleted or replaced
+    uint8_t last_side           # 'B' or 'S', the same order's
     uint64_t unknown_reference
     uint64_t duplicate_reference
     uint64_t over_execution     # more shares than the order had
@@ -117,7 +107,7 @@ cdef inline size_t books_table(uint64_t orders) noexcept nogil:
 cdef inline size_t books_size(uint32_t symbols, uint64_t orders, uint32_t levels) noexcept nogil:
     """Bytes of the block for so many symbols, open orders of all of them (below 2^31), and price levels on a side."""
     return (_table(orders) * sizeof(Resting) + orders * sizeof(Level)
-            + <size_t> symbols * (2 * sizeof(Side) + sizeof(Top) + 64)
+            + <size_t> symbols * (2 * sizeof(Side) + 64)
             + <size_t> symbols * 2 * (levels * sizeof(Rank) + APART) + 256)
 
 
@@ -140,8 +130,6 @@ cdef inline void books_init(Books *b, void *block, uint32_t symbols, uint64_t or
     at += (b.mask + 1) * sizeof(Resting)
     b.pool = <Level *> at
     at += orders * sizeof(Level)
-    b.tops = <Top *> at
-    at += <size_t> symbols * sizeof(Top)
     b.sides = <Side *> at
     at += <size_t> symbols * 2 * sizeof(Side)
     for i in range(2 * symbols):
@@ -188,44 +176,25 @@ cdef inline void _free(Books *b, Resting *o) noexcept nogil:
     b.used -= 1
 
 
-cdef inline uint32_t _place(const Side *s, uint32_t price, bint bid) noexcept nogil:
-    """The index of the first level, from the worst, that is at price or better."""
+cdef inline uint32_t _key(uint32_t price, bint ask) noexcept nogil:
+    return price ^ (0xFFFFFFFFu if ask else 0u)
+
+
+cdef inline uint32_t _place(const Side *s, uint32_t key) noexcept nogil:
+    """The index of the first level, from the worst, that is at this price or better."""
     cdef uint32_t i = s.count, low = 0, middle
     cdef uint32_t near = s.count - 8 if s.count > 8 else 0
-    cdef uint32_t flip = 0 if bid else 0xFFFFFFFF       # so that a better price is a larger number on both sides
-    price ^= flip
     while i > near:
-        if (s.ranks[i - 1].price ^ flip) < price:
+        if s.ranks[i - 1].key < key:
             return i
         i -= 1
     while low < i:
         middle = (low + i) // 2
-        if (s.ranks[middle].price ^ flip) < price:
+        if s.ranks[middle].key < key:
             low = middle + 1
         else:
             i = middle
     return i
-
-
-cdef inline void _show(Books *b, uint32_t side, const Level *best) noexcept nogil:
-    """A side's best level to where everybody looks."""
-    cdef Top *t = &b.tops[side >> 1]
-    # bid and ask are neighbours of one type: no branch on which it is.
-    side &= 1
-    (&t.bid)[side] = best.price
-    (&t.bid_size)[side] = best.shares
-    (&t.bid_orders)[side] = best.orders
-
-
-cdef inline void _show_next(Books *b, uint32_t side) noexcept nogil:
-    """The same, when the best level is gone."""
-    cdef Side *s = &b.sides[side]
-    cdef Level none
-    if s.count:
-        _show(b, side, &b.pool[s.ranks[s.count - 1].level])
-    else:
-        memset(&none, 0, sizeof(none))
-        _show(b, side, &none)
 
 
 cdef inline uint32_t _level(Books *b) noexcept nogil:
@@ -243,56 +212,52 @@ cdef inline void _give_back(Books *b, uint32_t level) noexcept nogil:
     b.pool_free = level + 1
 
 
-cdef inline int _put(Books *b, uint32_t symbol, bint bid, uint32_t price, uint32_t shares) noexcept nogil:
+cdef inline int _put(Books *b, uint32_t side, uint32_t price, uint32_t shares) noexcept nogil:
     """Add an order to its level. Which one that is; -1: the side has no room for another."""
-    cdef Side *s = &b.sides[2 * symbol + (not bid)]
+    cdef Side *s = &b.sides[side]
     cdef Level *l
-    cdef uint32_t count = s.count, i = _place(s, price, bid), level
-    if i < count and s.ranks[i].price == price:
+    cdef uint32_t key = _key(price, side & 1), count = s.count, i = _place(s, key), level
+    if i < count and s.ranks[i].key == key:
         level = s.ranks[i].level
         l = &b.pool[level]
         l.orders += 1
         l.shares += shares
-    else:
-        if count == b.levels:
-            return -1
-        level = _level(b)
-        if i < count:
-            memmove(&s.ranks[i + 1], &s.ranks[i], (count - i) * sizeof(Rank))
-        s.ranks[i].price = price
-        s.ranks[i].level = level
-        l = &b.pool[level]
-        l.shares = shares
-        l.price = price
-        l.orders = 1
-        l.side = 2 * symbol + (not bid)
-        count += 1
-        s.count = count
-    if i + 1 == count:
-        _show(b, l.side, l)
+        return <int> level
+    if count == b.levels:
+        return -1
+    level = _level(b)
+    memmove(&s.ranks[i + 1], &s.ranks[i], (count - i) * sizeof(Rank))
+    s.ranks[i].key = key
+    s.ranks[i].level = level
+    s.count = count + 1
+    l = &b.pool[level]
+    l.shares = shares
+    l.price = price
+    l.orders = 1
+    l.side = side
     return <int> level
 
 
 cdef inline void _take(Books *b, uint32_t level, uint32_t shares, bint whole) noexcept nogil:
     """Take shares off a level, and with `whole` the order."""
     cdef Level *l = &b.pool[level]
-    cdef uint32_t side = l.side, i
-    cdef bint best = (&b.tops[side >> 1].bid)[side & 1] == l.price
     cdef Side *s
+    cdef Rank better, here
+    cdef uint32_t i
     l.shares -= shares
     l.orders -= whole
     if l.orders:
-        if best:
-            _show(b, side, l)
         return
-    s = &b.sides[side]
-    if not best:
-        i = _place(s, l.price, not side & 1)
-        memmove(&s.ranks[i], &s.ranks[i + 1], (s.count - i - 1) * sizeof(Rank))
-    s.count -= 1
+    s = &b.sides[l.side]
+    i = s.count - 1
+    s.count = i
+    better = s.ranks[i]
+    while better.level != level:
+        i -= 1
+        here = s.ranks[i]
+        s.ranks[i] = better
+        better = here
     _give_back(b, level)
-    if best:
-        _show_next(b, side)
 
 
 cdef inline void _leave(Books *b, Resting *o) noexcept nogil:
@@ -331,7 +296,6 @@ cdef inline void book_mark_stale(Books *b, uint32_t symbol, uint8_t reason) noex
         b.stale[symbol] = reason
         b.marked += 1
         _no_levels(b, symbol)
-        memset(&b.tops[symbol], 0, sizeof(Top))
     if reason == EXHAUSTED_ORDERS:
         _empty(b, symbol)
 
@@ -348,7 +312,6 @@ cdef inline void book_clear(Books *b, uint32_t symbol) noexcept nogil:
     """Begin again with an empty book. The whole table is looked through."""
     _empty(b, symbol)
     _no_levels(b, symbol)
-    memset(&b.tops[symbol], 0, sizeof(Top))
     b.stale[symbol] = 0
 
 
@@ -356,7 +319,6 @@ cdef inline void books_clear(Books *b) noexcept nogil:
     """Begin again with empty books."""
     cdef uint32_t i
     _no_orders(b)
-    memset(b.tops, 0, b.symbols * sizeof(Top))
     memset(b.stale, 0, b.symbols)
     for i in range(b.symbols):
         _no_levels(b, i)
@@ -387,7 +349,7 @@ cdef inline int book_add(Books *b, uint32_t symbol, uint64_t reference, uint8_t 
     if b.used == b.room:
         book_mark_stale(b, symbol, EXHAUSTED_ORDERS)
         return STALE
-    level = _put(b, symbol, side == c'B', price, shares)
+    level = _put(b, 2 * symbol + (side != c'B'), price, shares)
     if level < 0:
         book_mark_stale(b, symbol, EXHAUSTED_LEVELS)
         return STALE
@@ -401,8 +363,10 @@ cdef inline int book_add(Books *b, uint32_t symbol, uint64_t reference, uint8_t 
 
 
 cdef inline int _reduce(Books *b, Resting *o, uint32_t shares) noexcept nogil:
-    cdef uint32_t level = o.place & PLACE, left = o.shares
-    cdef uint32_t symbol = b.pool[level].side >> 1
+    cdef uint32_t level = o.place & PLACE, left = o.shares, side = b.pool[level].side
+    cdef uint32_t symbol = side >> 1
+    b.last_price = b.pool[level].price
+    b.last_side = c'S' if side & 1 else c'B'
     if b.stale[symbol]:
         b.ignored += 1
         if shares >= left:
@@ -423,15 +387,11 @@ cdef inline int _reduce(Books *b, Resting *o, uint32_t shares) noexcept nogil:
 
 
 cdef inline int book_execute(Books *b, uint64_t reference, uint32_t shares) noexcept nogil:
-    """Shares of an order were executed. The symbol, UNKNOWN or STALE; last_price and last_side are the order's."""
+    """Shares of an order were executed. The symbol, UNKNOWN or STALE."""
     cdef Resting *o = _find(b, reference)
-    cdef Level *l
     if o == NULL:
         b.unknown_reference += 1
         return UNKNOWN
-    l = &b.pool[o.place & PLACE]
-    b.last_price = l.price
-    b.last_side = c'S' if l.side & 1 else c'B'
     return _reduce(b, o, shares)
 
 
@@ -456,14 +416,20 @@ cdef inline int book_delete(Books *b, uint64_t reference) noexcept nogil:
 cdef inline int book_replace(Books *b, uint64_t old, uint64_t new, uint32_t shares, uint32_t price) noexcept nogil:
     """An order gives way to one of the same side at another price or size. The symbol, UNKNOWN or STALE."""
     cdef Resting *o = _find(b, old)
-    cdef uint32_t side
+    cdef int symbol
     if o == NULL:
         b.unknown_reference += 1
         return UNKNOWN
-    side = b.pool[o.place & PLACE].side
-    if _reduce(b, o, o.shares) == STALE:
+    symbol = _reduce(b, o, o.shares)
+    if symbol == STALE:
         return STALE
-    return book_add(b, side >> 1, new, c'S' if side & 1 else c'B', shares, price)
+    return book_add(b, <uint32_t> symbol, new, b.last_side, shares, price)
+
+
+cdef inline const Level *book_best(const Books *b, uint32_t symbol, uint8_t side) noexcept nogil:
+    """The best level of a side, until the next change; NULL: it has none."""
+    cdef const Side *s = &b.sides[2 * symbol + (side != c'B')]
+    return &b.pool[s.ranks[s.count - 1].level] if s.count else NULL
 
 
 cdef inline uint32_t book_depth(const Books *b, uint32_t symbol, uint8_t side, Level *out, uint32_t limit) noexcept nogil:

@@ -10,7 +10,7 @@ cimport agent.histogram as histogram
 cimport agent.itch as itch
 cimport agent.ouch as ouch
 from agent.abi cimport AGENT_BOOK, AGENT_TRADE
-from agent.book cimport (INCONSISTENT, Top, book_add, book_cancel, book_clear, book_delete, book_execute, book_mark_stale, book_replace)
+from agent.book cimport (INCONSISTENT, Level, book_add, book_best, book_cancel, book_delete, book_execute, book_mark_stale, book_replace)
 from agent.core cimport *
 from agent.orders cimport submit_all
 from agent.series cimport series_push
@@ -177,9 +177,11 @@ cdef inline int listed(Core *e, const itch.Message *m) noexcept nogil:
 
 cdef inline bint itch_message(Core *e, const uint8_t *data, uint32_t size, uint64_t sequence) noexcept nogil:
     cdef itch.Message m
-    cdef Top *top
+    cdef const Level *best
     cdef agent_symbol *row
-    cdef uint64_t bid, ask, bid_size, ask_size
+    cdef uint64_t *at
+    cdef uint64_t *size_at
+    cdef uint64_t price = 0, size_there = 0
     cdef int symbol, result, kind = itch.parse(data, size, &m)
     stage(e, &e.h.parse)
     if kind < 0:
@@ -231,17 +233,19 @@ cdef inline bint itch_message(Core *e, const uint8_t *data, uint32_t size, uint6
         if result >= 0:
             contradicted(e, <uint32_t> result)
         return True
-    top = &e.books.tops[symbol]
-    bid = <uint64_t> top.bid * ITCH_UNIT
-    ask = <uint64_t> top.ask * ITCH_UNIT
-    bid_size = top.bid_size * SHARE
-    ask_size = top.ask_size * SHARE
-    if bid != row.bid or ask != row.ask or bid_size != row.bid_size or ask_size != row.ask_size:
-        row.bid = bid
-        row.ask = ask
-        row.bid_size = bid_size
-        row.ask_size = ask_size
-        e.event.kind |= AGENT_BOOK
+    if kind != c'P' and kind != c'Q':
+        if kind != c'A' and kind != c'F':
+            m.side = e.books.last_side
+        best = book_best(&e.books, <uint32_t> symbol, m.side)
+        if best != NULL:
+            price = <uint64_t> best.price * ITCH_UNIT
+            size_there = best.shares * SHARE
+        at = &row.bid if m.side == c'B' else &row.ask
+        size_at = &row.bid_size if m.side == c'B' else &row.ask_size
+        if at[0] != price or size_at[0] != size_there:
+            at[0] = price
+            size_at[0] = size_there
+            e.event.kind |= AGENT_BOOK
     if e.event.kind == 0:
         stage(e, &e.h.book)
         return True
@@ -250,10 +254,10 @@ cdef inline bint itch_message(Core *e, const uint8_t *data, uint32_t size, uint6
         e.event.size = <int64_t> m.shares * SHARE
     e.event.exchange_ns = <int64_t> m.timestamp
     e.event.exchange_id = <int64_t> (m.match if e.event.kind & AGENT_TRADE else m.reference)
-    e.event.bid = <int64_t> bid
-    e.event.bid_size = <int64_t> bid_size
-    e.event.ask = <int64_t> ask
-    e.event.ask_size = <int64_t> ask_size
+    e.event.bid = <int64_t> row.bid
+    e.event.bid_size = <int64_t> row.bid_size
+    e.event.ask = <int64_t> row.ask
+    e.event.ask_size = <int64_t> row.ask_size
     return decide(e, <uint32_t> symbol, sequence)
 
 
