@@ -19,7 +19,11 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memmove, memset
 
 cdef extern from * nogil:
+    """
+    #define compiler_keeps() __asm__ volatile("")
+    """
     void prefetch "__builtin_prefetch" (const void *, int)
+    void compiler_keeps()
 
 
 cdef enum:
@@ -57,13 +61,9 @@ cdef struct Level:
     uint32_t next               # free level, one more; 0: none
 
 
-cdef struct Rank:
-    uint32_t key                # the better the price, the larger: of a bid itself, of an ask its complement
-    uint32_t level
-
-
 cdef struct Side:
-    Rank *ranks                 # ascending keys
+    uint64_t *ranks             # ascending, the best last: in the lower half the level, above it its price, of asks its
+                                # complement
     uint32_t count
 
 
@@ -108,14 +108,14 @@ cdef inline size_t books_size(uint32_t symbols, uint64_t orders, uint32_t levels
     """Bytes of the block for so many symbols, open orders of all of them (below 2^31), and price levels on a side."""
     return (_table(orders) * sizeof(Resting) + orders * sizeof(Level)
             + <size_t> symbols * (2 * sizeof(Side) + 64)
-            + <size_t> symbols * 2 * (levels * sizeof(Rank) + APART) + 256)
+            + <size_t> symbols * 2 * (levels * sizeof(uint64_t) + APART) + 256)
 
 
 cdef inline void books_init(Books *b, void *block, uint32_t symbols, uint64_t orders, uint32_t levels) noexcept nogil:
     """Lay the books out in books_size() zeroed bytes."""
     cdef uint64_t slots = _table(orders)
     cdef uint8_t *at = <uint8_t *> block
-    cdef size_t apart = levels * sizeof(Rank) + APART
+    cdef size_t apart = levels * sizeof(uint64_t) + APART
     cdef uint32_t i
     memset(b, 0, sizeof(Books))
     b.symbols = symbols
@@ -133,14 +133,14 @@ cdef inline void books_init(Books *b, void *block, uint32_t symbols, uint64_t or
     b.sides = <Side *> at
     at += <size_t> symbols * 2 * sizeof(Side)
     for i in range(2 * symbols):
-        b.sides[i].ranks = <Rank *> (at + i * apart)
+        b.sides[i].ranks = <uint64_t *> (at + i * apart)
     b.stale = at + 2 * symbols * apart
 
 
 cdef inline uint64_t _home(const Books *b, uint64_t reference) noexcept nogil:
     """The slot to begin at. 64 neighbours stay together: the exchange counts references up, so a new order, and one
     that does not live long, is in memory that is in the cache. The groups are spread by a multiplicative hash."""
-    return (((reference >> 6) * 0x9E3779B97F4A7C15ULL) >> b.shift & ~<uint64_t> 63) | (reference & 63)
+    return (((reference >> 8) * 0x9E3779B97F4A7C15ULL) >> b.shift & ~<uint64_t> 255) | (reference & 255)
 
 
 cdef inline Resting *_find(const Books *b, uint64_t reference) noexcept nogil:
@@ -176,21 +176,17 @@ cdef inline void _free(Books *b, Resting *o) noexcept nogil:
     b.used -= 1
 
 
-cdef inline uint32_t _key(uint32_t price, bint ask) noexcept nogil:
-    return price ^ (0xFFFFFFFFu if ask else 0u)
-
-
-cdef inline uint32_t _place(const Side *s, uint32_t key) noexcept nogil:
-    """The index of the first level, from the worst, that is at this price or better."""
+cdef inline uint32_t _place(const Side *s, uint64_t rank) noexcept nogil:
+    """The index of the first level, from the worst, that is not below this rank."""
     cdef uint32_t i = s.count, low = 0, middle
     cdef uint32_t near = s.count - 8 if s.count > 8 else 0
     while i > near:
-        if s.ranks[i - 1].key < key:
+        if s.ranks[i - 1] < rank:
             return i
         i -= 1
     while low < i:
         middle = (low + i) // 2
-        if s.ranks[middle].key < key:
+        if s.ranks[middle] < rank:
             low = middle + 1
         else:
             i = middle
@@ -216,9 +212,10 @@ cdef inline int _put(Books *b, uint32_t side, uint32_t price, uint32_t shares) n
     """Add an order to its level. Which one that is; -1: the side has no room for another."""
     cdef Side *s = &b.sides[side]
     cdef Level *l
-    cdef uint32_t key = _key(price, side & 1), count = s.count, i = _place(s, key), level
-    if i < count and s.ranks[i].key == key:
-        level = s.ranks[i].level
+    cdef uint64_t rank = <uint64_t> (price ^ (0xFFFFFFFFu if side & 1 else 0u)) << 32
+    cdef uint32_t count = s.count, i = _place(s, rank), level
+    if i < count and (s.ranks[i] ^ rank) >> 32 == 0:
+        level = <uint32_t> s.ranks[i]
         l = &b.pool[level]
         l.orders += 1
         l.shares += shares
@@ -226,10 +223,12 @@ cdef inline int _put(Books *b, uint32_t side, uint32_t price, uint32_t shares) n
     if count == b.levels:
         return -1
     level = _level(b)
-    memmove(&s.ranks[i + 1], &s.ranks[i], (count - i) * sizeof(Rank))
-    s.ranks[i].key = key
-    s.ranks[i].level = level
     s.count = count + 1
+    while count > i:
+        s.ranks[count] = s.ranks[count - 1]
+        count -= 1
+        compiler_keeps()
+    s.ranks[i] = rank | level
     l = &b.pool[level]
     l.shares = shares
     l.price = price
@@ -242,7 +241,7 @@ cdef inline void _take(Books *b, uint32_t level, uint32_t shares, bint whole) no
     """Take shares off a level, and with `whole` the order."""
     cdef Level *l = &b.pool[level]
     cdef Side *s
-    cdef Rank better, here
+    cdef uint64_t better, here
     cdef uint32_t i
     l.shares -= shares
     l.orders -= whole
@@ -252,7 +251,7 @@ cdef inline void _take(Books *b, uint32_t level, uint32_t shares, bint whole) no
     i = s.count - 1
     s.count = i
     better = s.ranks[i]
-    while better.level != level:
+    while <uint32_t> better != level:
         i -= 1
         here = s.ranks[i]
         s.ranks[i] = better
@@ -429,7 +428,7 @@ cdef inline int book_replace(Books *b, uint64_t old, uint64_t new, uint32_t shar
 cdef inline const Level *book_best(const Books *b, uint32_t symbol, uint8_t side) noexcept nogil:
     """The best level of a side, until the next change; NULL: it has none."""
     cdef const Side *s = &b.sides[2 * symbol + (side != c'B')]
-    return &b.pool[s.ranks[s.count - 1].level] if s.count else NULL
+    return &b.pool[<uint32_t> s.ranks[s.count - 1]] if s.count else NULL
 
 
 cdef inline uint32_t book_depth(const Books *b, uint32_t symbol, uint8_t side, Level *out, uint32_t limit) noexcept nogil:
@@ -437,5 +436,5 @@ cdef inline uint32_t book_depth(const Books *b, uint32_t symbol, uint8_t side, L
     cdef const Side *s = &b.sides[2 * symbol + (side != c'B')]
     cdef uint32_t i, n = s.count if s.count < limit else limit
     for i in range(n):
-        out[i] = b.pool[s.ranks[s.count - 1 - i].level]
+        out[i] = b.pool[<uint32_t> s.ranks[s.count - 1 - i]]
     return n
