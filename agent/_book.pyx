@@ -130,7 +130,7 @@ cdef class Books:
 
     @property
     def last(self):
-        """(price, side) of the resting order of the last execution."""
+        """(price, side) of the resting order that was last executed, cancelled, deleted or replaced."""
         return self.b.last_price, (<const char *> &self.b.last_side)[:1]
 
     @property

@@ -16,14 +16,15 @@ price and the best, which are moved by one.
 """
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from libc.string cimport memmove, memset
+from libc.string cimport memset
 
 cdef extern from * nogil:
     """
-    #define compiler_keeps() __asm__ volatile("")
+    /* In a loop: it stays one. */
+    #define no_memmove() __asm__ volatile("")
     """
     void prefetch "__builtin_prefetch" (const void *, int)
-    void compiler_keeps()
+    void no_memmove()
 
 
 cdef enum:
@@ -38,6 +39,7 @@ cdef enum:
     UNKNOWN = -1                # no such order: it may be another symbol's
     STALE = -2                  # ignored, the book is stale
 
+    NEIGHBOURS = 256            # a power of two: so many orders fill a page of 4 KiB
     AHEAD = 32                  # references from a new order to the one that memory is fetched for
 
     # Between the beginnings of two sides' arrays. A power of two would put all of them into the same sets of the cache.
@@ -93,7 +95,7 @@ cdef struct Books:
 
 cdef inline uint64_t _table(uint64_t orders) noexcept nogil:
     """Slots for so many orders: a power of two, at most half full."""
-    cdef uint64_t slots = 64
+    cdef uint64_t slots = NEIGHBOURS
     while slots < 2 * orders:
         slots *= 2
     return slots
@@ -138,9 +140,10 @@ cdef inline void books_init(Books *b, void *block, uint32_t symbols, uint64_t or
 
 
 cdef inline uint64_t _home(const Books *b, uint64_t reference) noexcept nogil:
-    """The slot to begin at. 64 neighbours stay together: the exchange counts references up, so a new order, and one
-    that does not live long, is in memory that is in the cache. The groups are spread by a multiplicative hash."""
-    return (((reference >> 8) * 0x9E3779B97F4A7C15ULL) >> b.shift & ~<uint64_t> 255) | (reference & 255)
+    """The slot to begin at. Neighbours stay together: the exchange counts references up, so a new order, and one that
+    does not live long, is in memory whose page is at hand. The groups are spread by a multiplicative hash."""
+    return ((((reference // NEIGHBOURS) * 0x9E3779B97F4A7C15ULL) >> b.shift & ~<uint64_t> (NEIGHBOURS - 1))
+            | (reference & (NEIGHBOURS - 1)))
 
 
 cdef inline Resting *_find(const Books *b, uint64_t reference) noexcept nogil:
@@ -227,7 +230,7 @@ cdef inline int _put(Books *b, uint32_t side, uint32_t price, uint32_t shares) n
     while count > i:
         s.ranks[count] = s.ranks[count - 1]
         count -= 1
-        compiler_keeps()
+        no_memmove()            # whose call takes longer than the few words do
     s.ranks[i] = rank | level
     l = &b.pool[level]
     l.shares = shares
