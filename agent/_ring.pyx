@@ -39,7 +39,7 @@ cdef class Handle:
     cdef Ring r
     cdef object keep
     cdef bint writer
-    cdef list ends              # indices behind the records that peek_many() gave
+    cdef object ends            # sequence of the indices behind the records that were peeked at
 
     def __cinit__(self, memory, bint writer):
         cdef uint8_t[::1] view = memory
@@ -169,12 +169,30 @@ cdef class Handle:
             self.ends.append(index)
         return found
 
+    def peek_block(self):
+        """The oldest records in one, as far as they lie one behind the other, without taking them. ValueError: not
+        records of one size without padding."""
+        cdef uint64_t index = self.r.own, size = self.r.record, count
+        cdef uint32_t first = 0
+        cdef const uint8_t *at
+        if size == 0 or size % WORD:
+            raise ValueError(f"records of {size} bytes, allowed: of one size that is a multiple of {WORD}")
+        self.ends = []
+        self.r.peer = RING_LOAD(&self.r.header.tail.index)
+        at = <const uint8_t *> ring_peek_at(&self.r, &index, &first)
+        if at == NULL:
+            return b""
+        # And those behind it, up to the ring's end.
+        count = 1 + min(self.r.peer - index, self.r.capacity - <uint64_t> (at + size - self.r.data)) // size
+        self.ends = range(index, index + count * size, size)
+        return (<const char *> at)[:count * size]
+
     def commit(self, int count):
-        """Take the `count` oldest of the records that peek_many() gave off the ring. Where they end was seen then:
+        """Take the `count` oldest of the records that were last peeked at off the ring. Where they end was seen then:
         lengths that have changed since do not matter."""
         if count > len(self.ends):
             raise ValueError(f"commit: {count} records, allowed: at most the {len(self.ends)} that were peeked at")
         if count:
             self.r.own = self.ends[count - 1]
-            del self.ends[:count]
+            self.ends = self.ends[count:]
             RING_STORE(&self.r.header.head.index, self.r.own)

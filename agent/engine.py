@@ -243,10 +243,8 @@ def _journal(config: Config, name: str, segment: Path, symbols: list[str]) -> It
             with left:
                 _drain(left, path)
             ring_path.unlink()
-        # 8 bytes of each record are its length.
-        room = config.journal.ring * (journal.RECORD.size + 8)
-        ring = Ring.create(ring_path, room, record=journal.RECORD.size)
-    except (RingError, OSError) as error:
+        ring = Ring.create(ring_path, config.journal.ring * journal.RECORD.size, record=journal.RECORD.size)
+    except (RingError, ValueError, OSError) as error:
         raise RunError(f"journal: {ring_path}: {error}") from None
     _, records = journal.read(path)
     state = journal.rebuild(records)

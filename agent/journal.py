@@ -207,14 +207,15 @@ def create(path: Path, symbols: list[str]) -> None:
 
 def drain(ring: object, descriptor: int) -> int:
     """Append what is in the ring to the file, then take it off the ring; how many records."""
-    batch = ring.peek_many(4096)  # type: ignore[attr-defined]
-    if batch:
-        data = memoryview(b"".join(batch))
+    block = ring.peek_block()  # type: ignore[attr-defined]
+    count = len(block) // RECORD.size
+    if count:
+        data = memoryview(block)
         while data:
             data = data[os.write(descriptor, data) :]
         os.fdatasync(descriptor)
-        ring.commit(len(batch))  # type: ignore[attr-defined]
-    return len(batch)
+        ring.commit(count)  # type: ignore[attr-defined]
+    return count
 
 
 def write(ring_path: Path, path: Path, parent: int) -> int:

@@ -134,6 +134,19 @@ class Ring:
             raise self._damage()
         return found
 
+    def peek_block(self) -> bytes:
+        """The oldest records in one, as far as they lie one behind the other: with many at a time some 100 times as fast
+        as peek_many(). They stay in the ring until commit(). b"": there are none.
+
+        ValueError: not records of one size that is a multiple of 8 bytes. RingError: as peek_many().
+        """
+        if self._reader is None:
+            raise self._refusal()
+        found = self._reader.peek_block()
+        if not found and self._reader.damaged:
+            raise self._damage()
+        return found
+
     def commit(self, count: int) -> None:
         """Take the `count` oldest records off. A reader that dies before it will read them again."""
         if self._reader is None:

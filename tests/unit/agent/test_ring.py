@@ -100,7 +100,7 @@ def test_against_a_deque(data: st.DataObject) -> None:
     largest = capacity // 2 - 8
     sizes = st.just(record) if record else st.one_of(st.integers(0, largest), st.sampled_from([0, 8, largest]))
     actions = st.sampled_from(
-        ["push", "push", "push a view", "pop", "take", "peek", "commit too many", "writer again", "reader again"]
+        ["push", "push", "push a view", "pop", "take", "peek", "block", "commit too many", "writer again", "reader again"]
     )
     for action in data.draw(st.lists(actions, max_size=60)):
         if action.startswith("push"):
@@ -126,6 +126,20 @@ def test_against_a_deque(data: st.DataObject) -> None:
                 ValueError, match=rf"commit: .* records, allowed: at most the {seen} that were peeked at$"
             ):
                 reader.commit(seen + 1)
+        elif action == "block" and record and record % 8 == 0:
+            # Whole records up to where the ring begins anew, or all.
+            block = reader.peek_block()
+            count = len(block) // record
+            assert block == b"".join(r for r, _ in list(model.records)[:count])
+            assert count == len(model.records) or capacity - model.records[count - 1][1] % capacity < record \
+                or model.records[count - 1][1] % capacity == 0
+            assert count or not model.records
+            count = data.draw(st.integers(0, count))
+            reader.commit(count)
+            model.take(count)
+        elif action == "block":
+            with pytest.raises(ValueError, match=rf"records of {record} bytes, allowed: of one size that is a multiple"):
+                reader.peek_block()
         elif action == "writer again":
             writer = handle(ring, True)
         else:
@@ -177,7 +191,7 @@ def test_each_end_does_its_own(path: Path) -> None:
     with Ring.create(path, 64) as writer, Ring.attach(path, "reader") as reader:
         with pytest.raises(RingError, match="this end is its reader"):
             reader.push(b"1")
-        for call in (writer.pop, lambda: writer.peek_many(1), lambda: writer.commit(0)):
+        for call in (writer.pop, writer.peek_block, lambda: writer.peek_many(1), lambda: writer.commit(0)):
             with pytest.raises(RingError, match="this end is its writer"):
                 call()
         assert writer.peer_alive() and reader.peer_alive()
@@ -507,6 +521,9 @@ def test_every_tail_at_every_place(guarded: Callable[[int, int], Any], record: i
             at = _ring.HEADER_SIZE + begin % 512
             assert reader.peek_many(1) == ([bytes(ring[at : at + record])] if fits else [])
             assert reader.damaged is (not fits and there > 0)
+            if need == record:
+                whole = (min(place + there, 512 if begin < 512 else 1024) - begin) // record if fits else 0
+                assert reader.peek_block() == bytes(ring[at : at + whole * record])
 
 
 def test_records_of_a_cache_line_lie_on_one(path: Path) -> None:
