@@ -4,7 +4,8 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from agent.bench import drive
 from agent.bench.sample import BenchError
 
 SYMBOL = "AAPL"
+#: Offset of the pid of a ring's reader (docs/ring.md).
+_READER = 264
 
 
 def free_ports() -> tuple[int, int]:
@@ -40,12 +43,12 @@ def play(
     ports: tuple[int, int],
     environment: dict[str, str] | None = None,
     *,
-    says_ready: bool,
+    ready: Callable[[subprocess.Popen[str]], object] | None = None,
     linger: float = 0.2,
 ) -> dict[str, Any]:
     """Start an agent, play the ticks to it at a rate, and return the simulator's report.
 
-    says_ready: it says so before it logs in, and the simulator waits for that. Raises BenchError when a tick or an
+    ready: returns when the agent is, and may log in. Raises BenchError when a tick or an
     order was lost, doubled or out of order: such a run says nothing.
     """
     child = subprocess.Popen(
@@ -53,8 +56,8 @@ def play(
     )
     try:
         assert child.stdout and child.stderr
-        if says_ready:
-            drive.ready(child)
+        if ready is not None:
+            ready(child)
         report = exchange.run(
             exchange.Plan(
                 feed=ticks, due=exchange.schedule(ticks, rate, None), pacing="", feed_to=("127.0.0.1", ports[0]),
@@ -77,13 +80,28 @@ def play(
     return report
 
 
+def _writes_journal(segment: Path) -> None:
+    """Wait until the engine's journal has its writer: while Python starts one, it takes the simulator's CPU."""
+    reader = drive.Count(segment.with_name(segment.name + shm.JOURNAL), _READER)
+    limit = time.monotonic() + drive.STARTS
+    while reader.value == 0:
+        if time.monotonic() > limit:
+            raise BenchError("the engine's journal has no writer")
+        time.sleep(0.01)
+
+
 def run_engine(place: Path, strategy: str, ticks: feed.Feed, rate: float, cpu: int, before: str = "",
                environment: dict[str, str] | None = None) -> tuple[dict[str, Any], shm.Segment]:  # fmt: skip
     """Play the ticks to an engine with its files in `place`: the simulator's report, and the engine's segment."""
     ports = free_ports()
     command = drive.command(place, cpu, tables(ports, strategy), True, before)
+
+    def ready(child: subprocess.Popen[str]) -> None:
+        drive.ready(child)
+        _writes_journal(place / "segment")
+
     try:
-        report = play(command, ticks, rate, ports, environment, says_ready=True)
+        report = play(command, ticks, rate, ports, environment, ready=ready)
     except BenchError as error:
         raise BenchError(f"{error}; {_stopped(place / 'segment')}") from None
     return report, shm.read(place / "segment")

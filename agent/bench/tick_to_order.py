@@ -83,14 +83,14 @@ def rounds(directory: Path) -> Iterator[list[Sample]]:
                         else:
                             ports = stage.free_ports()
                             command = [str(forwarder), *map(str, ports), str(other), stage.SYMBOL]
-                            floor.append(stage.play(command, quotes, rate, ports, says_ready=False))
+                            floor.append(stage.play(command, quotes, rate, ports))
                 samples += _samples(rate, ours, floor)
                 engine_at[rate] = ours
             for package in peers:
                 program, rate, bar = PEERS[package]
                 ports = stage.free_ports()
                 command = [sys.executable, str(_PROGRAMS / program), *map(str, ports), str(other), stage.SYMBOL]
-                peer = [stage.play(command, ticks[rate], rate, ports, says_ready=False)]
+                peer = [stage.play(command, ticks[rate], rate, ports)]
                 samples += [
                     Sample(
                         metric=f"service {q}, {rate:,} ticks/s",
