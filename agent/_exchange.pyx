@@ -62,6 +62,7 @@ cdef enum:
     LINES = 2
     ANSWER = 1400               # bytes of a retransmission packet
     TEXT = 8                    # a symbol
+    PATIENCE = 100000           # ns that answers may wait while a tick is due
 
     # a packet's fate on one line
     SEND = 0
@@ -150,6 +151,7 @@ cdef struct Run:
     int64_t ready_at
     int64_t down_at             # 0: up, or never was
     int64_t last_sent
+    bint patient                # answers may wait
     int64_t last_heard
     uint64_t midnight           # CLOCK_MONOTONIC of UTC midnight, as a (wrapping) offset
 
@@ -734,7 +736,7 @@ cdef bint take(Run *r) noexcept nogil:
             return False
         if not keep(r):
             return False
-    if (r.control_size or r.sent_to != r.log_size) and not flush(r):
+    if (r.control_size or r.sent_to != r.log_size) and not r.patient and not flush(r):
         return False
     if r.disconnect_after and r.enters >= r.disconnect_after:
         r.disconnect_after = 0
@@ -1101,6 +1103,9 @@ def run(*, feed, int server, int request, int state, bytes session not None, byt
             if not spin and pause > 200000:
                 wait_a_little(r, pause - 100000 if pause < 50000000 else 50000000)
             if r.link >= 0:
+                # Who is behind with its ticks answers several orders in one packet.
+                r.patient = running and i < n and not lockstep and start + due[i] <= at \
+                    and at - r.last_sent < PATIENCE
                 if not take(r) or at - r.last_heard > 15 * SECOND:
                     hang_up(r, now())
                 heartbeat(r, at)
