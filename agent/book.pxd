@@ -287,7 +287,9 @@ cdef inline void _no_levels(Books *b, uint32_t symbol) noexcept nogil:
 
 
 cdef inline void _no_orders(Books *b) noexcept nogil:
-    memset(b.orders, 0, (b.mask + 1) * sizeof(Resting))
+    # Not before the first order: the whole table is a millisecond, and a day's first tick comes after it.
+    if b.pool_used:
+        memset(b.orders, 0, (b.mask + 1) * sizeof(Resting))
     b.used = 0
     b.pool_used = b.pool_free = 0
 

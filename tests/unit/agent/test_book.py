@@ -1,7 +1,9 @@
 """Order books against a slow, obvious model, with references and sizes that no exchange would send."""
 
+import os
 import random
 import struct
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -335,3 +337,16 @@ def test_references_at_a_distance_do_not_cluster(stride: int) -> None:
     for i in range(30_000):
         assert book.add(0, 1 + i * stride, b"B", 1, 1) == 0
     assert book.longest_run <= 512
+
+
+def test_a_session_that_begins_with_no_orders_does_not_walk_through_the_table() -> None:
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+    book, size = _book.Books(1, 1 << 22, 8), (2 << 22) * 16  # never touched: calloc() gives it as it is
+    before = resident()
+    book.clear_all()
+    assert resident() - before < size // 8
+    book.add(0, 1, b"B", 1, 1)
+    book.clear_all()
+    assert resident() - before > size // 2 and not book.orders()
