@@ -135,8 +135,8 @@ class Ring:
         return found
 
     def peek_block(self) -> bytes:
-        """The oldest records in one, as far as they lie one behind the other: with many at a time some 100 times as fast
-        as peek_many(). They stay in the ring until commit(). b"": there are none.
+        """The oldest records in one, as far as they lie one behind the other: many at a time much faster than by
+        peek_many(). They stay in the ring until commit(). b"": there are none.
 
         ValueError: not records of one size that is a multiple of 8 bytes. RingError: as peek_many().
         """

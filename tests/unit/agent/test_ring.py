@@ -100,7 +100,18 @@ def test_against_a_deque(data: st.DataObject) -> None:
     largest = capacity // 2 - 8
     sizes = st.just(record) if record else st.one_of(st.integers(0, largest), st.sampled_from([0, 8, largest]))
     actions = st.sampled_from(
-        ["push", "push", "push a view", "pop", "take", "peek", "block", "commit too many", "writer again", "reader again"]
+        [
+            "push",
+            "push",
+            "push a view",
+            "pop",
+            "take",
+            "peek",
+            "block",
+            "commit too many",
+            "writer again",
+            "reader again",
+        ]
     )
     for action in data.draw(st.lists(actions, max_size=60)):
         if action.startswith("push"):
@@ -131,14 +142,19 @@ def test_against_a_deque(data: st.DataObject) -> None:
             block = reader.peek_block()
             count = len(block) // record
             assert block == b"".join(r for r, _ in list(model.records)[:count])
-            assert count == len(model.records) or capacity - model.records[count - 1][1] % capacity < record \
+            assert (
+                count == len(model.records)
+                or capacity - model.records[count - 1][1] % capacity < record
                 or model.records[count - 1][1] % capacity == 0
+            )
             assert count or not model.records
             count = data.draw(st.integers(0, count))
             reader.commit(count)
             model.take(count)
         elif action == "block":
-            with pytest.raises(ValueError, match=rf"records of {record} bytes, allowed: of one size that is a multiple"):
+            with pytest.raises(
+                ValueError, match=rf"records of {record} bytes, allowed: of one size that is a multiple"
+            ):
                 reader.peek_block()
         elif action == "writer again":
             writer = handle(ring, True)
