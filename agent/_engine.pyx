@@ -12,6 +12,7 @@ from libc.stdlib cimport calloc, free
 from libc.errno cimport errno
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
 from libc.string cimport memcpy, memset
+from posix.mman cimport MCL_CURRENT, MCL_FUTURE, mlockall
 from posix.signal cimport sigaction, sigaction_t
 from posix.time cimport nanosleep, timespec
 
@@ -642,6 +643,11 @@ def shm_size(int symbols):
 
 LIMITS = ("kill", "max_size", "max_notional", "collar_ppm", "max_position", "max_open_orders", "rate_interval_ns",
           "rate_burst_ns", "duplicate_ns")
+
+
+def lock_memory():
+    """mlockall(2), now and for later mappings. False: it was refused."""
+    return mlockall(MCL_CURRENT | MCL_FUTURE) == 0
 
 
 def bucket(uint64_t value):

@@ -42,6 +42,11 @@ def capsule(object found):
     return <uintptr_t> PyCapsule_GetPointer(found, "agent.strategy")
 
 
+def address(const uint8_t[::1] memory not None):
+    """Where the memory of a buffer is: valid as long as its owner keeps it there."""
+    return <uintptr_t> &memory[0]
+
+
 cdef object _given(const agent_order *orders, int32_t n):
     if n < 0 or n > AGENT_MAX_ORDERS:
         return n

@@ -66,7 +66,7 @@ def _count(text: str) -> int:
 def parser() -> argparse.ArgumentParser:
     """The arguments of every command."""
     top = argparse.ArgumentParser(prog="agent", description="A compiled trading agent, and the exchange to try it on.")
-    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND", prog=top.prog)
 
     run = commands.add_parser("run", help="run an engine until SIGTERM")
     run.add_argument("config", type=Path, help="agent.toml")

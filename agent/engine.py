@@ -3,7 +3,6 @@ the strategy, freezes the garbage collector, then hands the thread to the compil
 """
 
 import contextlib
-import ctypes
 import gc
 import ipaddress
 import mmap
@@ -28,7 +27,6 @@ _SO_BUSY_POLL = 46
 _SO_TIMESTAMPING = 37
 _STAMP_SOFTWARE = 1 << 3 | 1 << 4  # SOF_TIMESTAMPING_RX_SOFTWARE, _SOFTWARE
 _STAMP_HARDWARE = 1 << 2 | 1 << 6 | _STAMP_SOFTWARE  # _RX_HARDWARE, _RAW_HARDWARE: the card's, else the kernel's
-_MCL_CURRENT, _MCL_FUTURE = 1, 2
 
 
 class RunError(Exception):
@@ -128,13 +126,6 @@ def create_segment(path: Path, size: int) -> mmap.mmap:
             os.close(descriptor)
     except OSError as error:
         raise RunError(f"engine.shm: {path}: {error.strerror}") from None
-
-
-def lock_memory() -> bool:
-    """mlockall, now and for later mappings, where the limit allows all of it. True if locked."""
-    if resource.getrlimit(resource.RLIMIT_MEMLOCK)[0] != resource.RLIM_INFINITY:
-        return False
-    return bool(ctypes.CDLL(None).mlockall(_MCL_CURRENT | _MCL_FUTURE) == 0)
 
 
 def notify(message: str) -> None:
@@ -333,7 +324,8 @@ def run(config: Config, *, once: bool, shard: Shard = _WHOLE) -> tuple[shm.Segme
             queries=state.queries,
             entries=state.entries,
         )
-        locked = lock_memory()
+        # Where the limit allows all of it.
+        locked = resource.getrlimit(resource.RLIMIT_MEMLOCK)[0] == resource.RLIM_INFINITY and _engine.lock_memory()
         source = config.feed.ring or f"{config.feed.address}:{config.feed.port} (receive buffer {receive_buffer} bytes)"
         line = (
             f"ready: feed {source}, exchange {config.exchange.address}:{config.exchange.port}, strategy {wanted.name} "

@@ -8,7 +8,6 @@ docs/strategies.md shows it whole, and the other languages. Nothing here imports
 strategy is loaded, nor what only listing or hashing strategies needs, so that a native one starts fast.
 """
 
-import ctypes
 import importlib
 import importlib.util
 import os
@@ -266,6 +265,8 @@ def _is_module(name: str) -> bool:
 
 
 def _library(name: str, path: Path) -> Loaded:
+    import ctypes  # of no use to the others, and slow
+
     try:
         library = ctypes.CDLL(str(path))
     except OSError as error:
@@ -335,8 +336,7 @@ def prepare(
     if len(values) > _strategy.VALUES:
         raise StrategyError(f"strategy.values: found {len(values)} numbers, allowed: at most {_strategy.VALUES}")
     memory = bytearray(loaded.table.state_size + 64)
-    start = ctypes.addressof((ctypes.c_char * len(memory)).from_buffer(memory))
-    state = (start + 63) & ~63
+    state = (_strategy.address(memory) + 63) & ~63
     code = loaded.table.init(state, fast, slow, size, symbols, list(values))
     if code < 0:
         raise StrategyError(f"strategy {loaded.name}: init returned {code}")

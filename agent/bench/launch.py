@@ -42,6 +42,7 @@ LIMITS = {"Cython": ("every_tick_cython", 150.0), "Numba, cached": ("every_tick"
 LAUNCHES = 3
 #: What a deployed environment holds: hosttune's dependencies, and not what development brings besides.
 PACKAGES = ("agent", "hosttune", "msgspec", "yaml", "_yaml", "pyroute2", "numpy", "numpy.libs", "numba", "llvmlite")
+COMMANDS = ("agent", "hosttune")
 PYTHON = Path(sys.executable)
 #: Seconds for a launch, at most.
 PATIENCE = 30.0
@@ -118,19 +119,26 @@ def _environment(place: Path) -> dict[str, str]:
 
 def _launcher(place: Path, cpu: int, forced: list[str]) -> list[str]:
     options = [word for name in forced for word in ("--force", name)]
-    return [str(PYTHON), "-P", "-m", "hosttune", "launch", "--policy", "other", "--cpus", str(cpu),
+    return [str(PYTHON.with_name("hosttune")), "launch", "--policy", "other", "--cpus", str(cpu),
             "--run-dir", str(place / "run"), *options, "--"]  # fmt: skip
 
 
 def deployed(directory: Path) -> Path:
-    """The interpreter of an environment as roles/hosttune makes it, of this one's packages by symbolic links."""
+    """The interpreter of an environment as roles/hosttune makes it, of this one's packages by symbolic links, and with
+    its commands."""
     venv.create(directory, symlinks=True)
     (target,) = directory.glob("lib/python*/site-packages")
     source = Path(agent.__file__).parents[1]
     for name in PACKAGES:
         if (source / name).exists() and not (target / name).exists():
             (target / name).symlink_to(source / name)
-    return directory / "bin" / "python"
+    python = directory / "bin" / "python"
+    for command in COMMANDS:
+        _, _, text = (Path(sys.prefix) / "bin" / command).read_text().partition("\n")
+        script = python.with_name(command)
+        script.write_text(f"#!{python} -P\n{text}")
+        script.chmod(0o755)
+    return python
 
 
 def against(place: Path, cpu: int) -> list[str]:
@@ -156,7 +164,7 @@ def first_tick(place: Path, cpu: int, forced: list[str], strategy: str, cache: P
             .replace('# shm = "/dev/shm/elsewhere"', f'shm = "{segment}"')
             .replace('# cache_dir = "/var/cache/trading_agent"', f'cache_dir = "{cache}"')
         )  # fmt: skip
-        command = [*_launcher(place, cpu, forced), str(PYTHON), "-P", "-m", "agent", "run", str(config)]
+        command = [*_launcher(place, cpu, forced), str(PYTHON.with_name("agent")), "run", str(config)]
         environment = _environment(place)
         begun = time.monotonic_ns()
         child = subprocess.Popen(
@@ -210,7 +218,7 @@ def rounds(directory: Path) -> Iterator[list[Sample]]:
     cache = directory / "launch-cache"
     with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="agent-bench-") as shared:
         forced = against(Path(shared), cpu)
-        command = [str(PYTHON), "-P", "-m", "agent", "warm", "--cache-dir", str(cache)]
+        command = [str(PYTHON.with_name("agent")), "warm", "--cache-dir", str(cache)]
         command += [strategy for strategy, _ in LIMITS.values()]
         run = subprocess.run(command, capture_output=True, text=True, timeout=120, env=_environment(Path(shared)))
         if run.returncode:
