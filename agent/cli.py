@@ -1,9 +1,11 @@
 """The command `agent`. Arguments only: each command imports what it needs when it runs."""
 
 import argparse
+import functools
 import gc
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 #: Exit codes: fine; it ran and something was wrong; arguments or configuration. `run` has one more, 4: the
@@ -63,98 +65,110 @@ def _count(text: str) -> int:
     raise argparse.ArgumentTypeError(f"found {text!r}, allowed: a whole number above 0")
 
 
-def parser() -> argparse.ArgumentParser:
-    """The arguments of every command."""
-    top = argparse.ArgumentParser(prog="agent", description="A compiled trading agent, and the exchange to try it on.")
-    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND", prog=top.prog)
+def _add_engine(command: argparse.ArgumentParser) -> None:
+    command.add_argument("agent", nargs="?", help="engine name or path of its segment (default: the only one)")
 
-    run = commands.add_parser("run", help="run an engine until SIGTERM")
-    run.add_argument("config", type=Path, help="agent.toml")
-    run.add_argument("--once", action="store_true", help="end when the exchange ends its session")
-    run.add_argument("--shard", type=_shard, default=(0, 1), metavar="I/N", help="trade symbols I, I+N, ... only")
-    run.add_argument("--format", choices=("text", "json"), default="text", help="of the summary at the end")
 
-    limits = commands.add_parser("limits", help="show or change a running engine's risk limits")
-    limits.add_argument("agent", nargs="?", help="engine name or path of its segment (default: the only one)")
-    limits.add_argument("--set", action="append", default=[], type=_setting, metavar="LIMIT=NUMBER")
+def _run_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("config", type=Path, help="agent.toml")
+    command.add_argument("--once", action="store_true", help="end when the exchange ends its session")
+    command.add_argument("--shard", type=_shard, default=(0, 1), metavar="I/N", help="trade symbols I, I+N, ... only")
+    command.add_argument("--format", choices=("text", "json"), default="text", help="of the summary at the end")
 
-    for name, text in (("kill", "stop an engine's orders at once, and cancel the open ones"),
-                       ("resume", "let an engine's orders pass again after `kill`")):  # fmt: skip
-        switch = commands.add_parser(name, help=text)
-        switch.add_argument("agent", nargs="?", help="engine name or path of its segment (default: the only one)")
 
-    journal = commands.add_parser("journal", help="print an engine's journal, and what it adds up to")
-    journal.add_argument("file", type=Path, help="NAME.journal")
-    journal.add_argument("--format", choices=("text", "json"), default="text")
+def _limits_arguments(command: argparse.ArgumentParser) -> None:
+    _add_engine(command)
+    command.add_argument("--set", action="append", default=[], type=_setting, metavar="LIMIT=NUMBER")
 
-    replay = commands.add_parser("replay", help="run a recording through the engine's path, without sockets")
-    replay.add_argument("file", type=Path, help="Nasdaq BinaryFILE of ITCH 5.0, Binance JSON lines or CSV; .gz too")
-    replay.add_argument("--strategy", default="ema_cross", metavar="NAME")
-    replay.add_argument("--symbols", default="", metavar="A,B", help="only these (default: all that the file has)")
-    replay.add_argument("--fast", type=_positive, default=10.0, metavar="N", help="period, in book events")
-    replay.add_argument("--slow", type=_positive, default=50.0, metavar="N")
-    replay.add_argument("--size", type=_count, default=1, metavar="N", help="whole units of an order")
-    replay.add_argument("--cache-dir", default="", help="of compiled strategies (default: ~/.cache/hosttune-agent)")
-    replay.add_argument("--format", choices=("text", "json"), default="text")
 
-    stats = commands.add_parser("stats", help="print an engine's counters and latencies, running or not")
-    stats.add_argument("agent", nargs="?", help="engine name or path of its segment (default: the only one)")
-    stats.add_argument("--format", choices=("text", "json", "prometheus"), default="text")
+def _journal_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("file", type=Path, help="NAME.journal")
+    command.add_argument("--format", choices=("text", "json"), default="text")
 
-    top_ = commands.add_parser("top", help="watch an engine: rates, latencies, positions")
-    top_.add_argument("agent", nargs="?", help="engine name or path of its segment (default: the only one)")
-    top_.add_argument("--interval", type=_positive, default=1.0, metavar="S", help="seconds between frames")
-    top_.add_argument("--count", type=_count, metavar="N", help="end after N frames")
 
-    bench = commands.add_parser("bench", help="measure beside C references, interleaved: ratios")
-    bench.add_argument("name", nargs="*", help="default: all of them")
-    bench.add_argument("--rounds", type=_count, default=7, metavar="N", help="quiet rounds that are needed")
-    bench.add_argument("--out", type=Path, metavar="DIR", help="write bench.json here, with the machine")
-    bench.add_argument("--format", choices=("text", "json"), default="text")
+def _replay_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("file", type=Path, help="Nasdaq BinaryFILE of ITCH 5.0, Binance JSON lines or CSV; .gz too")
+    command.add_argument("--strategy", default="ema_cross", metavar="NAME")
+    command.add_argument("--symbols", default="", metavar="A,B", help="only these (default: all that the file has)")
+    command.add_argument("--fast", type=_positive, default=10.0, metavar="N", help="period, in book events")
+    command.add_argument("--slow", type=_positive, default=50.0, metavar="N")
+    command.add_argument("--size", type=_count, default=1, metavar="N", help="whole units of an order")
+    command.add_argument("--cache-dir", default="", help="of compiled strategies (default: ~/.cache/hosttune-agent)")
+    command.add_argument("--format", choices=("text", "json"), default="text")
 
-    var = commands.add_parser("var", help="value at risk of an engine's position, by simulation")
-    var.add_argument("agent", nargs="?", help="engine name or path of its segment (default: the only one)")
-    var.add_argument("--volatility", type=_positive, required=True, metavar="X", help="a year's, as a share: 0.35")
-    var.add_argument("--correlation", type=_share, default=0.0, metavar="X", help="of any two symbols (default 0)")
-    var.add_argument("--days", type=_positive, default=1.0, metavar="N", help="trading days (default 1)")
-    var.add_argument("--confidence", type=_share, default=0.99, metavar="P")
-    var.add_argument("--paths", type=_count, default=100_000, metavar="N")
-    var.add_argument("--seed", type=int, default=1)
-    var.add_argument("--format", choices=("text", "json"), default="text")
 
-    venues = commands.add_parser("venues", help="distances between trading venues, and light's latency floor")
-    venues.add_argument("--from", dest="start", metavar="NAME", help="only pairs from here")
-    venues.add_argument("--to", dest="end", metavar="NAME", help="only pairs to here")
-    venues.add_argument("--file", type=Path, help="NAME,CITY,VENUES,LATITUDE,LONGITUDE lines (default: the package's)")
-    venues.add_argument("--format", choices=("text", "json"), default="text")
+def _stats_arguments(command: argparse.ArgumentParser) -> None:
+    _add_engine(command)
+    command.add_argument("--format", choices=("text", "json", "prometheus"), default="text")
 
-    warm = commands.add_parser("warm", help="compile strategies into the cache, so that `run` starts fast")
-    warm.add_argument("--config", type=Path, help="take strategy and cache directory from this agent.toml")
-    warm.add_argument("--cache-dir", default="", help="default: ~/.cache/hosttune-agent")
-    warm.add_argument("strategy", nargs="*", help="default: all the built-in ones")
 
-    ex = commands.add_parser("exchange", help="simulate the exchange: send a feed, take orders, measure")
-    ex.add_argument(
+def _top_arguments(command: argparse.ArgumentParser) -> None:
+    _add_engine(command)
+    command.add_argument("--interval", type=_positive, default=1.0, metavar="S", help="seconds between frames")
+    command.add_argument("--count", type=_count, metavar="N", help="end after N frames")
+
+
+def _bench_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("name", nargs="*", help="default: all of them")
+    command.add_argument("--rounds", type=_count, default=7, metavar="N", help="quiet rounds that are needed")
+    command.add_argument("--out", type=Path, metavar="DIR", help="write bench.json here, with the machine")
+    command.add_argument("--format", choices=("text", "json"), default="text")
+
+
+def _var_arguments(command: argparse.ArgumentParser) -> None:
+    _add_engine(command)
+    command.add_argument("--volatility", type=_positive, required=True, metavar="X", help="a year's, as a share: 0.35")
+    command.add_argument("--correlation", type=_share, default=0.0, metavar="X", help="of any two symbols (default 0)")
+    command.add_argument("--days", type=_positive, default=1.0, metavar="N", help="trading days (default 1)")
+    command.add_argument("--confidence", type=_share, default=0.99, metavar="P")
+    command.add_argument("--paths", type=_count, default=100_000, metavar="N")
+    command.add_argument("--seed", type=int, default=1)
+    command.add_argument("--format", choices=("text", "json"), default="text")
+
+
+def _venues_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--from", dest="start", metavar="NAME", help="only pairs from here")
+    command.add_argument("--to", dest="end", metavar="NAME", help="only pairs to here")
+    command.add_argument("--file", type=Path, help="NAME,CITY,VENUES,LATITUDE,LONGITUDE lines (default: the package's)")
+    command.add_argument("--format", choices=("text", "json"), default="text")
+
+
+def _warm_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--config", type=Path, help="take strategy and cache directory from this agent.toml")
+    command.add_argument("--cache-dir", default="", help="default: ~/.cache/hosttune-agent")
+    command.add_argument("strategy", nargs="*", help="default: all the built-in ones")
+
+
+def _exchange_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
         "--feed", required=True, metavar="PATH|generated", help="a recording (Binance lines, BinaryFILE, CSV; .gz too)"
     )
-    ex.add_argument("--generate", choices=("binance", "itch", "csv"), default="binance", help="format of `generated`")
-    ex.add_argument("--feed-to", type=_endpoint, default=("127.0.0.1", 26400), metavar="HOST:PORT")
-    ex.add_argument("--listen", type=_endpoint, default=("127.0.0.1", 26401), metavar="HOST:PORT")
-    ex.add_argument("--feed-b", type=_endpoint, metavar="HOST:PORT", help="send the same packets here as well")
-    ex.add_argument("--request-listen", type=_endpoint, metavar="HOST:PORT", help="retransmit here what is asked for")
-    ex.add_argument("--interface", default="", help="send the feed from this interface")
-    ex.add_argument("--per-datagram", type=_count, default=1, metavar="N", help="messages in one packet, at most")
-    ex.add_argument("--burst", type=_count, default=1, metavar="N", help="with --rate: N messages at once")
+    command.add_argument(
+        "--generate", choices=("binance", "itch", "csv"), default="binance", help="format of `generated`"
+    )
+    command.add_argument("--feed-to", type=_endpoint, default=("127.0.0.1", 26400), metavar="HOST:PORT")
+    command.add_argument("--listen", type=_endpoint, default=("127.0.0.1", 26401), metavar="HOST:PORT")
+    command.add_argument("--feed-b", type=_endpoint, metavar="HOST:PORT", help="send the same packets here as well")
+    command.add_argument(
+        "--request-listen", type=_endpoint, metavar="HOST:PORT", help="retransmit here what is asked for"
+    )
+    command.add_argument("--interface", default="", help="send the feed from this interface")
+    command.add_argument("--per-datagram", type=_count, default=1, metavar="N", help="messages in one packet, at most")
+    command.add_argument("--burst", type=_count, default=1, metavar="N", help="with --rate: N messages at once")
     for name, text in (("drop", "lost"), ("duplicate", "sent twice"), ("reorder", "swapped with the next")):
-        ex.add_argument(f"--{name}", type=_share, default=0.0, metavar="P", help=f"share of each line's packets {text}")
-    ex.add_argument("--no-match", action="store_true", help="only acknowledge orders (default: fill what crosses)")
-    ex.add_argument("--reject", type=_count, default=0, metavar="N", help="reject each N-th order")
-    ex.add_argument("--disconnect-after", type=_count, default=0, metavar="N", help="cut the link once, after N orders")
-    ex.add_argument("--reconnect", type=_positive, default=0.0, metavar="S",
+        command.add_argument(
+            f"--{name}", type=_share, default=0.0, metavar="P", help=f"share of each line's packets {text}"
+        )
+    command.add_argument("--no-match", action="store_true", help="only acknowledge orders (default: fill what crosses)")
+    command.add_argument("--reject", type=_count, default=0, metavar="N", help="reject each N-th order")
+    command.add_argument(
+        "--disconnect-after", type=_count, default=0, metavar="N", help="cut the link once, after N orders"
+    )
+    command.add_argument("--reconnect", type=_positive, default=0.0, metavar="S",
                     help="wait so long for another login after a disconnect (default: it ends the run)")  # fmt: skip
-    ex.add_argument("--state", type=Path, metavar="FILE", help="keep the order session here, over restarts")
-    ex.add_argument("--samples", type=Path, metavar="FILE.npy", help="write each order's stamps")
-    pace = ex.add_mutually_exclusive_group()
+    command.add_argument("--state", type=Path, metavar="FILE", help="keep the order session here, over restarts")
+    command.add_argument("--samples", type=Path, metavar="FILE.npy", help="write each order's stamps")
+    pace = command.add_mutually_exclusive_group()
     pace.add_argument("--rate", type=_positive, metavar="N", help="messages a second, evenly (generated: 1000)")
     pace.add_argument("--speed", type=_positive, metavar="X", help="as recorded, X times as fast (recording: 1)")
     pace.add_argument(
@@ -162,21 +176,22 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="closed loop: the next message when the agent has counted the last; needs --agent-shm",
     )
-    ex.add_argument("--messages", type=_count, metavar="N", help="send the first N (generated: make N, default 10000)")
-    ex.add_argument("--seed", type=int, default=1, help="of the generated feed, and of the faults")
-    ex.add_argument("--symbol", default="BTCUSDT", metavar="A,B", help="symbols of the generated feed")
-    ex.add_argument("--agent-shm", type=Path, metavar="PATH", help="compare with the agent's own counters")
-    ex.add_argument("--login", default="", metavar="USER:PASSWORD", help="accept only this login (default: any)")
-    ex.add_argument("--no-spin", action="store_true", help="sleep between ticks: for a CPU that is shared")
-    ex.add_argument("--cpu", type=int, help="run on this CPU")
-    ex.add_argument(
+    command.add_argument(
+        "--messages", type=_count, metavar="N", help="send the first N (generated: make N, default 10000)"
+    )
+    command.add_argument("--seed", type=int, default=1, help="of the generated feed, and of the faults")
+    command.add_argument("--symbol", default="BTCUSDT", metavar="A,B", help="symbols of the generated feed")
+    command.add_argument("--agent-shm", type=Path, metavar="PATH", help="compare with the agent's own counters")
+    command.add_argument("--login", default="", metavar="USER:PASSWORD", help="accept only this login (default: any)")
+    command.add_argument("--no-spin", action="store_true", help="sleep between ticks: for a CPU that is shared")
+    command.add_argument("--cpu", type=int, help="run on this CPU")
+    command.add_argument(
         "--linger", type=_positive, default=1.0, metavar="S", help="wait for late orders after the last tick"
     )
-    ex.add_argument("--wait", type=_positive, default=60.0, metavar="S", help="wait for the agent's login")
-    ex.add_argument("--timeout", type=_positive, default=900.0, metavar="S", help="bound of the whole run")
-    ex.add_argument("--format", choices=("text", "json"), default="text")
-    ex.add_argument("--report", type=Path, metavar="FILE", help="write the JSON report here as well")
-    return top
+    command.add_argument("--wait", type=_positive, default=60.0, metavar="S", help="wait for the agent's login")
+    command.add_argument("--timeout", type=_positive, default=900.0, metavar="S", help="bound of the whole run")
+    command.add_argument("--format", choices=("text", "json"), default="text")
+    command.add_argument("--report", type=Path, metavar="FILE", help="write the JSON report here as well")
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -404,26 +419,45 @@ def _expected_errors() -> tuple[type[Exception], ...]:
     return tuple(found)
 
 
+#: By name: help, its arguments, what it does.
+_COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None], Callable[[argparse.Namespace], int]]] = {
+    "run": ("run an engine until SIGTERM", _run_arguments, _run),
+    "limits": ("show or change a running engine's risk limits", _limits_arguments, _limits),
+    "kill": ("stop an engine's orders at once, and cancel the open ones", _add_engine, _switch),
+    "resume": ("let an engine's orders pass again after `kill`", _add_engine, _switch),
+    "journal": ("print an engine's journal, and what it adds up to", _journal_arguments, _journal),
+    "replay": ("run a recording through the engine's path, without sockets", _replay_arguments, _replay),
+    "stats": ("print an engine's counters and latencies, running or not", _stats_arguments, _stats),
+    "top": ("watch an engine: rates, latencies, positions", _top_arguments, _top),
+    "bench": ("measure beside C references, interleaved: ratios", _bench_arguments, _bench),
+    "var": ("value at risk of an engine's position, by simulation", _var_arguments, _var),
+    "venues": ("distances between trading venues, and light's latency floor", _venues_arguments, _venues),
+    "warm": ("compile strategies into the cache, so that `run` starts fast", _warm_arguments, _warm),
+    "exchange": ("simulate the exchange: send a feed, take orders, measure", _exchange_arguments, _exchange),
+}
+
+
+def parser(only: str = "") -> argparse.ArgumentParser:
+    """The arguments of every command, or only of the one that is asked for: a start does not wait for the others."""
+    columns = os.environ.get("COLUMNS", "")
+    # Without a width argparse imports shutil to ask the terminal, for each argument.
+    style = functools.partial(argparse.HelpFormatter, width=max(60, int(columns)) if columns.isdigit() else 100)
+    top = argparse.ArgumentParser(
+        prog="agent", description="A compiled trading agent, and the exchange to try it on.", formatter_class=style
+    )
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND", prog=top.prog)
+    for name in [only] if only in _COMMANDS else _COMMANDS:
+        text, add_arguments, _ = _COMMANDS[name]
+        add_arguments(commands.add_parser(name, help=text, formatter_class=style))
+    return top
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run a command; returns the exit code."""
-    options = parser().parse_args(argv)
-    command = {
-        "run": _run,
-        "stats": _stats,
-        "top": _top,
-        "limits": _limits,
-        "kill": _switch,
-        "resume": _switch,
-        "journal": _journal,
-        "replay": _replay,
-        "bench": _bench,
-        "var": _var,
-        "venues": _venues,
-        "warm": _warm,
-        "exchange": _exchange,
-    }[options.command]
+    words = sys.argv[1:] if argv is None else argv
+    options = parser(words[0] if words else "").parse_args(words)
     try:
-        return command(options)
+        return _COMMANDS[options.command][2](options)
     except BrokenPipeError:
         sys.stderr.close()
         return FAILED
