@@ -208,3 +208,36 @@ def test_a_profile_without_housekeeping(tree: Tree) -> None:
     done = subprocess.run(["sh", SCRIPT, "apply"], env=environment, capture_output=True, text=True)
     assert done.returncode == 2
     assert "/etc/hosttune/profile.d/irq_affinity.yml: no housekeeping CPUs" in done.stderr
+
+
+def policy(tree: Tree, device: str, number: int) -> str:
+    """What irqbalance is told about an interrupt of a device."""
+    command = ["sh", str(SCRIPT.with_name("irqbalance_policy.sh")), device, str(number)]
+    run = subprocess.run(command, env={"HOSTTUNE_ROOT": str(tree.root), "PATH": os.environ["PATH"]},
+                         capture_output=True, text=True, timeout=20, check=True)  # fmt: skip
+    assert run.stderr == ""
+    return run.stdout
+
+
+def test_irqbalance_keeps_off_the_interrupts_of_named_interfaces(tree: Tree) -> None:
+    device = "/sys/devices/pci/0000:00:01.0"
+    tree.write(f"{device}/class", "0x020000\n")
+    tree.write(f"{device}/net/eth0/mtu", "1500\n")
+    virtio = "/sys/devices/pci/0000:00:05.0"
+    tree.write(f"{virtio}/class", "0x020000\n")
+    tree.write(f"{virtio}/virtio1/net/ens1f0/mtu", "1500\n")
+    assert [policy(tree, device, n) for n in (31, 32)] == ["ban=true\n"] * 2
+    assert policy(tree, virtio, 33) == "ban=true\n"
+    other = "/sys/devices/pci/0000:00:06.0"
+    tree.write(f"{other}/class", "0x020000\n")
+    tree.write(f"{other}/net/eth7/mtu", "1500\n")
+    assert policy(tree, other, 40) == "ban=false\n"
+    assert policy(tree, "/sys", 9) == "ban=false\n"
+
+
+@pytest.mark.parametrize(("kind", "told"), [("0x020000", "ban=true\n"), ("0x010802", "ban=false\n")])
+def test_irqbalance_keeps_off_a_card_whose_interface_is_not_there_yet(tree: Tree, kind: str, told: str) -> None:
+    device = "/sys/devices/pci/0000:00:01.0"
+    tree.write(f"{device}/class", f"{kind}\n")
+    tree.write(f"{device}/msi_irqs/40", "")
+    assert policy(tree, device, 40) == told
