@@ -376,6 +376,13 @@ cdef void loop(Loop *l) noexcept nogil:
 
 # ---------------------------------------------------------------------------------- Python side
 
+cdef inline uint8_t *part(uint8_t **at, size_t size) noexcept nogil:
+    """The next size bytes of a block, from a cache line of their own on."""
+    cdef uint8_t *begin = at[0]
+    at[0] += (size + 63) & ~<size_t> 63
+    return begin
+
+
 cdef class Engine:
     """The loop and its memory. Errors of arguments raise ValueError; nothing raises in the loop.
 
@@ -395,8 +402,7 @@ cdef class Engine:
     cdef Loop *l
     cdef object keep
     cdef Block books
-    cdef void *store
-    cdef void *buffers[3]
+    cdef Block memory           # all else that the loop writes, but for the segment
 
     def __cinit__(self, segment, *, uintptr_t strategy, uintptr_t state, symbols, traded=None,
                   str feed_format="binance", feeds=(-1, -1, -1), bytes address=b"\x7f\0\0\1", int port=1,
@@ -406,7 +412,9 @@ cdef class Engine:
                   int64_t yield_every_ns=0, int64_t yield_ns=0, int64_t timer_ns=0, int64_t warm_ns=0):
         cdef uint8_t[::1] memory = segment
         cdef Core *e
+        cdef uint8_t *at
         cdef uint64_t key
+        cdef size_t lines
         cdef int i
         if len(user) > 6 or len(password) > 10 or len(address) != 4:
             raise ValueError("user: at most 6 bytes, password: at most 10, address: 4")
@@ -427,34 +435,26 @@ cdef class Engine:
         self.keep = segment
         e = &self.l.core
         e.exchange = -1
-        for i in range(FEEDS):
-            self.l.feeds[i] = feeds[i]
-            self.buffers[i] = NULL
-        e.stream = <uint8_t *> calloc(1, STREAM)
-        e.open = <Open *> calloc(SLOTS, sizeof(Open))
-        e.by_locate = <int16_t *> calloc(LOCATES, sizeof(int16_t))
-        e.frames = <uint8_t *> calloc(len(symbols), 64)
-        e.traded = <uint8_t *> calloc(len(symbols), 1)
-        e.last_key = <uint64_t *> calloc(len(symbols), 8)
-        e.last_at = <int64_t *> calloc(len(symbols), 8)
-        self.store = calloc(1, store)
-        if e.stream == NULL or e.open == NULL or e.by_locate == NULL or e.frames == NULL \
-                or e.traded == NULL or e.last_key == NULL or e.last_at == NULL or self.store == NULL:
+        if feed_format == "itch" and not block_take(&self.books, books_size(len(symbols), orders, levels)):
             raise MemoryError
-        # calloc's pages are only promised: touch them now, not in the loop.
-        memset(e.stream, 1, STREAM)
-        memset(e.open, 1, SLOTS * sizeof(Open))
-        memset(e.open, 0, SLOTS * sizeof(Open))
-        memset(self.store, 1, store)
+        lines = sum(1 for descriptor in feeds if descriptor >= 0)
+        if not block_take(&self.memory, STREAM + SLOTS * sizeof(Open) + LOCATES * sizeof(int16_t) + len(symbols) * 256
+                          + lines * BATCH * STRIDE + store):
+            raise MemoryError
+        at = <uint8_t *> self.memory.at
+        e.open = <Open *> part(&at, SLOTS * sizeof(Open))
+        e.stream = part(&at, STREAM)
+        e.by_locate = <int16_t *> part(&at, LOCATES * sizeof(int16_t))
+        e.frames = part(&at, len(symbols) * 64)
+        e.traded = part(&at, len(symbols))
+        e.last_key = <uint64_t *> part(&at, len(symbols) * 8)
+        e.last_at = <int64_t *> part(&at, len(symbols) * 8)
         for i in range(LOCATES):
             e.by_locate[i] = NOT_SEEN
         for i in range(FEEDS):
-            if self.l.feeds[i] >= 0:
-                self.buffers[i] = calloc(BATCH, STRIDE)
-                if self.buffers[i] == NULL:
-                    raise MemoryError
-                memset(self.buffers[i], 1, BATCH * STRIDE)
-                receiver_init(&self.l.receivers[i], <uint8_t *> self.buffers[i], receive_stamps)
+            self.l.feeds[i] = feeds[i]
+            if feeds[i] >= 0:
+                receiver_init(&self.l.receivers[i], part(&at, BATCH * STRIDE), receive_stamps)
         e.shm = <agent_shm *> &memory[0]
         agent_shm_init(e.shm, len(symbols))
         e.c = &e.shm.counters
@@ -472,10 +472,8 @@ cdef class Engine:
             ouch.order_template(e.frames + 64 * i, <const char *> symbol, <int> len(symbol))
         ouch.replace_template(e.replace_frame)
         ouch.cancel_template(e.cancel_frame)
-        mold_init(&e.mold, <uint8_t *> self.store, store, wait_ns, limit_ns, self.l.feeds[2] >= 0, start)
+        mold_init(&e.mold, at, store, wait_ns, limit_ns, self.l.feeds[2] >= 0, start)
         if e.format == ITCH:
-            if not block_take(&self.books, books_size(e.symbols, orders, levels)):
-                raise MemoryError
             e.c.book_huge_pages = self.books.huge
             books_init(&e.books, self.books.at, e.symbols, orders, levels)
         e.strategy = <agent_strategy *> strategy
@@ -501,16 +499,7 @@ cdef class Engine:
         if self.l != NULL:
             if self.l.core.exchange >= 0:
                 close(self.l.core.exchange)
-            free(self.l.core.stream)
-            free(self.l.core.open)
-            free(self.l.core.by_locate)
-            free(self.l.core.frames)
-            free(self.l.core.traded)
-            free(self.l.core.last_key)
-            free(self.l.core.last_at)
-            for i in range(FEEDS):
-                free(self.buffers[i])
-            free(self.store)
+            block_give(&self.memory)
             block_give(&self.books)
             free(self.l)
 

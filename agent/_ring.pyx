@@ -17,11 +17,12 @@ cdef bint geometry(uint64_t capacity, uint64_t record) noexcept:
 
 
 def initialise(memory, uint64_t capacity, uint32_t record, bytes boot_id not None):
-    """Write the header of an empty ring into a zeroed, writable buffer of HEADER_SIZE + capacity bytes."""
+    """Write the header of an empty ring into a zeroed, writable buffer of HEADER_SIZE bytes, which capacity bytes
+    follow."""
     cdef uint8_t[::1] view = memory
     cdef ring_header *h = <ring_header *> &view[0]
-    if capacity < 64 or capacity & (capacity - 1) or <uint64_t> view.shape[0] != sizeof(ring_header) + capacity:
-        raise ValueError(f"capacity: {capacity}, allowed: a power of two from 64, and a buffer that fits")
+    if capacity < 64 or capacity & (capacity - 1) or view.shape[0] != sizeof(ring_header):
+        raise ValueError(f"capacity: {capacity}, allowed: a power of two from 64, and a buffer of a header")
     if not geometry(capacity, record):
         raise ValueError(f"record of {record} bytes, allowed in a ring of {capacity}: at most {capacity // 2}")
     h.record = record

@@ -17,6 +17,8 @@ cdef extern from *:
     void *mmap(void *, size_t, int, int, int, long) nogil
     int munmap(void *, size_t) nogil
     int madvise(void *, size_t, int) nogil
+    int mprotect(void *, size_t, int) nogil
+    int PROT_NONE
     int PROT_READ
     int PROT_WRITE
     int MAP_PRIVATE
@@ -34,6 +36,12 @@ cdef struct Block:
     void *at                    # NULL: none
     size_t size                 # as mapped: a multiple of a huge page
     bint huge                   # in pages of hugetlbfs
+
+
+cdef inline void block_give(Block *b) noexcept nogil:
+    if b.at != NULL:
+        munmap(b.at, b.size)
+        b.at = NULL
 
 
 cdef inline bint block_reserve(Block *b, size_t size, size_t touched) noexcept nogil:
@@ -61,17 +69,15 @@ cdef inline bint block_take(Block *b, size_t size) noexcept nogil:
     b.huge = b.at != MAP_FAILED
     if b.huge:
         return True
-    b.at = mmap(NULL, b.size, PROT_READ | PROT_WRITE, flags, -1, 0)
+    # Not accessible at first: where mlockall(MCL_FUTURE) holds, mmap() would fill it with small pages at once.
+    b.at = mmap(NULL, b.size, PROT_NONE, flags, -1, 0)
     if b.at == MAP_FAILED:
         b.at = NULL
         return False
     # Asked for before the first touch: a page that is there already would be collapsed later, in the loop's time.
     madvise(b.at, b.size, MADV_HUGEPAGE)
+    if mprotect(b.at, b.size, PROT_READ | PROT_WRITE) != 0:
+        block_give(b)
+        return False
     memset(b.at, 0, b.size)
     return True
-
-
-cdef inline void block_give(Block *b) noexcept nogil:
-    if b.at != NULL:
-        munmap(b.at, b.size)
-        b.at = NULL

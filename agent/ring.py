@@ -76,7 +76,7 @@ class Ring:
             descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             try:
                 os.posix_fallocate(descriptor, 0, _ring.HEADER_SIZE + size)
-                with mmap.mmap(descriptor, 0) as memory:
+                with mmap.mmap(descriptor, _ring.HEADER_SIZE) as memory:
                     _ring.initialise(memory, size, record, shm.boot_id().encode())
                 os.link(temporary, path)
             finally:

@@ -22,7 +22,8 @@ MAX_OBSERVE = 3600.0
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit status; argparse itself exits with 2 on wrong arguments."""
-    arguments = _parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    arguments = _parser(words[0] if words else "").parse_args(words)
     try:
         code: int = arguments.run(arguments)
     except UsageError as error:
@@ -48,11 +49,25 @@ def _formatter(prog: str) -> argparse.HelpFormatter:
     return argparse.HelpFormatter(prog, width=_width())
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(only: str = "") -> argparse.ArgumentParser:
+    """The arguments of every command, or only of the one that is asked for: a launch does not wait for the others."""
     parser = _Parser(prog="hosttune", description="Prove that a Linux host is tuned as its profile says.")
     parser.add_argument("--version", action="version", version=f"hosttune {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, prog="hosttune")
+    add = {
+        "check": _add_check,
+        "snapshot": _add_snapshot,
+        "diff": _add_diff,
+        "launch": launch_cli.add_launch,
+        "attest": launch_cli.add_attest,
+        "gaps": measure_cli.add_gaps,
+    }
+    for name in [only] if only in add else add:
+        add[name](commands)
+    return parser
 
+
+def _add_check(commands: Any) -> None:
     check = commands.add_parser("check", help="compare this host with a profile, changing nothing", epilog=EPILOG)
     source = check.add_mutually_exclusive_group()
     source.add_argument("--root", metavar="DIR", help="read a captured tree instead of this host")
@@ -64,6 +79,8 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("-q", "--quiet", action="store_true", help="leave out what passed or does not apply")
     check.set_defaults(run=_check)
 
+
+def _add_snapshot(commands: Any) -> None:
     snapshot = commands.add_parser("snapshot", help="write what a check reads to a file, to check it elsewhere")
     snapshot.add_argument(
         "-o",
@@ -77,14 +94,12 @@ def _parser() -> argparse.ArgumentParser:
     _add_observe(snapshot)
     snapshot.set_defaults(run=_snapshot)
 
+
+def _add_diff(commands: Any) -> None:
     diff = commands.add_parser("diff", help="compare two JSON reports, such as before and after tuning")
     diff.add_argument("before", metavar="BEFORE.json")
     diff.add_argument("after", metavar="AFTER.json")
     diff.set_defaults(run=_diff)
-
-    launch_cli.add_parser(commands)
-    measure_cli.add_parser(commands)
-    return parser
 
 
 def _add_profile(parser: argparse.ArgumentParser) -> None:

@@ -24,8 +24,8 @@ _LAUNCH_EPILOG = (
 _ATTEST_EPILOG = "exit status: 0 holds, 1 does not hold, 2 usage error, 3 could not tell"
 
 
-def add_parser(commands: Any) -> None:
-    """Add both commands to the subparsers of the `hosttune` parser."""
+def add_launch(commands: Any) -> None:
+    """Add `launch` to the subparsers of the `hosttune` parser."""
     launch = commands.add_parser(
         "launch", help="start a program on this host, if the host is ready", epilog=_LAUNCH_EPILOG
     )
@@ -52,6 +52,9 @@ def add_parser(commands: Any) -> None:
     launch.add_argument("command", metavar="COMMAND", nargs="+", help="after --, with its arguments")
     launch.set_defaults(run=run)
 
+
+def add_attest(commands: Any) -> None:
+    """Add `attest` to the subparsers of the `hosttune` parser."""
     attest = commands.add_parser("attest", help="read a launched process back from the kernel", epilog=_ATTEST_EPILOG)
     attest.add_argument("pid", metavar="PID", type=int)
     attest.add_argument("--format", choices=("text", "json"), default="text")

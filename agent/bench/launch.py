@@ -4,7 +4,8 @@ The clock starts before `hosttune launch` is spawned, and stops when the engine'
 out of its segment twice a millisecond, is no longer 0. Ticks are sent every millisecond all the while, and an exchange
 listens, so that nothing is waited for but the program: two interpreters, the whole preflight with the built-in
 profile, lease, memory lock, configuration, strategy, sockets, segment, journal. What the preflight has against this
-machine is found out beforehand, and accepted with --force, which takes none of the preflight away.
+machine is found out beforehand, and accepted with --force, which takes none of the preflight away. The environment is
+made as on a host (roles/hosttune): from the distribution's Python where that is of the version that runs this.
 
 Byte code is cached (PYTHONDONTWRITEBYTECODE is removed), and so is what Numba compiles: `agent warm` runs before. The
 figure of a round is the median of LAUNCHES. The limits are absolute. The bare interpreter (`python -c pass`), which a
@@ -25,7 +26,6 @@ import sys
 import tempfile
 import threading
 import time
-import venv
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -44,6 +44,8 @@ LAUNCHES = 3
 PACKAGES = ("agent", "hosttune", "msgspec", "yaml", "_yaml", "pyroute2", "numpy", "numpy.libs", "numba", "llvmlite")
 COMMANDS = ("agent", "hosttune")
 PYTHON = Path(sys.executable)
+#: hosttune_python of roles/hosttune.
+HOST_PYTHON = "/usr/bin/python3"
 #: Seconds for a launch, at most.
 PATIENCE = 30.0
 _TICK = b'{"u":1,"s":"BTCUSDT","b":"100.00000000","B":"1.00000000","a":"100.01000000","A":"2.50000000"}'
@@ -123,10 +125,22 @@ def _launcher(place: Path, cpu: int, forced: list[str]) -> list[str]:
             "--run-dir", str(place / "run"), *options, "--"]  # fmt: skip
 
 
+def base_python() -> str:
+    """The interpreter that the environment is made from: HOST_PYTHON if compiled packages of this one fit it."""
+    ask = [HOST_PYTHON, "-c", "import sys, venv; print(*sys.version_info[:2])"]
+    try:
+        said = subprocess.run(ask, capture_output=True, text=True, timeout=PATIENCE).stdout
+    except OSError:
+        said = ""
+    return HOST_PYTHON if said.split() == [str(n) for n in sys.version_info[:2]] else sys.executable
+
+
 def deployed(directory: Path) -> Path:
     """The interpreter of an environment as roles/hosttune makes it, of this one's packages by symbolic links, and with
     its commands."""
-    venv.create(directory, symlinks=True)
+    subprocess.run(
+        [base_python(), "-m", "venv", "--without-pip", "--symlinks", directory], check=True, timeout=PATIENCE
+    )
     (target,) = directory.glob("lib/python*/site-packages")
     source = Path(agent.__file__).parents[1]
     for name in PACKAGES:

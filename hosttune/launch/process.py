@@ -7,7 +7,6 @@ both. Each step names itself, so that a refusal of the kernel says what was bein
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import pwd
 import resource
@@ -24,7 +23,6 @@ from hosttune.launch.plan import RLIMITS, Plan
 from hosttune.launch.record import Record
 
 TIMER_SLACK_NS = 1
-_PR_SET_TIMERSLACK = 29  # linux/prctl.h
 _READY = "HOSTTUNE_READY_FD"
 
 
@@ -126,10 +124,9 @@ def _place(plan: Plan) -> None:
     if plan.cpus is not None:
         with _step(f"run on CPU {cpulist.show(plan.cpus)}"):
             os.sched_setaffinity(0, plan.cpus)
-    with _step("set the timer slack"):
-        libc = ctypes.CDLL(None, use_errno=True)
-        if libc.prctl(_PR_SET_TIMERSLACK, ctypes.c_ulong(TIMER_SLACK_NS), 0, 0, 0) != 0:
-            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    # proc_pid_timerslack_ns(5): what prctl(PR_SET_TIMERSLACK) sets
+    with _step("set the timer slack"), open("/proc/self/timerslack_ns", "w", encoding="ascii") as slack:
+        slack.write(str(TIMER_SLACK_NS))
     with _step(f"set nice {plan.nice}"):
         os.setpriority(os.PRIO_PROCESS, 0, plan.nice)
     with _step(f"set policy {plan.policy} with priority {plan.priority}"):

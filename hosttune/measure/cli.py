@@ -15,7 +15,7 @@ _EXPLAIN_NS = 10_000_000
 _SHOWN = 10
 
 
-def add_parser(commands: Any) -> None:
+def add_gaps(commands: Any) -> None:
     """Add the command to the subparsers of the `hosttune` parser."""
     gaps = commands.add_parser("gaps", help="spin on one CPU and find the time it loses", epilog=_EPILOG)
     gaps.add_argument("--cpu", metavar="N", type=int, required=True)

@@ -260,7 +260,7 @@ class TestDecision:
 class TestArguments:
     def plan(self, *words: str) -> Plan:
         parser = argparse.ArgumentParser()
-        launch_cli.add_parser(parser.add_subparsers())
+        launch_cli.add_launch(parser.add_subparsers())
         return launch_cli._plan(parser.parse_args(["launch", *words, "--", "agent", "--flag", "x"]))
 
     def test_everything_after_the_dashes_is_the_command(self) -> None:

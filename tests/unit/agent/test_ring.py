@@ -52,7 +52,7 @@ def child() -> Iterator[Callable[..., Any]]:
 
 def memory(capacity: int, record: int = 0) -> bytearray:
     found = bytearray(_ring.HEADER_SIZE + capacity)
-    _ring.initialise(found, capacity, record, b"boot")
+    _ring.initialise(memoryview(found)[: _ring.HEADER_SIZE], capacity, record, b"boot")
     return found
 
 
@@ -419,7 +419,7 @@ def guarded() -> Iterator[Callable[[int, int], Any]]:
         size = _ring.HEADER_SIZE + capacity
         found = (ctypes.c_ubyte * size).from_address(start + 4 * page - size)
         ctypes.memset(found, 0, size)
-        _ring.initialise(found, capacity, record, b"boot")
+        _ring.initialise(memoryview(found)[: _ring.HEADER_SIZE], capacity, record, b"boot")
         return found
 
     yield give
