@@ -10,7 +10,7 @@ import signal
 import struct
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -37,6 +37,8 @@ KINDS = {
 
 #: What the file begins with: the layout's version and the names of the symbols by index.
 MAGIC = b"HTJOURN1"
+#: As in [strategy] of agent.toml.
+MAX_SYMBOLS = 256
 
 
 class JournalError(Exception):
@@ -86,60 +88,17 @@ class State(msgspec.Struct):
     entries: int
 
 
-def rebuild(records: Iterable[Record]) -> State:
-    """Replay records. Those with a number already seen are skipped (the writer died between file and ring).
+def rebuild(records: bytes | memoryview) -> State:
+    """What whole records add up to. Those with a number already seen are skipped (the writer died between file and
+    ring). Raises JournalError when a number is missing: what is behind a hole cannot be trusted."""
+    from agent import _journal  # late: the writer's process has no use for it
 
-    Raises JournalError when a number is missing: what is behind a hole cannot be trusted.
-    """
-    state = State(reference=0, positions={}, open_orders={}, session=b"", sequence=0, queries=0, entries=0)
-    orders = state.open_orders
-    for record in records:
-        if record.number <= state.entries:
-            continue
-        if record.number != state.entries + 1:
-            raise JournalError(f"record {record.number} follows record {state.entries}: records are missing")
-        state.entries = record.number
-        if record.exchange_sequence:
-            state.sequence = record.exchange_sequence
-        if record.kind == SESSION:
-            state.session = struct.pack("<QH", record.tag, record.price & 0xFFFF)
-            state.sequence, state.queries = record.exchange_sequence, 0
-        elif record.kind == QUERIED:
-            state.queries += 1
-        elif record.kind == CAUGHT_UP:
-            state.queries = max(0, state.queries - 1)
-        elif record.kind in (ENTERED, REPLACING):
-            state.reference = max(state.reference, record.id)
-            orders[record.id] = OpenOrder(
-                record.id, record.symbol, record.side, record.quantity, record.price, record.tag, record.original
-            )
-        elif record.kind == EXECUTED:
-            state.positions[record.symbol] = state.positions.get(record.symbol, 0) + record.side * record.quantity
-            if record.id in orders:
-                orders[record.id].filled += record.quantity
-            _reduce(orders, record.id, record.quantity)
-        elif record.kind == CANCELED:
-            _reduce(orders, record.id, record.quantity)
-        elif record.kind in (REJECTED, NEVER_REACHED, IGNORED):
-            orders.pop(record.id, None)
-        elif record.kind in (ACCEPTED, REPLACED):
-            order = orders.get(record.id)
-            if order is None:  # entered by a process whose journal is not here
-                state.reference = max(state.reference, record.id)
-                order = OpenOrder(record.id, record.symbol, record.side, 0, record.price, record.tag, record.original)
-                orders[record.id] = order
-            if (old := orders.pop(order.original, None)) is not None:
-                order.filled = old.filled
-            order.leaves, order.price, order.original, order.accepted = record.quantity, record.price, 0, True
-    return state
-
-
-def _reduce(orders: dict[int, OpenOrder], id: int, quantity: int) -> None:
-    order = orders.get(id)
-    if order is not None:
-        order.leaves -= quantity
-        if order.leaves <= 0:
-            del orders[id]
+    try:
+        reference, positions, orders, session, sequence, queries, entries = _journal.rebuild(records)
+    except ValueError as error:
+        raise JournalError(str(error)) from None
+    held = {order[0]: OpenOrder(*order) for order in orders}
+    return State(reference, positions, held, session, sequence, queries, entries)
 
 
 def default_directory() -> Path:
@@ -155,24 +114,28 @@ def header(symbols: list[str]) -> bytes:
     return MAGIC + struct.pack("<Q", len(symbols)) + b"".join(s.encode().ljust(8) for s in symbols)
 
 
-def read(path: Path) -> tuple[list[str], Iterator[Record]]:
-    """(symbols, records) of a journal's file. A torn last record is not a record. Raises JournalError."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise JournalError(f"{path}: {error.strerror}") from None
+def _head(path: Path, data: bytes) -> tuple[list[str], int]:
+    """(symbols, bytes of the header) from what a file begins with. Raises JournalError."""
     if data[:8] != MAGIC or len(data) < 16:
         raise JournalError(f"{path}: not an agent's journal (no {MAGIC.decode()} at its start)")
     count = struct.unpack_from("<Q", data, 8)[0]
     begin = 16 + 8 * count
-    if count > 256 or len(data) < begin:
+    if count > MAX_SYMBOLS or len(data) < begin:
         raise JournalError(f"{path}: damaged: {count} symbols in {len(data)} bytes")
-    symbols = [data[i : i + 8].decode("ascii", "replace").rstrip() for i in range(16, begin, 8)]
-    whole = begin + (len(data) - begin) // RECORD.size * RECORD.size
-    return symbols, decode(data[begin:whole])
+    return [data[i : i + 8].decode("ascii", "replace").rstrip() for i in range(16, begin, 8)], begin
 
 
-def decode(data: bytes) -> Iterator[Record]:
+def read(path: Path) -> tuple[list[str], memoryview]:
+    """(symbols, whole records) of a journal's file. A torn last record is not a record. Raises JournalError."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise JournalError(f"{path}: {error.strerror}") from None
+    symbols, begin = _head(path, data)
+    return symbols, memoryview(data)[begin : begin + (len(data) - begin) // RECORD.size * RECORD.size]
+
+
+def decode(data: bytes | memoryview) -> Iterator[Record]:
     """Records of a whole number of records' bytes."""
     return (Record(*fields) for fields in RECORD.iter_unpack(data))
 
@@ -185,15 +148,16 @@ def create(path: Path, symbols: list[str]) -> None:
         if not path.exists() or path.stat().st_size == 0:
             path.write_bytes(header(symbols))
             return
+        with path.open("rb") as file:
+            data = file.read(16 + 8 * MAX_SYMBOLS)
     except OSError as error:
         raise JournalError(f"journal.directory: {path}: {error.strerror}") from None
-    found, _ = read(path)
+    found, begin = _head(path, data)
     if found != symbols[: len(found)]:
         raise JournalError(
             f"{path}: is for the symbols {', '.join(found)}; allowed: these first, in this order, or another "
             "journal.directory"
         )
-    begin = 16 + 8 * len(found)
     size = path.stat().st_size
     torn = (size - begin) % RECORD.size
     if torn:
@@ -251,8 +215,7 @@ def write(ring_path: Path, path: Path, parent: int) -> int:
 def as_json(path: Path) -> str:
     """Every record and what they add up to, as one JSON object and a newline."""
     symbols, records = read(path)
-    held = list(records)
-    state = rebuild(held)
+    held, state = list(decode(records)), rebuild(records)
     data = {
         "file": str(path),
         "records": [
@@ -271,8 +234,7 @@ def as_json(path: Path) -> str:
 def as_text(path: Path) -> str:
     """A line per record, then positions and open orders."""
     symbols, records = read(path)
-    held = list(records)
-    state = rebuild(held)
+    held, state = list(decode(records)), rebuild(records)
     lines = []
     for r in held:
         at = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(r.time_ns // 1_000_000_000))

@@ -16,7 +16,7 @@ print(json.dumps(counts))
 """
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def delivered(python):
     """Interrupts delivered per irq and CPU while the network was in use."""
     before = python(DELIVERED)
