@@ -306,11 +306,31 @@ restore() {
     rm -f "$saved" "$kept"
 }
 
+# listens PID: a netlink socket of this process is in a multicast group of rtnetlink.
+listens() {
+    while read -r _ protocol port groups _; do
+        case $protocol,$port,$groups in
+            0,"$1",*[!0]*) return 0 ;;
+        esac
+    done < "$root/proc/net/netlink"
+    return 1
+}
+
 watch() {
-    # The first line starts the first apply once the monitor listens. At most one apply per second; a burst of events
-    # waits in the pipe meanwhile, and whatever it was about, the last apply sees its outcome. A process of its own, so
-    # that the profile and this file count as they are then.
-    { echo UP; exec ip -o monitor link; } | while read -r event; do
+    # The first apply comes when the monitor listens: what happened before, it sees, and nothing after that is missed.
+    # At most one apply per second; a burst of events waits in the pipe meanwhile, and whatever it was about, the last
+    # apply sees its outcome. A process of its own, so that the profile and this file count as they are then.
+    {
+        ip -o monitor link &
+        tries=0
+        until listens "$!" || [ "$tries" = 300 ]; do
+            kill -0 "$!" || exit 1
+            sleep 0.1
+            tries=$((tries + 1))
+        done
+        echo UP
+        wait
+    } | while read -r event; do
         case $event in
             *UP*)
                 sleep 1

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -241,3 +243,50 @@ def test_irqbalance_keeps_off_a_card_whose_interface_is_not_there_yet(tree: Tree
     tree.write(f"{device}/class", f"{kind}\n")
     tree.write(f"{device}/msi_irqs/40", "")
     assert policy(tree, device, 40) == told
+
+
+MONITOR = """\
+#!{python}
+import socket, sys, time
+time.sleep(2)  # a busy boot: the program is still being loaded
+open({mask!r}, "w").write("0-1\\n")  # the interface comes up, and nobody listens yet
+with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as link:
+    link.bind((0, 1))  # RTMGRP_LINK
+    time.sleep(4)
+"""
+
+
+def watch(tree: Tree) -> tuple[subprocess.CompletedProcess[str], float]:
+    """Run `watch` with the programs of the tree's bin/ in front, until it ends: what it said, and seconds."""
+    tree.write("/bin/irq_affinity", SCRIPT.read_text())
+    (tree.root / "bin/irq_affinity").chmod(0o755)
+    (tree.root / "proc/net").symlink_to("/proc/net")
+    path = f"{tree.root}/bin:{tree.root}/usr/bin"
+    for program in ("cat", "mkdir", "sed", "sleep", "tr"):
+        real = shutil.which(program)
+        assert real
+        (tree.root / "usr/bin").mkdir(parents=True, exist_ok=True)
+        (tree.root / "usr/bin" / program).symlink_to(real)
+    begun = time.monotonic()
+    done = subprocess.run(
+        [tree.root / "bin/irq_affinity", "watch"], capture_output=True, text=True, timeout=60,
+        env={"HOSTTUNE_ROOT": str(tree.root), "PATH": path},
+    )  # fmt: skip
+    return done, time.monotonic() - begun
+
+
+def test_watch_sees_what_came_before_its_monitor_listened(tree: Tree) -> None:
+    tree.run("apply")
+    assert tree.cpus(32) == "0"
+    tree.write("/bin/ip", MONITOR.format(python=sys.executable, mask=str(tree.root / "proc/irq/32/smp_affinity_list")))
+    (tree.root / "bin/ip").chmod(0o755)
+    done, seconds = watch(tree)
+    assert "irq 32 (eth0-rxtx-1): 0-1 -> 0" in done.stdout, done.stderr
+    assert tree.cpus(32) == "0"
+    # And it ends when its monitor does: systemd starts it again.
+    assert 6 <= seconds < 30
+
+
+def test_watch_ends_when_there_is_no_monitor(tree: Tree) -> None:
+    done, seconds = watch(tree)
+    assert seconds < 20 and "ip" in done.stderr
