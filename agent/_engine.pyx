@@ -414,7 +414,7 @@ cdef class Engine:
         cdef Core *e
         cdef uint8_t *at
         cdef uint64_t key
-        cdef size_t lines
+        cdef size_t lines, size
         cdef int i
         if len(user) > 6 or len(password) > 10 or len(address) != 4:
             raise ValueError("user: at most 6 bytes, password: at most 10, address: 4")
@@ -435,12 +435,14 @@ cdef class Engine:
         self.keep = segment
         e = &self.l.core
         e.exchange = -1
-        if feed_format == "itch" and not block_take(&self.books, books_size(len(symbols), orders, levels)):
-            raise MemoryError
+        size = books_size(len(symbols), orders, levels)
+        if feed_format == "itch" and not block_take(&self.books, size):
+            raise MemoryError(f"book.orders: {orders} with {levels} levels take {size} bytes")
         lines = sum(1 for descriptor in feeds if descriptor >= 0)
-        if not block_take(&self.memory, STREAM + SLOTS * sizeof(Open) + LOCATES * sizeof(int16_t) + len(symbols) * 256
-                          + lines * BATCH * STRIDE + store):
-            raise MemoryError
+        size = (STREAM + SLOTS * sizeof(Open) + LOCATES * sizeof(int16_t) + len(symbols) * 256 + lines * BATCH * STRIDE
+                + store)
+        if not block_take(&self.memory, size):
+            raise MemoryError(f"feed.store: {store} and the engine's own tables take {size} bytes")
         at = <uint8_t *> self.memory.at
         e.open = <Open *> part(&at, SLOTS * sizeof(Open))
         e.stream = part(&at, STREAM)

@@ -279,33 +279,36 @@ def run(config: Config, *, once: bool, shard: Shard = _WHOLE) -> tuple[shm.Segme
     name = shard.name(config.engine.name)
     path = Path(config.engine.shm) if config.engine.shm else shm.path_of(name)
     segment = create_segment(path, _engine.shm_size(len(symbols)))
-    engine = _engine.Engine(
-        segment,
-        strategy=prepared.table,
-        state=prepared.state,
-        symbols=[symbol.encode() for symbol in symbols],
-        traded=traded,
-        feed_format=config.feed.format,
-        feeds=tuple(line.fileno() if line else -1 for line in lines),
-        address=socket.inet_aton(config.exchange.address),
-        port=config.exchange.port,
-        user=username.encode(),
-        password=config.exchange.password.encode(),
-        orders=config.book.orders,
-        levels=config.book.levels,
-        store=config.feed.store,
-        wait_ns=config.feed.gap_wait_us * 1_000 if config.feed.b or config.feed.request else 0,
-        limit_ns=config.feed.gap_limit_ms * 1_000_000,
-        start=config.feed.first,
-        once=once,
-        stamps=config.engine.stamps,
-        receive_stamps=config.feed.timestamps != "none",
-        give_up_after_ns=int(config.exchange.reconnect_s * 1e9),
-        yield_every_ns=config.engine.yield_every_ms * 1_000_000,
-        yield_ns=config.engine.yield_us * 1_000,
-        timer_ns=wanted.timer_ms * 1_000_000,
-        warm_ns=config.engine.warm_us * 1_000,
-    )
+    try:
+        engine = _engine.Engine(
+            segment,
+            strategy=prepared.table,
+            state=prepared.state,
+            symbols=[symbol.encode() for symbol in symbols],
+            traded=traded,
+            feed_format=config.feed.format,
+            feeds=tuple(line.fileno() if line else -1 for line in lines),
+            address=socket.inet_aton(config.exchange.address),
+            port=config.exchange.port,
+            user=username.encode(),
+            password=config.exchange.password.encode(),
+            orders=config.book.orders,
+            levels=config.book.levels,
+            store=config.feed.store,
+            wait_ns=config.feed.gap_wait_us * 1_000 if config.feed.b or config.feed.request else 0,
+            limit_ns=config.feed.gap_limit_ms * 1_000_000,
+            start=config.feed.first,
+            once=once,
+            stamps=config.engine.stamps,
+            receive_stamps=config.feed.timestamps != "none",
+            give_up_after_ns=int(config.exchange.reconnect_s * 1e9),
+            yield_every_ns=config.engine.yield_every_ms * 1_000_000,
+            yield_ns=config.engine.yield_us * 1_000,
+            timer_ns=wanted.timer_ms * 1_000_000,
+            warm_ns=config.engine.warm_us * 1_000,
+        )
+    except MemoryError as error:
+        raise RunError(f"{error}, which this host does not give") from None
     started = shm.start_time(os.getpid())
     assert started is not None
     engine.limits(**config.risk.limits)

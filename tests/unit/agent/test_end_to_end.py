@@ -412,6 +412,14 @@ def test_what_stops_a_start_is_said(stage: Stage, change: tuple[str, str], messa
     assert message in run.stderr and "Traceback" not in run.stderr
 
 
+def test_a_book_that_does_not_fit_into_memory_is_said(stage: Stage) -> None:
+    stage.set(format='"itch"', orders="268435456")
+    run = subprocess.run(["prlimit", f"--as={4 << 30}", sys.executable, "-P", "-m", "agent", "run", str(stage.config)],
+                         capture_output=True, text=True, timeout=20, cwd=stage.folder, env=stage.environment)  # fmt: skip
+    assert run.returncode == 2 and "Traceback" not in run.stderr
+    assert "book.orders: 268435456 with 2048 levels take" in run.stderr and "does not give" in run.stderr
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["stats", "SEGMENT"]])
 def test_light_commands_import_nothing_heavy(stage: Stage, arguments: list[str], hand_segment: bytes) -> None:
     stage.segment.write_bytes(hand_segment)
