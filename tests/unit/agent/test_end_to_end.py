@@ -414,8 +414,8 @@ def test_what_stops_a_start_is_said(stage: Stage, change: tuple[str, str], messa
 
 def test_a_book_that_does_not_fit_into_memory_is_said(stage: Stage) -> None:
     stage.set(format='"itch"', orders="268435456")
-    run = subprocess.run(["prlimit", f"--as={4 << 30}", sys.executable, "-P", "-m", "agent", "run", str(stage.config)],
-                         capture_output=True, text=True, timeout=20, cwd=stage.folder, env=stage.environment)  # fmt: skip
+    command = ["prlimit", f"--as={4 << 30}", sys.executable, "-P", "-m", "agent", "run", str(stage.config)]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=20, env=stage.environment)
     assert run.returncode == 2 and "Traceback" not in run.stderr
     assert "book.orders: 268435456 with 2048 levels take" in run.stderr and "does not give" in run.stderr
 
