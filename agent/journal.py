@@ -136,8 +136,12 @@ def read(path: Path) -> tuple[list[str], memoryview]:
 
 
 def decode(data: bytes | memoryview) -> Iterator[Record]:
-    """Records of a whole number of records' bytes."""
-    return (Record(*fields) for fields in RECORD.iter_unpack(data))
+    """Records of a whole number of records' bytes; those with a number already seen are skipped, as by rebuild()."""
+    last = 0
+    for fields in RECORD.iter_unpack(data):
+        if fields[0] > last:
+            last = fields[0]
+            yield Record(*fields)
 
 
 def create(path: Path, symbols: list[str]) -> None:

@@ -135,6 +135,7 @@ def test_every_prefix_is_a_state(count: int) -> None:
 
 def test_records_that_come_twice_count_once_and_a_hole_is_an_error() -> None:
     assert journal.rebuild(packed(*LIFE[:9], *LIFE[5:])) == journal.rebuild(packed(*LIFE))
+    assert list(journal.decode(packed(*LIFE[:9], *LIFE[5:]))) == LIFE
     with pytest.raises(journal.JournalError, match="record 11 follows record 9: records are missing"):
         journal.rebuild(packed(*LIFE[:9], *LIFE[10:]))
 
@@ -200,5 +201,9 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert cli.main(["journal", str(path), "--format", "json"]) == 0
     data = json.loads(capsys.readouterr().out)
     assert [r["kind"] for r in data["records"]][:4] == ["session", "queried", "caught up", "entered"]
+    # What the writer had written and not taken off the ring when it was killed.
+    path.write_bytes(path.read_bytes() + packed(*LIFE[-1:]))
+    assert cli.main(["journal", str(path), "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out) == data
     assert cli.main(["journal", str(tmp_path / "none")]) == 2
     assert "No such file" in capsys.readouterr().err
