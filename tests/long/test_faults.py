@@ -116,10 +116,11 @@ def test_the_exchange_is_killed(stage: Stage) -> None:
     rng = random.Random(int(os.environ.get("FAULT_SEED", "2")))
     stage.agent()
     state = stage.folder / "exchange.state"
-    for _ in range(ROUNDS):
+    for killed in range(ROUNDS):
         referee = exchange(stage, "--messages", "100000", "--state", str(state), "--timeout", "60")
         limit = time.monotonic() + 20
-        while shm.read(stage.segment).state != "running":
+        # "running" alone may still be about the exchange that was killed just now.
+        while (seen := shm.read(stage.segment)).state != "running" or seen.counters["logins"] != killed + 1:
             assert time.monotonic() < limit and referee.poll() is None
             time.sleep(0.01)
         time.sleep(rng.random() * 0.6)
