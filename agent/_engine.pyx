@@ -439,6 +439,7 @@ cdef class Engine:
         if feed_format == "itch" and not block_take(&self.books, size):
             raise MemoryError(f"book.orders: {orders} with {levels} levels take {size} bytes")
         lines = sum(1 for descriptor in feeds if descriptor >= 0)
+        # Of a symbol 81 bytes, in four parts that each end with a cache line: 256 is enough from the first one on.
         size = (STREAM + SLOTS * sizeof(Open) + LOCATES * sizeof(int16_t) + len(symbols) * 256 + lines * BATCH * STRIDE
                 + store)
         if not block_take(&self.memory, size):

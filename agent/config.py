@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 
+from agent.journal import MAX_SYMBOLS
+
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Symbol = Annotated[str, msgspec.Meta(pattern=r"^[!-~]{1,8}$")]
@@ -118,7 +120,7 @@ class Strategy(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=
 
     name: str = "ema_cross"
     symbol: Symbol = ""
-    symbols: Annotated[list[Symbol], msgspec.Meta(max_length=256)] = []
+    symbols: Annotated[list[Symbol], msgspec.Meta(max_length=MAX_SYMBOLS)] = []
     size: Positive
     fast: Annotated[float, msgspec.Meta(ge=1, le=1e9)] = 10
     slow: Annotated[float, msgspec.Meta(ge=1, le=1e9)] = 50

@@ -37,7 +37,7 @@ KINDS = {
 
 #: What the file begins with: the layout's version and the names of the symbols by index.
 MAGIC = b"HTJOURN1"
-#: As in [strategy] of agent.toml.
+#: And so in [strategy] of agent.toml.
 MAX_SYMBOLS = 256
 
 
