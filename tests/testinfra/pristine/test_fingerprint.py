@@ -5,9 +5,12 @@ import json
 import pytest
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def irqbalance_paused(host):
-    """It moves interrupts by itself; until `untouched` has compared them, nobody but the roles could."""
+    """It moves interrupts by itself; until `untouched` has compared them, nobody but the roles could.
+
+    Of the module, as the fingerprint is: pytest would take that one first, and irqbalance could come in between.
+    """
     assert host.run("pkill -STOP -x irqbalance").rc == 0
 
 
