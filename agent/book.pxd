@@ -15,16 +15,59 @@ The work of one message is bounded by the longest run of the table (at most half
 price and the best, which are moved by one.
 """
 
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from libc.string cimport memset
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memmove, memset
 
 cdef extern from * nogil:
     """
-    /* In a loop: it stays one. */
-    #define no_memmove() __asm__ volatile("")
+    /* Of the 8 ranks before `end`, the last in the highest bit: which are not below this one, which are of this level.
+     * Without a branch for each: how far the price is from the best is what a CPU cannot predict. */
+    #ifdef __AVX2__
+    #include <immintrin.h>
+    static inline uint32_t book_not_below(const int64_t *end, int64_t rank)
+    {
+        __m256i r = _mm256_set1_epi64x(rank);
+        __m256d low = _mm256_castsi256_pd(_mm256_cmpgt_epi64(r, _mm256_loadu_si256((const __m256i *)(end - 8))));
+        __m256d high = _mm256_castsi256_pd(_mm256_cmpgt_epi64(r, _mm256_loadu_si256((const __m256i *)(end - 4))));
+        return 0xff ^ (uint32_t)(_mm256_movemask_pd(low) | _mm256_movemask_pd(high) << 4);
+    }
+    static inline uint32_t book_of_level(const int64_t *end, uint32_t level)
+    {
+        __m256i l = _mm256_set1_epi64x(level), m = _mm256_set1_epi64x(0xffffffff);
+        __m256i a = _mm256_and_si256(m, _mm256_loadu_si256((const __m256i *)(end - 8)));
+        __m256i b = _mm256_and_si256(m, _mm256_loadu_si256((const __m256i *)(end - 4)));
+        return (uint32_t)(_mm256_movemask_pd(_mm256_castsi256_pd(_mm256_cmpeq_epi64(a, l)))
+                          | _mm256_movemask_pd(_mm256_castsi256_pd(_mm256_cmpeq_epi64(b, l))) << 4);
+    }
+    #else
+    static inline uint32_t book_not_below(const int64_t *end, int64_t rank)
+    {
+        uint32_t mask = 0;
+        for (int i = 0; i < 8; i++)
+            mask |= (uint32_t)(end[i - 8] >= rank) << i;
+        return mask;
+    }
+    static inline uint32_t book_of_level(const int64_t *end, uint32_t level)
+    {
+        uint32_t mask = 0;
+        for (int i = 0; i < 8; i++)
+            mask |= (uint32_t)((uint32_t)end[i - 8] == level) << i;
+        return mask;
+    }
+    #endif
+    /* Eight ranks, at once; the two may overlap. */
+    static inline void book_move(int64_t *to, const int64_t *from)
+    {
+        struct { int64_t ranks[8]; } eight;
+        __builtin_memcpy(&eight, from, sizeof eight);
+        __builtin_memcpy(to, &eight, sizeof eight);
+    }
     """
     void prefetch "__builtin_prefetch" (const void *, int)
-    void no_memmove()
+    int leading_zeros "__builtin_clz" (uint32_t)
+    uint32_t book_not_below(const int64_t *, int64_t)
+    uint32_t book_of_level(const int64_t *, uint32_t)
+    void book_move(int64_t *, const int64_t *)
 
 
 cdef enum:
@@ -42,8 +85,9 @@ cdef enum:
     NEIGHBOURS = 256            # a power of two: so many orders fill a page of 4 KiB
     AHEAD = 32                  # references from a new order to the one that memory is fetched for
 
-    # Between the beginnings of two sides' arrays. A power of two would put all of them into the same sets of the cache.
-    APART = 5 * 64              # bytes on top
+    # Space between two sides' arrays. A power of two from one to the next would put all of them into the same sets of
+    # the cache; and the 8 ranks that are looked at or moved at once may reach into it.
+    APART = 5 * 64              # bytes
 
     CROSSED = 0x80000000u
     PLACE = 0x7FFFFFFF
@@ -64,8 +108,8 @@ cdef struct Level:
 
 
 cdef struct Side:
-    uint64_t *ranks             # ascending, the best last: in the lower half the level, above it its price, of asks its
-                                # complement
+    int64_t *ranks              # ascending, the best last: in the lower half the level, above it its price so that the
+                                # better one is the greater, also with a sign
     uint32_t count
 
 
@@ -135,7 +179,7 @@ cdef inline void books_init(Books *b, void *block, uint32_t symbols, uint64_t or
     b.sides = <Side *> at
     at += <size_t> symbols * 2 * sizeof(Side)
     for i in range(2 * symbols):
-        b.sides[i].ranks = <uint64_t *> (at + i * apart)
+        b.sides[i].ranks = <int64_t *> (at + i * apart)
     b.stale = at + 2 * symbols * apart
 
 
@@ -179,21 +223,21 @@ cdef inline void _free(Books *b, Resting *o) noexcept nogil:
     b.used -= 1
 
 
-cdef inline uint32_t _place(const Side *s, uint64_t rank) noexcept nogil:
-    """The index of the first level, from the worst, that is not below this rank."""
-    cdef uint32_t i = s.count, low = 0, middle
-    cdef uint32_t near = s.count - 8 if s.count > 8 else 0
-    while i > near:
-        if s.ranks[i - 1] < rank:
-            return i
-        i -= 1
+cdef inline uint32_t _behind(const Side *s, int64_t rank) noexcept nogil:
+    """How many levels, from the best, are not below this rank."""
+    cdef uint32_t n = leading_zeros(~(book_not_below(s.ranks + s.count, rank) << 24)), low, i, middle
+    if n < 8 or s.count <= 8:
+        # What lies before the first is not looked at.
+        return min(n, s.count)
+    low = 0
+    i = s.count - 8
     while low < i:
         middle = (low + i) // 2
         if s.ranks[middle] < rank:
             low = middle + 1
         else:
             i = middle
-    return i
+    return s.count - i
 
 
 cdef inline uint32_t _level(Books *b) noexcept nogil:
@@ -215,23 +259,24 @@ cdef inline int _put(Books *b, uint32_t side, uint32_t price, uint32_t shares) n
     """Add an order to its level. Which one that is; -1: the side has no room for another."""
     cdef Side *s = &b.sides[side]
     cdef Level *l
-    cdef uint64_t rank = <uint64_t> (price ^ (0xFFFFFFFFu if side & 1 else 0u)) << 32
-    cdef uint32_t count = s.count, i = _place(s, rank), level
-    if i < count and (s.ranks[i] ^ rank) >> 32 == 0:
-        level = <uint32_t> s.ranks[i]
+    cdef int64_t rank = <int64_t> (<uint64_t> (price ^ (0x7FFFFFFFu if side & 1 else 0x80000000u)) << 32)
+    cdef uint32_t behind = _behind(s, rank), level
+    cdef int64_t *at = s.ranks + s.count - behind
+    if behind and (at[0] ^ rank) >> 32 == 0:
+        level = <uint32_t> at[0]
         l = &b.pool[level]
         l.orders += 1
         l.shares += shares
         return <int> level
-    if count == b.levels:
+    if s.count == b.levels:
         return -1
     level = _level(b)
-    s.count = count + 1
-    while count > i:
-        s.ranks[count] = s.ranks[count - 1]
-        count -= 1
-        no_memmove()            # whose call takes longer than the few words do
-    s.ranks[i] = rank | level
+    s.count += 1
+    if behind <= 8:
+        book_move(at + 1, at)   # what lies behind the best, of the space between sides, moves too
+    else:
+        memmove(at + 1, at, behind * sizeof(int64_t))
+    at[0] = rank | level
     l = &b.pool[level]
     l.shares = shares
     l.price = price
@@ -244,21 +289,23 @@ cdef inline void _take(Books *b, uint32_t level, uint32_t shares, bint whole) no
     """Take shares off a level, and with `whole` the order."""
     cdef Level *l = &b.pool[level]
     cdef Side *s
-    cdef uint64_t better, here
-    cdef uint32_t i
+    cdef int64_t *at
+    cdef uint32_t near, i
     l.shares -= shares
     l.orders -= whole
     if l.orders:
         return
     s = &b.sides[l.side]
-    i = s.count - 1
-    s.count = i
-    better = s.ranks[i]
-    while <uint32_t> better != level:
-        i -= 1
-        here = s.ranks[i]
-        s.ranks[i] = better
-        better = here
+    near = book_of_level(s.ranks + s.count, level)
+    if near:
+        at = s.ranks + s.count - 1 - (leading_zeros(near) - 24)
+        book_move(at, at + 1)
+    else:
+        i = s.count - 9
+        while <uint32_t> s.ranks[i] != level:
+            i -= 1
+        memmove(&s.ranks[i], &s.ranks[i + 1], (s.count - 1 - i) * sizeof(int64_t))
+    s.count -= 1
     _give_back(b, level)
 
 

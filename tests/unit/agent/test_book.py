@@ -215,6 +215,28 @@ def test_a_long_day_in_a_small_table(seed: int, wide: bool) -> None:
     assert longest < 40, "orders are not spread over the table"
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_sides_of_many_levels(seed: int) -> None:
+    """Levels come and go anywhere in sides deeper than what is looked at or moved at once, also at a side's capacity,
+    at prices around the one from which on they have their highest bit."""
+    rng = random.Random(seed)
+    book, model = _book.Books(2, 256, 40), Model(2, 256, 40)
+    deepest = 0
+    for reference in range(1, 6000):
+        known = list(model.orders) or [1]
+        if rng.random() < (0.7 if reference // 1000 % 2 == 0 else 0.3):
+            price = 2**31 + (rng.randrange(-20, 20) if rng.random() < 0.9 else -(2**31) + 1)
+            step(book, model, "add", (rng.randrange(2), reference, rng.choice((b"B", b"S")), 5, price))
+        else:
+            step(book, model, "delete", (rng.choice(known),))
+        if any(model.why):
+            step(book, model, "clear", (max(range(2), key=lambda s: model.why[s]),))
+        if reference % 20 == 0:
+            deepest = max(deepest, *(len(model.depth(s, side)) for s in range(2) for side in (b"B", b"S")))
+            compare(book, model)
+    assert deepest > 35, "the sides were not deep"
+
+
 def test_exhaustion_is_said_and_the_others_go_on() -> None:
     book = _book.Books(2, 4, 2)
     for reference in range(1, 5):
