@@ -208,6 +208,31 @@ def test_sources_decide_whether_to_build_again(tmp_path: Path) -> None:
     assert wheelhouse.sources_digest(tmp_path, host()) != before
 
 
+def test_our_wheel_is_compiled_once_for_all_who_ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree, kept = tmp_path / "tree", tmp_path / "kept"
+    (tree / "hosttune").mkdir(parents=True)
+    kept.mkdir()
+    (tree / "pyproject.toml").write_text("[project]")
+
+    def build_own(tree: Path, work: Path) -> Path:
+        if (tree / "hosttune" / "wrong.py").exists():
+            raise wheelhouse.Broken("it does not compile")
+        (work / "own").mkdir()
+        return wheel(work / "own", "hosttune-0.1.0")
+
+    monkeypatch.setattr(wheelhouse, "build_own", build_own)
+    first, compiled = wheelhouse.own_wheel(tree, kept)
+    assert compiled and first.is_file()
+    assert wheelhouse.own_wheel(tree, kept) == (first, False)
+    (tree / "hosttune" / "wrong.py").touch()
+    with pytest.raises(wheelhouse.Broken):
+        wheelhouse.own_wheel(tree, kept)
+    assert first.is_file() and os.listdir(kept) == [first.parent.name]
+    (tree / "hosttune" / "wrong.py").rename(tree / "hosttune" / "right.py")
+    second, compiled = wheelhouse.own_wheel(tree, kept)
+    assert compiled and second.is_file() and os.listdir(kept) == [second.parent.name] != [first.parent.name]
+
+
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
     code = wheelhouse.main(list(arguments))
     output = capsys.readouterr()

@@ -11,8 +11,9 @@ A host is described by the JSON that `probe.py`, beside this file, prints there.
 
     wheelhouse.py build DIR --host HOST.json     build, unless DIR is up to date with the sources
     wheelhouse.py check DIR --host HOST.json     only compare; for a directory that was built elsewhere
+    wheelhouse.py wheel DIR                      compile our own wheel only, the one that `build` in DIR takes too
 
-Both print one JSON object. Exit status: 0 fits, 1 does not fit (the reasons are on standard error),
+Each prints one JSON object. Exit status: 0 done, and fits; 1 does not fit (the reasons are on standard error);
 2 usage, or the build failed.
 """
 
@@ -278,9 +279,9 @@ def closure(wheels: dict[str, Path], root: str, extras: tuple[str, ...], host: H
 # --- building ---------------------------------------------------------------------------------------------
 
 
-def sources_digest(tree: Path, host: Host) -> str:
-    """Hash of everything that a wheelhouse is made from: the project's sources, for this kind of host."""
-    digest = hashlib.sha256(f"{FORMAT} {host.directory}\0".encode())
+def sources_digest(tree: Path, host: Host | None = None) -> str:
+    """Hash of the project's sources, from which our wheel is made; with a host, of what its wheelhouse is made from."""
+    digest = hashlib.sha256(f"{FORMAT} {host.directory if host else 'wheel'}\0".encode())
     for path in files_of(tree, SOURCES):
         digest.update(f"{path.relative_to(tree)}\0".encode())
         digest.update(hashlib.sha256(path.read_bytes()).digest())
@@ -319,6 +320,26 @@ def require_tools() -> None:
         raise Broken(
             f"{sys.executable} has no {', '.join(missing)}: install the project's dependency group `controller` there"
         )
+
+
+def own_wheel(tree: Path, directory: Path) -> tuple[Path, bool]:
+    """Our wheel of these sources, kept in `directory` for every kind of host; and whether it had to be compiled."""
+    if not (tree / "pyproject.toml").is_file():
+        raise Broken(
+            f"{tree} is not the project's source tree: set hosttune_source to a checkout, "
+            "or hosttune_wheelhouse to a directory that was built from one"
+        )
+    require_tools()
+    kept = directory / f"own-{sources_digest(tree)[:16]}"
+    missing = not kept.is_dir()
+    if missing:
+        with tempfile.TemporaryDirectory(prefix=".wheel-", dir=directory) as temporary:
+            new = build_own(tree, Path(temporary)).parent
+            for old in directory.glob("own-*"):
+                shutil.rmtree(old)
+            new.rename(kept)
+    (wheel,) = kept.glob("*.whl")
+    return wheel, missing
 
 
 def build_own(tree: Path, work: Path) -> Path:
@@ -378,15 +399,9 @@ def build(tree: Path, directory: Path, host: Host) -> dict[str, Any]:
             f"the host is {host.machine}, this controller is {platform.machine()}: build the wheelhouse on a "
             f"{host.machine} machine and set hosttune_wheelhouse to the directory"
         )
-    if not (tree / "pyproject.toml").is_file():
-        raise Broken(
-            f"{tree} is not the project's source tree: set hosttune_source to a checkout, "
-            "or hosttune_wheelhouse to a directory that was built from one"
-        )
-    require_tools()
+    own, _ = own_wheel(tree, directory.parent)
     with tempfile.TemporaryDirectory(prefix=".wheelhouse-", dir=directory.parent) as temporary:
         work = Path(temporary)
-        own = build_own(tree, work)
         wheels = download(own, host, work / "wheels")
         project, release = parse_wheel_filename(own.name)[:2]
         manifest: dict[str, Any] = {
@@ -485,26 +500,34 @@ def main(argv: list[str] | None = None) -> int:
     for name, text in (
         ("build", "build DIR/KIND for the host's kind, unless it is up to date"),
         ("check", "compare a wheelhouse that was built elsewhere with the host"),
+        ("wheel", "compile our own wheel, unless the one in DIR is up to date"),
     ):
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("directory", metavar="DIR", type=Path)
-        command.add_argument(
-            "--host",
-            required=True,
-            metavar="HOST.json",
-            help="what probe.py printed there: a file, or the JSON itself",
-        )
-        if name == "build":
+        if name != "wheel":
+            command.add_argument(
+                "--host",
+                required=True,
+                metavar="HOST.json",
+                help="what probe.py printed there: a file, or the JSON itself",
+            )
+        if name != "check":
             command.add_argument("--source", metavar="TREE", type=Path, default=TREE, help=f"default: {TREE}")
+        if name == "build":
             command.add_argument("--dry-run", action="store_true", help="only say whether it would be built")
     arguments = parser.parse_args(argv)
     try:
+        directory: Path = arguments.directory.resolve()
+        if arguments.command == "wheel":
+            with locked(directory):
+                wheel, changed = own_wheel(arguments.source.resolve(), directory)
+            print(json.dumps({"wheel": str(wheel), "changed": changed}))
+            return 0
         text = arguments.host if arguments.host.lstrip().startswith("{") else Path(arguments.host).read_text()
         host = Host.parse(text)
         if reasons := misfits_of_any_build(host):
             raise Refusal("\n".join(reasons))
         changed = False
-        directory: Path = arguments.directory.resolve()
         if arguments.command == "check":
             manifest: dict[str, Any] | None = load(directory)
         else:
