@@ -8,9 +8,10 @@ import ipaddress
 import mmap
 import os
 import resource
+import select
+import signal
 import socket
 import struct
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -183,17 +184,48 @@ class Shard(msgspec.Struct, frozen=True):
 _WHOLE = Shard()
 #: Seconds for the journal's writer of an engine that was killed to write what is left, and to end.
 _WRITER_ENDS = 10.0
+#: Seconds for the writer to write what is left when the engine is done.
+_WRITER_EMPTIES = 30.0
 
 
-def _start_writer(ring: Path, path: Path) -> subprocess.Popen[bytes]:
-    """The journal's writer: a process of its own, off the engine's CPU and at ordinary priority."""
-    environment = {k: v for k, v in os.environ.items() if k not in ("LD_PRELOAD", "NOTIFY_SOCKET")}
-    return subprocess.Popen(
-        [sys.executable, "-P", "-m", "agent.writer", str(ring), str(path), str(os.getpid())],
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-    )
+def _start_writer(ring: Path, path: Path) -> int:
+    """The journal's writer, a process of its own at ordinary priority, and on any CPU but the engine's where the kernel
+    allows it: its number. All that is done from here. With the engine's real-time priority its start would come before
+    the engine's, and what is left to the writer itself on the engine's CPU may never get to run. Raises RunError."""
+    inherited = []
+    for descriptor in map(int, os.listdir("/proc/self/fd")):
+        with contextlib.suppress(OSError):  # the listing's own is closed
+            if descriptor > 2 and os.get_inheritable(descriptor):
+                inherited.append(descriptor)
+    try:
+        writer = os.posix_spawn(
+            sys.executable,
+            [sys.executable, "-P", "-m", "agent.writer", str(ring), str(path), str(os.getpid())],
+            {k: v for k, v in os.environ.items() if k not in ("LD_PRELOAD", "NOTIFY_SOCKET")},
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+                # The launcher's lease ends with the engine.
+                *((os.POSIX_SPAWN_CLOSE, descriptor) for descriptor in inherited),
+            ],
+            scheduler=(os.SCHED_OTHER, os.sched_param(0)),
+        )
+    except OSError as error:
+        raise RunError(f"journal: its writer could not be started: {error.strerror}") from None
+    every, engine = set(range(os.cpu_count() or 1)), os.sched_getaffinity(0)
+    with contextlib.suppress(OSError):
+        os.sched_setaffinity(writer, every - engine or every)
+    return writer
+
+
+def _end_writer(writer: int) -> None:
+    """Ask the journal's writer to empty the ring and to end, and wait for it."""
+    handle = os.pidfd_open(writer)
+    os.kill(writer, signal.SIGTERM)
+    if not select.select([handle], [], [], _WRITER_EMPTIES)[0]:
+        os.kill(writer, signal.SIGKILL)
+    os.close(handle)
+    os.waitpid(writer, 0)
 
 
 def _drain(ring: Any, path: Path) -> None:
@@ -243,12 +275,7 @@ def _journal(config: Config, name: str, segment: Path, symbols: list[str]) -> It
     try:
         yield ring, state
     finally:
-        writer.terminate()
-        try:
-            writer.wait(timeout=30)
-        except subprocess.TimeoutExpired:
-            writer.kill()
-            writer.wait()
+        _end_writer(writer)
         # systemd stops both at once: the writer may have been the first to go.
         ring.close()
         with Ring.attach(ring_path, "reader") as left:
