@@ -225,7 +225,10 @@ cdef inline void _free(Books *b, Resting *o) noexcept nogil:
 
 cdef inline uint32_t _behind(const Side *s, int64_t rank) noexcept nogil:
     """How many levels, from the best, are not below this rank."""
-    cdef uint32_t n = leading_zeros(~(book_not_below(s.ranks + s.count, rank) << 24)), low, i, middle
+    cdef uint32_t n, low, i, middle
+    if s.count == 0 or s.ranks[s.count - 1] < rank:
+        return 0
+    n = leading_zeros(~(book_not_below(s.ranks + s.count, rank) << 24))
     if n < 8 or s.count <= 8:
         # What lies before the first is not looked at.
         return min(n, s.count)
@@ -272,7 +275,10 @@ cdef inline int _put(Books *b, uint32_t side, uint32_t price, uint32_t shares) n
         return -1
     level = _level(b)
     s.count += 1
-    if behind <= 8:
+    # At the best, nothing is moved: a book that lives there would wait for its own stores.
+    if behind == 0:
+        pass
+    elif behind <= 8:
         book_move(at + 1, at)   # what lies behind the best, of the space between sides, moves too
     else:
         memmove(at + 1, at, behind * sizeof(int64_t))
@@ -296,6 +302,10 @@ cdef inline void _take(Books *b, uint32_t level, uint32_t shares, bint whole) no
     if l.orders:
         return
     s = &b.sides[l.side]
+    s.count -= 1
+    if <uint32_t> s.ranks[s.count] == level:
+        _give_back(b, level)
+        return
     near = book_of_level(s.ranks + s.count, level)
     if near:
         at = s.ranks + s.count - 1 - (leading_zeros(near) - 24)
@@ -304,8 +314,7 @@ cdef inline void _take(Books *b, uint32_t level, uint32_t shares, bint whole) no
         i = s.count - 9
         while <uint32_t> s.ranks[i] != level:
             i -= 1
-        memmove(&s.ranks[i], &s.ranks[i + 1], (s.count - 1 - i) * sizeof(int64_t))
-    s.count -= 1
+        memmove(&s.ranks[i], &s.ranks[i + 1], (s.count - i) * sizeof(int64_t))
     _give_back(b, level)
 
 
