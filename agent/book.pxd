@@ -20,8 +20,8 @@ from libc.string cimport memmove, memset
 
 cdef extern from * nogil:
     """
-    /* Of the 8 ranks before `end`, the last in the highest bit: which are not below this one, which are of this level.
-     * Without a branch for each: how far the price is from the best is what a CPU cannot predict. */
+    /* Of the 8 ranks before `end`, in the upper 8 bits, the last in the highest: which are not below this one, which are
+     * of this level. Without a branch for each: how far the price is from the best is what a CPU cannot predict. */
     #ifdef __AVX2__
     #include <immintrin.h>
     static inline uint32_t book_not_below(const int64_t *end, int64_t rank)
@@ -29,7 +29,7 @@ cdef extern from * nogil:
         __m256i r = _mm256_set1_epi64x(rank);
         __m256d low = _mm256_castsi256_pd(_mm256_cmpgt_epi64(r, _mm256_loadu_si256((const __m256i *)(end - 8))));
         __m256d high = _mm256_castsi256_pd(_mm256_cmpgt_epi64(r, _mm256_loadu_si256((const __m256i *)(end - 4))));
-        return 0xff ^ (uint32_t)(_mm256_movemask_pd(low) | _mm256_movemask_pd(high) << 4);
+        return ~(uint32_t)(_mm256_movemask_pd(low) | _mm256_movemask_pd(high) << 4) << 24;
     }
     static inline uint32_t book_of_level(const int64_t *end, uint32_t level)
     {
@@ -37,21 +37,21 @@ cdef extern from * nogil:
         __m256i a = _mm256_and_si256(m, _mm256_loadu_si256((const __m256i *)(end - 8)));
         __m256i b = _mm256_and_si256(m, _mm256_loadu_si256((const __m256i *)(end - 4)));
         return (uint32_t)(_mm256_movemask_pd(_mm256_castsi256_pd(_mm256_cmpeq_epi64(a, l)))
-                          | _mm256_movemask_pd(_mm256_castsi256_pd(_mm256_cmpeq_epi64(b, l))) << 4);
+                          | _mm256_movemask_pd(_mm256_castsi256_pd(_mm256_cmpeq_epi64(b, l))) << 4) << 24;
     }
     #else
     static inline uint32_t book_not_below(const int64_t *end, int64_t rank)
     {
         uint32_t mask = 0;
         for (int i = 0; i < 8; i++)
-            mask |= (uint32_t)(end[i - 8] >= rank) << i;
+            mask |= (uint32_t)(end[i - 8] >= rank) << (24 + i);
         return mask;
     }
     static inline uint32_t book_of_level(const int64_t *end, uint32_t level)
     {
         uint32_t mask = 0;
         for (int i = 0; i < 8; i++)
-            mask |= (uint32_t)((uint32_t)end[i - 8] == level) << i;
+            mask |= (uint32_t)((uint32_t)end[i - 8] == level) << (24 + i);
         return mask;
     }
     #endif
@@ -228,7 +228,7 @@ cdef inline uint32_t _behind(const Side *s, int64_t rank) noexcept nogil:
     cdef uint32_t n, low, i, middle
     if s.count == 0 or s.ranks[s.count - 1] < rank:
         return 0
-    n = leading_zeros(~(book_not_below(s.ranks + s.count, rank) << 24))
+    n = leading_zeros(~book_not_below(s.ranks + s.count, rank))
     if n < 8 or s.count <= 8:
         # What lies before the first is not looked at.
         return min(n, s.count)
@@ -276,12 +276,10 @@ cdef inline int _put(Books *b, uint32_t side, uint32_t price, uint32_t shares) n
     level = _level(b)
     s.count += 1
     # At the best, nothing is moved: a book that lives there would wait for its own stores.
-    if behind == 0:
-        pass
-    elif behind <= 8:
-        book_move(at + 1, at)   # what lies behind the best, of the space between sides, moves too
-    else:
+    if behind > 8:
         memmove(at + 1, at, behind * sizeof(int64_t))
+    elif behind:
+        book_move(at + 1, at)   # what lies behind the best, of the space between sides, moves too
     at[0] = rank | level
     l = &b.pool[level]
     l.shares = shares
@@ -301,21 +299,20 @@ cdef inline void _take(Books *b, uint32_t level, uint32_t shares, bint whole) no
     l.orders -= whole
     if l.orders:
         return
+    _give_back(b, level)
     s = &b.sides[l.side]
     s.count -= 1
     if <uint32_t> s.ranks[s.count] == level:
-        _give_back(b, level)
         return
     near = book_of_level(s.ranks + s.count, level)
     if near:
-        at = s.ranks + s.count - 1 - (leading_zeros(near) - 24)
+        at = s.ranks + s.count - 1 - leading_zeros(near)
         book_move(at, at + 1)
     else:
         i = s.count - 9
         while <uint32_t> s.ranks[i] != level:
             i -= 1
         memmove(&s.ranks[i], &s.ranks[i + 1], (s.count - i) * sizeof(int64_t))
-    _give_back(b, level)
 
 
 cdef inline void _leave(Books *b, Resting *o) noexcept nogil:

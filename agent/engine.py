@@ -192,11 +192,11 @@ def _start_writer(ring: Path, path: Path) -> int:
     """The journal's writer, a process of its own at ordinary priority, and on any CPU but the engine's where the kernel
     allows it: its number. All that is done from here. With the engine's real-time priority its start would come before
     the engine's, and what is left to the writer itself on the engine's CPU may never get to run. Raises RunError."""
-    inherited = []
+    # The launcher's lease ends with the engine.
     for descriptor in map(int, os.listdir("/proc/self/fd")):
-        with contextlib.suppress(OSError):  # the listing's own is closed
-            if descriptor > 2 and os.get_inheritable(descriptor):
-                inherited.append(descriptor)
+        if descriptor > 2:
+            with contextlib.suppress(OSError):  # the listing's own is closed
+                os.set_inheritable(descriptor, False)
     try:
         writer = os.posix_spawn(
             sys.executable,
@@ -205,8 +205,6 @@ def _start_writer(ring: Path, path: Path) -> int:
             file_actions=[
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
                 (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
-                # The launcher's lease ends with the engine.
-                *((os.POSIX_SPAWN_CLOSE, descriptor) for descriptor in inherited),
             ],
             scheduler=(os.SCHED_OTHER, os.sched_param(0)),
         )

@@ -12,6 +12,7 @@ import pytest
 pytest.importorskip("numpy")
 
 import agent
+from agent.bench.drive import free_port
 
 pytestmark = [
     pytest.mark.live,
@@ -21,12 +22,6 @@ pytestmark = [
 
 CPU = max(os.sched_getaffinity(0))
 AGENT = Path(sys.executable).with_name("agent")
-
-
-def free_port(kind: socket.SocketKind) -> int:
-    with socket.socket(socket.AF_INET, kind) as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 def test_it_has_left_the_engine_before_the_engine_is_ready(tmp_path: Path) -> None:

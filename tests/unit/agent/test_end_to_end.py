@@ -16,6 +16,7 @@ import pytest
 
 import agent
 from agent import shm
+from agent.bench.drive import free_port
 
 from . import soup
 
@@ -42,12 +43,6 @@ def on_event(state, event, orders):
 
 strategy = Strategy(on_event, [("seen", "i8")])
 """
-
-
-def free_port(kind: socket.SocketKind) -> int:
-    with socket.socket(socket.AF_INET, kind) as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
 
 
 class Stage:

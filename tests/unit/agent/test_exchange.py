@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from agent import _codecs, _sessions, exchange, feed
+from agent.bench.drive import free_port
 
 from . import soup
 
@@ -76,12 +77,6 @@ def test_percentiles_are_exact() -> None:
     got = exchange.percentiles([n * 1000 for n in range(1000, 0, -1)])
     assert got == {"count": 1000, "min": 1.0, "p50": 500.0, "p90": 900.0, "p99": 990.0, "p99.9": 999.0, "max": 1000.0}
     assert exchange.percentiles([]) == {"count": 0}
-
-
-def free_port(kind: socket.SocketKind) -> int:
-    with socket.socket(socket.AF_INET, kind) as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
 
 
 def judged(agent: Callable[[socket.socket, socket.socket], None], **options: Any) -> dict[str, Any]:
