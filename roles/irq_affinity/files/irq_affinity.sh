@@ -306,38 +306,38 @@ restore() {
     rm -f "$saved" "$kept"
 }
 
-# listens PID: a netlink socket of this process is in a multicast group of rtnetlink.
-listens() {
-    while read -r _ protocol port groups _; do
-        case $protocol,$port,$groups in
-            0,"$1",*[!0]*) return 0 ;;
-        esac
-    done < "$root/proc/net/netlink"
-    return 1
+# announce: have the kernel tell of lo, with nothing changed, until this is killed.
+announce() {
+    value "$root/sys/class/net/lo/netdev_group"
+    while ip link set dev lo group "$REPLY"; do
+        sleep 1
+    done
 }
 
 watch() {
-    # The first apply comes when the monitor listens: what happened before, it sees, and nothing after that is missed.
+    # The monitor asks for all links first, and drops what is told meanwhile: an interface that comes up then, too. So lo
+    # is announced until the monitor shows anything, and the first apply comes then: what happened before, it sees, and
+    # nothing after that is missed.
     # At most one apply per second; a burst of events waits in the pipe meanwhile, and whatever it was about, the last
     # apply sees its outcome. A process of its own, so that the profile and this file count as they are then.
-    {
-        ip -o monitor link &
-        tries=0
-        until listens "$!" || [ "$tries" = 300 ]; do
-            kill -0 "$!" || exit 1
-            sleep 0.1
-            tries=$((tries + 1))
+    ip -o monitor link | {
+        announce &
+        announcer=$!
+        while read -r event; do
+            if [ -n "$announcer" ]; then
+                kill "$announcer" 2> /dev/null || :
+                announcer=
+                event=UP
+            fi
+            case $event in
+                *UP*)
+                    sleep 1
+                    "$0" apply "$profile" || echo "failed: apply ended with $?"
+                    ;;
+            esac
         done
-        echo UP
-        wait
-    } | while read -r event; do
-        case $event in
-            *UP*)
-                sleep 1
-                "$0" apply "$profile"
-                ;;
-        esac
-    done
+        [ -z "$announcer" ] || kill "$announcer" 2> /dev/null || :
+    }
 }
 
 case ${1-} in
