@@ -35,8 +35,8 @@ lint: setup-dev
 	$(VENV)/ansible-lint --offline --profile production
 
 bench: setup-bench
-	$(VENV)/agent bench --out build/bench
-	$(VENV)/python benchmarks/check_startup.py
+	$(VENV)/python -m benchmarks.agent --out build/bench
+	$(VENV)/python -m benchmarks.hosttune.check_startup
 
 setup-host:
 	@tools/setup host

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 
-from agent.journal import MAX_SYMBOLS
+from agent.journal.file import MAX_SYMBOLS
 
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
@@ -157,7 +157,7 @@ class Risk(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True
 
     @property
     def limits(self) -> dict[str, int]:
-        """In the names and units of AGENT_LIMITS in include/agent_shm.h."""
+        """In the names and units of AGENT_LIMITS in shm/include/agent_shm.h."""
         interval = 1_000_000_000 // self.max_orders_per_second
         return {
             "max_size": self.max_size,

@@ -11,7 +11,9 @@ import pytest
 
 pytest.importorskip("numpy")
 
-from agent import _engine, shm, strategy
+from agent import strategy
+from agent.engine import _engine
+from agent.shm import segment as shm
 
 pytestmark = [
     pytest.mark.live,
@@ -60,7 +62,8 @@ def test_books_are_in_huge_pages_while_there_are_some(pool: Path) -> None:
 
 
 LOCKED = """
-from agent import _engine, strategy
+from agent.engine import _engine
+from agent import strategy
 assert _engine.lock_memory()
 prepared = strategy.prepare(strategy.load("every_tick_cython"), 1, 2, 1)
 engine = _engine.Engine(bytearray(_engine.shm_size(1)), strategy=prepared.table, state=prepared.state,

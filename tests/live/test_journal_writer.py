@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("numpy")
 
 import agent
-from agent.bench.drive import free_port
+from benchmarks.agent.drive import free_port
 
 pytestmark = [
     pytest.mark.live,

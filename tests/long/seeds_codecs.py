@@ -1,7 +1,7 @@
 """Valid inputs that the fuzzer of the market data decoders starts from, and what it must have reached."""
 
-from agent import feed
-from agent.generator import binaryfile, session
+from agent.exchange import feed
+from agent.exchange.generator import binaryfile, session
 
 _HEADER = b"timestamp_ns,symbol,bid,bid_size,ask,ask_size,price,size"
 _TICKS = [

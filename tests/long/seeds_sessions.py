@@ -2,7 +2,7 @@
 
 import struct
 
-from ..unit.agent import exchange
+from ..unit.agent import ouch_answers as exchange
 
 _ANSWERS = [
     exchange.accepted(1),

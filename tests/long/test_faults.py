@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from agent import shm
+from agent.shm import segment as shm
 
 from ..unit.agent.test_end_to_end import Stage, journal_of
 

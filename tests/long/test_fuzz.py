@@ -1,6 +1,6 @@
 """Every decoder under AddressSanitizer and UndefinedBehaviorSanitizer, on mutated and random input.
 
-A fuzzer is agent/fuzz/_fuzz_NAME.pyx: DECODERS, and fuzz(decoder, seeds, count, rng_seed). Its inputs come
+A fuzzer is tests/fuzz/_fuzz_NAME.pyx: DECODERS, and fuzz(decoder, seeds, count, rng_seed). Its inputs come
 from seeds_NAME.py here: seeds() by decoder, and REACHED, the verdicts that a run must have met.
 FUZZ_INPUTS is how many inputs all decoders get together (10 million).
 """
@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
-FUZZERS = sorted(path.stem.removeprefix("_fuzz_") for path in (ROOT / "agent" / "fuzz").glob("_fuzz_*.pyx"))
+FUZZERS = sorted(path.stem.removeprefix("_fuzz_") for path in (ROOT / "tests" / "fuzz").glob("_fuzz_*.pyx"))
 INPUTS = int(os.environ.get("FUZZ_INPUTS", "10000000"))
 
 _DRIVER = """
@@ -55,12 +55,16 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]
     directory = tmp_path_factory.mktemp("fuzz")
     built = {}
     for name in FUZZERS:
-        source, code = ROOT / "agent" / "fuzz" / f"_fuzz_{name}.pyx", directory / f"_fuzz_{name}.c"
+        source, code = ROOT / "tests" / "fuzz" / f"_fuzz_{name}.pyx", directory / f"_fuzz_{name}.c"
         built[name] = directory / f"_fuzz_{name}.so"
         cython = [sys.executable, "-m", "cython", "-3", "-I", str(ROOT), "-o", str(code), str(source)]
         compiler = ["gcc", "-shared", "-fPIC", "-O1", "-g", "-fno-omit-frame-pointer", "-Wno-unused-function"]
         compiler += ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-        compiler += ["-I", str(ROOT / "agent" / "include"), "-I", sysconfig.get_path("include")]
+        compiler += [
+            *(f"-I{ROOT / 'agent' / room / 'include'}" for room in ("shm", "strategy")),
+            "-I",
+            sysconfig.get_path("include"),
+        ]
         for command in (cython, [*compiler, str(code), "-o", str(built[name])]):
             done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=ROOT)
             assert done.returncode == 0, done.stderr
@@ -106,7 +110,7 @@ def test_no_input_makes_a_decoder_read_beyond_it(
 
 @pytest.mark.parametrize("name", FUZZERS)
 def test_every_decoder_of_a_fuzzer_is_run(name: str) -> None:
-    source = (ROOT / "agent" / "fuzz" / f"_fuzz_{name}.pyx").read_text()
+    source = (ROOT / "tests" / "fuzz" / f"_fuzz_{name}.pyx").read_text()
     (line,) = [line for line in source.splitlines() if line.startswith("DECODERS = ")]
     assert {decoder for n, decoder in DECODERS if n == name} == set(ast.literal_eval(line.removeprefix("DECODERS = ")))
 

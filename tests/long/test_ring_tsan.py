@@ -1,4 +1,4 @@
-"""The ring's memory ordering under ThreadSanitizer: agent/fuzz/_stress_ring.pyx, as it is, and without its ordering.
+"""The ring's memory ordering under ThreadSanitizer: tests/fuzz/_stress_ring.pyx, as it is, and without its ordering.
 
 The sanitizer follows what happens before what by the atomic accesses that the program makes, and not by what this
 processor reorders: a pair of accesses that only x86-64 keeps in order is reported here. The variants without ordering
@@ -56,7 +56,7 @@ def library() -> str:
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     code = tmp_path_factory.mktemp("tsan") / "_stress_ring.c"
     cython = [sys.executable, "-m", "cython", "-3", "-I", str(ROOT), "-o", str(code)]
-    cython.append(str(ROOT / "agent" / "fuzz" / "_stress_ring.pyx"))
+    cython.append(str(ROOT / "tests" / "fuzz" / "_stress_ring.pyx"))
     done = subprocess.run(cython, capture_output=True, text=True, timeout=300, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     return code

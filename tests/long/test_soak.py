@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.bench import machine, receive
+from benchmarks.agent import machine, receive
 
 pytestmark = pytest.mark.long
 SECONDS = float(os.environ.get("SOAK_SECONDS", "60"))

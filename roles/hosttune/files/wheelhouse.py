@@ -47,7 +47,7 @@ TREE = Path(__file__).resolve().parents[3]
 FORMAT = 1
 MANIFEST = "wheelhouse.json"
 FLAVOURS: dict[str, tuple[str, ...]] = {"hosttune": (), "agent": ("agent",)}  # flavour: extras of our wheel
-SOURCES = ("pyproject.toml", "meson.build", "meson.options", "hosttune", "agent")
+SOURCES = ("pyproject.toml", "meson.build", "meson.options", "tools/wheel_files.py", "hosttune", "agent")
 BUILD_ONLY = ("LICENSE", "README.md")  # the build wants them, but they change nothing that runs
 LEFTOVERS = shutil.ignore_patterns("__pycache__", "*.pyc", "*.so", ".*")
 

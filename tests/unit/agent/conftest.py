@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import pytest
 from hypothesis import settings
 
-from agent import _engine, shm
+from agent.engine import _engine
+from agent.shm import segment as shm
 
 # No example database: a test run leaves nothing in the tree. The same examples each time, unless HYPOTHESIS_RANDOM is
 # set: what fails is then a change's doing.
@@ -23,7 +24,7 @@ _ON_EVENT = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, c
 _ON_TIMER = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p)
 _FINI = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
-#: struct agent_event, agent_order and agent_fill of include/agent_strategy.h, and the first words of agent_strategy.
+#: struct agent_event, agent_order and agent_fill of agent_strategy.h, and the first words of agent_strategy.
 EVENT = struct.Struct("=QqqqqqqqqqII")
 ORDER = struct.Struct("=dqQQiIII")
 FILL = struct.Struct("=QQqqqqdiIII")

@@ -1,0 +1,1 @@
+"""Questions asked beside trading: value at risk, distances between venues."""

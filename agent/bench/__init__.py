@@ -1,1 +1,0 @@
-"""Benchmarks of the agent beside C references built from this tree; `agent bench` runs them."""

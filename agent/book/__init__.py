@@ -1,0 +1,1 @@
+"""The order books of all symbols in one block of memory."""

@@ -1,0 +1,3 @@
+"""The command `agent`."""
+
+from agent.cli.main import main as main

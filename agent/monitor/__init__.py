@@ -1,0 +1,1 @@
+"""Reading a running engine: statistics, a screen that refreshes, Prometheus."""

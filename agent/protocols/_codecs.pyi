@@ -1,0 +1,30 @@
+from typing import Any, Literal
+
+from agent.protocols.itch_layouts import decode as itch_decode
+from agent.protocols.itch_layouts import encode as itch_encode
+
+__all__ = [
+    "binance_parse",
+    "binaryfile_messages",
+    "binaryfile_resync",
+    "binaryfile_whole",
+    "csv_parse",
+    "itch_decode",
+    "itch_encode",
+    "itch_length",
+    "itch_parse",
+    "stamped_lines",
+    "text_lines",
+]
+
+def itch_length(type: int) -> int: ...
+def itch_parse(data: bytes) -> tuple[str, dict[str, Any]]: ...
+def binance_parse(data: bytes) -> tuple[str, dict[str, Any]]: ...
+def csv_parse(line: bytes) -> tuple[str, dict[str, Any]]: ...
+def binaryfile_whole(
+    data: bytes | bytearray | memoryview, start: int, final: bool
+) -> tuple[int, Literal["done", "more", "cut", "session end", "lost"]]: ...
+def binaryfile_resync(data: bytes | bytearray | memoryview, start: int, final: bool) -> int: ...
+def binaryfile_messages(data: bytes) -> tuple[list[bytes], bytes]: ...
+def text_lines(data: bytes) -> list[bytes]: ...
+def stamped_lines(data: bytes) -> list[tuple[int, bytes] | None]: ...

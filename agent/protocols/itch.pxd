@@ -1,0 +1,224 @@
+# cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""ITCH 5.0: one message to a structure, without the GIL and without allocation.
+
+Source: "Nasdaq TotalView-ITCH 5.0", the edition with the Direct Listing with Capital Raise message
+(revision log of April 28, 2023). Every message type has one length there; agent/protocols/itch_layouts.py has the same
+layouts as a table for tools, and the tests hold the two together.
+
+Prices are as on the wire: 4 decimals. The 8-decimal levels of 'V' and the other fields that no book or
+strategy needs are not read here. The specification gives 200,000.0000 as the highest Price (4), but real
+stocks have been above it, so every value that the field can hold is passed on.
+"""
+
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+
+from agent.protocols.wire cimport load16, load32, load64
+
+cdef enum:
+    LONGEST = 50                # bytes, of 'I'
+
+    TRUNCATED = -1              # shorter than its type, or empty
+    OVERSIZED = -2              # longer than its type
+    UNKNOWN = -3                # no such type
+    BAD_FIELD = -4              # a side, printable flag, event code or state that does not exist
+
+    SIDES = 1 | 1 << (c'S' - c'B')  # a bit for each side, counted from 'B'
+
+cdef struct Message:
+    uint8_t type                # 'A', 'F', 'E', ...
+    uint8_t side                # A F P: 'B' or 'S'
+    uint8_t printable           # C: 'Y' or 'N'
+    uint8_t event               # S: event code; H: trading state; h: operational halt action; Q: cross type
+    uint16_t locate
+    uint16_t tracking
+    uint64_t timestamp          # ns after midnight
+    uint64_t reference          # order reference number (of U: the original one)
+    uint64_t new_reference      # U
+    uint64_t match              # match number of E C P Q B
+    uint64_t shares             # A F P U: shares; E C: executed; X: cancelled; Q: of the cross
+    uint32_t price              # 4 decimals; of C: execution price; of Q: cross price
+    const uint8_t *stock        # 8 bytes, padded with spaces, in the message; NULL where the type has none
+
+
+cdef extern from *:
+    """
+    /* Bytes of a message by its type, 0: there is no such type. */
+    static const unsigned char ITCH_LENGTHS[256] = {
+        ['A'] = 36, ['B'] = 19, ['C'] = 36, ['D'] = 19, ['E'] = 31, ['F'] = 40, ['H'] = 25, ['I'] = 50, ['J'] = 35,
+        ['K'] = 28, ['L'] = 26, ['N'] = 20, ['O'] = 48, ['P'] = 44, ['Q'] = 40, ['R'] = 39, ['S'] = 12, ['U'] = 35,
+        ['V'] = 35, ['W'] = 12, ['X'] = 23, ['Y'] = 20, ['h'] = 21,
+    };
+    """
+    const unsigned char ITCH_LENGTHS[256]
+
+
+cdef inline uint32_t length(uint8_t type) noexcept nogil:
+    """Bytes of a message of this type, 0 for an unknown type."""
+    return ITCH_LENGTHS[type]
+
+
+cdef inline bint _event(uint8_t code) noexcept nogil:
+    return (code == c'O' or code == c'S' or code == c'Q' or code == c'M' or code == c'E' or code == c'C')
+
+
+cdef inline bint _state(uint8_t code) noexcept nogil:
+    return code == c'H' or code == c'P' or code == c'Q' or code == c'T'
+
+
+cdef inline int _misfit(uint32_t size, uint32_t expected) noexcept nogil:
+    return TRUNCATED if size < expected else OVERSIZED
+
+
+cdef inline void _head(const uint8_t *data, Message *m, uint8_t type) noexcept nogil:
+    """What all messages begin with, and nothing else in it."""
+    cdef uint64_t word = load64(data + 3)   # tracking number (2 bytes) and timestamp (6)
+    # One by one, not memset: so the compiler keeps what a caller uses in registers, and drops the rest.
+    m.type = type
+    m.side = m.printable = m.event = 0
+    m.reference = m.new_reference = m.match = m.shares = 0
+    m.price = 0
+    m.stock = NULL
+    m.locate = load16(data + 1)
+    m.tracking = <uint16_t> (word >> 48)
+    m.timestamp = word & 0xFFFFFFFFFFFFULL
+
+
+cdef inline void _order(const uint8_t *data, Message *m) noexcept nogil:
+    """What A, F and P have in common."""
+    m.reference = load64(data + 11)
+    m.side = data[19]
+    m.shares = load32(data + 20)
+    m.stock = data + 24
+    m.price = load32(data + 32)
+
+
+cdef inline bint _sided(const uint8_t *data) noexcept nogil:
+    """'B' or 'S' as bits of a word: nobody can guess which is next, so no branch may depend on it."""
+    cdef uint32_t letter = <uint32_t> data[19] - <uint32_t> c'B'
+    return letter <= <uint32_t> (c'S' - c'B') and (SIDES >> letter) & 1
+
+
+cdef inline int _rare(const uint8_t *data, uint32_t size, Message *m) noexcept nogil:
+    """parse() for the types that no order has."""
+    cdef uint8_t type = data[0]
+    cdef uint32_t expected = length(type)
+    if size != expected:
+        return UNKNOWN if expected == 0 else _misfit(size, expected)
+    _head(data, m, type)
+    if type == c'Q':
+        m.shares = load64(data + 11)
+        m.stock = data + 19
+        m.price = load32(data + 27)
+        m.match = load64(data + 31)
+        m.event = data[39]
+    elif type == c'B':
+        m.match = load64(data + 11)
+    elif type == c'S':
+        m.event = data[11]
+        if not _event(m.event):
+            return BAD_FIELD
+    elif type == c'H':
+        m.stock = data + 11
+        m.event = data[19]
+        if not _state(m.event):
+            return BAD_FIELD
+    elif type == c'h':
+        m.stock = data + 11
+        m.event = data[20]
+        if m.event != c'H' and m.event != c'T':
+            return BAD_FIELD
+    elif type == c'L':
+        m.stock = data + 15
+    elif type == c'I':
+        m.stock = data + 28
+    elif type == c'R' or type == c'Y' or type == c'K' or type == c'J' or type == c'N' or type == c'O':
+        m.stock = data + 11
+    return type
+
+
+cdef inline int parse(const uint8_t *data, uint32_t size, Message *m) noexcept nogil:
+    """The message in exactly data[0:size].
+
+    > 0: its type, with every field of m set (0 or NULL where the type has none). Else the reason (< 0)
+    why it is not a message; then m is undefined.
+
+    Each type checks its own length, and gives itself as a constant: what a caller asks about the type is then
+    decided already where the function is inlined.
+    """
+    cdef uint8_t type
+    cdef Message rare
+    cdef int kind
+    if size == 0:
+        return TRUNCATED
+    type = data[0]
+    if type == c'A':
+        if size != 36:
+            return _misfit(size, 36)
+        if not _sided(data):
+            return BAD_FIELD
+        _head(data, m, c'A')
+        _order(data, m)
+        return c'A'
+    elif type == c'D':
+        if size != 19:
+            return _misfit(size, 19)
+        _head(data, m, c'D')
+        m.reference = load64(data + 11)
+        return c'D'
+    elif type == c'U':
+        if size != 35:
+            return _misfit(size, 35)
+        _head(data, m, c'U')
+        m.reference = load64(data + 11)
+        m.new_reference = load64(data + 19)
+        m.shares = load32(data + 27)
+        m.price = load32(data + 31)
+        return c'U'
+    elif type == c'E':
+        if size != 31:
+            return _misfit(size, 31)
+        _head(data, m, c'E')
+        m.reference = load64(data + 11)
+        m.shares = load32(data + 19)
+        m.match = load64(data + 23)
+        return c'E'
+    elif type == c'X':
+        if size != 23:
+            return _misfit(size, 23)
+        _head(data, m, c'X')
+        m.reference = load64(data + 11)
+        m.shares = load32(data + 19)
+        return c'X'
+    elif type == c'F':
+        if size != 40:
+            return _misfit(size, 40)
+        if not _sided(data):
+            return BAD_FIELD
+        _head(data, m, c'F')
+        _order(data, m)
+        return c'F'
+    elif type == c'C':
+        if size != 36:
+            return _misfit(size, 36)
+        if data[31] != c'Y' and data[31] != c'N':
+            return BAD_FIELD
+        _head(data, m, c'C')
+        m.reference = load64(data + 11)
+        m.shares = load32(data + 19)
+        m.match = load64(data + 23)
+        m.printable = data[31]
+        m.price = load32(data + 32)
+        return c'C'
+    elif type == c'P':
+        if size != 44:
+            return _misfit(size, 44)
+        if not _sided(data):
+            return BAD_FIELD
+        _head(data, m, c'P')
+        _order(data, m)
+        m.match = load64(data + 36)
+        return c'P'
+    # By way of a copy: the address of m goes nowhere, so m need not be in memory for the types above.
+    kind = _rare(data, size, &rare)
+    m[0] = rare
+    return kind

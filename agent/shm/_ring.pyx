@@ -1,0 +1,199 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""ring.pxd for Python: agent/shm/ring.py opens and maps, this reads and writes."""
+
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
+from libc.string cimport memcmp, memcpy, memset
+
+from cpython.bytes cimport PyBytes_AsStringAndSize
+
+from agent.shm.ring cimport *
+
+HEADER_SIZE = sizeof(ring_header)
+VERSION = RING_VERSION
+
+
+cdef bint geometry(uint64_t capacity, uint64_t record) noexcept:
+    return capacity >= 64 and capacity & (capacity - 1) == 0 and ring_room(record, record != 0) <= capacity // 2
+
+
+def initialise(memory, uint64_t capacity, uint32_t record, bytes boot_id not None):
+    """Write the header of an empty ring into a zeroed, writable buffer of HEADER_SIZE bytes, which capacity bytes
+    follow."""
+    cdef uint8_t[::1] view = memory
+    cdef ring_header *h = <ring_header *> &view[0]
+    if capacity < 64 or capacity & (capacity - 1) or view.shape[0] != sizeof(ring_header):
+        raise ValueError(f"capacity: {capacity}, allowed: a power of two from 64, and a buffer of a header")
+    if not geometry(capacity, record):
+        raise ValueError(f"record of {record} bytes, allowed in a ring of {capacity}: at most {capacity // 2}")
+    h.record = record
+    h.capacity = capacity
+    h.data = sizeof(ring_header)
+    memcpy(h.boot_id, <const char *> boot_id, min(<int> len(boot_id), 39))
+    h.version = RING_VERSION
+    memcpy(h.magic, b"HTRING\0\0", 8)
+
+
+cdef class Handle:
+    """One end of a mapped ring. memory: the writable mapping, kept. Nothing can be pushed or peeked before attach().
+    Raises ValueError when it is not a ring."""
+
+    cdef Ring r
+    cdef object keep
+    cdef bint writer
+    cdef object ends            # sequence of the indices behind the records that were peeked at
+
+    def __cinit__(self, memory, bint writer):
+        cdef uint8_t[::1] view = memory
+        cdef ring_header *h = <ring_header *> &view[0]
+        cdef uint64_t size = <uint64_t> view.shape[0]
+        if size < sizeof(ring_header) or memcmp(h.magic, b"HTRING\0\0", 8) != 0:
+            raise ValueError("not a ring (no HTRING at its start)")
+        if h.version != RING_VERSION:
+            raise ValueError(f"ring of version {h.version}, this agent reads version {RING_VERSION}")
+        memset(&self.r, 0, sizeof(Ring))
+        # A copy: what is checked is what is used.
+        self.r.capacity = h.capacity
+        self.r.record = h.record
+        if h.data != sizeof(ring_header) or self.r.capacity != size - sizeof(ring_header) \
+                or not geometry(self.r.capacity, self.r.record):
+            raise ValueError(f"{size} bytes, but its header describes another ring")
+        self.keep = memory
+        self.writer = writer
+        self.ends = []
+        self.r.header = h
+        self.r.data = &view[0] + sizeof(ring_header)
+        self.r.mask = self.r.capacity - 1
+
+    @property
+    def address(self):
+        """Of the struct Ring, for compiled code; valid while this object lives."""
+        return <uintptr_t> &self.r
+
+    @property
+    def record(self):
+        return self.r.record
+
+    @property
+    def capacity(self):
+        return self.r.capacity
+
+    @property
+    def boot_id(self):
+        return (<const char *> self.r.header.boot_id)[:40].split(b"\0", 1)[0]
+
+    @property
+    def takeovers(self):
+        return self.r.header.takeovers
+
+    @property
+    def damaged(self):
+        return self.r.damaged
+
+    @property
+    def used(self):
+        """Bytes published and not yet taken."""
+        return RING_LOAD(&self.r.header.tail.index) - RING_LOAD(&self.r.header.head.index)
+
+    def owner(self, bint writer):
+        """(pid, start time) of the writer or the reader, 0 for none."""
+        cdef ring_end *end = &self.r.header.tail if writer else &self.r.header.head
+        return end.pid, end.start_time
+
+    def attach(self, uint64_t pid, uint64_t start_time, bint takeover):
+        """Begin where the last one at this end has stopped; nobody else is there now. ValueError: what is there cannot
+        be indices of this ring."""
+        cdef ring_header *h = self.r.header
+        cdef ring_end *end = &h.tail if self.writer else &h.head
+        # The own index stands still, the other may move: that way they never are further apart.
+        cdef uint64_t own = RING_LOAD(&end.index)
+        cdef uint64_t peer = RING_LOAD(&h.head.index) if self.writer else RING_LOAD(&h.tail.index)
+        cdef uint64_t used = own - peer if self.writer else peer - own
+        if own & 7 or peer & 7 or used > self.r.capacity:
+            raise ValueError(f"damaged: tail {own if self.writer else peer}, head {peer if self.writer else own}, "
+                             f"capacity {self.r.capacity}")
+        self.r.own = own
+        self.r.peer = peer
+        end.start_time = start_time
+        end.pid = pid
+        h.takeovers += takeover
+
+    def leave(self):
+        """Say that nobody is at this end."""
+        cdef ring_end *end = &self.r.header.tail if self.writer else &self.r.header.head
+        end.pid = 0
+        end.start_time = 0
+
+    def push(self, record not None):
+        """Publish a record, bytes or another buffer; False: there is no room now. ValueError: it can never fit."""
+        cdef const uint8_t[::1] view
+        cdef const uint8_t *at = b""
+        cdef char *text = NULL
+        cdef Py_ssize_t size = 0
+        if isinstance(record, bytes):
+            # A view takes some 200 ns.
+            PyBytes_AsStringAndSize(record, &text, &size)
+            at = <const uint8_t *> text
+        else:
+            view = record
+            size = view.shape[0]
+            if size:
+                at = &view[0]
+        if (self.r.record and size != self.r.record) \
+                or ring_room(<uint64_t> size, self.r.record != 0) > self.r.capacity // 2:
+            raise ValueError(f"record of {size} bytes, allowed: {self.r.record or self.r.capacity // 2 - WORD}")
+        return ring_push(&self.r, at, <uint32_t> size)
+
+    def pop(self):
+        """The oldest record, taken off; None: there is none."""
+        cdef uint32_t size = 0
+        cdef const void *at = ring_peek(&self.r, &size)
+        if at == NULL:
+            return None
+        found = (<const char *> at)[:size]
+        ring_pop(&self.r)
+        if self.ends:
+            self.ends = []
+        return found
+
+    def peek_many(self, int limit):
+        """Up to `limit` records, oldest first, without taking them."""
+        cdef uint64_t index = self.r.own
+        cdef uint32_t size = 0
+        cdef const void *at
+        found = []
+        self.ends = []
+        while len(found) < limit:
+            at = ring_peek_at(&self.r, &index, &size)
+            if at == NULL:
+                break
+            found.append((<const char *> at)[:size])
+            self.ends.append(index)
+        return found
+
+    def peek_block(self):
+        """The oldest records in one, as far as they lie one behind the other, without taking them. ValueError: not
+        records of one size without padding."""
+        cdef uint64_t index = self.r.own, size = self.r.record, count
+        cdef uint32_t first = 0
+        cdef const uint8_t *at
+        if size == 0 or size % WORD:
+            raise ValueError(f"records of {size} bytes, allowed: of one size that is a multiple of {WORD}")
+        self.ends = []
+        self.r.peer = RING_LOAD(&self.r.header.tail.index)
+        at = <const uint8_t *> ring_peek_at(&self.r, &index, &first)
+        if at == NULL:
+            return b""
+        # And those behind it, up to the ring's end.
+        count = 1 + min(self.r.peer - index, self.r.capacity - <uint64_t> (at + size - self.r.data)) // size
+        self.ends = range(index, index + count * size, size)
+        return (<const char *> at)[:count * size]
+
+    def commit(self, int count):
+        """Take the `count` oldest of the records that were last peeked at off the ring. Where they end was seen then:
+        lengths that have changed since do not matter."""
+        if count > len(self.ends):
+            raise ValueError(f"commit: {count} records, allowed: at most the {len(self.ends)} that were peeked at")
+        if count:
+            self.r.own = self.ends[count - 1]
+            self.ends = self.ends[count:]
+            RING_STORE(&self.r.header.head.index, self.r.own)

@@ -1,0 +1,186 @@
+"""Rings in shared memory between processes: `Ring.create`, `Ring.attach`, push and pop.
+
+The layout and the memory ordering are in ring.pxd; docs/ring.md says what happens when an end dies.
+"""
+
+import fcntl
+import mmap
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+from agent.shm import _ring
+from agent.shm import segment as shm
+
+Role = Literal["writer", "reader"]
+
+
+class RingError(Exception):
+    """The ring cannot be used; the message names its file, what was found and what is allowed."""
+
+
+class RingHeld(RingError):
+    """A living process holds this end."""
+
+
+class Ring:
+    """One end of a ring. At most one writer and one reader at a time, each a process.
+
+    Raises RingError for a file that is not a ring of this boot, and when the file cannot be made or mapped; RingHeld
+    for an end that a living process holds (this one too).
+    """
+
+    def __init__(self, path: Path, role: Role) -> None:
+        self.path, self.role = path, role
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+            try:
+                # Two that attach at once: one after the other.
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                # Its pages are there before the loop that writes them runs.
+                self._map = mmap.mmap(descriptor, 0, flags=mmap.MAP_SHARED | mmap.MAP_POPULATE)
+                self._handle = _ring.Handle(self._map, role == "writer")
+                self._take()
+            finally:
+                # Not by close(): the mapping has a duplicate of the descriptor.
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
+                os.close(descriptor)
+        except (OSError, ValueError) as error:
+            raise RingError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+        # The end that this is, until close().
+        self._closed = False
+        self._writer = self._handle if role == "writer" else None
+        self._reader = self._handle if role == "reader" else None
+
+    def _take(self) -> None:
+        if self._handle.boot_id != shm.boot_id().encode():
+            raise RingError(f"{self.path}: is of an earlier boot; remove it")
+        pid, start_time = self._handle.owner(self.role == "writer")
+        if pid and shm.start_time(pid) == start_time:
+            raise RingHeld(f"{self.path}: its {self.role} is process {pid}, which is alive; allowed: one {self.role}")
+        self._handle.attach(os.getpid(), shm.start_time(os.getpid()) or 0, bool(pid))
+
+    @classmethod
+    def create(cls, path: Path, capacity: int, record: int = 0) -> Self:
+        """A new, empty ring, as its writer. capacity: bytes of records, the padding of each to 8 included, and 8
+        more where they vary; rounded up to a power of two. record: bytes of each record, up to half of the capacity;
+        0: they vary.
+
+        A file that is there already must not be: RingError. So is a record over half of the capacity.
+        """
+        size = 64
+        while size < capacity:
+            size *= 2
+        temporary = path.with_name(f"{path.name}.{os.getpid()}")
+        try:
+            descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            try:
+                os.posix_fallocate(descriptor, 0, _ring.HEADER_SIZE + size)
+                with mmap.mmap(descriptor, _ring.HEADER_SIZE) as memory:
+                    _ring.initialise(memory, size, record, shm.boot_id().encode())
+                os.link(temporary, path)
+            finally:
+                os.close(descriptor)
+                os.unlink(temporary)
+        except OSError as error:
+            raise RingError(f"{path}: {error.strerror}") from None
+        except (ValueError, OverflowError) as error:
+            raise RingError(f"{path}: {error}") from None
+        return cls(path, "writer")
+
+    @classmethod
+    def attach(cls, path: Path, role: Role) -> Self:
+        """An end of a ring that is there. The end of a process that has died is taken over where it left off."""
+        return cls(path, role)
+
+    @property
+    def address(self) -> int:
+        """Of the struct Ring of ring.pxd, for compiled code; valid while this object lives."""
+        return self._handle.address
+
+    @property
+    def used(self) -> int:
+        """Bytes that are published and not yet taken."""
+        return self._handle.used
+
+    @property
+    def takeovers(self) -> int:
+        """How often an end was taken over from a process that had died without leaving."""
+        return self._handle.takeovers
+
+    def peer_alive(self) -> bool:
+        """Whether a process holds the other end, by pid and start time."""
+        pid, start_time = self._handle.owner(self.role != "writer")
+        return bool(pid) and shm.start_time(pid) == start_time
+
+    def _refusal(self) -> RingError:
+        return RingError(f"{self.path}: this end is {'closed' if self._closed else f'its {self.role}'}")
+
+    def push(self, record: bytes) -> bool:
+        """Publish a record. False: there is no room now. ValueError: it can never fit. RingError: not the writer."""
+        if self._writer is None:
+            raise self._refusal()
+        return self._writer.push(record)
+
+    def peek_many(self, limit: int) -> list[bytes]:
+        """Up to `limit` records, oldest first. They stay in the ring until commit().
+
+        RingError: not the reader; or the ring is damaged, and all records before that place have been taken.
+        """
+        if self._reader is None:
+            raise self._refusal()
+        found = self._reader.peek_many(limit)
+        if not found and self._reader.damaged:
+            raise self._damage()
+        return found
+
+    def peek_block(self) -> bytes:
+        """The oldest records in one, as far as they lie one behind the other: many at a time much faster than by
+        peek_many(). They stay in the ring until commit(). b"": there are none.
+
+        ValueError: not records of one size that is a multiple of 8 bytes. RingError: as peek_many().
+        """
+        if self._reader is None:
+            raise self._refusal()
+        found = self._reader.peek_block()
+        if not found and self._reader.damaged:
+            raise self._damage()
+        return found
+
+    def commit(self, count: int) -> None:
+        """Take the `count` oldest records off. A reader that dies before it will read them again."""
+        if self._reader is None:
+            raise self._refusal()
+        self._reader.commit(count)
+
+    def pop(self) -> bytes | None:
+        """The oldest record, taken off; None: there is none. RingError: as peek_many()."""
+        if self._reader is None:
+            raise self._refusal()
+        found = self._reader.pop()
+        if found is None and self._reader.damaged:
+            raise self._damage()
+        return found
+
+    def _damage(self) -> RingError:
+        return RingError(f"{self.path}: damaged: a length or the tail does not fit")
+
+    def close(self) -> None:
+        """Leave: another process may take this end."""
+        if self._closed:
+            return
+        self._closed = True
+        self._writer = self._reader = None
+        # Not in a child that was forked: the end is its parent's.
+        if self._handle.owner(self.role == "writer")[0] == os.getpid():
+            self._handle.leave()
+        # Compiled code may have the address: handle and mapping stay until the object goes.
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

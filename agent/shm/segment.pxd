@@ -1,0 +1,166 @@
+# cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""shm/include/agent_shm.h, as Cython sees it: the layouts are its own."""
+
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+
+cdef extern from "agent_shm.h" nogil:
+    const uint32_t AGENT_STARTING
+    const uint32_t AGENT_CONNECTING
+    const uint32_t AGENT_RUNNING
+    const uint32_t AGENT_STOPPED
+    const int AGENT_HIST_BITS
+    const int AGENT_HIST_BUCKETS
+
+    struct agent_histogram:
+        uint64_t count
+        uint64_t sum
+        uint64_t min
+        uint64_t max
+        uint64_t *buckets
+
+    struct agent_counters:
+        uint64_t datagrams
+        uint64_t datagram_bytes
+        uint64_t packets_a
+        uint64_t packets_b
+        uint64_t packets_retransmitted
+        uint64_t messages
+        uint64_t book_ticker
+        uint64_t trade
+        uint64_t itch
+        uint64_t depth_update
+        uint64_t other
+        uint64_t malformed_truncated
+        uint64_t malformed_oversized
+        uint64_t malformed_type
+        uint64_t malformed_json
+        uint64_t malformed_field
+        uint64_t malformed_number
+        uint64_t malformed_datagram
+        uint64_t other_symbol
+        uint64_t heartbeats
+        uint64_t end_of_session
+        uint64_t sessions
+        uint64_t gaps
+        uint64_t healed
+        uint64_t lost
+        uint64_t duplicates
+        uint64_t wrong_session
+        uint64_t requests
+        uint64_t held_dropped
+        uint64_t kernel_drops
+        uint64_t receive_errors
+        uint64_t receive_buffer
+        uint64_t ring_damaged
+        uint64_t book_huge_pages
+        uint64_t book_inconsistent
+        uint64_t books_stale
+        uint64_t events
+        uint64_t fills
+        uint64_t timers
+        uint64_t strategy_errors
+        uint64_t orders_wanted
+        uint64_t orders_sent
+        uint64_t replaces_sent
+        uint64_t cancels_sent
+        uint64_t reject_closed
+        uint64_t reject_killed
+        uint64_t reject_backlog
+        uint64_t reject_journal
+        uint64_t reject_stale
+        uint64_t reject_action
+        uint64_t reject_side
+        uint64_t reject_symbol
+        uint64_t reject_size
+        uint64_t reject_price
+        uint64_t reject_notional
+        uint64_t reject_collar
+        uint64_t reject_position
+        uint64_t reject_open_orders
+        uint64_t reject_duplicate
+        uint64_t reject_rate
+        uint64_t reject_id
+        uint64_t reject_count
+        uint64_t send_short
+        uint64_t send_refused
+        uint64_t accepted
+        uint64_t replaced
+        uint64_t executed
+        uint64_t canceled
+        uint64_t rejected
+        uint64_t replaces_ignored
+        uint64_t cancel_rejected
+        uint64_t answers_unmatched
+        uint64_t broken_trades
+        uint64_t exchange_other
+        uint64_t exchange_malformed
+        uint64_t exchange_heartbeats
+        uint64_t exchange_sequence
+        uint64_t heartbeats_sent
+        uint64_t logins
+        uint64_t connection_lost
+        uint64_t orders_open
+        uint64_t orders_never_reached
+        uint64_t journal_records
+        uint64_t receive_calls
+        uint64_t send_calls
+        uint64_t empty_polls
+        uint64_t yields
+        uint64_t warmed
+        uint64_t minor_faults
+        uint64_t major_faults
+        uint64_t involuntary_switches
+
+    struct agent_histograms:
+        agent_histogram kernel
+        agent_histogram receive
+        agent_histogram parse
+        agent_histogram book
+        agent_histogram strategy
+        agent_histogram risk
+        agent_histogram encode
+        agent_histogram send
+        agent_histogram own_code
+        agent_histogram total
+        agent_histogram order_ack
+
+    struct agent_limits:
+        uint64_t kill
+        uint64_t max_size
+        uint64_t max_notional
+        uint64_t collar_ppm
+        uint64_t max_position
+        uint64_t max_open_orders
+        uint64_t rate_interval_ns
+        uint64_t rate_burst_ns
+        uint64_t duplicate_ns
+
+    struct agent_symbol:
+        uint64_t name
+        uint64_t stale
+        uint64_t bid
+        uint64_t bid_size
+        uint64_t ask
+        uint64_t ask_size
+        uint64_t position
+        uint64_t open_buy
+        uint64_t open_sell
+
+    struct agent_shm:
+        uint64_t symbols_count
+        uint32_t state
+        uint64_t size
+        uint64_t pid
+        uint64_t start_time
+        int64_t started_ns
+        int64_t heartbeat_ns
+        char boot_id[40]
+        char ended[128]
+        agent_counters counters
+        agent_histograms histograms
+        agent_symbol *symbols
+        agent_limits limits
+
+    uint64_t agent_shm_size(uint64_t)
+    void agent_shm_init(agent_shm *, uint64_t)

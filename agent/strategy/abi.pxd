@@ -1,0 +1,86 @@
+# cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""strategy/include/agent_strategy.h, as Cython sees it: the layouts are its own."""
+
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+
+
+cdef extern from "agent_strategy.h" nogil:
+    const int AGENT_ABI
+    const int64_t AGENT_SCALE
+    const int AGENT_MAX_ORDERS
+    const int AGENT_VALUES
+    const uint32_t AGENT_BOOK
+    const uint32_t AGENT_TRADE
+    const int32_t AGENT_BUY
+    const int32_t AGENT_SELL
+    const uint32_t AGENT_ENTER
+    const uint32_t AGENT_REPLACE
+    const uint32_t AGENT_CANCEL
+    const uint32_t AGENT_ACCEPTED
+    const uint32_t AGENT_REPLACED
+    const uint32_t AGENT_EXECUTED
+    const uint32_t AGENT_CANCELED
+    const uint32_t AGENT_REJECTED
+
+    struct agent_event:
+        uint64_t sequence
+        int64_t received_ns
+        int64_t exchange_ns
+        int64_t exchange_id
+        int64_t bid
+        int64_t bid_size
+        int64_t ask
+        int64_t ask_size
+        int64_t price
+        int64_t size
+        uint32_t kind
+        uint32_t symbol
+
+    struct agent_order:
+        double price
+        int64_t size
+        uint64_t id
+        uint64_t tag
+        int32_t side
+        uint32_t symbol
+        uint32_t action
+        uint32_t reserved
+
+    struct agent_fill:
+        uint64_t id
+        uint64_t tag
+        int64_t received_ns
+        int64_t size
+        int64_t leaves
+        int64_t position
+        double price
+        int32_t side
+        uint32_t symbol
+        uint32_t kind
+        uint32_t reason
+
+    struct agent_params:
+        double fast
+        double slow
+        int64_t size
+        uint64_t symbols
+        double *values
+
+    ctypedef int32_t (*agent_init_fn)(void *, const agent_params *) noexcept nogil
+    ctypedef int32_t (*agent_on_event_fn)(void *, const agent_event *, agent_order *) noexcept nogil
+    ctypedef int32_t (*agent_on_fill_fn)(void *, const agent_fill *, agent_order *) noexcept nogil
+    ctypedef int32_t (*agent_on_timer_fn)(void *, int64_t, agent_order *) noexcept nogil
+    ctypedef void (*agent_fini_fn)(void *) noexcept nogil
+
+    struct agent_strategy:
+        uint32_t abi
+        uint32_t size
+        uint64_t layout
+        uint64_t state_size
+        agent_init_fn init
+        agent_on_event_fn on_event
+        agent_on_fill_fn on_fill
+        agent_on_timer_fn on_timer
+        agent_fini_fn fini
+
+    uint64_t agent_layout_hash()

@@ -1,0 +1,137 @@
+"""What a measurement has to say about the machine, and whether the machine was quiet meanwhile."""
+
+import importlib.util
+import os
+import platform
+import resource
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from benchmarks.agent.sample import BenchError
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+REFERENCES = Path(__file__).with_name("reference")
+
+
+class Moment(msgspec.Struct, frozen=True):
+    """CPU seconds of the whole machine, and of this process and the children it has waited for."""
+
+    at: float
+    used: float
+    stolen: float
+    own: float
+
+
+def moment() -> Moment:
+    """Read /proc/stat (proc(5)) and getrusage(2)."""
+    fields = [int(n) / _TICKS for n in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]]
+    user, nice, system, _, _, irq, softirq, steal = fields[:8]
+    own = 0.0
+    for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN):
+        usage = resource.getrusage(who)
+        own += usage.ru_utime + usage.ru_stime
+    return Moment(time.monotonic(), user + nice + system + irq + softirq, steal, own)
+
+
+def foreign(before: Moment, after: Moment) -> float:
+    """Share of the machine's CPU time between two moments that others used, or a hypervisor took."""
+    span = (after.at - before.at) * (os.cpu_count() or 1)
+    used = (after.used - before.used) - (after.own - before.own) + (after.stolen - before.stolen)
+    return max(0.0, used / span) if span > 0 else 0.0
+
+
+def _read(path: str) -> str | None:
+    try:
+        return Path(path).read_text().strip()
+    except OSError:
+        return None
+
+
+def describe() -> dict[str, Any]:
+    """Machine, kernel and real-time settings; null where something is not readable here."""
+    model = None
+    for line in (_read("/proc/cpuinfo") or "").splitlines():
+        if line.startswith("model name"):
+            model = line.partition(":")[2].strip()
+            break
+    return {
+        "host": platform.node(),
+        "cpu": model,
+        "cpus": os.cpu_count(),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "isolated_cpus": _read("/sys/devices/system/cpu/isolated"),
+        "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        "sched_rt_runtime_us": _read("/proc/sys/kernel/sched_rt_runtime_us"),
+        "scheduler": {0: "SCHED_OTHER", 1: "SCHED_FIFO", 2: "SCHED_RR"}.get(os.sched_getscheduler(0), "other"),
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+
+
+#: By a source's suffix: environment variable, commands to look for, language options, Debian packages.
+_COMPILERS = {
+    ".c": ("CC", ("cc", "gcc"), ["-std=gnu11", "-Wall"], "gcc libc6-dev"),
+    ".cpp": ("CXX", ("c++", "g++"), ["-std=c++17", "-Wall"], "g++"),
+    ".f90": ("FC", ("gfortran",), ["-Wall"], "gfortran"),
+}
+
+
+def compiler(suffix: str) -> str | None:
+    """The compiler for sources of this suffix, None where there is none."""
+    variable, commands, _, _ = _COMPILERS[suffix]
+    return os.environ.get(variable) or next(filter(None, map(shutil.which, commands)), None)
+
+
+def no_compiler(suffix: str) -> str | None:
+    """Why a reference of this suffix cannot be built here, None if it can."""
+    if compiler(suffix):
+        return None
+    return f"no compiler ({_COMPILERS[suffix][1][0]}); on Debian: apt-get install {_COMPILERS[suffix][3]}"
+
+
+def build(name: str, directory: Path, *options: str, suffix: str = ".c", shared: bool = False) -> Path:
+    """Compile reference/NAME.c (.cpp, .f90) with this machine's compiler, optimised for its CPU. Raises BenchError."""
+    command = compiler(suffix)
+    if command is None:
+        raise BenchError(f"reference/{name}{suffix}: {no_compiler(suffix)}")
+    source = REFERENCES / f"{name}{suffix}"
+    target = directory / (f"{name}.so" if shared else name)
+    room = Path(__file__).parents[2] / "agent"
+    include = (room / "shm" / "include", room / "strategy" / "include")
+    line = [command, *_COMPILERS[suffix][2], "-O3", "-march=native", *(f"-I{i}" for i in include)]
+    line += ["-shared", "-fPIC"] if shared else []
+    run = subprocess.run([*line, *options, "-o", str(target), str(source)], capture_output=True, text=True, timeout=120)
+    if run.returncode:
+        raise BenchError(f"{source} does not compile: {run.stderr.strip().splitlines()[0]}")
+    return target
+
+
+def no_package(name: str) -> str | None:
+    """Why a Python package cannot be a reference here, None if it can."""
+    return None if importlib.util.find_spec(name) else f"Python package {name} is not installed; `make bench` does it"
+
+
+def checkout(name: str) -> Path | None:
+    """A source tree of others, NAME in the directory $AGENT_BENCH_REFERENCES; None if it is not there."""
+    place = os.environ.get("AGENT_BENCH_REFERENCES")
+    return Path(place, name) if place and Path(place, name).is_dir() else None
+
+
+def no_checkout(name: str, repository: str) -> str | None:
+    """Why a source tree cannot be a reference here, None if it can."""
+    if checkout(name):
+        return None
+    return f"no {name} in the directory $AGENT_BENCH_REFERENCES; it is https://github.com/{repository}"
+
+
+def two_cpus() -> tuple[int, int]:
+    """(generator's, agent's): the first two CPUs this process may use. Raises BenchError when there is one."""
+    allowed = sorted(os.sched_getaffinity(0))
+    if len(allowed) < 2:
+        raise BenchError(f"CPUs: found {allowed}, allowed: at least two, one for each side")
+    return allowed[0], allowed[1]

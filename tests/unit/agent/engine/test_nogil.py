@@ -1,0 +1,66 @@
+"""What runs in the loop calls nothing of Python: read from the C that Cython makes of it."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("Cython")
+
+ROOT = Path(__file__).parents[4]
+#: A call of Python's C API, or of Cython's run time, which may call it.
+_CALL = re.compile(r"\b(Py[A-Z]\w*|_Py\w+|__Pyx_[A-Za-z]\w*)\s*\(")
+#: What looks like one and is not: a macro that Cython puts before the methods that follow.
+_PLAIN = {"PyDoc_STRVAR"}
+#: Where a C function begins: its name.
+_HEAD = re.compile(r"^ *static [^;{}=(]*?\b(\w+)\([^;{}]*\) ?\{$", re.M)
+
+
+def compiled(code: str) -> dict[str, str]:
+    """What Cython made of each `cdef` function that is no method: name in C, and the text up to the next function."""
+    heads = list(_HEAD.finditer(code))
+    ends = [h.start() for h in heads[1:]] + [len(code)]
+    return {h[1]: code[h.end() : end] for h, end in zip(heads, ends, strict=True) if h[1].startswith("__pyx_f_")}
+
+
+@pytest.fixture(scope="module", params=["engine/_engine", "replay/_replay", "exchange/_simulator"])
+def functions(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, str]]:
+    """Name of the extension, and the bodies of its C functions that Cython made of `cdef` ones."""
+    path = request.param
+    name = path.partition("/")[2]
+    code = tmp_path_factory.mktemp("c") / f"{name}.c"
+    subprocess.run([sys.executable, "-m", "cython", "-3", "-I", str(ROOT), "-o", str(code),
+                    str(ROOT / "agent" / f"{path}.pyx")], check=True, capture_output=True, timeout=120)  # fmt: skip
+    return name, compiled(code.read_text())
+
+
+def test_no_call_of_python_in_the_loop(functions: tuple[str, dict[str, str]]) -> None:
+    name, bodies = functions
+    expected = {
+        "_engine": "loop decide itch_message binance_message enter answered gate receive mold_arrive book_add "
+        "link_read ring_push series_push record parse order_patch",
+        "_replay": "decide itch_message gate book_add",
+        "_simulator": "publish take enter_order trade retransmit",
+    }[name]
+    for part in expected.split():
+        assert any(re.search(rf"_\d+_?[a-z0-9_]+_{part}$", function) for function in bodies), part
+    called = {
+        function: calls
+        for function, body in bodies.items()
+        if (calls := {m[1] for m in _CALL.finditer(body)} - _PLAIN) and "Engine" not in function
+    }
+    assert called == {}
+
+
+def test_the_search_finds_what_it_looks_for(tmp_path: Path) -> None:
+    """A function that does call Python is found."""
+    (tmp_path / "guilty.pyx").write_text(
+        "cdef int guilty(object o):\n    return len(str(o))\n\ndef use(o): return guilty(o)\n"
+    )
+    subprocess.run(
+        [sys.executable, "-m", "cython", "-3", str(tmp_path / "guilty.pyx")], check=True, capture_output=True
+    )
+    bodies = compiled((tmp_path / "guilty.c").read_text())
+    assert any(_CALL.search(body) for name, body in bodies.items() if name.endswith("guilty"))

@@ -1,0 +1,210 @@
+"""The journal: what records add up to, and files that are torn, double, short of a record, or another's."""
+
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent import cli
+from agent.journal import file as journal
+from agent.journal.file import OpenOrder, Record, State
+from agent.shm.ring import Ring
+
+BUY, SELL = 1, -1
+
+
+def record(number: int, kind: int, id: int = 0, quantity: int = 0, side: int = BUY, **more: Any) -> Record:
+    given = {"time_ns": 10**18, "exchange_sequence": 0, "price": 1_000_100, "tag": 0, "original": 0, "symbol": 0} | more
+    return Record(number=number, kind=kind, id=id, quantity=quantity, side=side, **given)
+
+
+def packed(*records: Record) -> bytes:
+    return b"".join(
+        journal.RECORD.pack(r.number, r.time_ns, r.exchange_sequence, r.price, r.tag, r.kind, r.id, r.original,
+                            r.quantity, r.side, r.symbol)
+        for r in records
+    )  # fmt: skip
+
+
+LIFE = [
+    record(1, journal.SESSION, tag=struct.unpack("<Q", b"S0000000")[0], price=struct.unpack("<H", b"01")[0]),
+    record(2, journal.QUERIED),
+    record(3, journal.CAUGHT_UP, id=1, exchange_sequence=1),
+    record(4, journal.ENTERED, 1, 10),
+    record(5, journal.ENTERED, 2, 7, SELL),
+    record(6, journal.ACCEPTED, 1, 10, exchange_sequence=2),
+    record(7, journal.EXECUTED, 1, 4, exchange_sequence=3),
+    record(8, journal.REPLACING, 3, 6, original=1),
+    record(9, journal.ACCEPTED, 2, 7, SELL, exchange_sequence=4),
+    record(10, journal.REPLACED, 3, 6, exchange_sequence=5),
+    record(11, journal.EXECUTED, 2, 7, SELL, exchange_sequence=6),
+    record(12, journal.ENTERED, 4, 5),
+    record(13, journal.REJECTED, 4, 5, exchange_sequence=7),
+    record(14, journal.ENTERED, 5, 5),
+    record(15, journal.NEVER_REACHED, 5, 5),
+    record(16, journal.EXECUTED, 3, 1, exchange_sequence=8),
+    record(17, journal.CANCELED, 3, 2, exchange_sequence=9),
+]
+
+
+def test_records_add_up() -> None:
+    state = journal.rebuild(packed(*LIFE))
+    assert state.positions == {0: 4 - 7 + 1}
+    assert (state.reference, state.session, state.sequence, state.queries) == (5, b"S000000001", 9, 0)
+    (left,) = state.open_orders.values()
+    assert (left.id, left.leaves, left.filled, left.original, left.accepted) == (3, 3, 5, 0, True)
+
+
+def model(records: list[Record]) -> State:
+    """What rebuild() has to find, slow and obvious."""
+    state = State(reference=0, positions={}, open_orders={}, session=b"", sequence=0, queries=0, entries=0)
+    orders = state.open_orders
+
+    def reduce(id: int, quantity: int) -> None:
+        if id in orders:
+            orders[id].leaves -= quantity
+            if orders[id].leaves <= 0:
+                del orders[id]
+
+    for r in records:
+        state.entries = r.number
+        state.sequence = r.exchange_sequence or state.sequence
+        if r.kind == journal.SESSION:
+            state.session = struct.pack("<QH", r.tag, r.price & 0xFFFF)
+            state.sequence, state.queries = r.exchange_sequence, 0
+        elif r.kind == journal.QUERIED:
+            state.queries += 1
+        elif r.kind == journal.CAUGHT_UP:
+            state.queries = max(0, state.queries - 1)
+        elif r.kind in (journal.ENTERED, journal.REPLACING):
+            state.reference = max(state.reference, r.id)
+            orders[r.id] = OpenOrder(r.id, r.symbol, r.side, r.quantity, r.price, r.tag, r.original)
+        elif r.kind == journal.EXECUTED:
+            state.positions[r.symbol] = state.positions.get(r.symbol, 0) + r.side * r.quantity
+            if r.id in orders:
+                orders[r.id].filled += r.quantity
+            reduce(r.id, r.quantity)
+        elif r.kind == journal.CANCELED:
+            reduce(r.id, r.quantity)
+        elif r.kind in (journal.REJECTED, journal.NEVER_REACHED, journal.IGNORED):
+            orders.pop(r.id, None)
+        elif r.kind in (journal.ACCEPTED, journal.REPLACED):
+            if r.id not in orders:
+                state.reference = max(state.reference, r.id)
+                orders[r.id] = OpenOrder(r.id, r.symbol, r.side, 0, r.price, r.tag, r.original)
+            order = orders[r.id]
+            if (old := orders.pop(order.original, None)) is not None:
+                order.filled = old.filled
+            order.leaves, order.price, order.original, order.accepted = r.quantity, r.price, 0, True
+    return state
+
+
+FIELDS = st.fixed_dictionaries(
+    {
+        "kind": st.integers(0, 14),
+        "id": st.integers(1, 9),
+        "quantity": st.integers(0, 9) | st.just(2**32 - 1),
+        "side": st.sampled_from((BUY, SELL)),
+        "original": st.integers(0, 9),
+        "symbol": st.integers(0, 2),
+        "price": st.integers(0, 2**64 - 1),
+        "tag": st.integers(0, 2**64 - 1),
+        "exchange_sequence": st.integers(0, 3) | st.just(2**64 - 1),
+    }
+)
+
+
+@given(st.lists(FIELDS, max_size=40))
+def test_whatever_comes_adds_up_as_in_the_model(rows: list[dict[str, int]]) -> None:
+    records = [record(number, **row) for number, row in enumerate(rows, 1)]
+    assert journal.rebuild(packed(*records)) == model(records)
+
+
+@pytest.mark.parametrize("count", range(len(LIFE) + 1))
+def test_every_prefix_is_a_state(count: int) -> None:
+    """A kill may come behind any record."""
+    state = journal.rebuild(packed(*LIFE[:count]))
+    assert state.entries == count
+    entered = {r.id for r in LIFE[:count] if r.kind in (journal.ENTERED, journal.REPLACING)}
+    assert set(state.open_orders) <= entered
+    assert state.reference == max(entered, default=0)
+
+
+def test_records_that_come_twice_count_once_and_a_hole_is_an_error() -> None:
+    assert journal.rebuild(packed(*LIFE[:9], *LIFE[5:])) == journal.rebuild(packed(*LIFE))
+    assert list(journal.decode(packed(*LIFE[:9], *LIFE[5:]))) == LIFE
+    with pytest.raises(journal.JournalError, match="record 11 follows record 9: records are missing"):
+        journal.rebuild(packed(*LIFE[:9], *LIFE[10:]))
+
+
+def test_a_torn_last_record_is_cut_off(tmp_path: Path) -> None:
+    path = tmp_path / "j"
+    path.write_bytes(journal.header(["A", "B"]) + packed(*LIFE) + b"torn")
+    symbols, records = journal.read(path)
+    assert symbols == ["A", "B"] and list(journal.decode(records)) == LIFE
+    journal.create(path, ["A", "B"])
+    assert path.read_bytes() == journal.header(["A", "B"]) + packed(*LIFE)
+
+
+def test_symbols_may_be_added_behind_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "j"
+    path.write_bytes(journal.header(["A", "B"]) + packed(*LIFE))
+    for wrong in (["A"], ["B", "A"], ["C", "A", "B"]):
+        if wrong == ["A"]:
+            with pytest.raises(journal.JournalError, match="is for the symbols A, B; allowed: these first"):
+                journal.create(path, wrong)
+        else:
+            with pytest.raises(journal.JournalError, match="allowed: these first, in this order"):
+                journal.create(path, wrong)
+    journal.create(path, ["A", "B", "C"])
+    symbols, records = journal.read(path)
+    assert symbols == ["A", "B", "C"] and list(journal.decode(records)) == LIFE
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [(b"", "not an agent's journal"), (b"x" * 100, "not an agent's journal"),
+     (b"HTJOURN1" + b"\xff" * 8, "damaged"), (journal.header(["A"] * 3)[:-1], "damaged")],
+)  # fmt: skip
+def test_what_is_no_journal_is_named(tmp_path: Path, content: bytes, text: str) -> None:
+    (tmp_path / "j").write_bytes(content)
+    with pytest.raises(journal.JournalError, match=text):
+        journal.read(tmp_path / "j")
+    with pytest.raises(journal.JournalError, match="No such file"):
+        journal.read(tmp_path / "none")
+
+
+def test_a_full_disk_keeps_the_records_in_the_ring(tmp_path: Path) -> None:
+    """/dev/full refuses every write."""
+    with Ring.create(tmp_path / "ring", 1 << 16, record=journal.RECORD.size) as ring:
+        for r in LIFE:
+            assert ring.push(packed(r))
+        with Ring.attach(tmp_path / "ring", "reader") as reader:
+            with Path("/dev/full").open("wb", buffering=0) as full, pytest.raises(OSError, match="No space left"):
+                journal.drain(reader, full.fileno())
+            assert reader.used > 0
+            with (tmp_path / "file").open("wb", buffering=0) as file:
+                assert journal.drain(reader, file.fileno()) == len(LIFE)
+    assert (tmp_path / "file").read_bytes() == packed(*LIFE)
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "main.journal"
+    path.write_bytes(journal.header(["AAPL"]) + packed(*LIFE))
+    assert cli.main(["journal", str(path)]) == 0
+    text = capsys.readouterr().out
+    assert "logged in, session S000000001" in text and "entered 1: buy 10 AAPL at 100.0100" in text
+    assert "replacing 3 for 1: buy 6 AAPL" in text and "position AAPL: -2" in text and "open 3: buy 3 AAPL" in text
+    assert cli.main(["journal", str(path), "--format", "json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert [r["kind"] for r in data["records"]][:4] == ["session", "queried", "caught up", "entered"]
+    # What the writer had written and not taken off the ring when it was killed.
+    path.write_bytes(path.read_bytes() + packed(*LIFE[-1:]))
+    assert cli.main(["journal", str(path), "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out) == data
+    assert cli.main(["journal", str(tmp_path / "none")]) == 2
+    assert "No such file" in capsys.readouterr().err

@@ -1,0 +1,112 @@
+"""Tick to order, and the engine's own code: that nothing is lost, and that the counters can count."""
+
+import subprocess
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from agent import strategy
+from agent.exchange import feed, generator
+from benchmarks.agent import machine, own_code, stage, tick_to_order
+from benchmarks.agent.sample import BenchError, Sample
+
+pytestmark = pytest.mark.skipif(len(machine.os.sched_getaffinity(0)) < 2, reason="one CPU: both sides spin")
+
+
+def first(bench: object, tmp_path: Path) -> list[Sample]:
+    plays = bench.rounds(tmp_path)  # type: ignore[attr-defined]
+    try:
+        return list(next(plays))
+    finally:
+        plays.close()
+
+
+def test_each_quote_moves_the_best_bid_or_offer() -> None:
+    quotes = feed.quotes(500, 1)
+    marks = [tuple(quotes.marks[4 * i : 4 * i + 4]) for i in range(len(quotes))]
+    assert len(quotes) == 500 and all(a != b for a, b in pairwise(marks))
+    assert all(0 < bid < ask for bid, ask, _, _ in marks[1:])
+    assert generator.quotes(1, 50) == generator.quotes(1, 50) != generator.quotes(2, 50)
+
+
+def test_an_order_for_every_tick_at_each_rate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tick_to_order, "RATES", {1_000: 200, 10_000: 500})
+    monkeypatch.setattr(tick_to_order, "PEERS", {})
+    samples = first(tick_to_order, tmp_path)
+    assert all(s.ours > 0 and s.reference > 0 for s in samples)
+    assert {s.metric: s.bar for s in samples if s.bar} == {
+        "service p50, 10,000 ticks/s": 1.10,
+        "service p99, 10,000 ticks/s": 1.30,
+    }
+
+
+def test_a_missing_order_is_an_error_and_says_what_the_engine_counted(tmp_path: Path) -> None:
+    with pytest.raises(BenchError, match=r"orders for 300 ticks at 1000/s; .*messages 300"):
+        # A strategy that hardly ever trades.
+        stage.run_engine(tmp_path, "ema_cross_cython", feed.quotes(300, 1), 1000.0, 1)
+
+
+def test_the_engines_own_code_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(own_code, "TICKS", 1_500)
+    monkeypatch.setattr(own_code, "RATE", 2_000.0)
+    monkeypatch.setattr(own_code, "FROM", 200)
+    found = {s.metric: s.ours for s in first(own_code, tmp_path)}
+    assert found["datagram in memory to send, p50"] > 0
+    assert found["allocations and mappings"] == found["ticks not handled with the GIL held"] == 0
+    assert found["receives and sends for a tick"] <= 2.0
+
+
+#: An order on each event, behind an allocation and a take of the GIL.
+GREEDY = """
+#include "agent_strategy.h"
+#include <stdlib.h>
+extern int PyGILState_Ensure(void);
+extern void PyGILState_Release(int);
+static int32_t on_event(void *state, const struct agent_event *e, struct agent_order *out)
+{
+    (void)state;
+    free(malloc(100));
+    PyGILState_Release(PyGILState_Ensure());
+    out[0] = (struct agent_order){ .symbol = e->symbol, .size = 1, .side = AGENT_SELL, .price = e->bid * 1e-8 };
+    return e->bid != 0;
+}
+struct agent_strategy agent_strategy = { .abi = AGENT_ABI, .size = sizeof(struct agent_strategy), .state_size = 8,
+                                         .on_event = on_event };
+__attribute__((constructor)) static void hash(void) { agent_strategy.layout = agent_layout_hash(); }
+"""
+
+
+@pytest.fixture
+def greedy(tmp_path: Path) -> str:
+    source, library = tmp_path / "greedy.c", tmp_path / "greedy.so"
+    source.write_text(GREEDY)
+    command = [
+        "gcc",
+        "-shared",
+        "-fPIC",
+        "-fno-builtin",
+        "-I",
+        str(strategy.include()),
+        "-o",
+        str(library),
+        str(source),
+    ]
+    subprocess.run(command, check=True, timeout=60)
+    return str(library)
+
+
+def test_an_allocation_for_each_tick_is_counted(greedy: str, tmp_path: Path) -> None:
+    library = machine.build("counters", tmp_path, "-ldl", shared=True)
+    calls = own_code.counted(tmp_path, 1, feed.quotes(300, 1), library, 1, greedy)
+    assert calls["orders"] == calls["allocations"] == 299
+
+
+def test_a_loop_that_takes_the_gil_stands_still_while_it_is_held(
+    greedy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(own_code, "RATE", 2_000.0)
+    monkeypatch.setattr(own_code, "FROM", 200)
+    holder = machine.build("hold", tmp_path, shared=True)
+    # One order may be under way.
+    assert own_code.held_gil(tmp_path, 1, feed.quotes(1_500, 1), holder, greedy) >= 1_500 // 4 - 1
