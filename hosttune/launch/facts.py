@@ -17,7 +17,7 @@ from hosttune.launch import lease
 from hosttune.launch.plan import RLIMITS, Plan
 from hosttune.launch.program import Program, find, inspect
 
-LIBRARY = os.path.join(os.path.dirname(os.path.dirname(__file__)), "preload", "lockall.so")
+LIBRARY = os.path.join(os.path.dirname(__file__), "preload", "lockall.so")
 DMA_LATENCY = "/dev/cpu_dma_latency"
 RT_RUNTIME = "/proc/sys/kernel/sched_rt_runtime_us"
 FAIR_SERVER = "/sys/kernel/debug/sched/fair_server/cpu{}/runtime"

@@ -2,5 +2,4 @@
 
 gaps      the compiled loop (Cython, no GIL)
 causes    what a gap was: pure
-cli       `hosttune gaps`
 """

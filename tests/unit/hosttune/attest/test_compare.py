@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from hosttune import attest
-from hosttune.attest import Memory, Process, Thread
+from hosttune.attest import compare as attest
+from hosttune.attest.compare import Memory, Process, Thread
 from hosttune.host.root import Fact
 from hosttune.launch.record import Record
 

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 import hosttune
-from hosttune import engine, profile
+from hosttune import checker, profile
 from hosttune.findings import Finding, Hop, summarise
 from hosttune.report import json as report_json
 
@@ -30,7 +30,7 @@ def test_a_report_is_valid_and_reads_back():
 
 
 def test_the_built_in_profile_on_an_empty_host_is_valid(host):
-    report = engine.run(profile.load_built_in(), host({}))
+    report = checker.run(profile.load_built_in(), host({}))
     SCHEMA.validate(json.loads(report_json.write(report)))
     assert report.verdict == "not ready"
 

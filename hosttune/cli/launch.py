@@ -77,15 +77,15 @@ def run(arguments: argparse.Namespace) -> int:
     import gc
 
     gc.disable()  # until exec, which is soon
-    from hosttune import engine, profile
-    from hosttune.cli import UsageError
+    from hosttune import checker, profile
+    from hosttune.cli.main import UsageError
     from hosttune.host.root import Live
     from hosttune.launch import checks, facts, process
 
     plan = _plan(arguments)
     root = Live()
     try:
-        report = engine.run(profile.load(arguments.profile, root), root, None)
+        report = checker.run(profile.load(arguments.profile, root), root, None)
     except profile.ProfileError as error:
         raise UsageError(error) from None
     known = facts.read(root, plan)
@@ -116,7 +116,7 @@ def run(arguments: argparse.Namespace) -> int:
 def run_attest(arguments: argparse.Namespace) -> int:
     """Read back and print. Returns the exit status."""
     from hosttune import attest
-    from hosttune.cli import UsageError
+    from hosttune.cli.main import UsageError
 
     if arguments.pid < 1 or arguments.wait < 0 or arguments.after < 0:
         raise UsageError("PID has to be positive, --wait and --after not negative")
@@ -137,7 +137,7 @@ def run_attest(arguments: argparse.Namespace) -> int:
 
 def _plan(arguments: argparse.Namespace) -> Plan:
     """Check the arguments against each other and against this host's accounts. Raises UsageError."""
-    from hosttune.cli import UsageError
+    from hosttune.cli.main import UsageError
     from hosttune.host import cpulist
     from hosttune.launch.plan import HIGHEST_PRIORITY, Plan, parse_rlimit
 
@@ -183,7 +183,7 @@ def _run_directory(arguments: argparse.Namespace) -> str:
 def _user(name: str) -> User:
     import pwd
 
-    from hosttune.cli import UsageError
+    from hosttune.cli.main import UsageError
     from hosttune.launch.plan import User
 
     try:

@@ -7,8 +7,9 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from hosttune import __version__, launch_cli
-from hosttune.measure import cli as measure_cli
+from hosttune import __version__
+from hosttune.cli import gaps as gaps_command
+from hosttune.cli import launch as launch_command
 
 if TYPE_CHECKING:
     from hosttune.host.root import Root
@@ -58,9 +59,9 @@ def _parser(only: str = "") -> argparse.ArgumentParser:
         "check": _add_check,
         "snapshot": _add_snapshot,
         "diff": _add_diff,
-        "launch": launch_cli.add_launch,
-        "attest": launch_cli.add_attest,
-        "gaps": measure_cli.add_gaps,
+        "launch": launch_command.add_launch,
+        "attest": launch_command.add_attest,
+        "gaps": gaps_command.add_gaps,
     }
     for name in [only] if only in add else add:
         add[name](commands)
@@ -129,7 +130,7 @@ def _seconds(text: str) -> float:
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    from hosttune import engine, profile
+    from hosttune import checker, profile
 
     observe: float | None = arguments.observe
     if observe is not None and (arguments.root or arguments.snapshot):
@@ -149,7 +150,7 @@ def _check(arguments: argparse.Namespace) -> int:
         wanted = profile.load(arguments.profile, root)
     except profile.ProfileError as error:
         raise UsageError(error) from None
-    report = engine.run(wanted, root, observe)
+    report = checker.run(wanted, root, observe)
     if arguments.format == "json":
         from hosttune.report import json
 

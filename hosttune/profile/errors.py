@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 from msgspec import inspect
 
-from hosttune.profile import Node, plain
+from hosttune.profile.load import Node, plain
 
 
 def explain(kind: Any, node: Node, path: str, error: str) -> str:

@@ -3,7 +3,7 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 
-from hosttune import engine
+from hosttune import checker
 from hosttune.findings import Finding, Hop
 from hosttune.profile import Profile, Section
 
@@ -19,7 +19,7 @@ class Wanted(msgspec.Struct):
 
 
 def section(name="demo", check=None, facts=None, **more):
-    """A check module in the shape that the engine expects."""
+    """A check module in the shape that the checker expects."""
     module = SimpleNamespace(
         facts=facts or (lambda root, wanted: root.read("/proc/x").value),
         check=check or (lambda wanted, facts, observed: [found(name, facts, observed)]),
@@ -39,7 +39,7 @@ def found(name, facts, observed):
 
 
 def run(root, *sections, observe=None):
-    return engine.run(Profile("p.yml", list(sections)), root, observe)
+    return checker.run(Profile("p.yml", list(sections)), root, observe)
 
 
 def test_a_report_says_which_host_and_where_it_is_asked_for(host):
@@ -67,7 +67,7 @@ def test_a_check_that_raises_is_unknown_and_the_others_go_on(host, where):
     report = run(host({}), section("bad", **{where: boom}), section("good"))
     bad, good = report.findings
     assert (bad.id, bad.status) == ("bad", "unknown")
-    assert "KeyError: 'gone' at " in bad.found and "test_engine.py:" in bad.found
+    assert "KeyError: 'gone' at " in bad.found and "test_checker.py:" in bad.found
     assert bad.why and bad.fix
     assert good.status == "pass"
     assert report.verdict == "unknown"

@@ -36,7 +36,7 @@ def add_gaps(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure and print; returns the exit status."""
-    from hosttune.cli import UsageError
+    from hosttune.cli.main import UsageError
     from hosttune.launch.plan import HIGHEST_PRIORITY
 
     realtime = arguments.policy != "other"

@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from hosttune import launch_cli
-from hosttune.cli import UsageError
+from hosttune.cli import launch as launch_command
+from hosttune.cli.main import UsageError
 from hosttune.findings import Finding, Status
 from hosttune.host.root import Fact
 from hosttune.launch import checks, lease, record
@@ -260,8 +260,8 @@ class TestDecision:
 class TestArguments:
     def plan(self, *words: str) -> Plan:
         parser = argparse.ArgumentParser()
-        launch_cli.add_launch(parser.add_subparsers())
-        return launch_cli._plan(parser.parse_args(["launch", *words, "--", "agent", "--flag", "x"]))
+        launch_command.add_launch(parser.add_subparsers())
+        return launch_command._plan(parser.parse_args(["launch", *words, "--", "agent", "--flag", "x"]))
 
     def test_everything_after_the_dashes_is_the_command(self) -> None:
         assert self.plan().command == ["agent", "--flag", "x"]

@@ -20,7 +20,7 @@ import yaml
 from hosttune.host.root import Live, Root
 
 PROFILE_D = "/etc/hosttune/profile.d"
-BUILT_IN = os.path.join(os.path.dirname(__file__), "profiles")
+BUILT_IN = os.path.join(os.path.dirname(os.path.dirname(__file__)), "profiles")
 DEFAULT = "trading"
 ENTRY_POINTS = "hosttune.checks"
 
@@ -258,7 +258,7 @@ def _section(name: str, node: Node) -> Section:
     try:
         wanted = msgspec.convert(plain(node), module.Section)
     except msgspec.ValidationError as error:
-        from hosttune.profile_errors import explain
+        from hosttune.profile.errors import explain
 
         raise ProfileError(explain(module.Section, node, name, str(error))) from None
     return Section(name, node.place, module, wanted)
@@ -281,7 +281,7 @@ def _module(name: str, node: Node) -> ModuleType:
                     f"{node.place}: section {name}: {entry.value} cannot be loaded: {error!r}"
                 ) from error
             return found
-    from hosttune.profile_errors import allowed
+    from hosttune.profile.errors import allowed
 
     raise ProfileError(f"{node.place}: unknown section {name}; {allowed(name, allowed_sections())}")
 
