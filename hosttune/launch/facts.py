@@ -1,42 +1,34 @@
-"""What this host and this process allow a launch to do: everything that is read, none of what is judged."""
+"""What this host and this process allow a launch to do: read, and where only a trial tells, tried."""
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import resource
-import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import msgspec
 
 from hosttune.host import cpulist
 from hosttune.host.root import Fact, Root
+from hosttune.host.sched import FAIR_POLICIES, PF_KTHREAD
 from hosttune.launch import lease
 from hosttune.launch.plan import RLIMITS, Plan
 from hosttune.launch.program import Program, find, inspect
+from hosttune.launch.trial import (
+    Trial,
+    require_executable,
+    require_readable,
+    try_as_user,
+    try_call,
+    try_placement,
+    try_run_directory,
+)
 
 LIBRARY = os.path.join(os.path.dirname(__file__), "preload", "lockall.so")
 DMA_LATENCY = "/dev/cpu_dma_latency"
 RT_RUNTIME = "/proc/sys/kernel/sched_rt_runtime_us"
 FAIR_SERVER = "/sys/kernel/debug/sched/fair_server/cpu{}/runtime"
-
-SCHED = {"other": os.SCHED_OTHER, "fifo": os.SCHED_FIFO, "rr": os.SCHED_RR}
-# linux/sched.h; the policies that the fair class runs: OTHER, BATCH, IDLE, EXT (sched_ext falls back to it)
-_PF_KTHREAD = 0x00200000
-_FAIR_POLICIES = frozenset({0, 3, 5, 7})
-
-
-class Trial(msgspec.Struct, frozen=True):
-    """What the kernel said when the placement was tried on a sleeping child.
-
-    `cpus` are those that the child was left with; the errnos are 0 for success.
-    """
-
-    affinity_errno: int
-    cpus: frozenset[int]
-    policy_errno: int
 
 
 class Facts(msgspec.Struct, kw_only=True):
@@ -81,13 +73,13 @@ def read(root: Root, plan: Plan) -> Facts:
     return Facts(
         path=path,
         program=program,
-        executable=_as_user(plan, lambda: _may_execute(path)) if path else "ENOENT",
-        library=_as_user(plan, lambda: _may_read(LIBRARY)),
+        executable=try_as_user(plan, lambda: require_executable(path)) if path else "ENOENT",
+        library=try_as_user(plan, lambda: require_readable(LIBRARY)),
         uid=os.geteuid(),
         capabilities=root.read("/proc/self/status").map(lambda text: int(_field(text, "CapEff"), 16)),
         rlimits={name: resource.getrlimit(number) for name, number in RLIMITS.items()},
         online=online,
-        trial=_try(plan, cpus),
+        trial=try_placement(plan, cpus),
         kernel=root.read("/proc/sys/kernel/osrelease").map(_version),
         rt_runtime=root.read(RT_RUNTIME).map(int),
         rt_group=_rt_group(root),
@@ -96,8 +88,8 @@ def read(root: Root, plan: Plan) -> Facts:
         fair_server={cpu: root.read(FAIR_SERVER.format(cpu)).map(int) for cpu in sorted(cpus)} if watches_fair else {},
         ordinary=_ordinary(root, cpus, isolated.value or frozenset()) if watches_fair else Fact("value", []),
         holders=_holders(plan),
-        run_directory=_writable(plan.run_directory),
-        dma_latency=_answer(lambda: os.close(os.open(DMA_LATENCY, os.O_RDWR | os.O_CLOEXEC))),
+        run_directory=try_run_directory(plan.run_directory),
+        dma_latency=try_call(lambda: os.close(os.open(DMA_LATENCY, os.O_RDWR | os.O_CLOEXEC))),
     )
 
 
@@ -111,87 +103,6 @@ def _field(text: str, name: str) -> str:
 def _version(text: str) -> tuple[int, int]:
     major, minor, *_ = text.replace("-", ".").split(".")
     return int(major), int(minor)
-
-
-def _answer(call: Callable[[], object]) -> str:
-    """`ok`, or the name of the errno that the call failed with."""
-    try:
-        call()
-    except OSError as error:
-        return errno.errorcode.get(error.errno or 0, str(error))
-    return "ok"
-
-
-def _may_execute(path: str) -> None:
-    if not os.access(path, os.X_OK):
-        raise PermissionError(errno.EACCES, path)
-
-
-def _may_read(path: str) -> None:
-    with open(path, "rb"):
-        pass
-
-
-def _as_user(plan: Plan, call: Callable[[], object]) -> str:
-    """The answer that the target user would get, or this process's own where it cannot become that user."""
-    user = plan.user
-    if user is None or user.uid == os.geteuid() or os.geteuid() != 0:
-        return _answer(call)
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            answer = _answer(lambda: become(user.uid, user.gid, user.groups))
-            os.write(writer, (_answer(call) if answer == "ok" else "ok").encode())
-        finally:
-            os._exit(0)
-    os.close(writer)
-    with open(reader, "rb") as pipe:
-        answer = pipe.read().decode()
-    os.waitpid(child, 0)
-    return answer
-
-
-def become(uid: int, gid: int, groups: list[int]) -> None:
-    """Groups first: after setresuid(2) the right to change them is gone."""
-    os.setgroups(groups)
-    os.setresgid(gid, gid, gid)
-    os.setresuid(uid, uid, uid)
-
-
-def _try(plan: Plan, cpus: frozenset[int]) -> Trial:
-    """Place a sleeping child as planned, and read back.
-
-    It never runs there: a CPU whose owner polls at real-time priority would never let it finish.
-    """
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(writer)
-        os.read(reader, 1)
-        os._exit(0)
-    os.close(reader)
-    before = os.sched_getaffinity(child)
-    try:
-        affinity = _errno(lambda: os.sched_setaffinity(child, cpus))
-        left = frozenset(os.sched_getaffinity(child))
-        policy = _errno(lambda: os.sched_setscheduler(child, SCHED[plan.policy], os.sched_param(plan.priority)))
-        return Trial(affinity, left, policy)
-    finally:
-        with contextlib.suppress(OSError):
-            os.sched_setscheduler(child, os.SCHED_OTHER, os.sched_param(0))
-            os.sched_setaffinity(child, before)
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-        os.close(writer)
-
-
-def _errno(call: Callable[[], object]) -> int:
-    try:
-        call()
-    except OSError as error:
-        return error.errno or 0
-    return 0
 
 
 def _rt_group(root: Root) -> Fact[int]:
@@ -246,9 +157,9 @@ def _fair_threads(root: Root, pid: str) -> Iterator[tuple[str, str, bool, frozen
             continue  # ended meanwhile
         head, _, tail = stat.rpartition(")")
         fields = tail.split()
-        if int(fields[38]) in _FAIR_POLICIES:
+        if int(fields[38]) in FAIR_POLICIES:
             allowed = cpulist.parse(_field(status, "Cpus_allowed_list"))
-            yield tid, head.partition("(")[2], bool(int(fields[6]) & _PF_KTHREAD), allowed
+            yield tid, head.partition("(")[2], bool(int(fields[6]) & PF_KTHREAD), allowed
 
 
 def _holders(plan: Plan) -> dict[int, str]:
@@ -259,15 +170,3 @@ def _holders(plan: Plan) -> dict[int, str]:
             if holder:
                 holders[cpu] = holder
     return holders
-
-
-def _writable(directory: str) -> str:
-    """Whether leases and records can be made: tried by making the directories."""
-
-    def make() -> None:
-        for name in ("lease", "launch"):
-            os.makedirs(f"{directory}/{name}", mode=0o755, exist_ok=True)
-            if not os.access(f"{directory}/{name}", os.W_OK, effective_ids=True):
-                raise PermissionError(errno.EACCES, f"{directory}/{name}")
-
-    return _answer(make)

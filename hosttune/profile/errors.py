@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 from msgspec import inspect
 
-from hosttune.profile.load import Node, plain
+from hosttune.profile.nodes import Node, plain
 
 
 def explain(kind: Any, node: Node, path: str, error: str) -> str:

@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from hosttune.cli import launch as launch_command
+from hosttune.attest import reader
 from hosttune.host.root import Live
 from hosttune.launch import checks, record
 from hosttune.launch.facts import LIBRARY, read
@@ -419,7 +419,7 @@ class TestReaderEndsWhatDoesNotHold:
         handle = os.pidfd_open(target.pid)
         child = os.fork()
         if child == 0:
-            launch_command._read_back(target.pid, handle, run)
+            reader.read_back(target.pid, handle, run, BOUND)
         try:
             assert select.select([handle], [], [], BOUND)[0], "the target was not ended"
             _, status = os.waitpid(child, 0)

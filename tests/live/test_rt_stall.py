@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
-from hosttune.cli.gaps import measure
 from hosttune.host.root import Live
 from hosttune.launch import checks
 from hosttune.launch.facts import RT_RUNTIME, read
 from hosttune.launch.plan import Plan
+from hosttune.measure.detect import measure
 
 pytestmark = [
     pytest.mark.live,

@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from hosttune.attest import compare as attest
-from hosttune.attest.compare import Memory, Process, Thread
+from hosttune.attest.compare import compare
+from hosttune.attest.read import Memory, Process, Thread, unlocked
 from hosttune.host.root import Fact
 from hosttune.launch.record import Record
 
@@ -29,7 +29,7 @@ PROCESS = Process(
 
 def statuses(record: Record = RECORD, **changes: Any) -> dict[str, str]:
     process = msgspec.structs.replace(PROCESS, **changes)
-    return {one.id.removeprefix("attest."): one.status for one in attest.compare(record, process)}
+    return {one.id.removeprefix("attest."): one.status for one in compare(record, process)}
 
 
 def test_everything_holds() -> None:
@@ -66,7 +66,7 @@ def test_one_broken_promise_is_one_finding(name: str, changes: dict[str, Any], s
 
 def test_the_offending_thread_is_named() -> None:
     threads = [MAIN, Thread(8, "log", "other", 0, 0, frozenset({3}))]
-    policy = attest.compare(RECORD, msgspec.structs.replace(PROCESS, threads=threads))[0]
+    policy = compare(RECORD, msgspec.structs.replace(PROCESS, threads=threads))[0]
     assert policy.found == "other 0 in log (8)"
 
 
@@ -102,4 +102,4 @@ VmFlags: rd ex mr mw me de sd
     ],
 )
 def test_unlocked_mappings(rss: int, flags: str, expected: list[str]) -> None:
-    assert attest.unlocked(SMAPS.format(rss=rss, flags=flags)) == expected
+    assert unlocked(SMAPS.format(rss=rss, flags=flags)) == expected

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from hosttune.cli import launch as launch_command
-from hosttune.cli.main import UsageError
+from hosttune.errors import UsageError
 from hosttune.findings import Finding, Status
 from hosttune.host.root import Fact
 from hosttune.launch import checks, lease, record
@@ -260,8 +260,8 @@ class TestDecision:
 class TestArguments:
     def plan(self, *words: str) -> Plan:
         parser = argparse.ArgumentParser()
-        launch_command.add_launch(parser.add_subparsers())
-        return launch_command._plan(parser.parse_args(["launch", *words, "--", "agent", "--flag", "x"]))
+        launch_command.add_command(parser.add_subparsers())
+        return launch_command.build_plan(parser.parse_args(["launch", *words, "--", "agent", "--flag", "x"]))
 
     def test_everything_after_the_dashes_is_the_command(self) -> None:
         assert self.plan().command == ["agent", "--flag", "x"]
