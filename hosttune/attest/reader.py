@@ -10,9 +10,9 @@ import sys
 from typing import NoReturn
 
 from hosttune.attest.read import Gone
-from hosttune.attest.show import as_text
 from hosttune.attest.wait import NotLaunched, attest
 from hosttune.errors import BY_VERDICT, FAILED
+from hosttune.report.document import Page
 
 
 def fork_reader(run_directory: str, wait: float) -> None:
@@ -40,7 +40,7 @@ def read_back(target: int, handle: int, run_directory: str, wait: float) -> NoRe
         text = ""
         try:
             result = attest(run_directory, target, wait)
-            code, text = BY_VERDICT[result.report.verdict], as_text(result)
+            code, text = BY_VERDICT[result.report.verdict], result.as_text(Page()).rstrip()
         except Gone:
             # A launcher that failed after the fork has said why; the preload library too.
             os._exit(code)

@@ -1,8 +1,8 @@
-"""The result of a reading-back, as lines for people and as plain data."""
+"""The result of a reading-back as a document."""
 
 from __future__ import annotations
 
-import json
+from typing import Any
 
 import msgspec
 
@@ -10,11 +10,14 @@ from hosttune.attest.read import Memory, Thread
 from hosttune.findings import Finding, Report
 from hosttune.host import cpulist
 from hosttune.launch.record import Record
-from hosttune.report.text import show
+from hosttune.report.document import Page
+from hosttune.report.words import show_value
+
+_VERDICT = {"ready": "holds", "not ready": "does not hold", "unknown": "could not be told"}
 
 
 class Attestation(msgspec.Struct, frozen=True, kw_only=True):
-    """The result: `report` as of a check, and every thread as read."""
+    """`report` as of a check, the record that it compares with, and every thread as it was read."""
 
     record: Record
     executable: str | None
@@ -22,36 +25,35 @@ class Attestation(msgspec.Struct, frozen=True, kw_only=True):
     memory: Memory | None
     report: Report
 
+    def as_data(self) -> dict[str, Any]:
+        """Returns the report, and beside its keys all that was read and promised."""
+        return {
+            **msgspec.structs.asdict(self.report),
+            "executable": self.executable,
+            "threads": [
+                {**msgspec.structs.asdict(thread), "cpus": cpulist.show(thread.cpus)} for thread in self.threads
+            ],
+            "memory": self.memory,
+            "record": self.record,
+        }
 
-def as_text(result: Attestation) -> str:
-    """Every thread, then every finding; what does not hold with cause and fix."""
-    lines = [f"process {result.record.pid}: {result.executable or 'executable not readable'}"]
-    lines.append(f"  {'TID':>8} {'POLICY':8}{'PRIO':>5}{'NICE':>5}  {'CPUS':12}NAME")
-    for thread in result.threads:
-        cpus = cpulist.show(thread.cpus)
-        lines.append(f"  {thread.tid:>8} {thread.policy:8}{thread.priority:>5}{thread.nice:>5}  {cpus:12}{thread.name}")
-    for finding in result.report.findings:
-        lines += _finding_lines(finding)
-    words = {"ready": "holds", "not ready": "does not hold", "unknown": "could not be told"}
-    lines.append(f"attest: {words[result.report.verdict]}")
-    return "\n".join(lines)
+    def as_text(self, page: Page) -> str:
+        """Returns every thread, then every finding; what does not hold with cause and fix."""
+        lines = [f"process {self.record.pid}: {self.executable or 'executable not readable'}"]
+        lines.append(f"  {'TID':>8} {'POLICY':8}{'PRIO':>5}{'NICE':>5}  {'CPUS':12}NAME")
+        for thread in self.threads:
+            cpus = cpulist.show(thread.cpus)
+            lines.append(
+                f"  {thread.tid:>8} {thread.policy:8}{thread.priority:>5}{thread.nice:>5}  {cpus:12}{thread.name}"
+            )
+        for finding in self.report.findings:
+            lines += _show_finding(finding)
+        lines.append(f"attest: {_VERDICT[self.report.verdict]}")
+        return "\n".join(lines) + "\n"
 
 
-def _finding_lines(finding: Finding) -> list[str]:
-    lines = [f"  {finding.status:8}{finding.id}: {show(finding.found)}"]
+def _show_finding(finding: Finding) -> list[str]:
+    lines = [f"  {finding.status:8}{finding.id}: {show_value(finding.found)}"]
     if finding.status in ("fail", "unknown"):
-        lines += [f"          {label}: {show(getattr(finding, label))}" for label in ("wanted", "why", "fix")]
+        lines += [f"          {label}: {show_value(getattr(finding, label))}" for label in ("wanted", "why", "fix")]
     return lines
-
-
-def as_json(result: Attestation) -> str:
-    """The report of the findings, and beside it all that was read and promised."""
-    report = msgspec.to_builtins(result.report)
-    document = {
-        **report,
-        "executable": result.executable,
-        "threads": [{**msgspec.structs.asdict(thread), "cpus": cpulist.show(thread.cpus)} for thread in result.threads],
-        "memory": None if result.memory is None else msgspec.to_builtins(result.memory),
-        "record": msgspec.to_builtins(result.record),
-    }
-    return json.dumps(document, indent=2)

@@ -7,7 +7,9 @@ import sys
 from typing import Any
 
 from hosttune.cli import arguments as shared
+from hosttune.cli.terminal import write_document
 from hosttune.errors import BY_VERDICT, FAILED, UNKNOWN, UsageError
+from hosttune.report import formats
 
 _EPILOG = "exit status: 0 holds, 1 does not hold, 2 usage error, 3 could not tell"
 
@@ -16,7 +18,7 @@ def add_command(commands: Any) -> None:
     """Add the command to the subparsers of the `hosttune` parser."""
     attest = commands.add_parser("attest", help="read a launched process back from the kernel", epilog=_EPILOG)
     attest.add_argument("pid", metavar="PID", type=int)
-    attest.add_argument("--format", choices=("text", "json"), default="text")
+    formats.add_argument(attest)
     attest.add_argument(
         "--wait",
         metavar="SECONDS",
@@ -38,7 +40,6 @@ def add_command(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Read back and print. Returns the exit status. Raises UsageError."""
     from hosttune import attest
-    from hosttune.attest import show
 
     if arguments.pid < 1 or arguments.wait < 0 or arguments.after < 0:
         raise UsageError("PID has to be positive, --wait and --after not negative")
@@ -51,5 +52,5 @@ def run(arguments: argparse.Namespace) -> int:
     except attest.NotLaunched as error:
         print(f"hosttune attest: {error}", file=sys.stderr)
         return UNKNOWN
-    print(show.as_json(result) if arguments.format == "json" else show.as_text(result))
+    write_document(result, arguments.format)
     return BY_VERDICT[result.report.verdict]

@@ -6,8 +6,9 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from hosttune.cli import arguments as shared
-from hosttune.cli.terminal import read_width, wants_colour, write_out
+from hosttune.cli.terminal import wants_colour, write_document
 from hosttune.errors import BY_VERDICT, UsageError
+from hosttune.report import formats
 
 if TYPE_CHECKING:
     from hosttune.host.root import Root
@@ -23,7 +24,7 @@ def add_command(commands: Any) -> None:
     source.add_argument("--snapshot", metavar="FILE", help="read a file that `hosttune snapshot` wrote")
     shared.add_profile(check)
     shared.add_observe(check)
-    check.add_argument("--format", choices=("text", "json"), default="text")
+    formats.add_argument(check)
     check.add_argument("--color", choices=("auto", "always", "never"), default="auto")
     check.add_argument("-q", "--quiet", action="store_true", help="leave out what passed or does not apply")
     check.set_defaults(run=run)
@@ -32,6 +33,7 @@ def add_command(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Check and print the report. Returns the exit status. Raises UsageError."""
     from hosttune import checker, profile
+    from hosttune.report.check import CheckReport
 
     observe: float | None = arguments.observe
     if observe is not None and (arguments.root or arguments.snapshot):
@@ -52,13 +54,6 @@ def run(arguments: argparse.Namespace) -> int:
     except profile.ProfileError as error:
         raise UsageError(error) from None
     report = checker.run(wanted, root, observe)
-    if arguments.format == "json":
-        from hosttune.report import json
-
-        text = json.write(report)
-    else:
-        from hosttune.report import text as page
-
-        text = page.write(report, width=read_width(), colour=wants_colour(arguments.color), quiet=arguments.quiet)
-    write_out(text)
+    colour = wants_colour(arguments.color)
+    write_document(CheckReport(report), arguments.format, colour=colour, quiet=arguments.quiet)
     return BY_VERDICT[report.verdict]

@@ -6,7 +6,9 @@ import argparse
 import sys
 from typing import Any
 
+from hosttune.cli.terminal import write_document
 from hosttune.errors import FAILED, OK, UNKNOWN, UsageError
+from hosttune.report import formats
 
 _EPILOG = "exit status: 0 measured, 1 a gap was longer than --fail-above, 2 usage error, 3 could not measure"
 _MAX_SECONDS = 3600.0
@@ -27,15 +29,15 @@ def add_command(commands: Any) -> None:
     gaps.add_argument("--policy", choices=("other", "fifo", "rr"), default="other", help="default: %(default)s")
     gaps.add_argument("--priority", metavar="N", type=int, default=None, help="1 to 98; default with fifo and rr: 1")
     gaps.add_argument("--fail-above", metavar="US", type=float, help="exit 1 if the longest gap is longer")
-    gaps.add_argument("--format", choices=("text", "json"), default="text")
+    formats.add_argument(gaps)
     gaps.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure and print. Returns the exit status. Raises UsageError."""
     from hosttune.launch.plan import HIGHEST_PRIORITY
-    from hosttune.measure.detect import measure
-    from hosttune.measure.show import as_text
+    from hosttune.measure.detect import measure_gaps
+    from hosttune.measure.show import GapReport
 
     realtime = arguments.policy != "other"
     priority = arguments.priority if arguments.priority is not None else int(realtime)
@@ -44,18 +46,13 @@ def run(arguments: argparse.Namespace) -> int:
     if not 0 < arguments.seconds <= _MAX_SECONDS or arguments.threshold < 1 or arguments.cpu < 0:
         raise UsageError(f"wanted 0 < --seconds <= {_MAX_SECONDS:g}, --threshold >= 1, --cpu >= 0")
     try:
-        document = measure(arguments.cpu, arguments.seconds, arguments.threshold, arguments.policy, priority)
+        measured = measure_gaps(arguments.cpu, arguments.seconds, arguments.threshold, arguments.policy, priority)
     except OSError as error:
         print(
             f"hosttune gaps: cannot run {arguments.policy} {priority} on CPU {arguments.cpu}: {error.strerror}",
             file=sys.stderr,
         )
         return UNKNOWN
-    if arguments.format == "json":
-        import json
-
-        print(json.dumps(document, indent=2))
-    else:
-        print(as_text(document))
+    write_document(GapReport(measured), arguments.format)
     limit = arguments.fail_above
-    return FAILED if limit is not None and document["longest_ns"] > limit * 1000 else OK
+    return FAILED if limit is not None and measured["longest_ns"] > limit * 1000 else OK

@@ -138,14 +138,14 @@ def _print_message(text: str) -> None:
 
 
 def _print_refusal(decision: Decision) -> None:
-    from hosttune.report.text import show
+    from hosttune.report.words import show_value
 
     reason = "this host is not ready" if decision.code == FAILED else "it could not be told whether this host is ready"
     _print_message(f"refused, nothing was started: {reason}")
     for finding in decision.against:
         print(f"  {finding.id}: {finding.status}", file=sys.stderr)
         for label in ("wanted", "found", "why", "fix"):
-            print(f"    {label + ':':8}{show(getattr(finding, label))}", file=sys.stderr)
+            print(f"    {label + ':':8}{show_value(getattr(finding, label))}", file=sys.stderr)
     print("  accept a finding with --force ID", file=sys.stderr)
 
 

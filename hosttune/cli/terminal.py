@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hosttune.report.document import Document
 
 
 def write_out(text: str) -> None:
@@ -14,6 +18,14 @@ def write_out(text: str) -> None:
     except BrokenPipeError:
         # The reader (head, less) has seen enough. Python must not complain again when it closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def write_document(document: Document, form: str, *, colour: bool = False, quiet: bool = False) -> None:
+    """Write a document to standard output in the format of this name. Raises UsageError."""
+    from hosttune.report import formats
+    from hosttune.report.document import Page
+
+    write_out(formats.write(form, document, Page(read_width(), colour, quiet)))
 
 
 def read_width() -> int:

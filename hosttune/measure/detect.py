@@ -14,7 +14,7 @@ _CAPACITY = 100_000
 _EXPLAIN_NS = 10_000_000
 
 
-def measure(cpu: int, seconds: float, threshold_us: float, policy: str, priority: int) -> dict[str, Any]:
+def measure_gaps(cpu: int, seconds: float, threshold_us: float, policy: str, priority: int) -> dict[str, Any]:
     """Spin on `cpu` in a child process, so that the caller keeps its own placement.
 
     Returns what :func:`hosttune.measure.gaps.spin` does with the gaps as dicts that have a `cause`, and the

@@ -121,6 +121,13 @@ def test_diff(capsys, captured, tmp_path):
     code, out, _ = run(capsys, "diff", tmp_path / "before", tmp_path / "after")
     assert code == 0
     assert "net_buffers.net.core.rmem_max | fail     4" in out
+    code, out, _ = run(capsys, "diff", tmp_path / "before", tmp_path / "after", "--format", "json")
+    document = json.loads(out)
+    assert code == 0
+    assert (document["before"]["verdict"], document["after"]["verdict"]) == ("not ready", "ready")
+    (row,) = document["findings"]
+    assert row["id"] == "net_buffers.net.core.rmem_max"
+    assert (row["before"]["found"], row["after"]["found"]) == ("4", "5")
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 from hosttune.findings import Finding, Hop, summarise
-from hosttune.report import diff
+from hosttune.report.diff import Difference
+from hosttune.report.document import Page
 
 
 def report(**findings):
@@ -12,7 +13,7 @@ def report(**findings):
 def test_one_row_for_each_id_in_the_order_of_the_later_report():
     before = report(gone=("pass", 1), cpus=("fail", ""), pages=("pass", 512))
     after = report(pages=("pass", 512), cpus=("pass", "2-3"), new=("warn", "x" * 200))
-    lines = diff.write(before, after, width=80).splitlines()
+    lines = Difference(before, after).as_text(Page(width=80)).splitlines()
     rows = [[cell.strip() for cell in line.split("|")] for line in lines if "|" in line]
     assert rows[:5] == [
         ["", "before", "after"],
@@ -30,4 +31,4 @@ def test_one_row_for_each_id_in_the_order_of_the_later_report():
 def test_what_could_not_be_read_says_why():
     hops = {"runtime": Hop("unknown", "EACCES", "/f")}
     one = summarise({}, [Finding(id="a.b", status="unknown", wanted=1, found=None, hops=hops)])
-    assert "unknown  could not be read: EACCES" in diff.write(one, one, width=120)
+    assert "unknown  could not be read: EACCES" in Difference(one, one).as_text(Page(width=120))

@@ -1,7 +1,10 @@
 import pytest
 
 from hosttune.findings import Finding, Hop, summarise
-from hosttune.report import text
+from hosttune.report import page as writer
+from hosttune.report.document import Page
+from hosttune.report.page import write_report
+from hosttune.report.words import show_value
 
 HOST = {
     "hostname": "t1",
@@ -45,7 +48,7 @@ REPORT = summarise(HOST, FINDINGS)
 
 
 def test_the_verdict_is_first_and_last():
-    lines = text.write(REPORT).splitlines()
+    lines = write_report(REPORT, Page()).splitlines()
     assert lines[0] == "NOT READY  t1, Linux 6.1.0, 4 CPUs"
     assert lines[-1] == "NOT READY  1 pending, 1 unknown, 1 warn, 1 pass, 1 na; 1 needs a reboot"
     assert "live at 2025-01-31T06:00:00Z" in lines[1]
@@ -53,7 +56,7 @@ def test_the_verdict_is_first_and_last():
 
 
 def test_what_is_wrong_says_where_it_broke_why_and_the_fix():
-    page = text.write(REPORT)
+    page = write_report(REPORT, Page())
     assert "pending   a.two  (asked for, waits for a reboot)" in page
     assert "wanted  2-3" in page
     assert "found   nothing" in page
@@ -65,7 +68,7 @@ def test_what_is_wrong_says_where_it_broke_why_and_the_fix():
 
 
 def test_what_is_right_takes_one_line_and_the_worst_comes_first():
-    lines = text.write(REPORT).splitlines()
+    lines = write_report(REPORT, Page()).splitlines()
     (passed,) = [line for line in lines if "a.one" in line]
     assert passed.split() == ["pass", "a.one", "1"]
     (absent,) = [line for line in lines if "b.y" in line]
@@ -75,34 +78,34 @@ def test_what_is_right_takes_one_line_and_the_worst_comes_first():
 
 
 def test_what_could_not_be_read_says_why():
-    assert "found   could not be read: EACCES" in text.write(REPORT)
+    assert "found   could not be read: EACCES" in write_report(REPORT, Page())
 
 
 @pytest.mark.parametrize("width", [80, 100, 120])
 def test_lines_keep_to_the_width_unless_they_are_commands_or_paths(width):
-    for line in text.write(REPORT, width=width).splitlines():
+    for line in write_report(REPORT, Page(width=width)).splitlines():
         assert len(line) <= width or "xxx" in line or LONG in line
 
 
 def test_quiet_leaves_out_what_passed():
-    page = text.write(REPORT, quiet=True)
+    page = write_report(REPORT, Page(quiet=True))
     assert "a.one" not in page and "b.y" not in page
     assert "a.two" in page
     assert "1 pass, 1 na" in page
 
 
 def test_colour_is_for_terminals():
-    assert "\x1b" not in text.write(REPORT)
-    coloured = text.write(REPORT, colour=True)
+    assert "\x1b" not in write_report(REPORT, Page())
+    coloured = write_report(REPORT, Page(colour=True))
     assert coloured.startswith("\x1b[31mNOT READY\x1b[0m")
-    for code in (text.RED, text.YELLOW, text.GREEN, text.DIM, text.BOLD, text.RESET):
+    for code in (writer.RED, writer.YELLOW, writer.GREEN, writer.DIM, writer.BOLD, writer.RESET):
         coloured = coloured.replace(code, "")
-    assert coloured == text.write(REPORT)
+    assert coloured == write_report(REPORT, Page())
 
 
 def test_a_host_that_says_nothing_about_itself():
     report = summarise({"hostname": None, "kernel": None, "cpus": None, "time": None, "source": "tree x"}, [])
-    assert text.write(report).splitlines()[0] == "UNKNOWN  unnamed host"
+    assert write_report(report, Page()).splitlines()[0] == "UNKNOWN  unnamed host"
 
 
 @pytest.mark.parametrize(
@@ -119,4 +122,4 @@ def test_a_host_that_says_nothing_about_itself():
     ],
 )
 def test_values(value, words):
-    assert text.show(value) == words
+    assert show_value(value) == words
