@@ -1,45 +1,22 @@
 """What the kernel says about one process.
 
-Sources: proc_pid_stat(5), proc_pid_status(5), proc_pid_smaps(5).
+Sources: proc_pid_status(5), proc_pid_smaps(5), proc_pid_timerslack_ns(5), proc_pid_fd(5).
 """
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import or_
+
 import msgspec
 
-from hosttune.host import cpulist
+from hosttune.host import limits, process
+from hosttune.host.process import Thread
 from hosttune.host.root import Fact, Root
-from hosttune.host.sched import POLICY_NAMES
 
 # mm/mlock.c, mlock_fixup(): VM_SPECIAL (VM_IO, VM_DONTEXPAND, VM_PFNMAP, VM_MIXEDMAP) and hugetlb mappings
 # are never marked locked. Their letters in VmFlags:
 _NEVER_LOCKED = frozenset({"io", "de", "pf", "mm", "ht"})
-_LIMIT_NAMES = {
-    "cpu": "Max cpu time",
-    "fsize": "Max file size",
-    "data": "Max data size",
-    "stack": "Max stack size",
-    "core": "Max core file size",
-    "rss": "Max resident set",
-    "nproc": "Max processes",
-    "nofile": "Max open files",
-    "memlock": "Max locked memory",
-    "as": "Max address space",
-    "sigpending": "Max pending signals",
-    "msgqueue": "Max msgqueue size",
-    "nice": "Max nice priority",
-    "rtprio": "Max realtime priority",
-    "rttime": "Max realtime timeout",
-}
-
-
-class Thread(msgspec.Struct, frozen=True):
-    tid: int
-    name: str
-    policy: str
-    priority: int
-    nice: int
-    cpus: frozenset[int]
 
 
 class Memory(msgspec.Struct, frozen=True):
@@ -69,27 +46,29 @@ class Gone(Exception):
     """The process is not there (any more)."""
 
 
-def read(root: Root, pid: int) -> Process:
+def read_process(root: Root, pid: int) -> Process:
     """Read one process. Raises :class:`Gone` if its files vanish."""
     here = f"/proc/{pid}"
-    status = _lines(root, f"{here}/status")
+    status = _require_text(root, f"{here}/status")
+    rlimits = limits.parse_proc(_require_text(root, f"{here}/limits"))
+    threads = process.read_threads(root, pid)
+    if not threads:
+        raise Gone(f"{here}/task: no thread can be read")
     return Process(
         executable=root.link(f"{here}/exe"),
-        threads=_threads(root, here),
-        uids=[int(word) for word in status["Uid"].split()],
-        gids=[int(word) for word in status["Gid"].split()],
-        groups=sorted(int(word) for word in status["Groups"].split()),
-        capabilities=int(status["CapEff"], 16) | int(status["CapPrm"], 16) | int(status.get("CapAmb", "0"), 16),
-        memory=root.read(f"{here}/smaps").map(
-            lambda text: Memory(_kilobytes(status, "VmLck"), _kilobytes(status, "VmRSS"), unlocked(text))
-        ),
-        rlimits=_rlimits(root, here),
+        threads=threads,
+        uids=_parse_numbers(status, "Uid"),
+        gids=_parse_numbers(status, "Gid"),
+        groups=sorted(_parse_numbers(status, "Groups")),
+        capabilities=reduce(or_, process.parse_capabilities(status).values()),
+        memory=root.read(f"{here}/smaps").map(lambda text: _parse_memory(status, text)),
+        rlimits={name: (_as_rlimit(limit.soft), _as_rlimit(limit.hard)) for name, limit in rlimits.items()},
         timer_slack=root.read(f"{here}/timerslack_ns").map(int),
-        descriptors=_descriptors(root, here),
+        descriptors=_read_descriptors(root, here),
     )
 
 
-def unlocked(smaps: str) -> list[str]:
+def find_unlocked(smaps: str) -> list[str]:
     """Mappings of /proc/PID/smaps with resident pages and without the `lo` flag, except unlockable ones."""
     found = []
     name, resident = "", 0
@@ -107,59 +86,31 @@ def unlocked(smaps: str) -> list[str]:
     return found
 
 
-def _text(root: Root, path: str) -> str:
+def _require_text(root: Root, path: str) -> str:
     fact = root.read(path)
     if fact.value is None:
         raise Gone(f"{path}: {fact.reason}")
     return fact.value
 
 
-def _lines(root: Root, path: str) -> dict[str, str]:
-    pairs = (line.partition(":") for line in _text(root, path).splitlines())
-    return {name: value.strip() for name, _, value in pairs}
+def _parse_memory(status: str, smaps: str) -> Memory:
+    return Memory(_parse_kilobytes(status, "VmLck"), _parse_kilobytes(status, "VmRSS"), find_unlocked(smaps))
 
 
-def _kilobytes(status: dict[str, str], name: str) -> int:
-    return int(status.get(name, "0 kB").split()[0])
+def _parse_numbers(status: str, name: str) -> list[int]:
+    return [int(word) for word in process.find_field(status, name).split()]
 
 
-def _threads(root: Root, here: str) -> list[Thread]:
-    threads = []
-    for tid in sorted(int(name) for name in root.list(f"{here}/task").value or []):
-        stat = root.read(f"{here}/task/{tid}/stat").value
-        status = root.read(f"{here}/task/{tid}/status").value
-        if stat is None or status is None:
-            continue  # a thread that ended meanwhile
-        head, _, tail = stat.rpartition(")")
-        fields = tail.split()
-        allowed = next(line.split()[1] for line in status.splitlines() if line.startswith("Cpus_allowed_list"))
-        threads.append(
-            Thread(
-                tid,
-                head.partition("(")[2],
-                POLICY_NAMES.get(int(fields[38]), fields[38]),
-                int(fields[37]),
-                int(fields[16]),
-                cpulist.parse(allowed),
-            )
-        )
-    if not threads:
-        raise Gone(f"{here}/task: no thread can be read")
-    return threads
+def _parse_kilobytes(status: str, name: str) -> int:
+    return int((process.find_field(status, name) or "0 kB").split()[0])
 
 
-def _rlimits(root: Root, here: str) -> dict[str, tuple[int, int]]:
-    text = _text(root, f"{here}/limits")
-    limits = {}
-    for name, title in _LIMIT_NAMES.items():
-        for line in text.splitlines():
-            if line.startswith(title):
-                soft, hard = (-1 if word == "unlimited" else int(word) for word in line[len(title) :].split()[:2])
-                limits[name] = (soft, hard)
-    return limits
+def _as_rlimit(value: int) -> int:
+    """A limit as a launch record has it: -1 for unlimited."""
+    return -1 if value == limits.UNLIMITED else value
 
 
-def _descriptors(root: Root, here: str) -> Fact[list[str]]:
+def _read_descriptors(root: Root, here: str) -> Fact[list[str]]:
     names = root.list(f"{here}/fd")
     if names.value is None:
         return names

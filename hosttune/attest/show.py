@@ -6,9 +6,10 @@ from typing import Any
 
 import msgspec
 
-from hosttune.attest.read import Memory, Thread
+from hosttune.attest.read import Memory
 from hosttune.findings import Finding, Report
 from hosttune.host import cpulist
+from hosttune.host.process import Thread
 from hosttune.launch.record import Record
 from hosttune.report.document import Page
 from hosttune.report.words import show_value
@@ -30,9 +31,7 @@ class Attestation(msgspec.Struct, frozen=True, kw_only=True):
         return {
             **msgspec.structs.asdict(self.report),
             "executable": self.executable,
-            "threads": [
-                {**msgspec.structs.asdict(thread), "cpus": cpulist.show(thread.cpus)} for thread in self.threads
-            ],
+            "threads": [_show_thread(thread) for thread in self.threads],
             "memory": self.memory,
             "record": self.record,
         }
@@ -50,6 +49,11 @@ class Attestation(msgspec.Struct, frozen=True, kw_only=True):
             lines += _show_finding(finding)
         lines.append(f"attest: {_VERDICT[self.report.verdict]}")
         return "\n".join(lines) + "\n"
+
+
+def _show_thread(thread: Thread) -> dict[str, Any]:
+    names = ("tid", "name", "policy", "priority", "nice")
+    return {**{name: getattr(thread, name) for name in names}, "cpus": cpulist.show(thread.cpus)}
 
 
 def _show_finding(finding: Finding) -> list[str]:

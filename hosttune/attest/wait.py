@@ -7,7 +7,7 @@ import select
 import time
 
 from hosttune.attest.compare import compare, exec_finding
-from hosttune.attest.read import Gone, read
+from hosttune.attest.read import Gone, read_process
 from hosttune.attest.show import Attestation
 from hosttune.findings import summarise
 from hosttune.host.root import Live
@@ -37,7 +37,7 @@ def attest(run_directory: str, pid: int, wait: float, after: float = 0.0) -> Att
         runs = _await_exec(run_directory, pid, handle, deadline)
         if after:
             _sleep(handle, pid, after)
-        process = read(Live(), pid)
+        process = read_process(Live(), pid)
         # The PID could have been reused while /proc was read; the descriptor cannot.
         _sleep(handle, pid, 0)
     finally:

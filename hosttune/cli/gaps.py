@@ -35,7 +35,7 @@ def add_command(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure and print. Returns the exit status. Raises UsageError."""
-    from hosttune.launch.plan import HIGHEST_PRIORITY
+    from hosttune.host.sched import HIGHEST_PRIORITY
     from hosttune.measure.detect import measure_gaps
     from hosttune.measure.show import GapReport
 

@@ -85,7 +85,8 @@ def run(arguments: argparse.Namespace) -> int:
 def build_plan(arguments: argparse.Namespace) -> Plan:
     """Check the arguments against each other and against this host's accounts. Raises UsageError."""
     from hosttune.host import cpulist
-    from hosttune.launch.plan import HIGHEST_PRIORITY, Plan, parse_rlimit
+    from hosttune.host.sched import HIGHEST_PRIORITY
+    from hosttune.launch.plan import Plan, parse_rlimit
 
     realtime = arguments.policy != "other"
     priority = arguments.priority

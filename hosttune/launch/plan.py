@@ -12,8 +12,6 @@ from hosttune.launch import RUN_DIRECTORY
 Policy = Literal["other", "fifo", "rr"]
 
 UNLIMITED = resource.RLIM_INFINITY
-# The kernel's watchdog and migration threads run at 99; what spins beside them can hang the machine.
-HIGHEST_PRIORITY = 98
 RLIMITS: dict[str, int] = {
     name.removeprefix("RLIMIT_").lower(): getattr(resource, name)
     for name in dir(resource)

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
 from hosttune.host import cpulist
+from hosttune.host.process import parse_capabilities
 from hosttune.host.sched import POLICY_NUMBERS
 from hosttune.launch import lease, record
 from hosttune.launch.account import change_user, name_user
@@ -49,7 +50,7 @@ def launch(plan: Plan, facts: Facts, forced: list[str], preflight: dict[str, Any
         with _step(f"set RLIMIT_{name.upper()} to {limit[0]}:{limit[1]}"):
             resource.setrlimit(RLIMITS[name], limit)
     _place(plan)
-    started = record.starttime(pid)
+    started = record.read_start_time(pid)
     assert started is not None
     user = plan.user
     with _step("write the launch record"):
@@ -139,10 +140,6 @@ def _require_no_capabilities(uid: int) -> None:
     if uid == 0:
         return
     with open("/proc/self/status", encoding="utf-8") as status:
-        kept = [
-            line.split()[0].rstrip(":")
-            for line in status
-            if line.startswith(("CapPrm", "CapEff", "CapAmb")) and int(line.split()[1], 16)
-        ]
+        kept = [name for name, mask in parse_capabilities(status.read()).items() if mask]
     if kept:
         raise ValueError(f"capabilities were kept ({', '.join(kept)}); securebits are set on this process")

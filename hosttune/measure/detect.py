@@ -7,6 +7,7 @@ import json
 import os
 from typing import Any
 
+from hosttune.host.irq import COUNTERS
 from hosttune.host.sched import POLICY_NUMBERS
 from hosttune.measure.causes import Gap, interrupt_deltas
 
@@ -69,5 +70,5 @@ def _spin(cpu: int, seconds: float, threshold_us: float, policy: str, priority: 
 
 
 def _read_interrupts() -> str:
-    with open("/proc/interrupts", encoding="utf-8", errors="replace") as file:
+    with open(COUNTERS, encoding="utf-8", errors="replace") as file:
         return file.read()

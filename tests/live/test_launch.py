@@ -411,7 +411,7 @@ class TestReaderEndsWhatDoesNotHold:
         assert target.stdout is not None and target.stdout.readline() == "x\n"
         run = str(tmp_path / "run")
         promised = record.Record(
-            pid=target.pid, starttime=record.starttime(target.pid) or 0, command=program, policy="fifo",
+            pid=target.pid, starttime=record.read_start_time(target.pid) or 0, command=program, policy="fifo",
             priority=5, nice=0, cpus=str(CPU), user="root", uid=0, gid=0, groups=[], memory_locked=False,
             cpu_dma_latency=False, timer_slack_ns=1, leases=[], rlimits={}, forced=[], preflight={},
         )  # fmt: skip

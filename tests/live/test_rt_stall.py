@@ -17,8 +17,9 @@ from typing import Any
 import pytest
 
 from hosttune.host.root import Live
+from hosttune.host.sched import RT_RUNTIME
 from hosttune.launch import checks
-from hosttune.launch.facts import RT_RUNTIME, read
+from hosttune.launch.facts import read
 from hosttune.launch.plan import Plan
 from hosttune.measure.detect import measure_gaps
 

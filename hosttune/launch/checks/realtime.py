@@ -5,14 +5,14 @@ from __future__ import annotations
 import errno
 
 from hosttune.findings import Finding
-from hosttune.host import cpulist
+from hosttune.host import cpulist, fair_server
+from hosttune.host.sched import RT_RUNTIME
 from hosttune.launch.checks._finding import make_finding
 from hosttune.launch.checks.privileges import may_schedule
-from hosttune.launch.facts import RT_RUNTIME, Facts
+from hosttune.launch.facts import Facts
 from hosttune.launch.plan import Plan
 
 _SHOWN = 5
-_FAIR_SERVER = "/sys/kernel/debug/sched/fair_server"
 
 
 def check_rt_throttling(plan: Plan, facts: Facts) -> Finding:
@@ -36,10 +36,10 @@ def check_rt_throttling(plan: Plan, facts: Facts) -> Finding:
 
 def check_fair_server(plan: Plan, facts: Facts) -> Finding:
     wanted = "fair server off, or no ordinary task on these CPUs"
-    source = _FAIR_SERVER
+    source = fair_server.DIRECTORY
     if not (plan.realtime and plan.busy_poll):
         return make_finding("fair_server", "na", wanted, f"policy {plan.policy}", source)
-    if facts.kernel.value is not None and facts.kernel.value < (6, 12):
+    if facts.kernel.value is not None and facts.kernel.value < fair_server.SINCE:
         return make_finding("fair_server", "na", wanted, "kernel before 6.12", facts.kernel.source)
     # Absent on a kernel that old, and on one without debugfs: only the version tells which.
     unread = [fact for fact in facts.fair_server.values() if fact.value is None]
@@ -82,10 +82,10 @@ def check_starvation(plan: Plan, facts: Facts) -> Finding:
     if facts.rt_runtime.value is not None and facts.rt_runtime.value != -1:
         return make_finding("starvation", "na", wanted, "throttling leaves them the rest of each period", RT_RUNTIME)
     cpus = frozenset(facts.fair_server)
-    modern = facts.kernel.value is not None and facts.kernel.value >= (6, 12)
+    modern = facts.kernel.value is not None and facts.kernel.value >= fair_server.SINCE
     servers = [facts.fair_server[cpu].value for cpu in sorted(cpus)]
     if modern and all(servers):
-        return make_finding("starvation", "pass", wanted, "the fair server lets them run", _FAIR_SERVER)
+        return make_finding("starvation", "pass", wanted, "the fair server lets them run", fair_server.DIRECTORY)
     exposed = cpus - ((facts.isolated.value or frozenset()) & (facts.nohz_full.value or frozenset()))
     unstopped = f"nothing stops a {plan.policy.upper()} thread that busy-polls, so kernel threads bound to its CPU"
     if not exposed:

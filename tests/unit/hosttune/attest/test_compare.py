@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from hosttune.attest.compare import compare
-from hosttune.attest.read import Memory, Process, Thread, unlocked
+from hosttune.attest.read import Memory, Process, find_unlocked
+from hosttune.host.process import Thread
 from hosttune.host.root import Fact
 from hosttune.launch.record import Record
 
@@ -102,4 +103,4 @@ VmFlags: rd ex mr mw me de sd
     ],
 )
 def test_unlocked_mappings(rss: int, flags: str, expected: list[str]) -> None:
-    assert unlocked(SMAPS.format(rss=rss, flags=flags)) == expected
+    assert find_unlocked(SMAPS.format(rss=rss, flags=flags)) == expected

@@ -359,7 +359,7 @@ class TestTicks:
 
 
 def test_sample(fake_host):
-    stat = "9 (a b) S " + " ".join(["0"] * 35) + " 3 0\n"
+    stat = "9 (a b) S " + " ".join(["0"] * 35) + " 3 0 0\n"
     table = "     CPU0\nLOC:   7   Local timer interrupts\n"
     host = fake_host({"/proc/9/status": status("a b"), "/proc/9/task/9/stat": stat, "/proc/interrupts": table})
     sample = cpu_isolation.sample(host)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hosttune.host import cpu, fair_server
+from hosttune.host import cpu, fair_server, identity
 
 D = cpu.DIRECTORY
 
@@ -46,4 +46,4 @@ def test_fair_server(fake_host):
 @pytest.mark.parametrize("text", ["", "unknown"])
 def test_a_release_that_is_none(text):
     with pytest.raises(ValueError, match="release"):
-        fair_server.release(text)
+        identity.parse_release(text)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hosttune.host import cmdline, fair_server, grub, irq, irq_unit, irqbalance, limits, process, systemd
+from hosttune.host import cmdline, grub, identity, irq, irq_unit, irqbalance, limits, process, systemd
 
 WORDS = st.sampled_from(
     [
@@ -94,7 +94,9 @@ PARSERS = {
     "LimitMEMLOCK": lambda text: limits.parse_systemd("memlock", text),
     "LimitNICE": lambda text: limits.parse_systemd("nice", text),
     "proc limits": limits.parse_proc,
-    "release": fair_server.release,
+    "stat": process.parse_stat,
+    "capabilities": process.parse_capabilities,
+    "release": identity.parse_release,
 }
 
 
@@ -110,5 +112,5 @@ def test_parsers(parser, text):
 @given(status=TEXT, stat=TEXT)
 def test_threads(fake_host, status, stat):
     host = fake_host({"/proc/1/status": f"{status}\nCpus_allowed_list:\t0\n", "/proc/1/task/1/stat": stat})
-    tasks = process.read(host, placement=True)
+    tasks = process.read_tasks(host, placement=True)
     assert len(tasks.seen) <= 1

@@ -25,7 +25,7 @@ BASE = {
 
 
 def test_processes_and_kernel_threads(fake_host):
-    tasks = process.read(fake_host(BASE))
+    tasks = process.read_tasks(fake_host(BASE))
     assert tasks.missing == ""
     assert [(t.comm, t.kernel, t.bound) for t in tasks.seen] == [
         ("systemd", False, False),
@@ -46,33 +46,33 @@ def test_threads_are_read_only_where_there_are_several_and_if_asked(fake_host):
             "/proc/50/task/51/stat": stat("gc (x) ", cpu=2),
         }
     )
-    assert [t.tid for t in process.read(host).seen] == [1, 2, 9, 50, 51]
-    assert [t.tid for t in process.read(host, threads=False).seen] == [1, 2, 9, 50]
-    last = process.read(host, placement=True).seen[-1]
+    assert [t.tid for t in process.read_tasks(host).seen] == [1, 2, 9, 50, 51]
+    assert [t.tid for t in process.read_tasks(host, threads=False).seen] == [1, 2, 9, 50]
+    last = process.read_tasks(host, placement=True).seen[-1]
     assert (last.last_cpu, last.ticks, last.running, last.uid) == (2, 11, True, 1000)
 
 
 def test_a_process_that_ends_meanwhile_is_no_trouble(fake_host):
     host = fake_host({**BASE, "/proc/60/comm": "gone"})
-    assert process.read(host).missing == ""
+    assert process.read_tasks(host).missing == ""
 
 
 def test_what_may_be_missing_is_said(fake_host):
     no_kernel = {"/proc/1/status": status("init", ppid=0)}
-    assert "PID namespace" in process.read(fake_host(no_kernel)).missing
+    assert "PID namespace" in process.read_tasks(fake_host(no_kernel)).missing
     hidden = {"/proc/70/status": status("mine")}
-    assert "hidepid" in process.read(fake_host(hidden)).missing
+    assert "hidepid" in process.read_tasks(fake_host(hidden)).missing
     denied = fake_host(BASE).deny("/proc/80/status")
-    assert "1 processes could not be read (EACCES)" in process.read(denied).missing
+    assert "1 processes could not be read (EACCES)" in process.read_tasks(denied).missing
     broken = fake_host({**BASE, "/proc/90/status": "Name:\tx\nCpus_allowed_list:\t0-\n"})
-    assert "not understood" in process.read(broken).missing
-    assert process.read(fake_host({"/proc/cmdline": ""})).seen == []
-    assert "no processes" in process.read(fake_host({"/proc/cmdline": ""})).missing
-    assert "EACCES" in process.read(fake_host().deny("/proc")).missing
+    assert "not understood" in process.read_tasks(broken).missing
+    assert process.read_tasks(fake_host({"/proc/cmdline": ""})).seen == []
+    assert "no processes" in process.read_tasks(fake_host({"/proc/cmdline": ""})).missing
+    assert "EACCES" in process.read_tasks(fake_host().deny("/proc")).missing
 
 
 def test_find_by_name(fake_host):
     host = fake_host({"/proc/1/comm": "systemd\n", "/proc/5/comm": "irqbalance\n", "/proc/6/comm": "irqbalance-x\n"})
-    assert process.named(host, "irqbalance").value == [5]
-    assert process.named(fake_host({"/proc/5/comm": "a"}), "irqbalance").state == "unreadable"
-    assert process.named(fake_host({"/proc/cmdline": ""}), "irqbalance").state == "unreadable"
+    assert process.find_pids(host, "irqbalance").value == [5]
+    assert process.find_pids(fake_host({"/proc/5/comm": "a"}), "irqbalance").state == "unreadable"
+    assert process.find_pids(fake_host({"/proc/cmdline": ""}), "irqbalance").state == "unreadable"

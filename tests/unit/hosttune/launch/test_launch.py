@@ -382,7 +382,7 @@ def make_record(pid: int, starttime: int, **changes: Any) -> record.Record:
 class TestRecord:
     def test_belongs_to_one_process_once(self, tmp_path: Path) -> None:
         pid, run = os.getpid(), str(tmp_path)
-        own = record.starttime(pid)
+        own = record.read_start_time(pid)
         assert own is not None
         descriptor = record.write(run, make_record(pid, own))
         assert record.load(run, pid) == make_record(pid, own)
@@ -396,7 +396,7 @@ class TestRecord:
         (tmp_path / "launch").mkdir()
         dead = tmp_path / "launch" / "4194305.json"  # above the largest possible PID
         dead.write_text("{")
-        os.close(record.write(str(tmp_path), make_record(os.getpid(), record.starttime(os.getpid()) or 0)))
+        os.close(record.write(str(tmp_path), make_record(os.getpid(), record.read_start_time(os.getpid()) or 0)))
         assert [path.name for path in (tmp_path / "launch").iterdir()] == [f"{os.getpid()}.json"]
 
     @pytest.mark.parametrize("text", ["{", '{"format": 1}', "[]"])
