@@ -75,13 +75,13 @@ def facts(root: Root, wanted: Section) -> Facts:
         boot=boot.read(root),
         cpus=cpu.read(root, siblings_of=isolated),
         irqaffinity=irq.default_affinity(root),
-        tasks=process.read(root),
+        tasks=process.read_tasks(root),
         manager=systemd.manager(root) if wanted.systemd else Fact("absent"),
     )
 
 
 def sample(root: Root) -> Sample:
-    return Sample(irq.counts(root), process.read(root, placement=True))
+    return Sample(irq.counts(root), process.read_tasks(root, placement=True))
 
 
 def sweep(root: Root) -> None:

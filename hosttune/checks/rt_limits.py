@@ -88,7 +88,7 @@ class Facts(msgspec.Struct):
 
 def facts(root: Root, wanted: Section) -> Facts:
     users = {name: limits.user(root, name) for name in wanted.users}
-    tasks = process.read(root, threads=False) if wanted.users else process.Tasks([])
+    tasks = process.read_tasks(root, threads=False) if wanted.users else process.Tasks([])
     return Facts(
         users=users,
         pam_files=limits.pam_files(root),
@@ -172,7 +172,7 @@ def _service(name: str, item: str, need: int, facts: Facts) -> Hop:
     Without a service that runs as this user the default is all there is to judge, or drop-ins that wait
     for a service that is not installed yet.
     """
-    services, key = facts.services, limits.ITEMS[item][1]
+    services, key = facts.services, limits.ITEMS[item]
     if services.manager.value is None:
         return Hop("unknown", services.manager.reason, services.manager.source)
     if services.units.value is None:
@@ -280,7 +280,7 @@ def _together(ways: dict[str, Hop]) -> Hop:
 
 
 def _fix(name: str, item: str, wanted: int | str, ways: dict[str, Hop], running: Hop) -> str:
-    key = limits.ITEMS[item][1]
+    key = limits.ITEMS[item]
     pam = wanted // 1024 if item == "memlock" and isinstance(wanted, int) else wanted
     unit = "infinity" if wanted == "unlimited" else wanted
     steps = []

@@ -14,6 +14,7 @@ from hosttune.host import cpulist
 from hosttune.host.root import Fact, Root
 
 DIRECTORY = "/sys/devices/system/cpu"
+PARTITIONED = "/sys/fs/cgroup/cpuset.cpus.isolated"
 _CPU = re.compile(r"cpu(\d+)")
 
 
@@ -33,22 +34,22 @@ def read(root: Root, siblings_of: frozenset[int] = frozenset()) -> Cpus:
     """Read the sets; core siblings only of the CPUs asked for."""
     siblings: dict[int, frozenset[int]] = {}
     for cpu in sorted(siblings_of):
-        fact = root.read(f"{DIRECTORY}/cpu{cpu}/topology/thread_siblings_list").map(cpulist.parse)
+        fact = _read_list(root, f"{DIRECTORY}/cpu{cpu}/topology/thread_siblings_list")
         if fact.value is not None:
             siblings[cpu] = fact.value
     return Cpus(
-        online=root.read(f"{DIRECTORY}/online").map(cpulist.parse),
+        online=_read_list(root, f"{DIRECTORY}/online"),
         possible=possible(root),
-        isolated=root.read(f"{DIRECTORY}/isolated").map(cpulist.parse),
-        nohz_full=root.read(f"{DIRECTORY}/nohz_full").map(cpulist.parse),
-        partitioned=root.read("/sys/fs/cgroup/cpuset.cpus.isolated").map(cpulist.parse),
+        isolated=_read_list(root, f"{DIRECTORY}/isolated"),
+        nohz_full=_read_list(root, f"{DIRECTORY}/nohz_full"),
+        partitioned=_read_list(root, PARTITIONED),
         siblings=siblings,
     )
 
 
 def possible(root: Root) -> Fact[frozenset[int]]:
     """CPUs that can exist on this host: the kernel's list, else the CPU directories of a captured tree."""
-    fact = root.read(f"{DIRECTORY}/possible").map(cpulist.parse)
+    fact = _read_list(root, f"{DIRECTORY}/possible")
     if fact.state == "value":
         return fact
     names = root.list(DIRECTORY)
@@ -59,3 +60,7 @@ def possible(root: Root) -> Fact[frozenset[int]]:
 def last(possible: Fact[frozenset[int]]) -> int | None:
     """The number that `N` stands for in a cpulist, None if it is not known."""
     return max(possible.value) if possible.value else None
+
+
+def _read_list(root: Root, path: str) -> Fact[frozenset[int]]:
+    return root.read(path).map(cpulist.parse)

@@ -11,7 +11,7 @@ import re
 
 import msgspec
 
-from hosttune.host import cpu, cpulist
+from hosttune.host import cpu, cpulist, identity
 from hosttune.host.root import Fact, Root
 
 DIRECTORY = "/sys/kernel/debug/sched/fair_server"
@@ -29,20 +29,18 @@ class FairServer(msgspec.Struct, frozen=True):
 
 def read(root: Root) -> FairServer:
     """Read what the kernel shows; nothing but its release if that is older than 6.12."""
-    kernel = root.read("/proc/sys/kernel/osrelease").map(release)
+    kernel = identity.read_release(root)
     if kernel.value is not None and kernel.value < SINCE:
         return FairServer(kernel, {}, Fact("absent"))
     cpus = root.read(f"{cpu.DIRECTORY}/isolated").map(cpulist.parse).value or cpu.possible(root).value
-    runtimes = {number: root.read(f"{DIRECTORY}/cpu{number}/runtime").map(int) for number in sorted(cpus or [])}
-    return FairServer(kernel, runtimes, root.read("/sys/kernel/security/lockdown").map(_chosen))
+    return FairServer(
+        kernel, read_runtimes(root, cpus or frozenset()), root.read("/sys/kernel/security/lockdown").map(_chosen)
+    )
 
 
-def release(text: str) -> tuple[int, int]:
-    """Major and minor number of a kernel release such as `6.12.9-amd64`. Raises ValueError."""
-    match = re.match(r"(\d+)\.(\d+)", text)
-    if match is None:
-        raise ValueError(f"{text.strip()!r} is not a kernel release")
-    return int(match[1]), int(match[2])
+def read_runtimes(root: Root, cpus: frozenset[int]) -> dict[int, Fact[int]]:
+    """Read the nanoseconds per period of each of these CPUs, 0 for off; absent before 6.12 and without debugfs."""
+    return {number: root.read(f"{DIRECTORY}/cpu{number}/runtime").map(int) for number in sorted(cpus)}
 
 
 def _chosen(text: str) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
-from hosttune.host import cpulist
-from hosttune.host.root import Root
+from hosttune.host import cpu, cpulist
+from hosttune.host.root import Fact, Root
+
+RELEASE = "/proc/sys/kernel/osrelease"
 
 
 def read(root: Root) -> dict[str, Any]:
@@ -13,9 +16,22 @@ def read(root: Root) -> dict[str, Any]:
 
     `cpus` counts CPUs that are online.
     """
-    online = root.read("/sys/devices/system/cpu/online").map(lambda text: len(cpulist.parse(text)))
+    online = root.read(f"{cpu.DIRECTORY}/online").map(lambda text: len(cpulist.parse(text)))
     return {
         "hostname": root.read("/proc/sys/kernel/hostname").map(str.strip).value,
-        "kernel": root.read("/proc/sys/kernel/osrelease").map(str.strip).value,
+        "kernel": root.read(RELEASE).map(str.strip).value,
         "cpus": online.value,
     }
+
+
+def read_release(root: Root) -> Fact[tuple[int, int]]:
+    """Read major and minor number of the kernel's release."""
+    return root.read(RELEASE).map(parse_release)
+
+
+def parse_release(text: str) -> tuple[int, int]:
+    """Major and minor number of a kernel release such as `6.12.9-amd64`. Raises ValueError."""
+    match = re.match(r"(\d+)\.(\d+)", text)
+    if match is None:
+        raise ValueError(f"{text.strip()!r} is not a kernel release")
+    return int(match[1]), int(match[2])

@@ -17,6 +17,8 @@ from hosttune.host.root import Fact, Root, unreadable
 
 # Drivers whose queue interrupts the kernel places and moves itself (PCI_IRQ_AFFINITY), by the names
 # that they give them. Not nvme0q0, the admin queue.
+COUNTERS = "/proc/interrupts"
+
 _MANAGED = re.compile(
     r"nvme\d+q[1-9]\d*|virtio\d+-(req\.\d+|request|requests\.\d+)|megasas\d+-msix\d+|mpt[23]sas\d+-msix\d+"
     r"|lpfc:\d+|qla2xxx\S*|smartpqi|hpsa\d*-msix\d+|aacraid|hisi_sas\S*|mpi3mr\d+-msix\d+"
@@ -94,7 +96,7 @@ def parse_interrupts(text: str) -> dict[str, Row]:
 
 def counts(root: Root) -> Fact[dict[str, Row]]:
     """The counters of /proc/interrupts now."""
-    return root.read("/proc/interrupts").map(parse_interrupts)
+    return root.read(COUNTERS).map(parse_interrupts)
 
 
 def read(root: Root) -> Fact[Interrupts]:

@@ -29,7 +29,7 @@ class Balancer(msgspec.Struct, frozen=True):
 
 def read(root: Root, last: int | None) -> Balancer:
     """Read it; `last` is the number of the last CPU."""
-    pids = process.named(root, "irqbalance")
+    pids = process.find_pids(root, "irqbalance")
     banned: Fact[frozenset[int]] = Fact("absent")
     if pids.value:
         environment = root.read(f"/proc/{pids.value[0]}/environ")

@@ -17,13 +17,26 @@ UNLIMITED = 2**64 - 1
 _UNLIMITED_WORDS = ("-1", "unlimited", "infinity")
 _SIZES = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40, "P": 2**50, "E": 2**60}
 
-# item of limits.conf -> the line of /proc/PID/limits, the setting of systemd
-ITEMS = {
-    "memlock": ("Max locked memory", "LimitMEMLOCK"),
-    "rtprio": ("Max realtime priority", "LimitRTPRIO"),
-    "nice": ("Max nice priority", "LimitNICE"),
-    "nofile": ("Max open files", "LimitNOFILE"),
+#: Resource limits by the name that setrlimit(2) has after RLIMIT_: how /proc/PID/limits begins their line.
+PROC_LINES = {
+    "cpu": "Max cpu time",
+    "fsize": "Max file size",
+    "data": "Max data size",
+    "stack": "Max stack size",
+    "core": "Max core file size",
+    "rss": "Max resident set",
+    "nproc": "Max processes",
+    "nofile": "Max open files",
+    "memlock": "Max locked memory",
+    "as": "Max address space",
+    "sigpending": "Max pending signals",
+    "msgqueue": "Max msgqueue size",
+    "nice": "Max nice priority",
+    "rtprio": "Max realtime priority",
+    "rttime": "Max realtime timeout",
 }
+#: Those that a profile may ask for: the item of limits.conf, and the setting of a systemd unit.
+ITEMS = {"memlock": "LimitMEMLOCK", "rtprio": "LimitRTPRIO", "nice": "LimitNICE", "nofile": "LimitNOFILE"}
 
 
 class Limit(msgspec.Struct, frozen=True):
@@ -128,12 +141,12 @@ def parse_systemd(item: str, text: str, source: str = "") -> Limit:
 
 
 def parse_proc(text: str, source: str = "") -> dict[str, Limit]:
-    """Read /proc/PID/limits. Raises ValueError."""
+    """Read /proc/PID/limits, by the names of :data:`PROC_LINES`. Raises ValueError."""
     found: dict[str, Limit] = {}
-    for item, (label, _) in ITEMS.items():
-        for line in text.splitlines():
-            if line.startswith(label + " "):
-                soft, hard = line[len(label) :].split()[:2]
+    for line in text.splitlines():
+        for item, start in PROC_LINES.items():
+            if line.startswith(start + " "):
+                soft, hard = line[len(start) :].split()[:2]
                 found[item] = Limit(_number(soft), _number(hard), source)
     return found
 

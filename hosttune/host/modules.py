@@ -10,7 +10,7 @@ import posixpath
 
 import msgspec
 
-from hosttune.host import dropins
+from hosttune.host import dropins, identity
 from hosttune.host.root import Fact, Root
 
 DIRECTORIES = (
@@ -35,7 +35,7 @@ def read(root: Root) -> Modules:
     loaded = root.read("/proc/modules").map(
         lambda text: frozenset(line.split()[0] for line in text.splitlines() if line.strip())
     )
-    release = root.read("/proc/sys/kernel/osrelease").map(str.strip)
+    release = root.read(identity.RELEASE).map(str.strip)
     builtin: Fact[frozenset[str]]
     if release.value is None:
         builtin = release.valueless()

@@ -1,7 +1,8 @@
 """Processes and threads, kernel threads included, as /proc shows them.
 
-Sources: proc_pid_status(5), proc_pid_stat(5), proc_pid_limits(5). One file per process is read, and more
-only where the caller needs it: a server has thousands of threads.
+:func:`read_tasks` reads one file of each process, and more only where the caller needs it: a server has
+thousands of threads. :func:`read_threads` reads all that the scheduler has of one process.
+Sources: proc_pid_status(5), proc_pid_stat(5).
 """
 
 from __future__ import annotations
@@ -10,6 +11,9 @@ import msgspec
 
 from hosttune.host import cpulist
 from hosttune.host.root import Fact, Root, unreadable
+from hosttune.host.sched import PF_KTHREAD, POLICY_NAMES
+
+_CAPABILITY_SETS = (("CapPrm", ""), ("CapEff", ""), ("CapAmb", "0"))
 
 
 class Task(msgspec.Struct, frozen=True):
@@ -33,6 +37,33 @@ class Task(msgspec.Struct, frozen=True):
         return self.kernel and len(self.cpus) == 1
 
 
+class Thread(msgspec.Struct, frozen=True):
+    """One thread as the scheduler has it: `policy` by name, or its number if this version knows no name;
+    `priority` is the real-time priority, 0 for other policies; `cpus` its affinity."""
+
+    tid: int
+    name: str
+    policy: str
+    priority: int
+    nice: int
+    cpus: frozenset[int]
+    kernel: bool = False
+
+
+class Stat(msgspec.Struct, frozen=True):
+    """What hosttune takes of /proc/PID/stat. `ticks` is CPU time (user and system) and `start_time` the time
+    since boot, both in clock ticks; `priority` and `policy` are the kernel's numbers."""
+
+    name: str
+    flags: int
+    ticks: int
+    nice: int
+    start_time: int
+    last_cpu: int
+    priority: int
+    policy: int
+
+
 class Tasks(msgspec.Struct, frozen=True):
     """Threads that could be seen, and in words why there may be more (empty if these are all)."""
 
@@ -40,9 +71,9 @@ class Tasks(msgspec.Struct, frozen=True):
     missing: str = ""
 
 
-def read(root: Root, *, threads: bool = True, placement: bool = False) -> Tasks:
+def read_tasks(root: Root, *, threads: bool = True, placement: bool = False) -> Tasks:
     """Read all processes; with `threads` each of their threads; with `placement` where each ran last."""
-    pids = pids_of(root)
+    pids = list_pids(root)
     if pids.value is None:
         return Tasks([], f"/proc: {pids.reason}")
     seen: list[Task] = []
@@ -56,7 +87,7 @@ def read(root: Root, *, threads: bool = True, placement: bool = False) -> Tasks:
             refused.append(status.reason)
             continue
         tids = [pid]
-        if threads and _field(status.value, "Threads") not in ("1", ""):
+        if threads and find_field(status.value, "Threads") not in ("1", ""):
             names = root.list(f"/proc/{pid}/task")
             tids = [int(name) for name in names.value or [] if name.isdigit()] or tids
         for tid in tids:
@@ -66,12 +97,44 @@ def read(root: Root, *, threads: bool = True, placement: bool = False) -> Tasks:
             stat = root.read(f"/proc/{pid}/task/{tid}/stat").value if placement else None
             try:
                 seen.append(_task(pid, tid, text.value, stat, lists))
-            except (ValueError, IndexError):
+            except ValueError:
                 refused.append("not understood")
     return Tasks(seen, _missing(seen, refused))
 
 
-def pids_of(root: Root) -> Fact[list[int]]:
+def read_threads(root: Root, pid: int) -> list[Thread]:
+    """Read all threads of one process; none if it is gone. Raises ValueError for text that is not understood."""
+    threads = []
+    directory = f"/proc/{pid}/task"
+    for tid in sorted(int(name) for name in root.list(directory).value or []):
+        text = root.read(f"{directory}/{tid}/stat").value
+        status = root.read(f"{directory}/{tid}/status").value
+        if text is None or status is None:
+            continue  # ended meanwhile
+        stat = parse_stat(text)
+        threads.append(
+            Thread(
+                tid=tid,
+                name=stat.name,
+                policy=POLICY_NAMES.get(stat.policy, str(stat.policy)),
+                priority=stat.priority,
+                nice=stat.nice,
+                cpus=cpulist.parse(find_field(status, "Cpus_allowed_list")),
+                kernel=bool(stat.flags & PF_KTHREAD),
+            )
+        )
+    return threads
+
+
+def read_start_time(root: Root, pid: int) -> Fact[int]:
+    """Read when a process was started, in clock ticks since boot; absent if it is gone.
+
+    With its number it names one process for as long as the machine is up: numbers are used again.
+    """
+    return root.read(f"/proc/{pid}/stat").map(lambda text: parse_stat(text).start_time)
+
+
+def list_pids(root: Root) -> Fact[list[int]]:
     """Numbers of the processes that can be seen, unreadable if there is none."""
     names = root.list("/proc")
     pids = sorted(int(name) for name in names.value or [] if name.isdigit())
@@ -80,15 +143,52 @@ def pids_of(root: Root) -> Fact[list[int]]:
     return Fact("value", pids, "/proc")
 
 
-def named(root: Root, name: str) -> Fact[list[int]]:
+def find_pids(root: Root, name: str) -> Fact[list[int]]:
     """Processes whose command name is `name`; unreadable if no process can be seen."""
-    pids = pids_of(root)
+    pids = list_pids(root)
     if pids.value is None:
         return unreadable("/proc", pids.reason)
     if 1 not in pids.value:
         return unreadable("/proc", "processes of other users are hidden (hidepid)")
     found = [pid for pid in pids.value if (root.read(f"/proc/{pid}/comm").value or "").strip() == name]
     return Fact("value", found, "/proc/*/comm")
+
+
+def parse_stat(text: str) -> Stat:
+    """Read /proc/PID/stat. Raises ValueError."""
+    # The name in parentheses may hold anything; field 3 (state) follows the last one.
+    head, _, tail = text.rpartition(")")
+    fields = tail.split()
+    if len(fields) < 39:
+        raise ValueError(f"{len(fields) + 2} fields, wanted at least 41")
+    return Stat(
+        name=head.partition("(")[2],
+        flags=int(fields[6]),
+        ticks=int(fields[11]) + int(fields[12]),
+        nice=int(fields[16]),
+        start_time=int(fields[19]),
+        last_cpu=int(fields[36]),
+        priority=int(fields[37]),
+        policy=int(fields[38]),
+    )
+
+
+def find_field(status: str, name: str) -> str:
+    """Returns the value of a line `NAME: VALUE` of /proc/PID/status, empty if there is no such line."""
+    start = status.find(f"\n{name}:") + 1
+    if not start and not status.startswith(f"{name}:"):
+        return ""
+    end = status.find("\n", start)
+    return status[start + len(name) + 1 : end if end >= 0 else None].strip()
+
+
+def parse_capabilities(status: str) -> dict[str, int]:
+    """Read the capability sets of /proc/PID/status that a process can use, as bit masks (capabilities(7)).
+
+    The keys are the names of the lines, in their order: CapPrm (permitted), CapEff (effective), CapAmb
+    (ambient, none before Linux 4.3). Raises ValueError.
+    """
+    return {name: int(find_field(status, name) or default, 16) for name, default in _CAPABILITY_SETS}
 
 
 def _missing(seen: list[Task], refused: list[str]) -> str:
@@ -103,31 +203,22 @@ def _missing(seen: list[Task], refused: list[str]) -> str:
 
 
 def _task(pid: int, tid: int, status: str, stat: str | None, lists: dict[str, frozenset[int]]) -> Task:
-    allowed = _field(status, "Cpus_allowed_list")
+    allowed = find_field(status, "Cpus_allowed_list")
     if allowed not in lists:
         lists[allowed] = cpulist.parse(allowed)
     last_cpu = ticks = None
     if stat:
-        # The name in parentheses may hold anything; field 3 (state) follows the last one.
-        fields = stat.rpartition(")")[2].split()
-        last_cpu, ticks = int(fields[36]), int(fields[11]) + int(fields[12])
+        parsed = parse_stat(stat)
+        last_cpu, ticks = parsed.last_cpu, parsed.ticks
     return Task(
         pid=pid,
         tid=tid,
-        comm=_field(status, "Name"),
-        kernel=pid == 2 or _field(status, "PPid") == "2",
-        uid=int(_field(status, "Uid").split()[0]),
-        running=_field(status, "State").startswith("R"),
+        comm=find_field(status, "Name"),
+        kernel=pid == 2 or find_field(status, "PPid") == "2",
+        uid=int(find_field(status, "Uid").partition("\t")[0]),
+        running=find_field(status, "State").startswith("R"),
         cpus=lists[allowed],
         last_cpu=last_cpu,
         ticks=ticks,
-        switches=sum(int(_field(status, f"{kind}_ctxt_switches") or 0) for kind in ("voluntary", "nonvoluntary")),
+        switches=sum(int(find_field(status, f"{kind}_ctxt_switches") or 0) for kind in ("voluntary", "nonvoluntary")),
     )
-
-
-def _field(status: str, name: str) -> str:
-    start = status.find(f"\n{name}:") + 1
-    if not start and not status.startswith(f"{name}:"):
-        return ""
-    end = status.find("\n", start)
-    return status[start + len(name) + 1 : end if end >= 0 else None].strip()

@@ -1,10 +1,14 @@
 """Start a program as a trading process has to run, or refuse with the cause and the fix.
 
 plan      what was asked for: plain data
+account   the user that the program runs as
 program   what execve will make of the command
-facts     what this host and this process allow: all reading
+facts     what this host and this process allow: read, and where only a trial tells, tried (trial)
 checks    plan and facts → findings, and the decision: pure
 lease     one process per CPU
 record    what was promised, for `hosttune attest`
 process   the promises kept: limits, affinity, policy, user, exec
 """
+
+#: Leases and launch records, unless `--run-dir` says otherwise.
+RUN_DIRECTORY = "/run/hosttune"

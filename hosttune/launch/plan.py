@@ -7,12 +7,11 @@ from typing import Literal
 
 import msgspec
 
+from hosttune.launch import RUN_DIRECTORY
+
 Policy = Literal["other", "fifo", "rr"]
 
-RUN_DIRECTORY = "/run/hosttune"
 UNLIMITED = resource.RLIM_INFINITY
-# The kernel's watchdog and migration threads run at 99; what spins beside them can hang the machine.
-HIGHEST_PRIORITY = 98
 RLIMITS: dict[str, int] = {
     name.removeprefix("RLIMIT_").lower(): getattr(resource, name)
     for name in dir(resource)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pwd
 import resource
 import signal
 import struct
@@ -16,9 +15,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
 from hosttune.host import cpulist
+from hosttune.host.process import parse_capabilities
+from hosttune.host.sched import POLICY_NUMBERS
 from hosttune.launch import lease, record
+from hosttune.launch.account import change_user, name_user
 from hosttune.launch.checks import memory_limit
-from hosttune.launch.facts import DMA_LATENCY, LIBRARY, SCHED, Facts, become
+from hosttune.launch.facts import DMA_LATENCY, LIBRARY, Facts
 from hosttune.launch.plan import RLIMITS, Plan
 from hosttune.launch.record import Record
 
@@ -48,7 +50,7 @@ def launch(plan: Plan, facts: Facts, forced: list[str], preflight: dict[str, Any
         with _step(f"set RLIMIT_{name.upper()} to {limit[0]}:{limit[1]}"):
             resource.setrlimit(RLIMITS[name], limit)
     _place(plan)
-    started = record.starttime(pid)
+    started = record.read_start_time(pid)
     assert started is not None
     user = plan.user
     with _step("write the launch record"):
@@ -62,7 +64,7 @@ def launch(plan: Plan, facts: Facts, forced: list[str], preflight: dict[str, Any
                 priority=plan.priority,
                 nice=plan.nice,
                 cpus=cpulist.show(frozenset(os.sched_getaffinity(0))),
-                user=user.name if user else _name(os.geteuid()),
+                user=user.name if user else name_user(os.geteuid()),
                 uid=user.uid if user else os.geteuid(),
                 gid=user.gid if user else os.getegid(),
                 groups=sorted(set(user.groups if user else os.getgroups())),
@@ -79,7 +81,7 @@ def launch(plan: Plan, facts: Facts, forced: list[str], preflight: dict[str, Any
     environment = program_environment(os.environ, plan, locked_record)
     if user is not None:
         with _step(f"become {user.name}"):
-            become(user.uid, user.gid, user.groups)
+            change_user(user)
             _require_no_capabilities(user.uid)
     # What Python ignores must not stay ignored in the program: execve keeps ignored signals ignored.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
@@ -130,7 +132,7 @@ def _place(plan: Plan) -> None:
     with _step(f"set nice {plan.nice}"):
         os.setpriority(os.PRIO_PROCESS, 0, plan.nice)
     with _step(f"set policy {plan.policy} with priority {plan.priority}"):
-        os.sched_setscheduler(0, SCHED[plan.policy], os.sched_param(plan.priority))
+        os.sched_setscheduler(0, POLICY_NUMBERS[plan.policy], os.sched_param(plan.priority))
 
 
 def _require_no_capabilities(uid: int) -> None:
@@ -138,17 +140,6 @@ def _require_no_capabilities(uid: int) -> None:
     if uid == 0:
         return
     with open("/proc/self/status", encoding="utf-8") as status:
-        kept = [
-            line.split()[0].rstrip(":")
-            for line in status
-            if line.startswith(("CapPrm", "CapEff", "CapAmb")) and int(line.split()[1], 16)
-        ]
+        kept = [name for name, mask in parse_capabilities(status.read()).items() if mask]
     if kept:
         raise ValueError(f"capabilities were kept ({', '.join(kept)}); securebits are set on this process")
-
-
-def _name(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)

@@ -13,6 +13,9 @@ from typing import Any
 
 import msgspec
 
+from hosttune.host import process
+from hosttune.host.root import Live
+
 FORMAT = 1
 
 
@@ -40,13 +43,15 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     preflight: dict[str, Any]
 
 
-def starttime(pid: int) -> int | None:
-    """Its start in clock ticks since boot (proc_pid_stat(5), field 22); None if it is gone."""
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stat:
-            return int(stat.read().rpartition(")")[2].split()[19])
-    except (FileNotFoundError, ProcessLookupError):
-        return None
+def read_start_time(pid: int) -> int | None:
+    """Read when a process of this host was started, in clock ticks since boot; None if it is gone.
+
+    Raises OSError if the kernel does not tell.
+    """
+    fact = process.read_start_time(Live(), pid)
+    if fact.state == "unreadable":
+        raise OSError(f"{fact.source}: {fact.reason}")
+    return fact.value
 
 
 def path(run_directory: str, pid: int) -> str:
@@ -82,7 +87,7 @@ def load(run_directory: str, pid: int) -> Record | None:
         raise ValueError(f"{path(run_directory, pid)}: {error}") from None
     if record.format != FORMAT:
         raise ValueError(f"{path(run_directory, pid)}: format {record.format}, this hosttune reads {FORMAT}")
-    return record if record.starttime == starttime(pid) else None
+    return record if record.starttime == read_start_time(pid) else None
 
 
 def released(run_directory: str, pid: int) -> bool:
@@ -106,7 +111,7 @@ def prune(run_directory: str) -> None:
         try:
             gone = load(run_directory, int(pid)) is None
         except (OSError, ValueError):
-            gone = starttime(int(pid)) is None
+            gone = read_start_time(int(pid)) is None
         if gone:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(f"{run_directory}/launch/{name}")

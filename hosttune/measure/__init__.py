@@ -1,6 +1,7 @@
 """Measure what a CPU loses, and name the cause.
 
 gaps      the compiled loop (Cython, no GIL)
+detect    the loop run on a CPU, its gaps judged
 causes    what a gap was: pure
-cli       `hosttune gaps`
+show      a measurement for people
 """

@@ -6,6 +6,8 @@ from typing import Literal
 
 import msgspec
 
+from hosttune.host import irq
+
 Cause = Literal["throttled", "other task", "stolen", "interrupt or stall"]
 TICK_NS = 10_000_000  # USER_HZ is 100 on every Linux (proc_stat(5))
 
@@ -43,20 +45,15 @@ class Gap(msgspec.Struct, frozen=True):
 
 def interrupt_deltas(before: str, after: str, cpu: int) -> dict[str, int]:
     """Interrupts that one CPU took between two readings of /proc/interrupts, most first, by row name."""
-    old, new = _interrupts(before, cpu), _interrupts(after, cpu)
+    old, new = _parse_counts(before, cpu), _parse_counts(after, cpu)
     deltas = {name: count - old.get(name, 0) for name, count in new.items()}
     return dict(sorted(((name, n) for name, n in deltas.items() if n), key=lambda item: -item[1]))
 
 
-def _interrupts(text: str, cpu: int) -> dict[str, int]:
-    lines = text.splitlines()
-    column = lines[0].split().index(f"CPU{cpu}")
-    counts = {}
-    width = len(lines[0].split())
-    for line in lines[1:]:
-        name, _, rest = line.partition(":")
-        words = rest.split(None, width)
-        if len(words) > column and words[column].isdigit():
-            label = " ".join(words[width].split()) if len(words) > width else ""
-            counts[f"{name.strip()} {label}".strip()] = int(words[column])
-    return counts
+def _parse_counts(text: str, cpu: int) -> dict[str, int]:
+    rows = irq.parse_interrupts(text)
+    return {
+        f"{name} {' '.join(row.description.split())}".strip(): row.counts[cpu]
+        for name, row in rows.items()
+        if cpu in row.counts
+    }

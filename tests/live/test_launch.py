@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from hosttune import launch_cli
+from hosttune.attest import reader
 from hosttune.host.root import Live
 from hosttune.launch import checks, record
 from hosttune.launch.facts import LIBRARY, read
@@ -411,7 +411,7 @@ class TestReaderEndsWhatDoesNotHold:
         assert target.stdout is not None and target.stdout.readline() == "x\n"
         run = str(tmp_path / "run")
         promised = record.Record(
-            pid=target.pid, starttime=record.starttime(target.pid) or 0, command=program, policy="fifo",
+            pid=target.pid, starttime=record.read_start_time(target.pid) or 0, command=program, policy="fifo",
             priority=5, nice=0, cpus=str(CPU), user="root", uid=0, gid=0, groups=[], memory_locked=False,
             cpu_dma_latency=False, timer_slack_ns=1, leases=[], rlimits={}, forced=[], preflight={},
         )  # fmt: skip
@@ -419,7 +419,7 @@ class TestReaderEndsWhatDoesNotHold:
         handle = os.pidfd_open(target.pid)
         child = os.fork()
         if child == 0:
-            launch_cli._read_back(target.pid, handle, run)
+            reader.read_back(target.pid, handle, run, BOUND)
         try:
             assert select.select([handle], [], [], BOUND)[0], "the target was not ended"
             _, status = os.waitpid(child, 0)

@@ -17,10 +17,11 @@ from typing import Any
 import pytest
 
 from hosttune.host.root import Live
+from hosttune.host.sched import RT_RUNTIME
 from hosttune.launch import checks
-from hosttune.launch.facts import RT_RUNTIME, read
+from hosttune.launch.facts import read
 from hosttune.launch.plan import Plan
-from hosttune.measure.cli import measure
+from hosttune.measure.detect import measure_gaps
 
 pytestmark = [
     pytest.mark.live,
@@ -60,7 +61,7 @@ def rival() -> Iterator[None]:
 
 def long_gaps() -> list[dict[str, Any]]:
     """Gaps of at least 30 ms that a FIFO thread sees in one measurement."""
-    result = measure(CPU, SECONDS, 1000.0, "fifo", PRIORITY)
+    result = measure_gaps(CPU, SECONDS, 1000.0, "fifo", PRIORITY)
     return [gap for gap in result["gaps"] if gap["length_ns"] >= STALL_NS]
 
 

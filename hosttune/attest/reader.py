@@ -1,0 +1,70 @@
+"""The process behind `hosttune launch --attest`: it reads the program back, and ends it if the launch does not hold."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import sys
+from typing import NoReturn
+
+from hosttune.attest.read import Gone
+from hosttune.attest.wait import NotLaunched, attest
+from hosttune.errors import BY_VERDICT, FAILED
+from hosttune.report.document import Page
+
+
+def fork_reader(run_directory: str, wait: float) -> None:
+    """Start the process that attests this one after exec, and ends it if that does not hold.
+
+    Forked twice, so that it is not a child that the program did not start; before this process is placed
+    and holds a lease, so that it neither runs on the leased CPUs nor keeps the lease.
+    """
+    target = os.getpid()
+    handle = os.pidfd_open(target)
+    child = os.fork()
+    if child == 0:
+        if os.fork() == 0:
+            read_back(target, handle, run_directory, wait)
+        os._exit(0)
+    os.waitpid(child, 0)
+    os.close(handle)
+
+
+def read_back(target: int, handle: int, run_directory: str, wait: float) -> NoReturn:
+    """Attest the process behind the pidfd `handle`, end it if the launch does not hold, and exit."""
+    code = FAILED
+    try:
+        os.setsid()  # a signal to the terminal's foreground group is not for the reader
+        text = ""
+        try:
+            result = attest(run_directory, target, wait)
+            code, text = BY_VERDICT[result.report.verdict], result.as_text(Page()).rstrip()
+        except Gone:
+            # A launcher that failed after the fork has said why; the preload library too.
+            os._exit(code)
+        except NotLaunched as error:
+            text = str(error)
+        print(text, file=sys.stderr, flush=True)
+        if code:
+            print(f"hosttune launch: attest does not hold, ending process {target}", file=sys.stderr, flush=True)
+            stop(handle)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            print(
+                f"hosttune launch: attest failed, ending process {target}: {error!r}",
+                file=sys.stderr,
+                flush=True,
+            )
+        stop(handle)
+    finally:
+        os._exit(code)
+
+
+def stop(handle: int, patience: float = 2.0) -> None:
+    """End the process behind a pidfd: SIGTERM, and SIGKILL if it has not ended after `patience` seconds."""
+    with contextlib.suppress(ProcessLookupError):
+        signal.pidfd_send_signal(handle, signal.SIGTERM)
+        if not select.select([handle], [], [], patience)[0]:
+            signal.pidfd_send_signal(handle, signal.SIGKILL)

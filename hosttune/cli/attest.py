@@ -1,0 +1,56 @@
+"""`hosttune attest`: read a launched process back from the kernel."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from hosttune.cli import arguments as shared
+from hosttune.cli.terminal import write_document
+from hosttune.errors import BY_VERDICT, FAILED, UNKNOWN, UsageError
+from hosttune.report import formats
+
+_EPILOG = "exit status: 0 holds, 1 does not hold, 2 usage error, 3 could not tell"
+
+
+def add_command(commands: Any) -> None:
+    """Add the command to the subparsers of the `hosttune` parser."""
+    attest = commands.add_parser("attest", help="read a launched process back from the kernel", epilog=_EPILOG)
+    attest.add_argument("pid", metavar="PID", type=int)
+    formats.add_argument(attest)
+    attest.add_argument(
+        "--wait",
+        metavar="SECONDS",
+        type=float,
+        default=shared.ATTEST_WAIT_SECONDS,
+        help="for the launch; default: %(default)g",
+    )
+    attest.add_argument(
+        "--after",
+        metavar="SECONDS",
+        type=float,
+        default=0.0,
+        help="read so long after exec; default: %(default)g",
+    )
+    shared.add_run_directory(attest)
+    attest.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Read back and print. Returns the exit status. Raises UsageError."""
+    from hosttune import attest
+
+    if arguments.pid < 1 or arguments.wait < 0 or arguments.after < 0:
+        raise UsageError("PID has to be positive, --wait and --after not negative")
+    run_directory = shared.resolve_run_directory(arguments)
+    try:
+        result = attest.attest(run_directory, arguments.pid, arguments.wait, arguments.after)
+    except attest.Gone as error:
+        print(f"hosttune attest: {error}", file=sys.stderr)
+        return FAILED
+    except attest.NotLaunched as error:
+        print(f"hosttune attest: {error}", file=sys.stderr)
+        return UNKNOWN
+    write_document(result, arguments.format)
+    return BY_VERDICT[result.report.verdict]

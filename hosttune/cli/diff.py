@@ -1,0 +1,37 @@
+"""`hosttune diff`: compare two JSON reports, such as before and after tuning."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from hosttune.cli.terminal import write_document
+from hosttune.errors import OK, UsageError
+from hosttune.report import formats
+
+
+def add_command(commands: Any) -> None:
+    """Add the command to the subparsers of the `hosttune` parser."""
+    diff = commands.add_parser("diff", help="compare two JSON reports, such as before and after tuning")
+    diff.add_argument("before", metavar="BEFORE.json")
+    diff.add_argument("after", metavar="AFTER.json")
+    formats.add_argument(diff)
+    diff.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print both reports side by side. Returns the exit status. Raises UsageError."""
+    from hosttune.report.check import read_report
+    from hosttune.report.diff import Difference
+
+    reports = []
+    for path in (arguments.before, arguments.after):
+        try:
+            with open(path, "rb") as file:
+                reports.append(read_report(file.read()))
+        except OSError as error:
+            raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
+        except ValueError as error:
+            raise UsageError(f"{path}: not a report of `hosttune check --format json`: {error}") from None
+    write_document(Difference(*reports), arguments.format)
+    return OK

@@ -1,0 +1,40 @@
+"""The `hosttune` command: which subcommand is asked for, and how an error ends it.
+
+Everything that a subcommand needs is imported when it runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+
+from hosttune import __version__
+from hosttune.cli.arguments import Parser
+from hosttune.errors import INTERRUPTED, USAGE, UsageError
+
+COMMANDS = ("check", "snapshot", "diff", "launch", "attest", "gaps")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command and return its exit status; argparse itself exits with 2 on wrong arguments."""
+    words = sys.argv[1:] if argv is None else argv
+    arguments = _build_parser(words[0] if words else "").parse_args(words)
+    try:
+        code: int = arguments.run(arguments)
+    except UsageError as error:
+        print(f"hosttune: {error}", file=sys.stderr)
+        return USAGE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return code
+
+
+def _build_parser(only: str = "") -> argparse.ArgumentParser:
+    """The arguments of every command, or only of the one that is asked for: a launch does not wait for the others."""
+    parser = Parser(prog="hosttune", description="Prove that a Linux host is tuned as its profile says.")
+    parser.add_argument("--version", action="version", version=f"hosttune {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, prog="hosttune")
+    for name in [only] if only in COMMANDS else COMMANDS:
+        importlib.import_module(f"hosttune.cli.{name}").add_command(commands)
+    return parser

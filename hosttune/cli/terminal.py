@@ -1,0 +1,44 @@
+"""Standard output and the terminal behind it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hosttune.report.document import Document
+
+
+def write_out(text: str) -> None:
+    """Write to standard output; a reader that has closed it ends the output, not the command."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader (head, less) has seen enough. Python must not complain again when it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def write_document(document: Document, form: str, *, colour: bool = False, quiet: bool = False) -> None:
+    """Write a document to standard output in the format of this name. Raises UsageError."""
+    from hosttune.report import formats
+    from hosttune.report.document import Page
+
+    write_out(formats.write(form, document, Page(read_width(), colour, quiet)))
+
+
+def read_width() -> int:
+    """Returns the terminal's columns, from 80 to 120; 100 where there is no terminal."""
+    columns = os.environ.get("COLUMNS", "")
+    if not columns.isdigit():
+        try:
+            columns = str(os.get_terminal_size(sys.stdout.fileno()).columns)
+        except (OSError, ValueError):
+            return 100
+    return min(max(int(columns), 80), 120)
+
+
+def wants_colour(choice: str) -> bool:
+    """Returns whether to colour the output: `always`, `never`, or `auto` by terminal and https://no-color.org."""
+    return choice == "always" or (choice == "auto" and sys.stdout.isatty() and not os.environ.get("NO_COLOR"))

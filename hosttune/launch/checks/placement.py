@@ -1,0 +1,90 @@
+"""Whether the CPUs can be had, and the directory in which they are leased."""
+
+from __future__ import annotations
+
+from hosttune.findings import Finding
+from hosttune.host import cpulist
+from hosttune.launch.checks._finding import make_finding
+from hosttune.launch.facts import DMA_LATENCY, Facts
+from hosttune.launch.plan import Plan
+
+
+def check_cpus(plan: Plan, facts: Facts) -> Finding:
+    if plan.cpus is None:
+        return make_finding("cpus", "na", "any CPU", cpulist.show(facts.trial.cpus), "sched_getaffinity(2)")
+    wanted = cpulist.show(plan.cpus)
+    if facts.online.value is None:
+        return make_finding(
+            "cpus",
+            "unknown",
+            wanted,
+            facts.online.reason,
+            facts.online.source,
+            "it cannot be told whether these CPUs are online",
+            "make /sys readable",
+        )
+    missing = plan.cpus - facts.online.value
+    if missing:
+        return make_finding(
+            "cpus",
+            "fail",
+            wanted,
+            f"online: {cpulist.show(facts.online.value)}",
+            facts.online.source,
+            f"CPU {cpulist.show(missing)} does not exist or is offline",
+            "choose online CPUs, or echo 1 > /sys/devices/system/cpu/cpuN/online",
+        )
+    if facts.trial.affinity_errno or facts.trial.cpus != plan.cpus:
+        return make_finding(
+            "cpus",
+            "fail",
+            wanted,
+            cpulist.show(facts.trial.cpus),
+            "sched_getaffinity(2)",
+            "the cpuset of this process does not have them; the kernel would silently use the rest",
+            "widen AllowedCPUs= of the unit, or cpuset.cpus of its cgroup",
+        )
+    return make_finding("cpus", "pass", wanted, wanted, "sched_getaffinity(2)")
+
+
+def check_lease(plan: Plan, facts: Facts) -> Finding:
+    if plan.cpus is None:
+        return make_finding("lease", "na", "no CPU named", "nothing to lease", "")
+    source = f"{plan.run_directory}/lease"
+    if facts.holders:
+        found = "; ".join(f"CPU {cpu} is leased to {who}" for cpu, who in facts.holders.items())
+        return make_finding(
+            "lease",
+            "fail",
+            cpulist.show(plan.cpus),
+            found,
+            source,
+            "two processes that poll on one CPU take turns of milliseconds",
+            "stop the other process, or choose other --cpus",
+        )
+    return make_finding("lease", "pass", cpulist.show(plan.cpus), "free", source)
+
+
+def check_run_directory(plan: Plan, facts: Facts) -> Finding:
+    directory = plan.run_directory
+    return make_finding(
+        "run_directory",
+        "pass" if facts.run_directory == "ok" else "fail",
+        f"{directory} is writable",
+        facts.run_directory,
+        directory,
+        "no CPU can be leased and no record written for attest",
+        "run as root, RuntimeDirectory=hosttune in a unit, or --run-dir with a directory of yours",
+    )
+
+
+def check_dma_latency(facts: Facts) -> Finding:
+    return make_finding(
+        "cpu_dma_latency",
+        "pass" if facts.dma_latency == "ok" else "warn",
+        "held at 0",
+        facts.dma_latency,
+        DMA_LATENCY,
+        "nothing keeps the CPUs out of deep idle states",
+        "run as root on a kernel with the device; PrivateDevices=yes hides it",
+    )

@@ -1,0 +1,79 @@
+"""Which files make a profile: one file, a directory, a built-in profile by name, or the default.
+
+Files of a directory are merged: a section may be spread over several, but a key may be given only once.
+"""
+
+from __future__ import annotations
+
+import os
+
+from hosttune.host.root import Live, Root
+from hosttune.profile.nodes import Node, ProfileError, merge, parse
+from hosttune.profile.sections import Profile, build
+
+PROFILE_D = "/etc/hosttune/profile.d"
+BUILT_IN = os.path.join(os.path.dirname(os.path.dirname(__file__)), "profiles")
+DEFAULT = "trading"
+
+
+def load(path: str | None = None, root: Root | None = None) -> Profile:
+    """Load a profile: a file, a directory of `*.yml` and `*.yaml`, a built-in one by name, or the default.
+
+    The default is `/etc/hosttune/profile.d` of the host that `root` shows (this machine unless told
+    otherwise) when it has files, else the built-in profile. A given path is always on this machine; a
+    word without a slash or a dot that names a built-in profile is that. Raises ProfileError.
+    """
+    if path in built_in_profiles():
+        return load_built_in(path)
+    if path is not None:
+        return _load(path, Live())
+    root = root or Live()
+    if root.list(PROFILE_D).state == "value" and _files(PROFILE_D, root):
+        return _load(PROFILE_D, root)
+    return load_built_in()
+
+
+def load_built_in(name: str = DEFAULT) -> Profile:
+    """Load a profile that comes with hosttune."""
+    return _load(os.path.join(BUILT_IN, f"{name}.yml"), Live(), f"built-in profile {name}")
+
+
+def built_in_profiles() -> list[str]:
+    """Names of the profiles that come with hosttune."""
+    return sorted(name.removesuffix(".yml") for name in os.listdir(BUILT_IN) if name.endswith(".yml"))
+
+
+def load_text(text: str, file: str) -> Profile:
+    """Load a profile from the text of one file. Raises ProfileError."""
+    return build(parse(text, file), file)
+
+
+def _load(path: str, root: Root, source: str | None = None) -> Profile:
+    listing = root.list(path)
+    if listing.state == "value":
+        files = _files(path, root)
+        if not files:
+            raise ProfileError(f"{path}: no *.yml or *.yaml file in this directory")
+    elif listing.reason == "ENOTDIR":
+        files = [path]
+    else:
+        names = "" if "/" in path else f"; built-in profiles: {', '.join(built_in_profiles())}"
+        raise ProfileError(f"{path}: cannot be read ({listing.reason or listing.state}){names}")
+    tree: Node | None = None
+    for file in files:
+        text = root.read(file)
+        if text.state != "value" or text.value is None:
+            raise ProfileError(f"{file}: cannot be read ({text.reason or text.state})")
+        parsed = parse(text.value, file)
+        tree = parsed if tree is None else merge(tree, parsed)
+    assert tree is not None
+    return build(tree, source or path)
+
+
+def _files(directory: str, root: Root) -> list[str]:
+    names = root.list(directory).value or []
+    return [f"{directory.rstrip('/')}/{name}" for name in names if _is_profile(name)]
+
+
+def _is_profile(name: str) -> bool:
+    return name.endswith((".yml", ".yaml")) and not name.startswith(".")

@@ -1,0 +1,78 @@
+"""Threads from /proc, with races, foreign PID namespaces and hidden processes."""
+
+from hosttune.host import process
+
+
+def status(name, *, ppid=1, uid=1000, cpus="0-3", threads=1, state="S (sleeping)", switches=(3, 4)):
+    return (
+        f"Name:\t{name}\nUmask:\t0022\nState:\t{state}\nTgid:\t1\nPid:\t1\nPPid:\t{ppid}\n"
+        f"Uid:\t{uid}\t{uid}\t{uid}\t{uid}\nThreads:\t{threads}\nCpus_allowed:\tf\nCpus_allowed_list:\t{cpus}\n"
+        f"voluntary_ctxt_switches:\t{switches[0]}\nnonvoluntary_ctxt_switches:\t{switches[1]}\n"
+    )
+
+
+def stat(name, *, cpu, utime=5, stime=6):
+    fields = ["S", *["0"] * 10, str(utime), str(stime), *["0"] * 23, str(cpu), "0", "0"]
+    return f"7 ({name}) {' '.join(fields)}\n"
+
+
+BASE = {
+    "/proc/cmdline": "",
+    "/proc/1/status": status("systemd", ppid=0, uid=0),
+    "/proc/2/status": status("kthreadd", ppid=0, uid=0),
+    "/proc/9/status": status("ksoftirqd/1", ppid=2, uid=0, cpus="1"),
+}
+
+
+def test_processes_and_kernel_threads(fake_host):
+    tasks = process.read_tasks(fake_host(BASE))
+    assert tasks.missing == ""
+    assert [(t.comm, t.kernel, t.bound) for t in tasks.seen] == [
+        ("systemd", False, False),
+        ("kthreadd", True, False),
+        ("ksoftirqd/1", True, True),
+    ]
+    assert tasks.seen[0].cpus == {0, 1, 2, 3}
+    assert tasks.seen[0].switches == 7
+
+
+def test_threads_are_read_only_where_there_are_several_and_if_asked(fake_host):
+    host = fake_host(
+        {
+            **BASE,
+            "/proc/50/status": status("java", threads=2),
+            "/proc/50/task/50/status": status("java", threads=2),
+            "/proc/50/task/51/status": status("gc (x) ", cpus="2", state="R (running)"),
+            "/proc/50/task/51/stat": stat("gc (x) ", cpu=2),
+        }
+    )
+    assert [t.tid for t in process.read_tasks(host).seen] == [1, 2, 9, 50, 51]
+    assert [t.tid for t in process.read_tasks(host, threads=False).seen] == [1, 2, 9, 50]
+    last = process.read_tasks(host, placement=True).seen[-1]
+    assert (last.last_cpu, last.ticks, last.running, last.uid) == (2, 11, True, 1000)
+
+
+def test_a_process_that_ends_meanwhile_is_no_trouble(fake_host):
+    host = fake_host({**BASE, "/proc/60/comm": "gone"})
+    assert process.read_tasks(host).missing == ""
+
+
+def test_what_may_be_missing_is_said(fake_host):
+    no_kernel = {"/proc/1/status": status("init", ppid=0)}
+    assert "PID namespace" in process.read_tasks(fake_host(no_kernel)).missing
+    hidden = {"/proc/70/status": status("mine")}
+    assert "hidepid" in process.read_tasks(fake_host(hidden)).missing
+    denied = fake_host(BASE).deny("/proc/80/status")
+    assert "1 processes could not be read (EACCES)" in process.read_tasks(denied).missing
+    broken = fake_host({**BASE, "/proc/90/status": "Name:\tx\nCpus_allowed_list:\t0-\n"})
+    assert "not understood" in process.read_tasks(broken).missing
+    assert process.read_tasks(fake_host({"/proc/cmdline": ""})).seen == []
+    assert "no processes" in process.read_tasks(fake_host({"/proc/cmdline": ""})).missing
+    assert "EACCES" in process.read_tasks(fake_host().deny("/proc")).missing
+
+
+def test_find_by_name(fake_host):
+    host = fake_host({"/proc/1/comm": "systemd\n", "/proc/5/comm": "irqbalance\n", "/proc/6/comm": "irqbalance-x\n"})
+    assert process.find_pids(host, "irqbalance").value == [5]
+    assert process.find_pids(fake_host({"/proc/5/comm": "a"}), "irqbalance").state == "unreadable"
+    assert process.find_pids(fake_host({"/proc/cmdline": ""}), "irqbalance").state == "unreadable"

@@ -1,0 +1,426 @@
+"""The pure part of `hosttune launch`: what is refused, with which id, status and words."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import struct
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from hosttune.cli import launch as launch_command
+from hosttune.errors import UsageError
+from hosttune.findings import Finding, Status
+from hosttune.host.root import Fact
+from hosttune.launch import checks, lease, record
+from hosttune.launch.facts import Facts, Trial
+from hosttune.launch.plan import RLIMITS, UNLIMITED, Plan, User, parse_rlimit
+from hosttune.launch.process import program_environment
+from hosttune.launch.program import Program, find, inspect
+
+ALL_CAPABILITIES = (1 << 41) - 1
+TRADER = User("trader", 990, 990, [990], "/home/trader")
+
+
+def plan(**changes: Any) -> Plan:
+    return msgspec.structs.replace(
+        Plan(command=["agent", "run"], policy="fifo", priority=80, cpus=frozenset({3}), user=TRADER),
+        **changes,
+    )
+
+
+def facts(**changes: Any) -> Facts:
+    """A host on which everything that `plan()` asks for is allowed."""
+    return msgspec.structs.replace(
+        Facts(
+            path="/opt/agent",
+            program=Program("/opt/agent", ["/opt/agent"], True, False),
+            executable="ok",
+            library="ok",
+            uid=0,
+            capabilities=Fact("value", ALL_CAPABILITIES),
+            rlimits=dict.fromkeys(RLIMITS, (8 << 20, 8 << 20)),
+            online=Fact("value", frozenset({0, 1, 2, 3}), "/sys/devices/system/cpu/online"),
+            trial=Trial(0, frozenset({3}), 0),
+            kernel=Fact("value", (6, 12), "/proc/sys/kernel/osrelease"),
+            rt_runtime=Fact("value", -1),
+            rt_group=Fact("absent"),
+            isolated=Fact("value", frozenset({2, 3})),
+            nohz_full=Fact("value", frozenset({2, 3})),
+            fair_server={3: Fact("value", 50_000_000)},
+            ordinary=Fact("value", []),
+            holders={},
+            run_directory="ok",
+            dma_latency="ok",
+        ),
+        **changes,
+    )
+
+
+def without(*capabilities: str) -> Fact[int]:
+    numbers = {
+        "CAP_SETGID": 6,
+        "CAP_SETUID": 7,
+        "CAP_IPC_LOCK": 14,
+        "CAP_SYS_NICE": 23,
+        "CAP_SYS_RESOURCE": 24,
+    }
+    return Fact("value", ALL_CAPABILITIES & ~sum(1 << numbers[name] for name in capabilities))
+
+
+def finding(name: str, wanted: Plan, known: Facts) -> Finding:
+    return next(one for one in checks.check(wanted, known) if one.id == f"launch.{name}")
+
+
+def test_a_ready_host_refuses_nothing() -> None:
+    decision = checks.decide(checks.check(plan(), facts()), [])
+    assert (decision.code, decision.against) == (0, [])
+
+
+def test_the_same_ids_on_every_host_so_that_a_unit_can_force_them() -> None:
+    everywhere = {one.id for one in checks.check(plan(), facts())}
+    bare = {one.id for one in checks.check(Plan(command=["agent"], lock_memory=False), facts())}
+    assert everywhere - bare == {"launch.privilege.rlimit.rttime"}, "only limits that were asked for come and go"
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "status", "word"),
+    [
+        ("command", {"path": None, "program": None, "executable": "ENOENT"}, "fail", "not found"),
+        ("command", {"executable": "EACCES"}, "fail", "EACCES for trader"),
+        ("command", {"program": Program("/a", ["/a"], False, False, "/a: neither")}, "fail", "neither"),
+        ("command", {"program": Program("/a", ["/a", "/usr/bin/env"], True, False)}, "fail", "/usr/bin/env"),
+        ("memory_lock", {"library": "ENOENT"}, "fail", "ENOENT"),
+        ("memory_lock", {"program": Program("/a", ["/a"], False, False)}, "fail", "statically linked"),
+        ("memory_lock", {"program": Program("/a", ["/a"], True, True)}, "fail", "setuid"),
+        ("cpus", {"online": Fact("value", frozenset({0}))}, "fail", "online: 0"),
+        ("cpus", {"online": Fact("unreadable", None, "", "EACCES")}, "unknown", "EACCES"),
+        ("cpus", {"trial": Trial(errno.EINVAL, frozenset({0}), 0)}, "fail", "0"),
+        ("lease", {"holders": {3: "PID 7 (agent run)"}}, "fail", "CPU 3 is leased to PID 7 (agent run)"),
+        ("rt_group", {"trial": Trial(0, frozenset({3}), errno.EPERM)}, "fail", "EPERM in spite of"),
+        ("privilege.scheduling", {"capabilities": without("CAP_SYS_NICE"),
+                                  "rlimits": dict.fromkeys(RLIMITS, (0, 0))}, "fail", "no CAP_SYS_NICE"),
+        ("privilege.memory_lock", {"capabilities": without("CAP_SYS_RESOURCE")}, "fail", "8388608"),
+        ("privilege.user", {"capabilities": without("CAP_SETUID"), "uid": 0}, "fail", "no CAP_SETUID"),
+        ("privilege.user", {"capabilities": without("CAP_SETGID"), "uid": 0}, "fail", "no CAP_SETGID"),
+        ("privilege.rlimit.rttime", {"capabilities": without("CAP_SYS_RESOURCE")}, "fail", "8388608"),
+        ("run_directory", {"run_directory": "EROFS"}, "fail", "EROFS"),
+        ("cpu_dma_latency", {"dma_latency": "ENOENT"}, "warn", "ENOENT"),
+    ],
+)  # fmt: skip
+def test_each_cause_has_its_own_finding(name: str, changes: dict[str, Any], status: Status, word: str) -> None:
+    found = finding(name, plan(), facts(**changes))
+    assert found.status == status
+    assert word in str(found.found)
+    assert found.why and found.fix
+
+
+def test_a_rtprio_limit_does_instead_of_the_capability() -> None:
+    limits = dict.fromkeys(RLIMITS, (UNLIMITED, UNLIMITED)) | {"rtprio": (80, 80)}
+    known = facts(capabilities=Fact("value", 0), uid=990, rlimits=limits)
+    assert finding("privilege.scheduling", plan(user=None), known).status == "pass"
+    assert finding("privilege.scheduling", plan(user=None, priority=81), known).status == "fail"
+
+
+def test_a_nice_limit_is_needed_for_a_negative_nice_value() -> None:
+    limits = dict.fromkeys(RLIMITS, (0, 0)) | {"nice": (30, 30)}
+    known = facts(capabilities=Fact("value", 0), rlimits=limits)
+    ordinary = plan(policy="other", priority=0)
+    assert finding("privilege.scheduling", msgspec.structs.replace(ordinary, nice=-10), known).status == "pass"
+    assert finding("privilege.scheduling", msgspec.structs.replace(ordinary, nice=-11), known).status == "fail"
+
+
+def test_root_needs_no_memory_limit_and_a_named_limit_is_taken_at_its_word() -> None:
+    poor = facts(capabilities=without("CAP_SYS_RESOURCE"))
+    assert finding("privilege.memory_lock", plan(user=None), poor).status == "pass"
+    named = plan(rlimits={"memlock": (4 << 20, 8 << 20)})
+    assert finding("privilege.memory_lock", named, poor).status == "pass"
+    assert checks.memory_limit(named, poor) == (4 << 20, 8 << 20)
+    assert checks.memory_limit(plan(), facts()) == (UNLIMITED, UNLIMITED)
+    assert checks.memory_limit(plan(user=None), facts()) is None
+
+
+class TestFifoTrap:
+    @pytest.mark.parametrize(
+        ("runtime", "status"),
+        [
+            (Fact("value", 950_000), "fail"),
+            (Fact("value", 1_000_000), "fail"),
+            (Fact("value", -1), "pass"),
+            (Fact("unreadable", None, "", "EACCES"), "unknown"),
+        ],
+    )
+    def test_throttling(self, runtime: Fact[int], status: Status) -> None:
+        assert finding("rt_throttling", plan(), facts(rt_runtime=runtime)).status == status
+
+    @pytest.mark.parametrize("changes", [{"policy": "other", "priority": 0}, {"busy_poll": False}])
+    def test_neither_half_concerns_a_program_that_leaves_the_cpu(self, changes: dict[str, Any]) -> None:
+        known = facts(rt_runtime=Fact("value", 950_000), ordinary=Fact("value", ["1 (init)"]))
+        for name in ("rt_throttling", "fair_server"):
+            assert finding(name, plan(**changes), known).status == "na"
+
+    UNREAD: Fact[int] = Fact("unreadable", None, "", "EPERM")
+
+    @pytest.mark.parametrize(
+        ("kernel", "runtime", "ordinary", "status"),
+        [
+            ((6, 11), Fact("absent"), ["1 (init)"], "na"),
+            ((6, 12), Fact("value", 50_000_000), ["1 (init)"], "fail"),
+            ((7, 0), Fact("value", 50_000_000), ["1 (init)"], "fail"),
+            ((6, 12), Fact("value", 0), ["1 (init)"], "pass"),
+            ((6, 12), Fact("value", 50_000_000), [], "pass"),
+            ((6, 12), UNREAD, ["1 (init)"], "unknown"),
+            ((6, 12), UNREAD, [], "pass"),
+            ((6, 12), Fact("absent", None, "", "ENOENT"), ["1 (init)"], "unknown"),
+        ],
+    )
+    def test_fair_server(self, kernel: Any, runtime: Any, ordinary: list[str], status: Status) -> None:
+        known = facts(kernel=Fact("value", kernel), fair_server={3: runtime}, ordinary=Fact("value", ordinary))
+        assert finding("fair_server", plan(), known).status == status
+
+    def test_one_open_cpu_of_two_is_enough_to_refuse(self) -> None:
+        servers = {2: Fact("value", 0), 3: Fact("value", 50_000_000)}
+        known = facts(fair_server=servers, ordinary=Fact("value", ["1 (init)"]))
+        assert finding("fair_server", plan(), known).status == "fail"
+
+    def test_threads_that_cannot_be_listed_do_not_pass(self) -> None:
+        known = facts(ordinary=Fact("unreadable", None, "/proc", "EACCES"))
+        assert finding("fair_server", plan(), known).status == "unknown"
+
+
+class TestStarvation:
+    """Seen on Debian 12 (6.1): without throttling the machine hung, systemd included, within minutes."""
+
+    @pytest.mark.parametrize(
+        ("changes", "status"),
+        [
+            ({}, "warn"),
+            ({"nohz_full": Fact("absent")}, "fail"),
+            ({"isolated": Fact("value", frozenset())}, "fail"),
+            ({"isolated": Fact("unreadable", None, "", "EACCES")}, "unknown"),
+            ({"nohz_full": Fact("absent"), "rt_runtime": Fact("value", 950_000)}, "na"),
+            ({"nohz_full": Fact("absent"), "rt_runtime": Fact("unreadable")}, "fail"),
+        ],
+    )
+    def test_before_the_fair_server(self, changes: dict[str, Any], status: Status) -> None:
+        old = {"kernel": Fact("value", (6, 1)), "fair_server": {3: Fact("absent")}}
+        assert finding("starvation", plan(), facts(**old, **changes)).status == status
+
+    @pytest.mark.parametrize(
+        ("server", "status"),
+        [(Fact("value", 50_000_000), "pass"), (Fact("value", 0), "fail"), (Fact("unreadable"), "unknown")],
+    )
+    def test_with_the_fair_server(self, server: Fact[int], status: Status) -> None:
+        known = facts(fair_server={3: server}, nohz_full=Fact("absent"))
+        assert finding("starvation", plan(), known).status == status
+
+
+def test_a_cgroup_without_budget_is_named_even_to_root() -> None:
+    group = Fact("value", 0, "/sys/fs/cgroup/cpu/x/cpu.rt_runtime_us")
+    known = facts(rt_group=group, rt_runtime=Fact("value", 950_000), trial=Trial(0, frozenset({3}), errno.EPERM))
+    found = finding("rt_group", plan(), known)
+    assert found.status == "fail" and group.source in found.fix
+
+
+class TestDecision:
+    def make(self, **statuses: Status) -> list[Finding]:
+        return [Finding(id=f"s.{name}", status=s, wanted=1, found=0) for name, s in statuses.items()]
+
+    @pytest.mark.parametrize(
+        ("statuses", "force", "code"),
+        [
+            ({"a": "pass", "b": "warn", "c": "na"}, [], 0),
+            ({"a": "fail"}, [], 1),
+            ({"a": "pending"}, [], 1),
+            ({"a": "volatile"}, [], 1),
+            ({"a": "unknown"}, [], 3),
+            ({"a": "unknown", "b": "fail"}, [], 1),
+            ({"a": "unknown", "b": "fail"}, ["s.b"], 3),
+            ({"a": "unknown", "b": "fail"}, ["s.b", "s.a"], 0),
+        ],
+    )
+    def test_code(self, statuses: dict[str, Status], force: list[str], code: int) -> None:
+        assert checks.decide(self.make(**statuses), force).code == code
+
+    @pytest.mark.parametrize("name", ["s", "s.", "s.A", "s.a ", "*"])
+    def test_ids_match_exactly_or_not_at_all(self, name: str) -> None:
+        with pytest.raises(checks.UnknownId, match="matched exactly"):
+            checks.decide(self.make(a="fail"), [name])
+
+    def test_what_was_forced_and_what_need_not_have_been(self) -> None:
+        decision = checks.decide(self.make(a="fail", b="pass"), ["s.a", "s.b", "s.b"])
+        assert [one.id for one in decision.forced] == ["s.a"]
+        assert decision.idle == ["s.b"]
+
+
+class TestArguments:
+    def plan(self, *words: str) -> Plan:
+        parser = argparse.ArgumentParser()
+        launch_command.add_command(parser.add_subparsers())
+        return launch_command.build_plan(parser.parse_args(["launch", *words, "--", "agent", "--flag", "x"]))
+
+    def test_everything_after_the_dashes_is_the_command(self) -> None:
+        assert self.plan().command == ["agent", "--flag", "x"]
+
+    @pytest.mark.parametrize(
+        ("words", "message"),
+        [
+            (["--policy", "fifo"], "needs --priority"),
+            (["--policy", "fifo", "--priority", "99"], "watchdog and migration"),
+            (["--policy", "rr", "--priority", "0"], "wanted 1 to 98"),
+            (["--priority", "5"], "needs --policy"),
+            (["--nice", "20"], "wanted -20 to 19"),
+            (["--cpus", "1-x"], "not a CPU number"),
+            (["--cpus", ""], "names no CPU"),
+            (["--user", "no-such-user-here"], "no such user"),
+            (["--rlimit", "memory=1"], "memlock"),
+        ],
+    )
+    def test_wrong_ones_are_usage_errors(self, words: list[str], message: str) -> None:
+        with pytest.raises(UsageError, match=message):
+            self.plan(*words)
+
+    @pytest.mark.parametrize(
+        ("text", "limit"),
+        [
+            ("memlock=unlimited", ("memlock", (UNLIMITED, UNLIMITED))),
+            ("memlock=8M", ("memlock", (8 << 20, 8 << 20))),
+            ("nofile=1024:64K", ("nofile", (1024, 65536))),
+            ("core=0:infinity", ("core", (0, UNLIMITED))),
+        ],
+    )
+    def test_rlimit(self, text: str, limit: tuple[str, tuple[int, int]]) -> None:
+        assert parse_rlimit(text) == limit
+
+    @pytest.mark.parametrize(
+        "text",
+        ["memlock", "memlock=", "memlock=-1", "memlock=1.5", "nofile=2:1", "nofile=unlimited:1", "x=1"],
+    )
+    def test_bad_rlimit(self, text: str) -> None:
+        with pytest.raises(ValueError, match="="):
+            parse_rlimit(text)
+
+
+def elf(program_headers: list[int]) -> bytes:
+    header = (
+        b"\x7fELF\x02\x01\x01"
+        + bytes(9)
+        + struct.pack("<HHIQQQIHHHHHH", 3, 62, 1, 0, 64, 0, 0, 64, 56, len(program_headers), 0, 0, 0)
+    )
+    return header + b"".join(struct.pack("<I", kind) + bytes(52) for kind in program_headers)
+
+
+class TestProgram:
+    def write(self, path: Path, content: bytes) -> str:
+        path.write_bytes(content)
+        path.chmod(0o755)
+        return str(path)
+
+    def test_the_interpreter_is_what_runs(self, tmp_path: Path) -> None:
+        image = self.write(tmp_path / "python", elf([6, 3, 1]))
+        script = self.write(tmp_path / "agent", f"#! {image} -I\n".encode())
+        program = inspect(script)
+        assert program == Program(script, [script, image], True, False)
+        assert not program.executes_again
+
+    def test_static(self, tmp_path: Path) -> None:
+        assert not inspect(self.write(tmp_path / "static", elf([1, 1]))).dynamic
+
+    def test_env_executes_again(self, tmp_path: Path) -> None:
+        assert inspect(self.write(tmp_path / "agent", b"#!/usr/bin/env python3\n")).executes_again
+
+    def test_setuid(self, tmp_path: Path) -> None:
+        path = self.write(tmp_path / "su", elf([3]))
+        Path(path).chmod(0o4755)
+        assert inspect(path).secure
+
+    @pytest.mark.parametrize("content", [b"", b"echo hi\n", b"#!\n", b"\x7fELF\x02\x01", b"#!/no/such/interpreter\n"])
+    def test_what_cannot_be_executed_has_a_problem(self, tmp_path: Path, content: bytes) -> None:
+        assert inspect(self.write(tmp_path / "bad", content)).problem
+
+    def test_interpreters_in_a_circle(self, tmp_path: Path) -> None:
+        path = tmp_path / "loop"
+        assert "too many" in inspect(self.write(path, f"#!{path}\n".encode())).problem
+
+    def test_find(self, tmp_path: Path) -> None:
+        path = self.write(tmp_path / "agent", b"")
+        assert find("agent", str(tmp_path)) == path
+        assert find(path) == path
+        assert find("no-such-agent", str(tmp_path)) is None
+        assert find(str(tmp_path)) is None, "a directory is not a program"
+
+
+def test_the_environment_is_the_target_users_and_names_the_library_first() -> None:
+    base = {"HOME": "/root", "LD_PRELOAD": "/usr/lib/libjemalloc.so", "HOSTTUNE_READY_FD": "9", "LANG": "C"}
+    made = program_environment(base, plan(), 7)
+    assert made["LD_PRELOAD"].endswith("/preload/lockall.so:/usr/lib/libjemalloc.so")
+    assert (made["HOSTTUNE_READY_FD"], made["HOME"], made["USER"], made["LANG"]) == (
+        "7",
+        "/home/trader",
+        "trader",
+        "C",
+    )
+    plain = program_environment(base, plan(lock_memory=False, user=None), 7)
+    assert plain == {"HOME": "/root", "LD_PRELOAD": "/usr/lib/libjemalloc.so", "LANG": "C"}
+
+
+def make_record(pid: int, starttime: int, **changes: Any) -> record.Record:
+    return msgspec.structs.replace(
+        record.Record(
+            pid=pid, starttime=starttime, command=["agent"], policy="fifo", priority=80, nice=0, cpus="3",
+            user="trader", uid=990, gid=990, groups=[990], memory_locked=True, cpu_dma_latency=True,
+            timer_slack_ns=1, leases=[], rlimits={}, forced=[], preflight={},
+        ),
+        **changes,
+    )  # fmt: skip
+
+
+class TestRecord:
+    def test_belongs_to_one_process_once(self, tmp_path: Path) -> None:
+        pid, run = os.getpid(), str(tmp_path)
+        own = record.read_start_time(pid)
+        assert own is not None
+        descriptor = record.write(run, make_record(pid, own))
+        assert record.load(run, pid) == make_record(pid, own)
+        assert not record.released(run, pid)
+        os.close(descriptor)
+        assert record.released(run, pid)
+        os.close(record.write(run, make_record(pid, own - 1)))
+        assert record.load(run, pid) is None, "written by an earlier process with the same PID"
+
+    def test_those_of_the_dead_are_removed(self, tmp_path: Path) -> None:
+        (tmp_path / "launch").mkdir()
+        dead = tmp_path / "launch" / "4194305.json"  # above the largest possible PID
+        dead.write_text("{")
+        os.close(record.write(str(tmp_path), make_record(os.getpid(), record.read_start_time(os.getpid()) or 0)))
+        assert [path.name for path in (tmp_path / "launch").iterdir()] == [f"{os.getpid()}.json"]
+
+    @pytest.mark.parametrize("text", ["{", '{"format": 1}', "[]"])
+    def test_broken(self, tmp_path: Path, text: str) -> None:
+        (tmp_path / "launch").mkdir()
+        (tmp_path / "launch" / "1.json").write_text(text)
+        with pytest.raises(ValueError, match=r"1\.json"):
+            record.load(str(tmp_path), 1)
+
+    def test_of_another_format(self, tmp_path: Path) -> None:
+        (tmp_path / "launch").mkdir()
+        (tmp_path / "launch" / "1.json").write_bytes(msgspec.json.encode(make_record(1, 1, format=2)))
+        with pytest.raises(ValueError, match="format 2"):
+            record.load(str(tmp_path), 1)
+
+
+def test_a_lease_excludes_says_who_and_ends_with_its_descriptor(tmp_path: Path) -> None:
+    run = str(tmp_path)
+    assert lease.holder(run, 3) is None
+    held = lease.take(run, 3, 4711, ["agent", "run"])
+    assert os.get_inheritable(held)
+    assert lease.holder(run, 3) == "PID 4711 (agent run)"
+    with pytest.raises(lease.Taken, match=r"CPU 3 is leased to PID 4711 \(agent run\)"):
+        lease.take(run, 3, 1, ["other"])
+    os.close(lease.take(run, 2, 1, ["other"]))
+    os.close(held)
+    assert lease.holder(run, 3) is None

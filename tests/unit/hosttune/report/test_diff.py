@@ -1,0 +1,34 @@
+from hosttune.findings import Finding, Hop, summarise
+from hosttune.report.diff import Difference
+from hosttune.report.document import Page
+
+
+def report(**findings):
+    return summarise(
+        {},
+        [Finding(id=f"a.{name}", status=status, wanted=1, found=found) for name, (status, found) in findings.items()],
+    )
+
+
+def test_one_row_for_each_id_in_the_order_of_the_later_report():
+    before = report(gone=("pass", 1), cpus=("fail", ""), pages=("pass", 512))
+    after = report(pages=("pass", 512), cpus=("pass", "2-3"), new=("warn", "x" * 200))
+    lines = Difference(before, after).as_text(Page(width=80)).splitlines()
+    rows = [[cell.strip() for cell in line.split("|")] for line in lines if "|" in line]
+    assert rows[:5] == [
+        ["", "before", "after"],
+        ["a.pages", "pass     512", "pass     512"],
+        ["a.cpus", "fail     nothing", "pass     2-3"],
+        ["a.new", "-", rows[3][2]],
+        ["a.gone", "pass     1", "-"],
+    ]
+    assert rows[3][2].endswith("...")
+    assert rows[5] == ["verdict", "NOT READY", "READY"]
+    assert rows[6] == ["", "1 fail, 2 pass", "1 warn, 2 pass"]
+    assert max(map(len, lines)) <= 80
+
+
+def test_what_could_not_be_read_says_why():
+    hops = {"runtime": Hop("unknown", "EACCES", "/f")}
+    one = summarise({}, [Finding(id="a.b", status="unknown", wanted=1, found=None, hops=hops)])
+    assert "unknown  could not be read: EACCES" in Difference(one, one).as_text(Page(width=120))
