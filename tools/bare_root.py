@@ -127,6 +127,7 @@ def make_root(root: Path, user: str, source: Path) -> Path:
     home = root / ("root" if user == "root" else f"home/{user}")
     if user != "root":
         run("chroot", root, "useradd", "--create-home", "--shell", "/bin/bash", user)
+        home.chmod(0o700)  # as Ubuntu and new releases of Debian make it: no other user may look into the tree
         rule = root / "etc/sudoers.d" / user
         rule.write_text(f"{user} ALL=(ALL:ALL) NOPASSWD: ALL\n")
         rule.chmod(0o440)
