@@ -4,6 +4,8 @@ FEED ?=
 VENV := .venv/bin
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 export PYTHON
+# Ansible and ansible-lint refuse to start with an encoding other than UTF-8.
+export LC_ALL := C.UTF-8
 export PATH := $(CURDIR)/$(VENV):$(PATH)
 
 .PHONY: demo test test-fast test-long check lint bench clean setup-host setup-dev setup-vm setup-bench

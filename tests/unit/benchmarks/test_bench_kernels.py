@@ -50,6 +50,7 @@ def test_operations_of_messages() -> None:
 
 def test_a_peer_without_its_source_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AGENT_BENCH_REFERENCES", raising=False)
+    monkeypatch.setattr(machine, "compiler", lambda suffix: "c++")
     assert "https://github.com/charles-cooper/itch-order-book" in book.left_out()[book.PEER]
     monkeypatch.setattr(machine, "compiler", lambda suffix: None)
     assert "apt-get install gfortran" in kernels.left_out()[kernels.FORTRAN]

@@ -27,8 +27,8 @@ from agent.strategy import types as records
 DOC = Path(__file__).parents[4] / "docs" / "strategies.md"
 HUGE = 2**63 - 1
 RUSTC, CC = shutil.which("rustc"), shutil.which("cc")
-no_rust = pytest.mark.skipif(RUSTC is None, reason="no rustc on PATH")
-no_cc = pytest.mark.skipif(CC is None, reason="no cc on PATH")
+no_rust = pytest.mark.skipif(RUSTC is None, reason="needs rustc (tools/setup dev)")
+no_cc = pytest.mark.skipif(CC is None, reason="needs cc (tools/setup host)")
 
 EMA_CROSS = ("ema_cross", "ema_cross_cython", pytest.param("ema_cross_rust", marks=no_rust))
 EVERY_TICK = ("every_tick", "every_tick_cython")
