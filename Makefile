@@ -1,6 +1,7 @@
 # make demo | test | test-fast | test-long | check | lint | bench | clean      (README.md says what each does)
 PYTHON ?= python3
 FEED ?=
+SYMBOLS ?=
 VENV := .venv/bin
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 export PYTHON
@@ -11,7 +12,7 @@ export PATH := $(CURDIR)/$(VENV):$(PATH)
 .PHONY: demo test test-fast test-long check lint bench clean setup-host setup-dev setup-vm setup-bench
 
 demo: setup-vm
-	$(VENV)/python tools/demo.py $(if $(FEED),--feed '$(FEED)')
+	$(VENV)/python tools/demo.py $(if $(FEED),--feed '$(FEED)') $(if $(SYMBOLS),--symbols '$(SYMBOLS)')
 
 test: setup-vm
 	$(VENV)/pytest tests/unit -n auto

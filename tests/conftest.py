@@ -14,9 +14,9 @@ from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# `testhost` comes from the checkout; `hosttune` and `agent` are tested as installed: hence the end of the path.
-# `python -m pytest` puts it first, where hosttune/ and agent/ are sources without their compiled modules.
-sys.path[:] = [path for path in sys.path if path not in ("", str(ROOT))] + [str(ROOT)]
+# `testhost` and the tools come from the checkout; `hosttune` and `agent` are tested as installed: hence the end of the
+# path. `python -m pytest` puts it first, where hosttune/ and agent/ are sources without their compiled modules.
+sys.path[:] = [path for path in sys.path if path not in ("", str(ROOT))] + [str(ROOT), str(ROOT / "tools")]
 
 # Ansible refuses to start with an encoding other than UTF-8, and tests compare what programs say in English.
 os.environ["LC_ALL"] = "C.UTF-8"
