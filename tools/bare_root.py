@@ -11,6 +11,7 @@ need to reach their archives are copied in. Exit status: the command's; 2 if it 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import platform
 import shlex
@@ -67,16 +68,24 @@ class BareRootError(Exception):
 
 
 def run(*argv: str | Path, env: dict[str, str] | None = None) -> None:
-    """Run a step of the set-up. Raises BareRootError with the end of what a failing step printed."""
-    done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          env=env, text=True, errors="replace", check=False)  # fmt: skip
-    if done.returncode:
-        end = "\n".join(done.stdout.splitlines()[-20:])
-        raise BareRootError(f"{shlex.join(map(str, argv))}: status {done.returncode}\n{end}")
+    """Run a step of the set-up; on a signal to us it ends first. Raises BareRootError with the end of its output."""
+    step = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                            env=env, text=True, errors="replace", start_new_session=True)  # fmt: skip
+    try:
+        said, _ = step.communicate()
+    except BaseException:
+        for number in (signal.SIGTERM, signal.SIGKILL):  # mmdebstrap unmounts and removes what it made
+            with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
+                os.killpg(step.pid, number)
+                step.wait(20)
+        raise
+    if step.returncode:
+        end = "\n".join(said.splitlines()[-20:])
+        raise BareRootError(f"{shlex.join(map(str, argv))}: status {step.returncode}\n{end}")
 
 
-def find_base() -> Path:
-    """Returns the tar file of the bare system, made anew when there is none or an old one."""
+def find_base(work: Path) -> Path:
+    """Returns the tar file of the bare system, made anew (in the directory `work`) when there is none or an old one."""
     sources = debian_sources(Path("/etc/apt"), platform.freedesktop_os_release())
     tar = CACHE / f"{recipe_key([SUITE, PACKAGES, sources])}.tar"
     if tar.exists() and time.time() - tar.stat().st_mtime < CACHE_S:
@@ -97,7 +106,7 @@ def find_base() -> Path:
     part = tar.with_suffix(".part")
     options = [f"--aptopt={setting.rstrip(';')}" for setting in apt_settings()]
     run("mmdebstrap", "--mode=root", "--variant=minbase", "--format=tar", "--include=" + ",".join(PACKAGES), *options,
-        SUITE, part, *sources, env={**os.environ, "LC_ALL": "C.UTF-8"})  # fmt: skip
+        SUITE, part, *sources, env={**os.environ, "LC_ALL": "C.UTF-8", "TMPDIR": str(work)})  # fmt: skip
     part.replace(tar)
     return tar
 
@@ -121,7 +130,7 @@ def copy_settings(root: Path, home: Path) -> None:
 
 def make_root(root: Path, user: str, source: Path) -> Path:
     """Unpack the base, make the user and the clone; returns the clone's path as seen inside."""
-    base = find_base()
+    base = find_base(root.parent)
     root.mkdir(mode=0o755)
     run("tar", "-C", root, "--numeric-owner", "--xattrs", "--xattrs-include=*", "--exclude=./dev/*", "-xpf", base)
     home = root / ("root" if user == "root" else f"home/{user}")
@@ -161,6 +170,8 @@ def end_processes(root: Path) -> list[str]:
     """End what still runs in the root's mount namespace; returns the command lines, for people."""
     mark = Path(f"{root}.namespace")
     namespace = mark.read_text().strip() if mark.exists() else ""
+    if namespace == os.readlink("/proc/self/ns/mnt"):
+        return []
     said: dict[int, str] = {}
     for number in (signal.SIGTERM, signal.SIGKILL):
         limit = time.monotonic() + 10
