@@ -1,15 +1,18 @@
 # make demo | test | test-fast | test-long | check | lint | bench | clean      (README.md says what each does)
 PYTHON ?= python3
 FEED ?=
+SYMBOLS ?=
 VENV := .venv/bin
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 export PYTHON
+# Ansible and ansible-lint refuse to start with an encoding other than UTF-8.
+export LC_ALL := C.UTF-8
 export PATH := $(CURDIR)/$(VENV):$(PATH)
 
 .PHONY: demo test test-fast test-long check lint bench clean setup-host setup-dev setup-vm setup-bench
 
 demo: setup-vm
-	$(VENV)/python tools/demo.py $(if $(FEED),--feed '$(FEED)')
+	$(VENV)/python tools/demo.py $(if $(FEED),--feed '$(FEED)') $(if $(SYMBOLS),--symbols '$(SYMBOLS)')
 
 test: setup-vm
 	$(VENV)/pytest tests/unit -n auto

@@ -9,14 +9,22 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
+
+import yaml
+from demo_feed import Feed, RecordingRefused, is_tradable, read_feed
+
+from hosttune.report import diff
+from hosttune.report import json as reports
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT))
@@ -33,6 +41,7 @@ PLAYBOOK_TIMEOUT_S = 900
 FEED_TIMEOUT_S = 300
 RATE = 1000  # Messages a second: what an emulated machine can take beside QEMU's own work.
 GENERATED_MESSAGES = 20_000
+WIDTH = 120  # columns, where there is no terminal to ask
 
 
 class DemoError(Exception):
@@ -107,17 +116,21 @@ def fetch(host: Host, command: str, name: str, *, ok: tuple[int, ...] = (0,), ti
     return done.stdout
 
 
-def local(*command: str) -> str:
-    """Run a command of this environment; returns what it prints."""
-    done = subprocess.run([str(Path(sys.executable).with_name(command[0])), *command[1:]], cwd=LOGS,
-                          capture_output=True, text=True, timeout=120, check=False)  # fmt: skip
+def judge_untuned(profile: Path) -> str:
+    """Judge the snapshot of the untuned host by a profile; returns the report as JSON."""
+    command = [str(Path(sys.executable).with_name("hosttune")), "check", "--profile", str(profile),
+               "--snapshot", "untuned.json", "--format", "json"]  # fmt: skip
+    done = subprocess.run(command, cwd=LOGS, capture_output=True, text=True, timeout=120, check=False)
     if done.returncode not in (0, 1):
         raise DemoError(f"{' '.join(command)}: status {done.returncode}\n{done.stdout}{done.stderr}")
     return done.stdout
 
 
 def before_and_after(host: Host) -> tuple[str, dict[str, Any]]:
-    """Judge the snapshot of the untuned host and the host as it is now by one profile: what the roles wrote."""
+    """Judge the host as it was and as it is now by one profile: what the roles wrote.
+
+    Returns the table, as wide as the terminal, and the later report.
+    """
     after = fetch(host, "hosttune check --format json", "after.json", ok=(0, 1, 3))
     profile = LOGS / "profile.d"
     shutil.rmtree(profile, ignore_errors=True)
@@ -125,22 +138,34 @@ def before_and_after(host: Host) -> tuple[str, dict[str, Any]]:
     for name in host.run(["ls", "/etc/hosttune/profile.d"], check=True).stdout.split():
         text = host.run(["cat", f"/etc/hosttune/profile.d/{name}"], check=True).stdout
         (profile / name).write_text(text, encoding="utf-8")
-    before = local("hosttune", "check", "--profile", str(profile), "--snapshot", "untuned.json", "--format", "json")
+    before = judge_untuned(profile)
     (LOGS / "before.json").write_text(before, encoding="utf-8")
-    return local("hosttune", "diff", "before.json", "after.json"), json.loads(after)
+    width = shutil.get_terminal_size((WIDTH, 24)).columns
+    return diff.write(reports.read(before.encode()), reports.read(after.encode()), width=width), json.loads(after)
 
 
-def feed_agent(host: Host, feed: Path | None) -> tuple[str, dict[str, Any]]:
-    """Replay the feed from a housekeeping CPU; returns the exchange simulator's report, as text and data."""
+def configure_agent(feed: Feed | None, symbols: Sequence[str]) -> list[str]:
+    """The options of ansible-playbook that make the agent trade the feed's symbols; none: as in the inventory."""
+    variables: dict[str, Any] = {}
+    if feed is not None:
+        variables = {"demo_agent_symbols": list(feed.symbols), "demo_agent_format": feed.format}
+    elif symbols:
+        variables = {"demo_agent_symbols": list(symbols)}
+    return ["--extra-vars", json.dumps(variables)] if variables else []
+
+
+def feed_agent(host: Host, feed: Feed | None, symbols: Sequence[str]) -> tuple[str, dict[str, Any]]:
+    """Send the feed from a housekeeping CPU; returns the exchange simulator's report, as text and data."""
     options = f"--rate {RATE} --no-spin --cpu {HOUSEKEEPING_CPU} --agent-shm {SEGMENT} --timeout {FEED_TIMEOUT_S}"
     if feed is None:
         source = f"--feed generated --messages {GENERATED_MESSAGES}"
+        if symbols:
+            source += f" --symbol {shlex.quote(','.join(symbols))}"
     else:
-        target = "/var/tmp/feed" + "".join(feed.suffixes[-1:])
-        with feed.open("rb") as file:
-            argv = host.access.argv("root", ["sh", "-c", f"cat >{target}"])
+        with feed.path.open("rb") as file:
+            argv = host.access.argv("root", ["sh", "-c", "cat >/var/tmp/feed"])
             subprocess.run(argv, stdin=file, check=True, timeout=120)
-        source = f"--feed {target}"
+        source = "--feed /var/tmp/feed"
     report = "/var/tmp/exchange.json"
     shown = fetch(host, f"{AGENT} exchange {source} {options} --report {report}", "exchange.txt",
                   ok=(0, 1), timeout=FEED_TIMEOUT_S + 60)  # fmt: skip
@@ -157,11 +182,21 @@ def judge(after: dict[str, Any], exchange: dict[str, Any]) -> list[str]:
     return problems
 
 
-def demo(feed: Path | None) -> int:
+def read_recording(path: Path, symbols: Sequence[str]) -> Feed:
+    """What is sent of a recording, checked before anything is started. Raises RecordingRefused."""
+    inventory = yaml.safe_load((ROOT / "inventory/demo/group_vars/trading.yml").read_text(encoding="utf-8"))
+    return read_feed(path, LOGS / "feed", symbols, inventory["trading_agent_config"]["strategy"])
+
+
+def demo(recording: Path | None, symbols: Sequence[str]) -> int:
     progress = Progress()
     shutil.rmtree(LOGS, ignore_errors=True)
     LOGS.mkdir(parents=True)
     progress.step(f"logs are in {LOGS}")
+    feed = None
+    if recording is not None:
+        feed = read_recording(recording, symbols)
+        progress.step(f"{recording.name}: {feed.describe()}")
     progress.step("a stock Debian 12 host, from packages (built once, then cached)")
     with running(HOST, cpus=4, numa=2, memory=3072, progress=progress.step) as host:
         inventory = [sys.executable, "-m", "testhost", "inventory", HOST]
@@ -173,7 +208,7 @@ def demo(feed: Path | None) -> int:
         fetch(host, "hosttune snapshot -o /var/tmp/untuned.json && cat /var/tmp/untuned.json", "untuned.json")
 
         progress.step("playbooks/site.yml: tune, reboot once, verify, deploy the agent, launch")
-        playbook(progress, "site")
+        playbook(progress, "site", *configure_agent(feed, symbols))
 
         progress.step("hosttune check, before and after")
         table, after = before_and_after(host)
@@ -183,8 +218,9 @@ def demo(feed: Path | None) -> int:
         placement = fetch(host, "hosttune attest $(systemctl show -P MainPID trading_agent.service)", "attest.txt")
         progress.show(placement)
 
-        progress.step(f"{feed or 'a generated feed'} through the exchange simulator at {RATE} messages/s")
-        shown, exchange = feed_agent(host, feed)
+        name = recording.name if recording else "a generated feed"
+        progress.step(f"{name} through the exchange simulator at {RATE} messages/s")
+        shown, exchange = feed_agent(host, feed, symbols)
         progress.show(shown)
         fetch(host, "journalctl -b --no-pager", "journal.log")
 
@@ -201,17 +237,25 @@ def _terminated(number: int, _frame: FrameType | None) -> NoReturn:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
-    parser.add_argument(
-        "--feed", type=Path, metavar="PATH", help="a Binance recording, .gz or not (default: generated)"
-    )
+    parser.add_argument("--feed", type=Path, metavar="PATH",
+                        help="a recording: Binance lines, BinaryFILE of ITCH 5.0, CSV; .gz or not (default: generated)"
+                        )  # fmt: skip
+    parser.add_argument("--symbols", default="", metavar="A,B", help="trade these (default: all that are quoted)")
     options = parser.parse_args()
     feed = options.feed.resolve() if options.feed else None
+    symbols = [symbol for symbol in options.symbols.split(",") if symbol]
     if feed is not None and not feed.is_file():
         print(f"demo: FEED={options.feed}: there is no such file", file=sys.stderr)
         return 2
+    if feed is None and not all(map(is_tradable, symbols)):
+        print(f"demo: SYMBOLS={options.symbols}: allowed: names of 1 to 8 characters", file=sys.stderr)
+        return 2
     signal.signal(signal.SIGTERM, _terminated)
     try:
-        return demo(feed)
+        return demo(feed, symbols)
+    except RecordingRefused as refused:
+        print(f"demo: FEED={options.feed}: {refused}", file=sys.stderr)
+        return 2
     except (DemoError, TesthostError, subprocess.SubprocessError) as error:
         print(f"\ndemo: {error}", file=sys.stderr)
         return 1

@@ -28,17 +28,19 @@ class Difference(msgspec.Struct, frozen=True):
         }
 
     def as_text(self, page: Page) -> str:
-        """Returns one table, id | before | after, in the order of the later report."""
-        rows = [(name, _show_cell(old), _show_cell(new)) for name, old, new in self._pair_findings()]
-        id_width = max(len(name) for name in ("verdict", *(name for name, _, _ in rows)))
-        cell = max((page.width - id_width - 6) // 2, 16)
-        rule = "-" * id_width + "-+-" + "-" * cell + "-+-" + "-" * cell
-        lines = [_show_row("", "before", "after", id_width, cell), rule]
-        lines += [_show_row(*row, id_width, cell) for row in rows]
-        lines.append(rule)
-        lines.append(_show_row("verdict", self.before.verdict.upper(), self.after.verdict.upper(), id_width, cell))
-        lines.append(_show_row("", count_statuses(self.before), count_statuses(self.after), id_width, cell))
-        return "\n".join(lines) + "\n"
+        """Returns one table, id | before | after, in the order of the later report.
+
+        A cell is cut only where the table would be wider than the page.
+        """
+        rows = [("", "before", "after")]
+        rows += [(name, _show_cell(old), _show_cell(new)) for name, old, new in self._pair_findings()]
+        rows.append(("verdict", self.before.verdict.upper(), self.after.verdict.upper()))
+        rows.append(("", count_statuses(self.before), count_statuses(self.after)))
+        id_width, left, right = (max(map(len, column)) for column in zip(*rows, strict=True))
+        left, right = _share_width(max(page.width - id_width - 6, 32), left, right)
+        rule = "-+-".join("-" * size for size in (id_width, left, right))
+        lines = [_show_row(*row, id_width, left, right) for row in rows]
+        return "\n".join([lines[0], rule, *lines[1:-2], rule, *lines[-2:]]) + "\n"
 
     def _pair_findings(self) -> list[tuple[str, Finding | None, Finding | None]]:
         old = {finding.id: finding for finding in self.before.findings}
@@ -47,12 +49,18 @@ class Difference(msgspec.Struct, frozen=True):
         return [(name, old.get(name), new.get(name)) for name in names]
 
 
+def _share_width(width: int, left: int, right: int) -> tuple[int, int]:
+    """Returns the widths of two columns that need `left` and `right`: these, or what together takes `width`."""
+    left = min(left, max(width // 2, width - right))
+    return left, min(right, width - left)
+
+
 def _show_cell(finding: Finding | None) -> str:
     return "-" if finding is None else f"{finding.status:8} {show_found(finding)}"
 
 
-def _show_row(name: str, left: str, right: str, id_width: int, cell: int) -> str:
-    return f"{name:{id_width}} | {_clip(left, cell):{cell}} | {_clip(right, cell)}".rstrip()
+def _show_row(name: str, before: str, after: str, id_width: int, left: int, right: int) -> str:
+    return f"{name:{id_width}} | {_clip(before, left):{left}} | {_clip(after, right)}".rstrip()
 
 
 def _clip(text: str, width: int) -> str:

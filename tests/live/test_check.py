@@ -68,7 +68,7 @@ def test_a_request_that_the_kernel_refuses_is_an_oserror():
         netlink._exchange(0xFFF)  # no such message: EOPNOTSUPP
 
 
-@pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
+@pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace (tools/setup vm)")
 def test_the_kernel_sees_no_other_process(tmp_path):
     trace = tmp_path / "trace"
     calls = "execve,execveat,fork,vfork,clone,clone3"

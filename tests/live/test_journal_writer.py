@@ -16,7 +16,7 @@ from benchmarks.agent.drive import free_port
 
 pytestmark = [
     pytest.mark.live,
-    pytest.mark.skipif(os.geteuid() != 0, reason="needs root: sudo .venv/bin/pytest tests/live"),
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root (sudo .venv/bin/pytest tests/live)"),
     pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs a CPU besides the engine's"),
 ]
 

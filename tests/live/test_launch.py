@@ -29,7 +29,7 @@ from hosttune.launch.plan import Plan
 
 pytestmark = [
     pytest.mark.live,
-    pytest.mark.skipif(os.geteuid() != 0, reason="needs root: sudo .venv/bin/pytest tests/live"),
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root (sudo .venv/bin/pytest tests/live)"),
 ]
 
 SLEEP = "/usr/bin/sleep"

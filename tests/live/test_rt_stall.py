@@ -25,7 +25,7 @@ from hosttune.measure.detect import measure_gaps
 
 pytestmark = [
     pytest.mark.live,
-    pytest.mark.skipif(os.geteuid() != 0, reason="needs root: sudo .venv/bin/pytest tests/live"),
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root (sudo .venv/bin/pytest tests/live)"),
 ]
 
 CPU = max(os.sched_getaffinity(0))

@@ -1,4 +1,4 @@
-"""The benches of kernels, books and launches: small, for real; what they compare has to agree."""
+"""The benches of kernels and books: small, for real; what they compare has to agree."""
 
 from pathlib import Path
 from typing import Any
@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from agent.exchange import generator
-from benchmarks.agent import book, kernels, launch, machine
-from benchmarks.agent.sample import BenchError, Sample
+from benchmarks.agent import book, kernels, machine
+from benchmarks.agent.sample import Sample
 
 
 def first(bench: Any, tmp_path: Path) -> list[Sample]:
@@ -50,16 +50,7 @@ def test_operations_of_messages() -> None:
 
 def test_a_peer_without_its_source_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AGENT_BENCH_REFERENCES", raising=False)
+    monkeypatch.setattr(machine, "compiler", lambda suffix: "c++")
     assert "https://github.com/charles-cooper/itch-order-book" in book.left_out()[book.PEER]
     monkeypatch.setattr(machine, "compiler", lambda suffix: None)
     assert "apt-get install gfortran" in kernels.left_out()[kernels.FORTRAN]
-
-
-def test_a_launch_is_timed_to_its_first_tick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launch, "LAUNCHES", 1)
-    monkeypatch.setattr(launch, "LIMITS", {"Cython": ("every_tick_cython", 150.0)})
-    try:
-        samples = first(launch, tmp_path)
-    except BenchError as error:
-        pytest.fail(str(error))
-    assert all(s.ours > 0 for s in samples)

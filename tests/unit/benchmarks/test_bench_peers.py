@@ -84,7 +84,7 @@ def free(kind: socket.SocketKind) -> int:
 
 @pytest.mark.parametrize(("package", "module"), [("uvloop", "uvloop_agent"), ("nautilus_trader", "nautilus_agent")])
 def test_an_order_for_each_tick(package: str, module: str, tmp_path: Path) -> None:
-    pytest.importorskip(package)
+    pytest.importorskip(package, reason=f"needs {package} (tools/setup bench)")
     own, other = machine.two_cpus() if len(os.sched_getaffinity(0)) > 1 else (0, 0)
     if own == other:
         pytest.skip("one CPU: the simulator spins")

@@ -33,7 +33,7 @@ def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_picture_for_each_benchmark(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("matplotlib", reason="of the group `bench`")
+    pytest.importorskip("matplotlib", reason="needs matplotlib (tools/setup bench)")
     assert harness.run(["fake"], 3, "text", tmp_path / "out") == 0
     assert (tmp_path / "out" / "fake.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     written = json.loads((tmp_path / "out" / "bench.json").read_text())

@@ -55,7 +55,7 @@ def test_a_row_that_is_not_seen_is_an_error() -> None:
 
 @pytest.mark.parametrize("package", ["hftbacktest", "nautilus_trader"])
 def test_each_peer_sees_the_same_crosses(package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip(package)
+    pytest.importorskip(package, reason=f"needs {package} (tools/setup bench)")
     monkeypatch.setattr(replay, "ROWS", 20_000)
     monkeypatch.setattr(replay, "NAUTILUS_ROWS", 2_000)
     others = {name: "left out by this test" for name in replay._PEERS if name != package}
@@ -68,7 +68,7 @@ def test_each_peer_sees_the_same_crosses(package: str, tmp_path: Path, monkeypat
 
 
 def test_depth_events_are_the_new_price_and_the_end_of_the_old_one() -> None:
-    pytest.importorskip("hftbacktest")
+    pytest.importorskip("hftbacktest", reason="needs hftbacktest (tools/setup bench)")
     from benchmarks.agent.peers import hftbacktest_replay
 
     bid, ask = replay.walk(50, 1)

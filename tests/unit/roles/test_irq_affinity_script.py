@@ -66,7 +66,7 @@ class Tree:
     def run(self, *arguments: str) -> list[str]:
         self.own()
         done = subprocess.run(
-            ["sh", SCRIPT, *arguments],
+            ["sh", self.root / "script", *arguments],
             env={**os.environ, "HOSTTUNE_ROOT": str(self.root)},
             user=NOBODY if os.geteuid() == 0 else None,  # root could write what is managed
             capture_output=True,
@@ -86,10 +86,9 @@ class Tree:
 
 @pytest.fixture
 def tree() -> Iterator[Tree]:
-    # Not tmp_path: another user has to get into it.
+    # Not tmp_path, and the script not from the checkout: another user has to get into both.
     root = Path(tempfile.mkdtemp())
-    script = root / "script"
-    shutil.copy(SCRIPT, script)
+    shutil.copy(SCRIPT, root / "script")
     root.chmod(0o755)
     try:
         yield Tree(root)

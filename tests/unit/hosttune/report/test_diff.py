@@ -32,3 +32,19 @@ def test_what_could_not_be_read_says_why():
     hops = {"runtime": Hop("unknown", "EACCES", "/f")}
     one = summarise({}, [Finding(id="a.b", status="unknown", wanted=1, found=None, hops=hops)])
     assert "unknown  could not be read: EACCES" in Difference(one, one).as_text(Page(width=120))
+
+
+def test_what_fits_is_not_cut():
+    before, after = report(queues=("fail", "31: 1, 32: 2")), report(queues=("pass", "y" * 60))
+    wanted = "a.queues | fail     31: 1, 32: 2 | pass     " + "y" * 60
+    assert wanted in Difference(before, after).as_text(Page(width=len(wanted))).splitlines()
+    assert wanted not in Difference(before, after).as_text(Page(width=len(wanted) - 1)).splitlines()
+
+
+def test_the_longer_column_is_cut_and_the_shorter_is_not():
+    before, after = report(queues=("fail", "31: 1, 32: 2, 33: 3, 34: 0")), report(queues=("pass", "y" * 200))
+    lines = Difference(before, after).as_text(Page(width=100)).splitlines()
+    assert "fail     31: 1, 32: 2, 33: 3, 34: 0 | pass     yyy" in "\n".join(lines)
+    assert max(map(len, lines)) == 100
+    both = Difference(after, after).as_text(Page(width=101)).splitlines()
+    assert {len(line) for line in both if line.startswith(("a.queues", "---"))} == {101}
