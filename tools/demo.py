@@ -23,8 +23,9 @@ from typing import Any, NoReturn
 import yaml
 from demo_feed import Feed, RecordingRefused, is_tradable, read_feed
 
-from hosttune.report import diff
-from hosttune.report import json as reports
+from hosttune.report.check import read_report
+from hosttune.report.diff import Difference
+from hosttune.report.document import Page
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT))
@@ -141,7 +142,8 @@ def before_and_after(host: Host) -> tuple[str, dict[str, Any]]:
     before = judge_untuned(profile)
     (LOGS / "before.json").write_text(before, encoding="utf-8")
     width = shutil.get_terminal_size((WIDTH, 24)).columns
-    return diff.write(reports.read(before.encode()), reports.read(after.encode()), width=width), json.loads(after)
+    difference = Difference(read_report(before.encode()), read_report(after.encode()))
+    return difference.as_text(Page(width=width)), json.loads(after)
 
 
 def configure_agent(feed: Feed | None, symbols: Sequence[str]) -> list[str]:
