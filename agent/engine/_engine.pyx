@@ -19,19 +19,20 @@ from posix.time cimport nanosleep, timespec
 cimport agent.protocols.binance as binance
 cimport agent.shm.histogram as histogram
 cimport agent.protocols.ouch as ouch
-from agent.strategy.abi cimport *
+from agent.strategy.abi cimport agent_strategy
 from agent.book.order_book cimport GAP, books_clear, books_init, books_mark_stale, books_size
-from agent.engine.state cimport *
+from agent.engine.state cimport (BINANCE, CATCHING_UP, CSV, ITCH, LIVE, LOCATES, NOT_SEEN, READY, RUNNING, SENT, SLOTS,
+                                 STOP_LOST, STOP_REFUSED, STOP_SIGNAL, STREAM, Core, OpenOrder)
 from agent.shm.blocks cimport Block, block_give, block_take
 from agent.engine.session cimport SECOND, link_down, link_heartbeat, link_lost, look_at_exchange
-from agent.protocols.moldudp64 cimport (END_OF_SESSION, LINE_A, LINE_B, LOST, NEW_SESSION, PACKET, REQUEST, RETRANSMISSION,
-                              mold_arrive, mold_init, mold_next, mold_timer)
+from agent.protocols.moldudp64 cimport (LINE_A, LINE_B, LOST, NEW_SESSION, REQUEST, RETRANSMISSION,
+                                       mold_arrive, mold_init, mold_next, mold_timer)
 from agent.engine.orders cimport cancel_some, occupy, slot as find_open, submit_all
 from agent.engine.market cimport message, show_stale
 from agent.engine.receive cimport BATCH, DATAGRAM, STRIDE, Receiver, receive, receiver_init, stamp_of
 from agent.shm.ring cimport Ring, ring_peek, ring_pop
 from agent.engine.gate cimport limit
-from agent.shm.segment cimport *
+from agent.shm.segment cimport AGENT_CONNECTING, AGENT_STOPPED, agent_shm, agent_shm_init, agent_shm_size
 from agent.shm.series cimport Series
 from agent.protocols.wire cimport load16, load32, load64, now, now_real, store16
 
@@ -106,42 +107,41 @@ cdef void on_signal(int number) noexcept nogil:
 cdef void gone(Core *e) noexcept nogil:
     """Messages are lost for good: whatever they said, no book is to be trusted until the next session."""
     cdef uint32_t i
-    if e.format == ITCH:
-        books_mark_stale(&e.books, GAP)
-        for i in range(e.symbols):
+    if e.feed.format == ITCH:
+        books_mark_stale(&e.feed.books, GAP)
+        for i in range(e.feed.symbols):
             show_stale(e, i)
 
 
 cdef void new_session(Core *e) noexcept nogil:
     """Books begin empty; nothing that was stale is so any more."""
     cdef uint32_t i
-    e.feed_ended = False
-    if e.format != ITCH:
+    if e.feed.format != ITCH:
         return
-    books_clear(&e.books)
+    books_clear(&e.feed.books)
     for i in range(LOCATES):
-        e.by_locate[i] = NOT_SEEN
-    for i in range(e.symbols):
-        e.rows[i].stale = 0
-        e.rows[i].bid = e.rows[i].bid_size = 0
-        e.rows[i].ask = e.rows[i].ask_size = 0
+        e.feed.by_locate[i] = NOT_SEEN
+    for i in range(e.feed.symbols):
+        e.feed.rows[i].stale = 0
+        e.feed.rows[i].bid = e.feed.rows[i].bid_size = 0
+        e.feed.rows[i].ask = e.feed.rows[i].ask_size = 0
 
 
 cdef inline void mold_counters(Core *e) noexcept nogil:
-    e.c.gaps = e.mold.c.gaps
-    e.c.healed = e.mold.c.healed
-    e.c.lost = e.mold.c.lost
-    e.c.duplicates = e.mold.c.duplicates
-    e.c.heartbeats = e.mold.c.heartbeats
-    e.c.end_of_session = e.mold.c.end_of_session
-    e.c.sessions = e.mold.c.sessions
-    e.c.wrong_session = e.mold.c.wrong_session
-    e.c.malformed_datagram = e.mold.c.malformed_datagram
-    e.c.held_dropped = e.mold.c.held_dropped
-    e.c.requests = e.mold.c.requests
-    e.c.packets_a = e.mold.c.packets[LINE_A]
-    e.c.packets_b = e.mold.c.packets[LINE_B]
-    e.c.packets_retransmitted = e.mold.c.packets[RETRANSMISSION]
+    e.counters.gaps = e.feed.mold.c.gaps
+    e.counters.healed = e.feed.mold.c.healed
+    e.counters.lost = e.feed.mold.c.lost
+    e.counters.duplicates = e.feed.mold.c.duplicates
+    e.counters.heartbeats = e.feed.mold.c.heartbeats
+    e.counters.end_of_session = e.feed.mold.c.end_of_session
+    e.counters.sessions = e.feed.mold.c.sessions
+    e.counters.wrong_session = e.feed.mold.c.wrong_session
+    e.counters.malformed_datagram = e.feed.mold.c.malformed_datagram
+    e.counters.held_dropped = e.feed.mold.c.held_dropped
+    e.counters.requests = e.feed.mold.c.requests
+    e.counters.packets_a = e.feed.mold.c.packets[LINE_A]
+    e.counters.packets_b = e.feed.mold.c.packets[LINE_B]
+    e.counters.packets_retransmitted = e.feed.mold.c.packets[RETRANSMISSION]
 
 
 cdef inline void deliver(Core *e) noexcept nogil:
@@ -149,7 +149,7 @@ cdef inline void deliver(Core *e) noexcept nogil:
     cdef const uint8_t *data = NULL
     cdef uint32_t size = 0
     cdef uint64_t sequence = 0
-    while mold_next(&e.mold, &data, &size, &sequence):
+    while mold_next(&e.feed.mold, &data, &size, &sequence):
         if not message(e, data, size, sequence):
             link_lost(e, e.received)
 
@@ -157,9 +157,9 @@ cdef inline void deliver(Core *e) noexcept nogil:
 cdef void gap(Loop *l, int64_t at) noexcept nogil:
     """Do what the open gap needs now."""
     cdef Core *e = &l.core
-    cdef int due = mold_timer(&e.mold, at)
+    cdef int due = mold_timer(&e.feed.mold, at)
     if due == REQUEST:
-        send(l.feeds[2], e.mold.request, 20, MSG_DONTWAIT | MSG_NOSIGNAL)
+        send(l.feeds[2], e.feed.mold.request, 20, MSG_DONTWAIT | MSG_NOSIGNAL)
     elif due == LOST:
         gone(e)
         e.received = e.mark = at
@@ -170,19 +170,17 @@ cdef inline void datagram(Loop *l, const uint8_t *data, uint32_t size, int line)
     """One MoldUDP64 downstream packet of line A, line B, or the request server."""
     cdef Core *e = &l.core
     cdef int kind
-    e.c.datagrams += 1
-    e.c.datagram_bytes += size
+    e.counters.datagrams += 1
+    e.counters.datagram_bytes += size
     e.mark = e.received
-    kind = mold_arrive(&e.mold, data, size, line, e.received)
+    kind = mold_arrive(&e.feed.mold, data, size, line, e.received)
     if kind > 0 and kind & NEW_SESSION:
         new_session(e)
-    e.late = line == RETRANSMISSION
+    e.feed.retransmitted = line == RETRANSMISSION
     if kind > 0:
         deliver(e)
-    e.late = False
-    if kind == END_OF_SESSION:
-        e.feed_ended = True
-    while e.mold.gap and e.mold.wait_ns == 0 and not e.mold.can_request:
+    e.feed.retransmitted = False
+    while e.feed.mold.gap and e.feed.mold.wait_ns == 0 and not e.feed.mold.can_request:
         # There is no other way to get them.
         gap(l, e.received)
 
@@ -195,19 +193,19 @@ cdef inline int read_feed(Loop *l, int line) noexcept nogil:
     cdef int i, n = receive(r, l.feeds[line])
     if n <= 0:
         if n < 0:
-            e.c.receive_errors += 1
+            e.counters.receive_errors += 1
         return 0
     e.received = now()
-    e.c.receive_calls += 1
+    e.counters.receive_calls += 1
     if e.stamps:
-        histogram.record(&e.h.receive, e.received - begun)
+        histogram.record(&e.histograms.receive, e.received - begun)
     for i in range(n):
         if i:
             e.received = now()
         if r.stamped:
             stamp = stamp_of(r, i)
             if stamp:
-                histogram.record(&e.h.kernel, now_real() - stamp)
+                histogram.record(&e.histograms.kernel, now_real() - stamp)
         datagram(l, r.buffers + i * STRIDE, r.headers[i].msg_len, line)
     return n
 
@@ -218,7 +216,7 @@ cdef inline int read_ring(Loop *l) noexcept nogil:
     cdef uint32_t size = 0
     cdef const void *record = ring_peek(l.ring, &size)
     if record == NULL:
-        e.c.ring_damaged = l.ring.damaged
+        e.counters.ring_damaged = l.ring.damaged
         return 0
     e.received = now()
     datagram(l, <const uint8_t *> record, size, LINE_A)
@@ -231,9 +229,9 @@ cdef inline int read_ring(Loop *l) noexcept nogil:
 cdef void faults(Loop *l) noexcept nogil:
     cdef rusage used
     if getrusage(RUSAGE_THREAD, &used) == 0:
-        l.core.c.minor_faults = <uint64_t> (used.ru_minflt - l.begun.ru_minflt)
-        l.core.c.major_faults = <uint64_t> (used.ru_majflt - l.begun.ru_majflt)
-        l.core.c.involuntary_switches = <uint64_t> (used.ru_nivcsw - l.begun.ru_nivcsw)
+        l.core.counters.minor_faults = <uint64_t> (used.ru_minflt - l.begun.ru_minflt)
+        l.core.counters.major_faults = <uint64_t> (used.ru_majflt - l.begun.ru_majflt)
+        l.core.counters.involuntary_switches = <uint64_t> (used.ru_nivcsw - l.begun.ru_nivcsw)
 
 
 cdef void housekeeping(Loop *l, int64_t at) noexcept nogil:
@@ -244,32 +242,32 @@ cdef void housekeeping(Loop *l, int64_t at) noexcept nogil:
     cdef int i
     l.housekept = at
     e.shm.heartbeat_ns = at
-    e.realtime = now_real() - now()
+    e.journal.realtime_offset = now_real() - now()
     # SO_MEMINFO (sk_diag's SK_MEMINFO_DROPS, index 8) also counts drops after the last datagram
     # that was read, which the SO_RXQ_OVFL control message cannot.
     for i in range(FEEDS):
         size = sizeof(memory)
         if l.feeds[i] >= 0 and getsockopt(l.feeds[i], SOL_SOCKET, SO_MEMINFO, memory, &size) == 0 and size > 32:
             drops += memory[8]
-    e.c.kernel_drops = drops
+    e.counters.kernel_drops = drops
     faults(l)
     gap(l, at)
     mold_counters(e)
     link_heartbeat(e, at)
-    if limit(&e.limits.kill):
-        if not e.killed:
-            e.killed = True
-            e.cancel_at = 0
+    if limit(&e.risk.limits.kill):
+        if not e.orders.killed:
+            e.orders.killed = True
+            e.orders.cancel_at = 0
     else:
-        e.killed = False
+        e.orders.killed = False
 
 
 cdef void timer(Loop *l, int64_t at) noexcept nogil:
     cdef Core *e = &l.core
     l.timer_at = at + l.timer_every
     e.received = e.mark = at
-    e.c.timers += 1
-    if not submit_all(e, e.strategy.on_timer(e.state, at, e.orders)):
+    e.counters.timers += 1
+    if not submit_all(e, e.strategy.table.on_timer(e.strategy.state, at, e.strategy.orders)):
         link_lost(e, at)
 
 
@@ -278,20 +276,20 @@ cdef void warm(Loop *l, int64_t at) noexcept nogil:
     memory, and touch what only the strategy may change."""
     cdef Core *e = &l.core
     cdef uint32_t i, touched = 0
-    cdef const volatile uint8_t *code = <const volatile uint8_t *> <void *> e.strategy.on_event
-    cdef const volatile uint8_t *state = <const volatile uint8_t *> e.state
+    cdef const volatile uint8_t *code = <const volatile uint8_t *> <void *> e.strategy.table.on_event
+    cdef const volatile uint8_t *state = <const volatile uint8_t *> e.strategy.state
     l.warmed = at
     for i in range(0, 1024, 64):
         touched += code[i]
-    for i in range(0, <uint32_t> (4096 if e.strategy.state_size > 4096 else e.strategy.state_size), 64):
+    for i in range(0, <uint32_t> (4096 if e.strategy.table.state_size > 4096 else e.strategy.table.state_size), 64):
         touched += state[i]
-    memcpy(l.scratch, e.frames, 64)
+    memcpy(l.scratch, e.orders.enter_frames, 64)
     ouch.order_patch(l.scratch, touched, c'B', 1, 1, at)
-    for i in range(e.symbols if e.symbols < 16 else 16):
-        touched += <uint32_t> (<volatile uint64_t *> &e.rows[i].bid)[0]
-    touched += <uint32_t> (<volatile uint32_t *> &e.open[(e.reference + 1) & (SLOTS - 1)].id)[0]
+    for i in range(e.feed.symbols if e.feed.symbols < 16 else 16):
+        touched += <uint32_t> (<volatile uint64_t *> &e.feed.rows[i].bid)[0]
+    touched += <uint32_t> (<volatile uint32_t *> &e.orders.open[(e.orders.reference + 1) & (SLOTS - 1)].id)[0]
     l.scratch[511] = <uint8_t> touched
-    e.c.warmed += 1
+    e.counters.warmed += 1
 
 
 cdef void give_way(Loop *l) noexcept nogil:
@@ -299,7 +297,7 @@ cdef void give_way(Loop *l) noexcept nogil:
     kernel's own threads of its CPU (kworker, ksoftirqd), and with them whoever waits for these."""
     nanosleep(&l.yield_for, NULL)
     l.yielded = now()
-    l.core.c.yields += 1
+    l.core.counters.yields += 1
 
 
 cdef void idle(Loop *l, uint32_t spins) noexcept nogil:
@@ -307,22 +305,22 @@ cdef void idle(Loop *l, uint32_t spins) noexcept nogil:
     cdef int64_t at
     # A look at the exchange costs as much as a look at the feed: one in eight, one in two when an
     # answer is due.
-    if spins & (1 if e.open_orders else 7) == 0:
+    if spins & (1 if e.orders.open_count else 7) == 0:
         look_at_exchange(e, not stop_requested)
     if spins & 15:
         return
     at = now()
     e.received = at
-    if e.mold.gap:
+    if e.feed.mold.gap:
         gap(l, at)
     if at - l.housekept > HOUSEKEEPING:
         housekeeping(l, at)
-    if l.timer_every and at >= l.timer_at and e.stop == RUN:
+    if l.timer_every and at >= l.timer_at and e.stop == RUNNING:
         timer(l, at)
     if l.warm_every and at - l.warmed > l.warm_every:
         warm(l, at)
     # An answer that is due is waited for, but not for ever.
-    if l.yield_every and at - l.yielded > (l.yield_every << (e.open_orders > 0)):
+    if l.yield_every and at - l.yielded > (l.yield_every << (e.orders.open_count > 0)):
         give_way(l)
 
 
@@ -356,21 +354,21 @@ cdef void loop(Loop *l) noexcept nogil:
                 look_at_exchange(e, not stop_requested)
                 if e.received - l.housekept > HOUSEKEEPING:
                     housekeeping(l, e.received)
-                if l.timer_every and e.received >= l.timer_at and e.stop == RUN:
+                if l.timer_every and e.received >= l.timer_at and e.stop == RUNNING:
                     timer(l, e.received)
         else:
-            e.c.empty_polls += 1
+            e.counters.empty_polls += 1
             spins += 1
             idle(l, spins)
-        if stop_requested and e.stop == RUN:
+        if stop_requested and e.stop == RUNNING:
             e.stop = STOP_SIGNAL
-            e.cancel_at = 0
-        if e.stop != RUN:
+            e.orders.cancel_at = 0
+        if e.stop != RUNNING:
             # No new orders; what becomes of the open ones is waited for, with a bound.
             at = now()
             if drain_until == 0:
                 drain_until = at + DRAIN_LIMIT
-            if e.link != UP or (e.open_orders == 0 and e.backlog_size == 0) or at > drain_until:
+            if e.session.state != READY or (e.orders.open_count == 0 and e.outbox.end == 0) or at > drain_until:
                 break
 
 
@@ -434,65 +432,65 @@ cdef class Engine:
             raise MemoryError
         self.keep = segment
         e = &self.l.core
-        e.exchange = -1
+        e.session.socket = -1
         size = books_size(len(symbols), orders, levels)
         if feed_format == "itch" and not block_take(&self.books, size):
             raise MemoryError(f"book.orders: {orders} with {levels} levels take {size} bytes")
         lines = sum(1 for descriptor in feeds if descriptor >= 0)
         # Of a symbol 81 bytes, in four parts that each end with a cache line: 256 is enough from the first one on.
-        size = (STREAM + SLOTS * sizeof(Open) + LOCATES * sizeof(int16_t) + len(symbols) * 256 + lines * BATCH * STRIDE
-                + store)
+        size = (STREAM + SLOTS * sizeof(OpenOrder) + LOCATES * sizeof(int16_t) + len(symbols) * 256
+                + lines * BATCH * STRIDE + store)
         if not block_take(&self.memory, size):
             raise MemoryError(f"feed.store: {store} and the engine's own tables take {size} bytes")
         at = <uint8_t *> self.memory.at
-        e.open = <Open *> part(&at, SLOTS * sizeof(Open))
-        e.stream = part(&at, STREAM)
-        e.by_locate = <int16_t *> part(&at, LOCATES * sizeof(int16_t))
-        e.frames = part(&at, len(symbols) * 64)
-        e.traded = part(&at, len(symbols))
-        e.last_key = <uint64_t *> part(&at, len(symbols) * 8)
-        e.last_at = <int64_t *> part(&at, len(symbols) * 8)
+        e.orders.open = <OpenOrder *> part(&at, SLOTS * sizeof(OpenOrder))
+        e.session.stream = part(&at, STREAM)
+        e.feed.by_locate = <int16_t *> part(&at, LOCATES * sizeof(int16_t))
+        e.orders.enter_frames = part(&at, len(symbols) * 64)
+        e.feed.traded = part(&at, len(symbols))
+        e.risk.last_key = <uint64_t *> part(&at, len(symbols) * 8)
+        e.risk.last_key_at = <int64_t *> part(&at, len(symbols) * 8)
         for i in range(LOCATES):
-            e.by_locate[i] = NOT_SEEN
+            e.feed.by_locate[i] = NOT_SEEN
         for i in range(FEEDS):
             self.l.feeds[i] = feeds[i]
             if feeds[i] >= 0:
                 receiver_init(&self.l.receivers[i], part(&at, BATCH * STRIDE), receive_stamps)
         e.shm = <agent_shm *> &memory[0]
         agent_shm_init(e.shm, len(symbols))
-        e.c = &e.shm.counters
-        e.h = &e.shm.histograms
-        e.limits = &e.shm.limits
+        e.counters = &e.shm.counters
+        e.histograms = &e.shm.histograms
+        e.risk.limits = &e.shm.limits
         e.stamps = stamps
-        e.format = {"binance": BINANCE, "itch": ITCH, "csv": CSV}[feed_format]
-        e.symbols = e.room = <uint32_t> len(symbols)
-        e.rows = e.shm.symbols
+        e.feed.format = {"binance": BINANCE, "itch": ITCH, "csv": CSV}[feed_format]
+        e.feed.symbols = e.feed.capacity = <uint32_t> len(symbols)
+        e.feed.rows = e.shm.symbols
         for i, symbol in enumerate(symbols):
             key = 0x2020202020202020
             memcpy(&key, <const char *> symbol, len(symbol))
-            e.rows[i].name = key
-            e.traded[i] = True if traded is None else bool(traded[i])
-            ouch.order_template(e.frames + 64 * i, <const char *> symbol, <int> len(symbol))
-        ouch.replace_template(e.replace_frame)
-        ouch.cancel_template(e.cancel_frame)
-        mold_init(&e.mold, at, store, wait_ns, limit_ns, self.l.feeds[2] >= 0, start)
-        if e.format == ITCH:
-            e.c.book_huge_pages = self.books.huge
-            books_init(&e.books, self.books.at, e.symbols, orders, levels)
-        e.strategy = <agent_strategy *> strategy
-        e.state = <void *> state
-        e.address.sin_family = <unsigned short> AF_INET
-        memcpy(&e.address.sin_addr.s_addr, <const char *> address, 4)
-        store16(<uint8_t *> &e.address.sin_port, <uint16_t> port)
-        memset(e.user, c' ', 6)
-        memset(e.password, c' ', 10)
-        memset(e.session, c' ', 10)
-        memcpy(e.user, <const char *> user, len(user))
-        memcpy(e.password, <const char *> password, len(password))
-        e.cancel_at = SLOTS
-        e.realtime = now_real() - now()
-        e.give_up_after = give_up_after_ns
-        e.once = once
+            e.feed.rows[i].name = key
+            e.feed.traded[i] = True if traded is None else bool(traded[i])
+            ouch.order_template(e.orders.enter_frames + 64 * i, <const char *> symbol, <int> len(symbol))
+        ouch.replace_template(e.orders.replace_frame)
+        ouch.cancel_template(e.orders.cancel_frame)
+        mold_init(&e.feed.mold, at, store, wait_ns, limit_ns, self.l.feeds[2] >= 0, start)
+        if e.feed.format == ITCH:
+            e.counters.book_huge_pages = self.books.huge
+            books_init(&e.feed.books, self.books.at, e.feed.symbols, orders, levels)
+        e.strategy.table = <agent_strategy *> strategy
+        e.strategy.state = <void *> state
+        e.session.address.sin_family = <unsigned short> AF_INET
+        memcpy(&e.session.address.sin_addr.s_addr, <const char *> address, 4)
+        store16(<uint8_t *> &e.session.address.sin_port, <uint16_t> port)
+        memset(e.session.user, c' ', 6)
+        memset(e.session.password, c' ', 10)
+        memset(e.session.id, c' ', 10)
+        memcpy(e.session.user, <const char *> user, len(user))
+        memcpy(e.session.password, <const char *> password, len(password))
+        e.orders.cancel_at = SLOTS
+        e.journal.realtime_offset = now_real() - now()
+        e.session.give_up_after = give_up_after_ns
+        e.session.once = once
         self.l.yield_every = yield_every_ns
         self.l.yield_for.tv_nsec = yield_ns
         self.l.timer_every = timer_ns
@@ -500,8 +498,8 @@ cdef class Engine:
 
     def __dealloc__(self):
         if self.l != NULL:
-            if self.l.core.exchange >= 0:
-                close(self.l.core.exchange)
+            if self.l.core.session.socket >= 0:
+                close(self.l.core.session.socket)
             block_give(&self.memory)
             block_give(&self.books)
             free(self.l)
@@ -513,7 +511,7 @@ cdef class Engine:
         shm.start_time = start_time
         shm.started_ns = started_ns
         memcpy(shm.boot_id, <const char *> boot_id, min(<int> len(boot_id), 39))
-        self.l.core.c.receive_buffer = receive_buffer
+        self.l.core.counters.receive_buffer = receive_buffer
         shm.heartbeat_ns = now()
 
     def limits(self, **values):
@@ -529,22 +527,22 @@ cdef class Engine:
         the engine's symbols."""
         self.keep = (self.keep, journal, feed, series)
         if series is not None:
-            self.l.core.series = <Series *> <uintptr_t> series.address
+            self.l.core.feed.series = <Series *> <uintptr_t> series.address
         if journal is not None:
-            self.l.core.journal = <Ring *> <uintptr_t> journal.address
+            self.l.core.journal.ring = <Ring *> <uintptr_t> journal.address
         if feed is not None:
             self.l.ring = <Ring *> <uintptr_t> feed.address
 
     def restore(self, *, uint32_t reference, positions, open_orders, bytes session, uint64_t sequence,
                 uint32_t queries, uint64_t entries):
         """What the journal says: the last UserRefNum; (symbol index, units) of positions; (id, symbol index,
-        side, leaves, price with 4 decimals, tag, original, filled, accepted) of open orders; the exchange's session and the sequenced
-        messages read in it, and its Account Queries without an answer; records so far."""
+        side, leaves, price with 4 decimals, tag, original, filled, accepted) of open orders; the exchange's session and
+        the sequenced messages read in it, and its Account Queries without an answer; records so far."""
         cdef Core *e = &self.l.core
-        cdef Open *o
-        e.reference = reference
+        cdef OpenOrder *o
+        e.orders.reference = reference
         for symbol, units in positions:
-            e.rows[symbol].position = <uint64_t> <int64_t> units
+            e.feed.rows[symbol].position = <uint64_t> <int64_t> units
         for id, symbol, side, leaves, price, tag, original, filled, accepted in open_orders:
             o = occupy(e, id, symbol, side, leaves, price, tag)
             o.original = original
@@ -554,11 +552,11 @@ cdef class Engine:
             o = find_open(e, original)
             if o != NULL and not accepted:
                 o.replacement = id
-        memset(e.session, c' ', 10)
-        memcpy(e.session, <const char *> session, min(len(session), 10))
-        e.sequence = sequence
-        e.queries = queries
-        e.entries = entries
+        memset(e.session.id, c' ', 10)
+        memcpy(e.session.id, <const char *> session, min(len(session), 10))
+        e.session.sequence = sequence
+        e.session.queries = queries
+        e.journal.records = entries
 
     def handle(self, bytes data not None, int64_t received=0, int line=0):
         """Handle one datagram as if it had been received at `received` (CLOCK_MONOTONIC, ns)."""
@@ -573,9 +571,9 @@ cdef class Engine:
     def attach(self, int descriptor):
         """Trade over a connected, non-blocking TCP socket that is logged in; takes it over."""
         cdef Core *e = &self.l.core
-        e.exchange = descriptor
-        e.link = UP
-        e.last_sent = e.last_received = now()
+        e.session.socket = descriptor
+        e.session.state = READY
+        e.session.last_sent = e.session.last_received = now()
 
     def look(self):
         """One look at the exchange: flush what waits, read what came."""
@@ -596,7 +594,7 @@ cdef class Engine:
         memset(&action, 0, sizeof(action))
         action.sa_handler = on_signal
         stop_requested = 0
-        e.stop = RUN
+        e.stop = RUNNING
         e.shm.state = AGENT_CONNECTING
         sigaction(SIGTERM, &action, &old_term)
         sigaction(SIGINT, &action, &old_int)
@@ -611,16 +609,17 @@ cdef class Engine:
         elif e.stop == STOP_LOST:
             reason, code = "the connection to the exchange was lost", 4
         elif e.stop == STOP_REFUSED:
-            why = {"A": "not authorised", "S": "session not available"}.get(chr(e.login_reason), "unknown reason")
-            reason, code = f"the exchange refused the login: {chr(e.login_reason)} ({why})", 1
+            why = {"A": "not authorised", "S": "session not available"}.get(chr(e.session.login_reason),
+                                                                           "unknown reason")
+            reason, code = f"the exchange refused the login: {chr(e.session.login_reason)} ({why})", 1
         else:
             reason, code = "the exchange ended the session", 0
-        if e.link >= CATCHING_UP:
-            send(e.exchange, <const char *> b"\x00\x01O", 3, MSG_DONTWAIT | MSG_NOSIGNAL)
+        if e.session.state >= CATCHING_UP:
+            send(e.session.socket, <const char *> b"\x00\x01O", 3, MSG_DONTWAIT | MSG_NOSIGNAL)
             link_down(e, now())
         text = reason.encode()
         memcpy(e.shm.ended, <const char *> text, len(text))
-        e.strategy.fini(e.state)
+        e.strategy.table.fini(e.strategy.state)
         e.shm.state = AGENT_STOPPED
         return reason, code
 

@@ -1,179 +1,154 @@
 # cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """One engine's memory: what the parts of the loop share. No function of the loop allocates."""
 
-from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from posix.time cimport timespec
+from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
-from agent.strategy.abi cimport agent_event, agent_fill, agent_order, agent_strategy
 from agent.book.order_book cimport Books
 from agent.protocols.moldudp64 cimport Mold
 from agent.shm.ring cimport Ring
-from agent.shm.series cimport Series
 from agent.shm.segment cimport agent_counters, agent_histograms, agent_limits, agent_shm, agent_symbol
-
-
-cdef extern from "<netinet/in.h>" nogil:
-    struct in_addr:
-        uint32_t s_addr
-    struct sockaddr_in:
-        unsigned short sin_family
-        uint16_t sin_port
-        in_addr sin_addr
+from agent.shm.series cimport Series
+from agent.strategy.abi cimport agent_event, agent_fill, agent_order, agent_strategy
+from agent.system cimport sockaddr_in
 
 
 cdef enum:
     SLOTS = 65536               # open orders that can be known at once; a power of two
-    BACKLOG = 4096              # bytes of unsent order entry
-    STREAM = 65536
-    LOCATES = 65536
+    BACKLOG = 4096              # bytes of order entry that the socket did not take
+    STREAM = 65536              # bytes of the exchange's stream that are not handled yet
+    LOCATES = 65536             # values of an ITCH Stock Locate code
 
-    # feed.format
+cdef enum:                      # Feed.format
     BINANCE = 0
     ITCH = 1
     CSV = 2
 
-    # the link to the exchange
-    DOWN = 0
-    CONNECTING = 1
-    LOGGING_IN = 2
+cdef enum:                      # Feed.by_locate, beside an index of a symbol
+    NOT_OURS = -1               # the code of a symbol that the engine does not have
+    NOT_SEEN = -2               # no message has named the code's symbol yet
+
+cdef enum:                      # Session.state
+    DISCONNECTED = 0
+    CONNECTING = 1              # connect(2) is under way
+    LOGGING_IN = 2              # the Login Request is sent
     CATCHING_UP = 3             # logged in; the answer to the Account Query ends the replay
-    UP = 4
+    READY = 4                   # orders may be sent
 
-    # why the loop ends
-    RUN = 0
-    STOP_SIGNAL = 1
-    STOP_LOST = 2
-    STOP_REFUSED = 3
-    STOP_SESSION = 4
+cdef enum:                      # Core.stop
+    RUNNING = 0
+    STOP_SIGNAL = 1             # SIGTERM or SIGINT
+    STOP_LOST = 2               # the connection to the exchange was lost for longer than Session.give_up_after
+    STOP_REFUSED = 3            # the exchange refused the login
+    STOP_SESSION = 4            # the exchange ended the session, and Session.once is set
 
-    # by_locate
-    NOT_OURS = -1
-    NOT_SEEN = -2
-
-    # Open.state
-    SENT = 1
-    LIVE = 2
+cdef enum:                      # OpenOrder.state
+    SENT = 1                    # the exchange has not answered it
+    LIVE = 2                    # accepted
 
 
-cdef struct Open:
+cdef struct Feed:
+    int format                  # BINANCE, ITCH or CSV
+    uint32_t symbols            # symbols known, in the order of the configuration or of the recording
+    uint32_t capacity           # symbols that there is memory for; above `symbols` where the feed brings them (replay)
+    agent_symbol *rows          # [capacity]; name: 8 characters, padded with spaces
+    uint8_t *traded             # [capacity]: 1 if this shard trades the symbol
+    int16_t *by_locate          # [LOCATES]: index of the symbol, NOT_OURS or NOT_SEEN
+    uint32_t last_symbol        # index of the symbol that a name was last found to be
+    Mold mold                   # order, gaps and retransmission of the packets
+    bint retransmitted          # the packet in hand builds the book, but is no reason to trade
+    Books books                 # ITCH alone
+    Series *series              # the trades, for readers outside; NULL: none
+
+
+cdef struct Strategy:
+    agent_strategy *table       # its functions
+    void *state                 # its own memory
+    agent_event event           # what on_event is called with
+    agent_fill fill             # what on_fill is called with
+    agent_order orders[8]       # [AGENT_MAX_ORDERS]: what it wants, written by its functions
+
+
+cdef struct Risk:
+    agent_limits *limits        # in shared memory, written by others: each word is read once per order
+    int64_t rate_arrival        # theoretical arrival time of the next order (GCRA), CLOCK_MONOTONIC ns
+    uint64_t *last_key          # [Feed.capacity]: side, price and size of a symbol's last order
+    int64_t *last_key_at        # [Feed.capacity]: when that order was let through, CLOCK_MONOTONIC ns
+
+
+cdef struct OpenOrder:
     uint32_t id                 # UserRefNum; 0: the slot is free
-    uint32_t original           # the order that this one is to replace, or 0
-    uint32_t replacement        # the last Replace of it; it may not be pending any more
-    uint32_t symbol
-    uint32_t leaves             # whole units
-    uint32_t filled             # of it and of those it replaced: OUCH counts them in its quantities
-    int32_t side
-    uint32_t state
+    uint32_t original           # UserRefNum of the order that this one is to replace; 0: none
+    uint32_t replacement        # UserRefNum of the last Replace of this order; that one may be closed already
+    uint32_t symbol             # index in Feed.rows
+    uint32_t leaves             # whole units that are open
+    uint32_t filled             # units executed of it and of those it replaced: OUCH counts them in its quantities
+    int32_t side                # AGENT_BUY or AGENT_SELL
+    uint32_t state              # SENT or LIVE
     uint64_t price              # 4 decimals
-    uint64_t tag
+    uint64_t tag                # the strategy's own
     int64_t sent_at             # CLOCK_MONOTONIC ns; 0: by an earlier process
     uint64_t sequence           # MoldUDP64 sequence number of the message that caused it
 
 
-# One record of the journal; agent/journal/file.py reads the same 64 bytes.
-cdef struct Entry:
-    uint64_t number             # of the record, without holes
-    int64_t time_ns             # CLOCK_REALTIME
-    uint64_t exchange_sequence  # SoupBinTCP sequence number of an answer; 0: ours
-    uint64_t price              # 4 decimals
-    uint64_t tag
-    uint32_t kind
-    uint32_t id
-    uint32_t original
-    uint32_t quantity
-    int32_t side
-    uint32_t symbol             # index in the engine's configuration
+cdef struct Orders:
+    OpenOrder *open             # [SLOTS], by UserRefNum modulo SLOTS
+    uint64_t open_count         # slots that are not free
+    uint32_t reference          # the last UserRefNum used
+    uint8_t *enter_frames       # [Feed.capacity x 64]: one prepared Enter Order per symbol
+    uint8_t replace_frame[64]   # a prepared Replace Order
+    uint8_t cancel_frame[64]    # a prepared Cancel Order
+    uint32_t cancel_at          # the next slot to cancel, when all orders are to be; SLOTS: done
+    bint killed                 # the limit `kill` was set when it was last read
+    bint simulated              # replay: nothing is sent, and an order is closed when the gate let it through
 
 
-cdef enum:                      # Entry.kind
-    ENTERED = 1                 # given to the socket, or about to be
-    REPLACING = 2
-    ACCEPTED = 3
-    REPLACED = 4
-    EXECUTED = 5
-    CANCELED = 6
-    REJECTED = 7
-    NEVER_REACHED = 8           # the exchange said that it had not seen it
-    SESSION = 9                 # logged in; tag and price hold its 10 characters
-    QUERIED = 10                # an Account Query was sent
-    CAUGHT_UP = 11              # one was answered; id is the next UserRefNum the exchange expects
-    IGNORED = 12                # a Replace of an order that was gone: the exchange says nothing of it
+cdef struct Outbox:
+    uint8_t bytes[BACKLOG]      # whole messages that the socket did not take, and the rest of one, in order
+    uint32_t begin              # the first byte that is not sent
+    uint32_t end                # behind the last one; 0: there is none, and messages go to the socket
+
+
+cdef struct Journal:
+    Ring *ring                  # NULL: no journal is kept (replay, tests)
+    int64_t realtime_offset     # CLOCK_REALTIME less CLOCK_MONOTONIC, ns, as last read
+    uint64_t records            # written so far, those of earlier processes included
+    bint full                   # a record found no room: the journal ended before it
+
+
+cdef struct Session:
+    int state                   # DISCONNECTED to READY
+    int socket                  # -1: none
+    sockaddr_in address         # of the exchange
+    char user[6]                # padded with spaces
+    char password[10]           # padded with spaces
+    char id[10]                 # of the exchange's session; blank before the first login
+    uint64_t sequence           # sequenced messages of it that were read
+    uint8_t *stream             # [STREAM]: bytes of the exchange that are not handled yet
+    uint32_t stream_size        # how many
+    uint32_t queries            # Account Queries sent and, as far as we know, not answered
+    uint32_t next_reference     # of the last answer to an Account Query since the login; 0: none yet
+    int64_t since               # when CONNECTING, LOGGING_IN or CATCHING_UP began, CLOCK_MONOTONIC ns
+    int64_t retry_at            # no connection is tried before
+    int64_t lost_at             # when the connection was lost; 0: it was not
+    int64_t give_up_after       # ns without a connection after which the loop ends
+    int64_t last_sent           # when a message was last sent, CLOCK_MONOTONIC ns
+    int64_t last_received       # when bytes were last read
+    char login_reason           # of the Login Rejected that ended the loop
+    bint once                   # the end of the session ends the loop
 
 
 cdef struct Core:
-    agent_shm *shm
-    agent_counters *c
-    agent_histograms *h
-    agent_limits *limits        # written by others: read each word once
-    bint stamps
-    int64_t mark                # the last stage's stamp
-    int64_t received            # CLOCK_MONOTONIC ns of the datagram (or answer) in hand
-
-    # feed
-    int format
-    uint32_t symbols
-    uint32_t room               # for symbols; more than `symbols` where they are found in the feed (replay)
-    agent_symbol *rows          # [room]; name: 8 characters, padded with spaces
-    uint8_t *traded             # [room]: of this shard
-    int16_t *by_locate          # [LOCATES]
-    uint32_t last_symbol
-    Mold mold
-    bint late                   # a retransmission: it builds the book, but is no reason to trade
-    bint feed_ended
-    Books books
-    Series *series              # NULL: none
-
-    # strategy
-    agent_strategy *strategy
-    void *state
-    agent_event event
-    agent_fill fill
-    agent_order orders[8]       # AGENT_MAX_ORDERS
-
-    # risk
-    int64_t allowed             # theoretical arrival time of the next order
-    uint64_t *last_key          # [room]: of the last order of a symbol: side, price, size
-    int64_t *last_at            # [room]
-    uint64_t open_orders
-    bint simulated              # replay: nothing is sent, an order is done with when it passed
-
-    # orders
-    Open *open                  # [SLOTS], by id modulo SLOTS
-    uint32_t reference          # the last UserRefNum used
-    uint8_t *frames             # [room x 64]: one prepared Enter Order per symbol
-    uint8_t replace_frame[64]
-    uint8_t cancel_frame[64]
-    uint8_t backlog[BACKLOG]
-    uint32_t backlog_at
-    uint32_t backlog_size
-    uint32_t cancel_at          # cancel_all: the next slot to look at; SLOTS: done
-    bint killed
-
-    # journal
-    Ring *journal               # NULL: none (replay, tests)
-    int64_t realtime            # CLOCK_REALTIME less CLOCK_MONOTONIC, as last looked at
-    bint journal_full
-    uint64_t entries
-
-    # link
-    int link
-    int exchange
-    sockaddr_in address
-    char user[6]
-    char password[10]
-    char session[10]            # of the exchange; blank before the first login
-    uint64_t sequence           # sequenced messages read in it
-    uint8_t *stream
-    uint32_t stream_size
-    uint32_t queries            # Account Queries sent and, as far as we know, not answered
-    uint32_t next_id            # of the last answer to one since the login, 0 before it
-    int64_t link_since
-    int64_t retry_at
-    int64_t lost_at             # when the link went down; 0: it never was up
-    int64_t give_up_after
-    int64_t last_sent
-    int64_t last_received
-    char login_reason
-
-    int stop
-    bint once
+    agent_shm *shm              # the segment
+    agent_counters *counters    # in it
+    agent_histograms *histograms    # in it
+    bint stamps                 # each stage of the path is timed
+    int64_t mark                # when the last stage ended, CLOCK_MONOTONIC ns
+    int64_t received            # when the datagram (or answer) in hand was received, CLOCK_MONOTONIC ns
+    int stop                    # RUNNING, or why the loop ends
+    Feed feed
+    Strategy strategy
+    Risk risk
+    Orders orders
+    Outbox outbox
+    Journal journal
+    Session session

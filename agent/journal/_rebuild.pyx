@@ -3,8 +3,8 @@
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
-from agent.engine.state cimport (ACCEPTED, CANCELED, CAUGHT_UP, ENTERED, EXECUTED, IGNORED, NEVER_REACHED, QUERIED, REJECTED,
-                         REPLACED, REPLACING, SESSION, Entry)
+from agent.journal.record cimport (ACCEPTED, CANCELED, CAUGHT_UP, ENTERED, EXECUTED, IGNORED, JournalRecord,
+                                   NEVER_REACHED, QUERIED, REJECTED, REPLACED, REPLACING, SESSION)
 
 
 cdef class Rebuilt:
@@ -17,14 +17,14 @@ cdef class Rebuilt:
     cdef bint accepted
 
 
-cdef Rebuilt entered(dict orders, const Entry *r, int64_t leaves):
+cdef Rebuilt entered(dict orders, const JournalRecord *r, int64_t leaves):
     cdef Rebuilt o = Rebuilt.__new__(Rebuilt)
     o.symbol, o.side, o.original, o.price, o.tag, o.leaves = r.symbol, r.side, r.original, r.price, r.tag, leaves
     orders[r.id] = o
     return o
 
 
-cdef void reduced(dict orders, const Entry *r) except *:
+cdef void reduced(dict orders, const JournalRecord *r) except *:
     cdef Rebuilt o = orders.get(r.id)
     if o is not None:
         o.leaves -= r.quantity
@@ -35,22 +35,22 @@ cdef void reduced(dict orders, const Entry *r) except *:
 
 
 def rebuild(const uint8_t[::1] records not None):
-    """What a journal's records (a whole number of struct Entry) add up to: the last UserRefNum; units by symbol index;
-    open orders as Engine.restore() takes them; the exchange's session, the sequenced messages read in it, the Account
-    Queries that may still be answered; records.
+    """What a journal's records (a whole number of struct JournalRecord) add up to: the last UserRefNum; units by symbol
+    index; open orders as Engine.restore() takes them; the exchange's session, the sequenced messages read in it, the
+    Account Queries that may still be answered; records.
 
     Those with a number already seen are skipped (the writer died between file and ring). Raises ValueError when a
     number is missing: what is behind a hole cannot be trusted.
     """
-    cdef const Entry *r
+    cdef const JournalRecord *r
     cdef uint64_t entries = 0, sequence = 0
     cdef uint32_t reference = 0, queries = 0
     cdef Py_ssize_t i
     cdef Rebuilt o, old
     cdef dict orders = {}, positions = {}
     cdef bytes session = b""
-    for i in range(records.shape[0] // <Py_ssize_t> sizeof(Entry)):
-        r = <const Entry *> &records[i * <Py_ssize_t> sizeof(Entry)]
+    for i in range(records.shape[0] // <Py_ssize_t> sizeof(JournalRecord)):
+        r = <const JournalRecord *> &records[i * <Py_ssize_t> sizeof(JournalRecord)]
         if r.number <= entries:
             continue
         if r.number != entries + 1:

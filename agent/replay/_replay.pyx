@@ -14,7 +14,7 @@ cimport agent.protocols.text as lines
 cimport agent.protocols.ouch as ouch
 from agent.strategy.abi cimport agent_strategy
 from agent.book.order_book cimport books_init, books_likely, books_size, books_table
-from agent.engine.state cimport *
+from agent.engine.state cimport BINANCE, CSV, ITCH, LOCATES, NOT_SEEN, READY, SLOTS, Core, OpenOrder
 from agent.shm.blocks cimport Block, block_give, block_reserve
 from agent.engine.market cimport message
 from agent.shm.segment cimport agent_limits, agent_shm, agent_shm_init, agent_shm_size
@@ -55,54 +55,54 @@ cdef class Replay:
             room = <uint32_t> len(symbols)
         self.room = room
         self.segment = calloc(1, agent_shm_size(room))
-        e.open = <Open *> calloc(SLOTS, sizeof(Open))
-        e.by_locate = <int16_t *> calloc(LOCATES, sizeof(int16_t))
-        e.frames = <uint8_t *> calloc(room, 64)
-        e.traded = <uint8_t *> calloc(room, 1)
-        e.last_key = <uint64_t *> calloc(room, 8)
-        e.last_at = <int64_t *> calloc(room, 8)
-        if self.segment == NULL or e.open == NULL or e.by_locate == NULL or e.frames == NULL or e.traded == NULL \
-                or e.last_key == NULL or e.last_at == NULL:
+        e.orders.open = <OpenOrder *> calloc(SLOTS, sizeof(OpenOrder))
+        e.feed.by_locate = <int16_t *> calloc(LOCATES, sizeof(int16_t))
+        e.orders.enter_frames = <uint8_t *> calloc(room, 64)
+        e.feed.traded = <uint8_t *> calloc(room, 1)
+        e.risk.last_key = <uint64_t *> calloc(room, 8)
+        e.risk.last_key_at = <int64_t *> calloc(room, 8)
+        if self.segment == NULL or e.orders.open == NULL or e.feed.by_locate == NULL or e.orders.enter_frames == NULL \
+                or e.feed.traded == NULL or e.risk.last_key == NULL or e.risk.last_key_at == NULL:
             raise MemoryError
         e.shm = <agent_shm *> self.segment
         agent_shm_init(e.shm, room)
-        e.c = &e.shm.counters
-        e.h = &e.shm.histograms
-        e.limits = &e.shm.limits
-        e.rows = e.shm.symbols
-        e.room = room
-        e.simulated = True
-        e.link = UP
-        e.format = {"binance": BINANCE, "itch": ITCH, "csv": CSV}[feed_format]
-        e.exchange = -1
+        e.counters = &e.shm.counters
+        e.histograms = &e.shm.histograms
+        e.risk.limits = &e.shm.limits
+        e.feed.rows = e.shm.symbols
+        e.feed.capacity = room
+        e.orders.simulated = True
+        e.session.state = READY
+        e.feed.format = {"binance": BINANCE, "itch": ITCH, "csv": CSV}[feed_format]
+        e.session.socket = -1
         for i in range(LOCATES):
-            e.by_locate[i] = NOT_SEEN
+            e.feed.by_locate[i] = NOT_SEEN
         for i, symbol in enumerate(symbols):
             key = 0x2020202020202020
             memcpy(&key, <const char *> symbol, len(symbol))
-            e.rows[i].name = key
-            e.traded[i] = True
-            ouch.order_template(e.frames + 64 * i, <const char *> symbol, <int> len(symbol))
-            e.symbols += 1
-        ouch.replace_template(e.replace_frame)
-        ouch.cancel_template(e.cancel_frame)
-        if e.format == ITCH:
+            e.feed.rows[i].name = key
+            e.feed.traded[i] = True
+            ouch.order_template(e.orders.enter_frames + 64 * i, <const char *> symbol, <int> len(symbol))
+            e.feed.symbols += 1
+        ouch.replace_template(e.orders.replace_frame)
+        ouch.cancel_template(e.orders.cancel_frame)
+        if e.feed.format == ITCH:
             # The orders are all over their table from the first messages on; of the levels a few are used.
             if not block_reserve(&self.books, books_size(room, orders, levels), books_table(orders)):
                 raise MemoryError
-            books_init(&e.books, self.books.at, room, orders, levels)
-        e.strategy = <agent_strategy *> strategy
-        e.state = <void *> state
-        e.cancel_at = SLOTS
+            books_init(&e.feed.books, self.books.at, room, orders, levels)
+        e.strategy.table = <agent_strategy *> strategy
+        e.strategy.state = <void *> state
+        e.orders.cancel_at = SLOTS
         self.limits(**(limits or {}))
 
     def __dealloc__(self):
-        free(self.core.open)
-        free(self.core.by_locate)
-        free(self.core.frames)
-        free(self.core.traded)
-        free(self.core.last_key)
-        free(self.core.last_at)
+        free(self.core.orders.open)
+        free(self.core.feed.by_locate)
+        free(self.core.orders.enter_frames)
+        free(self.core.feed.traded)
+        free(self.core.risk.last_key)
+        free(self.core.risk.last_key_at)
         block_give(&self.books)
         free(self.segment)
 
@@ -125,29 +125,29 @@ cdef class Replay:
         cdef uint32_t size = 0
         cdef int64_t begun
         cdef int kind
-        cdef uint64_t sequence = e.c.messages, good
+        cdef uint64_t sequence = e.counters.messages, good
         with nogil:
             begun = now()
-            if e.format == ITCH:
+            if e.feed.format == ITCH:
                 while binaryfile.next_record(&at, end, &data, &size) == binaryfile.RECORD:
                     sequence += 1
                     if end - at >= 21:
                         # Of what comes next: the order reference number that most types have there.
-                        books_likely(&e.books, load64(at + 13))
+                        books_likely(&e.feed.books, load64(at + 13))
                     if size >= 11:
                         e.received = <int64_t> load48(data + 5)     # the recording's time
-                    good = e.c.itch
+                    good = e.counters.itch
                     message(e, data, size, sequence)
-                    if e.c.itch != good:
+                    if e.counters.itch != good:
                         self.by_type[data[0]] += 1
             else:
                 while lines.next_line(&at, end, &data, &size):
-                    if e.format == BINANCE:
+                    if e.feed.format == BINANCE:
                         kind = lines.stamped(data, size, &e.received, &data, &size)
                         if kind == lines.EMPTY:
                             continue
                         if kind < 0:
-                            e.c.malformed_field += 1
+                            e.counters.malformed_field += 1
                             continue
                     sequence += 1
                     message(e, data, size, sequence)
@@ -158,7 +158,7 @@ cdef class Replay:
     def segment_bytes(self):
         """The counters, histograms, limits and symbols, as agent.shm.decode() reads them."""
         cdef agent_shm *shm = self.core.shm
-        shm.symbols_count = self.core.symbols
+        shm.symbols_count = self.core.feed.symbols
         return (<const char *> self.segment)[:agent_shm_size(self.room)]
 
     @property

@@ -1,0 +1,36 @@
+# cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""One record of the journal, as the engine writes it to the ring and as it is in the file, in 64 bytes.
+
+agent/journal/file.py reads the same layout.
+"""
+
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+
+
+cdef struct JournalRecord:
+    uint64_t number             # of the record, from 1, without holes
+    int64_t time_ns             # CLOCK_REALTIME
+    uint64_t exchange_sequence  # sequenced messages that the exchange need not send again; 0: our own doing
+    uint64_t price              # 4 decimals; SESSION: the last 2 characters of the session
+    uint64_t tag                # the strategy's own; SESSION: the first 8 characters of the session
+    uint32_t kind               # below
+    uint32_t id                 # UserRefNum; CAUGHT_UP: the next one that the exchange expects
+    uint32_t original           # UserRefNum of the order that this one is to replace; 0: none
+    uint32_t quantity           # whole units: of the order, or of what was executed or canceled
+    int32_t side                # AGENT_BUY or AGENT_SELL
+    uint32_t symbol             # index in the engine's configuration
+
+
+cdef enum:                      # JournalRecord.kind
+    ENTERED = 1                 # an Enter Order was given to the socket, or is about to be
+    REPLACING = 2               # a Replace was given to the socket, or is about to be
+    ACCEPTED = 3
+    REPLACED = 4
+    EXECUTED = 5
+    CANCELED = 6
+    REJECTED = 7
+    NEVER_REACHED = 8           # the exchange said that it had not seen the order
+    SESSION = 9                 # logged in to a session
+    QUERIED = 10                # an Account Query was sent
+    CAUGHT_UP = 11              # an Account Query was answered
+    IGNORED = 12                # a Replace of an order that was closed already: the exchange does not answer it
