@@ -41,7 +41,7 @@ def main() -> int:
     peer = environment("latency-audit", PEER, fresh=False)
     profile = CACHE / "no_netlink.yml"
     profile.write_text(without_netlink(ours))
-    commands = {
+    commands: dict[str, list[Path | str]] = {
         "python -c pass": [ours / "python", "-c", "pass"],
         "hosttune check (all sections)": [ours / "hosttune", "check", "--profile", "trading"],
         "hosttune check (no netlink)": [ours / "hosttune", "check", "--profile", profile],
