@@ -34,9 +34,15 @@ def _public(names: dict[str, Any]) -> set[str]:
     }
 
 
+def _is_typing_only(node: ast.stmt) -> bool:
+    """Returns whether a statement of a stub names a type that exists for type checkers alone: the shape of a dict."""
+    return isinstance(node, ast.ClassDef) and any(isinstance(b, ast.Name) and b.id == "TypedDict" for b in node.bases)
+
+
 def differences(stub: str, module: types.ModuleType) -> list[str]:
     """Returns a line for each name that only the stub has, or only the module."""
-    declared = {name: node for name, node in _named(ast.parse(stub).body).items() if not name.startswith("_")}
+    named = _named(ast.parse(stub).body).items()
+    declared = {name: node for name, node in named if not name.startswith("_") and not _is_typing_only(node)}
     found = [f"only in the stub: {name}" for name in declared if not hasattr(module, name)]
     found += [f"not in the stub: {name}" for name in _public(vars(module)) - declared.keys()]
     for name, node in declared.items():
