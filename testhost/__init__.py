@@ -3,7 +3,8 @@ snapshotted, restored, and always cleaned up. See docs/testhost.md."""
 
 from testhost.cache import Cache
 from testhost.errors import TesthostError, UsageError
-from testhost.host import Host, running
+from testhost.host import Host
+from testhost.running import running
 from testhost.topology import Topology
 
 __all__ = ["Cache", "Host", "TesthostError", "Topology", "UsageError", "running"]

@@ -10,8 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -446,31 +445,3 @@ def ready_state(
             template.stop()
         progress(f"booted and saved after {time.monotonic() - started:.0f} s")
     return ready
-
-
-@contextmanager
-def running(
-    name: str,
-    *,
-    cpus: int = 4,
-    memory: int = 3072,
-    numa: int = 2,
-    nic: str = "vmxnet3",
-    queues: int | None = None,
-    nics: int = 1,
-    accel: str = "auto",
-    boot: str = "auto",
-    open_network: bool = False,
-    timeout: float = BOOT_TIMEOUT_S,
-    cache: Cache | None = None,
-    progress: Progress = silent,
-) -> Iterator[Host]:
-    """A host that can be used inside the `with` block and is gone after it, whatever happens. See Host.start."""
-    host = Host(cache or Cache(), name)
-    topology = Topology(cpus=cpus, memory=memory, numa=numa, nic=nic, queues=queues, nics=nics)
-    host.start(topology, asked_accel=accel, boot=boot, open_network=open_network, progress=progress)
-    try:
-        host.wait(timeout)
-        yield host
-    finally:
-        host.stop()

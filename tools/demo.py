@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT))
 
 from testhost.errors import TesthostError  # noqa: E402 - found through the line above
-from testhost.host import Host, running  # noqa: E402
+from testhost import Host, running  # noqa: E402
 
 LOGS = ROOT / ".cache" / "demo"
 HOST = "demo"
