@@ -30,8 +30,8 @@ from hosttune.report.document import Page
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT))
 
-from testhost.errors import TesthostError  # noqa: E402 - found through the line above
 from testhost import Host, running  # noqa: E402
+from testhost.errors import TesthostError  # noqa: E402 - found through the line above
 
 LOGS = ROOT / ".cache" / "demo"
 HOST = "demo"
