@@ -1,5 +1,6 @@
 """The recipes of docs/contributing.md: what there is already was made by them."""
 
+import importlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,10 +8,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from agent.cli import main as agent_cli
 from agent.protocols import formats as feed_formats
-from hosttune.cli import main as hosttune_cli
 from hosttune.report import formats as output_formats
+
+# Each package hands on its function main() under the module's name.
+agent_cli = importlib.import_module("agent.cli.main")
+hosttune_cli = importlib.import_module("hosttune.cli.main")
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGE = ROOT / "docs" / "contributing.md"
