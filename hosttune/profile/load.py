@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 
 from hosttune.host.root import Live, Root
-from hosttune.profile.nodes import Node, ProfileError, merge, parse
+from hosttune.profile.errors import ProfileError
+from hosttune.profile.nodes import Node, merge, parse
 from hosttune.profile.sections import Profile, build
 
 PROFILE_D = "/etc/hosttune/profile.d"

@@ -8,12 +8,10 @@ from typing import Any
 import msgspec
 import yaml
 
+from hosttune.profile.errors import ProfileError
+
 MAX_NODES = 20_000  # aliases may repeat a node: this bounds what a small file can grow to
 MAX_DEPTH = 20
-
-
-class ProfileError(Exception):
-    """A profile that cannot be used: file, line, what was found and what is allowed."""
 
 
 class Node(msgspec.Struct):
@@ -56,13 +54,20 @@ def merge(first: Node, second: Node, path: tuple[str, ...] = ()) -> Node:
     return Node(entries, first.file, first.line)
 
 
-def plain(node: Node) -> Any:
-    """The value without its places."""
+def drop_places(node: Node) -> Any:
+    """Returns the value without its places."""
     if isinstance(node.value, dict):
-        return {key: plain(item) for key, item in node.value.items()}
+        return {key: drop_places(item) for key, item in node.value.items()}
     if isinstance(node.value, list):
-        return [plain(item) for item in node.value]
+        return [drop_places(item) for item in node.value]
     return node.value
+
+
+def find_place(node: Node, key: tuple[str | int, ...]) -> str:
+    """Returns the place of the value that a way of keys and indices leads to."""
+    for part in key:
+        node = node.value[part]
+    return node.place
 
 
 def _node(node: Any, file: str, line: int, depth: int, budget: Iterator[int]) -> Node:
