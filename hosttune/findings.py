@@ -14,6 +14,7 @@ import msgspec
 Status = Literal["pass", "fail", "warn", "pending", "volatile", "na", "unknown"]
 Verdict = Literal["ready", "not ready", "unknown"]
 HopName = Literal["intended", "persisted", "booted", "runtime", "effective"]
+HopState = Literal["ok", "bad", "absent", "unknown", "na"]
 
 STATUSES: tuple[Status, ...] = ("fail", "pending", "volatile", "unknown", "warn", "pass", "na")
 HOPS: tuple[HopName, ...] = ("intended", "persisted", "booted", "runtime", "effective")
@@ -32,7 +33,7 @@ class Hop(msgspec.Struct, frozen=True):
     `source` is the file or kernel interface that was read.
     """
 
-    state: Literal["ok", "bad", "absent", "unknown", "na"]
+    state: HopState
     value: Any = None
     source: str = ""
 

@@ -6,7 +6,7 @@ import os
 import select
 import time
 
-from hosttune.attest.compare import compare, exec_finding
+from hosttune.attest.compare import check_exec, compare
 from hosttune.attest.read import Gone, read_process
 from hosttune.attest.show import Attestation
 from hosttune.findings import summarise
@@ -42,7 +42,7 @@ def attest(run_directory: str, pid: int, wait: float, after: float = 0.0) -> Att
         _sleep(handle, pid, 0)
     finally:
         os.close(handle)
-    findings = [exec_finding(promised, runs, wait), *compare(promised, process)]
+    findings = [check_exec(promised, runs, wait), *compare(promised, process)]
     host = {"hostname": os.uname().nodename, "kernel": os.uname().release, "pid": pid}
     return Attestation(
         record=promised,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from hosttune.findings import Hop
-from hosttune.hops import hop
+from hosttune.hops import judge_fact
 from hosttune.host import cpu, cpulist
 from hosttune.host.root import Fact
 
@@ -33,11 +33,11 @@ def asked(fact: Fact[frozenset[int]], good: Callable[[frozenset[int]], bool]) ->
     """Judge what a command line asks for; asking for no CPU is not asking."""
     if fact.value == frozenset():
         return Hop("absent", None, fact.source)
-    return hop(fact, good, cpulist.show)
+    return judge_fact(fact, good, cpulist.show)
 
 
 def equals(fact: Fact[frozenset[int]], wanted: frozenset[int]) -> Hop:
-    return hop(fact, lambda cpus: cpus == wanted, cpulist.show)
+    return judge_fact(fact, lambda cpus: cpus == wanted, cpulist.show)
 
 
 def not_here(wanted: frozenset[int], possible: Fact[frozenset[int]]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from hosttune.findings import Finding, Hop, HopName, Status
-from hosttune.hops import finding
+from hosttune.hops import build_finding
 from hosttune.host import cpu, cpulist, irq, process
 from hosttune.host.root import Fact, Observed
 
@@ -27,20 +27,20 @@ def ticks(wanted: frozenset[int], observed: Observed[Sample]) -> Finding:
     before, after = observed.before.interrupts, observed.after.interrupts
     if before.value is None or after.value is None:
         failed = before if before.value is None else after
-        return finding(id, limit, {"effective": Hop("unknown", failed.reason, failed.source)}, status="unknown")
+        return build_finding(id, limit, {"effective": Hop("unknown", failed.reason, failed.source)}, status="unknown")
     if "LOC" not in before.value or "LOC" not in after.value:
         words = "/proc/interrupts has no row for local timer interrupts on this architecture"
-        return finding(id, limit, {"effective": Hop("unknown", words, after.source)}, why=words, status="unknown")
+        return build_finding(id, limit, {"effective": Hop("unknown", words, after.source)}, why=words, status="unknown")
     start, end = before.value["LOC"].counts, after.value["LOC"].counts
     rates = {cpu_: (end[cpu_] - start[cpu_]) / observed.seconds for cpu_ in sorted(wanted & start.keys() & end.keys())}
     if not rates:
         hops: dict[HopName, Hop] = {"effective": Hop("na", "these CPUs are offline", after.source)}
-        return finding(id, limit, hops, why="none of these CPUs is online", status="na")
+        return build_finding(id, limit, hops, why="none of these CPUs is online", status="na")
     worst = max(rates.values())
     status: Status = "pass" if worst <= TICKS_STOPPED else "warn" if worst < TICKS_RUNNING else "fail"
     found = {f"cpu{number}": round(rate, 1) for number, rate in rates.items()}
     hops = {"effective": Hop("ok" if status == "pass" else "bad", found, f"{after.source}, row LOC")}
-    return finding(
+    return build_finding(
         id,
         limit,
         hops,
@@ -93,7 +93,7 @@ def threads(
         status = "warn" if kept_away else "fail"
     elif ran:
         status = "fail"
-    return finding(
+    return build_finding(
         "cpu_isolation.threads",
         f"none on {cpulist.show(isolated)} but those placed there",
         hops,
@@ -127,7 +127,7 @@ def siblings(isolated: frozenset[int], cpus: cpu.Cpus) -> Finding | None:
         return None
     shown = cpulist.show(shared)
     hops: dict[HopName, Hop] = {"runtime": Hop("bad", shown, f"{cpu.DIRECTORY}/cpuN/topology/thread_siblings_list")}
-    return finding(
+    return build_finding(
         "cpu_isolation.siblings",
         "no core shared with CPUs that are not isolated",
         hops,

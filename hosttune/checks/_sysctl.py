@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from hosttune.findings import READ_IT, Finding, Hop, HopName
-from hosttune.hops import finding as build
-from hosttune.hops import hop
+from hosttune.hops import build_finding, judge_fact
 from hosttune.host import sysctl
 from hosttune.host.root import Fact
 from hosttune.host.sysctl import Assignment, Sysctls
@@ -30,7 +29,7 @@ def hops(key: str, wanted: Value, facts: Sysctls) -> dict[HopName, Hop]:
     runtime = facts.running[key]
     return {
         "persisted": _persisted(key, wanted, facts),
-        "runtime": hop(runtime, lambda found: same(wanted, found), lambda found: " ".join(found.split())),
+        "runtime": judge_fact(runtime, lambda found: same(wanted, found), lambda found: " ".join(found.split())),
     }
 
 
@@ -39,7 +38,7 @@ def finding(id: str, key: str, wanted: Value, facts: Sysctls, *, why: str, file:
     found = hops(key, wanted, facts)
     runtime = found["runtime"]
     words = "the kernel has no such key" if runtime.state == "absent" else runtime.value
-    return build(id, wanted, found, found=words, why=why, fix=_fix(key, wanted, found, file))
+    return build_finding(id, wanted, found, found=words, why=why, fix=_fix(key, wanted, found, file))
 
 
 def _persisted(key: str, wanted: Value, facts: Sysctls) -> Hop:

@@ -15,7 +15,7 @@ import msgspec
 from hosttune.checks import _cpusets, _isolated_cpus
 from hosttune.checks._isolated_cpus import Sample, names
 from hosttune.findings import Finding, Hop, HopName
-from hosttune.hops import finding, hop
+from hosttune.hops import build_finding, judge_fact
 from hosttune.host import boot, cmdline, cpu, cpulist, globs, irq, process, systemd
 from hosttune.host.root import Fact, Observed, Root
 
@@ -162,7 +162,7 @@ def _nohz_full(host: _Host, wanted: frozenset[int]) -> Finding:
     fix = f"nohz_full={cpulist.show(wanted)}"
     if hops["runtime"].state == "absent":
         why = "this kernel is built without CONFIG_NO_HZ_FULL, so it ignores nohz_full=: " + why
-        return finding(
+        return build_finding(
             "cpu_isolation.nohz_full",
             cpulist.show(wanted),
             hops,
@@ -204,7 +204,7 @@ def _rcu_nocbs(host: _Host, wanted: frozenset[int]) -> Finding:
         hops["runtime"] = Hop("bad" if known else "unknown", words, source)
     elif strays:
         hops["runtime"] = Hop("bad", f"may run on isolated CPUs: {names(strays)}", source)
-        return finding(
+        return build_finding(
             "cpu_isolation.rcu_nocbs",
             cpulist.show(wanted),
             hops,
@@ -225,7 +225,7 @@ def _irqaffinity(host: _Host, given: frozenset[int]) -> Finding:
     )
     if not given and not possible:
         hops: dict[HopName, Hop] = {"runtime": Hop("unknown", facts.cpus.possible.reason, cpu.DIRECTORY)}
-        return finding(id, "all but the isolated", hops, why=why, fix="read /sys/devices/system/cpu too")
+        return build_finding(id, "all but the isolated", hops, why=why, fix="read /sys/devices/system/cpu too")
     wanted = given or _others(host)
 
     def asked(line: Fact[str]) -> Hop:
@@ -276,7 +276,9 @@ def _boot_finding(
         advice = f"add {fix} to GRUB_CMDLINE_LINUX in a file of /etc/default/grub.d/\nupdate-grub"
     if missing:
         advice = missing + "change the profile"
-    return finding(f"cpu_isolation.{key}", wanted, hops, why="; ".join([why, *remarks]), fix=advice, reboot=reboot)
+    return build_finding(
+        f"cpu_isolation.{key}", wanted, hops, why="; ".join([why, *remarks]), fix=advice, reboot=reboot
+    )
 
 
 def _remarks(host: _Host, argument: str) -> list[str]:
@@ -306,15 +308,15 @@ def _systemd(host: _Host) -> Finding:
     first = next((task for task in facts.tasks.seen if task.pid == task.tid == 1), None)
     if first is not None and first.comm != "systemd":
         hops: dict[HopName, Hop] = {"runtime": Hop("na", f"PID 1 is {first.comm}", "/proc/1/status")}
-        return finding(id, wanted, hops, why=f"PID 1 is {first.comm}, not systemd")
+        return build_finding(id, wanted, hops, why=f"PID 1 is {first.comm}, not systemd")
     hops = {"persisted": _persisted_affinity(host)}
     if first is None:
         hops["runtime"] = Hop("unknown", facts.tasks.missing or "PID 1 was not read", "/proc/1/status")
     else:
         seen = Fact("value", first.cpus, "/proc/1/status")
-        hops["runtime"] = hop(seen, lambda cpus: not cpus & host.isolated, cpulist.show)
+        hops["runtime"] = judge_fact(seen, lambda cpus: not cpus & host.isolated, cpulist.show)
     others = cpulist.show(_others(host)) or "the other CPUs"
-    return finding(
+    return build_finding(
         id,
         wanted,
         hops,
@@ -331,7 +333,7 @@ def _persisted_affinity(host: _Host) -> Hop:
     source = coming.source
     if given is None:
         if manager.value is None:
-            return hop(manager, lambda _: False)
+            return judge_fact(manager, lambda _: False)
         values = systemd.values(manager.value, "Manager", "CPUAffinity")
         if not values:
             return Hop("absent", None, "/etc/systemd/system.conf.d (CPUAffinity)")
@@ -340,12 +342,12 @@ def _persisted_affinity(host: _Host) -> Hop:
     cpus = Fact("value", ",".join(given.replace(",", " ").split()), source).map(
         lambda text: cpulist.parse(text, host.last)
     )
-    return hop(cpus, lambda value: bool(value) and not value & host.isolated, cpulist.show)
+    return judge_fact(cpus, lambda value: bool(value) and not value & host.isolated, cpulist.show)
 
 
 def _unresolved(key: str, wanted: str, fact: Fact[frozenset[int]]) -> Finding:
     hops: dict[HopName, Hop] = {"runtime": Hop("unknown", fact.reason, cpu.DIRECTORY)}
-    return finding(
+    return build_finding(
         f"cpu_isolation.{key}",
         wanted,
         hops,

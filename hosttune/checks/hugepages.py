@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from hosttune.findings import READ_IT, Finding, Hop, HopName
-from hosttune.hops import finding, hop
+from hosttune.hops import build_finding, judge_fact
 from hosttune.host import boot, cmdline, globs, hugepages, sysctl, tmpfiles
 from hosttune.host.root import Fact, Observed, Root
 
@@ -93,11 +93,11 @@ def _pool(facts: Facts, size: str, kb: int, node: int, count: int) -> Finding:
     pool = facts.pools[kb, node]
     hops: dict[HopName, Hop] = {
         "persisted": _persisted(facts, kb, node, count),
-        "runtime": hop(pool.reserved, lambda pages: _enough(pages, count)),
+        "runtime": judge_fact(pool.reserved, lambda pages: _enough(pages, count)),
     }
     if _by_boot_line(facts, hops["persisted"]):
         hops["booted"] = _asked(facts, facts.boot.booted, kb, node, count)
-    result = finding(
+    result = build_finding(
         f"hugepages.{size}.node{node}",
         count,
         {name: hops[name] for name in ("persisted", "booted", "runtime") if name in hops},
@@ -170,7 +170,7 @@ def _by_sysctl(facts: Facts, kb: int, node: int, count: int) -> Hop | None:
 
 def _asked(facts: Facts, line: Fact[str], kb: int, node: int, count: int) -> Hop:
     if line.value is None:
-        return hop(line, lambda _: False)
+        return judge_fact(line, lambda _: False)
     request = hugepages.requests(cmdline.arguments(line.value), facts.default_kb.value).get(kb)
     if request is None:
         return Hop("absent" if count else "ok", None, line.source)
@@ -229,10 +229,10 @@ def _transparent(facts: Facts, policy: Policy) -> Finding:
     hops: dict[HopName, Hop] = {"persisted": _persisted_policy(facts, policy)}
     if _by_boot_line(facts, hops["persisted"]):
         hops["booted"] = _asked_policy(facts.boot.booted, policy)
-    hops["runtime"] = hop(facts.transparent, lambda found: found == policy)
+    hops["runtime"] = judge_fact(facts.transparent, lambda found: found == policy)
     if facts.transparent.state == "absent" and policy == "never":
         hops = {"runtime": Hop("na", "the kernel has no transparent huge pages", hugepages.TRANSPARENT)}
-    return finding(
+    return build_finding(
         "hugepages.transparent",
         policy,
         hops,
@@ -269,7 +269,7 @@ def _persisted_policy(facts: Facts, policy: Policy) -> Hop:
 
 def _asked_policy(line: Fact[str], policy: Policy) -> Hop:
     if line.value is None:
-        return hop(line, lambda _: False)
+        return judge_fact(line, lambda _: False)
     value = cmdline.last(cmdline.arguments(line.value), "transparent_hugepage")
     if value is None:
         return Hop("absent", None, line.source)

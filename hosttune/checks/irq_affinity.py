@@ -13,7 +13,7 @@ import msgspec
 
 from hosttune.checks import _cpusets
 from hosttune.findings import Finding, Hop, HopName, Status
-from hosttune.hops import finding, hop
+from hosttune.hops import build_finding, judge_fact
 from hosttune.host import boot, cmdline, cpu, cpulist, irq, irq_unit, irqbalance
 from hosttune.host.root import Fact, Observed, Root
 
@@ -96,7 +96,7 @@ def check(wanted: Section, facts: Facts, observed: Observed[Counts] | None) -> l
         unread: dict[HopName, Hop] = {"runtime": Hop("unknown", facts.interrupts.reason, facts.interrupts.source)}
         shown = cpulist.show(housekeeping.value)
         fix = "run as root, or capture /proc/interrupts and /proc/irq too"
-        return [*findings, finding("irq_affinity.irq", shown, unread, why=_WHY, fix=fix)]
+        return [*findings, build_finding("irq_affinity.irq", shown, unread, why=_WHY, fix=fix)]
     named = {each.number for interface in wanted.queues for each in queue_irqs(facts, interface)}
     return findings + [
         _irq(each, housekeeping.value, facts, observed)
@@ -130,14 +130,14 @@ def _default(wanted: Section, facts: Facts, housekeeping: frozenset[int]) -> Fin
         service = _applied(facts, "housekeeping", wanted.housekeeping)
         # Both may do it: one that says the right thing is enough, else what is wrong or unread counts.
         hops["persisted"] = service if service.state != "absent" else persisted
-    hops["runtime"] = hop(facts.default, lambda cpus: bool(cpus) and cpus <= housekeeping, cpulist.show)
+    hops["runtime"] = judge_fact(facts.default, lambda cpus: bool(cpus) and cpus <= housekeeping, cpulist.show)
     waiting = "booted" in hops and hops["booted"].state != "ok"
     steps = ["nothing but the reboot: the boot loader has irqaffinity="] if waiting else []
     if hops["runtime"].state != "ok" and not waiting:
         steps.append(f"echo {cpulist.show_mask(housekeeping)} > /proc/irq/default_smp_affinity")
     if hops["persisted"].state != "ok":
         steps.append(f"add irqaffinity={shown} to the kernel command line, or enable a service that does it at boot")
-    return finding(
+    return build_finding(
         "irq_affinity.default_smp_affinity",
         shown,
         hops,
@@ -171,7 +171,7 @@ def _irq(each: irq.Irq, housekeeping: frozenset[int], facts: Facts, observed: Ob
     elif each.moving and not (each.effective.value or frozenset()) <= housekeeping and not strays:
         # Where it goes is right, but its next delivery is still on an isolated CPU.
         status = "warn"
-    return finding(
+    return build_finding(
         f"irq_affinity.irq.{each.number}",
         shown,
         hops,
@@ -188,7 +188,7 @@ def _at_rest(each: irq.Irq, allowed: frozenset[int]) -> Hop:
         now = f" from its next delivery on, now {cpulist.show(each.effective.value or frozenset())}"
         return cpulist.show(cpus) + (now if each.moving else "")
 
-    return hop(each.destination, lambda cpus: bool(cpus) and cpus <= allowed, show)
+    return judge_fact(each.destination, lambda cpus: bool(cpus) and cpus <= allowed, show)
 
 
 def _queues(
@@ -201,13 +201,13 @@ def _queues(
     why = f"packets of {interface} are received on whatever CPU the interrupt is sent to"
     if device.state == "absent":
         hops["runtime"] = Hop("bad", device.reason.replace("ENOENT", "no such interface"), device.source)
-        return finding(id, shown, hops, why=why, fix="correct the name in the profile")
+        return build_finding(id, shown, hops, why=why, fix="correct the name in the profile")
     numbers = " ".join(str(each.number) for each in own)
     fix = f"for i in {numbers or 'N'}; do echo {shown} > /proc/irq/$i/smp_affinity_list; done"
     if not own:
         reason = device.reason or facts.interrupts.reason or "no queue interrupt is in use: is the interface down?"
         hops["runtime"] = Hop("unknown", reason, device.source)
-        return finding(id, shown, hops, why=why, fix=f"ip link set {interface} up, and check again")
+        return build_finding(id, shown, hops, why=why, fix=f"ip link set {interface} up, and check again")
     states = {each.number: _at_rest(each, cpus) for each in own}
     value: dict[str, Any] = {str(number): state.value for number, state in states.items()}
     kinds = {state.state for state in states.values()}
@@ -219,7 +219,7 @@ def _queues(
     if hops["persisted"].state != "ok":
         service = "enable a service that sets this at boot and when the interface comes up"
         fix = service if hops["runtime"].state == "ok" else f"{fix}\n{service}"
-    return finding(id, shown, hops, found=value, why=why, fix=fix)
+    return build_finding(id, shown, hops, found=value, why=why, fix=fix)
 
 
 def _delivered(
@@ -274,7 +274,7 @@ def _irqbalance(wanted: Section, facts: Facts, balancer: irqbalance.Balancer, ho
     installed = unit.value is not None and unit.value.state != "absent"
     if unit.state == "value" and not installed and running.value is False:
         hops: dict[HopName, Hop] = {"runtime": Hop("na", "not installed", unit.source)}
-        return finding(id, wanted.irqbalance, hops, why="there is no irqbalance on this host")
+        return build_finding(id, wanted.irqbalance, hops, why="there is no irqbalance on this host")
     others = (facts.possible.value or frozenset()) - housekeeping
     why = "irqbalance moves interrupts again every ten seconds, onto CPUs that shall stay quiet"
     off_next = unit.value is not None and not unit.value.started
@@ -286,7 +286,7 @@ def _irqbalance(wanted: Section, facts: Facts, balancer: irqbalance.Balancer, ho
     elif wanted.irqbalance == "stopped":
         hops = {"persisted": Hop("bad", "enabled", unit.value.source)}
     else:
-        hops = {"persisted": hop(balancer.banned_next, lambda cpus: others <= cpus, cpulist.show)}
+        hops = {"persisted": judge_fact(balancer.banned_next, lambda cpus: others <= cpus, cpulist.show)}
     if running.value is None:
         hops["runtime"] = Hop("unknown", running.reason, running.source)
     elif not running.value:
@@ -294,17 +294,17 @@ def _irqbalance(wanted: Section, facts: Facts, balancer: irqbalance.Balancer, ho
     elif wanted.irqbalance == "stopped":
         hops["runtime"] = Hop("bad", "running", running.source)
     else:
-        hops["runtime"] = hop(balancer.banned, lambda cpus: others <= cpus, cpulist.show)
+        hops["runtime"] = judge_fact(balancer.banned, lambda cpus: others <= cpus, cpulist.show)
     fix = "systemctl disable --now irqbalance"
     if wanted.irqbalance == "banned":
         fix = f"set IRQBALANCE_BANNED_CPULIST={cpulist.show(others)} in /etc/default/irqbalance "
         fix += "(/etc/sysconfig/irqbalance), then systemctl restart irqbalance"
-    return finding(id, wanted.irqbalance, hops, why=why, fix=fix)
+    return build_finding(id, wanted.irqbalance, hops, why=why, fix=fix)
 
 
 def _unresolved(key: str, wanted: str, reason: str) -> Finding:
     hops: dict[HopName, Hop] = {"runtime": Hop("unknown", reason, cpu.DIRECTORY)}
-    return finding(
+    return build_finding(
         f"irq_affinity.{key}",
         wanted,
         hops,

@@ -14,7 +14,7 @@ import msgspec
 
 from hosttune.checks import _sysctl
 from hosttune.findings import Finding, Hop, HopName, Status, judge
-from hosttune.hops import finding
+from hosttune.hops import build_finding
 from hosttune.host import fair_server, globs, limits, process, sysctl, systemd
 from hosttune.host.root import Fact, Root
 
@@ -144,7 +144,7 @@ def _limit(name: str, item: str, wanted: int | str, facts: Facts) -> Finding:
         status = "warn"
         why = f"no user {name} in /etc/passwd: unless a directory service has it, the limits serve nobody"
         fix = f"useradd {name}, or correct the name in the profile"
-    return finding(f"rt_limits.{name}.{item}", wanted, hops, why=why, fix=fix, status=status)
+    return build_finding(f"rt_limits.{name}.{item}", wanted, hops, why=why, fix=fix, status=status)
 
 
 def _login(name: str, item: str, need: int, facts: Facts) -> Hop:
@@ -313,7 +313,7 @@ def _fair_server(server: fair_server.FairServer) -> Finding | None:
     if server.kernel.value is None:
         why = "without the kernel's release it is not known whether ordinary tasks are promised a share"
         hops: dict[HopName, Hop] = {"runtime": Hop("unknown", server.kernel.reason, server.kernel.source)}
-        return finding(id, wanted, hops, why=why, fix="read /proc/sys/kernel/osrelease too")
+        return build_finding(id, wanted, hops, why=why, fix="read /proc/sys/kernel/osrelease too")
     if server.kernel.value < fair_server.SINCE:
         return None
     why = (
@@ -335,4 +335,4 @@ def _fair_server(server: fair_server.FairServer) -> Finding | None:
         hops = {"runtime": Hop("bad", {f"cpu{n}": f"{ns} ns" for n, ns in read.items() if ns}, source)}
     else:
         status, hops = "pass", {"runtime": Hop("ok", 0, source)}
-    return finding(id, wanted, hops, why=why, fix=fix, status=status)
+    return build_finding(id, wanted, hops, why=why, fix=fix, status=status)

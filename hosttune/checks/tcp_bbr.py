@@ -12,7 +12,7 @@ import msgspec
 
 from hosttune.checks import _sysctl
 from hosttune.findings import READ_IT, Finding, Hop, HopName, Status
-from hosttune.hops import finding, hop
+from hosttune.hops import build_finding, judge_fact
 from hosttune.host import modules, qdisc, sysctl
 from hosttune.host.root import Fact, Observed, Root
 
@@ -94,10 +94,10 @@ def _allowed(name: str, facts: sysctl.Sysctls) -> Finding:
     """Available: the kernel has it now. Allowed: a process without CAP_NET_ADMIN may choose it."""
     hops: dict[HopName, Hop] = {}
     for key in (AVAILABLE, ALLOWED):
-        hops["runtime"] = hop(facts.running[key].map(str.split), lambda names: name in names, " ".join)
+        hops["runtime"] = judge_fact(facts.running[key].map(str.split), lambda names: name in names, " ".join)
         if hops["runtime"].state != "ok":
             break
-    return finding(
+    return build_finding(
         "tcp_bbr.allowed",
         name,
         hops,
@@ -113,10 +113,10 @@ def _module(name: str, facts: sysctl.Sysctls, found: modules.Modules) -> Finding
     module = f"tcp_{name}"
     hops: dict[HopName, Hop] = {"persisted": _module_at_boot(module, name, facts, found)}
     available = facts.running[AVAILABLE].map(str.split)
-    hops["runtime"] = hop(available, lambda names: name in names, " ".join)
+    hops["runtime"] = judge_fact(available, lambda names: name in names, " ".join)
     undeclared = hops["runtime"].state == "ok" and hops["persisted"].state == "absent"
     status: Status | None = "warn" if undeclared else None
-    return finding(
+    return build_finding(
         "tcp_bbr.module",
         module,
         hops,
@@ -165,7 +165,7 @@ def _attached(name: str, required: bool, devices: Fact[list[qdisc.Device]]) -> l
     if devices.value is None:
         hops: dict[HopName, Hop] = {"runtime": Hop("unknown", devices.reason, devices.source)}
         return [
-            finding(
+            build_finding(
                 "tcp_bbr.qdisc.interfaces",
                 name,
                 hops,
@@ -183,7 +183,7 @@ def _device(name: str, required: bool, device: qdisc.Device) -> Finding:
     state = "na" if kinds == ["noqueue"] else "ok" if kinds == [name] else "bad"
     found = f"mq with {' '.join(kinds)}" if device.root == "mq" else device.root
     hops: dict[HopName, Hop] = {"runtime": Hop(state, found, "netlink RTM_GETQDISC")}  # type: ignore[arg-type]
-    return finding(
+    return build_finding(
         f"tcp_bbr.qdisc.{device.name}",
         name,
         hops,

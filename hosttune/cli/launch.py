@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     plan = build_plan(arguments)
     root = Live()
     try:
-        report = checker.run(profile.load(arguments.profile, root), root, None)
+        report = checker.run_checks(profile.load(arguments.profile, root), root, None)
     except profile.ProfileError as error:
         raise UsageError(error) from None
     known = facts.read(root, plan)

@@ -36,7 +36,7 @@ def test_a_report_is_valid_and_reads_back():
 
 
 def test_the_built_in_profile_on_an_empty_host_is_valid(host):
-    report = checker.run(profile.load_built_in(), host({}))
+    report = checker.run_checks(profile.load_built_in(), host({}))
     SCHEMA.validate(json.loads(write(report)))
     assert report.verdict == "not ready"
 
