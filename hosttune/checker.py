@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from hosttune.findings import Finding, Hop, Report, summarise
+from hosttune.findings import Finding, Hop, Report, summarise_findings
 from hosttune.hops import build_finding
 from hosttune.host import identity
 from hosttune.host.root import Observed, Once, Root
@@ -37,7 +37,7 @@ def run_checks(profile: Profile, root: Root, observe: float | None = None) -> Re
             later, seconds = second
             for one in runs:
                 one.sample_again(later, seconds)
-    return summarise(host, [finding for one in runs for finding in one.findings()])
+    return summarise_findings(host, [finding for one in runs for finding in one.build_findings()])
 
 
 class _Run:
@@ -74,7 +74,7 @@ class _Run:
             except Exception as error:
                 self.failure = error
 
-    def findings(self) -> list[Finding]:
+    def build_findings(self) -> list[Finding]:
         section = self.section
         if self.failure is None:
             try:

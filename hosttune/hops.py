@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from hosttune.findings import Finding, Hop, HopName, HopState, Status, judge
+from hosttune.findings import Finding, Hop, HopName, HopState, Status, judge_hops
 from hosttune.host.root import Fact
 
 T = TypeVar("T")
@@ -49,7 +49,7 @@ def build_finding(
     `found` defaults to the value of the last hop that was read, for `na` to what that hop says. A finding
     that passes carries no advice.
     """
-    status = status or judge(dict(hops), required=required)
+    status = status or judge_hops(dict(hops), required=required)
     if found is None:
         telling = ("na",) if status == "na" else ("ok", "bad")
         read = [each.value for each in hops.values() if each.state in telling]

@@ -22,7 +22,8 @@ class Sample(msgspec.Struct):
     tasks: process.Tasks
 
 
-def ticks(wanted: frozenset[int], observed: Observed[Sample]) -> Finding:
+def check_ticks(wanted: frozenset[int], observed: Observed[Sample]) -> Finding:
+    """Whether the tick is stopped on these CPUs: local timer interrupts a second, as counted between two samples."""
     id, limit = "cpu_isolation.ticks", f"at most {TICKS_STOPPED:g} a second"
     before, after = observed.before.interrupts, observed.after.interrupts
     if before.value is None or after.value is None:
@@ -51,7 +52,7 @@ def ticks(wanted: frozenset[int], observed: Observed[Sample]) -> Finding:
     )
 
 
-def threads(
+def check_threads(
     isolated: frozenset[int], cpus: cpu.Cpus, tasks: process.Tasks, observed: Observed[Sample] | None
 ) -> Finding:
     """Threads on isolated CPUs that nobody put there on purpose.
@@ -74,12 +75,12 @@ def threads(
         hops["runtime"] = Hop("bad" if users else "ok", value, "/proc/*/task/*/status")
     ran: list[process.Task] = []
     if observed is not None:
-        active = _active(observed, isolated)
+        active = _find_active(observed, isolated)
         ran = [t for t in active if not t.bound and not t.cpus <= isolated]
         missing = observed.after.tasks.missing
         value = {
-            "ran there": names(ran),
-            "the kernel's own there": names([t for t in active if t.bound]),
+            "ran there": show_names(ran),
+            "the kernel's own there": show_names([t for t in active if t.bound]),
         }
         if missing and not ran:
             hops["effective"] = Hop("unknown", missing, "/proc/*/task/*/stat")
@@ -97,7 +98,7 @@ def threads(
         "cpu_isolation.threads",
         f"none on {cpulist.show(isolated)} but those placed there",
         hops,
-        found=f"{'ran' if ran else 'may run'} there: {names(culprits)}" if culprits else None,
+        found=f"{'ran' if ran else 'may run'} there: {show_names(culprits)}" if culprits else None,
         why="a thread that runs there takes the CPU, its cache and its quiet from the trading thread",
         fix=f"CPUAffinity= for the unit, or taskset -apc {away} PID",
         required=("runtime",),
@@ -105,7 +106,7 @@ def threads(
     )
 
 
-def _active(observed: Observed[Sample], isolated: frozenset[int]) -> list[process.Task]:
+def _find_active(observed: Observed[Sample], isolated: frozenset[int]) -> list[process.Task]:
     """Threads that ran between the samples and were last on an isolated CPU."""
     before = {task.tid: task for task in observed.before.tasks.seen}
     found = []
@@ -118,7 +119,7 @@ def _active(observed: Observed[Sample], isolated: frozenset[int]) -> list[proces
     return found
 
 
-def siblings(isolated: frozenset[int], cpus: cpu.Cpus) -> Finding | None:
+def check_siblings(isolated: frozenset[int], cpus: cpu.Cpus) -> Finding | None:
     """A hardware thread that shares a core with an isolated CPU and is not isolated itself."""
     online = cpus.online.value
     shared = frozenset[int]().union(*cpus.siblings.values()) - isolated
@@ -137,7 +138,7 @@ def siblings(isolated: frozenset[int], cpus: cpu.Cpus) -> Finding | None:
     )
 
 
-def names(tasks: list[process.Task]) -> str:
+def show_names(tasks: list[process.Task]) -> str:
     """The first few threads by name and number, and how many more."""
     shown = ", ".join(f"{task.comm}[{task.tid}]" for task in tasks[:SHOWN])
     more = len(tasks) - SHOWN

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hosttune.host.root import Fact, unreadable
+from hosttune.host.root import Fact, make_unreadable
 
 
 class FakeHost:
@@ -29,7 +29,7 @@ class FakeHost:
 
     def read(self, path: str) -> Fact[str]:
         if path in self.denied:
-            return unreadable(path, self.denied[path])
+            return make_unreadable(path, self.denied[path])
         if self.links.get(path) == "/dev/null":
             return Fact("value", "", path)
         if path in self.links:
@@ -40,7 +40,7 @@ class FakeHost:
 
     def list(self, path: str) -> Fact[list[str]]:
         if path in self.denied:
-            return unreadable(path, self.denied[path])
+            return make_unreadable(path, self.denied[path])
         start = path.rstrip("/") + "/"
         below = [each for each in (*self.files, *self.links, *self.denied) if each.startswith(start)]
         names = {each[len(start) :].split("/")[0] for each in below}
@@ -54,7 +54,7 @@ class FakeHost:
     def netlink(self, request: str) -> Fact[list[dict[str, Any]]]:
         if request in self.tables:
             return Fact("value", self.tables[request], f"netlink {request}")
-        return unreadable(f"netlink {request}", "EPERM")
+        return make_unreadable(f"netlink {request}", "EPERM")
 
     def later(self, seconds: float) -> tuple[FakeHost, float] | None:
         return None if self.next is None else (self.next, seconds)

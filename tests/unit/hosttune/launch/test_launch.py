@@ -19,8 +19,8 @@ from hosttune.host.root import Fact
 from hosttune.launch import checks, lease, record
 from hosttune.launch.facts import Facts, Trial
 from hosttune.launch.plan import RLIMITS, UNLIMITED, Plan, User, parse_rlimit
-from hosttune.launch.process import program_environment
-from hosttune.launch.program import Program, find, inspect
+from hosttune.launch.process import build_environment
+from hosttune.launch.program import Program, find_program, inspect_program
 
 ALL_CAPABILITIES = (1 << 41) - 1
 TRADER = User("trader", 990, 990, [990], "/home/trader")
@@ -139,9 +139,9 @@ def test_root_needs_no_memory_limit_and_a_named_limit_is_taken_at_its_word() -> 
     assert finding("privilege.memory_lock", plan(user=None), poor).status == "pass"
     named = plan(rlimits={"memlock": (4 << 20, 8 << 20)})
     assert finding("privilege.memory_lock", named, poor).status == "pass"
-    assert checks.memory_limit(named, poor) == (4 << 20, 8 << 20)
-    assert checks.memory_limit(plan(), facts()) == (UNLIMITED, UNLIMITED)
-    assert checks.memory_limit(plan(user=None), facts()) is None
+    assert checks.choose_memory_limit(named, poor) == (4 << 20, 8 << 20)
+    assert checks.choose_memory_limit(plan(), facts()) == (UNLIMITED, UNLIMITED)
+    assert checks.choose_memory_limit(plan(user=None), facts()) is None
 
 
 class TestFifoTrap:
@@ -323,40 +323,40 @@ class TestProgram:
     def test_the_interpreter_is_what_runs(self, tmp_path: Path) -> None:
         image = self.write(tmp_path / "python", elf([6, 3, 1]))
         script = self.write(tmp_path / "agent", f"#! {image} -I\n".encode())
-        program = inspect(script)
+        program = inspect_program(script)
         assert program == Program(script, [script, image], True, False)
         assert not program.executes_again
 
     def test_static(self, tmp_path: Path) -> None:
-        assert not inspect(self.write(tmp_path / "static", elf([1, 1]))).dynamic
+        assert not inspect_program(self.write(tmp_path / "static", elf([1, 1]))).dynamic
 
     def test_env_executes_again(self, tmp_path: Path) -> None:
-        assert inspect(self.write(tmp_path / "agent", b"#!/usr/bin/env python3\n")).executes_again
+        assert inspect_program(self.write(tmp_path / "agent", b"#!/usr/bin/env python3\n")).executes_again
 
     def test_setuid(self, tmp_path: Path) -> None:
         path = self.write(tmp_path / "su", elf([3]))
         Path(path).chmod(0o4755)
-        assert inspect(path).secure
+        assert inspect_program(path).secure
 
     @pytest.mark.parametrize("content", [b"", b"echo hi\n", b"#!\n", b"\x7fELF\x02\x01", b"#!/no/such/interpreter\n"])
     def test_what_cannot_be_executed_has_a_problem(self, tmp_path: Path, content: bytes) -> None:
-        assert inspect(self.write(tmp_path / "bad", content)).problem
+        assert inspect_program(self.write(tmp_path / "bad", content)).problem
 
     def test_interpreters_in_a_circle(self, tmp_path: Path) -> None:
         path = tmp_path / "loop"
-        assert "too many" in inspect(self.write(path, f"#!{path}\n".encode())).problem
+        assert "too many" in inspect_program(self.write(path, f"#!{path}\n".encode())).problem
 
     def test_find(self, tmp_path: Path) -> None:
         path = self.write(tmp_path / "agent", b"")
-        assert find("agent", str(tmp_path)) == path
-        assert find(path) == path
-        assert find("no-such-agent", str(tmp_path)) is None
-        assert find(str(tmp_path)) is None, "a directory is not a program"
+        assert find_program("agent", str(tmp_path)) == path
+        assert find_program(path) == path
+        assert find_program("no-such-agent", str(tmp_path)) is None
+        assert find_program(str(tmp_path)) is None, "a directory is not a program"
 
 
 def test_the_environment_is_the_target_users_and_names_the_library_first() -> None:
     base = {"HOME": "/root", "LD_PRELOAD": "/usr/lib/libjemalloc.so", "HOSTTUNE_READY_FD": "9", "LANG": "C"}
-    made = program_environment(base, plan(), 7)
+    made = build_environment(base, plan(), 7)
     assert made["LD_PRELOAD"].endswith("/preload/lockall.so:/usr/lib/libjemalloc.so")
     assert (made["HOSTTUNE_READY_FD"], made["HOME"], made["USER"], made["LANG"]) == (
         "7",
@@ -364,7 +364,7 @@ def test_the_environment_is_the_target_users_and_names_the_library_first() -> No
         "trader",
         "C",
     )
-    plain = program_environment(base, plan(lock_memory=False, user=None), 7)
+    plain = build_environment(base, plan(lock_memory=False, user=None), 7)
     assert plain == {"HOME": "/root", "LD_PRELOAD": "/usr/lib/libjemalloc.so", "LANG": "C"}
 
 
@@ -386,9 +386,9 @@ class TestRecord:
         assert own is not None
         descriptor = record.write(run, make_record(pid, own))
         assert record.load(run, pid) == make_record(pid, own)
-        assert not record.released(run, pid)
+        assert not record.is_released(run, pid)
         os.close(descriptor)
-        assert record.released(run, pid)
+        assert record.is_released(run, pid)
         os.close(record.write(run, make_record(pid, own - 1)))
         assert record.load(run, pid) is None, "written by an earlier process with the same PID"
 
@@ -415,12 +415,12 @@ class TestRecord:
 
 def test_a_lease_excludes_says_who_and_ends_with_its_descriptor(tmp_path: Path) -> None:
     run = str(tmp_path)
-    assert lease.holder(run, 3) is None
-    held = lease.take(run, 3, 4711, ["agent", "run"])
+    assert lease.read_holder(run, 3) is None
+    held = lease.acquire(run, 3, 4711, ["agent", "run"])
     assert os.get_inheritable(held)
-    assert lease.holder(run, 3) == "PID 4711 (agent run)"
+    assert lease.read_holder(run, 3) == "PID 4711 (agent run)"
     with pytest.raises(lease.Taken, match=r"CPU 3 is leased to PID 4711 \(agent run\)"):
-        lease.take(run, 3, 1, ["other"])
-    os.close(lease.take(run, 2, 1, ["other"]))
+        lease.acquire(run, 3, 1, ["other"])
+    os.close(lease.acquire(run, 2, 1, ["other"]))
     os.close(held)
-    assert lease.holder(run, 3) is None
+    assert lease.read_holder(run, 3) is None
