@@ -8,7 +8,7 @@ from hosttune.attest.read import Process
 from hosttune.findings import Finding, Status
 from hosttune.hops import build_single_finding
 from hosttune.host import cpulist
-from hosttune.launch.facts import DMA_LATENCY
+from hosttune.launch import DMA_LATENCY
 from hosttune.launch.record import Record
 
 _SHOWN = 5

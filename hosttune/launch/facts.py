@@ -12,7 +12,7 @@ from hosttune.host import cpu, fair_server, identity
 from hosttune.host import process as proc
 from hosttune.host.root import Fact, Root
 from hosttune.host.sched import FAIR_POLICIES, RT_RUNTIME, read_rt_group
-from hosttune.launch import lease
+from hosttune.launch import DMA_LATENCY, lease
 from hosttune.launch.plan import RLIMITS, Plan
 from hosttune.launch.program import Program, find_program, inspect_program
 from hosttune.launch.trial import (
@@ -26,7 +26,6 @@ from hosttune.launch.trial import (
 )
 
 LIBRARY = os.path.join(os.path.dirname(__file__), "preload", "lockall.so")
-DMA_LATENCY = "/dev/cpu_dma_latency"
 
 
 class Facts(msgspec.Struct, kw_only=True):

@@ -17,10 +17,10 @@ from typing import Any, NoReturn
 from hosttune.host import cpulist
 from hosttune.host.process import parse_capabilities
 from hosttune.host.sched import POLICY_NUMBERS
-from hosttune.launch import lease, record
+from hosttune.launch import DMA_LATENCY, lease, record
 from hosttune.launch.account import change_user, find_user_name
 from hosttune.launch.checks import choose_memory_limit
-from hosttune.launch.facts import DMA_LATENCY, LIBRARY, Facts
+from hosttune.launch.facts import LIBRARY, Facts
 from hosttune.launch.plan import RLIMITS, Plan
 from hosttune.launch.record import Record
 

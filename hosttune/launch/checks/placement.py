@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from hosttune.findings import Finding
 from hosttune.host import cpulist
+from hosttune.launch import DMA_LATENCY
 from hosttune.launch.checks._finding import make_finding
-from hosttune.launch.facts import DMA_LATENCY, Facts
+from hosttune.launch.facts import Facts
 from hosttune.launch.plan import Plan
 
 
