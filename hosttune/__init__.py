@@ -1,3 +1,5 @@
 """Verify that a Linux host is the trading host its roles intended, and launch the agent on it."""
 
-__version__ = "0.1.0"
+from hosttune._build import VERSION as __version__
+
+__all__ = ["__version__"]

@@ -13,7 +13,7 @@ from hosttune.host.snapshot import Data, Recorder
 from hosttune.profile import PROFILE_D, Profile
 
 
-def take(root: Root, profile: Profile, observe: float | None = None) -> Data:
+def take_snapshot(root: Root, profile: Profile, observe: float | None = None) -> Data:
     """Return a snapshot of the host that `root` shows.
 
     It holds what this profile and the built-in one ask for, the host's own profile, and what the `sweep`
@@ -35,13 +35,13 @@ def take(root: Root, profile: Profile, observe: float | None = None) -> Data:
             section.module.facts(recorder, section.wanted)
     watchers = [module for module in modules.values() if hasattr(module, "sample")]
     if observe is not None and watchers:
-        _sample(watchers, recorder)
+        _sample_all(watchers, recorder)
         if second := recorder.later(observe):
-            _sample(watchers, second[0])
+            _sample_all(watchers, second[0])
     return recorder.data()
 
 
-def _sample(modules: list[Any], root: Root) -> None:
+def _sample_all(modules: list[Any], root: Root) -> None:
     for module in modules:
         with contextlib.suppress(Exception):
             module.sample(root)

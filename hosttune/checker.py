@@ -6,13 +6,14 @@ from typing import Any
 
 import msgspec
 
-from hosttune.findings import Finding, Hop, Report, summarise
+from hosttune.findings import Finding, Hop, Report, summarise_findings
+from hosttune.hops import build_finding
 from hosttune.host import identity
 from hosttune.host.root import Observed, Once, Root
 from hosttune.profile import Profile, Section
 
 
-def run(profile: Profile, root: Root, observe: float | None = None) -> Report:
+def run_checks(profile: Profile, root: Root, observe: float | None = None) -> Report:
     """Return the report on one host.
 
     `observe`: seconds between two samples for the checks that have something to watch; None reads once.
@@ -36,7 +37,7 @@ def run(profile: Profile, root: Root, observe: float | None = None) -> Report:
             later, seconds = second
             for one in runs:
                 one.sample_again(later, seconds)
-    return summarise(host, [finding for one in runs for finding in one.findings()])
+    return summarise_findings(host, [finding for one in runs for finding in one.build_findings()])
 
 
 class _Run:
@@ -73,7 +74,7 @@ class _Run:
             except Exception as error:
                 self.failure = error
 
-    def findings(self) -> list[Finding]:
+    def build_findings(self) -> list[Finding]:
         section = self.section
         if self.failure is None:
             try:
@@ -81,11 +82,11 @@ class _Run:
             except Exception as error:
                 self.failure = error
             else:
-                return [_intended(finding, section) for finding in found] or [_nothing(section)]
-        return [_failed(section, self.failure)]
+                return [_add_intended(finding, section) for finding in found] or [_report_nothing(section)]
+        return [_report_failure(section, self.failure)]
 
 
-def _intended(finding: Finding, section: Section) -> Finding:
+def _add_intended(finding: Finding, section: Section) -> Finding:
     """The first hop is the same for every knob: the place in the profile that asks for it."""
     if not finding.hops or "intended" in finding.hops:
         return finding
@@ -93,26 +94,28 @@ def _intended(finding: Finding, section: Section) -> Finding:
     return msgspec.structs.replace(finding, hops=hops)
 
 
-def _failed(section: Section, error: Exception) -> Finding:
+def _report_failure(section: Section, error: Exception) -> Finding:
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     where = f" at {trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace is not None else ""
-    return Finding(
-        id=section.name,
+    return build_finding(
+        section.name,
+        msgspec.to_builtins(section.wanted),
+        {},
         status="unknown",
-        wanted=msgspec.to_builtins(section.wanted),
         found=f"the check failed: {type(error).__name__}: {error}{where}",
         why="nothing in this section was judged; this is a defect in the check, not in the host",
         fix="run `hosttune snapshot` and send the file with this line to the maintainers of the check",
     )
 
 
-def _nothing(section: Section) -> Finding:
-    return Finding(
-        id=section.name,
+def _report_nothing(section: Section) -> Finding:
+    return build_finding(
+        section.name,
+        msgspec.to_builtins(section.wanted),
+        {},
         status="unknown",
-        wanted=msgspec.to_builtins(section.wanted),
         found="the section asks for nothing",
         why="a section without any wanted value cannot be verified",
         fix=f"give {section.name} at least one wanted value, or remove it from the profile",

@@ -1,7 +1,7 @@
 """The result type of every check: what was wanted, what each hop holds, and the verdict that follows.
 
 A knob travels `intended → persisted → booted → runtime → effective`. A check fills in the hops that
-exist for its knob and leaves the judgement to :func:`judge`, so that no check has its own idea of "ok".
+exist for its knob and leaves the judgement to :func:`judge_hops`, so that no check has its own idea of "ok".
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import msgspec
 Status = Literal["pass", "fail", "warn", "pending", "volatile", "na", "unknown"]
 Verdict = Literal["ready", "not ready", "unknown"]
 HopName = Literal["intended", "persisted", "booted", "runtime", "effective"]
+HopState = Literal["ok", "bad", "absent", "unknown", "na"]
 
 STATUSES: tuple[Status, ...] = ("fail", "pending", "volatile", "unknown", "warn", "pass", "na")
 HOPS: tuple[HopName, ...] = ("intended", "persisted", "booted", "runtime", "effective")
@@ -32,7 +33,7 @@ class Hop(msgspec.Struct, frozen=True):
     `source` is the file or kernel interface that was read.
     """
 
-    state: Literal["ok", "bad", "absent", "unknown", "na"]
+    state: HopState
     value: Any = None
     source: str = ""
 
@@ -64,7 +65,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     findings: list[Finding]
 
 
-def judge(hops: Mapping[HopName, Hop], *, required: tuple[HopName, ...] = ("persisted", "runtime")) -> Status:
+def judge_hops(hops: Mapping[HopName, Hop], *, required: tuple[HopName, ...] = ("persisted", "runtime")) -> Status:
     """Derive a status from hops.
 
     A runtime value that was read and is wrong weighs more than any hop that could not be read; while the
@@ -89,7 +90,7 @@ def judge(hops: Mapping[HopName, Hop], *, required: tuple[HopName, ...] = ("pers
     return "pass"
 
 
-def summarise(host: dict[str, Any], findings: list[Finding]) -> Report:
+def summarise_findings(host: dict[str, Any], findings: list[Finding]) -> Report:
     """Count statuses and derive the verdict: any of fail, pending, volatile is not ready."""
     summary = dict.fromkeys(STATUSES, 0)
     for finding in findings:

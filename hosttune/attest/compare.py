@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from hosttune.attest.read import Process
-from hosttune.findings import Finding, Hop, Status
+from hosttune.findings import Finding, Status
+from hosttune.hops import build_single_finding
 from hosttune.host import cpulist
-from hosttune.launch.facts import DMA_LATENCY
+from hosttune.launch import DMA_LATENCY
 from hosttune.launch.record import Record
 
 _SHOWN = 5
@@ -19,7 +20,7 @@ def compare(promised: Record, process: Process) -> list[Finding]:
     wanted_cpus = cpulist.parse(promised.cpus)
     own = range(3)  # real, effective, saved
     findings = [
-        _each(
+        _check_threads(
             process,
             "policy",
             f"{policy} {priority}",
@@ -27,7 +28,7 @@ def compare(promised: Record, process: Process) -> list[Finding]:
             lambda thread: (thread.policy, thread.priority) == (policy, priority),
             lambda thread: f"{thread.policy} {thread.priority}",
         ),
-        _each(
+        _check_threads(
             process,
             "cpus",
             promised.cpus,
@@ -35,7 +36,7 @@ def compare(promised: Record, process: Process) -> list[Finding]:
             lambda thread: bool(thread.cpus) and thread.cpus <= wanted_cpus,
             lambda thread: cpulist.show(thread.cpus),
         ),
-        _each(
+        _check_threads(
             process,
             "nice",
             promised.nice,
@@ -43,7 +44,7 @@ def compare(promised: Record, process: Process) -> list[Finding]:
             lambda thread: thread.nice == promised.nice,
             lambda thread: str(thread.nice),
         ),
-        _finding(
+        _make_finding(
             "user",
             all(process.uids[n] == promised.uid and process.gids[n] == promised.gid for n in own)
             and set(process.groups) == set(promised.groups),
@@ -51,18 +52,18 @@ def compare(promised: Record, process: Process) -> list[Finding]:
             {"uid": process.uids, "gid": process.gids, "groups": process.groups},
             "/proc/PID/status",
         ),
-        _finding(
+        _make_finding(
             "capabilities",
             True if promised.uid == 0 else process.capabilities == 0,
             "those of root" if promised.uid == 0 else "none",
             f"{process.capabilities:016x}",
             "/proc/PID/status",
         ),
-        _memory(promised, process),
+        _check_memory(promised, process),
     ]
     for name, limit in promised.rlimits.items():
         findings.append(
-            _finding(
+            _make_finding(
                 f"rlimit.{name}",
                 process.rlimits[name] == tuple(limit),
                 limit,
@@ -70,16 +71,16 @@ def compare(promised: Record, process: Process) -> list[Finding]:
                 "/proc/PID/limits",
             )
         )
-    findings += [_timer_slack(promised, process), _descriptor(promised, process)]
+    findings += [_check_timer_slack(promised, process), _check_dma_latency(promised, process)]
     for path in promised.leases:
-        findings.append(_holds("lease", path, process))
+        findings.append(_check_descriptor("lease", path, process))
     return findings
 
 
-def exec_finding(promised: Record, runs: bool, wait: float) -> Finding:
+def check_exec(promised: Record, runs: bool, wait: float) -> Finding:
     """Whether the program runs, `wait` seconds after it was first looked for."""
     waited = "its memory was not locked by the preload library" if promised.memory_locked else "exec has not happened"
-    return _finding(
+    return _make_finding(
         "exec",
         runs,
         "the program runs",
@@ -90,43 +91,42 @@ def exec_finding(promised: Record, runs: bool, wait: float) -> Finding:
     )
 
 
-def _finding(
+def _make_finding(
     name: str, holds: bool | None, wanted: Any, found: Any, source: str, why: str = "", fix: str = ""
 ) -> Finding:
+    """`holds` is None if it could not be read."""
     status: Status = "unknown" if holds is None else "pass" if holds else "fail"
-    state: Any = {"unknown": "unknown", "pass": "ok", "fail": "bad"}[status]
-    return Finding(
-        id=f"attest.{name}",
-        status=status,
-        wanted=wanted,
-        found=found,
-        hops={"effective": Hop(state, found, source)},
-        why="" if holds else why or "the program does not run as it was launched",
-        fix=""
-        if holds
-        else fix or "look for what changes it: the program itself, or another tool; then launch it again",
+    return build_single_finding(
+        f"attest.{name}",
+        status,
+        wanted,
+        found,
+        source,
+        why=why or "the program does not run as it was launched",
+        fix=fix or "look for what changes it: the program itself, or another tool; then launch it again",
+        hop="effective",
     )
 
 
-def _not_applicable(name: str, wanted: Any, found: Any) -> Finding:
-    return Finding(id=f"attest.{name}", status="na", wanted=wanted, found=found, hops={"effective": Hop("na", found)})
+def _make_not_applicable(name: str, wanted: Any, found: Any) -> Finding:
+    return build_single_finding(f"attest.{name}", "na", wanted, found, "", hop="effective")
 
 
-def _each(process: Process, name: str, wanted: Any, source: str, holds: Any, show: Any) -> Finding:
+def _check_threads(process: Process, name: str, wanted: Any, source: str, holds: Any, show: Any) -> Finding:
     bad = [thread for thread in process.threads if not holds(thread)]
     if not bad:
-        return _finding(name, True, wanted, f"{wanted} in all threads ({len(process.threads)})", source)
+        return _make_finding(name, True, wanted, f"{wanted} in all threads ({len(process.threads)})", source)
     more = f" and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
     found = ", ".join(f"{show(thread)} in {thread.name} ({thread.tid})" for thread in bad[:_SHOWN]) + more
-    return _finding(name, False, wanted, found, source)
+    return _make_finding(name, False, wanted, found, source)
 
 
-def _memory(promised: Record, process: Process) -> Finding:
+def _check_memory(promised: Record, process: Process) -> Finding:
     fact, wanted = process.memory, "every resident mapping locked"
     if not promised.memory_locked:
-        return _not_applicable("memory_lock", wanted, "launched with --no-mlock")
+        return _make_not_applicable("memory_lock", wanted, "launched with --no-mlock")
     if fact.value is None:
-        return _finding(
+        return _make_finding(
             "memory_lock",
             None,
             wanted,
@@ -139,7 +139,7 @@ def _memory(promised: Record, process: Process) -> Finding:
     found = f"VmLck {memory.locked} kB, VmRSS {memory.resident} kB"
     if memory.unlocked:
         found += f"; not locked: {', '.join(memory.unlocked[:_SHOWN])}"
-    return _finding(
+    return _make_finding(
         "memory_lock",
         memory.locked > 0 and not memory.unlocked,
         wanted,
@@ -150,11 +150,11 @@ def _memory(promised: Record, process: Process) -> Finding:
     )
 
 
-def _timer_slack(promised: Record, process: Process) -> Finding:
+def _check_timer_slack(promised: Record, process: Process) -> Finding:
     """Real-time threads have no slack; the kernel shows 0 for them from 6.12 on, what was set before."""
     fact, wanted = process.timer_slack, promised.timer_slack_ns
     if fact.value is None:
-        return _finding(
+        return _make_finding(
             "timer_slack",
             None,
             wanted,
@@ -163,18 +163,18 @@ def _timer_slack(promised: Record, process: Process) -> Finding:
             "the timer slack could not be read",
             "run attest as root with CAP_SYS_NICE and CAP_SYS_PTRACE",
         )
-    return _finding("timer_slack", 0 <= fact.value <= wanted, wanted, fact.value, "/proc/PID/timerslack_ns")
+    return _make_finding("timer_slack", 0 <= fact.value <= wanted, wanted, fact.value, "/proc/PID/timerslack_ns")
 
 
-def _descriptor(promised: Record, process: Process) -> Finding:
+def _check_dma_latency(promised: Record, process: Process) -> Finding:
     if not promised.cpu_dma_latency:
-        return _not_applicable("cpu_dma_latency", "held at 0", "the device was not there at launch")
-    return _holds("cpu_dma_latency", DMA_LATENCY, process)
+        return _make_not_applicable("cpu_dma_latency", "held at 0", "the device was not there at launch")
+    return _check_descriptor("cpu_dma_latency", DMA_LATENCY, process)
 
 
-def _holds(name: str, path: str, process: Process) -> Finding:
+def _check_descriptor(name: str, path: str, process: Process) -> Finding:
     if process.descriptors.value is None:
-        return _finding(
+        return _make_finding(
             name,
             None,
             path,
@@ -184,7 +184,7 @@ def _holds(name: str, path: str, process: Process) -> Finding:
             "run attest as root with CAP_SYS_PTRACE",
         )
     held = path in process.descriptors.value
-    return _finding(
+    return _make_finding(
         name,
         held,
         f"{path} open",

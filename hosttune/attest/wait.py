@@ -6,10 +6,10 @@ import os
 import select
 import time
 
-from hosttune.attest.compare import compare, exec_finding
+from hosttune.attest.compare import check_exec, compare
 from hosttune.attest.read import Gone, read_process
 from hosttune.attest.show import Attestation
-from hosttune.findings import summarise
+from hosttune.findings import summarise_findings
 from hosttune.host.root import Live
 from hosttune.launch import record as records
 from hosttune.launch.record import Record
@@ -42,14 +42,14 @@ def attest(run_directory: str, pid: int, wait: float, after: float = 0.0) -> Att
         _sleep(handle, pid, 0)
     finally:
         os.close(handle)
-    findings = [exec_finding(promised, runs, wait), *compare(promised, process)]
+    findings = [check_exec(promised, runs, wait), *compare(promised, process)]
     host = {"hostname": os.uname().nodename, "kernel": os.uname().release, "pid": pid}
     return Attestation(
         record=promised,
         executable=process.executable.value,
         threads=process.threads,
         memory=process.memory.value,
-        report=summarise(host, findings),
+        report=summarise_findings(host, findings),
     )
 
 
@@ -67,7 +67,7 @@ def _await_record(run_directory: str, pid: int, handle: int, deadline: float) ->
 
 
 def _await_exec(run_directory: str, pid: int, handle: int, deadline: float) -> bool:
-    while not records.released(run_directory, pid):
+    while not records.is_released(run_directory, pid):
         if time.monotonic() >= deadline:
             return False
         _sleep(handle, pid, _POLL)

@@ -1,0 +1,7 @@
+"""One module for each section of a profile, by the section's name.
+
+Each has the typed schema `Section`, `facts(root, wanted)`, which reads, and `check(wanted, facts, observed)`,
+which is pure and returns findings. Optional are `sample(root)`, which reads counters that two moments are
+compared by, and `sweep(root)`, which reads what another profile could ask for, so that a snapshot holds it.
+Modules that begin with `_` are shared by sections.
+"""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from hosttune.findings import Hop
-from hosttune.hops import hop
+from hosttune.findings import Finding, Hop
+from hosttune.hops import build_finding, judge_fact
 from hosttune.host import cpu, cpulist
 from hosttune.host.root import Fact
 
@@ -23,25 +23,38 @@ def validate(key: str, text: str, *, empty: bool = False) -> None:
 def resolve(text: str, possible: Fact[frozenset[int]]) -> Fact[frozenset[int]]:
     """The CPUs that a validated list means on this host; unreadable with the reason if that is not known."""
     try:
-        return Fact("value", cpulist.parse(text, cpu.last(possible)), "profile")
+        return Fact("value", cpulist.parse(text, cpu.find_last(possible)), "profile")
     except ValueError as error:
         known = f"this host has CPUs {cpulist.show(possible.value)}" if possible.value else possible.reason
         return Fact("unreadable", None, "profile", f"{error} ({known})")
 
 
-def asked(fact: Fact[frozenset[int]], good: Callable[[frozenset[int]], bool]) -> Hop:
+def judge_argument(fact: Fact[frozenset[int]], good: Callable[[frozenset[int]], bool]) -> Hop:
     """Judge what a command line asks for; asking for no CPU is not asking."""
     if fact.value == frozenset():
         return Hop("absent", None, fact.source)
-    return hop(fact, good, cpulist.show)
+    return judge_fact(fact, good, cpulist.show)
 
 
-def equals(fact: Fact[frozenset[int]], wanted: frozenset[int]) -> Hop:
-    return hop(fact, lambda cpus: cpus == wanted, cpulist.show)
+def judge_equal(fact: Fact[frozenset[int]], wanted: frozenset[int]) -> Hop:
+    """Judge a set that must be the wanted one."""
+    return judge_fact(fact, lambda cpus: cpus == wanted, cpulist.show)
 
 
-def not_here(wanted: frozenset[int], possible: Fact[frozenset[int]]) -> str:
+def describe_missing(wanted: frozenset[int], possible: Fact[frozenset[int]]) -> str:
     """In words which of the wanted CPUs this host does not have, or an empty string."""
     if not possible.value or not (beyond := wanted - possible.value):
         return ""
     return f"CPU {cpulist.show(beyond)} does not exist here (this host has {cpulist.show(possible.value)}); "
+
+
+def report_unresolved(id: str, wanted: str, reason: str) -> Finding:
+    """Build the finding on a list of which it is not known which CPUs it means on this host."""
+    return build_finding(
+        id,
+        wanted,
+        {"runtime": Hop("unknown", reason, cpu.DIRECTORY)},
+        why=f"the list does not say which CPUs it means on this host: {reason}",
+        fix="write the list with numbers that this host has",
+        status="unknown",
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from hosttune.findings import Finding, Hop, HopName, Status
-from hosttune.hops import finding
+from hosttune.hops import build_finding
 from hosttune.host import cpu, cpulist, irq, process
 from hosttune.host.root import Fact, Observed
 
@@ -22,25 +22,26 @@ class Sample(msgspec.Struct):
     tasks: process.Tasks
 
 
-def ticks(wanted: frozenset[int], observed: Observed[Sample]) -> Finding:
+def check_ticks(wanted: frozenset[int], observed: Observed[Sample]) -> Finding:
+    """Whether the tick is stopped on these CPUs: local timer interrupts a second, as counted between two samples."""
     id, limit = "cpu_isolation.ticks", f"at most {TICKS_STOPPED:g} a second"
     before, after = observed.before.interrupts, observed.after.interrupts
     if before.value is None or after.value is None:
         failed = before if before.value is None else after
-        return finding(id, limit, {"effective": Hop("unknown", failed.reason, failed.source)}, status="unknown")
+        return build_finding(id, limit, {"effective": Hop("unknown", failed.reason, failed.source)}, status="unknown")
     if "LOC" not in before.value or "LOC" not in after.value:
         words = "/proc/interrupts has no row for local timer interrupts on this architecture"
-        return finding(id, limit, {"effective": Hop("unknown", words, after.source)}, why=words, status="unknown")
+        return build_finding(id, limit, {"effective": Hop("unknown", words, after.source)}, why=words, status="unknown")
     start, end = before.value["LOC"].counts, after.value["LOC"].counts
     rates = {cpu_: (end[cpu_] - start[cpu_]) / observed.seconds for cpu_ in sorted(wanted & start.keys() & end.keys())}
     if not rates:
         hops: dict[HopName, Hop] = {"effective": Hop("na", "these CPUs are offline", after.source)}
-        return finding(id, limit, hops, why="none of these CPUs is online", status="na")
+        return build_finding(id, limit, hops, why="none of these CPUs is online", status="na")
     worst = max(rates.values())
     status: Status = "pass" if worst <= TICKS_STOPPED else "warn" if worst < TICKS_RUNNING else "fail"
     found = {f"cpu{number}": round(rate, 1) for number, rate in rates.items()}
     hops = {"effective": Hop("ok" if status == "pass" else "bad", found, f"{after.source}, row LOC")}
-    return finding(
+    return build_finding(
         id,
         limit,
         hops,
@@ -51,7 +52,7 @@ def ticks(wanted: frozenset[int], observed: Observed[Sample]) -> Finding:
     )
 
 
-def threads(
+def check_threads(
     isolated: frozenset[int], cpus: cpu.Cpus, tasks: process.Tasks, observed: Observed[Sample] | None
 ) -> Finding:
     """Threads on isolated CPUs that nobody put there on purpose.
@@ -74,12 +75,12 @@ def threads(
         hops["runtime"] = Hop("bad" if users else "ok", value, "/proc/*/task/*/status")
     ran: list[process.Task] = []
     if observed is not None:
-        active = _active(observed, isolated)
+        active = _find_active(observed, isolated)
         ran = [t for t in active if not t.bound and not t.cpus <= isolated]
         missing = observed.after.tasks.missing
         value = {
-            "ran there": names(ran),
-            "the kernel's own there": names([t for t in active if t.bound]),
+            "ran there": show_names(ran),
+            "the kernel's own there": show_names([t for t in active if t.bound]),
         }
         if missing and not ran:
             hops["effective"] = Hop("unknown", missing, "/proc/*/task/*/stat")
@@ -93,11 +94,11 @@ def threads(
         status = "warn" if kept_away else "fail"
     elif ran:
         status = "fail"
-    return finding(
+    return build_finding(
         "cpu_isolation.threads",
         f"none on {cpulist.show(isolated)} but those placed there",
         hops,
-        found=f"{'ran' if ran else 'may run'} there: {names(culprits)}" if culprits else None,
+        found=f"{'ran' if ran else 'may run'} there: {show_names(culprits)}" if culprits else None,
         why="a thread that runs there takes the CPU, its cache and its quiet from the trading thread",
         fix=f"CPUAffinity= for the unit, or taskset -apc {away} PID",
         required=("runtime",),
@@ -105,7 +106,7 @@ def threads(
     )
 
 
-def _active(observed: Observed[Sample], isolated: frozenset[int]) -> list[process.Task]:
+def _find_active(observed: Observed[Sample], isolated: frozenset[int]) -> list[process.Task]:
     """Threads that ran between the samples and were last on an isolated CPU."""
     before = {task.tid: task for task in observed.before.tasks.seen}
     found = []
@@ -118,7 +119,7 @@ def _active(observed: Observed[Sample], isolated: frozenset[int]) -> list[proces
     return found
 
 
-def siblings(isolated: frozenset[int], cpus: cpu.Cpus) -> Finding | None:
+def check_siblings(isolated: frozenset[int], cpus: cpu.Cpus) -> Finding | None:
     """A hardware thread that shares a core with an isolated CPU and is not isolated itself."""
     online = cpus.online.value
     shared = frozenset[int]().union(*cpus.siblings.values()) - isolated
@@ -127,7 +128,7 @@ def siblings(isolated: frozenset[int], cpus: cpu.Cpus) -> Finding | None:
         return None
     shown = cpulist.show(shared)
     hops: dict[HopName, Hop] = {"runtime": Hop("bad", shown, f"{cpu.DIRECTORY}/cpuN/topology/thread_siblings_list")}
-    return finding(
+    return build_finding(
         "cpu_isolation.siblings",
         "no core shared with CPUs that are not isolated",
         hops,
@@ -137,7 +138,7 @@ def siblings(isolated: frozenset[int], cpus: cpu.Cpus) -> Finding | None:
     )
 
 
-def names(tasks: list[process.Task]) -> str:
+def show_names(tasks: list[process.Task]) -> str:
     """The first few threads by name and number, and how many more."""
     shown = ", ".join(f"{task.comm}[{task.tid}]" for task in tasks[:SHOWN])
     more = len(tasks) - SHOWN

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from hosttune.findings import READ_IT, Finding, Hop, HopName
-from hosttune.hops import finding as build
-from hosttune.hops import hop
+from hosttune.hops import build_finding, judge_fact
 from hosttune.host import sysctl
 from hosttune.host.root import Fact
 from hosttune.host.sysctl import Assignment, Sysctls
@@ -14,64 +13,66 @@ Value = int | str | list[int]
 BOOT_SOURCE = "sysctl.d"
 
 
-def text(value: Value) -> str:
+def show_value(value: Value) -> str:
     """The value as it is written to a file."""
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def same(wanted: Value, found: str) -> bool:
+def match_values(wanted: Value, found: str) -> bool:
     """Compare word by word, numbers as numbers: `4096 87380` is what the kernel shows with tabs."""
-    left, right = text(wanted).split(), found.split()
-    return len(left) == len(right) and all(map(_equal, left, right))
+    left, right = show_value(wanted).split(), found.split()
+    return len(left) == len(right) and all(map(_match_words, left, right))
 
 
-def hops(key: str, wanted: Value, facts: Sysctls) -> dict[HopName, Hop]:
+def judge_hops(key: str, wanted: Value, facts: Sysctls) -> dict[HopName, Hop]:
     """The hops `persisted` (what the next boot sets) and `runtime` of one key."""
     runtime = facts.running[key]
     return {
-        "persisted": _persisted(key, wanted, facts),
-        "runtime": hop(runtime, lambda found: same(wanted, found), lambda found: " ".join(found.split())),
+        "persisted": _judge_persisted(key, wanted, facts),
+        "runtime": judge_fact(
+            runtime, lambda found: match_values(wanted, found), lambda found: " ".join(found.split())
+        ),
     }
 
 
-def finding(id: str, key: str, wanted: Value, facts: Sysctls, *, why: str, file: str) -> Finding:
+def check_key(id: str, key: str, wanted: Value, facts: Sysctls, *, why: str, file: str) -> Finding:
     """The finding on one key; `file` is the sysctl.d file that the fix proposes if no file sets it."""
-    found = hops(key, wanted, facts)
+    found = judge_hops(key, wanted, facts)
     runtime = found["runtime"]
     words = "the kernel has no such key" if runtime.state == "absent" else runtime.value
-    return build(id, wanted, found, found=words, why=why, fix=_fix(key, wanted, found, file))
+    return build_finding(id, wanted, found, found=words, why=why, fix=_write_fix(key, wanted, found, file))
 
 
-def _persisted(key: str, wanted: Value, facts: Sysctls) -> Hop:
+def _judge_persisted(key: str, wanted: Value, facts: Sysctls) -> Hop:
     """What `sysctl --system` would set counts as well: it must not undo what the boot did."""
-    boot = _hop(key, wanted, facts.boot)
-    manual = _hop(key, wanted, facts.manual)
+    boot = _judge_lines(key, wanted, facts.boot)
+    manual = _judge_lines(key, wanted, facts.manual)
     return manual if boot.state == "ok" and manual.state in ("bad", "unknown") else boot
 
 
-def _hop(key: str, wanted: Value, lines: Fact[list[Assignment]]) -> Hop:
+def _judge_lines(key: str, wanted: Value, lines: Fact[list[Assignment]]) -> Hop:
     if lines.state == "unreadable":
         return Hop("unknown", lines.reason, lines.source)
-    line = sysctl.winner(lines.value or [], key)
+    line = sysctl.find_winner(lines.value or [], key)
     if line is None:
         return Hop("absent", None, BOOT_SOURCE)
     value = str(line.value)
-    if same(wanted, value):
+    if match_values(wanted, value):
         return Hop("ok", value, line.place)
-    hidden = [each.place for each in _good(key, wanted, lines.value or [])]
+    hidden = [each.place for each in _find_good(key, wanted, lines.value or [])]
     return Hop("bad", f"{value} (overrules {', '.join(hidden)})" if hidden else value, line.place)
 
 
-def _good(key: str, wanted: Value, lines: list[Assignment]) -> list[Assignment]:
+def _find_good(key: str, wanted: Value, lines: list[Assignment]) -> list[Assignment]:
     """Lines that ask for what is wanted, for the report of who shadows them."""
-    name = sysctl.normalise(key)
-    return [line for line in lines if line.key == name and line.value is not None and same(wanted, line.value)]
+    name = sysctl.normalise_key(key)
+    return [line for line in lines if line.key == name and line.value is not None and match_values(wanted, line.value)]
 
 
-def _fix(key: str, wanted: Value, found: dict[HopName, Hop], file: str) -> str:
+def _write_fix(key: str, wanted: Value, found: dict[HopName, Hop], file: str) -> str:
     if found["runtime"].state == "absent":
         return f"take {key} out of the profile, or boot a kernel or load the module that has it"
-    value = text(wanted)
+    value = show_value(wanted)
     quoted = f"'{value}'" if " " in value else value
     lines = []
     if found["persisted"].state == "absent":
@@ -83,11 +84,11 @@ def _fix(key: str, wanted: Value, found: dict[HopName, Hop], file: str) -> str:
     return "\n".join(lines) or READ_IT
 
 
-def _equal(left: str, right: str) -> bool:
-    return left == right or _number(left) == _number(right) is not None
+def _match_words(left: str, right: str) -> bool:
+    return left == right or _parse_number(left) == _parse_number(right) is not None
 
 
-def _number(word: str) -> int | None:
+def _parse_number(word: str) -> int | None:
     try:
         return int(word, 0)
     except ValueError:

@@ -13,9 +13,9 @@ from collections.abc import Callable
 import msgspec
 
 from hosttune.checks import _cpusets, _isolated_cpus
-from hosttune.checks._isolated_cpus import Sample, names
+from hosttune.checks._isolated_cpus import Sample, show_names
 from hosttune.findings import Finding, Hop, HopName
-from hosttune.hops import finding, hop
+from hosttune.hops import build_finding, judge_fact
 from hosttune.host import boot, cmdline, cpu, cpulist, globs, irq, process, systemd
 from hosttune.host.root import Fact, Observed, Root
 
@@ -62,26 +62,28 @@ class _Host(msgspec.Struct):
     last: int | None
 
     def args(self, line: Fact[str]) -> Fact[cmdline.Arguments]:
-        return line.map(cmdline.arguments)
+        return line.map(cmdline.split_arguments)
 
     def isolation(self, line: Fact[str]) -> Fact[cmdline.Isolation]:
-        return self.args(line).map(lambda args: cmdline.isolation(args, self.last))
+        return self.args(line).map(lambda args: cmdline.resolve_isolation(args, self.last))
 
 
 def facts(root: Root, wanted: Section) -> Facts:
-    possible = cpu.possible(root)
+    """Read both command lines, the CPU sets of the kernel, all threads, and the settings of PID 1."""
+    possible = cpu.read_possible(root)
     isolated = _cpusets.resolve(wanted.isolated, possible).value or frozenset()
     return Facts(
         boot=boot.read(root),
         cpus=cpu.read(root, siblings_of=isolated),
-        irqaffinity=irq.default_affinity(root),
+        irqaffinity=irq.read_default_affinity(root),
         tasks=process.read_tasks(root),
-        manager=systemd.manager(root) if wanted.systemd else Fact("absent"),
+        manager=systemd.read_manager(root) if wanted.systemd else Fact("absent"),
     )
 
 
 def sample(root: Root) -> Sample:
-    return Sample(irq.counts(root), process.read_tasks(root, placement=True))
+    """Read counters of interrupts, and where each thread ran last."""
+    return Sample(irq.read_counts(root), process.read_tasks(root, placement=True))
 
 
 def sweep(root: Root) -> None:
@@ -90,32 +92,37 @@ def sweep(root: Root) -> None:
 
 
 def check(wanted: Section, facts: Facts, observed: Observed[Sample] | None) -> list[Finding]:
+    """Findings on each set that is asked for, on PID 1, and on what runs on the isolated CPUs."""
     possible = facts.cpus.possible
     sets = {
         key: _cpusets.resolve(getattr(wanted, key), possible)
         for key in ("isolated", "nohz_full", "rcu_nocbs", "irqaffinity")
     }
-    findings = [_unresolved(key, getattr(wanted, key), sets[key]) for key in sets if sets[key].value is None]
+    findings = [
+        _cpusets.report_unresolved(f"cpu_isolation.{key}", getattr(wanted, key), fact.reason)
+        for key, fact in sets.items()
+        if fact.value is None
+    ]
     isolated = sets["isolated"].value
     if isolated is None:
         return findings
-    host = _Host(facts, isolated, wanted.managed_irq, cpu.last(possible))
-    findings.append(_isolcpus(host))
+    host = _Host(facts, isolated, wanted.managed_irq, cpu.find_last(possible))
+    findings.append(_check_isolated(host))
     if wanted.managed_irq:
-        findings.append(_managed_irq(host))
+        findings.append(_check_managed_irq(host))
     if nohz_full := sets["nohz_full"].value:
-        findings.append(_nohz_full(host, nohz_full))
+        findings.append(_check_nohz_full(host, nohz_full))
     if rcu_nocbs := sets["rcu_nocbs"].value:
-        findings.append(_rcu_nocbs(host, rcu_nocbs))
+        findings.append(_check_rcu_nocbs(host, rcu_nocbs))
     irqaffinity = sets["irqaffinity"].value
     if irqaffinity is not None:
-        findings.append(_irqaffinity(host, irqaffinity))
+        findings.append(_check_irqaffinity(host, irqaffinity))
     if wanted.systemd:
-        findings.append(_systemd(host))
+        findings.append(_check_systemd(host))
     if observed is not None and sets["nohz_full"].value:
-        findings.append(_isolated_cpus.ticks(sets["nohz_full"].value, observed))
-    findings.append(_isolated_cpus.threads(isolated, facts.cpus, facts.tasks, observed))
-    if (siblings := _isolated_cpus.siblings(isolated, facts.cpus)) is not None:
+        findings.append(_isolated_cpus.check_ticks(sets["nohz_full"].value, observed))
+    findings.append(_isolated_cpus.check_threads(isolated, facts.cpus, facts.tasks, observed))
+    if (siblings := _isolated_cpus.check_siblings(isolated, facts.cpus)) is not None:
         findings.append(siblings)
     return findings
 
@@ -123,10 +130,10 @@ def check(wanted: Section, facts: Facts, observed: Observed[Sample] | None) -> l
 # --- sets given at boot ---
 
 
-def _isolcpus(host: _Host) -> Finding:
+def _check_isolated(host: _Host) -> Finding:
     facts, wanted = host.facts, host.isolated
-    hops = _boot_hops(host, lambda isolation: isolation.domain, wanted)
-    hops["runtime"] = _cpusets.equals(facts.cpus.isolated, wanted)
+    hops = _judge_boot(host, lambda isolation: isolation.domain, wanted)
+    hops["runtime"] = _cpusets.judge_equal(facts.cpus.isolated, wanted)
     why = "the scheduler and the kernel's own work may use these CPUs, and take them from the trading thread"
     partitioned = facts.cpus.partitioned.value or frozenset()
     if (
@@ -137,32 +144,32 @@ def _isolcpus(host: _Host) -> Finding:
         shown = f"{cpulist.show(wanted)} (cgroup v2 isolated partition)"
         hops["runtime"] = Hop("ok", shown, facts.cpus.partitioned.source)
         why = "a cpuset partition isolates them now and ends with its cgroup: the next boot starts without it"
-    return _boot_finding(host, "isolated", "isolcpus", cpulist.show(wanted), hops, why, _isolcpus_fix(host))
+    return _build_boot_finding(host, "isolated", "isolcpus", cpulist.show(wanted), hops, why, _write_isolcpus(host))
 
 
-def _managed_irq(host: _Host) -> Finding:
+def _check_managed_irq(host: _Host) -> Finding:
     """The kernel has no file for this set: what this boot's command line says is what it uses."""
-    hops = _boot_hops(host, lambda isolation: isolation.managed_irq, host.isolated)
+    hops = _judge_boot(host, lambda isolation: isolation.managed_irq, host.isolated)
     hops["runtime"] = hops["booted"]
-    return _boot_finding(
+    return _build_boot_finding(
         host,
         "managed_irq",
         "isolcpus",
         cpulist.show(host.isolated),
         hops,
         "interrupts that the kernel places itself (nvme, virtio-blk) may be put on these CPUs",
-        _isolcpus_fix(host),
+        _write_isolcpus(host),
     )
 
 
-def _nohz_full(host: _Host, wanted: frozenset[int]) -> Finding:
-    hops = _boot_hops(host, lambda isolation: isolation.nohz, wanted)
-    hops["runtime"] = _cpusets.equals(host.facts.cpus.nohz_full, wanted)
+def _check_nohz_full(host: _Host, wanted: frozenset[int]) -> Finding:
+    hops = _judge_boot(host, lambda isolation: isolation.nohz, wanted)
+    hops["runtime"] = _cpusets.judge_equal(host.facts.cpus.nohz_full, wanted)
     why = "the timer interrupts these CPUs CONFIG_HZ times a second, trading thread or not"
     fix = f"nohz_full={cpulist.show(wanted)}"
     if hops["runtime"].state == "absent":
         why = "this kernel is built without CONFIG_NO_HZ_FULL, so it ignores nohz_full=: " + why
-        return finding(
+        return build_finding(
             "cpu_isolation.nohz_full",
             cpulist.show(wanted),
             hops,
@@ -172,22 +179,22 @@ def _nohz_full(host: _Host, wanted: frozenset[int]) -> Finding:
             reboot=True,
             status="fail",
         )
-    return _boot_finding(host, "nohz_full", "nohz_full", cpulist.show(wanted), hops, why, fix)
+    return _build_boot_finding(host, "nohz_full", "nohz_full", cpulist.show(wanted), hops, why, fix)
 
 
-def _rcu_nocbs(host: _Host, wanted: frozenset[int]) -> Finding:
+def _check_rcu_nocbs(host: _Host, wanted: frozenset[int]) -> Finding:
     """There is no file for this mask either. The callback threads show that offloading is set up, but
     from Linux 5.17 on they exist for every CPU as soon as one is offloaded: it takes both, them and the
     command line that set the mask."""
 
-    def offloaded(line: Fact[str]) -> Hop:
-        cpus = host.args(line).map(lambda args: cmdline.rcu_nocbs(args, host.last))
-        return _cpusets.asked(cpus, lambda value: wanted <= value)
+    def judge_offloading(line: Fact[str]) -> Hop:
+        cpus = host.args(line).map(lambda args: cmdline.resolve_rcu_nocbs(args, host.last))
+        return _cpusets.judge_argument(cpus, lambda value: wanted <= value)
 
     facts, tasks = host.facts, host.facts.tasks
     hops: dict[HopName, Hop] = {
-        "persisted": offloaded(facts.boot.coming),
-        "booted": offloaded(facts.boot.booted),
+        "persisted": judge_offloading(facts.boot.coming),
+        "booted": judge_offloading(facts.boot.booted),
     }
     threads = [task for task in tasks.seen if task.kernel and task.comm.startswith("rcuo")]
     served = frozenset(int(match[1]) for task in threads if (match := _CBS.match(task.comm)))
@@ -203,21 +210,21 @@ def _rcu_nocbs(host: _Host, wanted: frozenset[int]) -> Finding:
         known = hops["booted"].state == "bad"
         hops["runtime"] = Hop("bad" if known else "unknown", words, source)
     elif strays:
-        hops["runtime"] = Hop("bad", f"may run on isolated CPUs: {names(strays)}", source)
-        return finding(
+        hops["runtime"] = Hop("bad", f"may run on isolated CPUs: {show_names(strays)}", source)
+        return build_finding(
             "cpu_isolation.rcu_nocbs",
             cpulist.show(wanted),
             hops,
             why="threads that run RCU callbacks may run on the very CPUs that they shall relieve",
             fix=f"add nohz_full={cpulist.show(wanted)}, or at each boot: for p in $(pgrep rcuo); do "
-            f"taskset -pc {cpulist.show(_others(host))} $p; done",
+            f"taskset -pc {cpulist.show(_find_others(host))} $p; done",
         )
     else:
         hops["runtime"] = Hop("ok", cpulist.show(served & wanted), source)
-    return _boot_finding(host, "rcu_nocbs", "rcu_nocbs", cpulist.show(wanted), hops, why, fix)
+    return _build_boot_finding(host, "rcu_nocbs", "rcu_nocbs", cpulist.show(wanted), hops, why, fix)
 
 
-def _irqaffinity(host: _Host, given: frozenset[int]) -> Finding:
+def _check_irqaffinity(host: _Host, given: frozenset[int]) -> Finding:
     facts, possible = host.facts, host.facts.cpus.possible.value
     id, why = (
         "cpu_isolation.irqaffinity",
@@ -225,38 +232,38 @@ def _irqaffinity(host: _Host, given: frozenset[int]) -> Finding:
     )
     if not given and not possible:
         hops: dict[HopName, Hop] = {"runtime": Hop("unknown", facts.cpus.possible.reason, cpu.DIRECTORY)}
-        return finding(id, "all but the isolated", hops, why=why, fix="read /sys/devices/system/cpu too")
-    wanted = given or _others(host)
+        return build_finding(id, "all but the isolated", hops, why=why, fix="read /sys/devices/system/cpu too")
+    wanted = given or _find_others(host)
 
-    def asked(line: Fact[str]) -> Hop:
-        cpus = host.args(line).map(lambda args: cmdline.cpus(args, "irqaffinity", host.last))
-        return _cpusets.asked(cpus, lambda value: value == wanted)
+    def judge_line(line: Fact[str]) -> Hop:
+        cpus = host.args(line).map(lambda args: cmdline.resolve_cpus(args, "irqaffinity", host.last))
+        return _cpusets.judge_argument(cpus, lambda value: value == wanted)
 
     hops = {
-        "persisted": asked(facts.boot.coming),
-        "booted": asked(facts.boot.booted),
-        "runtime": _cpusets.equals(facts.irqaffinity, wanted),
+        "persisted": judge_line(facts.boot.coming),
+        "booted": judge_line(facts.boot.booted),
+        "runtime": _cpusets.judge_equal(facts.irqaffinity, wanted),
     }
     shown = cpulist.show(wanted)
-    return _boot_finding(host, "irqaffinity", "irqaffinity", shown, hops, why, f"irqaffinity={shown}")
+    return _build_boot_finding(host, "irqaffinity", "irqaffinity", shown, hops, why, f"irqaffinity={shown}")
 
 
-def _boot_hops(
+def _judge_boot(
     host: _Host, pick: Callable[[cmdline.Isolation], frozenset[int]], wanted: frozenset[int]
 ) -> dict[HopName, Hop]:
-    def asked(line: Fact[str]) -> Hop:
-        return _cpusets.asked(host.isolation(line).map(pick), lambda value: value == wanted)
+    def judge_line(line: Fact[str]) -> Hop:
+        return _cpusets.judge_argument(host.isolation(line).map(pick), lambda value: value == wanted)
 
-    return {"persisted": asked(host.facts.boot.coming), "booted": asked(host.facts.boot.booted)}
+    return {"persisted": judge_line(host.facts.boot.coming), "booted": judge_line(host.facts.boot.booted)}
 
 
-def _boot_finding(
+def _build_boot_finding(
     host: _Host, key: str, argument: str, wanted: str, hops: dict[HopName, Hop], why: str, fix: str
 ) -> Finding:
     """A finding on a boot argument, with the fix that its broken hop asks for."""
     facts = host.facts
-    remarks = _remarks(host, argument)
-    missing = _cpusets.not_here(cpulist.parse(wanted, host.last), facts.cpus.possible)
+    remarks = _list_remarks(host, argument)
+    missing = _cpusets.describe_missing(cpulist.parse(wanted, host.last), facts.cpus.possible)
     reboot = True
     if hops["persisted"].state == "unknown" and hops["runtime"].state == "ok":
         advice = f"make sure that the next boot's kernel command line has {fix}"
@@ -270,16 +277,18 @@ def _boot_finding(
             )
     elif hops["persisted"].state == "ok":
         advice = "nothing but the reboot: the boot loader has it"
-    elif place := boot.source_of(facts.boot, argument):
+    elif place := boot.find_source(facts.boot, argument):
         advice = f"set {fix} in {place}\nupdate-grub"
     else:
         advice = f"add {fix} to GRUB_CMDLINE_LINUX in a file of /etc/default/grub.d/\nupdate-grub"
     if missing:
         advice = missing + "change the profile"
-    return finding(f"cpu_isolation.{key}", wanted, hops, why="; ".join([why, *remarks]), fix=advice, reboot=reboot)
+    return build_finding(
+        f"cpu_isolation.{key}", wanted, hops, why="; ".join([why, *remarks]), fix=advice, reboot=reboot
+    )
 
 
-def _remarks(host: _Host, argument: str) -> list[str]:
+def _list_remarks(host: _Host, argument: str) -> list[str]:
     """What the kernel makes otherwise of either command line than it reads."""
     found: dict[str, None] = {}
     for line in (host.facts.boot.booted, host.facts.boot.coming):
@@ -290,7 +299,7 @@ def _remarks(host: _Host, argument: str) -> list[str]:
     return list(found)
 
 
-def _isolcpus_fix(host: _Host) -> str:
+def _write_isolcpus(host: _Host) -> str:
     """The argument to set; a managed_irq that the next boot has already is kept."""
     coming = host.isolation(host.facts.boot.coming).value
     managed = host.managed_irq or (coming is not None and bool(coming.managed_irq))
@@ -300,21 +309,21 @@ def _isolcpus_fix(host: _Host) -> str:
 # --- PID 1 ---
 
 
-def _systemd(host: _Host) -> Finding:
+def _check_systemd(host: _Host) -> Finding:
     id, facts = "cpu_isolation.systemd", host.facts
     wanted = f"PID 1 off {cpulist.show(host.isolated)}"
     first = next((task for task in facts.tasks.seen if task.pid == task.tid == 1), None)
     if first is not None and first.comm != "systemd":
         hops: dict[HopName, Hop] = {"runtime": Hop("na", f"PID 1 is {first.comm}", "/proc/1/status")}
-        return finding(id, wanted, hops, why=f"PID 1 is {first.comm}, not systemd")
-    hops = {"persisted": _persisted_affinity(host)}
+        return build_finding(id, wanted, hops, why=f"PID 1 is {first.comm}, not systemd")
+    hops = {"persisted": _judge_manager(host)}
     if first is None:
         hops["runtime"] = Hop("unknown", facts.tasks.missing or "PID 1 was not read", "/proc/1/status")
     else:
         seen = Fact("value", first.cpus, "/proc/1/status")
-        hops["runtime"] = hop(seen, lambda cpus: not cpus & host.isolated, cpulist.show)
-    others = cpulist.show(_others(host)) or "the other CPUs"
-    return finding(
+        hops["runtime"] = judge_fact(seen, lambda cpus: not cpus & host.isolated, cpulist.show)
+    others = cpulist.show(_find_others(host)) or "the other CPUs"
+    return build_finding(
         id,
         wanted,
         hops,
@@ -324,15 +333,15 @@ def _systemd(host: _Host) -> Finding:
     )
 
 
-def _persisted_affinity(host: _Host) -> Hop:
+def _judge_manager(host: _Host) -> Hop:
     """systemd.cpu_affinity= of the next boot goes before CPUAffinity=, whose values add up."""
     coming, manager = host.args(host.facts.boot.coming), host.facts.manager
-    given = cmdline.last(coming.value or (), "systemd.cpu_affinity")
+    given = cmdline.find_last(coming.value or (), "systemd.cpu_affinity")
     source = coming.source
     if given is None:
         if manager.value is None:
-            return hop(manager, lambda _: False)
-        values = systemd.values(manager.value, "Manager", "CPUAffinity")
+            return judge_fact(manager, lambda _: False)
+        values = systemd.list_values(manager.value, "Manager", "CPUAffinity")
         if not values:
             return Hop("absent", None, "/etc/systemd/system.conf.d (CPUAffinity)")
         given = " ".join(values)
@@ -340,20 +349,8 @@ def _persisted_affinity(host: _Host) -> Hop:
     cpus = Fact("value", ",".join(given.replace(",", " ").split()), source).map(
         lambda text: cpulist.parse(text, host.last)
     )
-    return hop(cpus, lambda value: bool(value) and not value & host.isolated, cpulist.show)
+    return judge_fact(cpus, lambda value: bool(value) and not value & host.isolated, cpulist.show)
 
 
-def _unresolved(key: str, wanted: str, fact: Fact[frozenset[int]]) -> Finding:
-    hops: dict[HopName, Hop] = {"runtime": Hop("unknown", fact.reason, cpu.DIRECTORY)}
-    return finding(
-        f"cpu_isolation.{key}",
-        wanted,
-        hops,
-        why=f"the list does not say which CPUs it means on this host: {fact.reason}",
-        fix="write the list with numbers that this host has",
-        status="unknown",
-    )
-
-
-def _others(host: _Host) -> frozenset[int]:
+def _find_others(host: _Host) -> frozenset[int]:
     return (host.facts.cpus.possible.value or frozenset()) - host.isolated

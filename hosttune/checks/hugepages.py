@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from hosttune.findings import READ_IT, Finding, Hop, HopName
-from hosttune.hops import finding, hop
+from hosttune.hops import build_finding, judge_fact
 from hosttune.host import boot, cmdline, globs, hugepages, sysctl, tmpfiles
 from hosttune.host.root import Fact, Observed, Root
 
@@ -37,15 +37,15 @@ class Section(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
 
     def __post_init__(self) -> None:
         for size, counts in self.pages.items():
-            hugepages.size_kb(size)
+            hugepages.parse_size(size)
             for node in counts:
                 if not _NODE.fullmatch(node):
                     raise ValueError(f"pages.{size}: {node!r} is not a NUMA node; allowed: node0, node1, ...")
 
-    def pools(self) -> list[tuple[str, int, int, int]]:
+    def list_pools(self) -> list[tuple[str, int, int, int]]:
         """(size, its kB, node, count) in the order of the profile."""
         return [
-            (size, hugepages.size_kb(size), int(node[4:]), count)
+            (size, hugepages.parse_size(size), int(node[4:]), count)
             for size, counts in self.pages.items()
             for node, count in counts.items()
         ]
@@ -66,10 +66,10 @@ class Facts(msgspec.Struct):
 def facts(root: Root, wanted: Section) -> Facts:
     """Read the wanted pools, and all that could set them at boot."""
     return Facts(
-        nodes=hugepages.nodes(root),
-        pools={(kb, node): hugepages.pool(root, kb, node) for _, kb, node, _ in wanted.pools()},
-        default_kb=hugepages.default_kb(root),
-        transparent=hugepages.transparent(root),
+        nodes=hugepages.read_nodes(root),
+        pools={(kb, node): hugepages.read_pool(root, kb, node) for _, kb, node, _ in wanted.list_pools()},
+        default_kb=hugepages.read_default_kb(root),
+        transparent=hugepages.read_transparent(root),
         boot=boot.read(root),
         tmpfiles=tmpfiles.read(root),
         sysctl=sysctl.read(root, [TOTAL]),
@@ -83,27 +83,27 @@ def sweep(root: Root) -> None:
 
 def check(wanted: Section, facts: Facts, observed: Observed[None] | None) -> list[Finding]:
     """One finding for each size and node, and one on transparent huge pages."""
-    findings = [_pool(facts, *pool) for pool in wanted.pools()]
+    findings = [_check_pool(facts, *pool) for pool in wanted.list_pools()]
     if wanted.transparent is not None:
-        findings.append(_transparent(facts, wanted.transparent))
+        findings.append(_check_transparent(facts, wanted.transparent))
     return findings
 
 
-def _pool(facts: Facts, size: str, kb: int, node: int, count: int) -> Finding:
+def _check_pool(facts: Facts, size: str, kb: int, node: int, count: int) -> Finding:
     pool = facts.pools[kb, node]
     hops: dict[HopName, Hop] = {
-        "persisted": _persisted(facts, kb, node, count),
-        "runtime": hop(pool.reserved, lambda pages: _enough(pages, count)),
+        "persisted": _judge_persisted(facts, kb, node, count),
+        "runtime": judge_fact(pool.reserved, lambda pages: _is_enough(pages, count)),
     }
-    if _by_boot_line(facts, hops["persisted"]):
-        hops["booted"] = _asked(facts, facts.boot.booted, kb, node, count)
-    result = finding(
+    if _is_by_boot_line(facts, hops["persisted"]):
+        hops["booted"] = _judge_boot_line(facts, facts.boot.booted, kb, node, count)
+    result = build_finding(
         f"hugepages.{size}.node{node}",
         count,
         {name: hops[name] for name in ("persisted", "booted", "runtime") if name in hops},
-        found=_missing(facts, size, kb, node) if hops["runtime"].state == "absent" else pool.reserved.value,
-        why=_why(pool, hops, count),
-        fix=_fix(facts, hops, size, kb, node, count),
+        found=_describe_missing(facts, size, kb, node) if hops["runtime"].state == "absent" else pool.reserved.value,
+        why=_explain(pool, hops, count),
+        fix=_write_fix(facts, hops, size, kb, node, count),
         reboot=kb >= BOOT_ONLY_KB and hops["runtime"].state == "bad",
     )
     surplus = pool.surplus.value or 0
@@ -113,49 +113,49 @@ def _pool(facts: Facts, size: str, kb: int, node: int, count: int) -> Finding:
             status="warn",
             found=f"{pool.reserved.value}, of them {surplus} surplus",
             why="surplus pages were lent out and vanish as soon as they are freed",
-            fix=f"echo {count} > {hugepages.path(kb, node)}",
+            fix=f"echo {count} > {hugepages.build_path(kb, node)}",
         )
     return result
 
 
-def _by_boot_line(facts: Facts, persisted: Hop) -> bool:
+def _is_by_boot_line(facts: Facts, persisted: Hop) -> bool:
     """Whether the kernel's arguments decide: then what this boot was given matters too."""
     return persisted.state in ("ok", "bad") and persisted.source == facts.boot.coming.source
 
 
-def _enough(pages: int, count: int) -> bool:
+def _is_enough(pages: int, count: int) -> bool:
     return pages >= count if count else pages == 0
 
 
-def _persisted(facts: Facts, kb: int, node: int, count: int) -> Hop:
+def _judge_persisted(facts: Facts, kb: int, node: int, count: int) -> Hop:
     """What decides at boot: tmpfiles.d for this very pool, else vm.nr_hugepages, else the kernel's arguments.
 
     tmpfiles.d and sysctl.d are applied in no fixed order, so if both set the pool they have to agree.
     """
-    late = [each for each in (_by_tmpfiles(facts, kb, node, count), _by_sysctl(facts, kb, node, count)) if each]
+    late = [each for each in (_judge_tmpfiles(facts, kb, node, count), _judge_sysctl(facts, kb, node, count)) if each]
     for state in ("bad", "unknown", "ok"):
         for each in late:
             if each.state == state:
                 return each
-    return _asked(facts, facts.boot.coming, kb, node, count)
+    return _judge_boot_line(facts, facts.boot.coming, kb, node, count)
 
 
-def _by_tmpfiles(facts: Facts, kb: int, node: int, count: int) -> Hop | None:
+def _judge_tmpfiles(facts: Facts, kb: int, node: int, count: int) -> Hop | None:
     if facts.tmpfiles.value is None:
         return Hop("unknown", facts.tmpfiles.reason, facts.tmpfiles.source)
-    line = facts.tmpfiles.value.get(hugepages.path(kb, node))
+    line = facts.tmpfiles.value.get(hugepages.build_path(kb, node))
     if line is None:
         return None
     if not line.value.isdigit():
         return Hop("bad", line.value, line.place)
-    return Hop("ok" if _enough(int(line.value), count) else "bad", int(line.value), line.place)
+    return Hop("ok" if _is_enough(int(line.value), count) else "bad", int(line.value), line.place)
 
 
-def _by_sysctl(facts: Facts, kb: int, node: int, count: int) -> Hop | None:
+def _judge_sysctl(facts: Facts, kb: int, node: int, count: int) -> Hop | None:
     """vm.nr_hugepages is a total of the default size, which the kernel spreads over the nodes."""
     if facts.sysctl.boot.state == "unreadable":
         return Hop("unknown", facts.sysctl.boot.reason, facts.sysctl.boot.source)
-    line = sysctl.winner(facts.sysctl.boot.value or [], TOTAL)
+    line = sysctl.find_winner(facts.sysctl.boot.value or [], TOTAL)
     if line is None or not (line.value or "").isdigit():
         return None
     if facts.default_kb.value is None:
@@ -164,29 +164,29 @@ def _by_sysctl(facts: Facts, kb: int, node: int, count: int) -> Hop | None:
         return None
     if facts.nodes.value is None:
         return Hop("unknown", facts.nodes.reason, facts.nodes.source)
-    pages = hugepages.Request(int(line.value or 0)).on(node, facts.nodes.value)
-    return Hop("ok" if _enough(pages, count) else "bad", pages, f"{line.place} ({TOTAL} = {line.value})")
+    pages = hugepages.Request(int(line.value or 0)).count_on(node, facts.nodes.value)
+    return Hop("ok" if _is_enough(pages, count) else "bad", pages, f"{line.place} ({TOTAL} = {line.value})")
 
 
-def _asked(facts: Facts, line: Fact[str], kb: int, node: int, count: int) -> Hop:
+def _judge_boot_line(facts: Facts, line: Fact[str], kb: int, node: int, count: int) -> Hop:
     if line.value is None:
-        return hop(line, lambda _: False)
-    request = hugepages.requests(cmdline.arguments(line.value), facts.default_kb.value).get(kb)
+        return judge_fact(line, lambda _: False)
+    request = hugepages.parse_requests(cmdline.split_arguments(line.value), facts.default_kb.value).get(kb)
     if request is None:
         return Hop("absent" if count else "ok", None, line.source)
     if facts.nodes.value is None and not request.nodes:
         return Hop("unknown", facts.nodes.reason, facts.nodes.source)
-    pages = request.on(node, facts.nodes.value or ())
-    return Hop("ok" if _enough(pages, count) else "bad", pages, line.source)
+    pages = request.count_on(node, facts.nodes.value or ())
+    return Hop("ok" if _is_enough(pages, count) else "bad", pages, line.source)
 
 
-def _missing(facts: Facts, size: str, kb: int, node: int) -> str:
+def _describe_missing(facts: Facts, size: str, kb: int, node: int) -> str:
     if facts.nodes.value and node not in facts.nodes.value:
         return f"this host has no node{node}"
     return f"this host has no pages of {size}"
 
 
-def _why(pool: hugepages.Pool, hops: dict[HopName, Hop], count: int) -> str:
+def _explain(pool: hugepages.Pool, hops: dict[HopName, Hop], count: int) -> str:
     if not count:
         return "memory of this node is taken from everything else"
     if hops["runtime"].state == "bad" and "ok" in (
@@ -200,17 +200,17 @@ def _why(pool: hugepages.Pool, hops: dict[HopName, Hop], count: int) -> str:
     return "the agent's mapping fails or falls back to 4 KiB pages, and every miss of the TLB costs a page walk"
 
 
-def _fix(facts: Facts, hops: dict[HopName, Hop], size: str, kb: int, node: int, count: int) -> str:
-    path = hugepages.path(kb, node)
+def _write_fix(facts: Facts, hops: dict[HopName, Hop], size: str, kb: int, node: int, count: int) -> str:
+    path = hugepages.build_path(kb, node)
     if hops["runtime"].state == "absent":
         if facts.nodes.value and node not in facts.nodes.value:
-            return f"take node{node} out of the profile: this host has {_names(facts.nodes.value)}"
+            return f"take node{node} out of the profile: this host has {_show_nodes(facts.nodes.value)}"
         return f"take {size} out of the profile, or boot with hugepagesz={size} on a CPU that has such pages"
     lines = []
     persisted = hops["persisted"]
     if persisted.state == "bad":
         lines.append(f"ask for {count} at {persisted.source}")
-    elif persisted.state == "absent" or _only_boot_unknown(facts, persisted):
+    elif persisted.state == "absent" or _is_only_boot_unknown(facts, persisted):
         if kb >= BOOT_ONLY_KB:
             lines.append(f"add hugepagesz={size} hugepages={node}:{count} to the kernel command line")
         else:
@@ -220,19 +220,19 @@ def _fix(facts: Facts, hops: dict[HopName, Hop], size: str, kb: int, node: int, 
     return "\n".join(lines) or READ_IT
 
 
-def _only_boot_unknown(facts: Facts, persisted: Hop) -> bool:
+def _is_only_boot_unknown(facts: Facts, persisted: Hop) -> bool:
     """Whether the boot loader alone could not be read: tmpfiles.d settles it without."""
     return persisted.state == "unknown" and persisted.source == facts.boot.coming.source
 
 
-def _transparent(facts: Facts, policy: Policy) -> Finding:
-    hops: dict[HopName, Hop] = {"persisted": _persisted_policy(facts, policy)}
-    if _by_boot_line(facts, hops["persisted"]):
-        hops["booted"] = _asked_policy(facts.boot.booted, policy)
-    hops["runtime"] = hop(facts.transparent, lambda found: found == policy)
+def _check_transparent(facts: Facts, policy: Policy) -> Finding:
+    hops: dict[HopName, Hop] = {"persisted": _judge_persisted_policy(facts, policy)}
+    if _is_by_boot_line(facts, hops["persisted"]):
+        hops["booted"] = _judge_boot_policy(facts.boot.booted, policy)
+    hops["runtime"] = judge_fact(facts.transparent, lambda found: found == policy)
     if facts.transparent.state == "absent" and policy == "never":
         hops = {"runtime": Hop("na", "the kernel has no transparent huge pages", hugepages.TRANSPARENT)}
-    return finding(
+    return build_finding(
         "hugepages.transparent",
         policy,
         hops,
@@ -240,41 +240,41 @@ def _transparent(facts: Facts, policy: Policy) -> Finding:
         why="khugepaged and compaction stall threads for milliseconds while they make and move huge pages"
         if policy != "always"
         else "memory that asks for nothing gets small pages",
-        fix=_fix_policy(facts, hops, policy),
+        fix=_write_policy_fix(facts, hops, policy),
     )
 
 
-def _fix_policy(facts: Facts, hops: dict[HopName, Hop], policy: Policy) -> str:
+def _write_policy_fix(facts: Facts, hops: dict[HopName, Hop], policy: Policy) -> str:
     if facts.transparent.state == "absent":
         return "take transparent out of the profile, or boot a kernel with CONFIG_TRANSPARENT_HUGEPAGE=y"
     lines = []
     persisted = hops["persisted"]
     if persisted.state == "bad":
         lines.append(f"ask for {policy} at {persisted.source}")
-    elif persisted.state == "absent" or _only_boot_unknown(facts, persisted):
+    elif persisted.state == "absent" or _is_only_boot_unknown(facts, persisted):
         lines.append(f"echo 'w {hugepages.TRANSPARENT} - - - - {policy}' >> {FILE}")
     if hops["runtime"].state == "bad":
         lines.append(f"echo {policy} > {hugepages.TRANSPARENT}")
     return "\n".join(lines) or READ_IT
 
 
-def _persisted_policy(facts: Facts, policy: Policy) -> Hop:
+def _judge_persisted_policy(facts: Facts, policy: Policy) -> Hop:
     if facts.tmpfiles.value is None:
         return Hop("unknown", facts.tmpfiles.reason, facts.tmpfiles.source)
     line = facts.tmpfiles.value.get(hugepages.TRANSPARENT)
     if line is not None:
         return Hop("ok" if line.value == policy else "bad", line.value, line.place)
-    return _asked_policy(facts.boot.coming, policy)
+    return _judge_boot_policy(facts.boot.coming, policy)
 
 
-def _asked_policy(line: Fact[str], policy: Policy) -> Hop:
+def _judge_boot_policy(line: Fact[str], policy: Policy) -> Hop:
     if line.value is None:
-        return hop(line, lambda _: False)
-    value = cmdline.last(cmdline.arguments(line.value), "transparent_hugepage")
+        return judge_fact(line, lambda _: False)
+    value = cmdline.find_last(cmdline.split_arguments(line.value), "transparent_hugepage")
     if value is None:
         return Hop("absent", None, line.source)
     return Hop("ok" if value == policy else "bad", value, line.source)
 
 
-def _names(nodes: frozenset[int]) -> str:
+def _show_nodes(nodes: frozenset[int]) -> str:
     return ", ".join(f"node{node}" for node in sorted(nodes))

@@ -13,7 +13,7 @@ import msgspec
 
 from hosttune.checks import _cpusets
 from hosttune.findings import Finding, Hop, HopName, Status
-from hosttune.hops import finding, hop
+from hosttune.hops import build_finding, judge_fact
 from hosttune.host import boot, cmdline, cpu, cpulist, irq, irq_unit, irqbalance
 from hosttune.host.root import Fact, Observed, Root
 
@@ -55,57 +55,60 @@ class Facts(msgspec.Struct):
 
 
 def facts(root: Root, wanted: Section) -> Facts:
-    possible = cpu.possible(root)
-    balancer = irqbalance.read(root, cpu.last(possible)) if wanted.irqbalance != "ignore" else None
+    """Read default mask, device interrupts, irqbalance, and the services that set affinities at boot."""
+    possible = cpu.read_possible(root)
+    balancer = irqbalance.read(root, cpu.find_last(possible)) if wanted.irqbalance != "ignore" else None
     return Facts(
         boot=boot.read(root),
         possible=possible,
-        default=irq.default_affinity(root),
+        default=irq.read_default_affinity(root),
         interrupts=irq.read(root),
-        devices={interface: irq.queues_of(root, interface) for interface in wanted.queues},
+        devices={interface: irq.find_queues(root, interface) for interface in wanted.queues},
         balancer=balancer,
-        appliers=irq_unit.appliers(root),
+        appliers=irq_unit.find_appliers(root),
     )
 
 
 def sample(root: Root) -> Counts:
-    return irq.counts(root)
+    """Read the counters of interrupts now."""
+    return irq.read_counts(root)
 
 
 def sweep(root: Root) -> None:
     """Read what another profile could ask for, so that a snapshot holds it."""
     for interface in root.list("/sys/class/net").value or ():
-        irq.queues_of(root, interface)
+        irq.find_queues(root, interface)
 
 
 def check(wanted: Section, facts: Facts, observed: Observed[Counts] | None) -> list[Finding]:
+    """Findings on the default mask, irqbalance, each interface that is named, and each other device interrupt."""
     housekeeping = _cpusets.resolve(wanted.housekeeping, facts.possible)
     if housekeeping.value is None:
-        return [_unresolved("housekeeping", wanted.housekeeping, housekeeping.reason)]
-    findings = [_default(wanted, facts, housekeeping.value)]
+        return [_cpusets.report_unresolved("irq_affinity.housekeeping", wanted.housekeeping, housekeeping.reason)]
+    findings = [_check_default(wanted, facts, housekeeping.value)]
     if facts.balancer is not None:
-        findings.append(_irqbalance(wanted, facts, facts.balancer, housekeeping.value))
+        findings.append(_check_irqbalance(wanted, facts, facts.balancer, housekeeping.value))
     for interface, text in wanted.queues.items():
         cpus = _cpusets.resolve(text, facts.possible)
         findings.append(
-            _unresolved(f"queues.{interface}", text, cpus.reason)
+            _cpusets.report_unresolved(f"irq_affinity.queues.{interface}", text, cpus.reason)
             if cpus.value is None
-            else _queues(interface, cpus.value, wanted, facts, observed)
+            else _check_queues(interface, cpus.value, wanted, facts, observed)
         )
     if facts.interrupts.value is None:
         unread: dict[HopName, Hop] = {"runtime": Hop("unknown", facts.interrupts.reason, facts.interrupts.source)}
         shown = cpulist.show(housekeeping.value)
         fix = "run as root, or capture /proc/interrupts and /proc/irq too"
-        return [*findings, finding("irq_affinity.irq", shown, unread, why=_WHY, fix=fix)]
-    named = {each.number for interface in wanted.queues for each in queue_irqs(facts, interface)}
+        return [*findings, build_finding("irq_affinity.irq", shown, unread, why=_WHY, fix=fix)]
+    named = {each.number for interface in wanted.queues for each in find_queue_irqs(facts, interface)}
     return findings + [
-        _irq(each, housekeeping.value, facts, observed)
+        _check_irq(each, housekeeping.value, facts, observed)
         for each in facts.interrupts.value.irqs
         if each.number not in named
     ]
 
 
-def queue_irqs(facts: Facts, interface: str) -> list[irq.Irq]:
+def find_queue_irqs(facts: Facts, interface: str) -> list[irq.Irq]:
     """Interrupts of an interface's queues that are in use."""
     numbers = facts.devices[interface].value or frozenset()
     interrupts = facts.interrupts.value
@@ -113,31 +116,31 @@ def queue_irqs(facts: Facts, interface: str) -> list[irq.Irq]:
     return [each for each in own if irq.carries_packets(each.actions, interface, alone=len(own) == 1)]
 
 
-def _default(wanted: Section, facts: Facts, housekeeping: frozenset[int]) -> Finding:
+def _check_default(wanted: Section, facts: Facts, housekeeping: frozenset[int]) -> Finding:
     """The mask that new interrupts start with. At boot irqaffinity= sets it, or a service does."""
 
-    def asked(line: Fact[str]) -> Hop:
-        last = cpu.last(facts.possible)
-        cpus = line.map(cmdline.arguments).map(lambda args: cmdline.cpus(args, "irqaffinity", last))
-        return _cpusets.asked(cpus, lambda value: value <= housekeeping)
+    def judge_line(line: Fact[str]) -> Hop:
+        last = cpu.find_last(facts.possible)
+        cpus = line.map(cmdline.split_arguments).map(lambda args: cmdline.resolve_cpus(args, "irqaffinity", last))
+        return _cpusets.judge_argument(cpus, lambda value: value <= housekeeping)
 
     shown = cpulist.show(housekeeping)
-    persisted = asked(facts.boot.coming)
+    persisted = judge_line(facts.boot.coming)
     hops: dict[HopName, Hop] = {"persisted": persisted}
     if persisted.state == "ok":
-        hops["booted"] = asked(facts.boot.booted)
+        hops["booted"] = judge_line(facts.boot.booted)
     else:
-        service = _applied(facts, "housekeeping", wanted.housekeeping)
+        service = _judge_appliers(facts, "housekeeping", wanted.housekeeping)
         # Both may do it: one that says the right thing is enough, else what is wrong or unread counts.
         hops["persisted"] = service if service.state != "absent" else persisted
-    hops["runtime"] = hop(facts.default, lambda cpus: bool(cpus) and cpus <= housekeeping, cpulist.show)
+    hops["runtime"] = judge_fact(facts.default, lambda cpus: bool(cpus) and cpus <= housekeeping, cpulist.show)
     waiting = "booted" in hops and hops["booted"].state != "ok"
     steps = ["nothing but the reboot: the boot loader has irqaffinity="] if waiting else []
     if hops["runtime"].state != "ok" and not waiting:
         steps.append(f"echo {cpulist.show_mask(housekeeping)} > /proc/irq/default_smp_affinity")
     if hops["persisted"].state != "ok":
         steps.append(f"add irqaffinity={shown} to the kernel command line, or enable a service that does it at boot")
-    return finding(
+    return build_finding(
         "irq_affinity.default_smp_affinity",
         shown,
         hops,
@@ -147,10 +150,10 @@ def _default(wanted: Section, facts: Facts, housekeeping: frozenset[int]) -> Fin
     )
 
 
-def _irq(each: irq.Irq, housekeeping: frozenset[int], facts: Facts, observed: Observed[Counts] | None) -> Finding:
+def _check_irq(each: irq.Irq, housekeeping: frozenset[int], facts: Facts, observed: Observed[Counts] | None) -> Finding:
     shown = cpulist.show(housekeeping)
-    hops: dict[HopName, Hop] = {"runtime": _at_rest(each, housekeeping)}
-    strays = _delivered([each], housekeeping, observed)
+    hops: dict[HopName, Hop] = {"runtime": _judge_destination(each, housekeeping)}
+    strays = _count_strays([each], housekeeping, observed)
     if strays is not None:
         hops["effective"] = Hop("bad" if strays else "ok", strays or "none elsewhere", "/proc/interrupts")
     fix = f"echo {shown} > /proc/irq/{each.number}/smp_affinity_list"
@@ -171,7 +174,7 @@ def _irq(each: irq.Irq, housekeeping: frozenset[int], facts: Facts, observed: Ob
     elif each.moving and not (each.effective.value or frozenset()) <= housekeeping and not strays:
         # Where it goes is right, but its next delivery is still on an isolated CPU.
         status = "warn"
-    return finding(
+    return build_finding(
         f"irq_affinity.irq.{each.number}",
         shown,
         hops,
@@ -183,46 +186,46 @@ def _irq(each: irq.Irq, housekeeping: frozenset[int], facts: Facts, observed: Ob
     )
 
 
-def _at_rest(each: irq.Irq, allowed: frozenset[int]) -> Hop:
+def _judge_destination(each: irq.Irq, allowed: frozenset[int]) -> Hop:
     def show(cpus: frozenset[int]) -> str:
         now = f" from its next delivery on, now {cpulist.show(each.effective.value or frozenset())}"
         return cpulist.show(cpus) + (now if each.moving else "")
 
-    return hop(each.destination, lambda cpus: bool(cpus) and cpus <= allowed, show)
+    return judge_fact(each.destination, lambda cpus: bool(cpus) and cpus <= allowed, show)
 
 
-def _queues(
+def _check_queues(
     interface: str, cpus: frozenset[int], wanted: Section, facts: Facts, observed: Observed[Counts] | None
 ) -> Finding:
     id, shown = f"irq_affinity.queues.{interface}", cpulist.show(cpus)
     device, source = facts.devices[interface], f"/proc/irq/N of {interface}"
-    hops: dict[HopName, Hop] = {"persisted": _applied(facts, f"queues.{interface}", wanted.queues[interface])}
-    own = queue_irqs(facts, interface)
+    hops: dict[HopName, Hop] = {"persisted": _judge_appliers(facts, f"queues.{interface}", wanted.queues[interface])}
+    own = find_queue_irqs(facts, interface)
     why = f"packets of {interface} are received on whatever CPU the interrupt is sent to"
     if device.state == "absent":
         hops["runtime"] = Hop("bad", device.reason.replace("ENOENT", "no such interface"), device.source)
-        return finding(id, shown, hops, why=why, fix="correct the name in the profile")
+        return build_finding(id, shown, hops, why=why, fix="correct the name in the profile")
     numbers = " ".join(str(each.number) for each in own)
     fix = f"for i in {numbers or 'N'}; do echo {shown} > /proc/irq/$i/smp_affinity_list; done"
     if not own:
         reason = device.reason or facts.interrupts.reason or "no queue interrupt is in use: is the interface down?"
         hops["runtime"] = Hop("unknown", reason, device.source)
-        return finding(id, shown, hops, why=why, fix=f"ip link set {interface} up, and check again")
-    states = {each.number: _at_rest(each, cpus) for each in own}
+        return build_finding(id, shown, hops, why=why, fix=f"ip link set {interface} up, and check again")
+    states = {each.number: _judge_destination(each, cpus) for each in own}
     value: dict[str, Any] = {str(number): state.value for number, state in states.items()}
     kinds = {state.state for state in states.values()}
     runtime = next((kind for kind in ("bad", "absent", "unknown") if kind in kinds), "ok")
     hops["runtime"] = Hop("bad" if runtime == "absent" else runtime, value, source)  # type: ignore[arg-type]
-    strays = _delivered(own, cpus, observed)
+    strays = _count_strays(own, cpus, observed)
     if strays is not None:
         hops["effective"] = Hop("bad" if strays else "ok", strays or "none elsewhere", "/proc/interrupts")
     if hops["persisted"].state != "ok":
         service = "enable a service that sets this at boot and when the interface comes up"
         fix = service if hops["runtime"].state == "ok" else f"{fix}\n{service}"
-    return finding(id, shown, hops, found=value, why=why, fix=fix)
+    return build_finding(id, shown, hops, found=value, why=why, fix=fix)
 
 
-def _delivered(
+def _count_strays(
     irqs: list[irq.Irq], allowed: frozenset[int], observed: Observed[Counts] | None
 ) -> dict[str, int] | None:
     """Interrupts delivered between the samples to CPUs that are not allowed; None if nobody could see it."""
@@ -244,9 +247,9 @@ def _delivered(
     return strays
 
 
-def _applied(facts: Facts, key: str, wanted: str) -> Hop:
+def _judge_appliers(facts: Facts, key: str, wanted: str) -> Hop:
     """Whether a service that is enabled sets `key` to the wanted CPUs at the next boot."""
-    last = cpu.last(facts.possible)
+    last = cpu.find_last(facts.possible)
     if facts.appliers.value is None:
         return Hop("unknown", facts.appliers.reason, facts.appliers.source)
     if not facts.appliers.value:
@@ -264,17 +267,19 @@ def _applied(facts: Facts, key: str, wanted: str) -> Hop:
         if value is None:
             hops.append(Hop("absent", None, source))
         else:
-            hops.append(_cpusets.equals(cpus, cpulist.parse(wanted, last)))
+            hops.append(_cpusets.judge_equal(cpus, cpulist.parse(wanted, last)))
     return next((each for state in ("ok", "bad", "unknown") for each in hops if each.state == state), hops[0])
 
 
-def _irqbalance(wanted: Section, facts: Facts, balancer: irqbalance.Balancer, housekeeping: frozenset[int]) -> Finding:
+def _check_irqbalance(
+    wanted: Section, facts: Facts, balancer: irqbalance.Balancer, housekeeping: frozenset[int]
+) -> Finding:
     id = "irq_affinity.irqbalance"
     unit, running = balancer.unit, balancer.running
     installed = unit.value is not None and unit.value.state != "absent"
     if unit.state == "value" and not installed and running.value is False:
         hops: dict[HopName, Hop] = {"runtime": Hop("na", "not installed", unit.source)}
-        return finding(id, wanted.irqbalance, hops, why="there is no irqbalance on this host")
+        return build_finding(id, wanted.irqbalance, hops, why="there is no irqbalance on this host")
     others = (facts.possible.value or frozenset()) - housekeeping
     why = "irqbalance moves interrupts again every ten seconds, onto CPUs that shall stay quiet"
     off_next = unit.value is not None and not unit.value.started
@@ -286,7 +291,7 @@ def _irqbalance(wanted: Section, facts: Facts, balancer: irqbalance.Balancer, ho
     elif wanted.irqbalance == "stopped":
         hops = {"persisted": Hop("bad", "enabled", unit.value.source)}
     else:
-        hops = {"persisted": hop(balancer.banned_next, lambda cpus: others <= cpus, cpulist.show)}
+        hops = {"persisted": judge_fact(balancer.banned_next, lambda cpus: others <= cpus, cpulist.show)}
     if running.value is None:
         hops["runtime"] = Hop("unknown", running.reason, running.source)
     elif not running.value:
@@ -294,20 +299,9 @@ def _irqbalance(wanted: Section, facts: Facts, balancer: irqbalance.Balancer, ho
     elif wanted.irqbalance == "stopped":
         hops["runtime"] = Hop("bad", "running", running.source)
     else:
-        hops["runtime"] = hop(balancer.banned, lambda cpus: others <= cpus, cpulist.show)
+        hops["runtime"] = judge_fact(balancer.banned, lambda cpus: others <= cpus, cpulist.show)
     fix = "systemctl disable --now irqbalance"
     if wanted.irqbalance == "banned":
         fix = f"set IRQBALANCE_BANNED_CPULIST={cpulist.show(others)} in /etc/default/irqbalance "
         fix += "(/etc/sysconfig/irqbalance), then systemctl restart irqbalance"
-    return finding(id, wanted.irqbalance, hops, why=why, fix=fix)
-
-
-def _unresolved(key: str, wanted: str, reason: str) -> Finding:
-    hops: dict[HopName, Hop] = {"runtime": Hop("unknown", reason, cpu.DIRECTORY)}
-    return finding(
-        f"irq_affinity.{key}",
-        wanted,
-        hops,
-        why=f"the list does not say which CPUs it means on this host: {reason}",
-        fix="write the list with numbers that this host has",
-    )
+    return build_finding(id, wanted.irqbalance, hops, why=why, fix=fix)

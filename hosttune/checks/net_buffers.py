@@ -50,7 +50,7 @@ class Section(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
     def __post_init__(self) -> None:
         seen: dict[str, str] = {}
         for key, value in self.sysctl.items():
-            path = sysctl.normalise(key)
+            path = sysctl.normalise_key(key)
             if not _KEY.fullmatch(key) or not path.startswith("net/"):
                 raise ValueError(f"sysctl key {key!r}: allowed are net.* keys without wildcards")
             if path in seen:
@@ -78,13 +78,13 @@ def sweep(root: Root) -> None:
 
 def check(wanted: Section, facts: Facts, observed: Observed[None] | None) -> list[Finding]:
     """One finding for each key."""
-    return [_finding(key, value, facts) for key, value in wanted.sysctl.items()]
+    return [_check_key(key, value, facts) for key, value in wanted.sysctl.items()]
 
 
-def _finding(key: str, value: _sysctl.Value, facts: Facts) -> Finding:
-    name = sysctl.normalise(key)
+def _check_key(key: str, value: _sysctl.Value, facts: Facts) -> Finding:
+    name = sysctl.normalise_key(key)
     dotted = name.replace("/", ".")
-    result = _sysctl.finding(
+    result = _sysctl.check_key(
         f"net_buffers.{dotted}", key, value, facts.sysctl, why=_WHY.get(dotted, _OTHERWISE), file=FILE
     )
     if name in _NO_EFFECT and result.status == "pass":

@@ -13,8 +13,8 @@ from typing import Any, Literal
 import msgspec
 
 from hosttune.checks import _sysctl
-from hosttune.findings import Finding, Hop, HopName, Status, judge
-from hosttune.hops import finding
+from hosttune.findings import Finding, Hop, HopName, Status, judge_hops
+from hosttune.hops import build_finding
 from hosttune.host import fair_server, globs, limits, process, sysctl, systemd
 from hosttune.host.root import Fact, Root
 
@@ -87,13 +87,14 @@ class Facts(msgspec.Struct):
 
 
 def facts(root: Root, wanted: Section) -> Facts:
-    users = {name: limits.user(root, name) for name in wanted.users}
+    """Read what PAM and systemd give each user, what the user's processes have, and the real-time budget."""
+    users = {name: limits.read_user(root, name) for name in wanted.users}
     tasks = process.read_tasks(root, threads=False) if wanted.users else process.Tasks([])
     return Facts(
         users=users,
-        pam_files=limits.pam_files(root),
-        pam_enabled=limits.pam_enabled(root),
-        services=Services(systemd.manager(root), systemd.local_services(root)),
+        pam_files=limits.read_pam_files(root),
+        pam_enabled=limits.read_pam_enabled(root),
+        services=Services(systemd.read_manager(root), systemd.read_local_services(root)),
         processes={
             name: {
                 task.pid: root.read(f"/proc/{task.pid}/limits").map(limits.parse_proc)
@@ -114,40 +115,41 @@ def sweep(root: Root) -> None:
 
 
 def check(wanted: Section, facts: Facts, observed: None) -> list[Finding]:
+    """One finding for each limit of each user, and on what stops real-time threads."""
     findings = [
-        _limit(name, item, value, facts)
+        _check_limit(name, item, value, facts)
         for name, user in wanted.users.items()
         for item in limits.ITEMS
         if (value := getattr(user, item)) is not None
     ]
     if facts.sysctls is not None and wanted.sched_rt_runtime_us is not None:
-        findings.append(_rt_runtime(wanted.sched_rt_runtime_us, facts.sysctls))
+        findings.append(_check_rt_runtime(wanted.sched_rt_runtime_us, facts.sysctls))
     real_time = any(user.rtprio for user in wanted.users.values()) or wanted.sched_rt_runtime_us is not None
-    if real_time and (server := _fair_server(facts.fair_server)) is not None:
+    if real_time and (server := _check_fair_server(facts.fair_server)) is not None:
         findings.append(server)
     return findings
 
 
-def _limit(name: str, item: str, wanted: int | str, facts: Facts) -> Finding:
-    need = _need(item, wanted)
-    ways = {"login": _login(name, item, need, facts), "service": _service(name, item, need, facts)}
-    hops: dict[HopName, Hop] = {"persisted": _together(ways)}
-    hops["runtime"] = _running(name, item, need, facts)
+def _check_limit(name: str, item: str, wanted: int | str, facts: Facts) -> Finding:
+    need = _convert_wanted(item, wanted)
+    ways = {"login": _judge_login(name, item, need, facts), "service": _judge_service(name, item, need, facts)}
+    hops: dict[HopName, Hop] = {"persisted": _join_ways(ways)}
+    hops["runtime"] = _judge_running(name, item, need, facts)
     # No process of this user yet is the normal state of a fresh host: the files decide then.
     judged = {key: each for key, each in hops.items() if each.state != "na"}
     required: tuple[HopName, ...] = ("persisted", "runtime") if "runtime" in judged else ("persisted",)
-    status = judge(judged, required=required)
+    status = judge_hops(judged, required=required)
     if status == "pass" and hops["persisted"].state != "ok":
         status = "fail"  # there is no runtime hop that would say so
-    why, fix = _WHY[item], _fix(name, item, wanted, ways, hops["runtime"])
+    why, fix = _WHY[item], _write_fix(name, item, wanted, ways, hops["runtime"])
     if status == "pass" and facts.users[name].state == "absent":
         status = "warn"
         why = f"no user {name} in /etc/passwd: unless a directory service has it, the limits serve nobody"
         fix = f"useradd {name}, or correct the name in the profile"
-    return finding(f"rt_limits.{name}.{item}", wanted, hops, why=why, fix=fix, status=status)
+    return build_finding(f"rt_limits.{name}.{item}", wanted, hops, why=why, fix=fix, status=status)
 
 
-def _login(name: str, item: str, need: int, facts: Facts) -> Hop:
+def _judge_login(name: str, item: str, need: int, facts: Facts) -> Hop:
     """What a PAM login gets. A user who is in no local file still matches the lines with the name."""
     if facts.pam_files.value is None:
         return Hop("unknown", facts.pam_files.reason, facts.pam_files.source)
@@ -160,13 +162,13 @@ def _login(name: str, item: str, need: int, facts: Facts) -> Hop:
     if without:
         return Hop("bad", f"no pam_limits in the session of {', '.join(without)}", facts.pam_enabled.source)
     who = user.value or limits.User(name, -1, -1)
-    limit = limits.pam_limits(facts.pam_files.value, who).get(item)
+    limit = limits.resolve_pam_limits(facts.pam_files.value, who).get(item)
     if limit is None:
         return Hop("absent", None, "/etc/security/limits.conf, limits.d")
-    return _judged(item, need, limit)
+    return _judge_limit(item, need, limit)
 
 
-def _service(name: str, item: str, need: int, facts: Facts) -> Hop:
+def _judge_service(name: str, item: str, need: int, facts: Facts) -> Hop:
     """What a systemd service of this user gets: its own limits, for those that set none the default.
 
     Without a service that runs as this user the default is all there is to judge, or drop-ins that wait
@@ -177,14 +179,14 @@ def _service(name: str, item: str, need: int, facts: Facts) -> Hop:
         return Hop("unknown", services.manager.reason, services.manager.source)
     if services.units.value is None:
         return Hop("unknown", services.units.reason, services.units.source)
-    default = _last(services.manager.value, "Manager", f"Default{key}")
+    default = _find_last(services.manager.value, "Manager", f"Default{key}")
     units = services.units.value
     own = [unit for unit in units if unit.state == "installed" and _runs_as(unit, name)]
-    waiting = [_last(unit.settings, "Service", key) for unit in units if unit.state == "absent"]
-    chosen = [_last(unit.settings, "Service", key) or default for unit in own]
+    waiting = [_find_last(unit.settings, "Service", key) for unit in units if unit.state == "absent"]
+    chosen = [_find_last(unit.settings, "Service", key) or default for unit in own]
     chosen = chosen or [default or next((each for each in waiting if each is not None), None)]
     hops = [
-        _parsed(item, need, setting)
+        _judge_setting(item, need, setting)
         if setting is not None
         else Hop("absent", None, f"/etc/systemd/system.conf.d (Default{key}=), {key}= of the unit")
         for setting in chosen
@@ -195,7 +197,7 @@ def _service(name: str, item: str, need: int, facts: Facts) -> Hop:
 def _runs_as(unit: systemd.Unit, name: str) -> bool:
     """Whether a service's process is this user's in the end: by User=, or because the program that it
     starts (hosttune launch, runuser, setpriv) is told to become this user."""
-    user = _last(unit.settings, "Service", "User")
+    user = _find_last(unit.settings, "Service", "User")
     if user is not None and user.value == name:
         return True
     for command in unit.values("Service", "ExecStart"):
@@ -208,19 +210,19 @@ def _runs_as(unit: systemd.Unit, name: str) -> bool:
     return False
 
 
-def _parsed(item: str, need: int, setting: systemd.Setting) -> Hop:
+def _judge_setting(item: str, need: int, setting: systemd.Setting) -> Hop:
     try:
-        return _judged(item, need, limits.parse_systemd(item, setting.value, setting.source))
+        return _judge_limit(item, need, limits.parse_systemd(item, setting.value, setting.source))
     except ValueError as error:
         return Hop("bad", f"not understood, so systemd ignores it: {error}", setting.source)
 
 
-def _last(settings: list[systemd.Setting], section: str, key: str) -> systemd.Setting | None:
+def _find_last(settings: list[systemd.Setting], section: str, key: str) -> systemd.Setting | None:
     found = [each for each in settings if (each.section, each.key) == (section, key)]
     return found[-1] if found and found[-1].value else None
 
 
-def _running(name: str, item: str, need: int, facts: Facts) -> Hop:
+def _judge_running(name: str, item: str, need: int, facts: Facts) -> Hop:
     source = "/proc/PID/limits"
     if facts.users[name].state == "unreadable":
         return Hop("unknown", facts.users[name].reason, source)
@@ -230,7 +232,7 @@ def _running(name: str, item: str, need: int, facts: Facts) -> Hop:
         hidden = facts.hidden if "kernel threads" not in facts.hidden else ""
         return Hop("unknown", hidden, source) if hidden else Hop("na", f"no process of {name} is running", source)
     judged = {
-        pid: _judged(item, need, fact.value[item])
+        pid: _judge_limit(item, need, fact.value[item])
         for pid, fact in processes.items()
         if fact.value is not None and item in fact.value
     }
@@ -246,27 +248,27 @@ def _running(name: str, item: str, need: int, facts: Facts) -> Hop:
     return Hop("ok", next(iter(judged.values())).value, f"{source} of {len(judged)} processes")
 
 
-def _need(item: str, wanted: int | str) -> int:
+def _convert_wanted(item: str, wanted: int | str) -> int:
     if wanted == "unlimited":
         return limits.UNLIMITED
     return 20 - int(wanted) if item == "nice" else int(wanted)
 
 
-def _judged(item: str, need: int, limit: limits.Limit) -> Hop:
+def _judge_limit(item: str, need: int, limit: limits.Limit) -> Hop:
     """A limit is enough if it allows at least what is wanted, soft (what a program starts with) and hard."""
     enough = limit.soft >= need and limit.hard >= need
-    return Hop("ok" if enough else "bad", _shown(item, limit), limit.source)
+    return Hop("ok" if enough else "bad", _show_limit(item, limit), limit.source)
 
 
-def _shown(item: str, limit: limits.Limit) -> Any:
-    def one(value: int) -> int | str:
+def _show_limit(item: str, limit: limits.Limit) -> Any:
+    def show_one(value: int) -> int | str:
         return 20 - value if item == "nice" and value != limits.UNLIMITED else limits.show(value)
 
     same = limit.soft == limit.hard
-    return one(limit.hard) if same else {"soft": one(limit.soft), "hard": one(limit.hard)}
+    return show_one(limit.hard) if same else {"soft": show_one(limit.soft), "hard": show_one(limit.hard)}
 
 
-def _together(ways: dict[str, Hop]) -> Hop:
+def _join_ways(ways: dict[str, Hop]) -> Hop:
     states = [way.state for way in ways.values()]
     state: Literal["ok", "bad", "absent", "unknown"] = "ok"
     if set(states) == {"absent"}:
@@ -279,7 +281,7 @@ def _together(ways: dict[str, Hop]) -> Hop:
     return Hop(state, value, "; ".join(f"{key}: {way.source}" for key, way in ways.items()))
 
 
-def _fix(name: str, item: str, wanted: int | str, ways: dict[str, Hop], running: Hop) -> str:
+def _write_fix(name: str, item: str, wanted: int | str, ways: dict[str, Hop], running: Hop) -> str:
     key = limits.ITEMS[item]
     pam = wanted // 1024 if item == "memlock" and isinstance(wanted, int) else wanted
     unit = "infinity" if wanted == "unlimited" else wanted
@@ -296,8 +298,8 @@ def _fix(name: str, item: str, wanted: int | str, ways: dict[str, Hop], running:
     return "\n".join(steps)
 
 
-def _rt_runtime(wanted: int, facts: sysctl.Sysctls) -> Finding:
-    return _sysctl.finding(
+def _check_rt_runtime(wanted: int, facts: sysctl.Sysctls) -> Finding:
+    return _sysctl.check_key(
         "rt_limits.sched_rt_runtime_us",
         RT_RUNTIME,
         wanted,
@@ -307,13 +309,13 @@ def _rt_runtime(wanted: int, facts: sysctl.Sysctls) -> Finding:
     )
 
 
-def _fair_server(server: fair_server.FairServer) -> Finding | None:
+def _check_fair_server(server: fair_server.FairServer) -> Finding | None:
     """A note on what real-time priority is worth from Linux 6.12 on; the profile cannot ask for it."""
     id, wanted = "rt_limits.fair_server", "0 on isolated CPUs"
     if server.kernel.value is None:
         why = "without the kernel's release it is not known whether ordinary tasks are promised a share"
         hops: dict[HopName, Hop] = {"runtime": Hop("unknown", server.kernel.reason, server.kernel.source)}
-        return finding(id, wanted, hops, why=why, fix="read /proc/sys/kernel/osrelease too")
+        return build_finding(id, wanted, hops, why=why, fix="read /proc/sys/kernel/osrelease too")
     if server.kernel.value < fair_server.SINCE:
         return None
     why = (
@@ -335,4 +337,4 @@ def _fair_server(server: fair_server.FairServer) -> Finding | None:
         hops = {"runtime": Hop("bad", {f"cpu{n}": f"{ns} ns" for n, ns in read.items() if ns}, source)}
     else:
         status, hops = "pass", {"runtime": Hop("ok", 0, source)}
-    return finding(id, wanted, hops, why=why, fix=fix, status=status)
+    return build_finding(id, wanted, hops, why=why, fix=fix, status=status)

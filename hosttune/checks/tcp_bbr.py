@@ -12,7 +12,7 @@ import msgspec
 
 from hosttune.checks import _sysctl
 from hosttune.findings import READ_IT, Finding, Hop, HopName, Status
-from hosttune.hops import finding, hop
+from hosttune.hops import build_finding, judge_fact
 from hosttune.host import modules, qdisc, sysctl
 from hosttune.host.root import Fact, Observed, Root
 
@@ -69,18 +69,18 @@ def check(wanted: Section, facts: Facts, observed: Observed[None] | None) -> lis
     findings = []
     if wanted.congestion_control is not None and facts.modules is not None:
         findings += [
-            _control(wanted.congestion_control, facts.sysctl),
-            _allowed(wanted.congestion_control, facts.sysctl),
-            _module(wanted.congestion_control, facts.sysctl, facts.modules),
+            _check_control(wanted.congestion_control, facts.sysctl),
+            _check_allowed(wanted.congestion_control, facts.sysctl),
+            _check_module(wanted.congestion_control, facts.sysctl, facts.modules),
         ]
     if wanted.qdisc is not None and facts.devices is not None:
-        findings.append(_default_qdisc(wanted.qdisc, facts.sysctl))
-        findings += _attached(wanted.qdisc, wanted.require_fq, facts.devices)
+        findings.append(_check_default_qdisc(wanted.qdisc, facts.sysctl))
+        findings += _check_attached(wanted.qdisc, wanted.require_fq, facts.devices)
     return findings
 
 
-def _control(name: str, facts: sysctl.Sysctls) -> Finding:
-    return _sysctl.finding(
+def _check_control(name: str, facts: sysctl.Sysctls) -> Finding:
+    return _sysctl.check_key(
         "tcp_bbr.congestion_control",
         CONTROL,
         name,
@@ -90,14 +90,14 @@ def _control(name: str, facts: sysctl.Sysctls) -> Finding:
     )
 
 
-def _allowed(name: str, facts: sysctl.Sysctls) -> Finding:
+def _check_allowed(name: str, facts: sysctl.Sysctls) -> Finding:
     """Available: the kernel has it now. Allowed: a process without CAP_NET_ADMIN may choose it."""
     hops: dict[HopName, Hop] = {}
     for key in (AVAILABLE, ALLOWED):
-        hops["runtime"] = hop(facts.running[key].map(str.split), lambda names: name in names, " ".join)
+        hops["runtime"] = judge_fact(facts.running[key].map(str.split), lambda names: name in names, " ".join)
         if hops["runtime"].state != "ok":
             break
-    return finding(
+    return build_finding(
         "tcp_bbr.allowed",
         name,
         hops,
@@ -108,15 +108,15 @@ def _allowed(name: str, facts: sysctl.Sysctls) -> Finding:
     )
 
 
-def _module(name: str, facts: sysctl.Sysctls, found: modules.Modules) -> Finding:
+def _check_module(name: str, facts: sysctl.Sysctls, found: modules.Modules) -> Finding:
     """The sysctl also loads the module when root sets it, so a missing declaration is only a warning."""
     module = f"tcp_{name}"
-    hops: dict[HopName, Hop] = {"persisted": _module_at_boot(module, name, facts, found)}
+    hops: dict[HopName, Hop] = {"persisted": _judge_module_at_boot(module, name, facts, found)}
     available = facts.running[AVAILABLE].map(str.split)
-    hops["runtime"] = hop(available, lambda names: name in names, " ".join)
+    hops["runtime"] = judge_fact(available, lambda names: name in names, " ".join)
     undeclared = hops["runtime"].state == "ok" and hops["persisted"].state == "absent"
     status: Status | None = "warn" if undeclared else None
-    return finding(
+    return build_finding(
         "tcp_bbr.module",
         module,
         hops,
@@ -135,7 +135,7 @@ def _fix_module(module: str, hops: dict[HopName, Hop]) -> str:
     return "\n".join(lines) or READ_IT
 
 
-def _module_at_boot(module: str, name: str, facts: sysctl.Sysctls, found: modules.Modules) -> Hop:
+def _judge_module_at_boot(module: str, name: str, facts: sysctl.Sysctls, found: modules.Modules) -> Hop:
     if found.at_boot.value is not None and module in found.at_boot.value:
         return Hop("ok", "loaded at boot", found.at_boot.value[module])
     if found.builtin.value is not None and module in found.builtin.value:
@@ -143,15 +143,15 @@ def _module_at_boot(module: str, name: str, facts: sysctl.Sysctls, found: module
     # Available now, and no module of that name: it is part of the kernel, as reno always is.
     running = name in (facts.running[AVAILABLE].value or "").split()
     if running and (found.loaded.state == "absent" or (found.loaded.value and module not in found.loaded.value)):
-        return Hop("ok", "built in", f"{found.loaded.source}, {sysctl.path(AVAILABLE)}")
+        return Hop("ok", "built in", f"{found.loaded.source}, {sysctl.build_path(AVAILABLE)}")
     for fact in (found.at_boot, found.builtin):
         if fact.state == "unreadable":
             return Hop("unknown", fact.reason, fact.source)
     return Hop("absent", None, "modules-load.d, modules.builtin")
 
 
-def _default_qdisc(name: str, facts: sysctl.Sysctls) -> Finding:
-    return _sysctl.finding(
+def _check_default_qdisc(name: str, facts: sysctl.Sysctls) -> Finding:
+    return _sysctl.check_key(
         "tcp_bbr.qdisc",
         QDISC,
         name,
@@ -161,11 +161,11 @@ def _default_qdisc(name: str, facts: sysctl.Sysctls) -> Finding:
     )
 
 
-def _attached(name: str, required: bool, devices: Fact[list[qdisc.Device]]) -> list[Finding]:
+def _check_attached(name: str, required: bool, devices: Fact[list[qdisc.Device]]) -> list[Finding]:
     if devices.value is None:
         hops: dict[HopName, Hop] = {"runtime": Hop("unknown", devices.reason, devices.source)}
         return [
-            finding(
+            build_finding(
                 "tcp_bbr.qdisc.interfaces",
                 name,
                 hops,
@@ -175,15 +175,15 @@ def _attached(name: str, required: bool, devices: Fact[list[qdisc.Device]]) -> l
                 required=("runtime",),
             )
         ]
-    return [_device(name, required, device) for device in devices.value if device.physical is not False]
+    return [_check_device(name, required, device) for device in devices.value if device.physical is not False]
 
 
-def _device(name: str, required: bool, device: qdisc.Device) -> Finding:
+def _check_device(name: str, required: bool, device: qdisc.Device) -> Finding:
     kinds = sorted(set(device.leaves)) if device.root == "mq" else [device.root]
     state = "na" if kinds == ["noqueue"] else "ok" if kinds == [name] else "bad"
     found = f"mq with {' '.join(kinds)}" if device.root == "mq" else device.root
     hops: dict[HopName, Hop] = {"runtime": Hop(state, found, "netlink RTM_GETQDISC")}  # type: ignore[arg-type]
-    return finding(
+    return build_finding(
         f"tcp_bbr.qdisc.{device.name}",
         name,
         hops,

@@ -56,6 +56,11 @@ def _parse_seconds(text: str) -> float:
     return seconds
 
 
+def add_policy(parser: argparse.ArgumentParser) -> None:
+    """Add `--policy`, with the names of :data:`hosttune.host.sched.POLICY_NAMES` that a program can be given."""
+    parser.add_argument("--policy", choices=("other", "fifo", "rr"), default="other", help="default: %(default)s")
+
+
 def add_run_directory(parser: argparse.ArgumentParser, holds: str = "") -> None:
     """Add `--run-dir`; `holds` says in its help what the directory holds."""
     parser.add_argument("--run-dir", metavar="PATH", default=RUN_DIRECTORY, help=f"{holds}default: %(default)s")

@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
         wanted = profile.load(arguments.profile, root)
     except profile.ProfileError as error:
         raise UsageError(error) from None
-    report = checker.run(wanted, root, observe)
+    report = checker.run_checks(wanted, root, observe)
     colour = wants_colour(arguments.color)
     write_document(CheckReport(report), arguments.format, colour=colour, quiet=arguments.quiet)
     return BY_VERDICT[report.verdict]

@@ -6,6 +6,7 @@ import argparse
 import sys
 from typing import Any
 
+from hosttune.cli import arguments as shared
 from hosttune.cli.terminal import write_document
 from hosttune.errors import FAILED, OK, UNKNOWN, UsageError
 from hosttune.report import formats
@@ -26,7 +27,7 @@ def add_command(commands: Any) -> None:
         default=100.0,
         help="gaps longer than this; default: %(default)g",
     )
-    gaps.add_argument("--policy", choices=("other", "fifo", "rr"), default="other", help="default: %(default)s")
+    shared.add_policy(gaps)
     gaps.add_argument("--priority", metavar="N", type=int, default=None, help="1 to 98; default with fifo and rr: 1")
     gaps.add_argument("--fail-above", metavar="US", type=float, help="exit 1 if the longest gap is longer")
     formats.add_argument(gaps)

@@ -25,7 +25,7 @@ def add_command(commands: Any) -> None:
     """Add the command to the subparsers of the `hosttune` parser."""
     launch = commands.add_parser("launch", help="start a program on this host, if the host is ready", epilog=_EPILOG)
     launch.add_argument("--profile", metavar="PATH", help="profile of the preflight; default: as `hosttune check`")
-    launch.add_argument("--policy", choices=("other", "fifo", "rr"), default="other", help="default: %(default)s")
+    shared.add_policy(launch)
     launch.add_argument("--priority", metavar="N", type=int, help="1 to 98, with fifo and rr")
     launch.add_argument("--cpus", metavar="LIST", help="run on these CPUs and lease them")
     launch.add_argument("--user", metavar="NAME", help="become this user before exec")
@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     plan = build_plan(arguments)
     root = Live()
     try:
-        report = checker.run(profile.load(arguments.profile, root), root, None)
+        report = checker.run_checks(profile.load(arguments.profile, root), root, None)
     except profile.ProfileError as error:
         raise UsageError(error) from None
     known = facts.read(root, plan)

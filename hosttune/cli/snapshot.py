@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
         wanted = profile.load(arguments.profile, root)
     except profile.ProfileError as error:
         raise UsageError(error) from None
-    data = capture.take(root, wanted, arguments.observe)
+    data = capture.take_snapshot(root, wanted, arguments.observe)
     try:
         snapshot.write(data, arguments.output)
     except OSError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from hosttune.host import cmdline, dropins, grub
-from hosttune.host.root import Fact, Root, unreadable
+from hosttune.host.root import Fact, Root, make_unreadable
 
 _CONFIGS = ("/boot/grub/grub.cfg", "/boot/grub2/grub.cfg")
 _BLS = "/boot/loader/entries"
@@ -23,10 +23,10 @@ class Boot(msgspec.Struct, frozen=True):
 def read(root: Root) -> Boot:
     """Read both command lines."""
     booted = root.read("/proc/cmdline").map(str.strip)
-    return Boot(booted, _coming(root, booted), _sources(root))
+    return Boot(booted, _read_coming(root, booted), _read_sources(root))
 
 
-def source_of(boot: Boot, argument: str) -> str:
+def find_source(boot: Boot, argument: str) -> str:
     """The file below /etc/default that asks for `argument=`, or an empty string."""
     for path, content in reversed(boot.sources.items()):
         lines = (line for line in content.splitlines() if not line.lstrip().startswith("#"))
@@ -35,29 +35,31 @@ def source_of(boot: Boot, argument: str) -> str:
     return ""
 
 
-def _coming(root: Root, booted: Fact[str]) -> Fact[str]:
+def _read_coming(root: Root, booted: Fact[str]) -> Fact[str]:
     """The default entry of GRUB, if it was GRUB that started this boot."""
     for path in _CONFIGS:
-        config = dropins.text(root, path)
+        config = dropins.read_text(root, path)
         if config.state == "absent":
             continue
         if config.state == "unreadable":
             return config
-        names = [name for name, _ in cmdline.arguments(booted.value or "")]
+        names = [name for name, _ in cmdline.split_arguments(booted.value or "")]
         if booted.state == "value" and "BOOT_IMAGE" not in names:
-            return unreadable(path, "this boot did not come through GRUB (no BOOT_IMAGE= in /proc/cmdline)")
-        env = dropins.text(root, path.replace("grub.cfg", "grubenv"))
+            return make_unreadable(path, "this boot did not come through GRUB (no BOOT_IMAGE= in /proc/cmdline)")
+        env = dropins.read_text(root, path.replace("grub.cfg", "grubenv"))
         if env.state == "unreadable":
             return env
         try:
-            title, line = grub.default_entry(config.value or "", grub.environment(env.value or ""), _bls(root))
+            title, line = grub.find_default_entry(
+                config.value or "", grub.parse_environment(env.value or ""), _read_bls(root)
+            )
         except ValueError as error:
-            return unreadable(path, f"not understood: {error}")
+            return make_unreadable(path, f"not understood: {error}")
         return Fact("value", line, f"{path}, entry {title!r}")
-    return unreadable(_CONFIGS[0], "no GRUB configuration: what the next boot gets is decided elsewhere")
+    return make_unreadable(_CONFIGS[0], "no GRUB configuration: what the next boot gets is decided elsewhere")
 
 
-def _bls(root: Root) -> dict[str, str] | None:
+def _read_bls(root: Root) -> dict[str, str] | None:
     names = root.list(_BLS)
     entries: dict[str, str] = {}
     for name in names.value or []:
@@ -69,7 +71,7 @@ def _bls(root: Root) -> dict[str, str] | None:
     return entries if names.state == "value" else None
 
 
-def _sources(root: Root) -> dict[str, str]:
+def _read_sources(root: Root) -> dict[str, str]:
     paths = ["/etc/default/grub"]
     fragments = root.list("/etc/default/grub.d")
     paths += [f"/etc/default/grub.d/{name}" for name in fragments.value or [] if name.endswith(".cfg")]

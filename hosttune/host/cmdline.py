@@ -28,13 +28,13 @@ class Isolation(msgspec.Struct, frozen=True):
     remarks: tuple[str, ...] = ()
 
 
-def arguments(cmdline: str) -> Arguments:
+def split_arguments(cmdline: str) -> Arguments:
     """Split a command line as the kernel does: double quotes protect spaces, `--` ends its part.
 
     Names have `-` turned into `_`, which the kernel treats alike; a value is None if there is no `=`.
     """
     found: list[tuple[str, str | None]] = []
-    for word in _words(cmdline):
+    for word in _split_words(cmdline):
         if word == "--":
             break
         quoted = word.startswith('"')
@@ -50,13 +50,13 @@ def arguments(cmdline: str) -> Arguments:
     return tuple(found)
 
 
-def last(args: Arguments, name: str) -> str | None:
+def find_last(args: Arguments, name: str) -> str | None:
     """Value of the last `name=`, which is the one that counts for most parameters."""
     values = [value for key, value in args if key == name and value is not None]
     return values[-1] if values else None
 
 
-def isolation(args: Arguments, last_cpu: int | None) -> Isolation:
+def resolve_isolation(args: Arguments, last_cpu: int | None) -> Isolation:
     """Work out isolcpus= and nohz_full= in the order given; `last_cpu` is what `N` stands for.
 
     A later parameter may add kinds of isolation, but one that gives a kind a second, different set is
@@ -68,11 +68,11 @@ def isolation(args: Arguments, last_cpu: int | None) -> Isolation:
         if name not in ("isolcpus", "nohz_full") or value is None:
             continue
         shown = f"{name}={value}"
-        kinds, text = (["nohz"], value) if name == "nohz_full" else _flags(value)
+        kinds, text = (["nohz"], value) if name == "nohz_full" else _split_flags(value)
         if text is None:
             remarks.append(f"{shown}: a flag holds an illegal character, so the kernel drops all of it")
             continue
-        cpus = _cpus(text, last_cpu)
+        cpus = _parse_cpus(text, last_cpu)
         if not cpus:
             remarks.append(f"{shown}: not a list of CPUs, so the kernel drops all of it")
             continue
@@ -86,26 +86,26 @@ def isolation(args: Arguments, last_cpu: int | None) -> Isolation:
     return Isolation(sets.get("domain", none), sets.get("managed_irq", none), sets.get("nohz", none), tuple(remarks))
 
 
-def rcu_nocbs(args: Arguments, last_cpu: int | None) -> frozenset[int]:
+def resolve_rcu_nocbs(args: Arguments, last_cpu: int | None) -> frozenset[int]:
     """CPUs whose RCU callbacks are offloaded: rcu_nocbs= and, implied, nohz_full=.
 
     A list that the kernel cannot read means all CPUs. Raises ValueError if `last_cpu` is needed and None.
     """
-    offloaded = isolation(args, last_cpu).nohz
-    text = last(args, "rcu_nocbs")
+    offloaded = resolve_isolation(args, last_cpu).nohz
+    text = find_last(args, "rcu_nocbs")
     if text is not None:
-        if (cpus := _cpus(text, last_cpu)) is None:
+        if (cpus := _parse_cpus(text, last_cpu)) is None:
             cpus = cpulist.parse("all", last_cpu)
         offloaded |= cpus
     return offloaded
 
 
-def cpus(args: Arguments, name: str, last_cpu: int | None) -> frozenset[int]:
+def resolve_cpus(args: Arguments, name: str, last_cpu: int | None) -> frozenset[int]:
     """CPUs of the last `name=`, none if it is not given or the kernel cannot read it."""
-    return _cpus(last(args, name) or "", last_cpu) or frozenset()
+    return _parse_cpus(find_last(args, name) or "", last_cpu) or frozenset()
 
 
-def _words(cmdline: str) -> list[str]:
+def _split_words(cmdline: str) -> list[str]:
     words: list[str] = []
     word, quoted = "", False
     for character in cmdline.strip():
@@ -120,7 +120,7 @@ def _words(cmdline: str) -> list[str]:
     return [*words, word] if word else words
 
 
-def _flags(value: str) -> tuple[list[str], str | None]:
+def _split_flags(value: str) -> tuple[list[str], str | None]:
     """Take the flags off an isolcpus= value; the list is None if the kernel drops the parameter."""
     kinds: list[str] = []
     while value[:1].isalpha():
@@ -133,7 +133,7 @@ def _flags(value: str) -> tuple[list[str], str | None]:
     return kinds or ["domain"], value
 
 
-def _cpus(text: str, last_cpu: int | None) -> frozenset[int] | None:
+def _parse_cpus(text: str, last_cpu: int | None) -> frozenset[int] | None:
     if last_cpu is None and ("n" in text.lower() or "all" in text.lower()):
         raise ValueError(f"{text!r} needs to know the last CPU")
     try:

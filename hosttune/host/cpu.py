@@ -39,7 +39,7 @@ def read(root: Root, siblings_of: frozenset[int] = frozenset()) -> Cpus:
             siblings[cpu] = fact.value
     return Cpus(
         online=_read_list(root, f"{DIRECTORY}/online"),
-        possible=possible(root),
+        possible=read_possible(root),
         isolated=_read_list(root, f"{DIRECTORY}/isolated"),
         nohz_full=_read_list(root, f"{DIRECTORY}/nohz_full"),
         partitioned=_read_list(root, PARTITIONED),
@@ -47,7 +47,7 @@ def read(root: Root, siblings_of: frozenset[int] = frozenset()) -> Cpus:
     )
 
 
-def possible(root: Root) -> Fact[frozenset[int]]:
+def read_possible(root: Root) -> Fact[frozenset[int]]:
     """CPUs that can exist on this host: the kernel's list, else the CPU directories of a captured tree."""
     fact = _read_list(root, f"{DIRECTORY}/possible")
     if fact.state == "value":
@@ -57,7 +57,7 @@ def possible(root: Root) -> Fact[frozenset[int]]:
     return Fact("value", numbers, DIRECTORY) if numbers else fact
 
 
-def last(possible: Fact[frozenset[int]]) -> int | None:
+def find_last(possible: Fact[frozenset[int]]) -> int | None:
     """The number that `N` stands for in a cpulist, None if it is not known."""
     return max(possible.value) if possible.value else None
 

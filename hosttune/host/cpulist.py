@@ -28,15 +28,15 @@ def parse(text: str, last: int | None = None) -> frozenset[int]:
             part = "0-N"
         span, _, stride = part.partition(":")
         first_text, dash, last_text = span.partition("-")
-        first = _number(first_text, part, last)
-        final = _number(last_text, part, last) if dash else first
+        first = _parse_number(first_text, part, last)
+        final = _parse_number(last_text, part, last) if dash else first
         if final < first:
             raise ValueError(f"cpulist {part!r} runs backwards")
         if not stride:
             cpus.update(range(first, final + 1))
             continue
         used_text, slash, group_text = stride.partition("/")
-        used, group = _number(used_text, part, None), _number(group_text, part, None) if slash else 0
+        used, group = _parse_number(used_text, part, None), _parse_number(group_text, part, None) if slash else 0
         if not slash or not 0 < used <= group:
             raise ValueError(f"cpulist {part!r}: a stride is USED/GROUP with 0 < USED <= GROUP")
         cpus.update(cpu for cpu in range(first, final + 1) if (cpu - first) % group < used)
@@ -71,7 +71,7 @@ def show_mask(cpus: frozenset[int]) -> str:
     return ",".join(reversed(words))
 
 
-def _number(text: str, part: str, last: int | None) -> int:
+def _parse_number(text: str, part: str, last: int | None) -> int:
     if text in ("N", "n"):
         if last is None:
             raise ValueError(f"cpulist {part!r}: N needs to know the last CPU")

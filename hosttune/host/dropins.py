@@ -5,10 +5,10 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Iterable
 
-from hosttune.host.root import NOT_CAPTURED, Fact, Root, unreadable
+from hosttune.host.root import NOT_CAPTURED, Fact, Root, make_unreadable
 
 
-def listing(root: Root, path: str) -> Fact[list[str]]:
+def list_names(root: Root, path: str) -> Fact[list[str]]:
     """Names in a directory.
 
     A captured tree that holds the parent directory holds its whole listing: a directory missing from it
@@ -24,19 +24,19 @@ def listing(root: Root, path: str) -> Fact[list[str]]:
     return fact
 
 
-def text(root: Root, path: str) -> Fact[str]:
+def read_text(root: Root, path: str) -> Fact[str]:
     """Text of a file that may be missing, with the same rule for captured trees."""
     fact = root.read(path)
     if fact.reason != NOT_CAPTURED:
         return fact
     parent, _, name = path.rpartition("/")
-    above = listing(root, parent)
+    above = list_names(root, parent)
     if above.state == "absent" or (above.state == "value" and name not in (above.value or [])):
         return Fact("absent", None, path, "ENOENT")
     return fact
 
 
-def merged(root: Root, directories: Iterable[str], suffix: str) -> Fact[list[str]]:
+def list_merged(root: Root, directories: Iterable[str], suffix: str) -> Fact[list[str]]:
     """Paths of the files that count, in the order in which they are applied: by file name.
 
     Of files with one name the one in the earliest directory counts (`/etc` before `/usr/lib`). Absent if
@@ -45,10 +45,10 @@ def merged(root: Root, directories: Iterable[str], suffix: str) -> Fact[list[str
     chosen: dict[str, str] = {}
     source = ""
     for directory in directories:
-        names = listing(root, directory)
+        names = list_names(root, directory)
         source = source or names.source
         if names.state == "unreadable":
-            return unreadable(directory, names.reason)
+            return make_unreadable(directory, names.reason)
         for name in names.value or []:
             if name.endswith(suffix):
                 chosen.setdefault(name, f"{directory}/{name}")
@@ -57,7 +57,7 @@ def merged(root: Root, directories: Iterable[str], suffix: str) -> Fact[list[str
     return Fact("value", [chosen[name] for name in sorted(chosen)], source)
 
 
-def content(root: Root, path: str) -> Fact[str]:
+def read_fragment(root: Root, path: str) -> Fact[str]:
     """Text of a listed drop-in; a link to /dev/null masks the file, and a link that leads nowhere is absent."""
     fact = root.read(path)
     if fact.state == "value":
@@ -66,4 +66,4 @@ def content(root: Root, path: str) -> Fact[str]:
     if link.value is None:
         return fact
     target = posixpath.normpath(posixpath.join(posixpath.dirname(path), link.value))
-    return Fact("value", "", path) if target == "/dev/null" else text(root, target)
+    return Fact("value", "", path) if target == "/dev/null" else read_text(root, target)

@@ -32,9 +32,9 @@ def read(root: Root) -> FairServer:
     kernel = identity.read_release(root)
     if kernel.value is not None and kernel.value < SINCE:
         return FairServer(kernel, {}, Fact("absent"))
-    cpus = root.read(f"{cpu.DIRECTORY}/isolated").map(cpulist.parse).value or cpu.possible(root).value
+    cpus = root.read(f"{cpu.DIRECTORY}/isolated").map(cpulist.parse).value or cpu.read_possible(root).value
     return FairServer(
-        kernel, read_runtimes(root, cpus or frozenset()), root.read("/sys/kernel/security/lockdown").map(_chosen)
+        kernel, read_runtimes(root, cpus or frozenset()), root.read("/sys/kernel/security/lockdown").map(_parse_chosen)
     )
 
 
@@ -43,6 +43,6 @@ def read_runtimes(root: Root, cpus: frozenset[int]) -> dict[int, Fact[int]]:
     return {number: root.read(f"{DIRECTORY}/cpu{number}/runtime").map(int) for number in sorted(cpus)}
 
 
-def _chosen(text: str) -> str:
+def _parse_chosen(text: str) -> str:
     match = re.search(r"\[(\w+)\]", text)
     return match[1] if match else text.strip()

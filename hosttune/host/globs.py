@@ -17,11 +17,11 @@ def read(root: Root, *patterns: str) -> None:
     """
     for pattern in patterns:
         visit = root.list if pattern.endswith("/") else root.link if pattern.endswith("@") else root.read
-        for path in paths(root, pattern.rstrip("/@")):
+        for path in find_paths(root, pattern.rstrip("/@")):
             visit(path)
 
 
-def paths(root: Root, pattern: str) -> list[str]:
+def find_paths(root: Root, pattern: str) -> list[str]:
     """Paths that a glob names, in order."""
     found = ["/"]
     for part in pattern.strip("/").split("/"):

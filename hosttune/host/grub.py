@@ -24,30 +24,30 @@ class _Entry(msgspec.Struct):
     entries: list[_Entry] = []
 
 
-def environment(text: str) -> dict[str, str]:
+def parse_environment(text: str) -> dict[str, str]:
     """Variables of a GRUB environment block (`grubenv`): `name=value` lines, `#` padding."""
     pairs = (line.partition("=") for line in text.splitlines() if not line.startswith("#"))
     return {name: value.replace("\\\\", "\\") for name, equals, value in pairs if equals}
 
 
-def default_entry(config: str, env: dict[str, str], bls: dict[str, str] | None = None) -> tuple[str, str]:
+def find_default_entry(config: str, env: dict[str, str], bls: dict[str, str] | None = None) -> tuple[str, str]:
     """Return title and kernel command line of the entry that GRUB boots if nobody touches a key.
 
     `config` is grub.cfg, `env` its environment block, `bls` the Boot Loader Specification entries by file
     name without `.conf`. Raises ValueError if there is no entry to find.
     """
-    top, variables, defaults = _parse(config, env)
+    top, variables, defaults = _parse_config(config, env)
     if re.search(r"^\s*blscfg\b", config, re.MULTILINE):
         if bls is None:
             raise ValueError("it takes its entries from /boot/loader/entries, which could not be read")
-        top.entries[:0] = _bls_entries(bls, variables)
-    entry = _select(top, _default(defaults, env, variables))
+        top.entries[:0] = _make_bls_entries(bls, variables)
+    entry = _select_entry(top, _resolve_default(defaults, env, variables))
     if not entry.command:
         raise ValueError(f"its default entry {entry.title!r} has no kernel command")
-    return entry.title, " ".join(_requote(word) for word in entry.command[2:])
+    return entry.title, " ".join(_quote_again(word) for word in entry.command[2:])
 
 
-def _parse(config: str, env: dict[str, str]) -> tuple[_Entry, dict[str, str], list[str]]:
+def _parse_config(config: str, env: dict[str, str]) -> tuple[_Entry, dict[str, str], list[str]]:
     top = _Entry(submenu=True)
     stack = [top]
     variables: dict[str, str] = {**env, "menuentry_id_option": "--id"}
@@ -55,7 +55,7 @@ def _parse(config: str, env: dict[str, str]) -> tuple[_Entry, dict[str, str], li
     for line in map(str.strip, config.splitlines()):
         command = line.split(None, 1)[0] if line else ""
         if command in ("menuentry", "submenu"):
-            words = _split(line, variables)
+            words = _split_words(line, variables)
             entry = _Entry(title=words[1] if len(words) > 1 else "", submenu=command == "submenu")
             if "--id" in words[:-1]:
                 entry.id = words[words.index("--id") + 1]
@@ -66,26 +66,26 @@ def _parse(config: str, env: dict[str, str]) -> tuple[_Entry, dict[str, str], li
         elif line == "}" and len(stack) > 1:
             stack.pop()
         elif command in _KERNEL_COMMANDS:
-            stack[-1].command = _split(line, variables)
+            stack[-1].command = _split_words(line, variables)
         elif command == "set" and "=" in line:
             name, _, value = line[len("set") :].strip().partition("=")
             if name == "default":
                 defaults.append(value)
             elif name not in env:
-                variables[name] = "".join(_split(value, variables)[:1])
+                variables[name] = "".join(_split_words(value, variables)[:1])
     return top, variables, defaults
 
 
-def _default(defaults: list[str], env: dict[str, str], variables: dict[str, str]) -> str:
+def _resolve_default(defaults: list[str], env: dict[str, str], variables: dict[str, str]) -> str:
     """The value that `default` ends up with: `next_entry`, set for one boot only, goes first."""
     once = [value for value in defaults if "next_entry" in value]
     if once and env.get("next_entry"):
         return env["next_entry"]
     settled = [value for value in defaults if "next_entry" not in value]
-    return "".join(_split(settled[-1], variables)[:1]) if settled else "0"
+    return "".join(_split_words(settled[-1], variables)[:1]) if settled else "0"
 
 
-def _select(menu: _Entry, default: str) -> _Entry:
+def _select_entry(menu: _Entry, default: str) -> _Entry:
     """Follow `submenu>entry`; each part is an id, a title or an index, and what is not found means 0."""
     part, _, rest = default.partition(">")
     if not menu.entries:
@@ -98,46 +98,50 @@ def _select(menu: _Entry, default: str) -> _Entry:
     else:
         index = int(part) if part.isdigit() else 0
         entry = menu.entries[index if index < len(menu.entries) else 0]
-    return _select(entry, rest) if entry.submenu else entry
+    return _select_entry(entry, rest) if entry.submenu else entry
 
 
-def _bls_entries(files: dict[str, str], variables: dict[str, str]) -> list[_Entry]:
+def _make_bls_entries(files: dict[str, str], variables: dict[str, str]) -> list[_Entry]:
     entries = []
-    for name in sorted(files, key=_version, reverse=True):
+    for name in sorted(files, key=_make_version_key, reverse=True):
         entry = _Entry(id=name, command=["linux", ""])
         for line in files[name].splitlines():
             key, _, value = line.strip().partition(" ")
             if key == "title":
                 entry.title = value.strip()
             elif key == "options":
-                entry.command += _split(value, variables)
+                entry.command += _split_words(value, variables)
         entries.append(entry)
     return entries
 
 
-def _version(name: str) -> list[tuple[int, int, str]]:
+def _make_version_key(name: str) -> list[tuple[int, int, str]]:
     """Sort key that orders versions as RPM does: numbers as numbers, and above letters."""
     return [(1, int(part), "") if part.isdigit() else (0, 0, part) for part in re.findall(r"\d+|[a-zA-Z]+", name)]
 
 
-def _split(line: str, variables: dict[str, str]) -> list[str]:
+def _split_words(line: str, variables: dict[str, str]) -> list[str]:
     """Split into words as GRUB's shell does; an unquoted variable may bring several."""
     words: list[str] = []
     for raw in _WORD.findall(line):
         if raw.startswith("$") and _VARIABLE.fullmatch(raw):
-            words += _expand(raw, variables).split()
+            words += _expand_variables(raw, variables).split()
             continue
         word = ""
         for single, double, escaped, bare in _PIECE.findall(raw):
-            text = re.sub(r"\\(.)", r"\1", _expand(double, variables)) if double else _expand(bare, variables)
+            text = (
+                re.sub(r"\\(.)", r"\1", _expand_variables(double, variables))
+                if double
+                else _expand_variables(bare, variables)
+            )
             word += single + text + escaped
         words.append(word)
     return words
 
 
-def _expand(text: str, variables: dict[str, str]) -> str:
+def _expand_variables(text: str, variables: dict[str, str]) -> str:
     return _VARIABLE.sub(lambda match: variables.get(match[1] or match[2], ""), text)
 
 
-def _requote(word: str) -> str:
+def _quote_again(word: str) -> str:
     return f'"{word}"' if " " in word and '"' not in word else word

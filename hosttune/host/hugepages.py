@@ -38,7 +38,7 @@ class Request(msgspec.Struct, frozen=True):
     total: int = 0
     nodes: dict[int, int] = {}
 
-    def on(self, node: int, nodes: Iterable[int]) -> int:
+    def count_on(self, node: int, nodes: Iterable[int]) -> int:
         """Pages that this comes to on a node of a host with these `nodes`, if memory is there for all."""
         if self.nodes:
             return self.nodes.get(node, 0)
@@ -47,7 +47,7 @@ class Request(msgspec.Struct, frozen=True):
         return each + (node in order[:rest])
 
 
-def size_kb(text: str) -> int:
+def parse_size(text: str) -> int:
     """`2M` as 2048. Raises ValueError."""
     match = _SIZE.fullmatch(text)
     if match is None:
@@ -55,11 +55,12 @@ def size_kb(text: str) -> int:
     return int(match[1]) * _KB[match[2]]
 
 
-def path(kb: int, node: int, file: str = "nr_hugepages") -> str:
+def build_path(kb: int, node: int, file: str = "nr_hugepages") -> str:
+    """Returns a file of the pool of pages of `kb` kilobytes on a NUMA node."""
     return f"{NODES}/node{node}/hugepages/hugepages-{kb}kB/{file}"
 
 
-def nodes(root: Root) -> Fact[frozenset[int]]:
+def read_nodes(root: Root) -> Fact[frozenset[int]]:
     """NUMA nodes; node 0 alone on a kernel without CONFIG_NUMA."""
     names = root.list(NODES)
     if names.state == "absent":
@@ -67,22 +68,24 @@ def nodes(root: Root) -> Fact[frozenset[int]]:
     return names.map(lambda found: frozenset(int(name[4:]) for name in found if re.fullmatch(r"node\d+", name)))
 
 
-def pool(root: Root, kb: int, node: int) -> Pool:
+def read_pool(root: Root, kb: int, node: int) -> Pool:
     """Read one pool; absent if the host has no such node or no pages of that size."""
-    return Pool(*(_count(root, kb, node, file) for file in ("nr_hugepages", "free_hugepages", "surplus_hugepages")))
+    return Pool(
+        *(_read_count(root, kb, node, file) for file in ("nr_hugepages", "free_hugepages", "surplus_hugepages"))
+    )
 
 
-def default_kb(root: Root) -> Fact[int]:
+def read_default_kb(root: Root) -> Fact[int]:
     """The default page size, which `vm.nr_hugepages` and a plain `hugepages=` mean."""
-    return root.read("/proc/meminfo").map(_default)
+    return root.read("/proc/meminfo").map(_parse_default)
 
 
-def transparent(root: Root) -> Fact[str]:
+def read_transparent(root: Root) -> Fact[str]:
     """The policy in force: always, madvise or never; absent for a kernel without transparent huge pages."""
-    return root.read(TRANSPARENT).map(chosen)
+    return root.read(TRANSPARENT).map(parse_chosen)
 
 
-def chosen(text: str) -> str:
+def parse_chosen(text: str) -> str:
     """The word in brackets. Raises ValueError."""
     match = _BRACKETS.search(text)
     if match is None:
@@ -90,7 +93,7 @@ def chosen(text: str) -> str:
     return match[1]
 
 
-def requests(arguments: Arguments, default: int | None) -> dict[int, Request]:
+def parse_requests(arguments: Arguments, default: int | None) -> dict[int, Request]:
     """What a command line asks for, by page size in kB.
 
     `hugepages=` means the size of the `hugepagesz=` before it, or else the default size (`default`, unless
@@ -100,19 +103,19 @@ def requests(arguments: Arguments, default: int | None) -> dict[int, Request]:
     current: int | None = None
     for name, value in arguments:
         if name == "default_hugepagesz" and value is not None:
-            default = _size(value) or default
+            default = _parse_size_argument(value) or default
     for name, value in arguments:
         if name == "hugepagesz" and value is not None:
-            current = _size(value)
+            current = _parse_size_argument(value)
         elif name == "hugepages" and value is not None:
             kb = current or default
-            request = _request(value)
+            request = _parse_request(value)
             if kb is not None and request is not None:
                 found[kb] = request
     return found
 
 
-def _request(text: str) -> Request | None:
+def _parse_request(text: str) -> Request | None:
     if text.isdigit():
         return Request(int(text))
     pairs = [pair.partition(":") for pair in text.split(",")]
@@ -121,22 +124,22 @@ def _request(text: str) -> Request | None:
     return Request(nodes={int(node): int(count) for node, _, count in pairs})
 
 
-def _size(text: str) -> int | None:
+def _parse_size_argument(text: str) -> int | None:
     try:
-        return size_kb(text.upper())
+        return parse_size(text.upper())
     except ValueError:
         return int(text) >> 10 if text.isdigit() else None
 
 
-def _default(text: str) -> int:
+def _parse_default(text: str) -> int:
     match = _DEFAULT.search(text)
     if match is None:
         raise ValueError("no line Hugepagesize")
     return int(match[1])
 
 
-def _count(root: Root, kb: int, node: int, file: str) -> Fact[int]:
-    fact = root.read(path(kb, node, file))
+def _read_count(root: Root, kb: int, node: int, file: str) -> Fact[int]:
+    fact = root.read(build_path(kb, node, file))
     if fact.state == "absent" and node == 0 and root.list(NODES).state == "absent":
         fact = root.read(f"{NO_NUMA}/hugepages-{kb}kB/{file}")
     if fact.reason == NOT_CAPTURED:

@@ -13,7 +13,7 @@ from typing import Literal
 import msgspec
 
 from hosttune.host import cpulist
-from hosttune.host.root import Fact, Root, unreadable
+from hosttune.host.root import Fact, Root, make_unreadable
 
 # Drivers whose queue interrupts the kernel places and moves itself (PCI_IRQ_AFFINITY), by the names
 # that they give them. Not nvme0q0, the admin queue.
@@ -94,25 +94,25 @@ def parse_interrupts(text: str) -> dict[str, Row]:
     return rows
 
 
-def counts(root: Root) -> Fact[dict[str, Row]]:
+def read_counts(root: Root) -> Fact[dict[str, Row]]:
     """The counters of /proc/interrupts now."""
     return root.read(COUNTERS).map(parse_interrupts)
 
 
 def read(root: Root) -> Fact[Interrupts]:
     """Read all device interrupts that a driver uses; interrupts that exist per CPU are left out."""
-    rows = counts(root)
+    rows = read_counts(root)
     if rows.value is None:
-        return unreadable(rows.source, rows.reason)
+        return make_unreadable(rows.source, rows.reason)
     irqs: list[Irq] = []
     lists: dict[str, frozenset[int]] = {}
     for name, row in rows.value.items():
         if not name.isdigit():
             continue
-        actions = actions_of(row.description)
+        actions = parse_actions(row.description)
         if not actions or "percpu" in row.description or _PER_CPU.fullmatch(actions):
             continue
-        irq = _irq(root, int(name), actions, lists)
+        irq = _read_irq(root, int(name), actions, lists)
         if irq is not None:
             irqs.append(irq)
     directories = root.list("/proc/irq")
@@ -120,7 +120,7 @@ def read(root: Root) -> Fact[Interrupts]:
     return Fact("value", Interrupts(irqs, max(0, total - len(irqs))), "/proc/irq")
 
 
-def actions_of(description: str) -> str:
+def parse_actions(description: str) -> str:
     """Names of the handlers: what follows chip, hardware number and trigger (`PCI-MSI 0-edge eth0`)."""
     words = description.split(None, 2)
     actions = words[2].strip() if len(words) > 2 else ""
@@ -128,12 +128,12 @@ def actions_of(description: str) -> str:
     return rest.strip() if trigger in ("Level", "Edge", "None") else actions
 
 
-def default_affinity(root: Root) -> Fact[frozenset[int]]:
+def read_default_affinity(root: Root) -> Fact[frozenset[int]]:
     """Where new interrupts go."""
     return root.read("/proc/irq/default_smp_affinity").map(cpulist.parse_mask)
 
 
-def queues_of(root: Root, interface: str) -> Fact[frozenset[int]]:
+def find_queues(root: Root, interface: str) -> Fact[frozenset[int]]:
     """Interrupts of the device behind a network interface, all that it has; absent if there is no interface.
 
     A virtio card keeps them at the PCI device above its own.
@@ -144,7 +144,7 @@ def queues_of(root: Root, interface: str) -> Fact[frozenset[int]]:
         return Fact("absent", None, path, "ENOENT")
     link = root.link(path)
     if link.value is None:
-        return unreadable(path, link.reason)
+        return make_unreadable(path, link.reason)
     device = posixpath.dirname(posixpath.dirname(posixpath.normpath(f"/sys/class/net/{link.value}")))
     if device.startswith("/sys/devices/virtual"):
         return Fact("absent", None, path, "a virtual interface has no interrupts: name the card below it")
@@ -155,7 +155,7 @@ def queues_of(root: Root, interface: str) -> Fact[frozenset[int]]:
         line = root.read(f"{directory}/irq").value
         if line and line.strip().isdigit() and line.strip() != "0":
             return Fact("value", frozenset({int(line)}), f"{directory}/irq")
-    return unreadable(f"{device}/msi_irqs", msi.reason or "no interrupts found at the device")
+    return make_unreadable(f"{device}/msi_irqs", msi.reason or "no interrupts found at the device")
 
 
 def carries_packets(actions: str, interface: str, alone: bool) -> bool:
@@ -165,7 +165,7 @@ def carries_packets(actions: str, interface: str, alone: bool) -> bool:
     return actions != interface and not _CONTROL.search(actions)
 
 
-def _irq(root: Root, number: int, actions: str, lists: dict[str, frozenset[int]]) -> Irq | None:
+def _read_irq(root: Root, number: int, actions: str, lists: dict[str, frozenset[int]]) -> Irq | None:
     def parse(text: str) -> frozenset[int]:
         if text not in lists:
             lists[text] = cpulist.parse(text)
@@ -176,10 +176,10 @@ def _irq(root: Root, number: int, actions: str, lists: dict[str, frozenset[int]]
     effective = root.read(f"{directory}/effective_affinity_list").map(parse)
     if affinity.state == effective.state == "absent":
         return None  # freed since /proc/interrupts was read
-    return Irq(number, actions, affinity, effective, _managed(root, number, actions))
+    return Irq(number, actions, affinity, effective, _read_managed(root, number, actions))
 
 
-def _managed(root: Root, number: int, actions: str) -> Literal["yes", "no", "probably"]:
+def _read_managed(root: Root, number: int, actions: str) -> Literal["yes", "no", "probably"]:
     if not _MANAGED.fullmatch(actions.split(",")[0].strip()):
         return "no"
     flags = root.read(f"/sys/kernel/debug/irq/irqs/{number}").value

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from hosttune.host import systemd
-from hosttune.host.root import Fact, Root, unreadable
+from hosttune.host.root import Fact, Root, make_unreadable
 
 _PATH = re.compile(r"/[\w./@+-]+")
 _SETTINGS = re.compile(r"\.(ya?ml|json)$")
@@ -29,19 +29,19 @@ class Applier(msgspec.Struct, frozen=True):
     settings: Fact[dict[str, Any]]
 
 
-def appliers(root: Root) -> Fact[list[Applier]]:
+def find_appliers(root: Root) -> Fact[list[Applier]]:
     """All such services that are enabled."""
-    units = systemd.local_services(root)
+    units = systemd.read_local_services(root)
     if units.value is None:
-        return unreadable(units.source, units.reason)
+        return make_unreadable(units.source, units.reason)
     found = []
     for unit in units.value:
-        if unit.started and (applier := _applier(root, unit)) is not None:
+        if unit.started and (applier := _find_applier(root, unit)) is not None:
             found.append(applier)
     return Fact("value", found, units.source)
 
 
-def _applier(root: Root, unit: systemd.Unit) -> Applier | None:
+def _find_applier(root: Root, unit: systemd.Unit) -> Applier | None:
     paths = [path for command in unit.values("Service", "ExecStart") for path in _PATH.findall(command)]
     scripts = [path for path in paths if not path.startswith(_VENDOR) and not _SETTINGS.search(path)]
     texts = [text for path in scripts if "smp_affinity" in (text := root.read(path).value or "")]
@@ -49,7 +49,7 @@ def _applier(root: Root, unit: systemd.Unit) -> Applier | None:
         return None
     named = [path for path in [*paths, *_PATH.findall("\n".join(texts))] if _SETTINGS.search(path)]
     if not named:
-        return Applier(unit.name, unreadable(unit.source, "names no settings file that could be compared"))
+        return Applier(unit.name, make_unreadable(unit.source, "names no settings file that could be compared"))
     return Applier(unit.name, root.read(named[0]).map(parse_settings))
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import msgspec
 
 from hosttune.host import cpulist, dropins, process, systemd
-from hosttune.host.root import Fact, Root, unreadable
+from hosttune.host.root import Fact, Root, make_unreadable
 
 SERVICE = "irqbalance.service"
 _LIST, _MASK = "IRQBALANCE_BANNED_CPULIST", "IRQBALANCE_BANNED_CPUS"
@@ -33,49 +33,49 @@ def read(root: Root, last: int | None) -> Balancer:
     banned: Fact[frozenset[int]] = Fact("absent")
     if pids.value:
         environment = root.read(f"/proc/{pids.value[0]}/environ")
-        banned = _absent_if_unset(environment.map(lambda text: banned_by(dict(_pairs(text.split("\0"))), last)))
-    unit = systemd.unit(root, SERVICE)
-    return Balancer(pids.map(bool), banned, unit, _banned_next(root, unit, last))
+        banned = _replace_unset(environment.map(lambda text: parse_banned(dict(_split_pairs(text.split("\0"))), last)))
+    unit = systemd.read_unit(root, SERVICE)
+    return Balancer(pids.map(bool), banned, unit, _read_banned_next(root, unit, last))
 
 
-def banned_by(environment: dict[str, str], last: int | None) -> frozenset[int] | None:
+def parse_banned(environment: dict[str, str], last: int | None) -> frozenset[int] | None:
     """The CPUs that an environment bans, None if it has no word on it. Raises ValueError."""
     if _LIST in environment:
         return cpulist.parse(environment[_LIST], last)
     return cpulist.parse_mask(environment[_MASK]) if _MASK in environment else None
 
 
-def _banned_next(root: Root, unit: Fact[systemd.Unit], last: int | None) -> Fact[frozenset[int]]:
+def _read_banned_next(root: Root, unit: Fact[systemd.Unit], last: int | None) -> Fact[frozenset[int]]:
     """What Environment= and then EnvironmentFile= of the unit say: the later of them wins."""
     if unit.value is None:
-        return unreadable(unit.source, unit.reason)
+        return make_unreadable(unit.source, unit.reason)
     environment: dict[str, str] = {}
     source = unit.value.source
     for value in unit.value.values("Service", "Environment"):
-        environment.update(_pairs(_words(value)))
+        environment.update(_split_pairs(_split_words(value)))
     for path in unit.value.values("Service", "EnvironmentFile"):
-        text = dropins.text(root, path.lstrip("-"))
+        text = dropins.read_text(root, path.lstrip("-"))
         if text.state == "unreadable":
-            return unreadable(text.source, text.reason)
+            return make_unreadable(text.source, text.reason)
         lines = [line for line in (text.value or "").splitlines() if not line.lstrip().startswith(("#", ";"))]
-        pairs = dict(_pairs(line.strip() for line in lines))
+        pairs = dict(_split_pairs(line.strip() for line in lines))
         source = text.source if _LIST in pairs or _MASK in pairs else source
         environment.update({key: value.strip("\"'") for key, value in pairs.items()})
-    return _absent_if_unset(Fact("value", environment, source).map(lambda env: banned_by(env, last)))
+    return _replace_unset(Fact("value", environment, source).map(lambda env: parse_banned(env, last)))
 
 
-def _absent_if_unset(fact: Fact[frozenset[int] | None]) -> Fact[frozenset[int]]:
+def _replace_unset(fact: Fact[frozenset[int] | None]) -> Fact[frozenset[int]]:
     if fact.state == "value" and fact.value is None:
         return Fact("absent", None, fact.source)
     return fact  # type: ignore[return-value]
 
 
-def _words(text: str) -> list[str]:
+def _split_words(text: str) -> list[str]:
     try:
         return shlex.split(text)
     except ValueError:
         return text.split()
 
 
-def _pairs(words: Iterable[str]) -> list[tuple[str, str]]:
+def _split_pairs(words: Iterable[str]) -> list[tuple[str, str]]:
     return [(name, value) for name, equals, value in (word.partition("=") for word in words) if equals]

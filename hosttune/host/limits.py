@@ -11,7 +11,7 @@ import re
 import msgspec
 
 from hosttune.host import dropins
-from hosttune.host.root import Fact, Root, unreadable
+from hosttune.host.root import Fact, Root, make_unreadable
 
 UNLIMITED = 2**64 - 1
 _UNLIMITED_WORDS = ("-1", "unlimited", "infinity")
@@ -57,30 +57,30 @@ class User(msgspec.Struct, frozen=True):
     gids: frozenset[int] = frozenset()
 
 
-def user(root: Root, name: str) -> Fact[User]:
+def read_user(root: Root, name: str) -> Fact[User]:
     """Look a user up in the local files; absent if it is not there (a directory service may have it)."""
     passwd, group = root.read("/etc/passwd"), root.read("/etc/group")
     if passwd.value is None:
-        return unreadable(passwd.source, passwd.reason)
+        return make_unreadable(passwd.source, passwd.reason)
     for line in passwd.value.splitlines():
         fields = line.split(":")
         if fields[0] == name and len(fields) > 3 and fields[2].isdigit() and fields[3].isdigit():
             gid = int(fields[3])
-            names, gids = _groups(group.value or "", name, gid)
+            names, gids = _parse_groups(group.value or "", name, gid)
             return Fact("value", User(name, int(fields[2]), gid, names, gids), "/etc/passwd")
     return Fact("absent", None, "/etc/passwd", f"no user {name}")
 
 
-def pam_files(root: Root) -> Fact[list[tuple[str, str]]]:
+def read_pam_files(root: Root) -> Fact[list[tuple[str, str]]]:
     """The files that pam_limits reads, in its order, with their text."""
-    main = dropins.text(root, "/etc/security/limits.conf")
-    fragments = dropins.merged(root, ["/etc/security/limits.d"], ".conf")
+    main = dropins.read_text(root, "/etc/security/limits.conf")
+    fragments = dropins.list_merged(root, ["/etc/security/limits.d"], ".conf")
     facts = [main, *(root.read(path) for path in fragments.value or [])]
     if fragments.state == "unreadable":
-        return unreadable(fragments.source, fragments.reason)
+        return make_unreadable(fragments.source, fragments.reason)
     for fact in facts:
         if fact.state == "unreadable":
-            return unreadable(fact.source, fact.reason)
+            return make_unreadable(fact.source, fact.reason)
     return Fact(
         "value",
         [(fact.source, fact.value) for fact in facts if fact.value is not None],
@@ -88,7 +88,7 @@ def pam_files(root: Root) -> Fact[list[tuple[str, str]]]:
     )
 
 
-def pam_limits(files: list[tuple[str, str]], who: User) -> dict[str, Limit]:
+def resolve_pam_limits(files: list[tuple[str, str]], who: User) -> dict[str, Limit]:
     """Limits that a login of `who` gets, by item; an item that no line sets is inherited and not listed.
 
     A line for the user beats one for a group, which beats `*`; among equals the later wins. For root
@@ -98,34 +98,34 @@ def pam_limits(files: list[tuple[str, str]], who: User) -> dict[str, Limit]:
     for path, text in files:
         for number, line in enumerate(text.splitlines(), 1):
             fields = line.partition("#")[0].split()
-            rank = _rank(fields[0], who) if fields else None
+            rank = _rank_domain(fields[0], who) if fields else None
             if rank is None or len(fields) < 2:
                 continue
             if len(fields) == 2 and fields[1] == "-":
                 return {}  # "NAME -": pam_limits does nothing for this user
             if len(fields) < 4 or fields[2] not in ITEMS or fields[1] not in ("soft", "hard", "-"):
                 continue
-            value = _pam_value(fields[2], fields[3])
+            value = _parse_pam_value(fields[2], fields[3])
             if value is None:
                 continue
             for kind in ("soft", "hard") if fields[1] == "-" else (fields[1],):
                 known = found.get((fields[2], kind))
                 if known is None or rank <= known[0]:
                     found[fields[2], kind] = (rank, value, f"{path}:{number}")
-    return {item: limit for item in ITEMS if (limit := _pair(found, item)) is not None}
+    return {item: limit for item in ITEMS if (limit := _join_pair(found, item)) is not None}
 
 
-def pam_enabled(root: Root) -> Fact[dict[str, bool]]:
+def read_pam_enabled(root: Root) -> Fact[dict[str, bool]]:
     """For the services that people log in by, whether pam_limits is part of their session."""
-    names = dropins.listing(root, "/etc/pam.d")
+    names = dropins.list_names(root, "/etc/pam.d")
     if names.state == "unreadable":
-        return unreadable(names.source, names.reason)
+        return make_unreadable(names.source, names.reason)
     services = [name for name in ("sshd", "login") if name in (names.value or [])]
     enabled: dict[str, bool] = {}
     for service in services:
-        fact = _has_pam_limits(root, service, 5)
+        fact = _find_pam_limits(root, service, 5)
         if fact.value is None:
-            return unreadable(fact.source, fact.reason)
+            return make_unreadable(fact.source, fact.reason)
         enabled[service] = fact.value
     return Fact("value", enabled, "/etc/pam.d")
 
@@ -136,8 +136,8 @@ def parse_systemd(item: str, text: str, source: str = "") -> Limit:
     Raises ValueError.
     """
     soft, colon, hard = text.partition(":")
-    first = _systemd_value(item, soft.strip())
-    return Limit(first, _systemd_value(item, hard.strip()) if colon else first, source)
+    first = _parse_systemd_value(item, soft.strip())
+    return Limit(first, _parse_systemd_value(item, hard.strip()) if colon else first, source)
 
 
 def parse_proc(text: str, source: str = "") -> dict[str, Limit]:
@@ -147,15 +147,16 @@ def parse_proc(text: str, source: str = "") -> dict[str, Limit]:
         for item, start in PROC_LINES.items():
             if line.startswith(start + " "):
                 soft, hard = line[len(start) :].split()[:2]
-                found[item] = Limit(_number(soft), _number(hard), source)
+                found[item] = Limit(_parse_number(soft), _parse_number(hard), source)
     return found
 
 
 def show(value: int) -> int | str:
+    """Returns a limit as people write it: `unlimited`, or the number."""
     return "unlimited" if value == UNLIMITED else value
 
 
-def _rank(domain: str, who: User) -> int | None:
+def _rank_domain(domain: str, who: User) -> int | None:
     """How specific a line's domain is for this user, lowest first; None if it is not meant."""
     if domain == who.name:
         return 0
@@ -175,7 +176,7 @@ def _rank(domain: str, who: User) -> int | None:
     return 3 if domain == "*" else None
 
 
-def _pam_value(item: str, text: str) -> int | None:
+def _parse_pam_value(item: str, text: str) -> int | None:
     if item != "nice" and text in _UNLIMITED_WORDS:
         return UNLIMITED
     if not re.fullmatch(r"[-+]?\d+", text):
@@ -188,7 +189,7 @@ def _pam_value(item: str, text: str) -> int | None:
     return number * 1024 if item == "memlock" else number
 
 
-def _pair(found: dict[tuple[str, str], tuple[int, int, str]], item: str) -> Limit | None:
+def _join_pair(found: dict[tuple[str, str], tuple[int, int, str]], item: str) -> Limit | None:
     soft, hard = found.get((item, "soft")), found.get((item, "hard"))
     if soft is None or hard is None:
         # Half of a pair leaves the other half to whatever the login service had.
@@ -197,7 +198,7 @@ def _pair(found: dict[tuple[str, str], tuple[int, int, str]], item: str) -> Limi
     return Limit(min(soft[1], hard[1]), hard[1], soft[2])
 
 
-def _systemd_value(item: str, text: str) -> int:
+def _parse_systemd_value(item: str, text: str) -> int:
     if text == "infinity":
         return UNLIMITED
     if item == "nice" and text[:1] in ("+", "-"):
@@ -208,11 +209,11 @@ def _systemd_value(item: str, text: str) -> int:
     return int(match[1]) * _SIZES[match[2]]
 
 
-def _number(text: str) -> int:
+def _parse_number(text: str) -> int:
     return UNLIMITED if text == "unlimited" else int(text)
 
 
-def _groups(text: str, name: str, gid: int) -> tuple[frozenset[str], frozenset[int]]:
+def _parse_groups(text: str, name: str, gid: int) -> tuple[frozenset[str], frozenset[int]]:
     names, gids = set(), {gid}
     for line in text.splitlines():
         fields = line.split(":")
@@ -224,13 +225,13 @@ def _groups(text: str, name: str, gid: int) -> tuple[frozenset[str], frozenset[i
     return frozenset(names), frozenset(gids)
 
 
-def _has_pam_limits(root: Root, service: str, depth: int) -> Fact[bool]:
+def _find_pam_limits(root: Root, service: str, depth: int) -> Fact[bool]:
     path = f"/etc/pam.d/{service}"
     text = root.read(path)
     if text.state == "absent" or not depth:
         return Fact("value", False, path)
     if text.value is None:
-        return unreadable(path, text.reason)
+        return make_unreadable(path, text.reason)
     for line in text.value.splitlines():
         words = line.partition("#")[0].split()
         if not words:
@@ -241,7 +242,7 @@ def _has_pam_limits(root: Root, service: str, depth: int) -> Fact[bool]:
         if words[0] == "session" and len(words) > 2 and words[1] in ("include", "substack"):
             included = words[2]
         if included:
-            fact = _has_pam_limits(root, included, depth - 1)
+            fact = _find_pam_limits(root, included, depth - 1)
             if fact.value is not False:
                 return fact
     return Fact("value", False, path)

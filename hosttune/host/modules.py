@@ -38,36 +38,36 @@ def read(root: Root) -> Modules:
     release = root.read(identity.RELEASE).map(str.strip)
     builtin: Fact[frozenset[str]]
     if release.value is None:
-        builtin = release.valueless()
+        builtin = release.drop_value()
     else:
-        builtin = root.read(f"/lib/modules/{release.value}/modules.builtin").map(_builtin)
-    return Modules(loaded, builtin, _at_boot(root))
+        builtin = root.read(f"/lib/modules/{release.value}/modules.builtin").map(_parse_builtin)
+    return Modules(loaded, builtin, _read_at_boot(root))
 
 
-def name(text: str) -> str:
+def normalise_name(text: str) -> str:
     """The kernel treats `-` and `_` in a module's name alike."""
     return text.replace("-", "_")
 
 
-def _builtin(text: str) -> frozenset[str]:
-    return frozenset(name(posixpath.basename(line).removesuffix(".ko")) for line in text.split())
+def _parse_builtin(text: str) -> frozenset[str]:
+    return frozenset(normalise_name(posixpath.basename(line).removesuffix(".ko")) for line in text.split())
 
 
-def _at_boot(root: Root) -> Fact[dict[str, str]]:
-    files = dropins.merged(root, DIRECTORIES, ".conf")
+def _read_at_boot(root: Root) -> Fact[dict[str, str]]:
+    files = dropins.list_merged(root, DIRECTORIES, ".conf")
     if files.state == "unreadable":
-        return files.valueless()
+        return files.drop_value()
     found: dict[str, str] = {}
     for word in (root.read("/proc/cmdline").value or "").split():
         key, _, names = word.partition("=")
-        if name(key) == "modules_load":
-            found.update({name(module): "/proc/cmdline" for module in names.split(",") if module})
+        if normalise_name(key) == "modules_load":
+            found.update({normalise_name(module): "/proc/cmdline" for module in names.split(",") if module})
     for file in files.value or []:
-        text = dropins.content(root, file)
+        text = dropins.read_fragment(root, file)
         if text.state == "unreadable":
-            return text.valueless()
+            return text.drop_value()
         for number, raw in enumerate((text.value or "").splitlines(), 1):
             line = raw.strip()
             if line and line[0] not in "#;":
-                found.setdefault(name(line), f"{file}:{number}")
+                found.setdefault(normalise_name(line), f"{file}:{number}")
     return Fact("value", found, DIRECTORIES[0])

@@ -35,12 +35,12 @@ def dump(request: str) -> list[dict[str, Any]]:
     Raises OSError with the kernel's errno (ETIMEDOUT after 2 s without an answer), and KeyError for a
     name that is not listed here.
     """
-    kind, decode = {"qdisc": (RTM_GETQDISC, _qdiscs)}[request]
-    return decode(_messages(kind))
+    kind, decode = {"qdisc": (RTM_GETQDISC, _decode_qdiscs)}[request]
+    return decode(_request_messages(kind))
 
 
-def _qdiscs(messages: list[bytes]) -> list[dict[str, Any]]:
-    base = _message_class()
+def _decode_qdiscs(messages: list[bytes]) -> list[dict[str, Any]]:
+    base = _import_message_class()
 
     # pyroute2's own tcmsg class decodes every option of every discipline and costs 25 ms to import;
     # this is the same message with the one attribute that is asked for.
@@ -72,7 +72,7 @@ def _qdiscs(messages: list[bytes]) -> list[dict[str, Any]]:
     return found
 
 
-def _message_class() -> type:
+def _import_message_class() -> type:
     """`pyroute2.netlink.nlmsg`, without the rest of pyroute2.
 
     The package's `__init__` imports every part of the library (about 150 ms). Its submodules work
@@ -93,7 +93,7 @@ def _message_class() -> type:
     return nlmsg  # type: ignore[no-any-return]
 
 
-def _messages(kind: int) -> list[bytes]:
+def _request_messages(kind: int) -> list[bytes]:
     """Request a dump and return its messages, headers included; a dump the kernel interrupted is repeated."""
     for _ in range(ATTEMPTS):
         messages, interrupted = _exchange(kind)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import msgspec
 
 from hosttune.host import cpulist
-from hosttune.host.root import Fact, Root, unreadable
+from hosttune.host.root import Fact, Root, make_unreadable
 from hosttune.host.sched import PF_KTHREAD, POLICY_NAMES
 
 _CAPABILITY_SETS = (("CapPrm", ""), ("CapEff", ""), ("CapAmb", "0"))
@@ -96,10 +96,10 @@ def read_tasks(root: Root, *, threads: bool = True, placement: bool = False) -> 
                 continue
             stat = root.read(f"/proc/{pid}/task/{tid}/stat").value if placement else None
             try:
-                seen.append(_task(pid, tid, text.value, stat, lists))
+                seen.append(_parse_task(pid, tid, text.value, stat, lists))
             except ValueError:
                 refused.append("not understood")
-    return Tasks(seen, _missing(seen, refused))
+    return Tasks(seen, _describe_missing(seen, refused))
 
 
 def read_threads(root: Root, pid: int) -> list[Thread]:
@@ -139,7 +139,7 @@ def list_pids(root: Root) -> Fact[list[int]]:
     names = root.list("/proc")
     pids = sorted(int(name) for name in names.value or [] if name.isdigit())
     if names.state != "value" or not pids:
-        return unreadable("/proc", names.reason or "no processes in it")
+        return make_unreadable("/proc", names.reason or "no processes in it")
     return Fact("value", pids, "/proc")
 
 
@@ -147,9 +147,9 @@ def find_pids(root: Root, name: str) -> Fact[list[int]]:
     """Processes whose command name is `name`; unreadable if no process can be seen."""
     pids = list_pids(root)
     if pids.value is None:
-        return unreadable("/proc", pids.reason)
+        return make_unreadable("/proc", pids.reason)
     if 1 not in pids.value:
-        return unreadable("/proc", "processes of other users are hidden (hidepid)")
+        return make_unreadable("/proc", "processes of other users are hidden (hidepid)")
     found = [pid for pid in pids.value if (root.read(f"/proc/{pid}/comm").value or "").strip() == name]
     return Fact("value", found, "/proc/*/comm")
 
@@ -191,7 +191,7 @@ def parse_capabilities(status: str) -> dict[str, int]:
     return {name: int(find_field(status, name) or default, 16) for name, default in _CAPABILITY_SETS}
 
 
-def _missing(seen: list[Task], refused: list[str]) -> str:
+def _describe_missing(seen: list[Task], refused: list[str]) -> str:
     comms = {task.tid: task.comm for task in seen}
     if refused:
         return f"{len(refused)} processes could not be read ({refused[0]})"
@@ -202,7 +202,7 @@ def _missing(seen: list[Task], refused: list[str]) -> str:
     return ""
 
 
-def _task(pid: int, tid: int, status: str, stat: str | None, lists: dict[str, frozenset[int]]) -> Task:
+def _parse_task(pid: int, tid: int, status: str, stat: str | None, lists: dict[str, frozenset[int]]) -> Task:
     allowed = find_field(status, "Cpus_allowed_list")
     if allowed not in lists:
         lists[allowed] = cpulist.parse(allowed)

@@ -26,7 +26,7 @@ def read(root: Root) -> Fact[list[Device]]:
     """Devices that have a qdisc, so those that are or were up, in the order of the kernel."""
     table = root.netlink("qdisc")
     if table.value is None:
-        return table.valueless()
+        return table.drop_value()
     roots: dict[str, str] = {}
     leaves: dict[str, list[str]] = {}
     for row in table.value:
@@ -34,10 +34,10 @@ def read(root: Root) -> Fact[list[Device]]:
             roots[row["interface"]] = row["kind"]
         elif row["parent"] != INGRESS:
             leaves.setdefault(row["interface"], []).append(row["kind"])
-    devices = [Device(name, kind, leaves.get(name, []), _physical(root, name)) for name, kind in roots.items()]
+    devices = [Device(name, kind, leaves.get(name, []), _read_physical(root, name)) for name, kind in roots.items()]
     return Fact("value", devices, table.source)
 
 
-def _physical(root: Root, name: str) -> bool | None:
+def _read_physical(root: Root, name: str) -> bool | None:
     link = root.link(f"/sys/class/net/{name}/device")
     return None if link.state == "unreadable" else link.state == "value"

@@ -47,21 +47,22 @@ class Fact(msgspec.Struct, Generic[T], frozen=True):
     source: str = ""
     reason: str = ""
 
-    def valueless(self) -> Fact[Any]:
+    def drop_value(self) -> Fact[Any]:
         """The same fact, for any type: one that is absent or unreadable holds no value of this one."""
         return self
 
     def map(self, parse: Callable[[T], U]) -> Fact[U]:
         """Apply a parser to the value; text that it rejects (ValueError) makes the fact unreadable."""
         if self.state != "value":
-            return self.valueless()
+            return self.drop_value()
         try:
             return Fact("value", parse(self.value), self.source)  # type: ignore[arg-type]
         except ValueError as error:
             return Fact("unreadable", None, self.source, f"not understood: {error}")
 
 
-def unreadable(source: str, reason: str) -> Fact[Any]:
+def make_unreadable(source: str, reason: str) -> Fact[Any]:
+    """Returns a fact that could not be read."""
     return Fact("unreadable", None, source, reason)
 
 
@@ -115,21 +116,21 @@ class Live:
     def read(self, path: str) -> Fact[str]:
         try:
             # O_NONBLOCK: a FIFO or a device must not stop the whole check.
-            return _text(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY), path)
+            return _read_text(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY), path)
         except OSError as error:
-            return _failed(path, error)
+            return _report_error(path, error)
 
     def list(self, path: str) -> Fact[Names]:
         try:
             return Fact("value", sorted(os.listdir(path)), path)
         except OSError as error:
-            return _failed(path, error)
+            return _report_error(path, error)
 
     def link(self, path: str) -> Fact[str]:
         try:
             return Fact("value", os.readlink(path), path)
         except OSError as error:
-            return _not_a_link(path) if error.errno == errno.EINVAL else _failed(path, error)
+            return _report_not_a_link(path) if error.errno == errno.EINVAL else _report_error(path, error)
 
     def netlink(self, request: str) -> Fact[Table]:
         # Late: a profile that asks for no netlink fact must not pay for the import.
@@ -138,7 +139,7 @@ class Live:
         try:
             return Fact("value", netlink.dump(request), f"netlink {request}")
         except OSError as error:
-            return _failed(f"netlink {request}", error)
+            return _report_error(f"netlink {request}", error)
 
     def later(self, seconds: float) -> tuple[Root, float]:
         start = time.monotonic()
@@ -180,26 +181,26 @@ class Tree:
             real = self.directory + self._resolve(path)
             mode = os.lstat(real).st_mode
             if not stat.S_ISREG(mode):
-                return unreadable(path, "EISDIR" if stat.S_ISDIR(mode) else "not a regular file")
-            return _text(os.open(real, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK), path)
+                return make_unreadable(path, "EISDIR" if stat.S_ISDIR(mode) else "not a regular file")
+            return _read_text(os.open(real, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK), path)
         except OSError as error:
-            return _not_captured(path, error)
+            return _report_not_captured(path, error)
 
     def list(self, path: str) -> Fact[Names]:
         try:
             return Fact("value", sorted(os.listdir(self.directory + self._resolve(path))), path)
         except OSError as error:
-            return _not_captured(path, error)
+            return _report_not_captured(path, error)
 
     def link(self, path: str) -> Fact[str]:
         parent, _, name = path.rstrip("/").rpartition("/")
         try:
             return Fact("value", os.readlink(f"{self.directory}{self._resolve(parent or '/')}/{name}"), path)
         except OSError as error:
-            return _not_a_link(path) if error.errno == errno.EINVAL else _not_captured(path, error)
+            return _report_not_a_link(path) if error.errno == errno.EINVAL else _report_not_captured(path, error)
 
     def netlink(self, request: str) -> Fact[Table]:
-        return unreadable(f"netlink {request}", NOT_CAPTURED)
+        return make_unreadable(f"netlink {request}", NOT_CAPTURED)
 
     def later(self, seconds: float) -> None:
         return None
@@ -235,7 +236,7 @@ class Tree:
         return current
 
 
-def _text(descriptor: int, path: str) -> Fact[str]:
+def _read_text(descriptor: int, path: str) -> Fact[str]:
     """Read and close; kernel files give their text in pieces and have no size to ask for."""
     try:
         pieces = []
@@ -244,21 +245,21 @@ def _text(descriptor: int, path: str) -> Fact[str]:
             pieces.append(piece)
             size += len(piece)
             if size > MAX_BYTES:
-                return unreadable(path, f"larger than {MAX_BYTES >> 20} MiB")
+                return make_unreadable(path, f"larger than {MAX_BYTES >> 20} MiB")
     finally:
         os.close(descriptor)
     return Fact("value", b"".join(pieces).decode("utf-8", "replace"), path)
 
 
-def _failed(path: str, error: OSError) -> Fact[Any]:
+def _report_error(path: str, error: OSError) -> Fact[Any]:
     state: Literal["absent", "unreadable"] = "absent" if error.errno in _ABSENT else "unreadable"
     return Fact(state, None, path, errno.errorcode.get(error.errno or 0, str(error)))
 
 
-def _not_captured(path: str, error: OSError) -> Fact[Any]:
-    fact = _failed(path, error)
-    return unreadable(path, NOT_CAPTURED) if fact.state == "absent" else fact
+def _report_not_captured(path: str, error: OSError) -> Fact[Any]:
+    fact = _report_error(path, error)
+    return make_unreadable(path, NOT_CAPTURED) if fact.state == "absent" else fact
 
 
-def _not_a_link(path: str) -> Fact[Any]:
+def _report_not_a_link(path: str) -> Fact[Any]:
     return Fact("absent", None, path, "not a symbolic link")

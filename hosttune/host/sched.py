@@ -6,7 +6,7 @@ kernel.
 
 from __future__ import annotations
 
-from hosttune.host.root import Fact, Root, unreadable
+from hosttune.host.root import Fact, Root, make_unreadable
 
 #: Scheduling policies by number (SCHED_OTHER and so on; 4 is not assigned).
 POLICY_NAMES = {0: "other", 1: "fifo", 2: "rr", 3: "batch", 5: "idle", 6: "deadline", 7: "ext"}
@@ -30,7 +30,7 @@ def read_rt_group(root: Root) -> Fact[int]:
     """Read `cpu.rt_runtime_us` of this process's cgroup; absent without a cpu controller of cgroup v1."""
     groups, mounts = root.read("/proc/self/cgroup"), root.read("/proc/self/mountinfo")
     if groups.value is None or mounts.value is None:
-        return unreadable("/proc/self/cgroup", groups.reason or mounts.reason)
+        return make_unreadable("/proc/self/cgroup", groups.reason or mounts.reason)
     for line in groups.value.splitlines():
         _, controllers, path = line.split(":", 2)
         if "cpu" in controllers.split(","):

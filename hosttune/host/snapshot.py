@@ -23,7 +23,7 @@ from typing import Any
 import msgspec
 
 from hosttune import __version__
-from hosttune.host.root import Fact, Names, Root, Table, unreadable
+from hosttune.host.root import Fact, Names, Root, Table, make_unreadable
 
 FORMAT = "hosttune-snapshot"
 VERSION = 1
@@ -49,7 +49,7 @@ class Entry(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
             return Fact("value", self.value, source)
         if self.absent is not msgspec.UNSET:
             return Fact("absent", None, source, str(self.absent))
-        return unreadable(source, str(self.unreadable))
+        return make_unreadable(source, str(self.unreadable))
 
 
 class Moment(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
@@ -88,16 +88,16 @@ class Recorder:
         self.next: tuple[Recorder, float] | None = None
 
     def read(self, path: str) -> Fact[str]:
-        return self._kept(self.moment.read, path, self._read)
+        return self._keep(self.moment.read, path, self._read)
 
     def list(self, path: str) -> Fact[Names]:
-        return self._kept(self.moment.list, path, self.root.list)
+        return self._keep(self.moment.list, path, self.root.list)
 
     def link(self, path: str) -> Fact[str]:
-        return self._kept(self.moment.link, path, self.root.link)
+        return self._keep(self.moment.link, path, self.root.link)
 
     def netlink(self, request: str) -> Fact[Table]:
-        return self._kept(self.moment.netlink, request, self.root.netlink)
+        return self._keep(self.moment.netlink, request, self.root.netlink)
 
     def later(self, seconds: float) -> tuple[Recorder, float] | None:
         second = self.root.later(seconds)
@@ -114,10 +114,10 @@ class Recorder:
     def _read(self, path: str) -> Fact[str]:
         name = path.rpartition("/")[2]
         if any(fnmatchcase(name, pattern) for pattern in SECRET_NAMES):
-            return unreadable(path, REDACTED)
+            return make_unreadable(path, REDACTED)
         return self.root.read(path).map(lambda text: redact(path, text))
 
-    def _kept(self, kept: dict[str, Entry], key: str, read: Any) -> Fact[Any]:
+    def _keep(self, kept: dict[str, Entry], key: str, read: Any) -> Fact[Any]:
         fact: Fact[Any] = read(key)
         kept[key] = Entry(value=fact.value) if fact.state == "value" else Entry(**{fact.state: fact.reason})
         return fact
@@ -134,16 +134,16 @@ class Snapshot:
         self._moments = data.moments
 
     def read(self, path: str) -> Fact[str]:
-        return _fact(self._moments[0].read, path, str)
+        return _find_fact(self._moments[0].read, path, str)
 
     def list(self, path: str) -> Fact[Names]:
-        return _fact(self._moments[0].list, path, list)
+        return _find_fact(self._moments[0].list, path, list)
 
     def link(self, path: str) -> Fact[str]:
-        return _fact(self._moments[0].link, path, str)
+        return _find_fact(self._moments[0].link, path, str)
 
     def netlink(self, request: str) -> Fact[Table]:
-        fact: Fact[Table] = _fact(self._moments[0].netlink, request, list)
+        fact: Fact[Table] = _find_fact(self._moments[0].netlink, request, list)
         return msgspec.structs.replace(fact, source=f"netlink {request}")
 
     def later(self, seconds: float) -> tuple[Snapshot, float] | None:
@@ -221,12 +221,12 @@ def _decode(text: bytes, file: str) -> Data:
     return data
 
 
-def _fact(entries: dict[str, Entry], key: str, kind: type) -> Fact[Any]:
+def _find_fact(entries: dict[str, Entry], key: str, kind: type) -> Fact[Any]:
     entry = entries.get(key)
     if entry is None:
-        return unreadable(key, "not in the snapshot")
+        return make_unreadable(key, "not in the snapshot")
     if entry.value is not msgspec.UNSET and not isinstance(entry.value, kind):
-        return unreadable(key, f"damaged in the snapshot: wanted {kind.__name__}")
+        return make_unreadable(key, f"damaged in the snapshot: wanted {kind.__name__}")
     return entry.fact(key)
 
 
@@ -239,11 +239,11 @@ def redact(path: str, text: str) -> str:
         text = _PASSWORD_ARGUMENT.sub(r"\1...", text)
         return "".join(line for line in text.splitlines(True) if not line.lstrip().startswith("password"))
     if "/systemd/" in path:
-        return "".join(line if _public(line) else line.partition("=")[0] + "=\n" for line in text.splitlines(True))
+        return "".join(line if _is_public(line) else line.partition("=")[0] + "=\n" for line in text.splitlines(True))
     if not path.startswith(_CONFIGURATION) and "smp_affinity" not in text:
         return ""  # a script that some service runs
     return text
 
 
-def _public(line: str) -> bool:
+def _is_public(line: str) -> bool:
     return KEPT_ENVIRONMENT in line or not line.lstrip().startswith(("Environment=", "SetCredential"))

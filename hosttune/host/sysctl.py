@@ -55,21 +55,21 @@ class Sysctls(msgspec.Struct, frozen=True):
 
 def read(root: Root, keys: Iterable[str]) -> Sysctls:
     """Read the running value of each key, and all configuration files."""
-    running = {key: root.read(path(key)).map(str.strip) for key in keys}
-    files = dropins.merged(root, _directories(root), ".conf")
-    boot = _assignments(root, [file for file in files.value or [] if not posixpath.basename(file).startswith(".")])
+    running = {key: root.read(build_path(key)).map(str.strip) for key in keys}
+    files = dropins.list_merged(root, _list_directories(root), ".conf")
+    boot = _read_assignments(root, [file for file in files.value or [] if not posixpath.basename(file).startswith(".")])
     if files.state == "unreadable":
-        boot = files.valueless()
-    conf = dropins.text(root, CONF)
+        boot = files.drop_value()
+    conf = dropins.read_text(root, CONF)
     manual = boot
     if conf.state == "unreadable":
-        manual = conf.valueless()
+        manual = conf.drop_value()
     elif conf.value is not None and boot.value is not None:
         manual = Fact("value", [*boot.value, *parse(conf.value, CONF)], boot.source)
     return Sysctls(running, boot, manual)
 
 
-def normalise(key: str) -> str:
+def normalise_key(key: str) -> str:
     """The path below /proc/sys that a key means.
 
     If the first separator is a dot, dots separate and a slash stands for a dot in a name (an interface
@@ -81,8 +81,9 @@ def normalise(key: str) -> str:
     return posixpath.normpath(key).lstrip("/")
 
 
-def path(key: str) -> str:
-    return f"/proc/sys/{normalise(key)}"
+def build_path(key: str) -> str:
+    """Returns the file below /proc/sys that holds a key."""
+    return f"/proc/sys/{normalise_key(key)}"
 
 
 def parse(text: str, file: str) -> list[Assignment]:
@@ -96,16 +97,16 @@ def parse(text: str, file: str) -> list[Assignment]:
         excludes = key.startswith("-")
         key = key.strip().removeprefix("-").strip()
         if key and (equals or excludes):
-            found.append(Assignment(normalise(key), value.strip() if equals else None, file, number))
+            found.append(Assignment(normalise_key(key), value.strip() if equals else None, file, number))
     return found
 
 
-def winner(assignments: list[Assignment], key: str) -> Assignment | None:
+def find_winner(assignments: list[Assignment], key: str) -> Assignment | None:
     """The line that decides a key, None if no line does.
 
     The last line that names it; a line with a glob counts only if no line names the key itself.
     """
-    wanted = normalise(key)
+    wanted = normalise_key(key)
     named = [line for line in assignments if line.key == wanted]
     if named:
         return named[-1] if named[-1].value is not None else None
@@ -119,15 +120,15 @@ def _matches(path: str, pattern: str) -> bool:
     return len(parts) == len(patterns) and all(map(fnmatchcase, parts, patterns))
 
 
-def _directories(root: Root) -> list[str]:
+def _list_directories(root: Root) -> list[str]:
     return [*DIRECTORIES, *([UNMERGED] if root.list(UNMERGED).state == "value" else [])]
 
 
-def _assignments(root: Root, files: list[str]) -> Fact[list[Assignment]]:
+def _read_assignments(root: Root, files: list[str]) -> Fact[list[Assignment]]:
     found: list[Assignment] = []
     for file in files:
-        text = dropins.content(root, file)
+        text = dropins.read_fragment(root, file)
         if text.state == "unreadable":
-            return text.valueless()
+            return text.drop_value()
         found += parse(text.value or "", file)
     return Fact("value", found, DIRECTORIES[0])

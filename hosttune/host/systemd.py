@@ -12,7 +12,7 @@ from typing import Literal
 import msgspec
 
 from hosttune.host import dropins
-from hosttune.host.root import Fact, Root, unreadable
+from hosttune.host.root import Fact, Root, make_unreadable
 
 _MANAGER = ("/etc/systemd", "/usr/local/lib/systemd", "/usr/lib/systemd")
 _UNITS = (
@@ -48,10 +48,10 @@ class Unit(msgspec.Struct, frozen=True):
 
     def values(self, section: str, key: str) -> list[str]:
         """Values of a setting that may be given several times; an empty one resets those before it."""
-        return values(self.settings, section, key)
+        return list_values(self.settings, section, key)
 
 
-def values(settings: Iterable[Setting], section: str, key: str) -> list[str]:
+def list_values(settings: Iterable[Setting], section: str, key: str) -> list[str]:
     """All values of a list setting that are left after resets."""
     left: list[str] = []
     for setting in settings:
@@ -80,90 +80,90 @@ def parse(text: str, source: str) -> list[Setting]:
     return settings
 
 
-def manager(root: Root) -> Fact[list[Setting]]:
+def read_manager(root: Root) -> Fact[list[Setting]]:
     """Settings of `system.conf` and its drop-ins, in the order in which they are applied."""
     files: list[str] = []
     for directory in _MANAGER:
-        main = dropins.text(root, f"{directory}/system.conf")
+        main = dropins.read_text(root, f"{directory}/system.conf")
         if main.state == "unreadable":
-            return unreadable(main.source, main.reason)
+            return make_unreadable(main.source, main.reason)
         if main.state == "value":
             files.append(main.source)
             break
-    fragments = dropins.merged(root, [f"{directory}/system.conf.d" for directory in _MANAGER], ".conf")
-    return _settings(root, files, fragments, "/etc/systemd/system.conf")
+    fragments = dropins.list_merged(root, [f"{directory}/system.conf.d" for directory in _MANAGER], ".conf")
+    return _read_settings(root, files, fragments, "/etc/systemd/system.conf")
 
 
-def unit(root: Root, name: str, wanted: Fact[frozenset[str]] | None = None) -> Fact[Unit]:
+def read_unit(root: Root, name: str, wanted: Fact[frozenset[str]] | None = None) -> Fact[Unit]:
     """Read a unit; unreadable if any directory that could hold a part of it is.
 
-    `wanted` is the result of :func:`wanted_units`, for callers that read several units.
+    `wanted` is the result of :func:`read_wanted_units`, for callers that read several units.
     """
     for directory in _UNITS:
-        names = dropins.listing(root, directory)
+        names = dropins.list_names(root, directory)
         if names.state == "unreadable":
-            return unreadable(directory, names.reason)
+            return make_unreadable(directory, names.reason)
         if name not in (names.value or []):
             continue
         path = f"{directory}/{name}"
         if root.link(path).value == "/dev/null" or root.read(path).value == "":
             return Fact("value", Unit(name, "masked", source=path), path)
-        fragments = dropins.merged(root, [f"{d}/{name}.d" for d in _UNITS], ".conf")
-        settings = _settings(root, [path], fragments, path)
-        wanted = wanted or wanted_units(root)
+        fragments = dropins.list_merged(root, [f"{d}/{name}.d" for d in _UNITS], ".conf")
+        settings = _read_settings(root, [path], fragments, path)
+        wanted = wanted or read_wanted_units(root)
         if settings.value is None:
-            return unreadable(settings.source, settings.reason)
+            return make_unreadable(settings.source, settings.reason)
         if wanted.value is None:
-            return unreadable(wanted.source, wanted.reason)
+            return make_unreadable(wanted.source, wanted.reason)
         return Fact("value", Unit(name, "installed", name in wanted.value, settings.value, path), path)
-    fragments = dropins.merged(root, [f"{d}/{name}.d" for d in _UNITS], ".conf")
-    settings = _settings(root, [], fragments, _UNITS[0])
+    fragments = dropins.list_merged(root, [f"{d}/{name}.d" for d in _UNITS], ".conf")
+    settings = _read_settings(root, [], fragments, _UNITS[0])
     if settings.value is None:
-        return unreadable(settings.source, settings.reason)
+        return make_unreadable(settings.source, settings.reason)
     return Fact("value", Unit(name, "absent", settings=settings.value), _UNITS[0])
 
 
-def wanted_units(root: Root) -> Fact[frozenset[str]]:
+def read_wanted_units(root: Root) -> Fact[frozenset[str]]:
     """Names of all units that a `.wants` or `.requires` directory pulls in."""
     found: set[str] = set()
     for directory in _UNITS:
-        names = dropins.listing(root, directory)
+        names = dropins.list_names(root, directory)
         if names.state == "unreadable":
-            return unreadable(directory, names.reason)
+            return make_unreadable(directory, names.reason)
         for name in names.value or []:
             if name.endswith((".wants", ".requires")):
                 links = root.list(f"{directory}/{name}")
                 if links.state == "unreadable":
-                    return unreadable(links.source, links.reason)
+                    return make_unreadable(links.source, links.reason)
                 found.update(links.value or [])
     return Fact("value", frozenset(found), _UNITS[0])
 
 
-def local_services(root: Root) -> Fact[list[Unit]]:
+def read_local_services(root: Root) -> Fact[list[Unit]]:
     """Services that this host's administrator installed or changed (in /etc), with their settings."""
-    names = dropins.listing(root, _UNITS[0])
+    names = dropins.list_names(root, _UNITS[0])
     if names.state == "unreadable":
-        return unreadable(names.source, names.reason)
+        return make_unreadable(names.source, names.reason)
     units: list[Unit] = []
-    wanted = wanted_units(root)
+    wanted = read_wanted_units(root)
     services = {name.removesuffix(".d") for name in names.value or [] if name.endswith((".service", ".service.d"))}
     for name in sorted(services):
         # A link to a vendor's unit is an alias of it, or masks it.
         if root.link(f"{_UNITS[0]}/{name}").value is None:
-            fact = unit(root, name, wanted)
+            fact = read_unit(root, name, wanted)
             if fact.value is None:
-                return unreadable(fact.source, fact.reason)
+                return make_unreadable(fact.source, fact.reason)
             units.append(fact.value)
     return Fact("value", units, _UNITS[0])
 
 
-def _settings(root: Root, files: list[str], fragments: Fact[list[str]], source: str) -> Fact[list[Setting]]:
+def _read_settings(root: Root, files: list[str], fragments: Fact[list[str]], source: str) -> Fact[list[Setting]]:
     if fragments.state == "unreadable":
-        return unreadable(fragments.source, fragments.reason)
+        return make_unreadable(fragments.source, fragments.reason)
     found: list[Setting] = []
     for path in [*files, *(fragments.value or [])]:
-        text = dropins.content(root, path)
+        text = dropins.read_fragment(root, path)
         if text.value is None:
-            return unreadable(path, text.reason)
+            return make_unreadable(path, text.reason)
         found += parse(text.value, path)
     return Fact("value", found, source)

@@ -20,14 +20,14 @@ class Line(msgspec.Struct, frozen=True):
 
 def read(root: Root) -> Fact[dict[str, Line]]:
     """Writes below /proc and /sys by path. Of two lines for one path the first counts, by file name."""
-    files = dropins.merged(root, DIRECTORIES, ".conf")
+    files = dropins.list_merged(root, DIRECTORIES, ".conf")
     if files.state == "unreadable":
-        return files.valueless()
+        return files.drop_value()
     found: dict[str, Line] = {}
     for file in files.value or []:
-        text = dropins.content(root, file)
+        text = dropins.read_fragment(root, file)
         if text.state == "unreadable":
-            return text.valueless()
+            return text.drop_value()
         for line in parse(text.value or "", file):
             found.setdefault(line.path, line)
     return Fact("value", found, DIRECTORIES[0])

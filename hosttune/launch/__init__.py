@@ -12,3 +12,6 @@ process   the promises kept: limits, affinity, policy, user, exec
 
 #: Leases and launch records, unless `--run-dir` says otherwise.
 RUN_DIRECTORY = "/run/hosttune"
+
+#: Keeps the CPUs out of deep idle states for as long as it is held open (`Documentation/power/pm_qos_interface.rst`).
+DMA_LATENCY = "/dev/cpu_dma_latency"

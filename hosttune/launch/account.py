@@ -28,7 +28,7 @@ def change_user(user: User) -> None:
     os.setresuid(user.uid, user.uid, user.uid)
 
 
-def name_user(uid: int) -> str:
+def find_user_name(uid: int) -> str:
     """Returns the name of a user id, or its number where it has none."""
     try:
         return pwd.getpwuid(uid).pw_name

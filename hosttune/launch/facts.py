@@ -12,9 +12,9 @@ from hosttune.host import cpu, fair_server, identity
 from hosttune.host import process as proc
 from hosttune.host.root import Fact, Root
 from hosttune.host.sched import FAIR_POLICIES, RT_RUNTIME, read_rt_group
-from hosttune.launch import lease
+from hosttune.launch import DMA_LATENCY, lease
 from hosttune.launch.plan import RLIMITS, Plan
-from hosttune.launch.program import Program, find, inspect
+from hosttune.launch.program import Program, find_program, inspect_program
 from hosttune.launch.trial import (
     Trial,
     require_executable,
@@ -26,7 +26,6 @@ from hosttune.launch.trial import (
 )
 
 LIBRARY = os.path.join(os.path.dirname(__file__), "preload", "lockall.so")
-DMA_LATENCY = "/dev/cpu_dma_latency"
 
 
 class Facts(msgspec.Struct, kw_only=True):
@@ -62,8 +61,8 @@ class Facts(msgspec.Struct, kw_only=True):
 
 def read(root: Root, plan: Plan) -> Facts:
     """Read all facts. `root` is the live host; a launch has no other."""
-    path = find(plan.command[0])
-    program = inspect(path) if path else None
+    path = find_program(plan.command[0])
+    program = inspect_program(path) if path else None
     known = cpu.read(root)
     cpus = plan.cpus if plan.cpus is not None else frozenset(os.sched_getaffinity(0))
     watches_fair = plan.realtime and plan.busy_poll
@@ -104,7 +103,7 @@ def _read_ordinary(root: Root, cpus: frozenset[int], isolated: frozenset[int]) -
     """
     pids = proc.list_pids(root)
     if pids.value is None:
-        return pids.valueless()
+        return pids.drop_value()
     found = []
     for pid in pids.value:
         for thread in proc.read_threads(root, pid) if pid != os.getpid() else ():
@@ -119,7 +118,7 @@ def _read_holders(plan: Plan) -> dict[int, str]:
     holders = {}
     for number in sorted(plan.cpus or ()):
         with contextlib.suppress(OSError):  # not readable for us: then taking it fails with the reason
-            holder = lease.holder(plan.run_directory, number)
+            holder = lease.read_holder(plan.run_directory, number)
             if holder:
                 holders[number] = holder
     return holders

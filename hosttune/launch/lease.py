@@ -20,31 +20,32 @@ class Taken(Exception):
     """Another process has the CPU; the text says which."""
 
 
-def path(run_directory: str, cpu: int) -> str:
+def build_path(run_directory: str, cpu: int) -> str:
+    """Returns the file whose lock leases a CPU."""
     return f"{run_directory}/lease/cpu{cpu}.lock"
 
 
-def holder(run_directory: str, cpu: int) -> str | None:
+def read_holder(run_directory: str, cpu: int) -> str | None:
     """Who has the CPU, in words, or None. Raises OSError where the lock file cannot be opened."""
     try:
-        descriptor = os.open(path(run_directory, cpu), os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(build_path(run_directory, cpu), os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
     try:
-        return None if _lock(descriptor, fcntl.LOCK_SH, 0) else _words(descriptor)
+        return None if _lock(descriptor, fcntl.LOCK_SH, 0) else _describe_holder(descriptor)
     finally:
         os.close(descriptor)
 
 
-def take(run_directory: str, cpu: int, pid: int, command: list[str]) -> int:
+def acquire(run_directory: str, cpu: int, pid: int, command: list[str]) -> int:
     """Take the CPU for `pid`; returns the descriptor that holds it, inheritable.
 
     Raises :class:`Taken`, or OSError.
     """
     os.makedirs(f"{run_directory}/lease", mode=0o755, exist_ok=True)
-    descriptor = os.open(path(run_directory, cpu), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    descriptor = os.open(build_path(run_directory, cpu), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     if not _lock(descriptor, fcntl.LOCK_EX, _PATIENCE):
-        words = _words(descriptor)
+        words = _describe_holder(descriptor)
         os.close(descriptor)
         raise Taken(f"CPU {cpu} is leased to {words}")
     os.truncate(descriptor, 0)
@@ -65,7 +66,7 @@ def _lock(descriptor: int, kind: int, patience: float) -> bool:
             time.sleep(0.005)
 
 
-def _words(descriptor: int) -> str:
+def _describe_holder(descriptor: int) -> str:
     try:
         entry = msgspec.json.decode(os.pread(descriptor, 1 << 16, 0))
         return f"PID {entry['pid']} ({' '.join(entry['command'])})"

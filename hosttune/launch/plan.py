@@ -66,14 +66,14 @@ def parse_rlimit(text: str) -> tuple[str, tuple[int, int]]:
     if not equals or name not in RLIMITS:
         raise ValueError(f"{text!r} is not NAME=VALUE with NAME one of {', '.join(RLIMITS)}")
     soft_text, colon, hard_text = value.partition(":")
-    soft = _amount(soft_text, text)
-    hard = _amount(hard_text, text) if colon else soft
+    soft = _parse_amount(soft_text, text)
+    hard = _parse_amount(hard_text, text) if colon else soft
     if hard != UNLIMITED and (soft == UNLIMITED or soft > hard):
         raise ValueError(f"{text!r}: the soft limit is above the hard limit")
     return name, (soft, hard)
 
 
-def _amount(text: str, whole: str) -> int:
+def _parse_amount(text: str, whole: str) -> int:
     if text in ("unlimited", "infinity"):
         return UNLIMITED
     factor = _SUFFIXES.get(text[-1:].upper(), 1)
@@ -84,4 +84,5 @@ def _amount(text: str, whole: str) -> int:
 
 
 def show_amount(amount: int) -> str:
+    """Returns a limit as `--rlimit` takes it: `unlimited`, or the number."""
     return "unlimited" if amount == UNLIMITED else str(amount)

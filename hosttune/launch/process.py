@@ -17,10 +17,10 @@ from typing import Any, NoReturn
 from hosttune.host import cpulist
 from hosttune.host.process import parse_capabilities
 from hosttune.host.sched import POLICY_NUMBERS
-from hosttune.launch import lease, record
-from hosttune.launch.account import change_user, name_user
-from hosttune.launch.checks import memory_limit
-from hosttune.launch.facts import DMA_LATENCY, LIBRARY, Facts
+from hosttune.launch import DMA_LATENCY, lease, record
+from hosttune.launch.account import change_user, find_user_name
+from hosttune.launch.checks import choose_memory_limit
+from hosttune.launch.facts import LIBRARY, Facts
 from hosttune.launch.plan import RLIMITS, Plan
 from hosttune.launch.record import Record
 
@@ -38,22 +38,22 @@ def launch(plan: Plan, facts: Facts, forced: list[str], preflight: dict[str, Any
     pid = os.getpid()
     leases = []
     for cpu in sorted(plan.cpus or ()):
-        with _step(f"lease CPU {cpu}"):
-            lease.take(plan.run_directory, cpu, pid, plan.command)
-            leases.append(lease.path(plan.run_directory, cpu))
+        with _name_step(f"lease CPU {cpu}"):
+            lease.acquire(plan.run_directory, cpu, pid, plan.command)
+            leases.append(lease.build_path(plan.run_directory, cpu))
     holds_latency = _hold_dma_latency()
     limits = {**plan.default_rlimits, **plan.rlimits}
-    memory = memory_limit(plan, facts)
+    memory = choose_memory_limit(plan, facts)
     if memory is not None:
         limits["memlock"] = memory
     for name, limit in limits.items():
-        with _step(f"set RLIMIT_{name.upper()} to {limit[0]}:{limit[1]}"):
+        with _name_step(f"set RLIMIT_{name.upper()} to {limit[0]}:{limit[1]}"):
             resource.setrlimit(RLIMITS[name], limit)
-    _place(plan)
+    _place_process(plan)
     started = record.read_start_time(pid)
     assert started is not None
     user = plan.user
-    with _step("write the launch record"):
+    with _name_step("write the launch record"):
         locked_record = record.write(
             plan.run_directory,
             Record(
@@ -64,7 +64,7 @@ def launch(plan: Plan, facts: Facts, forced: list[str], preflight: dict[str, Any
                 priority=plan.priority,
                 nice=plan.nice,
                 cpus=cpulist.show(frozenset(os.sched_getaffinity(0))),
-                user=user.name if user else name_user(os.geteuid()),
+                user=user.name if user else find_user_name(os.geteuid()),
                 uid=user.uid if user else os.geteuid(),
                 gid=user.gid if user else os.getegid(),
                 groups=sorted(set(user.groups if user else os.getgroups())),
@@ -78,19 +78,19 @@ def launch(plan: Plan, facts: Facts, forced: list[str], preflight: dict[str, Any
             ),
         )
     os.set_inheritable(locked_record, plan.lock_memory)
-    environment = program_environment(os.environ, plan, locked_record)
+    environment = build_environment(os.environ, plan, locked_record)
     if user is not None:
-        with _step(f"become {user.name}"):
+        with _name_step(f"become {user.name}"):
             change_user(user)
             _require_no_capabilities(user.uid)
     # What Python ignores must not stay ignored in the program: execve keeps ignored signals ignored.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
-    with _step(f"execute {facts.path}"):
+    with _name_step(f"execute {facts.path}"):
         os.execve(facts.path, plan.command, environment)
 
 
-def program_environment(base: Mapping[str, str], plan: Plan, ready: int) -> dict[str, str]:
+def build_environment(base: Mapping[str, str], plan: Plan, ready: int) -> dict[str, str]:
     """The program's environment: the target user's, and what the preload library needs."""
     environment = dict(base)
     environment.pop(_READY, None)
@@ -103,7 +103,7 @@ def program_environment(base: Mapping[str, str], plan: Plan, ready: int) -> dict
 
 
 @contextlib.contextmanager
-def _step(what: str) -> Iterator[None]:
+def _name_step(what: str) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, lease.Taken) as error:
@@ -122,16 +122,16 @@ def _hold_dma_latency() -> bool:
     return True
 
 
-def _place(plan: Plan) -> None:
+def _place_process(plan: Plan) -> None:
     if plan.cpus is not None:
-        with _step(f"run on CPU {cpulist.show(plan.cpus)}"):
+        with _name_step(f"run on CPU {cpulist.show(plan.cpus)}"):
             os.sched_setaffinity(0, plan.cpus)
     # proc_pid_timerslack_ns(5): what prctl(PR_SET_TIMERSLACK) sets
-    with _step("set the timer slack"), open("/proc/self/timerslack_ns", "w", encoding="ascii") as slack:
+    with _name_step("set the timer slack"), open("/proc/self/timerslack_ns", "w", encoding="ascii") as slack:
         slack.write(str(TIMER_SLACK_NS))
-    with _step(f"set nice {plan.nice}"):
+    with _name_step(f"set nice {plan.nice}"):
         os.setpriority(os.PRIO_PROCESS, 0, plan.nice)
-    with _step(f"set policy {plan.policy} with priority {plan.priority}"):
+    with _name_step(f"set policy {plan.policy} with priority {plan.priority}"):
         os.sched_setscheduler(0, POLICY_NUMBERS[plan.policy], os.sched_param(plan.priority))
 
 

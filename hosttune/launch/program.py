@@ -34,7 +34,7 @@ class Program(msgspec.Struct, frozen=True):
         return os.path.basename(self.images[-1]) == "env" or os.path.basename(self.path) == "env"
 
 
-def find(command: str, search_path: str | None = None) -> str | None:
+def find_program(command: str, search_path: str | None = None) -> str | None:
     """The absolute path of the file that `command` names, or None."""
     if os.sep in command:
         return os.path.abspath(command) if os.path.isfile(command) else None
@@ -43,7 +43,7 @@ def find(command: str, search_path: str | None = None) -> str | None:
     return shutil.which(command, mode=os.F_OK, path=search_path)
 
 
-def inspect(path: str) -> Program:
+def inspect_program(path: str) -> Program:
     """Read the headers of `path` and of its interpreters."""
     images = [path]
     try:

@@ -54,15 +54,16 @@ def read_start_time(pid: int) -> int | None:
     return fact.value
 
 
-def path(run_directory: str, pid: int) -> str:
+def build_path(run_directory: str, pid: int) -> str:
+    """Returns the file of the record of a process."""
     return f"{run_directory}/launch/{pid}.json"
 
 
 def write(run_directory: str, record: Record) -> int:
     """Write the record under its lock and return the locked descriptor (close-on-exec). Raises OSError."""
     os.makedirs(f"{run_directory}/launch", mode=0o755, exist_ok=True)
-    prune(run_directory)
-    target = path(run_directory, record.pid)
+    remove_stale(run_directory)
+    target = build_path(run_directory, record.pid)
     draft = f"{target}.new"
     with contextlib.suppress(FileNotFoundError):
         os.unlink(draft)  # left by a launch that was killed here and had the same PID
@@ -79,20 +80,20 @@ def load(run_directory: str, pid: int) -> Record | None:
     Raises ValueError if there is one that this version does not understand, OSError if it is unreadable.
     """
     try:
-        with open(path(run_directory, pid), "rb") as file:
+        with open(build_path(run_directory, pid), "rb") as file:
             record = msgspec.json.decode(file.read(), type=Record)
     except FileNotFoundError:
         return None
     except msgspec.DecodeError as error:
-        raise ValueError(f"{path(run_directory, pid)}: {error}") from None
+        raise ValueError(f"{build_path(run_directory, pid)}: {error}") from None
     if record.format != FORMAT:
-        raise ValueError(f"{path(run_directory, pid)}: format {record.format}, this hosttune reads {FORMAT}")
+        raise ValueError(f"{build_path(run_directory, pid)}: format {record.format}, this hosttune reads {FORMAT}")
     return record if record.starttime == read_start_time(pid) else None
 
 
-def released(run_directory: str, pid: int) -> bool:
+def is_released(run_directory: str, pid: int) -> bool:
     """Whether the launcher's lock on the record is gone, that is, whether the program runs."""
-    descriptor = os.open(path(run_directory, pid), os.O_RDONLY | os.O_CLOEXEC)
+    descriptor = os.open(build_path(run_directory, pid), os.O_RDONLY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         return True
@@ -102,7 +103,7 @@ def released(run_directory: str, pid: int) -> bool:
         os.close(descriptor)
 
 
-def prune(run_directory: str) -> None:
+def remove_stale(run_directory: str) -> None:
     """Remove the records of processes that are gone."""
     for name in os.listdir(f"{run_directory}/launch"):
         pid = name.removesuffix(".json")

@@ -39,11 +39,13 @@ def try_call(call: Callable[[], object]) -> str:
 
 
 def require_executable(path: str) -> None:
+    """Raises PermissionError unless this process may execute the file (access(2))."""
     if not os.access(path, os.X_OK):
         raise PermissionError(errno.EACCES, path)
 
 
 def require_readable(path: str) -> None:
+    """Raises OSError unless this process may read the file."""
     with open(path, "rb"):
         pass
 
@@ -82,9 +84,9 @@ def try_placement(plan: Plan, cpus: frozenset[int]) -> Trial:
     os.close(reader)
     before = os.sched_getaffinity(child)
     try:
-        affinity = _errno(lambda: os.sched_setaffinity(child, cpus))
+        affinity = _catch_errno(lambda: os.sched_setaffinity(child, cpus))
         left = frozenset(os.sched_getaffinity(child))
-        policy = _errno(
+        policy = _catch_errno(
             lambda: os.sched_setscheduler(child, POLICY_NUMBERS[plan.policy], os.sched_param(plan.priority))
         )
         return Trial(affinity, left, policy)
@@ -97,7 +99,7 @@ def try_placement(plan: Plan, cpus: frozenset[int]) -> Trial:
         os.close(writer)
 
 
-def _errno(call: Callable[[], object]) -> int:
+def _catch_errno(call: Callable[[], object]) -> int:
     try:
         call()
     except OSError as error:
@@ -108,10 +110,10 @@ def _errno(call: Callable[[], object]) -> int:
 def try_run_directory(directory: str) -> str:
     """Whether leases and records can be made: tried by making the directories."""
 
-    def make() -> None:
+    def make_directories() -> None:
         for name in ("lease", "launch"):
             os.makedirs(f"{directory}/{name}", mode=0o755, exist_ok=True)
             if not os.access(f"{directory}/{name}", os.W_OK, effective_ids=True):
                 raise PermissionError(errno.EACCES, f"{directory}/{name}")
 
-    return try_call(make)
+    return try_call(make_directories)

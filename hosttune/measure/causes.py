@@ -43,7 +43,7 @@ class Gap(msgspec.Struct, frozen=True):
         return "stolen" if self.steal >= half else "interrupt or stall"
 
 
-def interrupt_deltas(before: str, after: str, cpu: int) -> dict[str, int]:
+def count_interrupts(before: str, after: str, cpu: int) -> dict[str, int]:
     """Interrupts that one CPU took between two readings of /proc/interrupts, most first, by row name."""
     old, new = _parse_counts(before, cpu), _parse_counts(after, cpu)
     deltas = {name: count - old.get(name, 0) for name, count in new.items()}

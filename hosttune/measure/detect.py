@@ -9,7 +9,7 @@ from typing import Any
 
 from hosttune.host.irq import COUNTERS
 from hosttune.host.sched import POLICY_NUMBERS
-from hosttune.measure.causes import Gap, interrupt_deltas
+from hosttune.measure.causes import Gap, count_interrupts
 
 _CAPACITY = 100_000
 _EXPLAIN_NS = 10_000_000
@@ -65,7 +65,7 @@ def _spin(cpu: int, seconds: float, threshold_us: float, policy: str, priority: 
         "threshold_us": threshold_us,
         **result,
         "gaps": [{**{name: getattr(gap, name) for name in fields}, "cause": gap.cause} for gap in gaps],
-        "interrupts": interrupt_deltas(before, after, cpu),
+        "interrupts": count_interrupts(before, after, cpu),
     }
 
 

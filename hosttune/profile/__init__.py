@@ -10,6 +10,7 @@ sections   nodes to validated sections
 errors     what is wrong with a section, and what would have been right
 """
 
+from hosttune.profile.errors import ProfileError as ProfileError
 from hosttune.profile.load import BUILT_IN as BUILT_IN
 from hosttune.profile.load import DEFAULT as DEFAULT
 from hosttune.profile.load import PROFILE_D as PROFILE_D
@@ -17,7 +18,6 @@ from hosttune.profile.load import built_in_profiles as built_in_profiles
 from hosttune.profile.load import load as load
 from hosttune.profile.load import load_built_in as load_built_in
 from hosttune.profile.load import load_text as load_text
-from hosttune.profile.nodes import ProfileError as ProfileError
 from hosttune.profile.sections import ENTRY_POINTS as ENTRY_POINTS
 from hosttune.profile.sections import Profile as Profile
 from hosttune.profile.sections import Section as Section

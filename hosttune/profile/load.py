@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 
 from hosttune.host.root import Live, Root
-from hosttune.profile.nodes import Node, ProfileError, merge, parse
+from hosttune.profile.errors import ProfileError
+from hosttune.profile.nodes import Node, merge, parse
 from hosttune.profile.sections import Profile, build
 
 PROFILE_D = "/etc/hosttune/profile.d"
@@ -26,16 +27,16 @@ def load(path: str | None = None, root: Root | None = None) -> Profile:
     if path in built_in_profiles():
         return load_built_in(path)
     if path is not None:
-        return _load(path, Live())
+        return _load_files(path, Live())
     root = root or Live()
-    if root.list(PROFILE_D).state == "value" and _files(PROFILE_D, root):
-        return _load(PROFILE_D, root)
+    if root.list(PROFILE_D).state == "value" and _list_files(PROFILE_D, root):
+        return _load_files(PROFILE_D, root)
     return load_built_in()
 
 
 def load_built_in(name: str = DEFAULT) -> Profile:
     """Load a profile that comes with hosttune."""
-    return _load(os.path.join(BUILT_IN, f"{name}.yml"), Live(), f"built-in profile {name}")
+    return _load_files(os.path.join(BUILT_IN, f"{name}.yml"), Live(), f"built-in profile {name}")
 
 
 def built_in_profiles() -> list[str]:
@@ -48,10 +49,10 @@ def load_text(text: str, file: str) -> Profile:
     return build(parse(text, file), file)
 
 
-def _load(path: str, root: Root, source: str | None = None) -> Profile:
+def _load_files(path: str, root: Root, source: str | None = None) -> Profile:
     listing = root.list(path)
     if listing.state == "value":
-        files = _files(path, root)
+        files = _list_files(path, root)
         if not files:
             raise ProfileError(f"{path}: no *.yml or *.yaml file in this directory")
     elif listing.reason == "ENOTDIR":
@@ -70,7 +71,7 @@ def _load(path: str, root: Root, source: str | None = None) -> Profile:
     return build(tree, source or path)
 
 
-def _files(directory: str, root: Root) -> list[str]:
+def _list_files(directory: str, root: Root) -> list[str]:
     names = root.list(directory).value or []
     return [f"{directory.rstrip('/')}/{name}" for name in names if _is_profile(name)]
 

@@ -8,12 +8,10 @@ from typing import Any
 import msgspec
 import yaml
 
+from hosttune.profile.errors import ProfileError
+
 MAX_NODES = 20_000  # aliases may repeat a node: this bounds what a small file can grow to
 MAX_DEPTH = 20
-
-
-class ProfileError(Exception):
-    """A profile that cannot be used: file, line, what was found and what is allowed."""
 
 
 class Node(msgspec.Struct):
@@ -42,7 +40,7 @@ def parse(text: str, file: str) -> Node:
     if top is None:
         return Node({}, file, 1)
     budget = iter(range(MAX_NODES))
-    return _node(top, file, top.start_mark.line + 1, 0, budget)
+    return _convert_node(top, file, top.start_mark.line + 1, 0, budget)
 
 
 def merge(first: Node, second: Node, path: tuple[str, ...] = ()) -> Node:
@@ -56,45 +54,54 @@ def merge(first: Node, second: Node, path: tuple[str, ...] = ()) -> Node:
     return Node(entries, first.file, first.line)
 
 
-def plain(node: Node) -> Any:
-    """The value without its places."""
+def drop_places(node: Node) -> Any:
+    """Returns the value without its places."""
     if isinstance(node.value, dict):
-        return {key: plain(item) for key, item in node.value.items()}
+        return {key: drop_places(item) for key, item in node.value.items()}
     if isinstance(node.value, list):
-        return [plain(item) for item in node.value]
+        return [drop_places(item) for item in node.value]
     return node.value
 
 
-def _node(node: Any, file: str, line: int, depth: int, budget: Iterator[int]) -> Node:
+def find_place(node: Node, key: tuple[str | int, ...]) -> str:
+    """Returns the place of the value that a way of keys and indices leads to."""
+    for part in key:
+        node = node.value[part]
+    return node.place
+
+
+def _convert_node(node: Any, file: str, line: int, depth: int, budget: Iterator[int]) -> Node:
     place = f"{file}:{line}"
     if depth > MAX_DEPTH or next(budget, None) is None:
         raise ProfileError(f"{place}: nested too deep or too large for a profile")
     if isinstance(node, yaml.ScalarNode):
-        return Node(_scalar(node, place), file, line)
+        return Node(_read_scalar(node, place), file, line)
     if isinstance(node, yaml.SequenceNode):
-        items = [_node(item, file, item.start_mark.line + 1, depth + 1, budget) for item in node.value]
+        items = [_convert_node(item, file, item.start_mark.line + 1, depth + 1, budget) for item in node.value]
         return Node(items, file, line)
     entries: dict[str, Node] = {}
     for key, value in node.value:
         key_line = key.start_mark.line + 1
-        name = _key(key, f"{file}:{key_line}")
+        name = _read_key(key, f"{file}:{key_line}")
         if name in entries:
             raise ProfileError(f"{file}:{key_line}: {name} is given twice, first at {entries[name].place}")
-        entries[name] = _node(value, file, key_line, depth + 1, budget)
+        entries[name] = _convert_node(value, file, key_line, depth + 1, budget)
     return Node(entries, file, line)
 
 
-def _key(node: Any, place: str) -> str:
+def _read_key(node: Any, place: str) -> str:
     if not isinstance(node, yaml.ScalarNode):
         raise ProfileError(f"{place}: a key must be a plain word")
     if node.tag == "tag:yaml.org,2002:merge":
         raise ProfileError(f"{place}: merge keys (<<) are not supported, write the keys out")
     if node.tag != "tag:yaml.org,2002:str":
-        raise ProfileError(f"{place}: YAML reads the key {node.value} as {_kind(node)}, quote it: '{node.value}'")
+        raise ProfileError(
+            f"{place}: YAML reads the key {node.value} as {_describe_kind(node)}, quote it: '{node.value}'"
+        )
     return str(node.value)
 
 
-def _scalar(node: Any, place: str) -> Any:
+def _read_scalar(node: Any, place: str) -> Any:
     text = str(node.value)
     match node.tag.rpartition(":")[2]:
         case "str":
@@ -104,16 +111,16 @@ def _scalar(node: Any, place: str) -> Any:
         case "bool":
             return text.lower() in ("yes", "true", "on")
         case "int":
-            return _integer(text, place)
+            return _parse_integer(text, place)
         case "float":
             try:
                 return float(text.replace("_", ""))
             except ValueError:
                 pass
-    raise ProfileError(f"{place}: YAML reads {text} as {_kind(node)}, quote it if it is text: '{text}'")
+    raise ProfileError(f"{place}: YAML reads {text} as {_describe_kind(node)}, quote it if it is text: '{text}'")
 
 
-def _integer(text: str, place: str) -> int:
+def _parse_integer(text: str, place: str) -> int:
     """Decimal and 0x only: YAML 1.1 also reads 010 as 8 and 1:30 as 90, which nobody means here."""
     digits = text.replace("_", "").lstrip("+-")
     sign = -1 if text.startswith("-") else 1
@@ -126,7 +133,7 @@ def _integer(text: str, place: str) -> int:
     )
 
 
-def _kind(node: Any) -> str:
+def _describe_kind(node: Any) -> str:
     tag = node.tag.rpartition(":")[2]
     words = {"bool": "true or false", "int": "a number", "float": "a number", "null": "nothing"}
     return words.get(tag, f"a {tag}")

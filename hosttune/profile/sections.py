@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib
+from functools import partial
 from types import ModuleType
 from typing import Any
 
 import msgspec
 
-from hosttune.profile.nodes import Node, ProfileError, plain
+from hosttune.profile.errors import ProfileError
+from hosttune.profile.nodes import Node, drop_places, find_place
 
 ENTRY_POINTS = "hosttune.checks"
 
@@ -31,7 +33,7 @@ class Profile(msgspec.Struct, frozen=True):
 
 def allowed_sections() -> list[str]:
     """Names of all sections that this installation can check."""
-    return sorted({*built_in_sections(), *(entry.name for entry in _entry_points())})
+    return sorted({*built_in_sections(), *(entry.name for entry in _list_entry_points())})
 
 
 def built_in_sections() -> list[str]:
@@ -49,21 +51,23 @@ def build(tree: Node, source: str) -> Profile:
         raise ProfileError(f"{tree.place}: a profile is a mapping of sections, for example: tcp_bbr: {{qdisc: fq}}")
     if not tree.value:
         raise ProfileError(f"{source}: the profile is empty; sections: {', '.join(allowed_sections())}")
-    return Profile(source, [_section(name, node) for name, node in tree.value.items()])
+    return Profile(source, [_read_section(name, node) for name, node in tree.value.items()])
 
 
-def _section(name: str, node: Node) -> Section:
-    module = _module(name, node)
+def _read_section(name: str, node: Node) -> Section:
+    module = _find_module(name, node)
+    value = drop_places(node)
     try:
-        wanted = msgspec.convert(plain(node), module.Section)
+        wanted = msgspec.convert(value, module.Section)
     except msgspec.ValidationError as error:
-        from hosttune.profile.errors import explain
+        from hosttune.config_errors import explain
 
-        raise ProfileError(explain(module.Section, node, name, str(error))) from None
+        locate = partial(find_place, node)
+        raise ProfileError(explain(error, module.Section, value, locate, name=name, syntax="yaml")) from None
     return Section(name, node.place, module, wanted)
 
 
-def _module(name: str, node: Node) -> ModuleType:
+def _find_module(name: str, node: Node) -> ModuleType:
     if name.isidentifier() and not name.startswith("_"):
         path = f"hosttune.checks.{name}"
         try:
@@ -71,7 +75,7 @@ def _module(name: str, node: Node) -> ModuleType:
         except ModuleNotFoundError as error:
             if error.name != path:
                 raise ProfileError(f"{node.place}: section {name} needs a Python module: {error}") from None
-    for entry in _entry_points():
+    for entry in _list_entry_points():
         if entry.name == name:
             try:
                 found: ModuleType = entry.load()
@@ -80,12 +84,12 @@ def _module(name: str, node: Node) -> ModuleType:
                     f"{node.place}: section {name}: {entry.value} cannot be loaded: {error!r}"
                 ) from error
             return found
-    from hosttune.profile.errors import allowed
+    from hosttune.config_errors import allow_names
 
-    raise ProfileError(f"{node.place}: unknown section {name}; {allowed(name, allowed_sections())}")
+    raise ProfileError(f"{node.place}: unknown section {name}; {allow_names(name, allowed_sections())}")
 
 
-def _entry_points() -> list[Any]:
+def _list_entry_points() -> list[Any]:
     from importlib.metadata import entry_points  # late: 10 ms, and needed only for a desk's own sections
 
     return list(entry_points(group=ENTRY_POINTS))

@@ -19,7 +19,7 @@ from hosttune.host.root import Live
 
 SCHEMA = json.loads(Path(hosttune.__file__).with_name("report").joinpath("schema.json").read_text())
 EXIT = {"ready": 0, "not ready": 1, "unknown": 3}
-CHECK = [sys.executable, "-m", "hosttune", "check", "--profile", "trading"]
+CHECK = [sys.executable, "-P", "-m", "hosttune", "check", "--profile", "trading"]
 
 
 def run(capsys, *arguments):
@@ -87,5 +87,5 @@ def test_nothing_is_opened_for_writing(tmp_path):
         " if event == 'open' and (a[2] or 0) & (os.O_WRONLY | os.O_RDWR | os.O_CREAT) else None);"
         "from hosttune import cli; cli.main(['check', '--profile', 'trading']); print(opened, file=sys.stderr)"
     )
-    done = subprocess.run([sys.executable, "-B", "-c", code], timeout=60, text=True, capture_output=True)
+    done = subprocess.run([sys.executable, "-P", "-B", "-c", code], timeout=60, text=True, capture_output=True)
     assert done.stderr == "[]\n"

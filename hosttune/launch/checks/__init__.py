@@ -7,7 +7,7 @@ from hosttune.launch.checks import placement, privileges, program, realtime
 from hosttune.launch.checks.decide import Decision as Decision
 from hosttune.launch.checks.decide import UnknownId as UnknownId
 from hosttune.launch.checks.decide import decide as decide
-from hosttune.launch.checks.privileges import memory_limit as memory_limit
+from hosttune.launch.checks.privileges import choose_memory_limit as choose_memory_limit
 from hosttune.launch.facts import Facts
 from hosttune.launch.plan import Plan
 

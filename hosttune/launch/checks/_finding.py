@@ -4,27 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from hosttune.findings import Finding, Hop, Status
-
-_HOP_STATE: dict[Status, Any] = {
-    "pass": "ok",
-    "fail": "bad",
-    "warn": "absent",
-    "unknown": "unknown",
-    "na": "na",
-}
+from hosttune.findings import Finding, Status
+from hosttune.hops import build_single_finding
 
 
 def make_finding(
     name: str, status: Status, wanted: Any, found: Any, source: str, why: str = "", fix: str = ""
 ) -> Finding:
-    quiet = status in ("pass", "na")
-    return Finding(
-        id=f"launch.{name}",
-        status=status,
-        wanted=wanted,
-        found=found,
-        hops={"runtime": Hop(_HOP_STATE[status], found, source)},
-        why="" if quiet else why,
-        fix="" if quiet else fix,
-    )
+    """Build the finding `launch.NAME`; `source` is the file or the system call that told what was found."""
+    return build_single_finding(f"launch.{name}", status, wanted, found, source, why=why, fix=fix)

@@ -17,7 +17,7 @@ _CAPABILITIES = {
 }
 
 
-def memory_limit(plan: Plan, facts: Facts) -> tuple[int, int] | None:
+def choose_memory_limit(plan: Plan, facts: Facts) -> tuple[int, int] | None:
     """RLIMIT_MEMLOCK to set for the program; None to leave it, which it is for root (CAP_IPC_LOCK)."""
     named = plan.rlimits.get("memlock")
     if named is not None or not plan.lock_memory or not _loses_ipc_lock(plan, facts):
@@ -27,15 +27,16 @@ def memory_limit(plan: Plan, facts: Facts) -> tuple[int, int] | None:
 
 def may_schedule(plan: Plan, facts: Facts) -> bool:
     """Whether policy, priority and nice value are allowed: by CAP_SYS_NICE, or by RLIMIT_RTPRIO and RLIMIT_NICE."""
-    if _has(facts, "CAP_SYS_NICE"):
+    if _has_capability(facts, "CAP_SYS_NICE"):
         return True
-    soft_priority, soft_nice = _limits(plan, facts, "rtprio")[0], _limits(plan, facts, "nice")[0]
+    soft_priority, soft_nice = _find_limits(plan, facts, "rtprio")[0], _find_limits(plan, facts, "nice")[0]
     priority_ok = soft_priority == UNLIMITED or plan.priority <= soft_priority
     nice_ok = plan.nice >= 0 or soft_nice == UNLIMITED or 20 - plan.nice <= soft_nice
     return priority_ok and nice_ok
 
 
 def check_scheduling_privilege(plan: Plan, facts: Facts) -> Finding:
+    """Whether policy, priority and nice value are allowed to this process."""
     wanted = f"policy {plan.policy}, priority {plan.priority}, nice {plan.nice}"
     source = "/proc/self/status CapEff, /proc/self/limits"
     if may_schedule(plan, facts):
@@ -54,10 +55,11 @@ def check_scheduling_privilege(plan: Plan, facts: Facts) -> Finding:
 
 
 def check_memory_privilege(plan: Plan, facts: Facts) -> Finding:
+    """Whether the program may lock its memory: as root with CAP_IPC_LOCK, or within RLIMIT_MEMLOCK."""
     wanted, source = "memory may be locked", "/proc/self/limits"
     if not plan.lock_memory:
         return make_finding("privilege.memory_lock", "na", wanted, "--no-mlock", source)
-    limit = memory_limit(plan, facts)
+    limit = choose_memory_limit(plan, facts)
     if limit is None:
         return make_finding("privilege.memory_lock", "pass", wanted, "CAP_IPC_LOCK", "/proc/self/status CapEff")
     why = "mlockall would fail with ENOMEM or EPERM, and unlocked pages fault when the market moves"
@@ -81,11 +83,12 @@ def check_memory_privilege(plan: Plan, facts: Facts) -> Finding:
 
 
 def check_user_privilege(plan: Plan, facts: Facts) -> Finding:
+    """Whether this process may become the user that is named."""
     source = "/proc/self/status CapEff"
     if plan.user is None:
         return make_finding("privilege.user", "na", "no --user", "stays who it is", source)
     wanted = f"become {plan.user.name}"
-    missing = [name for name in ("CAP_SETUID", "CAP_SETGID") if not _has(facts, name)]
+    missing = [name for name in ("CAP_SETUID", "CAP_SETGID") if not _has_capability(facts, name)]
     if missing and plan.user.uid != facts.uid:
         return make_finding(
             "privilege.user",
@@ -100,6 +103,7 @@ def check_user_privilege(plan: Plan, facts: Facts) -> Finding:
 
 
 def check_rlimit_privileges(plan: Plan, facts: Facts) -> list[Finding]:
+    """One finding for each resource limit that is to be set."""
     findings = []
     for name, (soft, hard) in {**plan.default_rlimits, **plan.rlimits}.items():
         now_soft, now_hard = facts.rlimits[name]
@@ -118,11 +122,11 @@ def check_rlimit_privileges(plan: Plan, facts: Facts) -> list[Finding]:
     return findings
 
 
-def _has(facts: Facts, name: str) -> bool:
+def _has_capability(facts: Facts, name: str) -> bool:
     return bool((facts.capabilities.value or 0) >> _CAPABILITIES[name] & 1)
 
 
-def _limits(plan: Plan, facts: Facts, name: str) -> tuple[int, int]:
+def _find_limits(plan: Plan, facts: Facts, name: str) -> tuple[int, int]:
     """The limits that this process will have: wanted ones, as far as it may set them, else its own."""
     wanted = {**plan.default_rlimits, **plan.rlimits}.get(name)
     return wanted if wanted is not None and _may_set(facts, name, wanted[1]) else facts.rlimits[name]
@@ -130,9 +134,9 @@ def _limits(plan: Plan, facts: Facts, name: str) -> tuple[int, int]:
 
 def _may_set(facts: Facts, name: str, hard: int) -> bool:
     now = facts.rlimits[name][1]
-    return _has(facts, "CAP_SYS_RESOURCE") or now == UNLIMITED or (hard != UNLIMITED and hard <= now)
+    return _has_capability(facts, "CAP_SYS_RESOURCE") or now == UNLIMITED or (hard != UNLIMITED and hard <= now)
 
 
 def _loses_ipc_lock(plan: Plan, facts: Facts) -> bool:
     """execve keeps capabilities only for uid 0 (capabilities(7))."""
-    return (plan.user.uid if plan.user else facts.uid) != 0 or not _has(facts, "CAP_IPC_LOCK")
+    return (plan.user.uid if plan.user else facts.uid) != 0 or not _has_capability(facts, "CAP_IPC_LOCK")

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import posixpath
-from typing import Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeAlias
 
 import pytest
 
-from hosttune.host.root import Fact, unreadable
+from hosttune.host.root import Fact, make_unreadable
+
+# A method named `list` hides the type of that name from the annotations after it.
+Table: TypeAlias = list[dict[str, Any]]
 
 
 class FakeHost:
@@ -20,7 +25,7 @@ class FakeHost:
         self.files: dict[str, str] = dict(files or {})
         self.links: dict[str, str] = {}
         self.denied: dict[str, str] = {}
-        self.tables: dict[str, list[dict[str, Any]]] = {}
+        self.tables: dict[str, Table] = {}
         self.next: FakeHost | None = None
 
     def deny(self, path: str, reason: str = "EACCES") -> FakeHost:
@@ -29,7 +34,7 @@ class FakeHost:
 
     def read(self, path: str) -> Fact[str]:
         if path in self.denied:
-            return unreadable(path, self.denied[path])
+            return make_unreadable(path, self.denied[path])
         if self.links.get(path) == "/dev/null":
             return Fact("value", "", path)
         if path in self.links:
@@ -40,7 +45,7 @@ class FakeHost:
 
     def list(self, path: str) -> Fact[list[str]]:
         if path in self.denied:
-            return unreadable(path, self.denied[path])
+            return make_unreadable(path, self.denied[path])
         start = path.rstrip("/") + "/"
         below = [each for each in (*self.files, *self.links, *self.denied) if each.startswith(start)]
         names = {each[len(start) :].split("/")[0] for each in below}
@@ -51,10 +56,10 @@ class FakeHost:
             return Fact("value", self.links[path], path)
         return Fact("absent", None, path, "not a symbolic link")
 
-    def netlink(self, request: str) -> Fact[list[dict[str, Any]]]:
+    def netlink(self, request: str) -> Fact[Table]:
         if request in self.tables:
             return Fact("value", self.tables[request], f"netlink {request}")
-        return unreadable(f"netlink {request}", "EPERM")
+        return make_unreadable(f"netlink {request}", "EPERM")
 
     def later(self, seconds: float) -> tuple[FakeHost, float] | None:
         return None if self.next is None else (self.next, seconds)
@@ -66,10 +71,17 @@ def fake_host() -> type[FakeHost]:
 
 
 @pytest.fixture(scope="session")
-def host():
+def host() -> Callable[..., FakeHost]:
     """A FakeHost in one call; `later_files` is what differs at a second moment."""
 
-    def make(files, *, links=None, refused=None, netlink=None, later_files=None):
+    def make(
+        files: dict[str, str],
+        *,
+        links: dict[str, str] | None = None,
+        refused: dict[str, str] | None = None,
+        netlink: dict[str, Table] | None = None,
+        later_files: dict[str, str] | None = None,
+    ) -> FakeHost:
         made = FakeHost(files)
         made.links.update(links or {})
         made.denied.update(refused or {})
@@ -82,10 +94,10 @@ def host():
 
 
 @pytest.fixture
-def tree(tmp_path):
+def tree(tmp_path: Path) -> Callable[[dict[str, str]], str]:
     """Write {path: text} below a directory and return it; text that starts with `-> ` makes a link."""
 
-    def make(files):
+    def make(files: dict[str, str]) -> str:
         for path, text in files.items():
             place = tmp_path / path.lstrip("/")
             place.parent.mkdir(parents=True, exist_ok=True)

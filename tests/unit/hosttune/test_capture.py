@@ -13,7 +13,7 @@ def test_a_snapshot_holds_what_other_profiles_ask_for(tree):
             }
         )
     )
-    data = capture.take(root, profile.load_text("tcp_bbr: {qdisc: fq}", "p.yml"))
+    data = capture.take_snapshot(root, profile.load_text("tcp_bbr: {qdisc: fq}", "p.yml"))
     read = data.moments[0].read
     assert read["/proc/sys/net/ipv4/tcp_sack"].value == "1\n"
     assert read["/sys/devices/system/node/node3/hugepages/hugepages-2048kB/nr_hugepages"].value == "5\n"
@@ -28,7 +28,7 @@ def test_a_check_that_raises_does_not_stop_the_snapshot(host, monkeypatch):
         raise RuntimeError
 
     monkeypatch.setattr(tcp_bbr, "facts", boom)
-    data = capture.take(host({"/proc/cmdline": "quiet"}), profile.load_built_in())
+    data = capture.take_snapshot(host({"/proc/cmdline": "quiet"}), profile.load_built_in())
     assert data.moments[0].read["/proc/cmdline"].value == "quiet"
 
 
@@ -36,7 +36,7 @@ def test_a_second_moment_for_all_that_watch(host):
     files = {"/proc/interrupts": "           CPU0\nLOC:  1  Local timer interrupts\n"}
     later = {"/proc/interrupts": "           CPU0\nLOC:  9  Local timer interrupts\n"}
     root = host(files, later_files=later)
-    data = capture.take(root, profile.load_text("tcp_bbr: {qdisc: fq}", "p.yml"), observe=3.0)
+    data = capture.take_snapshot(root, profile.load_text("tcp_bbr: {qdisc: fq}", "p.yml"), observe=3.0)
     first, second = data.moments
     assert data.seconds == 3.0
     assert first.read["/proc/interrupts"].value != second.read["/proc/interrupts"].value

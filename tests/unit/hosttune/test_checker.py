@@ -39,7 +39,7 @@ def found(name, facts, observed):
 
 
 def run(root, *sections, observe=None):
-    return checker.run(Profile("p.yml", list(sections)), root, observe)
+    return checker.run_checks(Profile("p.yml", list(sections)), root, observe)
 
 
 def test_a_report_says_which_host_and_where_it_is_asked_for(host):

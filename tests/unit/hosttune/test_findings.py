@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hosttune.findings import HOPS, STATUSES, Finding, Hop, judge, summarise
+from hosttune.findings import HOPS, STATUSES, Finding, Hop, judge_hops, summarise_findings
 
 STATES = ["ok", "bad", "absent", "unknown", "na"]
 
@@ -32,12 +32,12 @@ STATES = ["ok", "bad", "absent", "unknown", "na"]
     ],
 )
 def test_judge(hops, status):
-    assert judge({name: Hop(state) for name, state in hops.items()}) == status
+    assert judge_hops({name: Hop(state) for name, state in hops.items()}) == status
 
 
 @given(st.dictionaries(st.sampled_from(HOPS), st.sampled_from(STATES)))
 def test_nothing_passes_that_was_not_looked_at(states):
-    status = judge({name: Hop(state) for name, state in states.items()})
+    status = judge_hops({name: Hop(state) for name, state in states.items()})
     assert status in STATUSES
     if status == "pass":
         assert states["persisted"] in ("ok", "na")
@@ -59,7 +59,7 @@ def test_nothing_passes_that_was_not_looked_at(states):
 def test_verdict(statuses, verdict):
     for order in itertools.permutations(statuses):
         findings = [Finding(id=f"x.{n}", status=s, wanted=1, found=1) for n, s in enumerate(order)]
-        report = summarise({}, findings)
+        report = summarise_findings({}, findings)
         assert report.verdict == verdict
         assert sum(report.summary.values()) == len(statuses)
         assert set(report.summary) == set(STATUSES)

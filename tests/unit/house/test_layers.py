@@ -36,8 +36,9 @@ FLOORS: dict[str, list[set[str]]] = {
         {"hops", "report"},
         {"findings"},
         {"host"},
-        {"errors"},
-        {"__init__", "_build"},
+        {"errors", "config_errors"},
+        {"__init__"},
+        {"_build"},
     ],
 }
 

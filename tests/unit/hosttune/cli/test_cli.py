@@ -143,7 +143,7 @@ def test_colour(capsys, captured, monkeypatch, choice, environment, coloured):
 def command(*arguments, **options):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     return subprocess.run(
-        [sys.executable, *arguments], env=environment, timeout=60, text=True, capture_output=True, **options
+        [sys.executable, "-P", *arguments], env=environment, timeout=60, text=True, capture_output=True, **options
     )
 
 
@@ -156,7 +156,7 @@ def test_a_reader_that_has_seen_enough(captured):
 import os, subprocess, sys
 read, write = os.pipe()
 os.close(read)
-done = subprocess.run([sys.executable, "-m", "hosttune", "check", *{arguments.split()!r}], stdout=write,
+done = subprocess.run([sys.executable, "-P", "-m", "hosttune", "check", *{arguments.split()!r}], stdout=write,
                       stderr=subprocess.PIPE, text=True)
 print(done.returncode, repr(done.stderr))
 """,

@@ -54,11 +54,11 @@ blscfg
 
 
 def command(config, env=None, bls=None):
-    return grub.default_entry(config, env or {}, bls)[1]
+    return grub.find_default_entry(config, env or {}, bls)[1]
 
 
 def test_default_entry_of_debian():
-    assert grub.default_entry(DEBIAN, {}) == (
+    assert grub.find_default_entry(DEBIAN, {}) == (
         "Debian GNU/Linux",
         "root=UUID=1 ro isolcpus=domain,2-3 quiet",
     )
@@ -101,7 +101,7 @@ def test_variables():
 @pytest.mark.parametrize("config", ["", "set default=0", "menuentry x {\n chainloader +1\n}", "}\n}\n"])
 def test_a_config_without_a_kernel_is_not_understood(config):
     with pytest.raises(ValueError, match=r"no menu entry|no kernel command"):
-        grub.default_entry(config, {})
+        grub.find_default_entry(config, {})
 
 
 def test_boot_loader_specification_entries():
@@ -113,12 +113,12 @@ def test_boot_loader_specification_entries():
     assert command(FEDORA, {"saved_entry": "id-5.9.0-1"}, entries) == "root=UUID=1 old"
     assert command(FEDORA, {}, entries).startswith("root=UUID=1 ro fallback")
     with pytest.raises(ValueError, match="entries"):
-        grub.default_entry(FEDORA, {}, None)
+        grub.find_default_entry(FEDORA, {}, None)
 
 
 def test_environment_block():
     text = "# GRUB Environment Block\nsaved_entry=0>1\nkernelopts=a=b c\n####"
-    assert grub.environment(text) == {"saved_entry": "0>1", "kernelopts": "a=b c"}
+    assert grub.parse_environment(text) == {"saved_entry": "0>1", "kernelopts": "a=b c"}
 
 
 CMDLINE = {"/proc/cmdline": "BOOT_IMAGE=/boot/vmlinuz-6.1.0 root=UUID=1 ro\n"}
@@ -171,5 +171,5 @@ def test_sources_explain_a_menu_that_was_not_rebuilt(fake_host):
         }
     )
     found = boot.read(host)
-    assert boot.source_of(found, "isolcpus") == "/etc/default/grub.d/80-x.cfg"
-    assert boot.source_of(found, "nohz_full") == ""
+    assert boot.find_source(found, "isolcpus") == "/etc/default/grub.d/80-x.cfg"
+    assert boot.find_source(found, "nohz_full") == ""

@@ -7,7 +7,7 @@ from hosttune.host.cmdline import Isolation
 
 
 def isolation(text: str, last: int | None = 7) -> Isolation:
-    return cmdline.isolation(cmdline.arguments(text), last)
+    return cmdline.resolve_isolation(cmdline.split_arguments(text), last)
 
 
 @pytest.mark.parametrize(
@@ -26,13 +26,13 @@ def isolation(text: str, last: int | None = 7) -> Isolation:
     ],
 )
 def test_arguments(text, expected):
-    assert cmdline.arguments(text) == expected
+    assert cmdline.split_arguments(text) == expected
 
 
 def test_last_value_counts_and_a_bare_name_is_no_value():
-    args = cmdline.arguments("irqaffinity=0 irqaffinity=0-1 irqaffinity")
-    assert cmdline.last(args, "irqaffinity") == "0-1"
-    assert cmdline.last(args, "nohz_full") is None
+    args = cmdline.split_arguments("irqaffinity=0 irqaffinity=0-1 irqaffinity")
+    assert cmdline.find_last(args, "irqaffinity") == "0-1"
+    assert cmdline.find_last(args, "nohz_full") is None
 
 
 @pytest.mark.parametrize(
@@ -96,11 +96,11 @@ def test_n_needs_the_number_of_cpus():
     ],
 )
 def test_rcu_nocbs(text, expected):
-    assert cmdline.rcu_nocbs(cmdline.arguments(text), 7) == expected
+    assert cmdline.resolve_rcu_nocbs(cmdline.split_arguments(text), 7) == expected
 
 
 def test_cpus_of_a_plain_list():
-    args = cmdline.arguments("irqaffinity=0-1")
-    assert cmdline.cpus(args, "irqaffinity", 7) == {0, 1}
-    assert cmdline.cpus(args, "other", 7) == frozenset()
-    assert cmdline.cpus(cmdline.arguments("irqaffinity=x"), "irqaffinity", 7) == frozenset()
+    args = cmdline.split_arguments("irqaffinity=0-1")
+    assert cmdline.resolve_cpus(args, "irqaffinity", 7) == {0, 1}
+    assert cmdline.resolve_cpus(args, "other", 7) == frozenset()
+    assert cmdline.resolve_cpus(cmdline.split_arguments("irqaffinity=x"), "irqaffinity", 7) == frozenset()

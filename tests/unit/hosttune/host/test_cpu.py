@@ -22,13 +22,13 @@ def test_sets_and_siblings(fake_host):
     assert (cpus.online.value, cpus.isolated.value) == ({0, 1, 2, 3}, {2, 3})
     assert (cpus.nohz_full.value, cpus.partitioned.value) == (frozenset(), frozenset())
     assert cpus.siblings == {2: {2, 6}}
-    assert cpu.last(cpus.possible) == 7
+    assert cpu.find_last(cpus.possible) == 7
 
 
 def test_without_the_list_of_possible_cpus_their_directories_count(fake_host):
     host = fake_host({f"{D}/cpu0/x": "", f"{D}/cpu31/x": "", f"{D}/cpufreq/x": ""})
-    assert cpu.last(cpu.possible(host)) == 31
-    assert cpu.last(cpu.possible(fake_host())) is None
+    assert cpu.find_last(cpu.read_possible(host)) == 31
+    assert cpu.find_last(cpu.read_possible(fake_host())) is None
 
 
 def test_fair_server(fake_host):

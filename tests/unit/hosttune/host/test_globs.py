@@ -16,7 +16,7 @@ FILES = {"/sys/n0/x": "1", "/sys/n1/x": "2", "/sys/m/x": "3"}
     ],
 )
 def test_paths(host, pattern, paths):
-    assert globs.paths(host(FILES), pattern) == paths
+    assert globs.find_paths(host(FILES), pattern) == paths
 
 
 @pytest.mark.parametrize(("mark", "visit"), [("", "read"), ("/", "list"), ("@", "link")])

@@ -98,8 +98,8 @@ def test_destination(fake_host):
 
 def test_unreadable_table(fake_host):
     assert irq.read(fake_host().deny("/proc/interrupts")).reason == "EACCES"
-    assert irq.default_affinity(fake_host({"/proc/irq/default_smp_affinity": "f\n"})).value == {0, 1, 2, 3}
-    assert irq.default_affinity(fake_host({"/proc/irq/default_smp_affinity": "g\n"})).state == "unreadable"
+    assert irq.read_default_affinity(fake_host({"/proc/irq/default_smp_affinity": "f\n"})).value == {0, 1, 2, 3}
+    assert irq.read_default_affinity(fake_host({"/proc/irq/default_smp_affinity": "g\n"})).state == "unreadable"
 
 
 PCI = "/sys/devices/pci0000:00/0000:00:03.0"
@@ -113,19 +113,19 @@ def card(fake_host, path, **extra):
 
 def test_queues_of_a_pci_card_and_of_a_virtio_card(fake_host):
     host = card(fake_host, PCI, **{f"{PCI}/msi_irqs/30": "msix", f"{PCI}/msi_irqs/31": "msix"})
-    assert irq.queues_of(host, "eth0").value == {30, 31}
+    assert irq.find_queues(host, "eth0").value == {30, 31}
     host = card(fake_host, f"{PCI}/virtio2", **{f"{PCI}/msi_irqs/37": "msix"})
-    assert irq.queues_of(host, "eth0").value == {37}
+    assert irq.find_queues(host, "eth0").value == {37}
     host = card(fake_host, PCI, **{f"{PCI}/irq": "11\n"})
-    assert irq.queues_of(host, "eth0").value == {11}
+    assert irq.find_queues(host, "eth0").value == {11}
 
 
 def test_interfaces_without_interrupts(fake_host):
-    assert irq.queues_of(card(fake_host, PCI), "eth9").state == "absent"
-    assert irq.queues_of(card(fake_host, PCI), "eth0").state == "unreadable"
-    fact = irq.queues_of(card(fake_host, "/sys/devices/virtual"), "eth0")
+    assert irq.find_queues(card(fake_host, PCI), "eth9").state == "absent"
+    assert irq.find_queues(card(fake_host, PCI), "eth0").state == "unreadable"
+    fact = irq.find_queues(card(fake_host, "/sys/devices/virtual"), "eth0")
     assert (fact.state, "virtual" in fact.reason) == ("absent", True)
-    assert irq.queues_of(fake_host().deny("/sys/class/net"), "eth0").state in ("absent", "unreadable")
+    assert irq.find_queues(fake_host().deny("/sys/class/net"), "eth0").state in ("absent", "unreadable")
 
 
 @pytest.mark.parametrize(
@@ -157,10 +157,10 @@ BALANCE = {"/proc/1/comm": "systemd\n", "/lib/systemd/system/irqbalance.service"
 
 
 def test_irqbalance_is_told_by_list_or_mask_and_the_list_counts():
-    assert irqbalance.banned_by({}, 3) is None
-    assert irqbalance.banned_by({"IRQBALANCE_BANNED_CPUS": "c"}, 3) == {2, 3}
+    assert irqbalance.parse_banned({}, 3) is None
+    assert irqbalance.parse_banned({"IRQBALANCE_BANNED_CPUS": "c"}, 3) == {2, 3}
     both = {"IRQBALANCE_BANNED_CPUS": "1", "IRQBALANCE_BANNED_CPULIST": "2-N"}
-    assert irqbalance.banned_by(both, 3) == {2, 3}
+    assert irqbalance.parse_banned(both, 3) == {2, 3}
 
 
 def test_irqbalance_running_and_at_the_next_boot(fake_host):
@@ -206,7 +206,7 @@ def applied(fake_host, unit, settings='irq_affinity: {housekeeping: "0-1"}', scr
     ],
 )
 def test_a_service_is_known_by_what_it_does(fake_host, unit):
-    (found,) = irq_unit.appliers(applied(fake_host, unit)).value
+    (found,) = irq_unit.find_appliers(applied(fake_host, unit)).value
     assert found.unit == "any.service"
     assert found.settings.value == {"housekeeping": "0-1"}
 
@@ -214,20 +214,20 @@ def test_a_service_is_known_by_what_it_does(fake_host, unit):
 def test_settings_named_in_the_script(fake_host):
     unit = "[Service]\nExecStart=/usr/local/sbin/move\n"
     host = applied(fake_host, unit, '{"housekeeping": "0"}', SCRIPT + "profile=/etc/any.yml\n")
-    assert irq_unit.appliers(host).value[0].settings.value == {"housekeeping": "0"}
+    assert irq_unit.find_appliers(host).value[0].settings.value == {"housekeeping": "0"}
 
 
 @pytest.mark.parametrize("settings", ["- 1\n", "a: [\n", "irq_affinity: 3\n"])
 def test_settings_that_say_nothing_useful(fake_host, settings):
     host = applied(fake_host, "[Service]\nExecStart=/usr/local/sbin/move /etc/any.yml\n", settings)
-    assert irq_unit.appliers(host).value[0].settings.state == "unreadable"
+    assert irq_unit.find_appliers(host).value[0].settings.state == "unreadable"
 
 
 def test_services_that_do_not_count(fake_host):
     move = "[Service]\nExecStart=/usr/local/sbin/move\n"
-    assert irq_unit.appliers(applied(fake_host, move)).value[0].settings.state == "unreadable"
+    assert irq_unit.find_appliers(applied(fake_host, move)).value[0].settings.state == "unreadable"
     disabled = applied(fake_host, move)
     disabled.links.clear()
-    assert irq_unit.appliers(disabled).value == []
-    assert irq_unit.appliers(applied(fake_host, move, script="#!/bin/sh\ntrue\n")).value == []
-    assert irq_unit.appliers(fake_host().deny(ETC)).state == "unreadable"
+    assert irq_unit.find_appliers(disabled).value == []
+    assert irq_unit.find_appliers(applied(fake_host, move, script="#!/bin/sh\ntrue\n")).value == []
+    assert irq_unit.find_appliers(fake_host().deny(ETC)).state == "unreadable"

@@ -10,7 +10,7 @@ ROOT = User("root", 0, 0, frozenset({"root"}), frozenset({0}))
 
 
 def pam(*lines, who=TRADER):
-    found = limits.pam_limits([("f", "\n".join(lines))], who)
+    found = limits.resolve_pam_limits([("f", "\n".join(lines))], who)
     return {item: (limit.soft, limit.hard) for item, limit in found.items()}
 
 
@@ -60,11 +60,11 @@ def test_files_in_the_order_of_pam_limits(fake_host):
             "/etc/security/limits.d/99-c.conf.bak": "trader - nofile 4\n",
         }
     )
-    files = limits.pam_files(host).value
-    assert limits.pam_limits(files, TRADER)["nofile"] == Limit(3, 3, "/etc/security/limits.d/90-b.conf:1")
-    assert limits.pam_files(host.deny("/etc/security/limits.d/20-a.conf")).state == "unreadable"
-    assert limits.pam_files(fake_host()).value == []
-    assert limits.pam_files(fake_host().deny("/etc/security/limits.d")).state == "unreadable"
+    files = limits.read_pam_files(host).value
+    assert limits.resolve_pam_limits(files, TRADER)["nofile"] == Limit(3, 3, "/etc/security/limits.d/90-b.conf:1")
+    assert limits.read_pam_files(host.deny("/etc/security/limits.d/20-a.conf")).state == "unreadable"
+    assert limits.read_pam_files(fake_host()).value == []
+    assert limits.read_pam_files(fake_host().deny("/etc/security/limits.d")).state == "unreadable"
 
 
 def test_user_and_groups(fake_host):
@@ -74,9 +74,9 @@ def test_user_and_groups(fake_host):
             "/etc/group": "root:x:0:\ntrader:x:1001:\nrt:x:2000:a,trader\nbad\n",
         }
     )
-    assert limits.user(host, "trader").value == TRADER
-    assert limits.user(host, "nobody").state == "absent"
-    assert limits.user(fake_host().deny("/etc/passwd"), "trader").state == "unreadable"
+    assert limits.read_user(host, "trader").value == TRADER
+    assert limits.read_user(host, "nobody").state == "absent"
+    assert limits.read_user(fake_host().deny("/etc/passwd"), "trader").state == "unreadable"
 
 
 @pytest.mark.parametrize(
@@ -95,13 +95,13 @@ def test_user_and_groups(fake_host):
 )
 def test_pam_limits_in_the_session(fake_host, pam_d, expected):
     host = fake_host({f"/etc/pam.d/{name}": text for name, text in pam_d.items()})
-    assert limits.pam_enabled(host).value == expected
+    assert limits.read_pam_enabled(host).value == expected
 
 
 def test_pam_that_cannot_be_read(fake_host):
-    assert limits.pam_enabled(fake_host().deny("/etc/pam.d/sshd")).state == "unreadable"
+    assert limits.read_pam_enabled(fake_host().deny("/etc/pam.d/sshd")).state == "unreadable"
     host = fake_host({"/etc/pam.d/sshd": "@include x\n"}).deny("/etc/pam.d/x")
-    assert limits.pam_enabled(host).state == "unreadable"
+    assert limits.read_pam_enabled(host).state == "unreadable"
 
 
 @pytest.mark.parametrize(

@@ -75,22 +75,22 @@ TEXT = st.one_of(st.text(max_size=60), st.lists(WORDS, max_size=25).map("".join)
 USER = limits.User("trader", 1001, 1001, frozenset({"rt"}), frozenset({1001}))
 
 PARSERS = {
-    "arguments": cmdline.arguments,
-    "isolation": lambda text: cmdline.isolation(cmdline.arguments(text), 7),
-    "isolation without N": lambda text: cmdline.isolation(cmdline.arguments(text), None),
-    "rcu_nocbs": lambda text: cmdline.rcu_nocbs(cmdline.arguments(text), None),
-    "grub": lambda text: grub.default_entry(text, {"next_entry": "a>b"}, {}),
-    "grub with saved entry": lambda text: grub.default_entry(
+    "arguments": cmdline.split_arguments,
+    "isolation": lambda text: cmdline.resolve_isolation(cmdline.split_arguments(text), 7),
+    "isolation without N": lambda text: cmdline.resolve_isolation(cmdline.split_arguments(text), None),
+    "rcu_nocbs": lambda text: cmdline.resolve_rcu_nocbs(cmdline.split_arguments(text), None),
+    "grub": lambda text: grub.find_default_entry(text, {"next_entry": "a>b"}, {}),
+    "grub with saved entry": lambda text: grub.find_default_entry(
         "set default=${saved_entry}\nmenuentry a {\nlinux b c\n}", {"saved_entry": text}
     ),
-    "grubenv": grub.environment,
+    "grubenv": grub.parse_environment,
     "interrupts": irq.parse_interrupts,
-    "actions": irq.actions_of,
+    "actions": irq.parse_actions,
     "settings of a service": irq_unit.parse_settings,
-    "banned": lambda text: irqbalance.banned_by({"IRQBALANCE_BANNED_CPULIST": text}, 7),
-    "banned mask": lambda text: irqbalance.banned_by({"IRQBALANCE_BANNED_CPUS": text}, 7),
+    "banned": lambda text: irqbalance.parse_banned({"IRQBALANCE_BANNED_CPULIST": text}, 7),
+    "banned mask": lambda text: irqbalance.parse_banned({"IRQBALANCE_BANNED_CPUS": text}, 7),
     "units": lambda text: systemd.parse(text, "f"),
-    "limits.conf": lambda text: limits.pam_limits([("f", text)], USER),
+    "limits.conf": lambda text: limits.resolve_pam_limits([("f", text)], USER),
     "LimitMEMLOCK": lambda text: limits.parse_systemd("memlock", text),
     "LimitNICE": lambda text: limits.parse_systemd("nice", text),
     "proc limits": limits.parse_proc,

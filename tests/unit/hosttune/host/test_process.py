@@ -1,5 +1,7 @@
 """Threads from /proc, with races, foreign PID namespaces and hidden processes."""
 
+import pytest
+
 from hosttune.host import process
 
 
@@ -76,3 +78,44 @@ def test_find_by_name(fake_host):
     assert process.find_pids(host, "irqbalance").value == [5]
     assert process.find_pids(fake_host({"/proc/5/comm": "a"}), "irqbalance").state == "unreadable"
     assert process.find_pids(fake_host({"/proc/cmdline": ""}), "irqbalance").state == "unreadable"
+
+
+def full_stat(name, *, flags=0, nice=0, start=77, priority=0, policy=0):
+    fields = ["S", *["0"] * 5, str(flags), *["0"] * 9, str(nice), "0", "0", str(start), *["0"] * 16, "3"]
+    return f"7 ({name}) {' '.join([*fields, str(priority), str(policy)])} 0 0\n"
+
+
+def test_threads_as_the_scheduler_has_them(fake_host):
+    host = fake_host(
+        {
+            "/proc/7/task/7/stat": full_stat("a) (b", nice=-5),
+            "/proc/7/task/7/status": status("a", cpus="0-1"),
+            "/proc/7/task/10/stat": full_stat("rt", policy=1, priority=80),
+            "/proc/7/task/10/status": status("rt", cpus="3"),
+            "/proc/7/task/9/stat": full_stat("kworker", policy=9, flags=0x00200000),
+            "/proc/7/task/9/status": status("kworker"),
+            "/proc/7/task/11/stat": full_stat("ended meanwhile"),
+        }
+    )
+    assert process.read_threads(host, 7) == [
+        process.Thread(7, "a) (b", "other", 0, -5, frozenset({0, 1})),
+        process.Thread(9, "kworker", "9", 0, 0, frozenset({0, 1, 2, 3}), kernel=True),
+        process.Thread(10, "rt", "fifo", 80, 0, frozenset({3})),
+    ]
+    assert process.read_threads(host, 8) == []
+
+
+def test_one_process_is_named_by_number_and_start(fake_host):
+    host = fake_host({"/proc/7/stat": full_stat("x", start=4711), "/proc/8/stat": "8 (x) S 1"}).deny("/proc/9/stat")
+    assert process.read_start_time(host, 7).value == 4711
+    assert "not understood: 4 fields" in process.read_start_time(host, 8).reason
+    assert process.read_start_time(host, 9).state == "unreadable"
+    assert process.read_start_time(host, 10).state == "absent"
+
+
+def test_capabilities_that_can_be_used():
+    text = "Name:\tx\nCapInh:\t0000000000000001\nCapPrm:\t00000000a80425fb\nCapEff:\t0000000000000080\nCapBnd:\tff\n"
+    assert process.parse_capabilities(text) == {"CapPrm": 0xA80425FB, "CapEff": 0x80, "CapAmb": 0}
+    assert process.parse_capabilities(f"{text}CapAmb:\t10\n")["CapAmb"] == 16
+    with pytest.raises(ValueError):
+        process.parse_capabilities("Name:\tx\n")

@@ -14,7 +14,7 @@ NOTHING = {f"{directory}/README": "" for directory in sysctl.DIRECTORIES}
 
 
 def deciding(root, key=KEY):
-    return sysctl.winner(sysctl.read(root, [key]).boot.value, key)
+    return sysctl.find_winner(sysctl.read(root, [key]).boot.value, key)
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ def deciding(root, key=KEY):
     ],
 )
 def test_dots_and_slashes(key, path):
-    assert sysctl.normalise(key) == path
+    assert sysctl.normalise_key(key) == path
 
 
 def test_lines():
@@ -76,8 +76,8 @@ def test_hidden_and_other_files_do_not_count(host):
 def test_sysctl_conf_is_last_for_procps_alone(host):
     root = host({**NOTHING, f"{ETC}/99-a.conf": f"{KEY} = 1", sysctl.CONF: f"{KEY} = 2"})
     facts = sysctl.read(root, [KEY])
-    assert sysctl.winner(facts.boot.value, KEY).value == "1"
-    assert sysctl.winner(facts.manual.value, KEY).place == f"{sysctl.CONF}:1"
+    assert sysctl.find_winner(facts.boot.value, KEY).value == "1"
+    assert sysctl.find_winner(facts.manual.value, KEY).place == f"{sysctl.CONF}:1"
 
 
 def test_a_named_key_goes_before_any_glob(host):

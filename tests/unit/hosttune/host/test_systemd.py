@@ -9,7 +9,7 @@ ETC, LIB = "/etc/systemd/system", "/usr/lib/systemd/system"
 
 
 def affinity(host):
-    return systemd.values(systemd.manager(host).value, "Manager", "CPUAffinity")
+    return systemd.list_values(systemd.read_manager(host).value, "Manager", "CPUAffinity")
 
 
 def test_syntax():
@@ -49,7 +49,7 @@ def test_a_drop_in_hides_its_namesake_and_dev_null_masks_it(fake_host):
 )
 def test_an_unreadable_part_makes_the_manager_unreadable(fake_host, path):
     host = fake_host({"/etc/systemd/system.conf.d/a.conf": ""}).deny(path)
-    fact = systemd.manager(host)
+    fact = systemd.read_manager(host)
     assert (fact.state, fact.reason, fact.source) == ("unreadable", "EACCES", path)
 
 
@@ -61,25 +61,25 @@ def test_unit(fake_host):
             f"{ETC}/x.service.d/60.conf": "[Service]\nExecStart=\nExecStart=/b\n",
         }
     )
-    unit = systemd.unit(host, "x.service").value
+    unit = systemd.read_unit(host, "x.service").value
     assert (unit.state, unit.started) == ("installed", False)
     assert unit.values("Service", "ExecStart") == ["/b"]
     assert unit.values("Service", "Environment") == ["A=1", "B=2"]
     host.links[f"{ETC}/multi-user.target.wants/x.service"] = f"{LIB}/x.service"
-    assert systemd.unit(host, "x.service").value.started
+    assert systemd.read_unit(host, "x.service").value.started
 
 
 def test_masked_units(fake_host):
     host = fake_host({f"{LIB}/x.service": "[Service]\n", f"{ETC}/y.service": ""})
     host.links[f"{ETC}/x.service"] = "/dev/null"
-    assert systemd.unit(host, "x.service").value.state == "masked"
-    assert systemd.unit(host, "y.service").value.state == "masked"
+    assert systemd.read_unit(host, "x.service").value.state == "masked"
+    assert systemd.read_unit(host, "y.service").value.state == "masked"
 
 
 def test_a_unit_that_is_not_there_may_have_drop_ins_already(fake_host):
-    assert systemd.unit(fake_host(), "x.service").value.state == "absent"
+    assert systemd.read_unit(fake_host(), "x.service").value.state == "absent"
     host = fake_host({f"{ETC}/x.service.d/a.conf": "[Service]\nLimitNICE=-5\n"})
-    unit = systemd.unit(host, "x.service").value
+    unit = systemd.read_unit(host, "x.service").value
     assert unit.state == "absent"
     assert unit.values("Service", "LimitNICE") == ["-5"]
 
@@ -87,7 +87,7 @@ def test_a_unit_that_is_not_there_may_have_drop_ins_already(fake_host):
 @pytest.mark.parametrize("path", [ETC, f"{ETC}/a.wants", f"{ETC}/x.service", f"{ETC}/x.service.d"])
 def test_an_unreadable_part_makes_the_unit_unreadable(fake_host, path):
     host = fake_host({f"{ETC}/x.service": "[Service]\n", f"{ETC}/a.wants/y": "", f"{ETC}/x.service.d/a.conf": ""})
-    assert systemd.unit(host.deny(path), "x.service").state == "unreadable"
+    assert systemd.read_unit(host.deny(path), "x.service").state == "unreadable"
 
 
 def test_local_services(fake_host):
@@ -100,16 +100,16 @@ def test_local_services(fake_host):
         }
     )
     host.links[f"{ETC}/alias.service"] = f"{LIB}/c.service"
-    found = {unit.name: unit.values("Service", "User") for unit in systemd.local_services(host).value}
+    found = {unit.name: unit.values("Service", "User") for unit in systemd.read_local_services(host).value}
     assert found == {"a.service": [], "b.service": ["u"]}
-    assert systemd.local_services(host.deny(ETC)).state == "unreadable"
+    assert systemd.read_local_services(host.deny(ETC)).state == "unreadable"
 
 
 def test_a_captured_tree_holds_the_listings_that_it_holds(tmp_path):
     """Missing from a listing that was captured is absent; without the listing nobody can tell."""
     (tmp_path / "etc/systemd").mkdir(parents=True)
     tree = Tree(str(tmp_path))
-    assert dropins.text(tree, "/etc/systemd/system.conf").state == "absent"
-    assert dropins.listing(tree, "/etc/systemd/system.conf.d").state == "absent"
-    assert dropins.text(tree, "/usr/lib/systemd/system.conf").state == "unreadable"
-    assert systemd.manager(tree).state == "unreadable"
+    assert dropins.read_text(tree, "/etc/systemd/system.conf").state == "absent"
+    assert dropins.list_names(tree, "/etc/systemd/system.conf.d").state == "absent"
+    assert dropins.read_text(tree, "/usr/lib/systemd/system.conf").state == "unreadable"
+    assert systemd.read_manager(tree).state == "unreadable"

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from hosttune.measure.causes import Gap, interrupt_deltas
+from hosttune.measure.causes import Gap, count_interrupts
 from hosttune.measure.gaps import spin
 
 
@@ -36,7 +36,7 @@ BEFORE = """\
 
 def test_interrupts_of_one_cpu_only() -> None:
     after = BEFORE.replace("200 ", "950 ").replace("          1          5", "          9          8")
-    assert interrupt_deltas(BEFORE, after, 1) == {
+    assert count_interrupts(BEFORE, after, 1) == {
         "LOC Local timer interrupts": 750,
         "30 PCI-MSIX-0000:00:01.0 0-edge virtio0": 3,
     }

@@ -7,7 +7,7 @@ import pytest
 
 import hosttune
 from hosttune import checker, profile
-from hosttune.findings import Finding, Hop, summarise
+from hosttune.findings import Finding, Hop, summarise_findings
 from hosttune.report import formats
 from hosttune.report.check import CheckReport, read_report
 from hosttune.report.document import Page
@@ -28,7 +28,7 @@ def test_the_schema_is_one():
 def test_a_report_is_valid_and_reads_back():
     hops = {"intended": Hop("ok", [1, 2], "p:1"), "runtime": Hop("bad", {"cpu1": 0.5}, "/f")}
     finding = Finding(id="a.b", status="fail", wanted=[1, 2], found=None, hops=hops, why="w", fix="f", reboot=True)
-    report = summarise(HOST, [finding])
+    report = summarise_findings(HOST, [finding])
     text = write(report)
     SCHEMA.validate(json.loads(text))
     assert set(json.loads(text)) == {"host", "verdict", "summary", "findings"}
@@ -36,7 +36,7 @@ def test_a_report_is_valid_and_reads_back():
 
 
 def test_the_built_in_profile_on_an_empty_host_is_valid(host):
-    report = checker.run(profile.load_built_in(), host({}))
+    report = checker.run_checks(profile.load_built_in(), host({}))
     SCHEMA.validate(json.loads(write(report)))
     assert report.verdict == "not ready"
 
@@ -52,7 +52,7 @@ def test_the_built_in_profile_on_an_empty_host_is_valid(host):
     ],
 )
 def test_the_schema_refuses_what_is_no_report(change):
-    good = json.loads(write(summarise(HOST, [])))
+    good = json.loads(write(summarise_findings(HOST, [])))
     with pytest.raises(jsonschema.ValidationError):
         SCHEMA.validate({**good, **change})
 

@@ -1,10 +1,10 @@
-from hosttune.findings import Finding, Hop, summarise
+from hosttune.findings import Finding, Hop, summarise_findings
 from hosttune.report.diff import Difference
 from hosttune.report.document import Page
 
 
 def report(**findings):
-    return summarise(
+    return summarise_findings(
         {},
         [Finding(id=f"a.{name}", status=status, wanted=1, found=found) for name, (status, found) in findings.items()],
     )
@@ -30,7 +30,7 @@ def test_one_row_for_each_id_in_the_order_of_the_later_report():
 
 def test_what_could_not_be_read_says_why():
     hops = {"runtime": Hop("unknown", "EACCES", "/f")}
-    one = summarise({}, [Finding(id="a.b", status="unknown", wanted=1, found=None, hops=hops)])
+    one = summarise_findings({}, [Finding(id="a.b", status="unknown", wanted=1, found=None, hops=hops)])
     assert "unknown  could not be read: EACCES" in Difference(one, one).as_text(Page(width=120))
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from hosttune.findings import Finding, Hop, summarise
+from hosttune.findings import Finding, Hop, summarise_findings
 from hosttune.report import page as writer
 from hosttune.report.document import Page
 from hosttune.report.page import write_report
@@ -44,7 +44,7 @@ FINDINGS = [
     Finding(id="b.y", status="na", wanted=1, found="no such device"),
     Finding(id="b.z", status="warn", wanted={"a": [1, 2]}, found={"a": None}, why="w", fix="f"),
 ]
-REPORT = summarise(HOST, FINDINGS)
+REPORT = summarise_findings(HOST, FINDINGS)
 
 
 def test_the_verdict_is_first_and_last():
@@ -104,7 +104,7 @@ def test_colour_is_for_terminals():
 
 
 def test_a_host_that_says_nothing_about_itself():
-    report = summarise({"hostname": None, "kernel": None, "cpus": None, "time": None, "source": "tree x"}, [])
+    report = summarise_findings({"hostname": None, "kernel": None, "cpus": None, "time": None, "source": "tree x"}, [])
     assert write_report(report, Page()).splitlines()[0] == "UNKNOWN  unnamed host"
 
 

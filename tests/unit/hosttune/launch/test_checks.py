@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
 import errno
-import os
-import struct
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from hosttune.cli import launch as launch_command
-from hosttune.errors import UsageError
 from hosttune.findings import Finding, Status
 from hosttune.host.root import Fact
-from hosttune.launch import checks, lease, record
-from hosttune.launch.facts import Facts, Trial
-from hosttune.launch.plan import RLIMITS, UNLIMITED, Plan, User, parse_rlimit
-from hosttune.launch.process import program_environment
-from hosttune.launch.program import Program, find, inspect
+from hosttune.launch import checks
+from hosttune.launch.facts import Facts
+from hosttune.launch.plan import RLIMITS, UNLIMITED, Plan, User
+from hosttune.launch.program import Program
+from hosttune.launch.trial import Trial
 
 ALL_CAPABILITIES = (1 << 41) - 1
 TRADER = User("trader", 990, 990, [990], "/home/trader")
@@ -139,9 +133,9 @@ def test_root_needs_no_memory_limit_and_a_named_limit_is_taken_at_its_word() -> 
     assert finding("privilege.memory_lock", plan(user=None), poor).status == "pass"
     named = plan(rlimits={"memlock": (4 << 20, 8 << 20)})
     assert finding("privilege.memory_lock", named, poor).status == "pass"
-    assert checks.memory_limit(named, poor) == (4 << 20, 8 << 20)
-    assert checks.memory_limit(plan(), facts()) == (UNLIMITED, UNLIMITED)
-    assert checks.memory_limit(plan(user=None), facts()) is None
+    assert checks.choose_memory_limit(named, poor) == (4 << 20, 8 << 20)
+    assert checks.choose_memory_limit(plan(), facts()) == (UNLIMITED, UNLIMITED)
+    assert checks.choose_memory_limit(plan(user=None), facts()) is None
 
 
 class TestFifoTrap:
@@ -255,172 +249,3 @@ class TestDecision:
         decision = checks.decide(self.make(a="fail", b="pass"), ["s.a", "s.b", "s.b"])
         assert [one.id for one in decision.forced] == ["s.a"]
         assert decision.idle == ["s.b"]
-
-
-class TestArguments:
-    def plan(self, *words: str) -> Plan:
-        parser = argparse.ArgumentParser()
-        launch_command.add_command(parser.add_subparsers())
-        return launch_command.build_plan(parser.parse_args(["launch", *words, "--", "agent", "--flag", "x"]))
-
-    def test_everything_after_the_dashes_is_the_command(self) -> None:
-        assert self.plan().command == ["agent", "--flag", "x"]
-
-    @pytest.mark.parametrize(
-        ("words", "message"),
-        [
-            (["--policy", "fifo"], "needs --priority"),
-            (["--policy", "fifo", "--priority", "99"], "watchdog and migration"),
-            (["--policy", "rr", "--priority", "0"], "wanted 1 to 98"),
-            (["--priority", "5"], "needs --policy"),
-            (["--nice", "20"], "wanted -20 to 19"),
-            (["--cpus", "1-x"], "not a CPU number"),
-            (["--cpus", ""], "names no CPU"),
-            (["--user", "no-such-user-here"], "no such user"),
-            (["--rlimit", "memory=1"], "memlock"),
-        ],
-    )
-    def test_wrong_ones_are_usage_errors(self, words: list[str], message: str) -> None:
-        with pytest.raises(UsageError, match=message):
-            self.plan(*words)
-
-    @pytest.mark.parametrize(
-        ("text", "limit"),
-        [
-            ("memlock=unlimited", ("memlock", (UNLIMITED, UNLIMITED))),
-            ("memlock=8M", ("memlock", (8 << 20, 8 << 20))),
-            ("nofile=1024:64K", ("nofile", (1024, 65536))),
-            ("core=0:infinity", ("core", (0, UNLIMITED))),
-        ],
-    )
-    def test_rlimit(self, text: str, limit: tuple[str, tuple[int, int]]) -> None:
-        assert parse_rlimit(text) == limit
-
-    @pytest.mark.parametrize(
-        "text",
-        ["memlock", "memlock=", "memlock=-1", "memlock=1.5", "nofile=2:1", "nofile=unlimited:1", "x=1"],
-    )
-    def test_bad_rlimit(self, text: str) -> None:
-        with pytest.raises(ValueError, match="="):
-            parse_rlimit(text)
-
-
-def elf(program_headers: list[int]) -> bytes:
-    header = (
-        b"\x7fELF\x02\x01\x01"
-        + bytes(9)
-        + struct.pack("<HHIQQQIHHHHHH", 3, 62, 1, 0, 64, 0, 0, 64, 56, len(program_headers), 0, 0, 0)
-    )
-    return header + b"".join(struct.pack("<I", kind) + bytes(52) for kind in program_headers)
-
-
-class TestProgram:
-    def write(self, path: Path, content: bytes) -> str:
-        path.write_bytes(content)
-        path.chmod(0o755)
-        return str(path)
-
-    def test_the_interpreter_is_what_runs(self, tmp_path: Path) -> None:
-        image = self.write(tmp_path / "python", elf([6, 3, 1]))
-        script = self.write(tmp_path / "agent", f"#! {image} -I\n".encode())
-        program = inspect(script)
-        assert program == Program(script, [script, image], True, False)
-        assert not program.executes_again
-
-    def test_static(self, tmp_path: Path) -> None:
-        assert not inspect(self.write(tmp_path / "static", elf([1, 1]))).dynamic
-
-    def test_env_executes_again(self, tmp_path: Path) -> None:
-        assert inspect(self.write(tmp_path / "agent", b"#!/usr/bin/env python3\n")).executes_again
-
-    def test_setuid(self, tmp_path: Path) -> None:
-        path = self.write(tmp_path / "su", elf([3]))
-        Path(path).chmod(0o4755)
-        assert inspect(path).secure
-
-    @pytest.mark.parametrize("content", [b"", b"echo hi\n", b"#!\n", b"\x7fELF\x02\x01", b"#!/no/such/interpreter\n"])
-    def test_what_cannot_be_executed_has_a_problem(self, tmp_path: Path, content: bytes) -> None:
-        assert inspect(self.write(tmp_path / "bad", content)).problem
-
-    def test_interpreters_in_a_circle(self, tmp_path: Path) -> None:
-        path = tmp_path / "loop"
-        assert "too many" in inspect(self.write(path, f"#!{path}\n".encode())).problem
-
-    def test_find(self, tmp_path: Path) -> None:
-        path = self.write(tmp_path / "agent", b"")
-        assert find("agent", str(tmp_path)) == path
-        assert find(path) == path
-        assert find("no-such-agent", str(tmp_path)) is None
-        assert find(str(tmp_path)) is None, "a directory is not a program"
-
-
-def test_the_environment_is_the_target_users_and_names_the_library_first() -> None:
-    base = {"HOME": "/root", "LD_PRELOAD": "/usr/lib/libjemalloc.so", "HOSTTUNE_READY_FD": "9", "LANG": "C"}
-    made = program_environment(base, plan(), 7)
-    assert made["LD_PRELOAD"].endswith("/preload/lockall.so:/usr/lib/libjemalloc.so")
-    assert (made["HOSTTUNE_READY_FD"], made["HOME"], made["USER"], made["LANG"]) == (
-        "7",
-        "/home/trader",
-        "trader",
-        "C",
-    )
-    plain = program_environment(base, plan(lock_memory=False, user=None), 7)
-    assert plain == {"HOME": "/root", "LD_PRELOAD": "/usr/lib/libjemalloc.so", "LANG": "C"}
-
-
-def make_record(pid: int, starttime: int, **changes: Any) -> record.Record:
-    return msgspec.structs.replace(
-        record.Record(
-            pid=pid, starttime=starttime, command=["agent"], policy="fifo", priority=80, nice=0, cpus="3",
-            user="trader", uid=990, gid=990, groups=[990], memory_locked=True, cpu_dma_latency=True,
-            timer_slack_ns=1, leases=[], rlimits={}, forced=[], preflight={},
-        ),
-        **changes,
-    )  # fmt: skip
-
-
-class TestRecord:
-    def test_belongs_to_one_process_once(self, tmp_path: Path) -> None:
-        pid, run = os.getpid(), str(tmp_path)
-        own = record.read_start_time(pid)
-        assert own is not None
-        descriptor = record.write(run, make_record(pid, own))
-        assert record.load(run, pid) == make_record(pid, own)
-        assert not record.released(run, pid)
-        os.close(descriptor)
-        assert record.released(run, pid)
-        os.close(record.write(run, make_record(pid, own - 1)))
-        assert record.load(run, pid) is None, "written by an earlier process with the same PID"
-
-    def test_those_of_the_dead_are_removed(self, tmp_path: Path) -> None:
-        (tmp_path / "launch").mkdir()
-        dead = tmp_path / "launch" / "4194305.json"  # above the largest possible PID
-        dead.write_text("{")
-        os.close(record.write(str(tmp_path), make_record(os.getpid(), record.read_start_time(os.getpid()) or 0)))
-        assert [path.name for path in (tmp_path / "launch").iterdir()] == [f"{os.getpid()}.json"]
-
-    @pytest.mark.parametrize("text", ["{", '{"format": 1}', "[]"])
-    def test_broken(self, tmp_path: Path, text: str) -> None:
-        (tmp_path / "launch").mkdir()
-        (tmp_path / "launch" / "1.json").write_text(text)
-        with pytest.raises(ValueError, match=r"1\.json"):
-            record.load(str(tmp_path), 1)
-
-    def test_of_another_format(self, tmp_path: Path) -> None:
-        (tmp_path / "launch").mkdir()
-        (tmp_path / "launch" / "1.json").write_bytes(msgspec.json.encode(make_record(1, 1, format=2)))
-        with pytest.raises(ValueError, match="format 2"):
-            record.load(str(tmp_path), 1)
-
-
-def test_a_lease_excludes_says_who_and_ends_with_its_descriptor(tmp_path: Path) -> None:
-    run = str(tmp_path)
-    assert lease.holder(run, 3) is None
-    held = lease.take(run, 3, 4711, ["agent", "run"])
-    assert os.get_inheritable(held)
-    assert lease.holder(run, 3) == "PID 4711 (agent run)"
-    with pytest.raises(lease.Taken, match=r"CPU 3 is leased to PID 4711 \(agent run\)"):
-        lease.take(run, 3, 1, ["other"])
-    os.close(lease.take(run, 2, 1, ["other"]))
-    os.close(held)
-    assert lease.holder(run, 3) is None

@@ -1,0 +1,2 @@
+CPU: str
+VERSION: str

@@ -1,0 +1,282 @@
+"""Turn msgspec's refusal of a configuration into one line: file, line, key, what was found, what is allowed.
+
+msgspec says `$.users[...].rtprio`. :func:`explain` walks types and values together to the value that is
+really wrong; where it is written, the caller tells, or for TOML :func:`explain_toml` finds out. Import this
+module only when a configuration is wrong.
+
+    try:
+        msgspec.convert(tomllib.loads(text), Config)
+    except msgspec.ValidationError as error:
+        raise ConfigError(explain_toml(error, Config, text, "agent.toml")) from None
+
+    agent.toml:7: unknown key feed.adress; did you mean address? allowed: address, b, book
+    agent.toml:9: feed.port: found the text '99999'; wanted an integer from 1 to 65535 (remove the quotes)
+    agent.toml:4: risk.max_size is missing; wanted an integer from 1 to 999999
+"""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import msgspec
+from msgspec import inspect
+
+#: The way to a value: names of keys, and indices in lists.
+Key = tuple[str | int, ...]
+
+_YAML_SWITCH = " (YAML 1.1 reads on, off, yes and no as true and false: quote the word if you meant text)"
+
+
+class _Problem(NamedTuple):
+    """`at` is the key whose place is named; `words` say the rest of the line."""
+
+    at: Key
+    words: str
+
+
+def explain(
+    error: Exception | str,
+    kind: Any,
+    value: Any,
+    locate: Callable[[Key], str],
+    *,
+    name: str = "",
+    syntax: typing.Literal["toml", "yaml"] = "toml",
+) -> str:
+    """Return `PLACE: KEY: found ...; wanted ...` for a value that does not convert to the type `kind`.
+
+    `error` is msgspec's, kept for the case that no single value is to blame; `locate` tells the place
+    (`FILE:LINE`) of a key, `()` being the whole value; `name` goes before each key.
+    """
+    problem = _Search(name, syntax).find(kind, value, ())
+    if problem is None:
+        problem = _Problem((), f"{name}: {_strip_path(str(error))}" if name else _strip_path(str(error)))
+    return f"{locate(problem.at)}: {problem.words}"
+
+
+def explain_toml(error: Exception | str, kind: Any, text: str, file: str) -> str:
+    """Return the line for TOML text that tomllib reads, and that does not convert to the type `kind`.
+
+    `file` is the name that the line begins with.
+    """
+    import tomllib
+
+    def locate(key: Key) -> str:
+        line = find_toml_line(text, key) if key else None
+        return file if line is None else f"{file}:{line}"
+
+    return explain(error, kind, tomllib.loads(text), locate)
+
+
+def find_toml_line(text: str, key: Key) -> int | None:
+    """Returns the line, counted from 1, where the statement begins that brings `key` about; None if none does.
+
+    A statement is a table's header or `KEY = VALUE`, which may take several lines. tomllib, which is to have
+    read `text` without an error, tells no lines. But it reads the first N lines without an error if and only
+    if a statement ends there, so the end of the statement that adds the key is found by bisection.
+    """
+    import tomllib
+
+    lines = text.replace("\r\n", "\n").split("\n")
+
+    def read(count: int) -> dict[str, Any] | None:
+        try:
+            return tomllib.loads("\n".join(lines[:count]))
+        except tomllib.TOMLDecodeError:
+            return None
+
+    without, including = 0, len(lines)
+    if not _holds(read(including), key):
+        return None
+    while True:
+        middle = (without + including) // 2
+        between = [*range(middle, without, -1), *range(middle + 1, including)]
+        ends = ((count, data) for count in between if (data := read(count)) is not None)
+        count, data = next(ends, (without, None))
+        if count == without:
+            return without + 1
+        if _holds(data, key):
+            including = count
+        else:
+            without = count
+
+
+def allow_names(found: str, names: Iterable[str]) -> str:
+    """Returns `did you mean X? allowed: A, B, C`, the guess only if a name is close to what was found."""
+    import difflib
+
+    names = sorted(names)
+    close = difflib.get_close_matches(found, names, n=1)
+    guess = f"did you mean {close[0]}? " if close else ""
+    return f"{guess}allowed: {', '.join(names)}"
+
+
+def describe_type(kind: Any) -> str:
+    """Returns in words which values an annotation allows, such as `an integer from 1 to 65535`."""
+    return _describe(inspect.type_info(kind))
+
+
+class _Search:
+    """The innermost value that does not convert."""
+
+    def __init__(self, name: str, syntax: str) -> None:
+        self.name = name
+        self.syntax = syntax
+
+    def find(self, kind: Any, value: Any, key: Key) -> _Problem | None:
+        """Returns what is wrong with a value, or None if it converts."""
+        try:
+            msgspec.convert(value, kind)
+            return None
+        except msgspec.ValidationError as error:
+            message = _strip_path(str(error))
+        origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+        whole = _Problem(key, f"{self._show(key)}: {message}" if key or self.name else message)
+        if origin is typing.Annotated and isinstance(value, dict | list):
+            return self.find(arguments[0], value, key) or whole
+        if origin in (typing.Union, types.UnionType):
+            fitting = [part for part in arguments if _fits(part, value)]
+            if len(fitting) == 1:
+                return self.find(fitting[0], value, key)
+        elif isinstance(kind, type) and issubclass(kind, msgspec.Struct) and isinstance(value, dict):
+            return self._find_in_struct(kind, value, key) or self._find_own_key(kind, value, key, message) or whole
+        elif origin is dict and isinstance(value, dict):
+            return self._find_in_dict(arguments, value, key) or whole
+        elif origin in (list, tuple) and isinstance(value, list):
+            for index, item in enumerate(value):
+                part = arguments[index] if origin is tuple and arguments[-1] is not Ellipsis else arguments[0]
+                if problem := self.find(part, item, (*key, index)):
+                    return problem
+            return whole
+        words = f"{self._show(key)}: found {_show_value(value)}; wanted {describe_type(kind)}"
+        return _Problem(key, words + self._hint(kind, value))
+
+    def _find_in_struct(self, kind: type[msgspec.Struct], value: dict[str, Any], key: Key) -> _Problem | None:
+        hints = typing.get_type_hints(kind, include_extras=True)
+        fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
+        for name, item in value.items():
+            if name not in fields:
+                words = f"unknown key {self._show((*key, name))}; {allow_names(name, fields)}"
+                return _Problem((*key, name), words)
+            if problem := self.find(hints[fields[name].name], item, (*key, name)):
+                return problem
+        for name, field in fields.items():
+            if field.required and name not in value:
+                wanted = describe_type(hints[field.name])
+                return _Problem(key, f"{self._show((*key, name))} is missing; wanted {wanted}")
+        return None
+
+    def _find_own_key(
+        self, kind: type[msgspec.Struct], value: dict[str, Any], key: Key, message: str
+    ) -> _Problem | None:
+        """A `__post_init__` that begins its message with `KEY: ` says which key of its struct is wrong."""
+        name, colon, words = message.partition(": ")
+        if not colon or name not in {field.encode_name for field in msgspec.structs.fields(kind)}:
+            return None
+        return _Problem((*key, name) if name in value else key, f"{self._show((*key, name))}: {words}")
+
+    def _find_in_dict(self, kinds: tuple[Any, ...], value: dict[str, Any], key: Key) -> _Problem | None:
+        for name, item in value.items():
+            if problem := self.find(kinds[1], item, (*key, name)):
+                return problem
+            try:
+                msgspec.convert(name, kinds[0])
+            except msgspec.ValidationError:
+                words = f"{self._show(key)}: key {name!r} is not allowed; wanted {describe_type(kinds[0])}"
+                return _Problem((*key, name), words)
+        return None
+
+    def _hint(self, kind: Any, value: Any) -> str:
+        if isinstance(value, bool):
+            return _YAML_SWITCH if self.syntax == "yaml" else ""
+        if isinstance(value, int | float) and _fits(kind, ""):
+            return f" (quote it: '{value}')"
+        if isinstance(value, str) and value.lstrip("-").isdigit() and _fits(kind, 1):
+            return " (remove the quotes)"
+        return ""
+
+    def _show(self, key: Key) -> str:
+        path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in key)
+        return self.name + path if self.name else path.lstrip(".")
+
+
+def _fits(kind: Any, value: Any) -> bool:
+    """Whether a value of this Python type could be meant for this annotation."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is typing.Annotated:
+        return _fits(arguments[0], value)
+    if origin in (typing.Union, types.UnionType):
+        return any(_fits(part, value) for part in arguments)
+    if origin is typing.Literal:
+        return any(type(value) is type(choice) for choice in arguments)
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        return isinstance(value, dict)
+    kind = origin or kind
+    if isinstance(value, bool):
+        return kind is bool
+    if kind is float:
+        return isinstance(value, int | float)
+    return isinstance(kind, type) and isinstance(value, kind)
+
+
+def _describe(info: inspect.Type) -> str:
+    match info:
+        case inspect.UnionType():
+            return " or ".join(_describe(part) for part in info.types if not isinstance(part, inspect.NoneType))
+        case inspect.LiteralType():
+            return "one of " + ", ".join(str(choice) for choice in info.values)
+        case inspect.BoolType():
+            return "true or false"
+        case inspect.IntType() | inspect.FloatType():
+            word = "an integer" if isinstance(info, inspect.IntType) else "a number"
+            return f"{word}{_describe_bounds(info)}"
+        case inspect.StrType():
+            return f"text matching {info.pattern}" if info.pattern else "text"
+        case inspect.ListType() | inspect.VarTupleType():
+            return f"a list of: {_describe(info.item_type)}"
+        case inspect.DictType():
+            return f"a mapping of {_describe(info.key_type)} to {_describe(info.value_type)}"
+        case inspect.StructType():
+            return "a mapping with the keys " + ", ".join(sorted(field.encode_name for field in info.fields))
+        case inspect.Metadata():
+            return _describe(info.type)
+    return type(info).__name__.removesuffix("Type").lower()
+
+
+def _describe_bounds(info: inspect.IntType | inspect.FloatType) -> str:
+    words = ((info.ge, "at least"), (info.gt, "more than"), (info.le, "at most"), (info.lt, "less than"))
+    if info.ge is not None and info.le is not None:
+        return f" from {info.ge} to {info.le}"
+    parts = [f"{word} {bound}" for bound, word in words if bound is not None]
+    return f" of {' and '.join(parts)}" if parts else ""
+
+
+def _show_value(value: Any) -> str:
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, list):
+        return "a list"
+    if isinstance(value, int | float):
+        return f"the number {value}"
+    return f"the text {value!r}" if isinstance(value, str) else f"the {type(value).__name__} {value}"
+
+
+def _strip_path(message: str) -> str:
+    """msgspec's message without its own path."""
+    return message.rpartition(" - at `$")[0] or message
+
+
+def _holds(data: Any, key: Key) -> bool:
+    for part in key:
+        try:
+            data = data[part]
+        except (KeyError, IndexError, TypeError):
+            return False
+    return True
