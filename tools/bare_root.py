@@ -101,13 +101,17 @@ def find_base(work: Path) -> Path:
         if not directory.exists():
             directory.mkdir()
             os.chown(directory, owner.st_uid, owner.st_gid)
-    for old in CACHE.iterdir():
-        old.unlink()
-    part = tar.with_suffix(".part")
-    options = [f"--aptopt={setting.rstrip(';')}" for setting in apt_settings()]
-    run("mmdebstrap", "--mode=root", "--variant=minbase", "--format=tar", "--include=" + ",".join(PACKAGES), *options,
-        SUITE, part, *sources, env={**os.environ, "LC_ALL": "C.UTF-8", "TMPDIR": str(work)})  # fmt: skip
-    part.replace(tar)
+    part = CACHE / f"{work.name}.part"  # of this run: another one may be making a base, too
+    words = ["--mode=root", "--variant=minbase", "--format=tar", "--include=" + ",".join(PACKAGES)]
+    words += [f"--aptopt={setting.rstrip(';')}" for setting in apt_settings()]
+    try:
+        run("mmdebstrap", *words, SUITE, part, *sources,
+            env={**os.environ, "LC_ALL": "C.UTF-8", "TMPDIR": str(work)})  # fmt: skip
+        for old in CACHE.glob("*.tar"):
+            old.unlink(missing_ok=True)
+        part.replace(tar)
+    finally:
+        part.unlink(missing_ok=True)
     return tar
 
 

@@ -10,6 +10,8 @@ from hosttune.findings import Finding, Report
 from hosttune.report.document import Page
 from hosttune.report.words import count_statuses, show_found
 
+NARROWEST = 16  # columns of a column that is cut
+
 
 class Difference(msgspec.Struct, frozen=True):
     """Two reports, the earlier one first."""
@@ -36,8 +38,9 @@ class Difference(msgspec.Struct, frozen=True):
         rows += [(name, _show_cell(old), _show_cell(new)) for name, old, new in self._pair_findings()]
         rows.append(("verdict", self.before.verdict.upper(), self.after.verdict.upper()))
         rows.append(("", count_statuses(self.before), count_statuses(self.after)))
-        id_width, left, right = (max(map(len, column)) for column in zip(*rows, strict=True))
-        left, right = _share_width(max(page.width - id_width - 6, 32), left, right)
+        ids, *cells = ([len(text) for text in column] for column in zip(*rows, strict=True))
+        id_width = max(ids)
+        left, right = _share_width(max(page.width - id_width - 6, 2 * NARROWEST), *cells)
         rule = "-+-".join("-" * size for size in (id_width, left, right))
         lines = [_show_row(*row, id_width, left, right) for row in rows]
         return "\n".join([lines[0], rule, *lines[1:-2], rule, *lines[-2:]]) + "\n"
@@ -49,10 +52,17 @@ class Difference(msgspec.Struct, frozen=True):
         return [(name, old.get(name), new.get(name)) for name in names]
 
 
-def _share_width(width: int, left: int, right: int) -> tuple[int, int]:
-    """Returns the widths of two columns that need `left` and `right`: these, or what together takes `width`."""
-    left = min(left, max(width // 2, width - right))
-    return left, min(right, width - left)
+def _share_width(width: int, before: list[int], after: list[int]) -> tuple[int, int]:
+    """Returns the widths of two columns with cells of these lengths: what they need, or in sum `width`, so divided that
+    the fewest cells are cut."""
+
+    def count_cut(left: int) -> int:
+        return sum(size > left for size in before) + sum(size > width - left for size in after)
+
+    allowed = range(NARROWEST, width - NARROWEST + 1)
+    left = min(allowed, key=lambda left: (count_cut(left), abs(2 * left - width)))
+    left = min(max(before), max(left, width - max(after)))
+    return left, min(max(after), width - left)
 
 
 def _show_cell(finding: Finding | None) -> str:

@@ -48,3 +48,11 @@ def test_the_longer_column_is_cut_and_the_shorter_is_not():
     assert max(map(len, lines)) == 100
     both = Difference(after, after).as_text(Page(width=101)).splitlines()
     assert {len(line) for line in both if line.startswith(("a.queues", "---"))} == {101}
+
+
+def test_the_fewest_cells_are_cut():
+    before = report(a=("fail", "x" * 30), b=("fail", "x" * 30), c=("fail", "x" * 90))
+    after = report(a=("pass", "y"), b=("pass", "y"), c=("pass", "y" * 90))
+    lines = Difference(before, after).as_text(Page(width=80)).splitlines()
+    assert [line.count("...") for line in lines if line.startswith("a.")] == [0, 0, 2]
+    assert max(map(len, lines)) == 80
