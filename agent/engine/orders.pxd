@@ -11,9 +11,9 @@ cimport agent.protocols.ouch as ouch
 cimport agent.shm.histogram as histogram
 from agent.engine.gate cimport check_order, check_sending
 from agent.engine.journal cimport write_record
+from agent.engine.measure cimport record_stage
 from agent.engine.open_orders cimport add_open, find_open, next_slot, prefetch, reduce_open
 from agent.engine.outbox cimport send_bytes
-from agent.engine.stages cimport end_stage
 from agent.engine.state cimport READY, SLOTS, Core, OpenOrder
 from agent.protocols.wire cimport now
 from agent.strategy.abi cimport AGENT_BUY, AGENT_CANCEL, AGENT_ENTER, AGENT_MAX_ORDERS, AGENT_REPLACE, agent_order
@@ -51,7 +51,7 @@ cdef inline bint enter_order(Core *e, const agent_order *order) noexcept nogil:
     cdef uint8_t *frame
     if not check_order(e, order, order.symbol, order.side, NULL, &price):
         return True
-    end_stage(e, &e.histograms.risk)
+    record_stage(e, &e.histograms.risk)
     e.orders.reference += 1
     o = add_open(e, e.orders.reference, order.symbol, order.side, <uint32_t> order.size, price, order.tag)
     write_record(e, record.ENTERED, o, o.leaves, price, 0)
@@ -73,7 +73,7 @@ cdef inline bint replace_order(Core *e, const agent_order *order) noexcept nogil
         return True
     if not check_order(e, order, old.symbol, old.side, old, &price):
         return True
-    end_stage(e, &e.histograms.risk)
+    record_stage(e, &e.histograms.risk)
     e.orders.reference += 1
     o = add_open(e, e.orders.reference, old.symbol, old.side, <uint32_t> order.size, price, order.tag)
     o.original = old.id

@@ -41,8 +41,8 @@ def functions(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 def test_no_call_of_python_in_the_loop(functions: tuple[str, dict[str, str]]) -> None:
     name, bodies = functions
     expected = {
-        "_engine": "run_loop decide itch_message binance_message enter_order handle_answer check_order receive_datagrams mold_arrive "
-        "book_add read_session ring_push series_push record parse order_patch",
+        "_engine": "run_loop decide itch_message binance_message enter_order handle_answer check_order read_session "
+        "receive_datagrams mold_arrive book_add ring_push series_push record parse order_patch",
         "_replay": "decide itch_message check_order book_add",
         "_simulator": "publish take enter_order trade retransmit",
     }[name]
@@ -51,7 +51,8 @@ def test_no_call_of_python_in_the_loop(functions: tuple[str, dict[str, str]]) ->
     called = {
         function: calls
         for function, body in bodies.items()
-        if (calls := {m[1] for m in _CALL.finditer(body)} - _PLAIN) and not any(part in function for part in _BEFORE_THE_LOOP)
+        if (calls := {m[1] for m in _CALL.finditer(body)} - _PLAIN)
+        and not any(part in function for part in _BEFORE_THE_LOOP)
     }
     assert called == {}
 

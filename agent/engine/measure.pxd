@@ -1,5 +1,5 @@
 # cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""How long each stage of the path takes: one histogram of the segment per stage, where the user asked for it."""
+"""What the path times of itself: its stages."""
 
 from libc.stdint cimport int64_t
 
@@ -9,8 +9,8 @@ from agent.protocols.wire cimport now
 from agent.shm.segment cimport agent_histogram
 
 
-cdef inline void end_stage(Core *e, agent_histogram *h) noexcept nogil:
-    """Count the time since the last stage ended in h, and begin the next stage."""
+cdef inline void record_stage(Core *e, agent_histogram *h) noexcept nogil:
+    """Record the time since the last stage ended in a histogram, in ns, where stages are timed at all."""
     cdef int64_t at
     if e.stamps:
         at = now()
