@@ -1,8 +1,9 @@
+"""The data plane, for Python: one thread, run to completion, without the GIL from start to stop."""
+
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 LIMITS: tuple[str, ...]
-MAX_SYMBOLS: int
 
 def shm_size(symbols: int) -> int: ...
 def lock_memory() -> bool: ...

@@ -1,5 +1,5 @@
 # cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""The risk gate: every order passes here between strategy and socket, in the loop.
+"""The risk gate: every order is checked here between strategy and socket, in the loop.
 
 The limits are words of shared memory (AGENT_LIMITS in shm/include/agent_shm.h) and may change at any
 moment: each is read once per order. A refusal is counted by its reason, the first that applies, in the
@@ -11,19 +11,21 @@ from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
 cimport agent.protocols.ouch as ouch
 from agent.strategy.abi cimport AGENT_BUY, AGENT_SELL, agent_order
-from agent.engine.state cimport READY, SLOTS, Core, OpenOrder
+from agent.engine.open_orders cimport next_slot
+from agent.engine.state cimport READY, Core, OpenOrder
 from agent.shm.segment cimport agent_symbol
 
 cdef enum:
     PRICE_UNIT = 10000              # of an event's 1e-8 in one of OUCH's 1e-4
 
 
-cdef inline int64_t limit(const uint64_t *word) noexcept nogil:
+cdef inline int64_t read_limit(const uint64_t *word) noexcept nogil:
+    """Read a word that another process may be writing."""
     return <int64_t> (<const volatile uint64_t *> word)[0]
 
 
-cdef inline bint open_for_orders(Core *e) noexcept nogil:
-    """What stops every message to the exchange, cancels included."""
+cdef inline bint check_sending(Core *e) noexcept nogil:
+    """Returns True if a message, a Cancel included, may go to the exchange now."""
     if e.session.state != READY:
         e.counters.reject_closed += 1
         return False
@@ -36,7 +38,8 @@ cdef inline bint open_for_orders(Core *e) noexcept nogil:
     return True
 
 
-cdef inline bint price_of(Core *e, const agent_order *order, uint64_t *price) noexcept nogil:
+cdef inline bint round_price(Core *e, const agent_order *order, uint64_t *price) noexcept nogil:
+    """The order's price with 4 decimals. Returns False if OUCH cannot express it."""
     cdef double scaled = order.price * 1e4, grid
     # Written so that a NaN fails it.
     if not (scaled > 0.5 and scaled < ouch.MAX_PRICE + 0.5):
@@ -50,17 +53,17 @@ cdef inline bint price_of(Core *e, const agent_order *order, uint64_t *price) no
     return True
 
 
-cdef inline bint gate(Core *e, const agent_order *order, uint32_t symbol, int32_t side,
-                      const OpenOrder *replaced, uint64_t *price) noexcept nogil:
-    """True if a new order, or one in the place of `replaced` (else NULL), may go out; its price with 4
-    decimals."""
+cdef inline bint check_order(Core *e, const agent_order *order, uint32_t symbol, int32_t side,
+                             const OpenOrder *replaced, uint64_t *price) noexcept nogil:
+    """Check a new order, or one in the place of `replaced` (else NULL). Returns True if it may be sent, and in price[0]
+    its price with 4 decimals."""
     cdef agent_symbol *row
-    cdef int64_t bound, room, size = order.size
+    cdef int64_t bound, margin, size = order.size
     cdef uint64_t key, far
-    if limit(&e.risk.limits.kill):
+    if read_limit(&e.risk.limits.kill):
         e.counters.reject_killed += 1
         return False
-    if not open_for_orders(e):
+    if not check_sending(e):
         return False
     if side != AGENT_BUY and side != AGENT_SELL:
         e.counters.reject_side += 1
@@ -72,16 +75,16 @@ cdef inline bint gate(Core *e, const agent_order *order, uint32_t symbol, int32_
     if row.stale:
         e.counters.reject_stale += 1
         return False
-    if size <= 0 or size > limit(&e.risk.limits.max_size) or size > ouch.MAX_QUANTITY:
+    if size <= 0 or size > read_limit(&e.risk.limits.max_size) or size > ouch.MAX_QUANTITY:
         e.counters.reject_size += 1
         return False
-    if not price_of(e, order, price):
+    if not round_price(e, order, price):
         return False
-    bound = limit(&e.risk.limits.max_notional)
+    bound = read_limit(&e.risk.limits.max_notional)
     if bound and price[0] * <uint64_t> size > <uint64_t> bound:
         e.counters.reject_notional += 1
         return False
-    bound = limit(&e.risk.limits.collar_ppm)
+    bound = read_limit(&e.risk.limits.collar_ppm)
     if bound:
         # Beyond the far side only: a passive order cannot trade at a bad price.
         far = row.ask if side == AGENT_BUY else row.bid
@@ -90,32 +93,32 @@ cdef inline bint gate(Core *e, const agent_order *order, uint32_t symbol, int32_
                 else <double> price[0] * PRICE_UNIT < <double> far * (1.0 - 1e-6 * <double> bound)):
             e.counters.reject_collar += 1
             return False
-    bound = limit(&e.risk.limits.max_position)
+    bound = read_limit(&e.risk.limits.max_position)
     if bound:
         if side == AGENT_BUY:
-            room = bound - <int64_t> row.position - <int64_t> row.open_buy
+            margin = bound - <int64_t> row.position - <int64_t> row.open_buy
         else:
-            room = bound + <int64_t> row.position - <int64_t> row.open_sell
+            margin = bound + <int64_t> row.position - <int64_t> row.open_sell
         if replaced != NULL:
-            room += replaced.leaves
-        if size > room:
+            margin += replaced.leaves
+        if size > margin:
             e.counters.reject_position += 1
             return False
-    bound = limit(&e.risk.limits.max_open_orders)
+    bound = read_limit(&e.risk.limits.max_open_orders)
     # The slot of the order that used this reference 65,536 orders ago may be taken still.
     if (bound and replaced == NULL and e.orders.open_count >= <uint64_t> bound) \
-            or e.orders.open[(e.orders.reference + 1) & (SLOTS - 1)].id != 0:
+            or next_slot(e).id != 0:
         e.counters.reject_open_orders += 1
         return False
-    bound = limit(&e.risk.limits.duplicate_ns)
+    bound = read_limit(&e.risk.limits.duplicate_ns)
     key = (price[0] << 32) ^ (<uint64_t> size << 1) ^ <uint64_t> (side == AGENT_BUY)
     if bound and e.risk.last_key[symbol] == key and e.received - e.risk.last_key_at[symbol] < bound:
         e.counters.reject_duplicate += 1
         return False
     # Token bucket as a virtual schedule (GCRA): an order costs the interval, the burst may be ahead.
-    bound = limit(&e.risk.limits.rate_interval_ns)
+    bound = read_limit(&e.risk.limits.rate_interval_ns)
     if bound:
-        if e.risk.rate_arrival - e.received > limit(&e.risk.limits.rate_burst_ns) - bound:
+        if e.risk.rate_arrival - e.received > read_limit(&e.risk.limits.rate_burst_ns) - bound:
             e.counters.reject_rate += 1
             return False
         e.risk.rate_arrival = (e.risk.rate_arrival if e.risk.rate_arrival > e.received else e.received) + bound

@@ -1,65 +1,37 @@
 # cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""Reading datagrams: one recvmsg while the feed is quiet, recvmmsg when it is not, and receive stamps."""
+"""Reading datagrams: recv(2) while the feed is quiet, recvmmsg(2) while more than one datagram may wait or the kernel
+adds its receive stamps.
+
+Source: recvmmsg(2); Documentation/networking/timestamping.rst (SCM_TIMESTAMPING).
+"""
 
 from libc.errno cimport EAGAIN, EINTR, errno
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t
 from libc.string cimport memset
 from posix.time cimport timespec
 
-
-cdef extern from "<sys/socket.h>" nogil:
-    ctypedef unsigned int socklen_t
-    struct iovec:
-        void *iov_base
-        size_t iov_len
-    struct msghdr:
-        iovec *msg_iov
-        size_t msg_iovlen
-        void *msg_control
-        size_t msg_controllen
-    struct mmsghdr:
-        msghdr msg_hdr
-        unsigned int msg_len
-    struct cmsghdr:
-        int cmsg_level
-        int cmsg_type
-    int recvmmsg(int, mmsghdr *, unsigned int, int, timespec *)
-    Py_ssize_t recvmsg(int, msghdr *, int)
-    Py_ssize_t recv(int, void *, size_t, int)
-    cmsghdr *CMSG_FIRSTHDR(msghdr *)
-    cmsghdr *CMSG_NXTHDR(msghdr *, cmsghdr *)
-    unsigned char *CMSG_DATA(cmsghdr *)
-    int MSG_DONTWAIT
-    int SOL_SOCKET
-
-cdef extern from *:
-    """
-    #include <sys/uio.h>
-    #include <linux/errqueue.h>
-    #ifndef SCM_TIMESTAMPING
-    #define SCM_TIMESTAMPING 37
-    #endif
-    """
-    int SCM_TIMESTAMPING
+from agent.system cimport (CMSG_DATA, CMSG_FIRSTHDR, CMSG_NXTHDR, MSG_DONTWAIT, SCM_TIMESTAMPING, SOL_SOCKET, cmsghdr,
+                           iovec, mmsghdr, recv, recvmmsg)
 
 cdef enum:
-    BATCH = 32
-    DATAGRAM = 65536            # the largest UDP payload is 65,507
-    # Behind each other without a power of two between their beginnings, which would share cache sets.
+    BATCH = 32                  # datagrams of one call
+    DATAGRAM = 65536            # bytes; the largest UDP payload is 65,507
+    # Bytes from one buffer to the next. No power of two between their beginnings, which would share cache sets.
     STRIDE = 65536 + 4096 + 192
-    CONTROL = 128
+    CONTROL = 128               # bytes of a datagram's control messages
 
 
 cdef struct Receiver:
-    uint8_t *buffers            # BATCH x STRIDE
-    mmsghdr headers[BATCH]
-    iovec vectors[BATCH]
+    uint8_t *buffers            # [BATCH x STRIDE]
+    mmsghdr headers[BATCH]      # msg_len: bytes of the datagram in this buffer
+    iovec vectors[BATCH]        # one per header: its buffer
     uint8_t control[BATCH * CONTROL]
     bint stamped                # the kernel adds its receive stamps
-    bint batch                  # the last call brought something: more may be waiting
+    bint batch                  # the last call brought something: more datagrams may be waiting
 
 
-cdef inline void receiver_init(Receiver *r, uint8_t *buffers, bint stamped) noexcept nogil:
+cdef inline void init_receiver(Receiver *r, uint8_t *buffers, bint stamped) noexcept nogil:
+    """Begin with BATCH x STRIDE bytes of buffers."""
     cdef int i
     memset(r, 0, sizeof(r[0]))
     r.buffers = buffers
@@ -71,8 +43,9 @@ cdef inline void receiver_init(Receiver *r, uint8_t *buffers, bint stamped) noex
         r.headers[i].msg_hdr.msg_iovlen = 1
 
 
-cdef inline int receive(Receiver *r, int descriptor) noexcept nogil:
-    """How many datagrams are in the buffers now; 0 for none, -1 with errno for an error."""
+cdef inline int receive_datagrams(Receiver *r, int descriptor) noexcept nogil:
+    """Read what waits, at most BATCH datagrams. Returns how many are in the buffers now; 0 for none, -1 with errno for
+    an error."""
     cdef Py_ssize_t n
     cdef int i, count
     if not r.batch and not r.stamped:
@@ -95,8 +68,8 @@ cdef inline int receive(Receiver *r, int descriptor) noexcept nogil:
     return -1
 
 
-cdef inline int64_t stamp_of(Receiver *r, int i) noexcept nogil:
-    """CLOCK_REALTIME ns at which kernel (or card) received datagram i; 0 if it did not say."""
+cdef inline int64_t receive_stamp(Receiver *r, int i) noexcept nogil:
+    """CLOCK_REALTIME ns at which the kernel (or the card) received datagram i; 0 if it did not say."""
     cdef cmsghdr *c = CMSG_FIRSTHDR(&r.headers[i].msg_hdr)
     cdef timespec *t
     while c != NULL:

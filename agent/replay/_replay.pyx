@@ -5,106 +5,73 @@ No sockets: an order that passes the gate is encoded, counted and done with. Tim
 rate limit means what it means live.
 """
 
-from libc.stdlib cimport calloc, free
-from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
-from libc.string cimport memcpy, memset
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
+from libc.string cimport memset
 
 cimport agent.protocols.binaryfile as binaryfile
 cimport agent.protocols.text as lines
-cimport agent.protocols.ouch as ouch
-from agent.strategy.abi cimport agent_strategy
 from agent.book.order_book cimport books_init, books_likely, books_size, books_table
-from agent.engine.state cimport BINANCE, CSV, ITCH, LOCATES, NOT_SEEN, READY, SLOTS, Core, OpenOrder
-from agent.shm.blocks cimport Block, block_give, block_reserve
+from agent.engine.arguments cimport MOST_SYMBOLS, check_strategy, check_symbols, find_format
 from agent.engine.market cimport message
-from agent.shm.segment cimport agent_limits, agent_shm, agent_shm_init, agent_shm_size
+from agent.engine.setup cimport add_symbol, init_core, next_part, padded_name, tables_size
+from agent.engine.state cimport BINANCE, ITCH, READY, Core
 from agent.protocols.wire cimport load48, load64, now
+from agent.shm.blocks cimport Block, block_give, block_reserve
+from agent.shm.segment cimport agent_shm, agent_shm_size
+from agent.strategy.abi cimport agent_strategy
 
 
 cdef class Replay:
-    """The path and its memory, without a link. Errors of arguments raise ValueError.
+    """The path and its memory, without a connection. Raises ValueError for arguments that are out of range, and
+    MemoryError.
 
     strategy, state: addresses of a struct agent_strategy with no NULL in it, and of its initialised state.
     symbols: those wanted, at most 8 characters each; none: all that the recording has, up to `room`.
-    feed_format: "binance", "itch" or "csv". orders, levels: capacity of the books (ITCH).
+    feed_format: "binance", "itch" or "csv".
+    orders, levels: capacity of the books (ITCH): open orders of all symbols, price levels on a side of each.
+    limits: as of limits(). keep: an object that is held as long as the replay lives (the owner of strategy and state).
     """
 
     cdef Core core
-    cdef void *segment
+    cdef Block memory           # the segment, and behind it the tables of the core
     cdef Block books
-    cdef object keep
+    cdef object held
     cdef readonly uint32_t room
     cdef uint64_t by_type[256]
 
-    def __cinit__(self, *, uintptr_t strategy, uintptr_t state, symbols=(), uint32_t room=16384, str feed_format="itch",
-                  uint64_t orders=1 << 22, uint32_t levels=4096, limits=None, keep=None):
+    def __cinit__(self, *, uintptr_t strategy, uintptr_t state, symbols=(), uint32_t room=MOST_SYMBOLS,
+                  str feed_format="itch", uint64_t orders=1 << 22, uint32_t levels=4096, limits=None, keep=None):
         cdef Core *e = &self.core
-        cdef uint64_t key
-        cdef int i
-        if strategy == 0:
-            raise ValueError("strategy: NULL")
-        if feed_format not in ("binance", "itch", "csv"):
-            raise ValueError(f"feed_format: {feed_format!r}, allowed: binance, itch, csv")
-        for symbol in symbols:
-            if not 1 <= len(symbol) <= 8:
-                raise ValueError(f"symbol: {symbol!r}, allowed: 1 to 8 characters")
-        self.keep = keep
-        memset(e, 0, sizeof(Core))
+        cdef uint8_t *at
+        cdef size_t size
+        cdef int format = find_format(feed_format)
+        check_strategy(strategy)
+        check_symbols(symbols)
+        self.held = keep
         memset(self.by_type, 0, sizeof(self.by_type))
-        if symbols:
-            room = <uint32_t> len(symbols)
-        self.room = room
-        self.segment = calloc(1, agent_shm_size(room))
-        e.orders.open = <OpenOrder *> calloc(SLOTS, sizeof(OpenOrder))
-        e.feed.by_locate = <int16_t *> calloc(LOCATES, sizeof(int16_t))
-        e.orders.enter_frames = <uint8_t *> calloc(room, 64)
-        e.feed.traded = <uint8_t *> calloc(room, 1)
-        e.risk.last_key = <uint64_t *> calloc(room, 8)
-        e.risk.last_key_at = <int64_t *> calloc(room, 8)
-        if self.segment == NULL or e.orders.open == NULL or e.feed.by_locate == NULL or e.orders.enter_frames == NULL \
-                or e.feed.traded == NULL or e.risk.last_key == NULL or e.risk.last_key_at == NULL:
-            raise MemoryError
-        e.shm = <agent_shm *> self.segment
-        agent_shm_init(e.shm, room)
-        e.counters = &e.shm.counters
-        e.histograms = &e.shm.histograms
-        e.risk.limits = &e.shm.limits
-        e.feed.rows = e.shm.symbols
-        e.feed.capacity = room
+        self.room = <uint32_t> len(symbols) if symbols else room
+        # Not block_take(): a replay leaves the host's huge pages to engines.
+        size = agent_shm_size(self.room) + 64 + tables_size(self.room)
+        if not block_reserve(&self.memory, size, size):
+            raise MemoryError(f"room: {self.room} symbols take {size} bytes")
+        at = <uint8_t *> self.memory.at
+        e.shm = <agent_shm *> next_part(&at, agent_shm_size(self.room))
+        init_core(e, e.shm, at, self.room, format, <agent_strategy *> strategy, <void *> state)
         e.orders.simulated = True
         e.session.state = READY
-        e.feed.format = {"binance": BINANCE, "itch": ITCH, "csv": CSV}[feed_format]
-        e.session.socket = -1
-        for i in range(LOCATES):
-            e.feed.by_locate[i] = NOT_SEEN
-        for i, symbol in enumerate(symbols):
-            key = 0x2020202020202020
-            memcpy(&key, <const char *> symbol, len(symbol))
-            e.feed.rows[i].name = key
-            e.feed.traded[i] = True
-            ouch.order_template(e.orders.enter_frames + 64 * i, <const char *> symbol, <int> len(symbol))
-            e.feed.symbols += 1
-        ouch.replace_template(e.orders.replace_frame)
-        ouch.cancel_template(e.orders.cancel_frame)
-        if e.feed.format == ITCH:
+        for symbol in symbols:
+            add_symbol(e, padded_name(symbol, len(symbol)), True)
+        if format == ITCH:
             # The orders are all over their table from the first messages on; of the levels a few are used.
-            if not block_reserve(&self.books, books_size(room, orders, levels), books_table(orders)):
-                raise MemoryError
-            books_init(&e.feed.books, self.books.at, room, orders, levels)
-        e.strategy.table = <agent_strategy *> strategy
-        e.strategy.state = <void *> state
-        e.orders.cancel_at = SLOTS
+            size = books_size(self.room, orders, levels)
+            if not block_reserve(&self.books, size, books_table(orders)):
+                raise MemoryError(f"orders: {orders} with {levels} levels take {size} bytes")
+            books_init(&e.feed.books, self.books.at, self.room, orders, levels)
         self.limits(**(limits or {}))
 
     def __dealloc__(self):
-        free(self.core.orders.open)
-        free(self.core.feed.by_locate)
-        free(self.core.orders.enter_frames)
-        free(self.core.feed.traded)
-        free(self.core.risk.last_key)
-        free(self.core.risk.last_key_at)
         block_give(&self.books)
-        free(self.segment)
+        block_give(&self.memory)
 
     def limits(self, **values):
         """Set limits by the names of AGENT_LIMITS, in their units; ValueError for an unknown one."""
@@ -117,7 +84,7 @@ cdef class Replay:
             words[names.index(name)] = <uint64_t> <int64_t> value
 
     def run(self, const uint8_t[::1] chunk):
-        """All whole records in chunk (BinaryFILE records, or lines); the nanoseconds it took."""
+        """Handle all whole records in chunk (BinaryFILE records, or lines). Returns the nanoseconds that took."""
         cdef Core *e = &self.core
         cdef const uint8_t *at = &chunk[0] if chunk.shape[0] else NULL
         cdef const uint8_t *end = at + chunk.shape[0]
@@ -156,10 +123,10 @@ cdef class Replay:
 
     @property
     def segment_bytes(self):
-        """The counters, histograms, limits and symbols, as agent.shm.decode() reads them."""
+        """The counters, histograms, limits and symbols, as agent.shm.segment.decode() reads them."""
         cdef agent_shm *shm = self.core.shm
         shm.symbols_count = self.core.feed.symbols
-        return (<const char *> self.segment)[:agent_shm_size(self.room)]
+        return (<const char *> shm)[:agent_shm_size(self.room)]
 
     @property
     def types(self):

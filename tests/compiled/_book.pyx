@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""book.pxd for Python: order books driven by hand, or by recorded ITCH messages."""
+"""order_book.pxd for Python: order books driven by hand, or by recorded ITCH messages."""
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
@@ -7,6 +7,7 @@ from libc.string cimport memset
 
 cimport agent.book.order_book as book
 cimport agent.protocols.itch as itch
+from agent.book.order_table cimport PLACE, RestingOrder
 from agent.protocols.wire cimport load16, now
 
 GAP = book.GAP
@@ -106,11 +107,11 @@ cdef class Books:
     def depth(self, int64_t symbol, bytes side not None):
         """[(price, shares, orders)], best first."""
         cdef uint32_t i, n
-        cdef book.Level *levels = <book.Level *> calloc(self.b.levels, sizeof(book.Level))
+        cdef book.Level *levels = <book.Level *> calloc(self.b.levels.limit, sizeof(book.Level))
         if levels == NULL:
             raise MemoryError
         try:
-            n = book.book_depth(&self.b, self.symbol(symbol), self.side(side), levels, self.b.levels)
+            n = book.book_depth(&self.b, self.symbol(symbol), self.side(side), levels, self.b.levels.limit)
             return [(levels[i].price, levels[i].shares, levels[i].orders) for i in range(n)]
         finally:
             free(levels)
@@ -118,13 +119,13 @@ cdef class Books:
     def orders(self):
         """{reference: (symbol, side, shares, price)} of all open orders. Those of stale books may be there still."""
         cdef uint64_t i
-        cdef book.Resting *o
+        cdef RestingOrder *o
         cdef book.Level *l
         found = {}
-        for i in range(self.b.mask + 1):
-            o = &self.b.orders[i]
+        for i in range(self.b.table.mask + 1):
+            o = &self.b.table.slots[i]
             if o.reference != 0:
-                l = &self.b.pool[o.place & book.PLACE]
+                l = &self.b.levels.pool[o.place & PLACE]
                 found[o.reference] = l.side >> 1, b"S" if l.side & 1 else b"B", o.shares, l.price
         return found
 
@@ -136,7 +137,7 @@ cdef class Books:
     @property
     def counters(self):
         return {
-            "used": self.b.used, "high_water": self.b.high_water, "unknown_reference": self.b.unknown_reference,
+            "used": self.b.table.used, "high_water": self.b.table.high_water, "unknown_reference": self.b.unknown_reference,
             "duplicate_reference": self.b.duplicate_reference, "over_execution": self.b.over_execution,
             "zero_shares": self.b.zero_shares, "ignored": self.b.ignored, "marked": self.b.marked,
         }
@@ -146,8 +147,8 @@ cdef class Books:
         """Slots of the longest run of the table: what looking an order up can cost."""
         cdef uint64_t i, run = 0, longest = 0
         # The table is at most half full: a run that wraps is seen whole in two rounds.
-        for i in range(2 * (self.b.mask + 1)):
-            run = run + 1 if self.b.orders[i & self.b.mask].reference != 0 else 0
+        for i in range(2 * (self.b.table.mask + 1)):
+            run = run + 1 if self.b.table.slots[i & self.b.table.mask].reference != 0 else 0
             longest = max(longest, run)
         return longest
 

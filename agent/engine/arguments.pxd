@@ -1,0 +1,31 @@
+# cython: language_level=3
+"""The arguments that an engine and a replay have in common, checked before anything is allocated."""
+
+from agent.engine.state cimport BINANCE, CSV, ITCH
+
+
+cdef enum:
+    MOST_SYMBOLS = 16384        # of one engine or replay
+
+
+cdef inline int find_format(str name) except -1:
+    """The number of a feed format. Raises ValueError, which says what is allowed."""
+    formats = {"binance": BINANCE, "itch": ITCH, "csv": CSV}
+    if name not in formats:
+        raise ValueError(f"feed_format: {name!r}, allowed: {', '.join(formats)}")
+    return formats[name]
+
+
+cdef inline int check_symbols(object symbols) except -1:
+    """Raises ValueError for a symbol that OUCH 5.0 has no room for (Symbol: 8 characters)."""
+    for symbol in symbols:
+        if not 1 <= len(symbol) <= 8:
+            raise ValueError(f"symbol: {symbol!r}, allowed: 1 to 8 characters (OUCH 5.0 Symbol)")
+    return 0
+
+
+cdef inline int check_strategy(size_t address) except -1:
+    """Raises ValueError for NULL."""
+    if address == 0:
+        raise ValueError("strategy: NULL")
+    return 0

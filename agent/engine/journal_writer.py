@@ -1,0 +1,133 @@
+"""The journal of `agent run`: its ring, and the writer's process, from start to end."""
+
+import contextlib
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from agent.config import Config
+from agent.engine.errors import RunError
+from agent.journal import file as journal
+from agent.shm import segment as shm
+
+#: Seconds for the journal's writer of an engine that was killed to write what is left, and to end.
+_WRITER_ENDS = 10.0
+#: Seconds for the writer to write what is left when the engine is done.
+_WRITER_EMPTIES = 30.0
+
+
+def start_writer(ring: Path, path: Path) -> int:
+    """Start the journal's writer, a process of its own at ordinary priority, on any CPU but the engine's where the
+    kernel allows it. All that is done from here: with the engine's real-time priority its start would come before the
+    engine's, and what is left to the writer itself on the engine's CPU may never get to run.
+
+    ring, path: of the journal's ring and file. Returns the process's number. Raises RunError.
+    """
+    # The launcher's lease ends with the engine.
+    for descriptor in map(int, os.listdir("/proc/self/fd")):
+        if descriptor > 2:
+            with contextlib.suppress(OSError):  # the listing's own is closed
+                os.set_inheritable(descriptor, False)
+    try:
+        writer = os.posix_spawn(
+            sys.executable,
+            [sys.executable, "-P", "-m", "agent.journal.writer", str(ring), str(path), str(os.getpid())],
+            {k: v for k, v in os.environ.items() if k not in ("LD_PRELOAD", "NOTIFY_SOCKET")},
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+            ],
+            scheduler=(os.SCHED_OTHER, os.sched_param(0)),
+        )
+    except OSError as error:
+        raise RunError(f"journal: its writer could not be started: {error.strerror}") from None
+    every, engine = set(range(os.cpu_count() or 1)), os.sched_getaffinity(0)
+    with contextlib.suppress(OSError):
+        os.sched_setaffinity(writer, every - engine or every)
+    return writer
+
+
+def end_writer(writer: int, seconds: float = _WRITER_EMPTIES) -> None:
+    """Ask the journal's writer to empty the ring and to end, and wait for it; kill it after so many seconds."""
+    handle = os.pidfd_open(writer)
+    os.kill(writer, signal.SIGTERM)
+    if not select.select([handle], [], [], seconds)[0]:
+        os.kill(writer, signal.SIGKILL)
+    os.close(handle)
+    os.waitpid(writer, 0)
+
+
+def drain_ring(ring: Any, path: Path) -> None:
+    """Write what is left in the journal's ring to its file. Raises RunError: then it stays in the ring."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        try:
+            while journal.drain(ring, descriptor):
+                pass
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise RunError(f"journal: {path}: {error.strerror}; what it lacks is kept in {ring.path}") from None
+
+
+def drain_left_ring(ring_path: Path, path: Path, seconds: float = _WRITER_ENDS) -> None:
+    """Write what an engine that was killed had said, and its writer had not written, and remove the ring. That writer
+    ends by itself, and is waited for. Raises RunError, RingError and OSError."""
+    from agent.shm.ring import Ring, RingHeld
+
+    limit = time.monotonic() + seconds
+    while True:
+        try:
+            left = Ring.attach(ring_path, "reader")
+            break
+        except RingHeld:
+            if time.monotonic() > limit:
+                raise
+            time.sleep(0.01)
+    with left:
+        drain_ring(left, path)
+    ring_path.unlink()
+
+
+@contextlib.contextmanager
+def open_journal(config: Config, name: str, segment: Path, symbols: list[str]) -> Iterator[tuple[Any, journal.State]]:
+    """The journal's ring for the engine to write, and what the journal says so far. When the engine is done its writer
+    is asked to empty the ring and is waited for.
+
+    name: the engine's, with its shard. segment: the path of its segment, which the ring's is derived from.
+    Raises RunError and JournalError of agent.journal.
+    """
+    from agent.shm.ring import Ring, RingError
+
+    directory = Path(config.journal.directory) if config.journal.directory else journal.default_directory()
+    path = directory / f"{name}.journal"
+    ring_path = segment.with_name(segment.name + shm.JOURNAL)
+    journal.create(path, symbols)
+    try:
+        if ring_path.exists():
+            drain_left_ring(ring_path, path)
+        ring = Ring.create(ring_path, config.journal.ring * journal.RECORD.size, record=journal.RECORD.size)
+    except (RingError, ValueError, OSError) as error:
+        raise RunError(f"journal: {ring_path}: {error}") from None
+    try:
+        _, records = journal.read(path)
+        state = journal.rebuild(records)
+        writer = start_writer(ring_path, path)
+    except BaseException:
+        ring.close()
+        ring_path.unlink()
+        raise
+    try:
+        yield ring, state
+    finally:
+        end_writer(writer)
+        # systemd stops both at once: the writer may have been the first to go.
+        ring.close()
+        with Ring.attach(ring_path, "reader") as left:
+            drain_ring(left, path)
+        ring_path.unlink()

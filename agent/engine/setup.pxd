@@ -1,0 +1,77 @@
+# cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""The first state of a Core, for the engine and for a replay: its tables laid out in one block of memory that the
+caller gives, its symbols, and the prepared messages."""
+
+from libc.stdint cimport int16_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memcpy, memset
+
+cimport agent.protocols.ouch as ouch
+from agent.engine.state cimport LOCATES, NOT_SEEN, SLOTS, STREAM, Core, OpenOrder
+from agent.shm.segment cimport agent_shm, agent_shm_init
+from agent.strategy.abi cimport agent_strategy
+
+
+cdef inline size_t part_size(size_t size) noexcept nogil:
+    """Bytes of a part of a block: each part begins on a cache line of its own."""
+    return (size + 63) & ~<size_t> 63
+
+
+cdef inline uint8_t *next_part(uint8_t **at, size_t size) noexcept nogil:
+    """Returns the part of a block that begins at at[0], and moves at[0] behind it."""
+    cdef uint8_t *begin = at[0]
+    at[0] += part_size(size)
+    return begin
+
+
+cdef inline size_t tables_size(uint32_t capacity) noexcept nogil:
+    """Bytes of the tables of a Core with so many symbols."""
+    return (part_size(SLOTS * sizeof(OpenOrder)) + part_size(STREAM) + part_size(LOCATES * sizeof(int16_t))
+            + part_size(<size_t> capacity * 64) + part_size(capacity) + 2 * part_size(<size_t> capacity * 8))
+
+
+cdef inline uint64_t padded_name(const char *text, uint32_t size) noexcept nogil:
+    """A symbol of at most 8 characters as agent_symbol.name holds it, padded with spaces."""
+    cdef uint64_t name = 0x2020202020202020
+    memcpy(&name, text, size)
+    return name
+
+
+cdef inline uint32_t add_symbol(Core *e, uint64_t name, bint traded) noexcept nogil:
+    """Add a symbol, for which there must be room (Feed.capacity). Returns its index."""
+    cdef uint32_t i = e.feed.symbols
+    e.feed.symbols += 1
+    e.feed.rows[i].name = name
+    e.feed.traded[i] = traded
+    ouch.order_template(e.orders.enter_frames + 64 * <size_t> i, <const char *> &name, 8)
+    return i
+
+
+cdef inline void init_core(Core *e, agent_shm *shm, uint8_t *memory, uint32_t capacity, int format,
+                           agent_strategy *strategy, void *state) noexcept nogil:
+    """Begin without symbols and without a connection. shm: agent_shm_size(capacity) writable bytes. memory:
+    tables_size(capacity) zeroed bytes, aligned to a cache line."""
+    cdef int i
+    memset(e, 0, sizeof(e[0]))
+    agent_shm_init(shm, capacity)
+    e.shm = shm
+    e.counters = &shm.counters
+    e.histograms = &shm.histograms
+    e.risk.limits = &shm.limits
+    e.feed.rows = shm.symbols
+    e.feed.capacity = capacity
+    e.feed.format = format
+    e.orders.open = <OpenOrder *> next_part(&memory, SLOTS * sizeof(OpenOrder))
+    e.session.stream = next_part(&memory, STREAM)
+    e.feed.by_locate = <int16_t *> next_part(&memory, LOCATES * sizeof(int16_t))
+    e.orders.enter_frames = next_part(&memory, <size_t> capacity * 64)
+    e.feed.traded = next_part(&memory, capacity)
+    e.risk.last_key = <uint64_t *> next_part(&memory, <size_t> capacity * 8)
+    e.risk.last_key_at = <int64_t *> next_part(&memory, <size_t> capacity * 8)
+    for i in range(LOCATES):
+        e.feed.by_locate[i] = NOT_SEEN
+    ouch.replace_template(e.orders.replace_frame)
+    ouch.cancel_template(e.orders.cancel_frame)
+    e.orders.cancel_at = SLOTS
+    e.strategy.table = strategy
+    e.strategy.state = state
+    e.session.socket = -1

@@ -1,0 +1,103 @@
+"""The report of a replay: plain data from what was read, and its text. Pure functions."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from agent.book.stale import explain_stale
+from agent.shm.segment import Segment, Symbol
+
+#: Counters of messages that are not ITCH, and the names of their types, by feed format.
+_TYPES = {
+    "binance": {"book_ticker": "bookTicker", "trade": "trade", "depth_update": "depthUpdate", "other": "other"},
+    "csv": {"book_ticker": "quote", "trade": "trade", "other": "other"},
+}
+#: Decimals of a price, by feed format.
+_DECIMALS = {"itch": 4, "binance": 8, "csv": 8}
+
+
+def _decimal(value: int, decimals: int) -> str:
+    """Returns a value in units of 1e-8 as text."""
+    whole, part = divmod(value, 10**8)
+    return f"{whole}.{part:08d}"[: len(str(whole)) + 1 + decimals]
+
+
+def _side(price: int, size: int, decimals: int) -> list[Any] | None:
+    """Returns [price, size] of a side, None if it is empty. ITCH, whose prices have 4 decimals, has whole shares."""
+    if not price:
+        return None
+    return [_decimal(price, decimals), size // 10**8 if decimals == 4 else _decimal(size, decimals)]
+
+
+def describe_quote(symbol: Symbol, decimals: int) -> dict[str, Any]:
+    """Returns the best bid and offer of a symbol, each [price, size] or None."""
+    return {
+        "bid": _side(symbol.bid, symbol.bid_size, decimals),
+        "ask": _side(symbol.ask, symbol.ask_size, decimals),
+    }
+
+
+def _counted(counters: Mapping[str, int], prefix: str) -> dict[str, int]:
+    """Returns the counters whose names begin with prefix and that are not 0, without the prefix."""
+    return {name.removeprefix(prefix): n for name, n in counters.items() if name.startswith(prefix) and n}
+
+
+def describe_replay(file: str, strategy: str, form: str, *, segment: Segment, types: Mapping[str, int],
+                    skipped_bytes: Mapping[str, int], notes: Sequence[str], nanoseconds: int) -> dict[str, Any]:  # fmt: skip
+    """Returns a replay's report as plain data.
+
+    form: the feed format. segment: what the engine's path counted. types: well-formed ITCH messages by type; of other
+    formats the segment counts them. skipped_bytes: bytes of the file that belong to no message, by reason.
+    notes: what the reader of the file has to say. nanoseconds: of the loop over messages.
+
+    messages: well-formed ones by type. skipped: messages that are malformed, and places where bytes of the file
+    belong to no message; skipped_reasons and skipped_bytes say which. orders: those that passed the gate. rejects:
+    those that did not, by reason. book: final best bid and offer by symbol, [price, size] or None; prices (and sizes
+    that are not whole shares) as decimal strings. stale: books that cannot be trusted, and why. messages_per_second: of
+    the loop alone, None if it took no time.
+    """
+    c = segment.counters
+    messages = types if form == "itch" else {name: c[key] for key, name in _TYPES[form].items() if c[key]}
+    reasons = _counted(c, "malformed_")
+    handled = sum(messages.values()) + sum(reasons.values())
+    return {
+        "file": file,
+        "format": form,
+        "strategy": strategy,
+        "messages": dict(sorted(messages.items())),
+        "skipped": sum(reasons.values()) + len(skipped_bytes),
+        "skipped_reasons": reasons,
+        "skipped_bytes": skipped_bytes,
+        "notes": notes,
+        "events": c["events"],
+        "orders_wanted": c["orders_wanted"],
+        "orders": c["orders_sent"],
+        "rejects": _counted(c, "reject_"),
+        "book": {s.name: describe_quote(s, _DECIMALS[form]) for s in segment.symbols},
+        "stale": {s.name: explain_stale(s.stale) for s in segment.symbols if s.stale},
+        "seconds": nanoseconds / 1e9,
+        "messages_per_second": round(handled * 1e9 / nanoseconds) if nanoseconds else None,
+    }
+
+
+def as_text(data: dict[str, Any], limit: int = 20) -> str:
+    """Returns the report for people; at most `limit` symbols."""
+    rate = data["messages_per_second"]
+    lines = [
+        f"replay: {data['file']} ({data['format']}), strategy {data['strategy']}",
+        "  messages     " + (", ".join(f"{k} {n:,}" for k, n in data["messages"].items()) or "none"),
+        f"  skipped      {data['skipped']:,}"
+        + "".join(f"; {n:,} messages {k}" for k, n in data["skipped_reasons"].items())
+        + "".join(f"; {n:,} bytes: {k}" for k, n in data["skipped_bytes"].items()),
+        f"  orders       {data['orders']:,} of {data['orders_wanted']:,} wanted"
+        + "".join(f"; {n:,} stopped by {k}" for k, n in data["rejects"].items()),
+        f"  speed        {rate:,} messages/s, {data['seconds']:.3f} s in the loop" if rate else "  speed        -",
+    ]
+    lines += [f"  note         {note}" for note in data["notes"]]
+    shown = sorted(data["book"].items())
+    for name, book in shown[:limit]:
+        bid, ask = (f"{q[1]} @ {q[0]}" if (q := book[s]) else "-" for s in ("bid", "ask"))
+        why = f"  STALE: {data['stale'][name]}" if name in data["stale"] else ""
+        lines.append(f"  {name:<12} bid {bid:<28} ask {ask}{why}")
+    if len(shown) > limit:
+        lines.append(f"  ... and {len(shown) - limit:,} more symbols (--format json has all)")
+    return "\n".join(lines) + "\n"

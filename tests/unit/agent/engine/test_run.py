@@ -1,0 +1,91 @@
+"""What `agent run` does around the loop, apart from the loop."""
+
+import gc
+import mmap
+import socket
+from pathlib import Path
+
+import pytest
+
+from agent.config import Series
+from agent.engine.errors import RunError
+from agent.engine.run import Shard, quiet_collector
+from agent.engine.shared_memory import create_segment, create_series
+from agent.engine.systemd import notify
+
+
+@pytest.mark.parametrize(
+    ("shard", "name", "traded"),
+    [
+        (Shard(), "main", [True, True, True]),
+        (Shard(0, 2), "main.0", [True, False, True]),
+        (Shard(1, 2), "main.1", [False, True, False]),
+    ],
+)
+def test_a_shard_has_its_name_and_its_symbols(shard: Shard, name: str, traded: list[bool]) -> None:
+    assert shard.name("main") == name
+    assert shard.traded(["A", "B", "C"]) == traded
+
+
+def test_a_shard_without_symbols_is_refused() -> None:
+    with pytest.raises(RunError, match=r"^--shard: found 2/3 with 2 symbols: none would be left$"):
+        Shard(2, 3).traded(["A", "B"])
+
+
+def test_the_shards_user() -> None:
+    assert Shard(3, 4).username("USER{shard}") == "USER3"
+    assert Shard().username("TRADER") == "TRADER"
+    with pytest.raises(RunError, match=r"^exchange\.username: found 'TRADER0', allowed: at most 6 characters$"):
+        Shard().username("TRADER{shard}")
+
+
+def test_the_collector_rests_and_comes_back() -> None:
+    assert gc.isenabled()
+    with pytest.raises(ZeroDivisionError), quiet_collector():
+        assert not gc.isenabled() and gc.get_freeze_count() > 0
+        raise ZeroDivisionError
+    assert gc.isenabled() and gc.get_freeze_count() == 0
+
+
+@pytest.mark.parametrize("abstract", [False, True])
+def test_the_service_manager_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, abstract: bool) -> None:
+    name = f"@{tmp_path}" if abstract else str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(name.replace("@", "\0", 1) if abstract else name)
+        manager.settimeout(5)
+        monkeypatch.setenv("NOTIFY_SOCKET", name)
+        notify("READY=1")
+        assert manager.recv(64) == b"READY=1"
+
+
+@pytest.mark.parametrize("address", [None, "", "/nowhere/notify"])
+def test_a_service_manager_that_is_not_there_is_no_error(monkeypatch: pytest.MonkeyPatch, address: str | None) -> None:
+    if address is None:
+        monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    else:
+        monkeypatch.setenv("NOTIFY_SOCKET", address)
+    notify("READY=1")
+
+
+def test_a_new_segment_replaces_what_is_no_segment(tmp_path: Path) -> None:
+    path = tmp_path / "segment"
+    path.write_bytes(b"something else")
+    with create_segment(path, 3 * mmap.PAGESIZE) as segment:
+        assert segment[:] == bytes(3 * mmap.PAGESIZE)
+        segment[:4] = b"mine"
+        assert path.read_bytes()[:4] == b"mine" and path.stat().st_size == 3 * mmap.PAGESIZE
+
+
+def test_a_segment_that_cannot_be_made(tmp_path: Path) -> None:
+    path = tmp_path / "missing" / "segment"
+    with pytest.raises(RunError, match=rf"^engine\.shm: {path}: No such file or directory$"):
+        create_segment(path, 4096)
+
+
+def test_a_series_where_it_is_asked_for(tmp_path: Path) -> None:
+    segment = tmp_path / "segment"
+    assert create_series(Series(), segment, ["A"]) is None
+    assert create_series(Series(capacity=512), segment, ["A"]).address
+    assert [path.name for path in tmp_path.iterdir()] == ["segment.series"]
+    with pytest.raises(RunError, match=r"^series\.path: .*No such file or directory$"):
+        create_series(Series(capacity=512, path=str(tmp_path / "missing" / "series")), segment, ["A"])
