@@ -3,9 +3,13 @@
 Sources: `Documentation/admin-guide/kernel-parameters.rst` ("cpu lists") and `lib/bitmap-str.c` of the
 Linux kernel: `2-3`, `3,2`, `0-31:2/8` (of each group of eight, the first two), `N` for the last CPU,
 `all`; masks are hexadecimal words of 32 bits, most significant first, separated by commas.
+Standard library only: the role irq_affinity installs this file on hosts, and the controller's planning of the
+roles reads lists with it.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
 
 # The largest CONFIG_NR_CPUS of any architecture is 8192; a longer list is a mistake, not a machine.
 MAX_CPU = 8191
@@ -16,10 +20,27 @@ def parse(text: str, last: int | None = None) -> frozenset[int]:
 
     Raises ValueError that names the offending part.
     """
+    return frozenset(cpu for cpus in _parts(text, last) for cpu in cpus)
+
+
+def sequence(text: str, last: int | None = None) -> tuple[int, ...]:
+    """Return the CPUs of a cpulist in the order in which they are written: `3,0-1` as (3, 0, 1).
+
+    A CPU that is named twice is returned twice. Raises ValueError that names the offending part, also for more
+    CPUs than a machine can have.
+    """
+    cpus: list[int] = []
+    for part in _parts(text, last):
+        cpus += part
+        if len(cpus) > MAX_CPU + 1:
+            raise ValueError(f"cpulist {text.strip()[:40]!r}... names more CPUs than any machine has")
+    return tuple(cpus)
+
+
+def _parts(text: str, last: int | None) -> Iterator[Sequence[int]]:
     text = text.strip()
     if text in ("", "(null)"):
-        return frozenset()
-    cpus: set[int] = set()
+        return
     for part in text.split(","):
         part = part.strip()
         if not part:
@@ -33,14 +54,13 @@ def parse(text: str, last: int | None = None) -> frozenset[int]:
         if final < first:
             raise ValueError(f"cpulist {part!r} runs backwards")
         if not stride:
-            cpus.update(range(first, final + 1))
+            yield range(first, final + 1)
             continue
         used_text, slash, group_text = stride.partition("/")
         used, group = _number(used_text, part, None), _number(group_text, part, None) if slash else 0
         if not slash or not 0 < used <= group:
             raise ValueError(f"cpulist {part!r}: a stride is USED/GROUP with 0 < USED <= GROUP")
-        cpus.update(cpu for cpu in range(first, final + 1) if (cpu - first) % group < used)
-    return frozenset(cpus)
+        yield [cpu for cpu in range(first, final + 1) if (cpu - first) % group < used]
 
 
 def parse_mask(text: str) -> frozenset[int]:
