@@ -1,8 +1,9 @@
-"""roles/irq_affinity/files/irq_affinity.sh on a tree that looks like /proc and /sys."""
+"""roles/irq_affinity/files/irq_affinity.py on a tree that looks like /proc and /sys."""
 
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -11,25 +12,39 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import jinja2
 import pytest
 
-SCRIPT = Path(__file__).resolve().parents[3] / "roles/irq_affinity/files/irq_affinity.sh"
+from hosttune.host.irq_unit import parse_settings
+
+PROJECT = Path(__file__).resolve().parents[3]
+ROLE = PROJECT / "roles/irq_affinity"
+INSTALLED = "/usr/local/lib/hosttune/irq_affinity"
 NOBODY = 65534
 
 PROFILE = """\
 # Managed by the role irq_affinity
-irq_affinity:
-  housekeeping: "0-1"
-  irqbalance: banned
-  queues:
-    eth0: "1,0"
-    ens1f0: "1"
+{
+  "irq_affinity": {
+    "housekeeping": "0-1",
+    "irqbalance": "banned",
+    "queues": {
+      "eth0": "1,0",
+      "ens1f0": "1"
+    }
+  }
+}
 """
 
 
 class Tree:
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.program = root / INSTALLED[1:]
+        self.write(INSTALLED, (ROLE / "files/irq_affinity.py").read_text())
+        self.program.chmod(0o755)
+        for module in ("cpulist.py", "irq_plan.py"):
+            self.write(f"/usr/local/lib/hosttune/host/{module}", (PROJECT / "hosttune/host" / module).read_text())
         self.write("/etc/hosttune/profile.d/irq_affinity.yml", PROFILE)
         self.write("/sys/devices/system/cpu/present", "0-3\n")
         self.write("/proc/irq/default_smp_affinity", "f\n")
@@ -66,7 +81,7 @@ class Tree:
     def run(self, *arguments: str) -> list[str]:
         self.own()
         done = subprocess.run(
-            ["sh", SCRIPT, *arguments],
+            [self.program, *arguments],
             env={**os.environ, "HOSTTUNE_ROOT": str(self.root)},
             user=NOBODY if os.geteuid() == 0 else None,  # root could write what is managed
             capture_output=True,
@@ -88,8 +103,6 @@ class Tree:
 def tree() -> Iterator[Tree]:
     # Not tmp_path: another user has to get into it.
     root = Path(tempfile.mkdtemp())
-    script = root / "script"
-    shutil.copy(SCRIPT, script)
     root.chmod(0o755)
     try:
         yield Tree(root)
@@ -199,23 +212,26 @@ def test_masks_of_large_machines(tree: Tree, cpus: str, mask: str) -> None:
 
 
 @pytest.mark.parametrize(("arguments", "message"), [([], "usage:"), (["fix"], "usage:")])
-def test_usage(arguments: list[str], message: str) -> None:
-    done = subprocess.run(["sh", SCRIPT, *arguments], capture_output=True, text=True)
+def test_usage(tree: Tree, arguments: list[str], message: str) -> None:
+    done = subprocess.run([tree.program, *arguments], capture_output=True, text=True)
     assert done.returncode == 2 and message in done.stderr
 
 
 def test_a_profile_without_housekeeping(tree: Tree) -> None:
-    tree.write("/etc/hosttune/profile.d/irq_affinity.yml", "irq_affinity: {}\n")
+    tree.write("/etc/hosttune/profile.d/irq_affinity.yml", '{"irq_affinity": {}}\n')
     environment = {**os.environ, "HOSTTUNE_ROOT": str(tree.root)}
-    done = subprocess.run(["sh", SCRIPT, "apply"], env=environment, capture_output=True, text=True)
+    done = subprocess.run([tree.program, "apply"], env=environment, capture_output=True, text=True)
     assert done.returncode == 2
     assert "/etc/hosttune/profile.d/irq_affinity.yml: no housekeeping CPUs" in done.stderr
 
 
 def policy(tree: Tree, device: str, number: int) -> str:
     """What irqbalance is told about an interrupt of a device."""
-    command = ["sh", str(SCRIPT.with_name("irqbalance_policy.sh")), device, str(number)]
-    run = subprocess.run(command, env={"HOSTTUNE_ROOT": str(tree.root), "PATH": os.environ["PATH"]},
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined)
+    environment.filters["quote"] = shlex.quote
+    template = environment.from_string((ROLE / "templates/irqbalance_policy.sh.j2").read_text())
+    script = template.render(irq_affinity_queues=parse_settings(PROFILE)["queues"])
+    run = subprocess.run(["sh", "-c", script, "policy", device, str(number)], env={"HOSTTUNE_ROOT": str(tree.root)},
                          capture_output=True, text=True, timeout=20, check=True)  # fmt: skip
     assert run.stderr == ""
     return run.stdout
@@ -268,18 +284,11 @@ for _ in range(50):
 
 def watch(tree: Tree) -> tuple[subprocess.CompletedProcess[str], float]:
     """Run `watch` with the programs of the tree's bin/ in front, until it ends: what it said, and seconds."""
-    tree.write("/bin/irq_affinity", SCRIPT.read_text())
-    (tree.root / "bin/irq_affinity").chmod(0o755)
     tree.write("/sys/class/net/lo/netdev_group", "0\n")
-    path = f"{tree.root}/bin:{tree.root}/usr/bin"
-    for program in ("cat", "mkdir", "sed", "sleep", "tr"):
-        real = shutil.which(program)
-        assert real
-        (tree.root / "usr/bin").mkdir(parents=True, exist_ok=True)
-        (tree.root / "usr/bin" / program).symlink_to(real)
+    path = f"{tree.root}/bin"
     begun = time.monotonic()
     done = subprocess.run(
-        [tree.root / "bin/irq_affinity", "watch"], capture_output=True, text=True, timeout=60,
+        [tree.program, "watch"], capture_output=True, text=True, timeout=60,
         env={"HOSTTUNE_ROOT": str(tree.root), "PATH": path},
     )  # fmt: skip
     return done, time.monotonic() - begun
