@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import importlib.util
+import io
+import json
 import os
 import shlex
 import shutil
@@ -10,12 +14,21 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import redirect_stdout
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import jinja2
+import msgspec
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from hosttune.checks import irq_affinity
+from hosttune.host import irq_plan
 from hosttune.host.irq_unit import parse_settings
+from hosttune.host.root import Tree as HostTree
 
 PROJECT = Path(__file__).resolve().parents[3]
 ROLE = PROJECT / "roles/irq_affinity"
@@ -223,6 +236,195 @@ def test_a_profile_without_housekeeping(tree: Tree) -> None:
     done = subprocess.run([tree.program, "apply"], env=environment, capture_output=True, text=True)
     assert done.returncode == 2
     assert "/etc/hosttune/profile.d/irq_affinity.yml: no housekeeping CPUs" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("profile", "message"),
+    [
+        ("irq_affinity:\n  housekeeping: 0-1\n", "not as the role writes it (JSONDecodeError: "),
+        ("[]", "not as the role writes it (TypeError: "),
+        ('{"cpu_isolation": {}}', "not as the role writes it (KeyError: 'irq_affinity')"),
+        ('{"irq_affinity": {"housekeeping": "3-2"}}', "cpulist '3-2' runs backwards"),
+        ('{"irq_affinity": {"housekeeping": "0-9999999"}}', "no machine has a CPU 9999999"),
+        ('{"irq_affinity": {"housekeeping": 0}}', "not as the role writes it (AttributeError: "),
+        ('{"irq_affinity": {"housekeeping": "0", "queues": {"eth0": ""}}}', "no CPUs for the queues of eth0"),
+        ("\udcff", "can't decode"),
+    ],
+)
+def test_a_profile_that_cannot_be_applied_is_named_and_nothing_is_moved(tree: Tree, profile: str, message: str) -> None:
+    (tree.root / "etc/hosttune/profile.d/irq_affinity.yml").write_text(profile, errors="surrogateescape")
+    environment = {**os.environ, "HOSTTUNE_ROOT": str(tree.root)}
+    done = subprocess.run([tree.program, "apply"], env=environment, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith("/etc/hosttune/profile.d/irq_affinity.yml: ") and message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert tree.cpus(1) == "0-3" and not (tree.root / "var/lib").exists()
+
+
+def test_a_profile_that_is_not_there(tree: Tree) -> None:
+    environment = {**os.environ, "HOSTTUNE_ROOT": str(tree.root)}
+    done = subprocess.run([tree.program, "apply", "/nowhere.yml"], env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines() == [f"irq_affinity: {tree.root}/nowhere.yml: No such file or directory"]
+
+
+def test_the_cards_other_interrupts_are_ordinary_ones(tree: Tree) -> None:
+    tree.irq(34, "eth0", "2")  # the link changed
+    tree.irq(35, "eth0-event-1", "0")
+    for number in (34, 35):
+        tree.write(f"/sys/class/net/eth0/device/msi_irqs/{number}", "")
+    tree.write("/etc/hosttune/profile.d/irq_affinity.yml", PROFILE.replace('"1,0"', '"2,3"'))
+    tree.run("apply")
+    assert [tree.cpus(number) for number in (31, 32, 34, 35)] == ["2", "3", "0,1", "0"]
+
+
+def test_a_card_without_message_signalled_interrupts(tree: Tree) -> None:
+    shutil.rmtree(tree.root / "sys/class/net/eth0/device/msi_irqs")
+    tree.write("/sys/class/net/eth0/device/irq", "11\n")
+    tree.irq(11, "eth0", "0-3")
+    tree.run("apply")
+    assert tree.cpus(11) == "1"
+
+
+def test_a_list_of_irqbalance_that_is_none(tree: Tree) -> None:
+    tree.write("/proc/77/comm", "irqbalance\n")
+    tree.write("/proc/77/environ", "IRQBALANCE_BANNED_CPULIST=two\0")
+    lines = [line for line in tree.run("check") if line.startswith("irqbalance")]
+    assert lines == ["irqbalance: process 77 is banned from CPUs 'two', and shall be from '2,3'"]
+
+
+def test_irqbalance_is_banned_from_cpus_that_may_come(tree: Tree) -> None:
+    tree.write("/sys/devices/system/cpu/possible", "0-5\n")
+    tree.write("/proc/77/comm", "irqbalance\n")
+    tree.write("/proc/77/environ", "IRQBALANCE_BANNED_CPULIST=2-5\0")
+    assert not [line for line in tree.run("apply") if line.startswith("irqbalance")]
+
+
+def test_3000_interrupts_take_no_time(tree: Tree) -> None:
+    for number in range(100, 3100):
+        tree.irq(number, f"mlx5_comp{number}@pci:0000:01:00.0", "0-3")
+    tree.own()
+    begun = time.monotonic()
+    lines = tree.run("apply")
+    seconds = time.monotonic() - begun
+    assert len([line for line in lines if "mlx5_comp" in line]) == 3000
+    # The shell program that this replaces took 20 seconds and more.
+    assert seconds < 5, seconds
+
+
+def load_program() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("irq_affinity", ROLE / "files/irq_affinity.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+program = load_program()
+
+
+def test_an_unusual_refusal_is_shown(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    errors = {1: errno.ENOSPC, 24: errno.EIO, 31: errno.EPERM}
+    real = program.put
+
+    def put(path: str, value: str) -> None:
+        number = int(path.split("/")[3]) if path.endswith("_list") else 0
+        if number in errors:
+            raise OSError(errors[number], os.strerror(errors[number]))
+        real(path, value)
+
+    monkeypatch.setattr(program, "ROOT", str(tree.root))
+    monkeypatch.setattr(program, "put", put)
+    assert program.main(["apply"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    # No vector is left on these CPUs.
+    assert "kept: irq 1 (i8042): 0-3 -> 0,1 (ENOSPC: No space left on device)" in lines
+    assert "kept: irq 24 (virtio0-req.0): 2 -> 0,1" in lines
+    assert "kept: irq 31 (eth0-rxtx-0): 0-1 -> 1" in lines
+
+
+CPUS = st.lists(st.integers(0, 7), min_size=1, max_size=4).map(lambda cpus: ",".join(map(str, cpus)))
+NAMES = [
+    "{}-rxtx-{}",
+    "{}-TxRx-{}",
+    "virtio{1}-input.{1}",
+    "virtio{1}-config",
+    "{}",
+    "mlx5_async{1}@pci:0",
+    "nvme0q{1}",
+]
+
+
+@st.composite
+def hosts(draw: st.DrawFn) -> tuple[dict[str, Any], dict[int, tuple[str, str, str | None]]]:
+    """A section of a profile, and interrupts: number to (handlers, CPUs, interface of the card)."""
+    interfaces = ["eth0", "eth1"]
+    section = {
+        "housekeeping": draw(CPUS),
+        "queues": {name: draw(CPUS) for name in draw(st.lists(st.sampled_from(interfaces), unique=True))},
+    }
+    interrupts = {}
+    for number in draw(st.lists(st.integers(1, 99), unique=True, max_size=12)):
+        interface = draw(st.none() | st.sampled_from(interfaces))
+        actions = draw(st.sampled_from(NAMES)).format(interface or "sda", draw(st.integers(0, 11)))
+        interrupts[number] = (actions, draw(CPUS), interface)
+    return section, interrupts
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@given(hosts())
+def test_the_check_is_content_with_what_was_applied(
+    host: tuple[dict[str, Any], dict[int, tuple[str, str, str | None]]],
+) -> None:
+    section, interrupts = host
+    with tempfile.TemporaryDirectory() as directory:
+        root = Path(directory)
+
+        def write(path: str, text: str) -> None:
+            (root / path).parent.mkdir(parents=True, exist_ok=True)
+            (root / path).write_text(text)
+
+        write("etc/hosttune/profile.d/irq_affinity.yml", json.dumps({"irq_affinity": section}))
+        write("sys/devices/system/cpu/possible", "0-7\n")
+        write("proc/irq/default_smp_affinity", "ff\n")
+        for interface in ("eth0", "eth1"):
+            card = root / f"sys/devices/pci0/{interface}-card"
+            (card / "msi_irqs").mkdir(parents=True)
+            (card / "net" / interface).mkdir(parents=True)
+            (card / "net" / interface / "device").symlink_to("../..")
+            (root / "sys/class/net").mkdir(parents=True, exist_ok=True)
+            link = root / "sys/class/net" / interface
+            link.symlink_to(f"../../devices/pci0/{interface}-card/net/{interface}")
+        table = "      CPU0\n"
+        for number, (actions, cpus, interface) in interrupts.items():
+            write(f"proc/irq/{number}/smp_affinity_list", cpus + "\n")
+            write(f"sys/kernel/irq/{number}/actions", actions + "\n")
+            table += f"{number}: 0 PCI-MSI {number}-edge {actions}\n"
+            if interface:
+                write(f"sys/devices/pci0/{interface}-card/msi_irqs/{number}", "")
+        write("proc/interrupts", table)
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()) as said:
+            patch.setattr(program, "ROOT", directory)
+            assert program.main(["apply"]) == 0
+            said.truncate(0)
+            assert program.main(["check"]) == 0
+        assert "wrong" not in said.getvalue()
+        for number in interrupts:  # as it is at once with interrupt remapping
+            shutil.copy(
+                root / f"proc/irq/{number}/smp_affinity_list", root / f"proc/irq/{number}/effective_affinity_list"
+            )
+        wanted = msgspec.convert(section, irq_affinity.Section)
+        found = irq_affinity.check(wanted, irq_affinity.facts(HostTree(directory), wanted), None)
+        runtime = {finding.id: finding.hops["runtime"] for finding in found}
+        actions = {number: name for number, (name, _, _) in interrupts.items()}
+        for interface in section["queues"]:
+            card = {number for number, (_, _, owner) in interrupts.items() if owner == interface}
+            # An interface none of whose queues is in use cannot be judged.
+            judged = bool(irq_plan.queue_irqs(interface, card, actions))
+            assert runtime.pop(f"irq_affinity.queues.{interface}").state == ("ok" if judged else "unknown")
+        assert {id: hop for id, hop in runtime.items() if hop.state != "ok"} == {}
 
 
 def policy(tree: Tree, device: str, number: int) -> str:
