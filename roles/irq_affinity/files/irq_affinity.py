@@ -104,11 +104,12 @@ def names_in(path: str) -> list[str]:
 
 
 def write(path: str, text: str) -> None:
-    """Replace a small file, and make its directory. Raises OSError."""
+    """Replace a small file, and make its directory. Two applies at once do not mix. Raises OSError."""
     os.makedirs(os.path.dirname(ROOT + path), exist_ok=True)
-    with open(ROOT + path + ".new", "w", encoding="utf-8", errors="replace") as file:
+    temporary = f"{ROOT}{path}.{os.getpid()}"
+    with open(temporary, "w", encoding="utf-8", errors="replace") as file:
         file.write(text)
-    os.replace(ROOT + path + ".new", ROOT + path)
+    os.replace(temporary, ROOT + path)
 
 
 def affinity_path(number: int) -> str:
@@ -292,9 +293,10 @@ def watch(profile_path: str) -> None:
     whatever it was about, the last apply sees its outcome. Each apply is a process of its own, so that the profile and
     this file count as they are then.
     """
-    with subprocess.Popen(["ip", "-o", "monitor", "link"], stdout=subprocess.PIPE) as monitor:
-        assert monitor.stdout is not None
-        events = monitor.stdout.fileno()
+    monitor = subprocess.Popen(["ip", "-o", "monitor", "link"], stdout=subprocess.PIPE)
+    assert monitor.stdout is not None
+    events = monitor.stdout.fileno()
+    try:
         announce_until_readable(events)
         first, pending = True, b""
         while piece := os.read(events, 1 << 16):
@@ -305,6 +307,9 @@ def watch(profile_path: str) -> None:
                 if done.returncode:
                     print(f"failed: apply ended with {done.returncode}", flush=True)
             first = False
+    finally:
+        monitor.terminate()
+        monitor.wait()
 
 
 def announce_until_readable(events: int) -> None:
