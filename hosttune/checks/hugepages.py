@@ -6,14 +6,13 @@ Sources: `Documentation/admin-guide/mm/hugetlbpage.rst`, `Documentation/admin-gu
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Literal
 
 import msgspec
 
 from hosttune.findings import READ_IT, Finding, Hop, HopName
 from hosttune.hops import build_finding, judge_fact
-from hosttune.host import boot, cmdline, globs, hugepages, sysctl, tmpfiles
+from hosttune.host import boot, cmdline, globs, hugepages, hugetlb, sysctl, tmpfiles
 from hosttune.host.root import Fact, Observed, Root
 
 TOTAL = "vm.nr_hugepages"
@@ -21,8 +20,6 @@ FILE = "/etc/tmpfiles.d/hosttune-hugepages.conf"
 
 # Pages this large are hardly ever free in one piece once a host has run for a while.
 BOOT_ONLY_KB = 1 << 20
-
-_NODE = re.compile(r"node(\d+)")
 
 Policy = Literal["always", "madvise", "never"]
 Count = Annotated[int, msgspec.Meta(ge=0)]
@@ -37,15 +34,17 @@ class Section(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
 
     def __post_init__(self) -> None:
         for size, counts in self.pages.items():
-            hugepages.parse_size(size)
+            hugetlb.parse_size(size)
             for node in counts:
-                if not _NODE.fullmatch(node):
-                    raise ValueError(f"pages.{size}: {node!r} is not a NUMA node; allowed: node0, node1, ...")
+                try:
+                    hugetlb.parse_node(node)
+                except ValueError as error:
+                    raise ValueError(f"pages.{size}: {error}") from None
 
     def list_pools(self) -> list[tuple[str, int, int, int]]:
         """(size, its kB, node, count) in the order of the profile."""
         return [
-            (size, hugepages.parse_size(size), int(node[4:]), count)
+            (size, hugetlb.parse_size(size), hugetlb.parse_node(node), count)
             for size, counts in self.pages.items()
             for node, count in counts.items()
         ]
@@ -78,7 +77,7 @@ def facts(root: Root, wanted: Section) -> Facts:
 
 def sweep(root: Root) -> None:
     """Read what another profile could ask for, so that a snapshot holds it."""
-    globs.read(root, f"{hugepages.NODES}/node*/hugepages/*/*_hugepages", f"{hugepages.NO_NUMA}/*/*_hugepages")
+    globs.read(root, f"{hugetlb.NODES}/node*/hugepages/*/*_hugepages", f"{hugepages.NO_NUMA}/*/*_hugepages")
 
 
 def check(wanted: Section, facts: Facts, observed: Observed[None] | None) -> list[Finding]:
@@ -113,7 +112,7 @@ def _check_pool(facts: Facts, size: str, kb: int, node: int, count: int) -> Find
             status="warn",
             found=f"{pool.reserved.value}, of them {surplus} surplus",
             why="surplus pages were lent out and vanish as soon as they are freed",
-            fix=f"echo {count} > {hugepages.build_path(kb, node)}",
+            fix=f"echo {count} > {hugetlb.build_path(kb, node)}",
         )
     return result
 
@@ -143,7 +142,7 @@ def _judge_persisted(facts: Facts, kb: int, node: int, count: int) -> Hop:
 def _judge_tmpfiles(facts: Facts, kb: int, node: int, count: int) -> Hop | None:
     if facts.tmpfiles.value is None:
         return Hop("unknown", facts.tmpfiles.reason, facts.tmpfiles.source)
-    line = facts.tmpfiles.value.get(hugepages.build_path(kb, node))
+    line = facts.tmpfiles.value.get(hugetlb.build_path(kb, node))
     if line is None:
         return None
     if not line.value.isdigit():
@@ -201,7 +200,7 @@ def _explain(pool: hugepages.Pool, hops: dict[HopName, Hop], count: int) -> str:
 
 
 def _write_fix(facts: Facts, hops: dict[HopName, Hop], size: str, kb: int, node: int, count: int) -> str:
-    path = hugepages.build_path(kb, node)
+    path = hugetlb.build_path(kb, node)
     if hops["runtime"].state == "absent":
         if facts.nodes.value and node not in facts.nodes.value:
             return f"take node{node} out of the profile: this host has {_show_nodes(facts.nodes.value)}"
@@ -231,7 +230,7 @@ def _check_transparent(facts: Facts, policy: Policy) -> Finding:
         hops["booted"] = _judge_boot_policy(facts.boot.booted, policy)
     hops["runtime"] = judge_fact(facts.transparent, lambda found: found == policy)
     if facts.transparent.state == "absent" and policy == "never":
-        hops = {"runtime": Hop("na", "the kernel has no transparent huge pages", hugepages.TRANSPARENT)}
+        hops = {"runtime": Hop("na", "the kernel has no transparent huge pages", hugetlb.TRANSPARENT)}
     return build_finding(
         "hugepages.transparent",
         policy,
@@ -252,16 +251,16 @@ def _write_policy_fix(facts: Facts, hops: dict[HopName, Hop], policy: Policy) ->
     if persisted.state == "bad":
         lines.append(f"ask for {policy} at {persisted.source}")
     elif persisted.state == "absent" or _is_only_boot_unknown(facts, persisted):
-        lines.append(f"echo 'w {hugepages.TRANSPARENT} - - - - {policy}' >> {FILE}")
+        lines.append(f"echo 'w {hugetlb.TRANSPARENT} - - - - {policy}' >> {FILE}")
     if hops["runtime"].state == "bad":
-        lines.append(f"echo {policy} > {hugepages.TRANSPARENT}")
+        lines.append(f"echo {policy} > {hugetlb.TRANSPARENT}")
     return "\n".join(lines) or READ_IT
 
 
 def _judge_persisted_policy(facts: Facts, policy: Policy) -> Hop:
     if facts.tmpfiles.value is None:
         return Hop("unknown", facts.tmpfiles.reason, facts.tmpfiles.source)
-    line = facts.tmpfiles.value.get(hugepages.TRANSPARENT)
+    line = facts.tmpfiles.value.get(hugetlb.TRANSPARENT)
     if line is not None:
         return Hop("ok" if line.value == policy else "bad", line.value, line.place)
     return _judge_boot_policy(facts.boot.coming, policy)

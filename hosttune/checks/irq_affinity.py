@@ -14,7 +14,7 @@ import msgspec
 from hosttune.checks import _cpusets
 from hosttune.findings import Finding, Hop, HopName, Status
 from hosttune.hops import build_finding, judge_fact
-from hosttune.host import boot, cmdline, cpu, cpulist, irq, irq_unit, irqbalance
+from hosttune.host import boot, cmdline, cpu, cpulist, irq, irq_plan, irq_unit, irqbalance
 from hosttune.host.root import Fact, Observed, Root
 
 Counts = Fact[dict[str, irq.Row]]
@@ -112,8 +112,9 @@ def find_queue_irqs(facts: Facts, interface: str) -> list[irq.Irq]:
     """Interrupts of an interface's queues that are in use."""
     numbers = facts.devices[interface].value or frozenset()
     interrupts = facts.interrupts.value
-    own = [each for each in (interrupts.irqs if interrupts else []) if each.number in numbers]
-    return [each for each in own if irq.carries_packets(each.actions, interface, alone=len(own) == 1)]
+    irqs = interrupts.irqs if interrupts else []
+    queues = irq_plan.find_queue_irqs(interface, numbers, {each.number: each.actions for each in irqs})
+    return [each for each in irqs if each.number in queues]
 
 
 def _check_default(wanted: Section, facts: Facts, housekeeping: frozenset[int]) -> Finding:
@@ -280,7 +281,7 @@ def _check_irqbalance(
     if unit.state == "value" and not installed and running.value is False:
         hops: dict[HopName, Hop] = {"runtime": Hop("na", "not installed", unit.source)}
         return build_finding(id, wanted.irqbalance, hops, why="there is no irqbalance on this host")
-    others = (facts.possible.value or frozenset()) - housekeeping
+    others = irq_plan.find_banned_cpus(facts.possible.value or frozenset(), housekeeping)
     why = "irqbalance moves interrupts again every ten seconds, onto CPUs that shall stay quiet"
     off_next = unit.value is not None and not unit.value.started
     if unit.value is None:

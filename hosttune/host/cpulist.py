@@ -3,23 +3,44 @@
 Sources: `Documentation/admin-guide/kernel-parameters.rst` ("cpu lists") and `lib/bitmap-str.c` of the
 Linux kernel: `2-3`, `3,2`, `0-31:2/8` (of each group of eight, the first two), `N` for the last CPU,
 `all`; masks are hexadecimal words of 32 bits, most significant first, separated by commas.
+Standard library only: the role irq_affinity installs this file on hosts, and the controller's planning of the
+roles reads lists with it.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
 
 # The largest CONFIG_NR_CPUS of any architecture is 8192; a longer list is a mistake, not a machine.
 MAX_CPU = 8191
 
 
 def parse(text: str, last: int | None = None) -> frozenset[int]:
-    """Return the CPUs of a cpulist; `last` is the number that `N` and `all` stand for.
+    """Returns the CPUs of a cpulist; `last` is the number that `N` and `all` stand for.
 
     Raises ValueError that names the offending part.
     """
+    return frozenset(cpu for cpus in _split_parts(text, last) for cpu in cpus)
+
+
+def parse_sequence(text: str, last: int | None = None) -> tuple[int, ...]:
+    """Returns the CPUs of a cpulist in the order in which they are written: `3,0-1` as (3, 0, 1).
+
+    A CPU that is named twice is returned twice. Raises ValueError that names the offending part, also for more
+    CPUs than a machine can have.
+    """
+    cpus: list[int] = []
+    for part in _split_parts(text, last):
+        cpus += part
+        if len(cpus) > MAX_CPU + 1:
+            raise ValueError(f"cpulist {text.strip()[:40]!r}... names more CPUs than any machine has")
+    return tuple(cpus)
+
+
+def _split_parts(text: str, last: int | None) -> Iterator[Sequence[int]]:
     text = text.strip()
     if text in ("", "(null)"):
-        return frozenset()
-    cpus: set[int] = set()
+        return
     for part in text.split(","):
         part = part.strip()
         if not part:
@@ -33,18 +54,17 @@ def parse(text: str, last: int | None = None) -> frozenset[int]:
         if final < first:
             raise ValueError(f"cpulist {part!r} runs backwards")
         if not stride:
-            cpus.update(range(first, final + 1))
+            yield range(first, final + 1)
             continue
         used_text, slash, group_text = stride.partition("/")
         used, group = _parse_number(used_text, part, None), _parse_number(group_text, part, None) if slash else 0
         if not slash or not 0 < used <= group:
             raise ValueError(f"cpulist {part!r}: a stride is USED/GROUP with 0 < USED <= GROUP")
-        cpus.update(cpu for cpu in range(first, final + 1) if (cpu - first) % group < used)
-    return frozenset(cpus)
+        yield [cpu for cpu in range(first, final + 1) if (cpu - first) % group < used]
 
 
 def parse_mask(text: str) -> frozenset[int]:
-    """Return the CPUs of a hexadecimal mask such as `00000000,0000000c`."""
+    """Returns the CPUs of a hexadecimal mask such as `00000000,0000000c`."""
     words = text.strip().removeprefix("0x").split(",")
     try:
         bits = int("".join(word.zfill(8) for word in words), 16)

@@ -12,14 +12,11 @@ from collections.abc import Iterable
 import msgspec
 
 from hosttune.host.cmdline import Arguments
+from hosttune.host.hugetlb import NODES, TRANSPARENT, build_path, parse_size
 from hosttune.host.root import NOT_CAPTURED, Fact, Root
 
-NODES = "/sys/devices/system/node"
 NO_NUMA = "/sys/kernel/mm/hugepages"  # all there is on a kernel without CONFIG_NUMA
-TRANSPARENT = "/sys/kernel/mm/transparent_hugepage/enabled"
 
-_SIZE = re.compile(r"([1-9]\d*)([KMG])")
-_KB = {"K": 1, "M": 1 << 10, "G": 1 << 20}
 _BRACKETS = re.compile(r"\[(\w+)\]")
 _DEFAULT = re.compile(r"^Hugepagesize:\s*(\d+) kB", re.MULTILINE)
 
@@ -45,19 +42,6 @@ class Request(msgspec.Struct, frozen=True):
         order = sorted(nodes)
         each, rest = divmod(self.total, len(order) or 1)
         return each + (node in order[:rest])
-
-
-def parse_size(text: str) -> int:
-    """`2M` as 2048. Raises ValueError."""
-    match = _SIZE.fullmatch(text)
-    if match is None:
-        raise ValueError(f"page size {text!r}: wanted a number with K, M or G, such as 2M or 1G")
-    return int(match[1]) * _KB[match[2]]
-
-
-def build_path(kb: int, node: int, file: str = "nr_hugepages") -> str:
-    """Returns a file of the pool of pages of `kb` kilobytes on a NUMA node."""
-    return f"{NODES}/node{node}/hugepages/hugepages-{kb}kB/{file}"
 
 
 def read_nodes(root: Root) -> Fact[frozenset[int]]:

@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-from hosttune.host import cpulist
+from hosttune.host import cpulist, irq_plan
 from hosttune.host.root import Fact, Root, make_unreadable
 
 # Drivers whose queue interrupts the kernel places and moves itself (PCI_IRQ_AFFINITY), by the names
@@ -22,10 +22,6 @@ COUNTERS = "/proc/interrupts"
 _MANAGED = re.compile(
     r"nvme\d+q[1-9]\d*|virtio\d+-(req\.\d+|request|requests\.\d+)|megasas\d+-msix\d+|mpt[23]sas\d+-msix\d+"
     r"|lpfc:\d+|qla2xxx\S*|smartpqi|hpsa\d*-msix\d+|aacraid|hisi_sas\S*|mpi3mr\d+-msix\d+"
-)
-# Interrupts of a network card that carry no packets.
-_CONTROL = re.compile(
-    r"(^|[-_:@.])(config|event|async\d*|ctrl|control|misc|mbx|aq|admin|mgmnt|fdir|ptp|cmd|pages|lsc|link)($|[-_:@.])|async"
 )
 _PER_CPU = re.compile(r"arch_timer|IPI\d*|pmu|arm-pmu|riscv-timer", re.IGNORECASE)
 
@@ -150,19 +146,10 @@ def find_queues(root: Root, interface: str) -> Fact[frozenset[int]]:
         return Fact("absent", None, path, "a virtual interface has no interrupts: name the card below it")
     for directory in (device, posixpath.dirname(device)):
         msi = root.list(f"{directory}/msi_irqs")
-        if msi.value:
-            return Fact("value", frozenset(int(n) for n in msi.value if n.isdigit()), msi.source)
-        line = root.read(f"{directory}/irq").value
-        if line and line.strip().isdigit() and line.strip() != "0":
-            return Fact("value", frozenset({int(line)}), f"{directory}/irq")
+        line = "" if msi.value else root.read(f"{directory}/irq").value
+        if numbers := irq_plan.find_device_irqs(msi.value or (), line or ""):
+            return Fact("value", numbers, msi.source if msi.value else f"{directory}/irq")
     return make_unreadable(f"{device}/msi_irqs", msi.reason or "no interrupts found at the device")
-
-
-def carries_packets(actions: str, interface: str, alone: bool) -> bool:
-    """Whether an interrupt of a card is a queue's, by the name that the driver gives it."""
-    if alone:
-        return True
-    return actions != interface and not _CONTROL.search(actions)
 
 
 def _read_irq(root: Root, number: int, actions: str, lists: dict[str, frozenset[int]]) -> Irq | None:

@@ -9,84 +9,19 @@ import os
 import re
 import stat
 import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-DOCUMENTATION = r"""
-module: hosttune_settings
-short_description: Keep the files and running kernel values of one concern, and undo them exactly
-description:
-  - Owns a set of files as a whole and compares running kernel values (files below C(/proc) and C(/sys)) with the wanted
-    ones, so that a file which is right but overruled elsewhere is noticed and repaired.
-  - Before anything is changed for the first time, the previous content of each path is saved in
-    C(/var/lib/hosttune/NAME/original.json). Later runs add to this record but never overwrite it.
-  - A file or value that is no longer asked for gets its saved state back at once.
-  - O(state=absent) puts everything back and deletes the record.
-options:
-  name:
-    description: Name of the concern (the role); names the record.
-    type: str
-    required: true
-  state:
-    description: V(absent) restores what the record holds and removes the files.
-    type: str
-    choices: [present, absent]
-    default: present
-  files:
-    description:
-      - Absolute path to what it shall be. A string is the text of the file; a dictionary has C(content) and optionally
-        C(mode) (default V("0644")), or C(link), the target of a symbolic link.
-    type: dict
-    default: {}
-  values:
-    description:
-      - Absolute path below C(/proc) or C(/sys) to the value wanted there. A list is a tuple such as C(tcp_rmem).
-        Compared word by word, and with the word in brackets where the kernel shows a choice such as
-        C(always [madvise] never).
-    type: dict
-    default: {}
-  reload_systemd:
-    description:
-      - Have systemd read its configuration again after a change of files. What a killed run left undone is made
-        good by the next one.
-    type: bool
-    default: false
-  offline:
-    description: Write files only, and leave the running kernel and the record alone. For building images.
-    type: bool
-    default: false
-author: The hosttune authors
-"""
-
-EXAMPLES = r"""
-- name: Keep the backlog large
-  hosttune_settings:
-    name: backlog
-    files:
-      /etc/sysctl.d/99-zz-backlog.conf: |
-        net.core.netdev_max_backlog = 16384
-    values:
-      /proc/sys/net/core/netdev_max_backlog: 16384
-"""
-
-RETURN = r"""
-paths:
-  description: Files that were written or removed, or would be.
-  returned: always
-  type: list
-  elements: str
-running:
-  description: Running values that were changed, or would be.
-  returned: always
-  type: dict
-left:
-  description: Values that could not be put back, since what they were before is not known. A reboot does it.
-  returned: always
-  type: list
-  elements: str
-"""
-
 RECORDS = "/var/lib/hosttune"
+
+if TYPE_CHECKING:  # Python 3.9 on a host would not evaluate these
+    # What is at a path: nothing, {"link": target} or {"content": text, "mode": "0644"}.
+    Entry = dict[str, str] | None
+    # Path to (what is there, what shall be there).
+    FileChanges = dict[str, tuple[Entry, Entry]]
+    ValueChanges = dict[str, tuple[str, str]]
 
 
 class Refused(Exception):
@@ -96,13 +31,13 @@ class Refused(Exception):
 class Host:
     """Files of a host below `root`, which is `/` except in tests."""
 
-    def __init__(self, root="/"):
+    def __init__(self, root: str = "/") -> None:
         self.root = root
 
-    def at(self, path):
+    def at(self, path: str) -> str:
         return os.path.join(self.root, path.lstrip("/"))
 
-    def look(self, path):
+    def look(self, path: str) -> Entry:
         """Return what is at `path`: None, {'link': target} or {'content': text, 'mode': '0644'}."""
         real = self.at(path)
         try:
@@ -116,7 +51,7 @@ class Host:
         with open(real, encoding="utf-8", errors="surrogateescape") as file:
             return {"content": file.read(), "mode": f"{stat.S_IMODE(status.st_mode):04o}"}
 
-    def put(self, path, wanted):
+    def put(self, path: str, wanted: Entry) -> None:
         """Make `path` what :meth:`look` shall return. Atomic, so a killed run leaves the old or the new file."""
         real = self.at(path)
         if wanted is None:
@@ -138,21 +73,21 @@ class Host:
         os.chmod(temporary, int(wanted["mode"], 8))
         os.replace(temporary, real)
 
-    def missing_parents(self, path):
+    def missing_parents(self, path: str) -> list[str]:
         """Return the directories above `path` that are not there, outermost first."""
-        missing = []
+        missing: list[str] = []
         directory = os.path.dirname(path)
         while not os.path.isdir(self.at(directory)):
             missing.insert(0, directory)
             directory = os.path.dirname(directory)
         return missing
 
-    def make_parents(self, path):
+    def make_parents(self, path: str) -> None:
         for directory in self.missing_parents(path):
             os.mkdir(self.at(directory))
             os.chmod(self.at(directory), 0o755)
 
-    def drop_parents(self, path, made):
+    def drop_parents(self, path: str, made: Iterable[str]) -> None:
         """Remove empty directories above `path` that a role made, or that are hosttune's own."""
         directory = os.path.dirname(path)
         while directory in made or "/hosttune" in directory:
@@ -164,7 +99,7 @@ class Host:
                 return
             directory = os.path.dirname(directory)
 
-    def value(self, path):
+    def value(self, path: str) -> str:
         """Return a kernel value as words, or raise :class:`Refused` saying how far the path exists."""
         try:
             with open(self.at(path), encoding="ascii") as file:
@@ -181,7 +116,7 @@ class Host:
         choice = re.search(r"\[(\S+)\]", text)
         return choice.group(1) if choice else " ".join(text.split())
 
-    def set_value(self, path, wanted):
+    def set_value(self, path: str, wanted: str) -> None:
         """Write a kernel value and read it back."""
         try:
             with open(self.at(path), "w", encoding="ascii") as file:
@@ -196,19 +131,19 @@ class Host:
 class Record:
     """What was there before the first change: files, values (None: not known) and directories made."""
 
-    def __init__(self, host, name):
+    def __init__(self, host: Host, name: str) -> None:
         self.host = host
         self.path = f"{RECORDS}/{name}/original.json"
         saved = host.look(self.path)
         self.exists = saved is not None
         data = json.loads(saved["content"]) if saved else {}
-        self.files = data.get("files", {})
-        self.values = data.get("values", {})
-        self.directories = data.get("directories", [])
+        self.files: dict[str, Entry] = data.get("files", {})
+        self.values: dict[str, str | None] = data.get("values", {})
+        self.directories: list[str] = data.get("directories", [])
         # Files were changed, and systemd was not told yet.
         self.pending = data.get("pending", False)
 
-    def save(self):
+    def save(self) -> None:
         data = {
             "files": self.files,
             "values": self.values,
@@ -218,7 +153,7 @@ class Record:
         self.host.make_parents(self.path)
         self.host.put(self.path, {"content": json.dumps(data, indent=1, sort_keys=True) + "\n", "mode": "0600"})
 
-    def delete(self):
+    def delete(self) -> None:
         """Forget everything; last, so that a killed revert can be repeated."""
         for path in self.files:
             self.host.drop_parents(path, self.directories)
@@ -227,17 +162,14 @@ class Record:
         self.host.drop_parents(self.path, self.directories)
 
 
-def plan_present(host, record, files, values):
-    """Return what has to change: ({path: (before, after)}, {path: (before, after)}, problems)."""
-    file_changes, value_changes, problems = {}, {}, []
-    dropped_files = {path: before for path, before in record.files.items() if path not in files}
-    for path, after in {**dropped_files, **files}.items():
-        before = host.look(path)
-        if before != after:
-            file_changes[path] = (before, after)
-    dropped_values = {
-        path: before for path, before in record.values.items() if path not in values and before is not None
-    }
+def plan_present(
+    host: Host, record: Record, files: dict[str, Entry], values: dict[str, str]
+) -> tuple[FileChanges, ValueChanges, list[str]]:
+    """Return what has to change, and the values that this host does not have."""
+    dropped_files = {path: past for path, past in record.files.items() if path not in files}
+    dropped_values = {path: past for path, past in record.values.items() if path not in values and past is not None}
+    value_changes: ValueChanges = {}
+    problems: list[str] = []
     for path, after in {**dropped_values, **values}.items():
         try:
             before = host.value(path)
@@ -246,25 +178,30 @@ def plan_present(host, record, files, values):
             continue
         if before != after:
             value_changes[path] = (before, after)
-    return file_changes, value_changes, problems
+    return plan_files(host, {**dropped_files, **files}), value_changes, problems
 
 
-def was_baked(host, record, files):
+def plan_files(host: Host, wanted: dict[str, Entry]) -> FileChanges:
+    """Return the paths that are not as wanted."""
+    found = {path: host.look(path) for path in wanted}
+    return {path: (found[path], after) for path, after in wanted.items() if found[path] != after}
+
+
+def was_baked(host: Host, record: Record, files: Iterable[str]) -> bool:
     """Tell whether our files came with the image: they are there, and nobody recorded what was before."""
     return not record.exists and any(host.look(path) for path in files if "hosttune" in path)
 
 
-def plan_absent(host, record, files, values):
+def plan_absent(
+    host: Host, record: Record, files: dict[str, Entry], values: dict[str, str]
+) -> tuple[FileChanges, ValueChanges, list[str]]:
     """Return what has to change to undo the concern, and the values whose past is not known."""
     past_files, past_values = record.files, record.values
     if was_baked(host, record, files):
         past_files = {path: past_of_baked(host, path, after) for path, after in files.items()}
         past_values = dict.fromkeys(values)
-    file_changes, value_changes, left = {}, {}, []
-    for path, after in past_files.items():
-        before = host.look(path)
-        if before != after:
-            file_changes[path] = (before, after)
+    value_changes: ValueChanges = {}
+    left: list[str] = []
     for path, after in past_values.items():
         if after is None:
             left.append(path)
@@ -275,15 +212,15 @@ def plan_absent(host, record, files, values):
             continue
         if before != after:
             value_changes[path] = (before, after)
-    return file_changes, value_changes, left
+    return plan_files(host, past_files), value_changes, left
 
 
-def past_of_baked(host, path, after):
+def past_of_baked(host: Host, path: str, after: Entry) -> Entry:
     found = host.look(path)
     return None if "hosttune" in path or found == after else found
 
 
-def remember(host, record, files, values):
+def remember(host: Host, record: Record, files: dict[str, Entry], values: dict[str, str]) -> bool:
     """Add to the record what may be changed for the first time. Returns whether it grew."""
     baked = was_baked(host, record, files)
     grew = False
@@ -299,7 +236,7 @@ def remember(host, record, files, values):
     return grew
 
 
-def forget(record, files, values):
+def forget(record: Record, files: dict[str, Entry], values: dict[str, str]) -> bool:
     """Drop from the record what is no longer asked for and was put back. Returns whether it shrank."""
     dropped = (set(record.files) - set(files)) | (set(record.values) - set(values))
     record.files = {path: past for path, past in record.files.items() if path in files}
@@ -307,7 +244,7 @@ def forget(record, files, values):
     return bool(dropped)
 
 
-def apply_files(host, record, changes):
+def apply_files(host: Host, record: Record, changes: FileChanges) -> None:
     for path, (_, after) in changes.items():
         if after is None:
             host.put(path, None)
@@ -317,7 +254,7 @@ def apply_files(host, record, changes):
             host.put(path, after)
 
 
-def apply_values(host, changes):
+def apply_values(host: Host, changes: ValueChanges) -> None:
     """Write the values; those after a refused one are still written. Raises :class:`Refused` with all of them."""
     problems = []
     for path, (_, after) in changes.items():
@@ -329,9 +266,9 @@ def apply_values(host, changes):
         raise Refused("; ".join(problems))
 
 
-def normal_files(files):
+def normal_files(files: Mapping[str, Any]) -> dict[str, Entry]:
     """Bring the `files` option into the shape of :meth:`Host.look`."""
-    normal = {}
+    normal: dict[str, Entry] = {}
     for path, wanted in files.items():
         if not path.startswith("/"):
             raise Refused(f"files: {path!r} is not an absolute path")
@@ -346,7 +283,7 @@ def normal_files(files):
     return normal
 
 
-def normal_values(values):
+def normal_values(values: Mapping[str, Any]) -> dict[str, str]:
     """Bring the `values` option into the words that the kernel shows."""
     normal = {}
     for path, wanted in values.items():
@@ -359,13 +296,13 @@ def normal_values(values):
     return normal
 
 
-def show(content):
+def show(content: Entry) -> str:
     if content is None:
         return ""
     return f"-> {content['link']}\n" if "link" in content else content["content"]
 
 
-def diffs(file_changes, value_changes):
+def diffs(file_changes: FileChanges, value_changes: ValueChanges) -> list[dict[str, str]]:
     shown = [
         {
             "before_header": path,
@@ -383,27 +320,36 @@ def diffs(file_changes, value_changes):
     return shown
 
 
-def run(host, name, state, files, values, reload=None, offline=False, check=False):
+def run(
+    host: Host,
+    name: str,
+    state: str,
+    files: Mapping[str, Any],
+    values: Mapping[str, Any],
+    reload: Callable[[], object] | None = None,
+    offline: bool = False,
+    check: bool = False,
+) -> dict[str, Any]:
     """Do, or in check mode only plan, everything. Returns the module's result; raises :class:`Refused`.
 
     `reload` is called after files were changed; None if there is nobody to tell.
     """
-    files = normal_files(files)
-    values = {} if offline else normal_values(values)
+    wanted_files = normal_files(files)
+    wanted_values = {} if offline else normal_values(values)
     record = Record(host, name)
-    resumed = record.pending
+    resumed = record.pending and reload is not None
     if state == "present":
-        file_changes, value_changes, problems = plan_present(host, record, files, values)
-        left = []
+        file_changes, value_changes, problems = plan_present(host, record, wanted_files, wanted_values)
+        left: list[str] = []
         if problems:
             raise Refused("; ".join(problems))
         if not check:
             if offline:
                 apply_files(host, record, file_changes)
             else:
-                converge(host, record, files, values, file_changes, value_changes, reload)
+                converge(host, record, wanted_files, wanted_values, file_changes, value_changes, reload)
     else:
-        file_changes, value_changes, left = plan_absent(host, record, files, values)
+        file_changes, value_changes, left = plan_absent(host, record, wanted_files, wanted_values)
         if not check:
             apply_values(host, {} if offline else value_changes)
             apply_files(host, record, file_changes)
@@ -419,7 +365,15 @@ def run(host, name, state, files, values, reload=None, offline=False, check=Fals
     }
 
 
-def converge(host, record, files, values, file_changes, value_changes, reload):
+def converge(
+    host: Host,
+    record: Record,
+    files: dict[str, Entry],
+    values: dict[str, str],
+    file_changes: FileChanges,
+    value_changes: ValueChanges,
+    reload: Callable[[], object] | None,
+) -> None:
     """Apply a plan in an order that a killed run can be repeated from."""
     grew = remember(host, record, files, values)
     if reload and file_changes:
@@ -429,7 +383,7 @@ def converge(host, record, files, values, file_changes, value_changes, reload):
     apply_files(host, record, file_changes)
     apply_values(host, value_changes)
     shrank = forget(record, files, values)
-    if record.pending:
+    if record.pending and reload:
         reload()
         record.pending = False
         shrank = True
@@ -437,7 +391,7 @@ def converge(host, record, files, values, file_changes, value_changes, reload):
         record.save()
 
 
-def main():
+def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "name": {"type": "str", "required": True},
@@ -450,7 +404,7 @@ def main():
         supports_check_mode=True,
     )
 
-    def reload():
+    def reload() -> None:
         module.run_command(["systemctl", "daemon-reload"], check_rc=True)
 
     options = dict(module.params)

@@ -13,28 +13,28 @@ import os
 import sys
 
 
-def cpu_flags():
+def cpu_flags() -> "list[str]":
     """Flags that every online CPU has: hybrid parts differ, and a process may run on any of them."""
     with open("/proc/cpuinfo") as cpuinfo:
         flags = [set(line.split(":", 1)[1].split()) for line in cpuinfo if line.startswith("flags")]
     return sorted(set.intersection(*flags)) if flags else []
 
 
-def libc():
+def libc() -> str:
     try:
         return os.confstr("CS_GNU_LIBC_VERSION") or ""
     except (OSError, ValueError):
         return ""
 
 
-def link(path):
+def link(path: str) -> str:
     try:
         return os.readlink(path)
     except OSError:
         return ""
 
 
-def releases(root):
+def releases(root: str) -> "dict[str, object]":
     names = [os.path.basename(path) for path in glob.glob(os.path.join(root, "releases", "*"))]
     done = {name: os.path.join(root, "releases", name, ".complete") for name in names}
     complete = [name for name in names if os.path.exists(done[name])]
@@ -47,7 +47,7 @@ def releases(root):
     }
 
 
-host = {
+host: "dict[str, object]" = {
     "implementation": sys.implementation.name,
     "python": "{}.{}".format(*sys.version_info),
     "free_threaded": "t" in getattr(sys, "abiflags", ""),

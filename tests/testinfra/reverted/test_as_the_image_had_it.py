@@ -12,3 +12,7 @@ def test_as_before(fingerprint, pristine_file, area):
 
 def test_no_file_of_ours_is_left_that_the_next_boot_reads(fingerprint, pristine_file):
     assert fingerprint["files"] == json.loads(pristine_file.read_text())["files"]
+
+
+def test_no_program_is_left(host):
+    assert not host.file("/usr/local/lib/hosttune").exists

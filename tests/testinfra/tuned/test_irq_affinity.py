@@ -70,3 +70,17 @@ def test_irqbalance_is_told_to_keep_off(host):
     assert pid, "irqbalance is in the image and should be running, banned from the isolated CPUs"
     environment = host.check_output(f"tr '\\0' '\\n' </proc/{pid}/environ")
     assert "IRQBALANCE_BANNED_CPULIST=2-3" in environment.splitlines()
+
+
+def test_the_program_finds_nothing_wrong(host):
+    done = host.run("/usr/local/lib/hosttune/irq_affinity check")
+    assert (done.rc, done.stderr) == (0, "")
+    kinds = {line.partition(":")[0] for line in done.stdout.splitlines()}
+    # What the kernel keeps it may keep.
+    assert kinds <= {"kept"}, done.stdout
+
+
+def test_the_program_leaves_nothing_beside_itself(host):
+    """It runs as root, from a directory that a revert has to find as it left it."""
+    found = host.check_output("cd /usr/local/lib/hosttune && find . -type f | sort").splitlines()
+    assert found == ["./host/cpulist.py", "./host/irq_plan.py", "./irq_affinity", "./irqbalance_policy"]

@@ -33,9 +33,11 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_archive_has_roles_playbooks_and_plugins_only(installed: Path) -> None:
     with tarfile.open(next(installed.glob("*.tar.gz"))) as archive:
-        top = {name.partition("/")[0] for name in archive.getnames()}
+        names = archive.getnames()
     wanted = {"roles", "playbooks", "plugins", "meta", "LICENSE", "README.md", "CHANGELOG.md"}
-    assert top == wanted | {"MANIFEST.json", "FILES.json"}
+    # And the rules that the plugins share with the check.
+    assert {name.partition("/")[0] for name in names} == wanted | {"MANIFEST.json", "FILES.json", "hosttune"}
+    assert {"/".join(name.split("/")[:2]) for name in names if name.startswith("hosttune/")} == {"hosttune/host"}
 
 
 @pytest.mark.parametrize("playbook", ["tune", "revert"])
@@ -43,7 +45,7 @@ def test_a_playbook_runs_from_the_installed_collection(installed: Path, playbook
     """In check mode and offline, against this machine: nothing is changed."""
     inventory = f"me ansible_connection=local ansible_become=false ansible_python_interpreter={sys.executable} "
     inventory += f"ansible_remote_tmp={installed / 'tmp'} "  # the user may have no home
-    inventory += "hosttune_offline=true hosttune_isolated_cpus=1 hosttune_housekeeping_cpus=0\n"
+    inventory += "hosttune_offline=True hosttune_isolated_cpus=\"'1'\" hosttune_housekeeping_cpus=\"'0'\"\n"
     (installed / "hosts.ini").write_text("[trading]\n" + inventory)
     environment = {
         **os.environ,
@@ -52,7 +54,7 @@ def test_a_playbook_runs_from_the_installed_collection(installed: Path, playbook
         "ANSIBLE_NOCOLOR": "1",
     }
     command: list[str | Path] = [BIN / "ansible-playbook", "-i", "hosts.ini", f"hosttune.tuning.{playbook}", "--check"]
-    command += ["--tags", "net_buffers,tcp_bbr"]
+    command += ["--tags", "net_buffers,tcp_bbr,hugepages,irq_affinity,cpu_isolation"]
     done = subprocess.run(command, cwd=installed, env=environment, capture_output=True, text=True, timeout=180)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "failed=0" in done.stdout

@@ -1,4 +1,4 @@
-"""roles/irq_affinity/files/irq_affinity.sh on a tree that looks like /proc and /sys."""
+"""roles/irq_affinity/files/irq_affinity.py as it is run, on a tree that looks like /proc and /sys."""
 
 from __future__ import annotations
 
@@ -6,94 +6,11 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).resolve().parents[3] / "roles/irq_affinity/files/irq_affinity.sh"
-NOBODY = 65534
-
-PROFILE = """\
-# Managed by the role irq_affinity
-irq_affinity:
-  housekeeping: "0-1"
-  irqbalance: banned
-  queues:
-    eth0: "1,0"
-    ens1f0: "1"
-"""
-
-
-class Tree:
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.write("/etc/hosttune/profile.d/irq_affinity.yml", PROFILE)
-        self.write("/sys/devices/system/cpu/present", "0-3\n")
-        self.write("/proc/irq/default_smp_affinity", "f\n")
-        self.irq(1, "i8042", "0-3")
-        self.irq(9, "", "0-3")
-        self.irq(24, "virtio0-req.0", "2")
-        self.irq(31, "eth0-rxtx-0", "0-1")
-        self.irq(32, "eth0-rxtx-1", "0-1")
-        self.irq(33, "virtio1-input.1", "3")
-        self.write("/sys/class/net/eth0/device/msi_irqs/31", "")
-        self.write("/sys/class/net/eth0/device/msi_irqs/32", "")
-        # A virtio device: the vectors belong to the PCI device above it.
-        self.write("/sys/devices/pci/0000:00:05.0/msi_irqs/33", "")
-        (root / "sys/devices/pci/0000:00:05.0/virtio1").mkdir()
-        (root / "sys/class/net/ens1f0").mkdir(parents=True)
-        (root / "sys/class/net/ens1f0/device").symlink_to(root / "sys/devices/pci/0000:00:05.0/virtio1")
-
-    def write(self, path: str, text: str) -> None:
-        real = self.root / path[1:]
-        real.parent.mkdir(parents=True, exist_ok=True)
-        real.write_text(text)
-
-    def irq(self, number: int, actions: str, cpus: str) -> None:
-        self.write(f"/proc/irq/{number}/smp_affinity_list", cpus + "\n")
-        self.write(f"/sys/kernel/irq/{number}/actions", actions + "\n" if actions else "")
-
-    def cpus(self, number: int) -> str:
-        return (self.root / f"proc/irq/{number}/smp_affinity_list").read_text().strip()
-
-    def managed(self, number: int) -> None:
-        """As the kernel does it: the mask can be read and not written."""
-        (self.root / f"proc/irq/{number}/smp_affinity_list").chmod(0o444)
-
-    def run(self, *arguments: str) -> list[str]:
-        self.own()
-        done = subprocess.run(
-            ["sh", self.root / "script", *arguments],
-            env={**os.environ, "HOSTTUNE_ROOT": str(self.root)},
-            user=NOBODY if os.geteuid() == 0 else None,  # root could write what is managed
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-        assert done.returncode == 0, done.stderr
-        assert done.stderr == ""
-        return done.stdout.splitlines()
-
-    def own(self) -> None:
-        if os.geteuid() == 0:
-            for directory, _, names in os.walk(self.root):
-                for name in [directory, *(os.path.join(directory, name) for name in names)]:
-                    os.chown(name, NOBODY, NOBODY, follow_symlinks=False)
-
-
-@pytest.fixture
-def tree() -> Iterator[Tree]:
-    # Not tmp_path, and the script not from the checkout: another user has to get into both.
-    root = Path(tempfile.mkdtemp())
-    shutil.copy(SCRIPT, root / "script")
-    root.chmod(0o755)
-    try:
-        yield Tree(root)
-    finally:
-        shutil.rmtree(root)
+from tests.unit.roles.irq_tree import PROFILE, Tree
 
 
 def test_moves_what_is_elsewhere(tree: Tree) -> None:
@@ -198,50 +115,92 @@ def test_masks_of_large_machines(tree: Tree, cpus: str, mask: str) -> None:
 
 
 @pytest.mark.parametrize(("arguments", "message"), [([], "usage:"), (["fix"], "usage:")])
-def test_usage(arguments: list[str], message: str) -> None:
-    done = subprocess.run(["sh", SCRIPT, *arguments], capture_output=True, text=True)
+def test_usage(tree: Tree, arguments: list[str], message: str) -> None:
+    done = subprocess.run([tree.program, *arguments], capture_output=True, text=True)
     assert done.returncode == 2 and message in done.stderr
 
 
 def test_a_profile_without_housekeeping(tree: Tree) -> None:
-    tree.write("/etc/hosttune/profile.d/irq_affinity.yml", "irq_affinity: {}\n")
+    tree.write("/etc/hosttune/profile.d/irq_affinity.yml", '{"irq_affinity": {}}\n')
     environment = {**os.environ, "HOSTTUNE_ROOT": str(tree.root)}
-    done = subprocess.run(["sh", SCRIPT, "apply"], env=environment, capture_output=True, text=True)
+    done = subprocess.run([tree.program, "apply"], env=environment, capture_output=True, text=True)
     assert done.returncode == 2
     assert "/etc/hosttune/profile.d/irq_affinity.yml: no housekeeping CPUs" in done.stderr
 
 
-def policy(tree: Tree, device: str, number: int) -> str:
-    """What irqbalance is told about an interrupt of a device."""
-    command = ["sh", str(SCRIPT.with_name("irqbalance_policy.sh")), device, str(number)]
-    run = subprocess.run(command, env={"HOSTTUNE_ROOT": str(tree.root), "PATH": os.environ["PATH"]},
-                         capture_output=True, text=True, timeout=20, check=True)  # fmt: skip
-    assert run.stderr == ""
-    return run.stdout
+@pytest.mark.parametrize(
+    ("profile", "message"),
+    [
+        ("irq_affinity:\n  housekeeping: 0-1\n", "not as the role writes it (JSONDecodeError: "),
+        ("[]", "not as the role writes it (TypeError: "),
+        ('{"cpu_isolation": {}}', "not as the role writes it (KeyError: 'irq_affinity')"),
+        ('{"irq_affinity": {"housekeeping": "3-2"}}', "cpulist '3-2' runs backwards"),
+        ('{"irq_affinity": {"housekeeping": "0-9999999"}}', "no machine has a CPU 9999999"),
+        ('{"irq_affinity": {"housekeeping": 0}}', "not as the role writes it (AttributeError: "),
+        ('{"irq_affinity": {"housekeeping": "0", "queues": {"eth0": ""}}}', "no CPUs for the queues of eth0"),
+        ("\udcff", "can't decode"),
+    ],
+)
+def test_a_profile_that_cannot_be_applied_is_named_and_nothing_is_moved(tree: Tree, profile: str, message: str) -> None:
+    (tree.root / "etc/hosttune/profile.d/irq_affinity.yml").write_text(profile, errors="surrogateescape")
+    environment = {**os.environ, "HOSTTUNE_ROOT": str(tree.root)}
+    done = subprocess.run([tree.program, "apply"], env=environment, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith("/etc/hosttune/profile.d/irq_affinity.yml: ") and message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert tree.cpus(1) == "0-3" and not (tree.root / "var/lib").exists()
 
 
-def test_irqbalance_keeps_off_the_interrupts_of_named_interfaces(tree: Tree) -> None:
-    device = "/sys/devices/pci/0000:00:01.0"
-    tree.write(f"{device}/class", "0x020000\n")
-    tree.write(f"{device}/net/eth0/mtu", "1500\n")
-    virtio = "/sys/devices/pci/0000:00:05.0"
-    tree.write(f"{virtio}/class", "0x020000\n")
-    tree.write(f"{virtio}/virtio1/net/ens1f0/mtu", "1500\n")
-    assert [policy(tree, device, n) for n in (31, 32)] == ["ban=true\n"] * 2
-    assert policy(tree, virtio, 33) == "ban=true\n"
-    other = "/sys/devices/pci/0000:00:06.0"
-    tree.write(f"{other}/class", "0x020000\n")
-    tree.write(f"{other}/net/eth7/mtu", "1500\n")
-    assert policy(tree, other, 40) == "ban=false\n"
-    assert policy(tree, "/sys", 9) == "ban=false\n"
+def test_a_profile_that_is_not_there(tree: Tree) -> None:
+    environment = {**os.environ, "HOSTTUNE_ROOT": str(tree.root)}
+    done = subprocess.run([tree.program, "apply", "/nowhere.yml"], env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines() == [f"irq_affinity: {tree.root}/nowhere.yml: No such file or directory"]
 
 
-@pytest.mark.parametrize(("kind", "told"), [("0x020000", "ban=true\n"), ("0x010802", "ban=false\n")])
-def test_irqbalance_keeps_off_a_card_whose_interface_is_not_there_yet(tree: Tree, kind: str, told: str) -> None:
-    device = "/sys/devices/pci/0000:00:01.0"
-    tree.write(f"{device}/class", f"{kind}\n")
-    tree.write(f"{device}/msi_irqs/40", "")
-    assert policy(tree, device, 40) == told
+def test_the_cards_other_interrupts_are_ordinary_ones(tree: Tree) -> None:
+    tree.irq(34, "eth0", "2")  # the link changed
+    tree.irq(35, "eth0-event-1", "0")
+    for number in (34, 35):
+        tree.write(f"/sys/class/net/eth0/device/msi_irqs/{number}", "")
+    tree.write("/etc/hosttune/profile.d/irq_affinity.yml", PROFILE.replace('"1,0"', '"2,3"'))
+    tree.run("apply")
+    assert [tree.cpus(number) for number in (31, 32, 34, 35)] == ["2", "3", "0,1", "0"]
+
+
+def test_a_card_without_message_signalled_interrupts(tree: Tree) -> None:
+    shutil.rmtree(tree.root / "sys/class/net/eth0/device/msi_irqs")
+    tree.write("/sys/class/net/eth0/device/irq", "11\n")
+    tree.irq(11, "eth0", "0-3")
+    tree.run("apply")
+    assert tree.cpus(11) == "1"
+
+
+def test_a_list_of_irqbalance_that_is_none(tree: Tree) -> None:
+    tree.write("/proc/77/comm", "irqbalance\n")
+    tree.write("/proc/77/environ", "IRQBALANCE_BANNED_CPULIST=two\0")
+    lines = [line for line in tree.run("check") if line.startswith("irqbalance")]
+    assert lines == ["irqbalance: process 77 is banned from CPUs 'two', and shall be from '2,3'"]
+
+
+def test_irqbalance_is_banned_from_cpus_that_may_come(tree: Tree) -> None:
+    tree.write("/sys/devices/system/cpu/possible", "0-5\n")
+    tree.write("/proc/77/comm", "irqbalance\n")
+    tree.write("/proc/77/environ", "IRQBALANCE_BANNED_CPULIST=2-5\0")
+    assert not [line for line in tree.run("apply") if line.startswith("irqbalance")]
+
+
+def test_3000_queues_take_no_time(tree: Tree) -> None:
+    """Each is looked at once. A look at all others for each of them takes minutes, and that at every ifup."""
+    for number in range(100, 3100):
+        tree.irq(number, f"mlx5_comp{number}@pci:0000:01:00.0", "0-3")
+        tree.write(f"/sys/class/net/eth0/device/msi_irqs/{number}", "")
+    tree.own()
+    begun = time.monotonic()
+    lines = tree.run("apply")
+    seconds = time.monotonic() - begun
+    assert len([line for line in lines if "mlx5_comp" in line]) == 3000
+    assert seconds < 5, seconds
 
 
 # As the real one: announcements that come while it asks for all links are lost.
@@ -267,18 +226,11 @@ for _ in range(50):
 
 def watch(tree: Tree) -> tuple[subprocess.CompletedProcess[str], float]:
     """Run `watch` with the programs of the tree's bin/ in front, until it ends: what it said, and seconds."""
-    tree.write("/bin/irq_affinity", SCRIPT.read_text())
-    (tree.root / "bin/irq_affinity").chmod(0o755)
     tree.write("/sys/class/net/lo/netdev_group", "0\n")
-    path = f"{tree.root}/bin:{tree.root}/usr/bin"
-    for program in ("cat", "mkdir", "sed", "sleep", "tr"):
-        real = shutil.which(program)
-        assert real
-        (tree.root / "usr/bin").mkdir(parents=True, exist_ok=True)
-        (tree.root / "usr/bin" / program).symlink_to(real)
+    path = f"{tree.root}/bin"
     begun = time.monotonic()
     done = subprocess.run(
-        [tree.root / "bin/irq_affinity", "watch"], capture_output=True, text=True, timeout=60,
+        [tree.program, "watch"], capture_output=True, text=True, timeout=60,
         env={"HOSTTUNE_ROOT": str(tree.root), "PATH": path},
     )  # fmt: skip
     return done, time.monotonic() - begun

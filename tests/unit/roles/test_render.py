@@ -73,6 +73,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
         "CPU 0 boots",
     ),
     "nohz-outside": ("cpu_isolation", {**TOPOLOGY, "cpu_isolation_nohz_full": "1"}, "nohz_full has to be within"),
+    "backwards": ("cpu_isolation", {**TOPOLOGY, "cpu_isolation_isolated": "3-2"}, "3-2.*runs backwards; expected a"),
     "irq-list": ("irq_affinity", {"hosttune_housekeeping_cpus": "0-"}, 'irq_affinity_housekeeping is "0-"'),
     "irq-queue": (
         "irq_affinity",
@@ -222,7 +223,7 @@ def test_fragments_are_sections_of_a_valid_profile(host: tuple[str, dict[str, di
 def test_every_file_says_who_manages_it(host: tuple[str, dict[str, dict[str, Any]]]) -> None:
     for role, rendered in host[1].items():
         for path, content in rendered["files"].items():
-            if "link" not in content:
+            if not (isinstance(content, dict) and "link" in content):
                 assert f"Managed by the role {role}" in text(rendered, path), path
                 assert text(rendered, path).endswith("\n") and not text(rendered, path).endswith("\n\n")
 
@@ -317,14 +318,44 @@ def test_cpu_isolation_systemd(plain: dict[str, dict[str, Any]], desk: dict[str,
 def test_irqbalance(plain: dict[str, dict[str, Any]], desk: dict[str, dict[str, Any]]) -> None:
     drop_in = "/etc/systemd/system/irqbalance.service.d/hosttune-irq_affinity.conf"
     lines = settings(text(plain["irq_affinity"], drop_in))
-    present = Path("/sys/devices/system/cpu/present").read_text().strip()
-    last = int(re.split("[-,]", present)[-1])
+    # Also from CPUs that may come: the check asks for all that are possible.
+    possible = Path("/sys/devices/system/cpu/possible").read_text().strip()
+    last = int(re.split("[-,]", possible)[-1])
     banned = [cpu for cpu in range(last + 1) if cpu not in (0, 1, 4)]
     from hosttune.host import cpulist
 
     assert lines[1] == f"Environment=IRQBALANCE_BANNED_CPULIST={cpulist.show(frozenset(banned))}"
     assert desk["irq_affinity"]["files"]["/etc/systemd/system/irqbalance.service"] == {"link": "/dev/null"}
     assert drop_in not in desk["irq_affinity"]["files"]
+
+
+@pytest.mark.parametrize("name", HOSTS)
+def test_the_program_of_irq_affinity_is_whole_and_reads_its_profile(
+    name: str, outcome: tuple[Path, str], tmp_path: Path
+) -> None:
+    rendered = json.loads((outcome[0] / name / "irq_affinity.json").read_text())
+    for path, content in rendered["files"].items():
+        if not (isinstance(content, dict) and "link" in content):
+            (tmp_path / path[1:]).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / path[1:]).write_text(text(rendered, path))
+    program = tmp_path / "usr/local/lib/hosttune/irq_affinity"
+    program.chmod(int(rendered["files"]["/usr/local/lib/hosttune/irq_affinity"]["mode"], 8))
+    (tmp_path / "proc/irq").mkdir(parents=True)
+    (tmp_path / "proc/irq/default_smp_affinity").write_text("f\n")
+    environment = {"HOSTTUNE_ROOT": str(tmp_path)}
+    done = subprocess.run([program, "check"], env=environment, capture_output=True, text=True, timeout=30)
+    missing = [f"missing: {interface}: no such network interface" for interface in ("eth0", "eth1")]
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == [
+        "wrong: new interrupts: mask f -> 13",
+        *(missing if name == "desk" else []),
+    ]
+    policy = tmp_path / "usr/local/lib/hosttune/irqbalance_policy"
+    if name == "plain":
+        subprocess.run(["sh", "-n", policy], check=True)
+        assert subprocess.run(["sh", policy, "/sys", "9"], capture_output=True, text=True).stdout == "ban=false\n"
+    else:
+        assert not policy.exists()
 
 
 def test_rt_limits(desk: dict[str, dict[str, Any]]) -> None:

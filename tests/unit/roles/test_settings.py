@@ -225,6 +225,18 @@ def test_systemd_is_told_once_and_after_a_killed_run(machine: Machine) -> None:
     assert calls == ["reload"]
 
 
+def test_a_killed_run_that_had_to_tell_systemd_and_one_that_has_nobody_to_tell(machine: Machine) -> None:
+    def killed() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(machine, reload=killed)
+    assert not run(machine)["changed"]
+    calls: list[str] = []
+    assert run(machine, reload=lambda: calls.append("reload"))["changed"]
+    assert calls == ["reload"]
+
+
 class Killed(Exception):
     pass
 

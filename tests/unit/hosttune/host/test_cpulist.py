@@ -70,3 +70,23 @@ def test_masks(cpus):
 def test_a_mask_that_is_none():
     with pytest.raises(ValueError, match="not hexadecimal"):
         cpulist.parse_mask("0-3")
+
+
+@pytest.mark.parametrize(
+    ("text", "cpus"), [("3,0-1", (3, 0, 1)), ("1,1", (1, 1)), ("0-7:1/4,2", (0, 4, 2)), ("6-N", (6, 7)), ("", ())]
+)
+def test_a_sequence_is_in_the_order_written(text, cpus):
+    assert cpulist.parse_sequence(text, last=7) == cpus
+
+
+def test_a_sequence_is_bounded():
+    with pytest.raises(ValueError, match="more CPUs than any machine has"):
+        cpulist.parse_sequence("0-8191," * 1000)
+
+
+@given(st.lists(st.tuples(st.integers(0, 90), st.integers(0, 9)), max_size=8))
+def test_sequence_and_parse_name_the_same_cpus(spans):
+    text = ",".join(f"{first}-{first + more}" for first, more in spans)
+    expected = [cpu for first, more in spans for cpu in range(first, first + more + 1)]
+    assert list(cpulist.parse_sequence(text)) == expected
+    assert cpulist.parse(text) == set(expected)

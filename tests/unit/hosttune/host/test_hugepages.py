@@ -2,20 +2,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hosttune.host import cmdline, hugepages
+from hosttune.host import cmdline, hugepages, hugetlb
 from hosttune.host.hugepages import Request
 from hosttune.host.root import Tree
 
 
 @pytest.mark.parametrize(("text", "kb"), [("2M", 2048), ("1G", 1 << 20), ("64K", 64)])
 def test_sizes(text, kb):
-    assert hugepages.parse_size(text) == kb
+    assert hugetlb.parse_size(text) == kb
 
 
 @pytest.mark.parametrize("text", ["", "2", "0M", "2MB", "2m", "M", "-2M", "2 M"])
 def test_what_is_no_size(text):
     with pytest.raises(ValueError, match="such as 2M"):
-        hugepages.parse_size(text)
+        hugetlb.parse_size(text)
 
 
 @pytest.mark.parametrize(

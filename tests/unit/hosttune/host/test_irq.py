@@ -2,7 +2,7 @@
 
 import pytest
 
-from hosttune.host import irq, irq_unit, irqbalance
+from hosttune.host import irq, irq_plan, irq_unit, irqbalance
 
 TABLE = """\
            CPU0       CPU2
@@ -146,8 +146,8 @@ def test_interfaces_without_interrupts(fake_host):
     ],
 )
 def test_interrupts_that_carry_packets(actions, packets):
-    assert irq.carries_packets(actions, "eth0", alone=False) is packets
-    assert irq.carries_packets(actions, "eth0", alone=True)
+    assert irq_plan.carries_packets(actions, "eth0", alone=False) is packets
+    assert irq_plan.carries_packets(actions, "eth0", alone=True)
 
 
 # --- irqbalance ---

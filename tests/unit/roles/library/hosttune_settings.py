@@ -1,5 +1,7 @@
 #!/usr/bin/python
-"""Stand-in for plugins/modules/hosttune_settings.py: writes its arguments to $HOSTTUNE_RENDERED/ROLE.json."""
+"""Stand-in for plugins/modules/hosttune_settings.py: writes its arguments to $HOSTTUNE_RENDERED/ROLE.json.
+
+With $HOSTTUNE_CHANGED it says that it changed each file."""
 
 import json
 import os
@@ -21,7 +23,8 @@ def main() -> None:
     )
     with open(os.path.join(os.environ["HOSTTUNE_RENDERED"], f"{module.params['name']}.json"), "w") as file:
         json.dump(module.params, file)
-    module.exit_json(changed=False, paths=[], running={}, left=[])
+    changed = list(module.params["files"]) if os.environ.get("HOSTTUNE_CHANGED") else []
+    module.exit_json(changed=bool(changed), paths=changed, running={}, left=[])
 
 
 if __name__ == "__main__":

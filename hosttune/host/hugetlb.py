@@ -1,0 +1,38 @@
+"""The kernel's names for pools of huge pages: sizes, nodes and files.
+
+Sources: `Documentation/admin-guide/mm/hugetlbpage.rst` and `Documentation/admin-guide/mm/transhuge.rst` of the
+Linux kernel. Standard library only: the role hugepages plans with it on the controller.
+"""
+
+from __future__ import annotations
+
+import re
+
+NODES = "/sys/devices/system/node"
+TRANSPARENT = "/sys/kernel/mm/transparent_hugepage/enabled"
+POLICIES = ("always", "madvise", "never")
+
+_SIZE = re.compile(r"([1-9][0-9]*)([KMG])")
+_KB = {"K": 1, "M": 1 << 10, "G": 1 << 20}
+_NODE = re.compile(r"node([0-9]+)")
+
+
+def parse_size(text: str) -> int:
+    """Returns a page size in kB: `2M` as 2048. Raises ValueError."""
+    match = _SIZE.fullmatch(text)
+    if match is None:
+        raise ValueError(f"page size {text!r}: wanted a number with K, M or G, such as 2M or 1G")
+    return int(match[1]) * _KB[match[2]]
+
+
+def parse_node(name: str) -> int:
+    """Returns the number of a NUMA node by its name: `node0` as 0. Raises ValueError."""
+    match = _NODE.fullmatch(name)
+    if match is None:
+        raise ValueError(f"{name!r} is not a NUMA node; allowed: node0, node1, ...")
+    return int(match[1])
+
+
+def build_path(kb: int, node: int, file: str = "nr_hugepages") -> str:
+    """Returns the path of a file of one pool; writing the number of pages to `nr_hugepages` sets it."""
+    return f"{NODES}/node{node}/hugepages/hugepages-{kb}kB/{file}"

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Check what a role is asked for, and work out what that comes to: the module's documentation is beside the modules."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from importlib.machinery import ModuleSpec
+from importlib.util import module_from_spec
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+
+# A checkout, or the installed collection. Both hold these two directories, and neither has them on Python's path.
+TREE = Path(__file__).resolve().parents[2]
+PACKAGES = {"hosttune": TREE / "hosttune", "hosttune_plans": TREE / "plugins" / "plugin_utils"}
+
+
+def load(role: str) -> ModuleType:
+    """Return plugins/plugin_utils/ROLE_plan.py of this tree, with the modules of hosttune that it imports.
+
+    The only place that knows where they are. Whatever hosttune this Python has installed is not used: the roles install
+    modules of this tree on hosts, and plan with the same.
+    """
+    for name, directory in PACKAGES.items():
+        if name not in sys.modules:
+            spec = ModuleSpec(name, None, is_package=True)
+            spec.submodule_search_locations = [str(directory)]
+            sys.modules[name] = module_from_spec(spec)
+    return import_module(f"hosttune_plans.{role}_plan")
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no types
+    """Runs on the controller, and connects to no host."""
+
+    _requires_connection = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Return the plan of the role in `role` for the arguments in `asked`."""
+        super().run(tmp, task_vars)
+        _, arguments = self.validate_argument_spec(
+            {
+                "role": {
+                    "type": "str",
+                    "required": True,
+                    "choices": ["cpu_isolation", "hugepages", "irq_affinity"],
+                },
+                "asked": {"type": "dict", "required": True},
+            }
+        )
+        try:
+            plan: dict[str, Any] = load(arguments["role"]).plan(**arguments["asked"])
+        except ValueError as error:
+            raise AnsibleActionFail(str(error)) from None
+        return {"changed": False, **plan}

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Documentation of the action plugin of the same name, which does all the work on the controller."""
+
+DOCUMENTATION = r"""
+module: hosttune_plan
+short_description: Check what a tuning role is asked for, and work out what that comes to
+description:
+  - Runs on the controller and reads no host. Fails with one line for each value that cannot be meant, which names the
+    variable, what was found and what is allowed.
+  - The rules are those of C(hosttune check), from the same Python modules.
+options:
+  role:
+    description: The role that asks. What is returned is described in C(plugins/plugin_utils/ROLE_plan.py).
+    type: str
+    choices: [cpu_isolation, hugepages, irq_affinity]
+    required: true
+  asked:
+    description: The role's variables and what it read on the host, the arguments of C(plan) there.
+    type: dict
+    required: true
+author: The hosttune authors
+"""
+
+EXAMPLES = r"""
+- name: Check the huge pages asked for
+  hosttune_plan:
+    role: hugepages
+    asked: {pages: {2M: {node0: 512}}, boot_sizes: [1G], transparent: never, mount: {}}
+  register: plan
+"""
+
+RETURN = r"""
+arguments:
+  description: Words for the kernel's command line, of cpu_isolation and hugepages.
+  returned: if the role has boot arguments
+  type: list
+  elements: str
+"""

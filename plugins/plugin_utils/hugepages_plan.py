@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the role hugepages is asked for, checked, and what it comes to: kernel values, boot arguments, a mount unit.
+
+Sources: `Documentation/admin-guide/mm/hugetlbpage.rst` of the Linux kernel; systemd.unit(5) on the names of units.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple
+
+from hosttune.host import hugetlb
+
+from . import cpu_lists
+
+_MOUNT = ("group", "path", "size")
+_PATH = re.compile(r"(/[A-Za-z0-9:_-][A-Za-z0-9:_.-]*)+")
+_KEPT_IN_UNIT_NAMES = re.compile(r"[^A-Za-z0-9:_.]")
+
+
+class Pool(NamedTuple):
+    """Pages of one size on one NUMA node."""
+
+    size: str
+    kb: int
+    node: int
+    pages: int
+
+
+def plan(pages: Any, boot_sizes: Any, transparent: Any, mount: Any) -> dict[str, Any]:
+    """Return what the variables come to.
+
+    `values`: path below /sys to what the role writes now and tmpfiles.d at each boot. `arguments`: words for the
+    kernel's command line. `section`: the section of the profile. `unit`: name of the mount unit, "" for none.
+    Raises ValueError with one line per problem.
+    """
+    problems: list[str] = []
+    pools = _pools(pages, problems)
+    at_boot = _boot_sizes(boot_sizes, problems)
+    problems += _problems(pages, transparent, mount)
+    cpu_lists.refuse(problems)
+    values: dict[str, Any] = {hugetlb.build_path(pool.kb, pool.node): pool.pages for pool in pools if pool.kb not in at_boot}
+    section: dict[str, Any] = {"pages": {pool.size: {} for pool in pools}}
+    for pool in pools:
+        section["pages"][pool.size][f"node{pool.node}"] = pool.pages
+    if transparent:
+        values[hugetlb.TRANSPARENT] = section["transparent"] = str(transparent)
+    return {
+        "values": values,
+        "arguments": arguments([pool for pool in pools if pool.kb in at_boot]),
+        "section": section,
+        "unit": mount_unit(mount["path"]) if mount else "",
+    }
+
+
+def arguments(pools: list[Pool]) -> list[str]:
+    """Return the words that have the kernel reserve the pools at boot: hugepagesz=1G hugepages=0:2,1:2."""
+    by_size: dict[str, list[str]] = {}
+    for pool in pools:
+        by_size.setdefault(pool.size, []).append(f"{pool.node}:{pool.pages}")
+    return [
+        word for size, counts in by_size.items() for word in (f"hugepagesz={size}", f"hugepages={','.join(counts)}")
+    ]
+
+
+def mount_unit(path: str) -> str:
+    """Return systemd's name of the mount unit of an absolute path: `/` becomes `-`, other characters are escaped."""
+    name = path.strip("/")
+    parts = [_KEPT_IN_UNIT_NAMES.sub(lambda match: f"\\x{ord(match[0]):02x}", part) for part in name.split("/")]
+    return "-".join(parts) + ".mount"
+
+
+def _pools(pages: Any, problems: list[str]) -> list[Pool]:
+    if not isinstance(pages, dict):
+        problems.append(f"hugepages_pages is {cpu_lists.show(pages)}: expected sizes, such as {{2M: {{node0: 512}}}}")
+        return []
+    pools: list[Pool] = []
+    sizes: dict[int, str] = {}
+    for size, counts in pages.items():
+        found = f"hugepages_pages: {size}: {cpu_lists.show(counts)}"
+        try:
+            kb = hugetlb.parse_size(str(size))
+            if not isinstance(counts, dict):
+                raise ValueError("no nodes")
+            numbers = [(hugetlb.parse_node(str(node)), _count(count)) for node, count in counts.items()]
+        except ValueError as error:
+            problems.append(
+                f"{found}: {error}; expected a size such as 2M or 1G, and for it nodes with a number of pages, "
+                "such as {node0: 512}"
+            )
+            continue
+        if kb in sizes:
+            problems.append(f"{found}: the same size as {sizes[kb]}; expected each size once")
+        if len({node for node, _ in numbers}) < len(numbers):
+            problems.append(f"{found}: a node is named twice; expected each node once")
+        sizes[kb] = str(size)
+        pools += [Pool(str(size), kb, node, count) for node, count in numbers]
+    return pools
+
+
+def _count(value: Any) -> int:
+    """Return a number of pages. Raises ValueError."""
+    if isinstance(value, bool) or not re.fullmatch(r"[0-9]+", str(value)):
+        raise ValueError(f"{cpu_lists.show(value)} is not a number of pages")
+    return int(value)
+
+
+def _boot_sizes(boot_sizes: Any, problems: list[str]) -> set[int]:
+    sizes = set()
+    for size in boot_sizes:
+        try:
+            sizes.add(hugetlb.parse_size(str(size)))
+        except ValueError as error:
+            problems.append(f"hugepages_boot_sizes: {error}")
+    return sizes
+
+
+def _problems(pages: Any, transparent: Any, mount: Any) -> list[str]:
+    problems = []
+    if transparent is not None and transparent not in hugetlb.POLICIES:
+        problems.append(
+            f"hugepages_transparent is {transparent} (allowed: {', '.join(hugetlb.POLICIES)}, null)"
+            + (": quote the word" if isinstance(transparent, bool) else "")
+        )
+    if not mount:
+        return problems
+    if sorted(mount) != list(_MOUNT):
+        problems.append(f"hugepages_mount is {cpu_lists.show(mount)} (allowed: {{}}, or path, group and size together)")
+        return problems
+    if not _PATH.fullmatch(str(mount["path"])):
+        problems.append(
+            f"hugepages_mount.path is {cpu_lists.show(mount['path'])} (allowed: the path absolute, of letters, digits "
+            "and :_.-, no part beginning with a dot)"
+        )
+    if mount["size"] not in (pages if isinstance(pages, dict) else ()):
+        problems.append(
+            f"hugepages_mount.size is {cpu_lists.show(mount['size'])} (allowed: the size one of hugepages_pages: "
+            f"{', '.join(map(str, pages or ())) or 'none'})"
+        )
+    return problems

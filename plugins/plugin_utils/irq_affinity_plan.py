@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the role irq_affinity is asked for, checked, and which CPUs irqbalance is banned from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hosttune.host import cpulist, irq_plan
+
+from . import cpu_lists
+
+_HINT = "Set it, or for all roles hosttune_housekeeping_cpus, in host_vars."
+
+
+def plan(housekeeping: Any, queues: Any, present: str | None, possible: str) -> dict[str, Any]:
+    """Return `banned`, the list of CPUs that irqbalance leaves alone.
+
+    `present` is the host's list of CPUs, None if it is not this host that will run with them, `possible` the list of
+    those that it may get. Raises ValueError with one line per problem.
+    """
+    if not isinstance(queues, dict):
+        raise ValueError(f'irq_affinity_queues is {cpu_lists.show(queues)}: expected interfaces, {{eth0: "1"}}')
+    given = {"irq_affinity_housekeeping": housekeeping}
+    problems = []
+    for interface, cpus in queues.items():
+        try:
+            irq_plan.check_interface(str(interface))
+        except ValueError as error:
+            problems.append(f"irq_affinity_queues: {error}")
+        given[f"irq_affinity_queues.{interface}"] = cpus
+    cpu_lists.refuse(problems)
+    lists = cpu_lists.read_all(given, hint=_HINT)
+    if present is not None:
+        there = cpulist.parse(present)
+        for name, value in lists.items():
+            problems += cpu_lists.missing(name, given[name], value, there)
+    cpu_lists.refuse(problems)
+    banned = irq_plan.find_banned_cpus(cpulist.parse(possible), frozenset(lists["irq_affinity_housekeeping"]))
+    return {"banned": cpulist.show(banned)}

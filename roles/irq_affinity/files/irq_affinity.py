@@ -1,0 +1,348 @@
+#!/usr/bin/python3 -IBS
+# SPDX-License-Identifier: Apache-2.0
+"""usage: irq_affinity apply|check|watch|restore [PROFILE]
+
+Keep device interrupts on the housekeeping CPUs, and those of named network interfaces on named CPUs, as the section
+irq_affinity of PROFILE says. Managed by the role irq_affinity.
+
+  apply    move what is elsewhere. Before the first move, where everything was is saved for `restore`.
+  check    only say what apply would do
+  watch    apply at the start and after each link that comes up: a driver requests its interrupts anew in ndo_open,
+           and they then start wherever the default says
+  restore  put everything back to where it was before the first apply, and forget it
+
+Output, one line each: `changed: ...` (apply, restore), `wrong: ...` (check), `kept: ...` for an interrupt that the
+kernel does not let go (managed, or per CPU), `missing: ...` for an interface that is not there, `irqbalance: ...` when
+it runs and does not obey. These are not errors. Exit status: 0 done; 1 the host could not be read or written; 2 usage,
+or a profile that says nothing that could be applied.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import select
+import subprocess
+import sys
+import time
+from typing import NamedTuple
+
+# /usr/local/lib/hosttune holds this program, and in host/ the modules of hosttune that it shares with the check.
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from hosttune.host import cpulist, irq_plan
+
+PROFILE = "/etc/hosttune/profile.d/irq_affinity.yml"
+ROOT = os.environ.get("HOSTTUNE_ROOT", "")
+SAVED = "/var/lib/hosttune/irq_affinity/interrupts"
+# Interrupts that refused to move since boot, so that check does not call them wrong.
+KEPT = "/run/hosttune/irq_affinity.kept"
+# Of an interrupt that is managed or per CPU. Any other error is shown.
+REFUSALS = (errno.EIO, errno.EPERM, errno.EACCES)
+
+
+class ProfileError(Exception):
+    """The profile cannot be applied; the message says why."""
+
+
+class Profile(NamedTuple):
+    """The section irq_affinity. `queues` maps an interface to the CPUs of its queues, in turn."""
+
+    housekeeping: frozenset[int]
+    irqbalance: str
+    queues: dict[str, tuple[int, ...]]
+
+
+class Interrupt(NamedTuple):
+    """An interrupt that somebody handles. `found` is its affinity list, as the kernel shows it."""
+
+    number: int
+    actions: str
+    found: str
+
+
+def parse_profile(text: str) -> Profile:
+    """Read a profile: comments, then YAML that is JSON too. Raises ProfileError."""
+    try:
+        lines = (line for line in text.splitlines() if not line.lstrip().startswith("#"))
+        section = json.loads("\n".join(lines))["irq_affinity"]
+        housekeeping = frozenset(cpulist.parse_sequence(section.get("housekeeping", "")))
+        queues = {name: cpulist.parse_sequence(cpus) for name, cpus in section.get("queues", {}).items()}
+        irqbalance = str(section.get("irqbalance", "ignore"))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ProfileError(f"not as the role writes it ({type(error).__name__}: {error})") from None
+    if not housekeeping:
+        raise ProfileError("no housekeeping CPUs")
+    if unlisted := [name for name, cpus in queues.items() if not cpus]:
+        raise ProfileError(f"no CPUs for the queues of {', '.join(unlisted)}")
+    return Profile(housekeeping, irqbalance, queues)
+
+
+def listed(cpus: frozenset[int]) -> str:
+    """Return CPUs one by one, `0,1`: how this program writes and shows them."""
+    return ",".join(map(str, sorted(cpus)))
+
+
+# --- the host ---------------------------------------------------------------------------------------------
+
+
+def line_of(path: str) -> str:
+    """Return the first line of a file, empty if it cannot be read."""
+    try:
+        with open(ROOT + path, encoding="utf-8", errors="replace") as file:
+            return file.readline().strip()
+    except OSError:
+        return ""
+
+
+def names_in(path: str) -> list[str]:
+    """Return the names in a directory, none if it cannot be read."""
+    try:
+        return os.listdir(ROOT + path)
+    except OSError:
+        return []
+
+
+def write(path: str, text: str) -> None:
+    """Replace a small file, and make its directory. Two applies at once do not mix. Raises OSError."""
+    os.makedirs(os.path.dirname(ROOT + path), exist_ok=True)
+    temporary = f"{ROOT}{path}.{os.getpid()}"
+    with open(temporary, "w", encoding="utf-8", errors="replace") as file:
+        file.write(text)
+    os.replace(temporary, ROOT + path)
+
+
+def affinity_path(number: int) -> str:
+    return f"/proc/irq/{number}/smp_affinity_list"
+
+
+def numbers() -> list[int]:
+    """Return the numbers of all interrupts."""
+    return sorted(int(name) for name in names_in("/proc/irq") if name.isdecimal())
+
+
+def handlers(number: int) -> str:
+    """Return who handles an interrupt, empty if nobody does."""
+    return line_of(f"/sys/kernel/irq/{number}/actions")
+
+
+def read_interrupts() -> list[Interrupt]:
+    """Return the interrupts that somebody handles; one that is freed meanwhile is left out."""
+    used = ((number, actions) for number in numbers() if (actions := handlers(number)))
+    read = (Interrupt(number, actions, line_of(affinity_path(number))) for number, actions in used)
+    return [interrupt for interrupt in read if interrupt.found]
+
+
+def device_irqs(interface: str) -> frozenset[int]:
+    """Return the interrupts of the device of an interface. A virtio device has them at the PCI device above it."""
+    device = f"/sys/class/net/{interface}/device"
+    for directory in (device, f"{device}/.."):
+        if found := irq_plan.find_device_irqs(names_in(f"{directory}/msi_irqs"), line_of(f"{directory}/irq")):
+            return found
+    return frozenset()
+
+
+def irqbalance_process() -> int | None:
+    """Return the number of irqbalance's process, None if it does not run."""
+    processes = (name for name in names_in("/proc") if name.isdecimal())
+    return next((int(name) for name in processes if line_of(f"/proc/{name}/comm") == "irqbalance"), None)
+
+
+# --- what is to be done -----------------------------------------------------------------------------------
+
+
+def queue_cpus(profile: Profile, interrupts: list[Interrupt]) -> dict[int, int]:
+    """Return the CPU of each queue's interrupt. Says which interfaces are missing."""
+    actions = {interrupt.number: interrupt.actions for interrupt in interrupts}
+    placed: dict[int, int] = {}
+    for interface, cpus in profile.queues.items():
+        if not os.path.exists(f"{ROOT}/sys/class/net/{interface}"):
+            print(f"missing: {interface}: no such network interface")
+            continue
+        for number in irq_plan.find_queue_irqs(interface, device_irqs(interface), actions):
+            placed.setdefault(number, irq_plan.choose_queue_cpu(actions[number], cpus))
+    return placed
+
+
+def apply(profile_path: str, *, write_it: bool) -> None:
+    """Move each interrupt that is elsewhere, or only say so. Raises ProfileError and OSError."""
+    try:
+        with open(ROOT + profile_path, encoding="utf-8") as file:
+            profile = parse_profile(file.read())
+    except UnicodeDecodeError as error:
+        raise ProfileError(str(error)) from None
+    if write_it and not os.path.exists(ROOT + SAVED):
+        save()
+    refused = [] if write_it else line_of(KEPT).split()
+
+    def move(name: str, path: str, value: str, text: str) -> None:
+        if not write_it:
+            print(f"{'kept' if name in refused else 'wrong'}: {text}")
+            return
+        try:
+            put(path, value)
+            print(f"changed: {text}")
+        except OSError as error:
+            reason = "" if error.errno in REFUSALS else f" ({errno.errorcode.get(error.errno or 0)}: {error.strerror})"
+            print(f"kept: {text}{reason}")
+            refused.append(name)
+
+    default = "/proc/irq/default_smp_affinity"
+    found = line_of(default)
+    if found and cpulist.parse_mask(found) != profile.housekeeping:
+        mask = cpulist.show_mask(profile.housekeeping)
+        move("default_smp_affinity", default, mask, f"new interrupts: mask {found} -> {mask}")
+    interrupts = read_interrupts()
+    queues = queue_cpus(profile, interrupts)
+    for number, actions, found in interrupts:
+        wanted = irq_plan.choose_affinity(cpulist.parse(found), profile.housekeeping, queues.get(number))
+        if wanted is not None:
+            cpus = listed(wanted)
+            move(str(number), affinity_path(number), cpus, f"irq {number} ({actions}): {found} -> {cpus}")
+    if write_it:
+        write(KEPT, " ".join(refused) + "\n")
+    check_irqbalance(profile)
+
+
+def put(path: str, value: str) -> None:
+    """Write a value of the kernel's. Raises OSError."""
+    descriptor = os.open(ROOT + path, os.O_WRONLY | os.O_TRUNC)
+    try:
+        os.write(descriptor, value.encode() + b"\n")
+    finally:
+        os.close(descriptor)
+
+
+def check_irqbalance(profile: Profile) -> None:
+    """Say if irqbalance runs and does not obey."""
+    process = None if profile.irqbalance == "ignore" else irqbalance_process()
+    if process is None:
+        return
+    if profile.irqbalance == "stopped":
+        print(f"irqbalance: runs as process {process}, and shall not")
+        return
+    try:
+        with open(f"{ROOT}/proc/{process}/environ", encoding="utf-8", errors="replace") as file:
+            words = dict(word.partition("=")[::2] for word in file.read().split("\0"))
+    except (FileNotFoundError, ProcessLookupError):  # it has ended
+        return
+    cpus = "/sys/devices/system/cpu"
+    possible = cpulist.parse(line_of(f"{cpus}/possible") or line_of(f"{cpus}/present"))
+    wanted = irq_plan.find_banned_cpus(possible, profile.housekeeping)
+    banned = words.get("IRQBALANCE_BANNED_CPULIST", "")
+    try:
+        found = cpulist.parse(banned, max(possible, default=None))
+        banned = listed(found)
+    except ValueError:
+        found = None
+    if found != wanted:
+        print(f"irqbalance: process {process} is banned from CPUs '{banned}', and shall be from '{listed(wanted)}'")
+
+
+# --- undoing it -------------------------------------------------------------------------------------------
+
+
+def save() -> None:
+    """Write down where everything is: default MASK, irqbalance runs, NUMBER LIST HANDLERS. Raises OSError."""
+    lines = [f"default {line_of('/proc/irq/default_smp_affinity')}"]
+    lines += ["irqbalance runs"] if irqbalance_process() is not None else []
+    lists = ((number, line_of(affinity_path(number))) for number in numbers())
+    lines += [f"{number} {cpus} {handlers(number)}" for number, cpus in lists if cpus]
+    write(SAVED, "\n".join(lines) + "\n")
+
+
+def restore() -> None:
+    """Put everything back that :func:`save` wrote down, and forget it. Raises OSError."""
+    try:
+        with open(ROOT + SAVED, encoding="utf-8", errors="replace") as file:
+            lines = file.read().splitlines()
+    except FileNotFoundError:
+        return
+    for line in filter(None, lines):
+        name, before, actions = (*line.split(None, 2), "", "")[:3]
+        if name == "irqbalance":
+            print("irqbalance: ran before")
+            continue
+        # After a reboot the number may be another device's.
+        if name != "default" and handlers(int(name)) != actions.strip():
+            continue
+        path = "/proc/irq/default_smp_affinity" if name == "default" else affinity_path(int(name))
+        text = "new interrupts: mask" if name == "default" else f"irq {name} ({actions}):"
+        found = line_of(path)
+        if found == before:
+            continue
+        try:
+            put(path, before)
+            print(f"changed: {text} {found} -> {before}")
+        except OSError:  # the kernel kept it before, too
+            continue
+    for path in (SAVED, KEPT):
+        if os.path.exists(ROOT + path):
+            os.unlink(ROOT + path)
+
+
+# --- watching ---------------------------------------------------------------------------------------------
+
+
+def watch(profile_path: str) -> None:
+    """Apply whenever a link comes up, until the monitor ends. Raises OSError.
+
+    The monitor asks for all links first, and drops what is told meanwhile: an interface that comes up then, too. So lo
+    is announced until the monitor shows anything, and the first apply comes then: what happened before, it sees, and
+    nothing after that is missed. At most one apply per second; a burst of events waits in the pipe meanwhile, and
+    whatever it was about, the last apply sees its outcome. Each apply is a process of its own, so that the profile and
+    this file count as they are then.
+    """
+    monitor = subprocess.Popen(["ip", "-o", "monitor", "link"], stdout=subprocess.PIPE)
+    assert monitor.stdout is not None
+    events = monitor.stdout.fileno()
+    try:
+        announce_until_readable(events)
+        first, pending = True, b""
+        while piece := os.read(events, 1 << 16):
+            told, _, pending = (pending + piece).rpartition(b"\n")
+            if first or b"UP" in told:
+                time.sleep(1)
+                done = subprocess.run([os.path.abspath(__file__), "apply", profile_path])
+                if done.returncode:
+                    print(f"failed: apply ended with {done.returncode}", flush=True)
+            first = False
+    finally:
+        monitor.terminate()
+        monitor.wait()
+
+
+def announce_until_readable(events: int) -> None:
+    """Have the kernel tell of lo, with nothing changed, once a second until something can be read."""
+    group = line_of("/sys/class/net/lo/netdev_group")
+    while subprocess.run(["ip", "link", "set", "dev", "lo", "group", group]).returncode == 0:
+        if select.select([events], [], [], 1)[0]:
+            return
+
+
+def main(arguments: list[str]) -> int:
+    """Run one command. Returns the exit status."""
+    command = arguments[0] if arguments else ""
+    profile_path = arguments[1] if len(arguments) > 1 else PROFILE
+    try:
+        if command in ("apply", "check"):
+            apply(profile_path, write_it=command == "apply")
+        elif command == "watch":
+            watch(profile_path)
+        elif command == "restore":
+            restore()
+        else:
+            print("usage: irq_affinity apply|check|watch|restore [PROFILE]", file=sys.stderr)
+            return 2
+    except ProfileError as error:
+        print(f"{profile_path}: {error}", file=sys.stderr)
+        return 2
+    except (OSError, ValueError) as error:
+        text = f"{error.filename or command}: {error.strerror}" if isinstance(error, OSError) else error
+        print(f"irq_affinity: {text}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

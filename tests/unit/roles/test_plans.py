@@ -1,0 +1,256 @@
+"""plugins/plugin_utils: what roles are asked for is refused with the reason, or planned as the check would judge it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hosttune.checks import cpu_isolation, hugepages, irq_affinity
+from hosttune.host import cmdline, cpulist, hugetlb, irqbalance
+from hosttune.host import hugepages as pools
+from tests.unit.roles.plans import cpu_isolation_plan, cpu_lists, hugepages_plan, irq_affinity_plan
+
+LAST = 15
+SPANS = st.lists(st.tuples(st.integers(0, LAST), st.integers(0, 3)), min_size=1, max_size=4)
+LISTS = SPANS.map(lambda spans: ",".join(str(a) if not more else f"{a}-{a + more}" for a, more in spans))
+
+
+# --- lists of CPUs ----------------------------------------------------------------------------------------
+
+
+def slowly(text: str) -> list[int] | None:
+    """The CPUs of a list as it stands in the README, None if it is none."""
+    cpus = []
+    for part in text.split(","):
+        if part.isascii() and part.isdigit():
+            cpus.append(int(part))
+        elif match := re.fullmatch(r"([0-9]+)-([0-9]+)", part):
+            first, last = int(match[1]), int(match[2])
+            if last < first:
+                return None
+            cpus += range(first, last + 1)
+        else:
+            return None
+    return cpus if max(cpus) <= cpulist.MAX_CPU else None
+
+
+@given(LISTS | st.text("0123456789,-: N\n", max_size=12))
+def test_a_list_is_read_as_the_check_reads_it_or_refused(text: str) -> None:
+    expected = slowly(text)
+    if expected is None:
+        with pytest.raises(ValueError, match=r"cpus is .*expected a quoted list of CPUs such as \"2-3,6\""):
+            cpu_lists.read("cpus", text)
+    else:
+        assert list(cpu_lists.read("cpus", text)) == expected
+        assert cpulist.parse(text, LAST) == set(expected)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("3-2", r'x is "3-2": cpulist \'3-2\' runs backwards; expected a quoted list'),
+        ("0-99999", r'x is "0-99999": cpulist \'0-99999\': no machine has a CPU 99999; expected'),
+        ("2-31:2/8", 'x is "2-31:2/8": expected a quoted list of CPUs such as "2-3,6"$'),
+        (3, "x is 3: expected a quoted list"),
+        (None, "x is null: expected a quoted list"),
+        ("", 'x is "": expected a quoted list'),
+    ],
+)
+def test_a_refusal_names_the_variable_what_was_found_and_what_is_allowed(value: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        cpu_lists.read("x", value)
+
+
+# --- cpu_isolation ----------------------------------------------------------------------------------------
+
+
+def isolate(present: str | None = "0-15", **lists: Any) -> dict[str, Any]:
+    given = {"isolated": "2-3", "housekeeping": "0-1", "nohz_full": "2-3", "rcu_nocbs": "2-3", "irqaffinity": "0-1"}
+    variables = {f"cpu_isolation_{name}": value for name, value in {**given, "managed_irq": True, **lists}.items()}
+    planned: dict[str, Any] = cpu_isolation_plan.plan(variables, present)
+    return planned
+
+
+@pytest.mark.parametrize(
+    ("lists", "message"),
+    [
+        ({"isolated": "0-3"}, 'cpu_isolation_isolated is "0-3": CPU 0 boots the machine'),
+        ({"housekeeping": "0-2"}, 'isolated is "2-3" and cpu_isolation_housekeeping is "0-2": .* CPU 2 is in both'),
+        ({"irqaffinity": "3"}, "isolated CPUs cannot be irqaffinity CPUs, and CPU 3 is in both"),
+        ({"nohz_full": "2-4"}, "nohz_full has to be within isolated, and CPU 4 is not"),
+        ({"nohz_full": "2-3", "rcu_nocbs": "3"}, "nohz_full has to be within rcu_nocbs, and CPU 2 is not"),
+        ({"housekeeping": "0-1,16"}, "the host has no CPU 16, it has only the CPUs 0-15"),
+        ({"isolated": ""}, 'cpu_isolation_isolated is "": expected .*hosttune_isolated_cpus'),
+        ({"isolated": "3-2"}, "runs backwards"),
+    ],
+)
+def test_lists_that_do_not_fit_together(lists: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        isolate(**lists)
+
+
+def test_all_problems_are_told_at_once() -> None:
+    with pytest.raises(ValueError) as refusal:
+        isolate(isolated="0,2-3", housekeeping="0-1,99", nohz_full="5")
+    assert len(str(refusal.value).splitlines()) == 6
+
+
+def test_an_image_is_for_another_host() -> None:
+    assert isolate(None, isolated="64-127", nohz_full="", rcu_nocbs="")["arguments"] == [
+        "isolcpus=managed_irq,domain,64-127",
+        "irqaffinity=0-1",
+    ]
+
+
+@given(st.data())
+def test_the_check_reads_the_boot_arguments_as_they_were_meant(data: st.DataObject) -> None:
+    order = data.draw(st.permutations(range(1, LAST + 1)))
+    cut = data.draw(st.integers(1, LAST))
+    isolated, others = frozenset(order[:cut]), frozenset({0, *order[cut:]})
+    full = frozenset(data.draw(st.lists(st.sampled_from(sorted(isolated)), unique=True)))
+    offloaded = full | frozenset(data.draw(st.lists(st.sampled_from(sorted(isolated)), unique=True)))
+    starts = frozenset(data.draw(st.lists(st.sampled_from(sorted(others)), unique=True, min_size=1)))
+    managed = data.draw(st.booleans())
+    text = {
+        "isolated": cpulist.show(isolated),
+        "housekeeping": cpulist.show(others),
+        "nohz_full": cpulist.show(full),
+        "rcu_nocbs": cpulist.show(offloaded),
+        "irqaffinity": cpulist.show(starts),
+    }
+    words = isolate(managed_irq=managed, **text)["arguments"]
+    line = cmdline.arguments(" ".join(["quiet", *words, "splash"]))
+    isolation = cmdline.isolation(line, LAST)
+    assert (isolation.domain, isolation.nohz, isolation.remarks) == (isolated, full, ())
+    assert isolation.managed_irq == (isolated if managed else frozenset())
+    assert cmdline.rcu_nocbs(line, LAST) == offloaded
+    assert cmdline.cpus(line, "irqaffinity", LAST) == starts
+    section = {name: list for name, list in text.items() if list and name != "housekeeping"}
+    msgspec.convert({**section, "managed_irq": managed, "systemd": True}, cpu_isolation.Section)
+
+
+# --- irq_affinity -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("housekeeping", "queues", "message"),
+    [
+        ("0-1", {"eth0": 1}, "irq_affinity_queues.eth0 is 1: expected a quoted list"),
+        ("0-1", {"eth0": "9"}, 'queues.eth0 is "9": the host has no CPU 9, it has only the CPUs 0-3'),
+        ("0-4", {}, 'irq_affinity_housekeeping is "0-4": the host has no CPU 4'),
+        ("1-0", {}, "runs backwards"),
+        ("0-1", {"a b": "1"}, "irq_affinity_queues: 'a b' is not the name of a network interface"),
+        ("0-1", ["eth0"], r"irq_affinity_queues is \[\"eth0\"\]: expected interfaces"),
+    ],
+)
+def test_interrupts_that_cannot_be_placed(housekeeping: Any, queues: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        irq_affinity_plan.plan(housekeeping, queues, "0-3", "0-7")
+
+
+@given(LISTS, st.dictionaries(st.sampled_from(["eth0", "eth1"]), LISTS), st.integers(LAST + 3, 40))
+def test_irqbalance_is_banned_from_all_cpus_that_the_check_names(
+    housekeeping: str, queues: dict[str, str], last: int
+) -> None:
+    """Also from those that are not there yet: the check asks for all that are possible."""
+    banned = irq_affinity_plan.plan(housekeeping, queues, f"0-{LAST + 3}", f"0-{last}")["banned"]
+    told = irqbalance.banned_by({"IRQBALANCE_BANNED_CPULIST": banned}, last)
+    assert told == frozenset(range(last + 1)) - cpulist.parse(housekeeping)
+    msgspec.convert({"housekeeping": housekeeping, "queues": queues}, irq_affinity.Section)
+
+
+# --- hugepages --------------------------------------------------------------------------------------------
+
+SIZES = st.sampled_from(["64K", "2M", "32M", "1G", "16G"])
+PAGES = st.dictionaries(
+    SIZES, st.dictionaries(st.integers(0, 3).map("node{}".format), st.integers(0, 4096) | st.just("7")), max_size=4
+)
+
+
+def reserve(pages: Any, boot: Any = ("1G",), transparent: Any = "never", mount: Any = None) -> dict[str, Any]:
+    planned: dict[str, Any] = hugepages_plan.plan(pages, boot, transparent, mount or {})
+    return planned
+
+
+@given(PAGES, st.lists(SIZES, unique=True), st.sampled_from(["always", "madvise", "never", None]))
+def test_the_check_finds_each_pool_where_it_was_planned(
+    pages: dict[str, dict[str, Any]], boot: list[str], transparent: str | None
+) -> None:
+    planned = reserve(pages, boot, transparent)
+    section = msgspec.convert(planned["section"], hugepages.Section)
+    wanted = {(size, int(node[4:])): int(n) for size, counts in pages.items() for node, n in counts.items()}
+    assert {(size, node): count for size, _, node, count in section.pools()} == wanted
+    asked = pools.requests(cmdline.arguments(" ".join(planned["arguments"])), default=2048)
+    for size, kb, node, count in section.pools():
+        written = planned["values"].get(hugetlb.build_path(kb, node))
+        if size in boot:
+            assert written is None and asked[kb].on(node, range(4)) == count
+        else:
+            assert written == count and kb not in asked
+    assert section.transparent == planned["values"].get(hugetlb.TRANSPARENT) == transparent
+    assert len(planned["values"]) == sum(size not in boot for size, _ in wanted) + (transparent is not None)
+
+
+@pytest.mark.parametrize(
+    ("pages", "message"),
+    [
+        ({"2MB": {"node0": 1}}, r'hugepages_pages: 2MB: {"node0": 1}: page size .* expected a size such as 2M or 1G'),
+        ({"2M": {"cpu0": 1}}, "'cpu0' is not a NUMA node; allowed: node0"),
+        ({"2M": {"node0": True}}, "true is not a number of pages"),
+        ({"2M": {"node0": "1.5"}}, '"1.5" is not a number of pages'),
+        ({"2M": 512}, "no nodes; expected a size"),
+        ({"2M": {"node0": 1}, "2048K": {"node1": 1}}, "2048K: .*the same size as 2M; expected each size once"),
+        ({"2M": {"node0": 1, "node00": 1}}, "a node is named twice"),
+        ([], r"hugepages_pages is \[\]: expected sizes"),
+    ],
+)
+def test_pools_that_cannot_be_meant(pages: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        reserve(pages)
+
+
+def test_a_boot_size_is_the_same_however_it_is_written() -> None:
+    assert reserve({"1G": {"node0": 2}}, ["1024M"])["arguments"] == ["hugepagesz=1G", "hugepages=0:2"]
+    with pytest.raises(ValueError, match="hugepages_boot_sizes: page size 'huge'"):
+        reserve({}, ["huge"])
+
+
+@pytest.mark.parametrize(
+    ("mount", "message"),
+    [
+        ({"path": "/dev/x"}, r"hugepages_mount is .*allowed: \{\}, or path, group and size together"),
+        ({"path": "/dev/../x", "group": "g", "size": "2M"}, "the path absolute"),
+        ({"path": "/dev/x\n", "group": "g", "size": "2M"}, "the path absolute"),
+        ({"path": "/dev/x", "group": "g", "size": "1G"}, "the size one of hugepages_pages: 2M"),
+    ],
+)
+def test_mounts_that_cannot_be(mount: dict[str, str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        reserve({"2M": {"node0": 1}}, mount=mount)
+
+
+@pytest.mark.parametrize(
+    ("path", "unit"),
+    [
+        ("/dev/huge-pages_2M", r"dev-huge\x2dpages_2M.mount"),
+        ("/mnt/a.b:c", "mnt-a.b:c.mount"),
+        ("/x@y", r"x\x40y.mount"),
+    ],
+)
+def test_the_unit_of_a_mount_has_systemds_name(path: str, unit: str) -> None:
+    assert hugepages_plan.mount_unit(path) == unit
+
+
+@pytest.mark.skipif(not shutil.which("systemd-escape"), reason="systemd-escape is not installed")
+def test_systemd_names_units_alike() -> None:
+    paths = ["/dev/huge-pages_2M", "/a", "/-/--x", "/x@y/z", "/mnt/a.b:c/d_e"]
+    command = ["systemd-escape", "-p", "--suffix=mount", *paths]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert [hugepages_plan.mount_unit(path) for path in paths] == done.stdout.split()
