@@ -41,8 +41,17 @@ def _counted(counters: Mapping[str, int], prefix: str) -> dict[str, int]:
     return {name.removeprefix(prefix): n for name, n in counters.items() if name.startswith(prefix) and n}
 
 
-def describe_replay(file: str, strategy: str, form: str, *, segment: Segment, types: Mapping[str, int],
-                    skipped_bytes: Mapping[str, int], notes: Sequence[str], nanoseconds: int) -> dict[str, Any]:  # fmt: skip
+def describe_replay(
+    file: str,
+    strategy: str,
+    form: str,
+    *,
+    segment: Segment,
+    types: Mapping[str, int],
+    skipped_bytes: Mapping[str, int],
+    notes: Sequence[str],
+    nanoseconds: int,
+) -> dict[str, Any]:
     """Returns a replay's report as plain data.
 
     form: the feed format. segment: what the engine's path counted. types: well-formed ITCH messages by type; of other

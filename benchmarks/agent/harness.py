@@ -1,4 +1,4 @@
-"""`python -m benchmarks.agent`: rounds of ours and the reference, interleaved; ratios, and no time as if it were stable.
+"""`python -m benchmarks.agent`: rounds of ours and the reference, interleaved: ratios, since times are not stable.
 
 A round in which others used more than QUIET of the machine is discarded and run again. With too few quiet rounds in
 the end a benchmark is refused: it says why, and gives no number.

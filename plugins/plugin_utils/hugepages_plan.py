@@ -39,7 +39,8 @@ def plan(pages: Any, boot_sizes: Any, transparent: Any, mount: Any) -> dict[str,
     at_boot = _boot_sizes(boot_sizes, problems)
     problems += _problems(pages, transparent, mount)
     cpu_lists.refuse(problems)
-    values: dict[str, Any] = {hugetlb.build_path(pool.kb, pool.node): pool.pages for pool in pools if pool.kb not in at_boot}
+    now = [pool for pool in pools if pool.kb not in at_boot]
+    values: dict[str, Any] = {hugetlb.build_path(pool.kb, pool.node): pool.pages for pool in now}
     section: dict[str, Any] = {"pages": {pool.size: {} for pool in pools}}
     for pool in pools:
         section["pages"][pool.size][f"node{pool.node}"] = pool.pages
