@@ -54,12 +54,12 @@ FILES = (
 )
 
 
-def read(path):
+def read(path: str) -> bytes:
     with open(path, "rb") as file:
         return file.read()
 
 
-def run(*command):
+def run(*command: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
 
 
@@ -67,7 +67,7 @@ def run(*command):
 MEMORY = int(read("/proc/meminfo").split()[1])
 
 
-def rounded(line):
+def rounded(line: str) -> str:
     """A limit computed from the memory as a share of it, to the thousandth; any other as it is."""
     name, _, value = line.replace("=", " ").rpartition(" ")
     if value.isdigit() and any(word in name for word in ("locked memory", "process", "NPROC", "SIGPENDING")):
