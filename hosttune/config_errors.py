@@ -204,7 +204,7 @@ class _Search:
 
 
 def _fits(kind: Any, value: Any) -> bool:
-    """Whether a value of this Python type could be meant for this annotation."""
+    """Returns whether a value of this Python type could be meant for this annotation."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is typing.Annotated:
         return _fits(arguments[0], value)
@@ -269,7 +269,7 @@ def _show_value(value: Any) -> str:
 
 
 def _strip_path(message: str) -> str:
-    """msgspec's message without its own path."""
+    """Returns msgspec's message without its own path."""
     return message.rpartition(" - at `$")[0] or message
 
 

@@ -15,7 +15,7 @@ _SHOWN = 5
 
 
 def compare(promised: Record, process: Process) -> list[Finding]:
-    """One finding per promise. Pure."""
+    """Returns one finding per promise. Pure."""
     policy, priority = promised.policy, promised.priority
     wanted_cpus = cpulist.parse(promised.cpus)
     own = range(3)  # real, effective, saved
@@ -78,7 +78,7 @@ def compare(promised: Record, process: Process) -> list[Finding]:
 
 
 def check_exec(promised: Record, runs: bool, wait: float) -> Finding:
-    """Whether the program runs, `wait` seconds after it was first looked for."""
+    """Judge whether the program runs, `wait` seconds after it was first looked for."""
     waited = "its memory was not locked by the preload library" if promised.memory_locked else "exec has not happened"
     return _make_finding(
         "exec",

@@ -28,7 +28,11 @@ class Memory(msgspec.Struct, frozen=True):
 
 
 class Process(msgspec.Struct, frozen=True, kw_only=True):
-    """What /proc says about one process. `capabilities` are its effective and permitted sets, or-ed."""
+    """What /proc says about one process.
+
+    `capabilities` is a bit mask of all that it can use: the permitted, effective and ambient sets, or-ed. `rlimits`
+    are (soft, hard), -1 for unlimited. `descriptors` are the paths of its open files.
+    """
 
     executable: Fact[str]
     threads: list[Thread]
@@ -69,7 +73,7 @@ def read_process(root: Root, pid: int) -> Process:
 
 
 def find_unlocked(smaps: str) -> list[str]:
-    """Mappings of /proc/PID/smaps with resident pages and without the `lo` flag, except unlockable ones."""
+    """Returns the mappings of /proc/PID/smaps with resident pages and without the `lo` flag, except unlockable ones."""
     found = []
     name, resident = "", 0
     for line in smaps.splitlines():
@@ -106,7 +110,7 @@ def _parse_kilobytes(status: str, name: str) -> int:
 
 
 def _as_rlimit(value: int) -> int:
-    """A limit as a launch record has it: -1 for unlimited."""
+    """Returns a limit as a launch record has it: -1 for unlimited."""
     return -1 if value == limits.UNLIMITED else value
 
 

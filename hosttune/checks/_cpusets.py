@@ -21,7 +21,7 @@ def validate(key: str, text: str, *, empty: bool = False) -> None:
 
 
 def resolve(text: str, possible: Fact[frozenset[int]]) -> Fact[frozenset[int]]:
-    """The CPUs that a validated list means on this host; unreadable with the reason if that is not known."""
+    """Returns the CPUs that a validated list means on this host; unreadable with the reason if that is not known."""
     try:
         return Fact("value", cpulist.parse(text, cpu.find_last(possible)), "profile")
     except ValueError as error:
@@ -42,7 +42,7 @@ def judge_equal(fact: Fact[frozenset[int]], wanted: frozenset[int]) -> Hop:
 
 
 def describe_missing(wanted: frozenset[int], possible: Fact[frozenset[int]]) -> str:
-    """In words which of the wanted CPUs this host does not have, or an empty string."""
+    """Returns in words which of the wanted CPUs this host does not have, or an empty string."""
     if not possible.value or not (beyond := wanted - possible.value):
         return ""
     return f"CPU {cpulist.show(beyond)} does not exist here (this host has {cpulist.show(possible.value)}); "

@@ -23,7 +23,7 @@ class Sample(msgspec.Struct):
 
 
 def check_ticks(wanted: frozenset[int], observed: Observed[Sample]) -> Finding:
-    """Whether the tick is stopped on these CPUs: local timer interrupts a second, as counted between two samples."""
+    """Judge whether the tick is stopped on these CPUs, by the local timer interrupts a second between two samples."""
     id, limit = "cpu_isolation.ticks", f"at most {TICKS_STOPPED:g} a second"
     before, after = observed.before.interrupts, observed.after.interrupts
     if before.value is None or after.value is None:
@@ -55,7 +55,7 @@ def check_ticks(wanted: frozenset[int], observed: Observed[Sample]) -> Finding:
 def check_threads(
     isolated: frozenset[int], cpus: cpu.Cpus, tasks: process.Tasks, observed: Observed[Sample] | None
 ) -> Finding:
-    """Threads on isolated CPUs that nobody put there on purpose.
+    """Returns the threads on isolated CPUs that nobody put there on purpose.
 
     On purpose is an affinity of isolated CPUs only; kernel threads bound to one CPU belong there. A
     kernel thread that may go elsewhere as well (kswapd) counts when it was seen to run there.
@@ -107,7 +107,7 @@ def check_threads(
 
 
 def _find_active(observed: Observed[Sample], isolated: frozenset[int]) -> list[process.Task]:
-    """Threads that ran between the samples and were last on an isolated CPU."""
+    """Returns the threads that ran between the samples and were last on an isolated CPU."""
     before = {task.tid: task for task in observed.before.tasks.seen}
     found = []
     for task in observed.after.tasks.seen:
@@ -120,7 +120,7 @@ def _find_active(observed: Observed[Sample], isolated: frozenset[int]) -> list[p
 
 
 def check_siblings(isolated: frozenset[int], cpus: cpu.Cpus) -> Finding | None:
-    """A hardware thread that shares a core with an isolated CPU and is not isolated itself."""
+    """Judge whether a hardware thread shares a core with an isolated CPU and is not isolated itself."""
     online = cpus.online.value
     shared = frozenset[int]().union(*cpus.siblings.values()) - isolated
     shared = shared & online if online is not None else shared
@@ -139,7 +139,7 @@ def check_siblings(isolated: frozenset[int], cpus: cpu.Cpus) -> Finding | None:
 
 
 def show_names(tasks: list[process.Task]) -> str:
-    """The first few threads by name and number, and how many more."""
+    """Returns the first few threads by name and number, and how many more."""
     shown = ", ".join(f"{task.comm}[{task.tid}]" for task in tasks[:SHOWN])
     more = len(tasks) - SHOWN
     return f"{shown} and {more} more" if more > 0 else shown or "none"

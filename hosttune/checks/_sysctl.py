@@ -14,7 +14,7 @@ BOOT_SOURCE = "sysctl.d"
 
 
 def show_value(value: Value) -> str:
-    """The value as it is written to a file."""
+    """Returns the value as it is written to a file."""
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
@@ -25,7 +25,7 @@ def match_values(wanted: Value, found: str) -> bool:
 
 
 def judge_hops(key: str, wanted: Value, facts: Sysctls) -> dict[HopName, Hop]:
-    """The hops `persisted` (what the next boot sets) and `runtime` of one key."""
+    """Returns the hops `persisted` (what the next boot sets) and `runtime` of one key."""
     runtime = facts.running[key]
     return {
         "persisted": _judge_persisted(key, wanted, facts),
@@ -36,7 +36,7 @@ def judge_hops(key: str, wanted: Value, facts: Sysctls) -> dict[HopName, Hop]:
 
 
 def check_key(id: str, key: str, wanted: Value, facts: Sysctls, *, why: str, file: str) -> Finding:
-    """The finding on one key; `file` is the sysctl.d file that the fix proposes if no file sets it."""
+    """Returns the finding on one key; `file` is the sysctl.d file that the fix proposes if no file sets it."""
     found = judge_hops(key, wanted, facts)
     runtime = found["runtime"]
     words = "the kernel has no such key" if runtime.state == "absent" else runtime.value
@@ -64,7 +64,7 @@ def _judge_lines(key: str, wanted: Value, lines: Fact[list[Assignment]]) -> Hop:
 
 
 def _find_good(key: str, wanted: Value, lines: list[Assignment]) -> list[Assignment]:
-    """Lines that ask for what is wanted, for the report of who shadows them."""
+    """Returns lines that ask for what is wanted, for the report of who shadows them."""
     name = sysctl.normalise_key(key)
     return [line for line in lines if line.key == name and line.value is not None and match_values(wanted, line.value)]
 

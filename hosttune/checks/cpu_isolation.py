@@ -92,7 +92,7 @@ def sweep(root: Root) -> None:
 
 
 def check(wanted: Section, facts: Facts, observed: Observed[Sample] | None) -> list[Finding]:
-    """Findings on each set that is asked for, on PID 1, and on what runs on the isolated CPUs."""
+    """Returns findings on each set that is asked for, on PID 1, and on what runs on the isolated CPUs."""
     possible = facts.cpus.possible
     sets = {
         key: _cpusets.resolve(getattr(wanted, key), possible)
@@ -260,7 +260,7 @@ def _judge_boot(
 def _build_boot_finding(
     host: _Host, key: str, argument: str, wanted: str, hops: dict[HopName, Hop], why: str, fix: str
 ) -> Finding:
-    """A finding on a boot argument, with the fix that its broken hop asks for."""
+    """Returns a finding on a boot argument, with the fix that its broken hop asks for."""
     facts = host.facts
     remarks = _list_remarks(host, argument)
     missing = _cpusets.describe_missing(cpulist.parse(wanted, host.last), facts.cpus.possible)
@@ -289,7 +289,7 @@ def _build_boot_finding(
 
 
 def _list_remarks(host: _Host, argument: str) -> list[str]:
-    """What the kernel makes otherwise of either command line than it reads."""
+    """Returns in words what the kernel makes of either command line otherwise than it reads."""
     found: dict[str, None] = {}
     for line in (host.facts.boot.booted, host.facts.boot.coming):
         isolation = host.isolation(line).value
@@ -300,7 +300,7 @@ def _list_remarks(host: _Host, argument: str) -> list[str]:
 
 
 def _write_isolcpus(host: _Host) -> str:
-    """The argument to set; a managed_irq that the next boot has already is kept."""
+    """Returns the argument to set; a managed_irq that the next boot has already is kept."""
     coming = host.isolation(host.facts.boot.coming).value
     managed = host.managed_irq or (coming is not None and bool(coming.managed_irq))
     return f"isolcpus={'managed_irq,' if managed else ''}domain,{cpulist.show(host.isolated)}"

@@ -42,7 +42,7 @@ class Section(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
                     raise ValueError(f"pages.{size}: {error}") from None
 
     def list_pools(self) -> list[tuple[str, int, int, int]]:
-        """(size, its kB, node, count) in the order of the profile."""
+        """Returns (size, its kB, node, count) in the order of the profile."""
         return [
             (size, hugetlb.parse_size(size), hugetlb.parse_node(node), count)
             for size, counts in self.pages.items()
@@ -81,7 +81,7 @@ def sweep(root: Root) -> None:
 
 
 def check(wanted: Section, facts: Facts, observed: Observed[None] | None) -> list[Finding]:
-    """One finding for each size and node, and one on transparent huge pages."""
+    """Returns one finding for each size and node, and one on transparent huge pages."""
     findings = [_check_pool(facts, *pool) for pool in wanted.list_pools()]
     if wanted.transparent is not None:
         findings.append(_check_transparent(facts, wanted.transparent))
@@ -118,7 +118,7 @@ def _check_pool(facts: Facts, size: str, kb: int, node: int, count: int) -> Find
 
 
 def _is_by_boot_line(facts: Facts, persisted: Hop) -> bool:
-    """Whether the kernel's arguments decide: then what this boot was given matters too."""
+    """Returns whether the kernel's arguments decide: then what this boot was given matters too."""
     return persisted.state in ("ok", "bad") and persisted.source == facts.boot.coming.source
 
 
@@ -220,7 +220,7 @@ def _write_fix(facts: Facts, hops: dict[HopName, Hop], size: str, kb: int, node:
 
 
 def _is_only_boot_unknown(facts: Facts, persisted: Hop) -> bool:
-    """Whether the boot loader alone could not be read: tmpfiles.d settles it without."""
+    """Returns whether the boot loader alone could not be read: tmpfiles.d settles it without."""
     return persisted.state == "unknown" and persisted.source == facts.boot.coming.source
 
 

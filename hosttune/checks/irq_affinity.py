@@ -81,7 +81,7 @@ def sweep(root: Root) -> None:
 
 
 def check(wanted: Section, facts: Facts, observed: Observed[Counts] | None) -> list[Finding]:
-    """Findings on the default mask, irqbalance, each interface that is named, and each other device interrupt."""
+    """Returns findings on the default mask, irqbalance, each interface named, and each other device interrupt."""
     housekeeping = _cpusets.resolve(wanted.housekeeping, facts.possible)
     if housekeeping.value is None:
         return [_cpusets.report_unresolved("irq_affinity.housekeeping", wanted.housekeeping, housekeeping.reason)]
@@ -109,7 +109,7 @@ def check(wanted: Section, facts: Facts, observed: Observed[Counts] | None) -> l
 
 
 def find_queue_irqs(facts: Facts, interface: str) -> list[irq.Irq]:
-    """Interrupts of an interface's queues that are in use."""
+    """Returns the interrupts of an interface's queues that are in use."""
     numbers = facts.devices[interface].value or frozenset()
     interrupts = facts.interrupts.value
     irqs = interrupts.irqs if interrupts else []
@@ -229,7 +229,7 @@ def _check_queues(
 def _count_strays(
     irqs: list[irq.Irq], allowed: frozenset[int], observed: Observed[Counts] | None
 ) -> dict[str, int] | None:
-    """Interrupts delivered between the samples to CPUs that are not allowed; None if nobody could see it."""
+    """Returns the interrupts that came between the samples to CPUs not allowed, by CPU; None if nobody could see."""
     if observed is None or observed.before.value is None or observed.after.value is None:
         return None
     before, after = observed.before.value, observed.after.value
@@ -249,7 +249,7 @@ def _count_strays(
 
 
 def _judge_appliers(facts: Facts, key: str, wanted: str) -> Hop:
-    """Whether a service that is enabled sets `key` to the wanted CPUs at the next boot."""
+    """Judge whether a service that is enabled sets `key` to the wanted CPUs at the next boot."""
     last = cpu.find_last(facts.possible)
     if facts.appliers.value is None:
         return Hop("unknown", facts.appliers.reason, facts.appliers.source)

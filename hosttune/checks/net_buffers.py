@@ -77,7 +77,7 @@ def sweep(root: Root) -> None:
 
 
 def check(wanted: Section, facts: Facts, observed: Observed[None] | None) -> list[Finding]:
-    """One finding for each key."""
+    """Returns one finding for each key."""
     return [_check_key(key, value, facts) for key, value in wanted.sysctl.items()]
 
 

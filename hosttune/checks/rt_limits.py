@@ -115,7 +115,7 @@ def sweep(root: Root) -> None:
 
 
 def check(wanted: Section, facts: Facts, observed: None) -> list[Finding]:
-    """One finding for each limit of each user, and on what stops real-time threads."""
+    """Returns one finding for each limit of each user, and on what stops real-time threads."""
     findings = [
         _check_limit(name, item, value, facts)
         for name, user in wanted.users.items()
@@ -195,7 +195,7 @@ def _judge_service(name: str, item: str, need: int, facts: Facts) -> Hop:
 
 
 def _runs_as(unit: systemd.Unit, name: str) -> bool:
-    """Whether a service's process is this user's in the end: by User=, or because the program that it
+    """Returns whether a service's process is this user's in the end: by User=, or because the program that it
     starts (hosttune launch, runuser, setpriv) is told to become this user."""
     user = _find_last(unit.settings, "Service", "User")
     if user is not None and user.value == name:

@@ -65,7 +65,7 @@ def sweep(root: Root) -> None:
 
 
 def check(wanted: Section, facts: Facts, observed: Observed[None] | None) -> list[Finding]:
-    """Findings on the congestion control, and on the qdisc with one for each interface that is a device."""
+    """Returns findings on the congestion control, and on the qdisc with one for each interface that is a device."""
     findings = []
     if wanted.congestion_control is not None and facts.modules is not None:
         findings += [

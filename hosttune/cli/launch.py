@@ -47,7 +47,7 @@ def add_command(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Launch. Returns only if nothing was started, with the exit status. Raises UsageError."""
+    """Launch. Returns the exit status, and only if nothing was started. Raises UsageError."""
     import gc
 
     gc.disable()  # until exec, which is soon

@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _build_parser(only: str = "") -> argparse.ArgumentParser:
-    """The arguments of every command, or only of the one that is asked for: a launch does not wait for the others."""
+    """Returns the arguments of every command, or only of the one asked for: a launch does not wait for the others."""
     parser = Parser(prog="hosttune", description="Prove that a Linux host is tuned as its profile says.")
     parser.add_argument("--version", action="version", version=f"hosttune {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, prog="hosttune")

@@ -27,7 +27,7 @@ def read(root: Root) -> Boot:
 
 
 def find_source(boot: Boot, argument: str) -> str:
-    """The file below /etc/default that asks for `argument=`, or an empty string."""
+    """Returns the file below /etc/default that asks for `argument=`, or an empty string."""
     for path, content in reversed(boot.sources.items()):
         lines = (line for line in content.splitlines() if not line.lstrip().startswith("#"))
         if any(f"{argument}=" in line for line in lines):
@@ -36,7 +36,7 @@ def find_source(boot: Boot, argument: str) -> str:
 
 
 def _read_coming(root: Root, booted: Fact[str]) -> Fact[str]:
-    """The default entry of GRUB, if it was GRUB that started this boot."""
+    """Returns the default entry of GRUB, if it was GRUB that started this boot."""
     for path in _CONFIGS:
         config = dropins.read_text(root, path)
         if config.state == "absent":

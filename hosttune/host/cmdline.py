@@ -51,7 +51,7 @@ def split_arguments(cmdline: str) -> Arguments:
 
 
 def find_last(args: Arguments, name: str) -> str | None:
-    """Value of the last `name=`, which is the one that counts for most parameters."""
+    """Returns the value of the last `name=`, which is the one that counts for most parameters."""
     values = [value for key, value in args if key == name and value is not None]
     return values[-1] if values else None
 
@@ -87,7 +87,7 @@ def resolve_isolation(args: Arguments, last_cpu: int | None) -> Isolation:
 
 
 def resolve_rcu_nocbs(args: Arguments, last_cpu: int | None) -> frozenset[int]:
-    """CPUs whose RCU callbacks are offloaded: rcu_nocbs= and, implied, nohz_full=.
+    """Returns the CPUs whose RCU callbacks are offloaded: rcu_nocbs= and, implied, nohz_full=.
 
     A list that the kernel cannot read means all CPUs. Raises ValueError if `last_cpu` is needed and None.
     """
@@ -101,7 +101,7 @@ def resolve_rcu_nocbs(args: Arguments, last_cpu: int | None) -> frozenset[int]:
 
 
 def resolve_cpus(args: Arguments, name: str, last_cpu: int | None) -> frozenset[int]:
-    """CPUs of the last `name=`, none if it is not given or the kernel cannot read it."""
+    """Returns the CPUs of the last `name=`, none if it is not given or the kernel cannot read it."""
     return _parse_cpus(find_last(args, name) or "", last_cpu) or frozenset()
 
 

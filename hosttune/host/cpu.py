@@ -48,7 +48,7 @@ def read(root: Root, siblings_of: frozenset[int] = frozenset()) -> Cpus:
 
 
 def read_possible(root: Root) -> Fact[frozenset[int]]:
-    """CPUs that can exist on this host: the kernel's list, else the CPU directories of a captured tree."""
+    """Returns the CPUs that can exist on this host: the kernel's list, else the CPU directories of a captured tree."""
     fact = _read_list(root, f"{DIRECTORY}/possible")
     if fact.state == "value":
         return fact
@@ -58,7 +58,7 @@ def read_possible(root: Root) -> Fact[frozenset[int]]:
 
 
 def find_last(possible: Fact[frozenset[int]]) -> int | None:
-    """The number that `N` stands for in a cpulist, None if it is not known."""
+    """Returns the number that `N` stands for in a cpulist, None if it is not known."""
     return max(possible.value) if possible.value else None
 
 

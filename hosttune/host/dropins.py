@@ -9,7 +9,7 @@ from hosttune.host.root import NOT_CAPTURED, Fact, Root, make_unreadable
 
 
 def list_names(root: Root, path: str) -> Fact[list[str]]:
-    """Names in a directory.
+    """Returns the names in a directory.
 
     A captured tree that holds the parent directory holds its whole listing: a directory missing from it
     is absent, where one whose parent is missing too stays unreadable.
@@ -25,7 +25,7 @@ def list_names(root: Root, path: str) -> Fact[list[str]]:
 
 
 def read_text(root: Root, path: str) -> Fact[str]:
-    """Text of a file that may be missing, with the same rule for captured trees."""
+    """Returns the text of a file that may be missing, with the same rule for captured trees."""
     fact = root.read(path)
     if fact.reason != NOT_CAPTURED:
         return fact
@@ -37,7 +37,7 @@ def read_text(root: Root, path: str) -> Fact[str]:
 
 
 def list_merged(root: Root, directories: Iterable[str], suffix: str) -> Fact[list[str]]:
-    """Paths of the files that count, in the order in which they are applied: by file name.
+    """Returns the paths of the files that count, in the order in which they are applied: by file name.
 
     Of files with one name the one in the earliest directory counts (`/etc` before `/usr/lib`). Absent if
     no directory exists; unreadable if any could not be listed, since a file in it could win.
@@ -58,7 +58,7 @@ def list_merged(root: Root, directories: Iterable[str], suffix: str) -> Fact[lis
 
 
 def read_fragment(root: Root, path: str) -> Fact[str]:
-    """Text of a listed drop-in; a link to /dev/null masks the file, and a link that leads nowhere is absent."""
+    """Returns the text of a listed drop-in: empty for a link to /dev/null , absent for one that leads nowhere."""
     fact = root.read(path)
     if fact.state == "value":
         return fact

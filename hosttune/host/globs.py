@@ -22,7 +22,7 @@ def read(root: Root, *patterns: str) -> None:
 
 
 def find_paths(root: Root, pattern: str) -> list[str]:
-    """Paths that a glob names, in order."""
+    """Returns the paths that a glob names, in order."""
     found = ["/"]
     for part in pattern.strip("/").split("/"):
         if any(letter in part for letter in "*?["):

@@ -25,7 +25,7 @@ class _Entry(msgspec.Struct):
 
 
 def parse_environment(text: str) -> dict[str, str]:
-    """Variables of a GRUB environment block (`grubenv`): `name=value` lines, `#` padding."""
+    """Returns the variables of a GRUB environment block (`grubenv`): `name=value` lines, `#` padding."""
     pairs = (line.partition("=") for line in text.splitlines() if not line.startswith("#"))
     return {name: value.replace("\\\\", "\\") for name, equals, value in pairs if equals}
 
@@ -77,7 +77,7 @@ def _parse_config(config: str, env: dict[str, str]) -> tuple[_Entry, dict[str, s
 
 
 def _resolve_default(defaults: list[str], env: dict[str, str], variables: dict[str, str]) -> str:
-    """The value that `default` ends up with: `next_entry`, set for one boot only, goes first."""
+    """Returns the value that `default` ends up with: `next_entry`, set for one boot only, goes first."""
     once = [value for value in defaults if "next_entry" in value]
     if once and env.get("next_entry"):
         return env["next_entry"]

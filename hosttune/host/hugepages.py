@@ -36,7 +36,7 @@ class Request(msgspec.Struct, frozen=True):
     nodes: dict[int, int] = {}
 
     def count_on(self, node: int, nodes: Iterable[int]) -> int:
-        """Pages that this comes to on a node of a host with these `nodes`, if memory is there for all."""
+        """Returns the pages that this comes to on a node of a host with these `nodes`, if memory is there for all."""
         if self.nodes:
             return self.nodes.get(node, 0)
         order = sorted(nodes)
@@ -45,7 +45,7 @@ class Request(msgspec.Struct, frozen=True):
 
 
 def read_nodes(root: Root) -> Fact[frozenset[int]]:
-    """NUMA nodes; node 0 alone on a kernel without CONFIG_NUMA."""
+    """Returns the NUMA nodes; node 0 alone on a kernel without CONFIG_NUMA."""
     names = root.list(NODES)
     if names.state == "absent":
         return Fact("value", frozenset({0}), NODES)
@@ -60,17 +60,17 @@ def read_pool(root: Root, kb: int, node: int) -> Pool:
 
 
 def read_default_kb(root: Root) -> Fact[int]:
-    """The default page size, which `vm.nr_hugepages` and a plain `hugepages=` mean."""
+    """Returns the default page size, which `vm.nr_hugepages` and a plain `hugepages=` mean."""
     return root.read("/proc/meminfo").map(_parse_default)
 
 
 def read_transparent(root: Root) -> Fact[str]:
-    """The policy in force: always, madvise or never; absent for a kernel without transparent huge pages."""
+    """Returns the policy in force: always, madvise or never; absent for a kernel without transparent huge pages."""
     return root.read(TRANSPARENT).map(parse_chosen)
 
 
 def parse_chosen(text: str) -> str:
-    """The word in brackets. Raises ValueError."""
+    """Returns the word in brackets. Raises ValueError."""
     match = _BRACKETS.search(text)
     if match is None:
         raise ValueError(f"{text.strip()!r} has no word in brackets")
@@ -78,7 +78,7 @@ def parse_chosen(text: str) -> str:
 
 
 def parse_requests(arguments: Arguments, default: int | None) -> dict[int, Request]:
-    """What a command line asks for, by page size in kB.
+    """Returns what a command line asks for, by page size in kB.
 
     `hugepages=` means the size of the `hugepagesz=` before it, or else the default size (`default`, unless
     `default_hugepagesz=` says another). Counts that the kernel would refuse are left out.

@@ -30,7 +30,7 @@ def read_release(root: Root) -> Fact[tuple[int, int]]:
 
 
 def parse_release(text: str) -> tuple[int, int]:
-    """Major and minor number of a kernel release such as `6.12.9-amd64`. Raises ValueError."""
+    """Returns the major and minor number of a kernel release such as `6.12.9-amd64`. Raises ValueError."""
     match = re.match(r"(\d+)\.(\d+)", text)
     if match is None:
         raise ValueError(f"{text.strip()!r} is not a kernel release")

@@ -91,7 +91,7 @@ def parse_interrupts(text: str) -> dict[str, Row]:
 
 
 def read_counts(root: Root) -> Fact[dict[str, Row]]:
-    """The counters of /proc/interrupts now."""
+    """Returns the counters of /proc/interrupts now."""
     return root.read(COUNTERS).map(parse_interrupts)
 
 
@@ -117,7 +117,7 @@ def read(root: Root) -> Fact[Interrupts]:
 
 
 def parse_actions(description: str) -> str:
-    """Names of the handlers: what follows chip, hardware number and trigger (`PCI-MSI 0-edge eth0`)."""
+    """Returns the names of the handlers: what follows chip, hardware number and trigger (`PCI-MSI 0-edge eth0`)."""
     words = description.split(None, 2)
     actions = words[2].strip() if len(words) > 2 else ""
     trigger, _, rest = actions.partition(" ")
@@ -125,12 +125,12 @@ def parse_actions(description: str) -> str:
 
 
 def read_default_affinity(root: Root) -> Fact[frozenset[int]]:
-    """Where new interrupts go."""
+    """Returns where new interrupts go."""
     return root.read("/proc/irq/default_smp_affinity").map(cpulist.parse_mask)
 
 
 def find_queues(root: Root, interface: str) -> Fact[frozenset[int]]:
-    """Interrupts of the device behind a network interface, all that it has; absent if there is no interface.
+    """Returns the interrupts that the device behind a network interface has; absent if there is no such interface.
 
     A virtio card keeps them at the PCI device above its own.
     """

@@ -30,7 +30,7 @@ class Applier(msgspec.Struct, frozen=True):
 
 
 def find_appliers(root: Root) -> Fact[list[Applier]]:
-    """All such services that are enabled."""
+    """Returns all such services that are enabled."""
     units = systemd.read_local_services(root)
     if units.value is None:
         return make_unreadable(units.source, units.reason)

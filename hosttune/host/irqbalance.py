@@ -39,14 +39,14 @@ def read(root: Root, last: int | None) -> Balancer:
 
 
 def parse_banned(environment: dict[str, str], last: int | None) -> frozenset[int] | None:
-    """The CPUs that an environment bans, None if it has no word on it. Raises ValueError."""
+    """Returns the CPUs that an environment bans, None if it has no word on it. Raises ValueError."""
     if _LIST in environment:
         return cpulist.parse(environment[_LIST], last)
     return cpulist.parse_mask(environment[_MASK]) if _MASK in environment else None
 
 
 def _read_banned_next(root: Root, unit: Fact[systemd.Unit], last: int | None) -> Fact[frozenset[int]]:
-    """What Environment= and then EnvironmentFile= of the unit say: the later of them wins."""
+    """Returns what Environment= and then EnvironmentFile= of the unit say: the later of them wins."""
     if unit.value is None:
         return make_unreadable(unit.source, unit.reason)
     environment: dict[str, str] = {}

@@ -72,7 +72,7 @@ def read_user(root: Root, name: str) -> Fact[User]:
 
 
 def read_pam_files(root: Root) -> Fact[list[tuple[str, str]]]:
-    """The files that pam_limits reads, in its order, with their text."""
+    """Returns the files that pam_limits reads, in its order, with their text."""
     main = dropins.read_text(root, "/etc/security/limits.conf")
     fragments = dropins.list_merged(root, ["/etc/security/limits.d"], ".conf")
     facts = [main, *(root.read(path) for path in fragments.value or [])]
@@ -89,7 +89,7 @@ def read_pam_files(root: Root) -> Fact[list[tuple[str, str]]]:
 
 
 def resolve_pam_limits(files: list[tuple[str, str]], who: User) -> dict[str, Limit]:
-    """Limits that a login of `who` gets, by item; an item that no line sets is inherited and not listed.
+    """Returns the limits that a login of `who` gets, by item; an item that no line sets is inherited and not listed.
 
     A line for the user beats one for a group, which beats `*`; among equals the later wins. For root
     only lines that name it count.
@@ -116,7 +116,7 @@ def resolve_pam_limits(files: list[tuple[str, str]], who: User) -> dict[str, Lim
 
 
 def read_pam_enabled(root: Root) -> Fact[dict[str, bool]]:
-    """For the services that people log in by, whether pam_limits is part of their session."""
+    """Returns, for each service that people log in by, whether pam_limits is part of its session."""
     names = dropins.list_names(root, "/etc/pam.d")
     if names.state == "unreadable":
         return make_unreadable(names.source, names.reason)
@@ -157,7 +157,7 @@ def show(value: int) -> int | str:
 
 
 def _rank_domain(domain: str, who: User) -> int | None:
-    """How specific a line's domain is for this user, lowest first; None if it is not meant."""
+    """Returns how specific a line's domain is for this user, lowest first; None if it is not meant."""
     if domain == who.name:
         return 0
     low, colon, high = domain.lstrip("@").partition(":")

@@ -45,7 +45,7 @@ def read(root: Root) -> Modules:
 
 
 def normalise_name(text: str) -> str:
-    """The kernel treats `-` and `_` in a module's name alike."""
+    """Returns the name with `_` for `-`: the kernel treats both alike."""
     return text.replace("-", "_")
 
 

@@ -135,7 +135,7 @@ def read_start_time(root: Root, pid: int) -> Fact[int]:
 
 
 def list_pids(root: Root) -> Fact[list[int]]:
-    """Numbers of the processes that can be seen, unreadable if there is none."""
+    """Returns the numbers of the processes that can be seen, unreadable if there is none."""
     names = root.list("/proc")
     pids = sorted(int(name) for name in names.value or [] if name.isdigit())
     if names.state != "value" or not pids:
@@ -144,7 +144,7 @@ def list_pids(root: Root) -> Fact[list[int]]:
 
 
 def find_pids(root: Root, name: str) -> Fact[list[int]]:
-    """Processes whose command name is `name`; unreadable if no process can be seen."""
+    """Returns the processes whose command name is `name`; unreadable if no process can be seen."""
     pids = list_pids(root)
     if pids.value is None:
         return make_unreadable("/proc", pids.reason)

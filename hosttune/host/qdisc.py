@@ -23,7 +23,7 @@ class Device(msgspec.Struct, frozen=True):
 
 
 def read(root: Root) -> Fact[list[Device]]:
-    """Devices that have a qdisc, so those that are or were up, in the order of the kernel."""
+    """Returns the devices that have a qdisc, so those that are or were up, in the order of the kernel."""
     table = root.netlink("qdisc")
     if table.value is None:
         return table.drop_value()

@@ -48,7 +48,7 @@ class Fact(msgspec.Struct, Generic[T], frozen=True):
     reason: str = ""
 
     def drop_value(self) -> Fact[Any]:
-        """The same fact, for any type: one that is absent or unreadable holds no value of this one."""
+        """Returns the same fact, for any type: one that is absent or unreadable holds no value of this one."""
         return self
 
     def map(self, parse: Callable[[T], U]) -> Fact[U]:
@@ -86,19 +86,19 @@ class Root(Protocol):
         """When the facts were read, ISO 8601 in UTC; None if nobody wrote it down."""
 
     def read(self, path: str) -> Fact[str]:
-        """Text of a file, undecodable bytes replaced."""
+        """Returns the text of a file, undecodable bytes replaced."""
 
     def list(self, path: str) -> Fact[Names]:
-        """Sorted names in a directory."""
+        """Returns the sorted names in a directory."""
 
     def link(self, path: str) -> Fact[str]:
-        """Target of a symbolic link, unresolved; absent if the path is something else."""
+        """Returns the target of a symbolic link, unresolved; absent if the path is something else."""
 
     def netlink(self, request: str) -> Fact[Table]:
-        """A route-netlink dump by name (`qdisc`), as plain data."""
+        """Returns a route-netlink dump by name (`qdisc`), as plain data."""
 
     def later(self, seconds: float) -> tuple[Root, float] | None:
-        """The same host about `seconds` after this call, with the seconds that really passed.
+        """Returns the same host about `seconds` after this call, with the seconds that really passed.
 
         None where there is only one moment to read.
         """
@@ -206,7 +206,7 @@ class Tree:
         return None
 
     def _resolve(self, path: str) -> str:
-        """The path inside the tree with no symbolic link left in it; raises OSError (ELOOP, ENOENT...)."""
+        """Returns the path inside the tree with no symbolic link left in it; raises OSError (ELOOP, ENOENT...)."""
         return self._walk(path, MAX_LINKS)
 
     def _walk(self, path: str, links: int) -> str:

@@ -147,7 +147,7 @@ class Snapshot:
         return msgspec.structs.replace(fact, source=f"netlink {request}")
 
     def later(self, seconds: float) -> tuple[Snapshot, float] | None:
-        """The second moment; the seconds that passed are those it was taken with, whatever is asked."""
+        """Returns the second moment; the seconds that passed are those it was taken with, whatever is asked."""
         if self.seconds is None:
             return None
         second = Snapshot.__new__(Snapshot)
@@ -172,7 +172,7 @@ def write(data: Data, file: str) -> None:
 
 
 def describe(data: Data) -> str:
-    """What the file holds, in a line."""
+    """Returns what the file holds, in a line."""
     first = data.moments[0]
     entries = [*first.read.values(), *first.list.values(), *first.link.values(), *first.netlink.values()]
     read = sum(entry.value is not msgspec.UNSET for entry in entries)

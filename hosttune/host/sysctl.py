@@ -70,7 +70,7 @@ def read(root: Root, keys: Iterable[str]) -> Sysctls:
 
 
 def normalise_key(key: str) -> str:
-    """The path below /proc/sys that a key means.
+    """Returns the path below /proc/sys that a key means.
 
     If the first separator is a dot, dots separate and a slash stands for a dot in a name (an interface
     `eth0.100` is written `net.ipv4.conf.eth0/100.rp_filter`); if it is a slash, the key is a path already.
@@ -87,7 +87,7 @@ def build_path(key: str) -> str:
 
 
 def parse(text: str, file: str) -> list[Assignment]:
-    """Lines of one file; lines that systemd-sysctl would refuse are left out, as it does."""
+    """Returns the lines of one file; lines that systemd-sysctl would refuse are left out, as it does."""
     found = []
     for number, raw in enumerate(text.splitlines(), 1):
         line = raw.strip()
@@ -102,7 +102,7 @@ def parse(text: str, file: str) -> list[Assignment]:
 
 
 def find_winner(assignments: list[Assignment], key: str) -> Assignment | None:
-    """The line that decides a key, None if no line does.
+    """Returns the line that decides a key, None if no line does.
 
     The last line that names it; a line with a glob counts only if no line names the key itself.
     """

@@ -47,12 +47,12 @@ class Unit(msgspec.Struct, frozen=True):
     source: str = ""
 
     def values(self, section: str, key: str) -> list[str]:
-        """Values of a setting that may be given several times; an empty one resets those before it."""
+        """Returns the values of a setting that may be given several times; an empty one resets those before it."""
         return list_values(self.settings, section, key)
 
 
 def list_values(settings: Iterable[Setting], section: str, key: str) -> list[str]:
-    """All values of a list setting that are left after resets."""
+    """Returns all values of a list setting that are left after resets."""
     left: list[str] = []
     for setting in settings:
         if (setting.section, setting.key) == (section, key):
@@ -81,7 +81,7 @@ def parse(text: str, source: str) -> list[Setting]:
 
 
 def read_manager(root: Root) -> Fact[list[Setting]]:
-    """Settings of `system.conf` and its drop-ins, in the order in which they are applied."""
+    """Returns the settings of `system.conf` and its drop-ins, in the order in which they are applied."""
     files: list[str] = []
     for directory in _MANAGER:
         main = dropins.read_text(root, f"{directory}/system.conf")
@@ -124,7 +124,7 @@ def read_unit(root: Root, name: str, wanted: Fact[frozenset[str]] | None = None)
 
 
 def read_wanted_units(root: Root) -> Fact[frozenset[str]]:
-    """Names of all units that a `.wants` or `.requires` directory pulls in."""
+    """Returns the names of all units that a `.wants` or `.requires` directory pulls in."""
     found: set[str] = set()
     for directory in _UNITS:
         names = dropins.list_names(root, directory)
@@ -140,7 +140,7 @@ def read_wanted_units(root: Root) -> Fact[frozenset[str]]:
 
 
 def read_local_services(root: Root) -> Fact[list[Unit]]:
-    """Services that this host's administrator installed or changed (in /etc), with their settings."""
+    """Returns the services that this host's administrator installed or changed (in /etc), with their settings."""
     names = dropins.list_names(root, _UNITS[0])
     if names.state == "unreadable":
         return make_unreadable(names.source, names.reason)

@@ -19,7 +19,7 @@ class Line(msgspec.Struct, frozen=True):
 
 
 def read(root: Root) -> Fact[dict[str, Line]]:
-    """Writes below /proc and /sys by path. Of two lines for one path the first counts, by file name."""
+    """Returns the writes below /proc and /sys by path. Of two lines for one path the first counts, by file name."""
     files = dropins.list_merged(root, DIRECTORIES, ".conf")
     if files.state == "unreadable":
         return files.drop_value()
@@ -34,7 +34,7 @@ def read(root: Root) -> Fact[dict[str, Line]]:
 
 
 def parse(text: str, file: str) -> list[Line]:
-    """Lines of one file that write below /proc or /sys: `w PATH - - - - VALUE`."""
+    """Returns the lines of one file that write below /proc or /sys: `w PATH - - - - VALUE`."""
     found = []
     for number, raw in enumerate(text.splitlines(), 1):
         fields = raw.split(None, 6)

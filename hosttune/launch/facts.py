@@ -96,7 +96,7 @@ def _read_isolated(cpus: cpu.Cpus) -> Fact[frozenset[int]]:
 
 
 def _read_ordinary(root: Root, cpus: frozenset[int], isolated: frozenset[int]) -> Fact[list[str]]:
-    """Threads of the fair class that may run on `cpus`, this process aside.
+    """Returns the threads of the fair class that may run on `cpus`, this process aside.
 
     Kernel threads count only on CPUs that are not isolated, and only those that are not bound to one CPU:
     each CPU has bound ones, on an isolated CPU they have nothing to do, and nobody can remove them.

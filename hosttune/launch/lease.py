@@ -26,7 +26,7 @@ def build_path(run_directory: str, cpu: int) -> str:
 
 
 def read_holder(run_directory: str, cpu: int) -> str | None:
-    """Who has the CPU, in words, or None. Raises OSError where the lock file cannot be opened."""
+    """Returns who has the CPU, in words, or None. Raises OSError where the lock file cannot be opened."""
     try:
         descriptor = os.open(build_path(run_directory, cpu), os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:

@@ -91,7 +91,7 @@ def launch(plan: Plan, facts: Facts, forced: list[str], preflight: dict[str, Any
 
 
 def build_environment(base: Mapping[str, str], plan: Plan, ready: int) -> dict[str, str]:
-    """The program's environment: the target user's, and what the preload library needs."""
+    """Returns the program's environment: the target user's, and what the preload library needs."""
     environment = dict(base)
     environment.pop(_READY, None)
     if plan.user is not None:

@@ -35,7 +35,7 @@ class Program(msgspec.Struct, frozen=True):
 
 
 def find_program(command: str, search_path: str | None = None) -> str | None:
-    """The absolute path of the file that `command` names, or None."""
+    """Returns the absolute path of the file that `command` names, or None."""
     if os.sep in command:
         return os.path.abspath(command) if os.path.isfile(command) else None
     import shutil  # late: it brings compression libraries with it

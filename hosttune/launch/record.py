@@ -75,7 +75,7 @@ def write(run_directory: str, record: Record) -> int:
 
 
 def load(run_directory: str, pid: int) -> Record | None:
-    """The record of this very process, or None where there is none (yet).
+    """Returns the record of this very process, or None where there is none (yet).
 
     Raises ValueError if there is one that this version does not understand, OSError if it is unreadable.
     """
@@ -92,7 +92,7 @@ def load(run_directory: str, pid: int) -> Record | None:
 
 
 def is_released(run_directory: str, pid: int) -> bool:
-    """Whether the launcher's lock on the record is gone, that is, whether the program runs."""
+    """Returns whether the launcher's lock on the record is gone, that is, whether the program runs."""
     descriptor = os.open(build_path(run_directory, pid), os.O_RDONLY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)

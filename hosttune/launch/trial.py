@@ -30,7 +30,7 @@ class Trial(msgspec.Struct, frozen=True):
 
 
 def try_call(call: Callable[[], object]) -> str:
-    """`ok`, or the name of the errno that the call failed with."""
+    """Returns `ok`, or the name of the errno that the call failed with."""
     try:
         call()
     except OSError as error:
@@ -51,7 +51,7 @@ def require_readable(path: str) -> None:
 
 
 def try_as_user(plan: Plan, call: Callable[[], object]) -> str:
-    """The answer that the target user would get, or this process's own where it cannot become that user."""
+    """Returns the answer that the target user would get, or this process's own where it cannot become that user."""
     user = plan.user
     if user is None or user.uid == os.geteuid() or os.geteuid() != 0:
         return try_call(call)
@@ -108,7 +108,7 @@ def _catch_errno(call: Callable[[], object]) -> int:
 
 
 def try_run_directory(directory: str) -> str:
-    """Whether leases and records can be made: tried by making the directories."""
+    """Returns whether leases and records can be made: tried by making the directories."""
 
     def make_directories() -> None:
         for name in ("lease", "launch"):

@@ -44,7 +44,7 @@ class Gap(msgspec.Struct, frozen=True):
 
 
 def count_interrupts(before: str, after: str, cpu: int) -> dict[str, int]:
-    """Interrupts that one CPU took between two readings of /proc/interrupts, most first, by row name."""
+    """Returns the interrupts that one CPU took between two readings of /proc/interrupts, most first, by row name."""
     old, new = _parse_counts(before, cpu), _parse_counts(after, cpu)
     deltas = {name: count - old.get(name, 0) for name, count in new.items()}
     return dict(sorted(((name, n) for name, n in deltas.items() if n), key=lambda item: -item[1]))

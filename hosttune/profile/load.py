@@ -40,7 +40,7 @@ def load_built_in(name: str = DEFAULT) -> Profile:
 
 
 def built_in_profiles() -> list[str]:
-    """Names of the profiles that come with hosttune."""
+    """Returns the names of the profiles that come with hosttune."""
     return sorted(name.removesuffix(".yml") for name in os.listdir(BUILT_IN) if name.endswith(".yml"))
 
 

@@ -32,12 +32,12 @@ class Profile(msgspec.Struct, frozen=True):
 
 
 def allowed_sections() -> list[str]:
-    """Names of all sections that this installation can check."""
+    """Returns the names of all sections that this installation can check."""
     return sorted({*built_in_sections(), *(entry.name for entry in _list_entry_points())})
 
 
 def built_in_sections() -> list[str]:
-    """Names of the sections that come with hosttune."""
+    """Returns the names of the sections that come with hosttune."""
     import pkgutil
 
     from hosttune import checks

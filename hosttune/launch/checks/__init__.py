@@ -13,7 +13,7 @@ from hosttune.launch.plan import Plan
 
 
 def check(plan: Plan, facts: Facts) -> list[Finding]:
-    """All findings of launch; those that do not apply are `na`, so that ids are the same on every host."""
+    """Returns all findings of launch; those that do not apply are `na`, so that ids are the same on every host."""
     return [
         program.check_command(plan, facts),
         program.check_memory_lock(plan, facts),

@@ -11,7 +11,7 @@ from hosttune.launch.plan import Plan
 
 
 def check_cpus(plan: Plan, facts: Facts) -> Finding:
-    """Whether the CPUs are online, and the cpuset of this process has them all (sched_setaffinity(2))."""
+    """Judge whether the CPUs are online, and the cpuset of this process has them all (sched_setaffinity(2))."""
     if plan.cpus is None:
         return make_finding("cpus", "na", "any CPU", cpulist.show(facts.trial.cpus), "sched_getaffinity(2)")
     wanted = cpulist.show(plan.cpus)
@@ -50,7 +50,7 @@ def check_cpus(plan: Plan, facts: Facts) -> Finding:
 
 
 def check_lease(plan: Plan, facts: Facts) -> Finding:
-    """Whether another launched process has one of the CPUs."""
+    """Judge whether another launched process has one of the CPUs."""
     if plan.cpus is None:
         return make_finding("lease", "na", "no CPU named", "nothing to lease", "")
     source = f"{plan.run_directory}/lease"
@@ -69,7 +69,7 @@ def check_lease(plan: Plan, facts: Facts) -> Finding:
 
 
 def check_run_directory(plan: Plan, facts: Facts) -> Finding:
-    """Whether leases and records can be written."""
+    """Judge whether leases and records can be written."""
     directory = plan.run_directory
     return make_finding(
         "run_directory",
@@ -83,7 +83,7 @@ def check_run_directory(plan: Plan, facts: Facts) -> Finding:
 
 
 def check_dma_latency(facts: Facts) -> Finding:
-    """Whether the CPUs can be kept out of deep idle states (`Documentation/power/pm_qos_interface.rst`)."""
+    """Judge whether the CPUs can be kept out of deep idle states (`Documentation/power/pm_qos_interface.rst`)."""
     return make_finding(
         "cpu_dma_latency",
         "pass" if facts.dma_latency == "ok" else "warn",

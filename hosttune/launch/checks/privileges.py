@@ -18,7 +18,7 @@ _CAPABILITIES = {
 
 
 def choose_memory_limit(plan: Plan, facts: Facts) -> tuple[int, int] | None:
-    """RLIMIT_MEMLOCK to set for the program; None to leave it, which it is for root (CAP_IPC_LOCK)."""
+    """Returns RLIMIT_MEMLOCK to set for the program; None to leave it, which it is for root (CAP_IPC_LOCK)."""
     named = plan.rlimits.get("memlock")
     if named is not None or not plan.lock_memory or not _loses_ipc_lock(plan, facts):
         return named
@@ -26,7 +26,7 @@ def choose_memory_limit(plan: Plan, facts: Facts) -> tuple[int, int] | None:
 
 
 def may_schedule(plan: Plan, facts: Facts) -> bool:
-    """Whether policy, priority and nice value are allowed: by CAP_SYS_NICE, or by RLIMIT_RTPRIO and RLIMIT_NICE."""
+    """Returns whether policy, priority and nice value are allowed: by CAP_SYS_NICE, or by the resource limits."""
     if _has_capability(facts, "CAP_SYS_NICE"):
         return True
     soft_priority, soft_nice = _find_limits(plan, facts, "rtprio")[0], _find_limits(plan, facts, "nice")[0]
@@ -36,7 +36,7 @@ def may_schedule(plan: Plan, facts: Facts) -> bool:
 
 
 def check_scheduling_privilege(plan: Plan, facts: Facts) -> Finding:
-    """Whether policy, priority and nice value are allowed to this process."""
+    """Judge whether policy, priority and nice value are allowed to this process."""
     wanted = f"policy {plan.policy}, priority {plan.priority}, nice {plan.nice}"
     source = "/proc/self/status CapEff, /proc/self/limits"
     if may_schedule(plan, facts):
@@ -55,7 +55,7 @@ def check_scheduling_privilege(plan: Plan, facts: Facts) -> Finding:
 
 
 def check_memory_privilege(plan: Plan, facts: Facts) -> Finding:
-    """Whether the program may lock its memory: as root with CAP_IPC_LOCK, or within RLIMIT_MEMLOCK."""
+    """Judge whether the program may lock its memory: as root with CAP_IPC_LOCK, or within RLIMIT_MEMLOCK."""
     wanted, source = "memory may be locked", "/proc/self/limits"
     if not plan.lock_memory:
         return make_finding("privilege.memory_lock", "na", wanted, "--no-mlock", source)
@@ -83,7 +83,7 @@ def check_memory_privilege(plan: Plan, facts: Facts) -> Finding:
 
 
 def check_user_privilege(plan: Plan, facts: Facts) -> Finding:
-    """Whether this process may become the user that is named."""
+    """Judge whether this process may become the user that is named."""
     source = "/proc/self/status CapEff"
     if plan.user is None:
         return make_finding("privilege.user", "na", "no --user", "stays who it is", source)
@@ -103,7 +103,7 @@ def check_user_privilege(plan: Plan, facts: Facts) -> Finding:
 
 
 def check_rlimit_privileges(plan: Plan, facts: Facts) -> list[Finding]:
-    """One finding for each resource limit that is to be set."""
+    """Returns one finding for each resource limit that is to be set."""
     findings = []
     for name, (soft, hard) in {**plan.default_rlimits, **plan.rlimits}.items():
         now_soft, now_hard = facts.rlimits[name]
@@ -127,7 +127,7 @@ def _has_capability(facts: Facts, name: str) -> bool:
 
 
 def _find_limits(plan: Plan, facts: Facts, name: str) -> tuple[int, int]:
-    """The limits that this process will have: wanted ones, as far as it may set them, else its own."""
+    """Returns the limits that this process will have: wanted ones, as far as it may set them, else its own."""
     wanted = {**plan.default_rlimits, **plan.rlimits}.get(name)
     return wanted if wanted is not None and _may_set(facts, name, wanted[1]) else facts.rlimits[name]
 

@@ -9,7 +9,7 @@ from hosttune.launch.plan import Plan
 
 
 def check_command(plan: Plan, facts: Facts) -> Finding:
-    """Whether execve(2) will run the command, and only once if its memory is to be locked."""
+    """Judge whether execve(2) will run the command, and only once if its memory is to be locked."""
     name, program = plan.command[0], facts.program
     wanted = "an executable file"
     if facts.path is None or program is None:
@@ -57,7 +57,7 @@ def check_command(plan: Plan, facts: Facts) -> Finding:
 
 
 def check_memory_lock(plan: Plan, facts: Facts) -> Finding:
-    """Whether the preload library reaches the program (ld.so(8))."""
+    """Judge whether the preload library reaches the program (ld.so(8))."""
     wanted = "memory locked across exec"
     if not plan.lock_memory:
         return make_finding("memory_lock", "na", wanted, "--no-mlock", "")

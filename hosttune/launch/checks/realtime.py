@@ -16,7 +16,7 @@ _SHOWN = 5
 
 
 def check_rt_throttling(plan: Plan, facts: Facts) -> Finding:
-    """Whether real-time throttling would stop a thread that busy-polls (sched(7), `sched_rt_runtime_us`)."""
+    """Judge whether real-time throttling would stop a thread that busy-polls (sched(7), `sched_rt_runtime_us`)."""
     fact, wanted = facts.rt_runtime, -1
     if not (plan.realtime and plan.busy_poll):
         return make_finding("rt_throttling", "na", wanted, fact.value, RT_RUNTIME)
@@ -36,7 +36,7 @@ def check_rt_throttling(plan: Plan, facts: Facts) -> Finding:
 
 
 def check_fair_server(plan: Plan, facts: Facts) -> Finding:
-    """Whether ordinary threads would be given the CPU of a real-time thread that busy-polls, from Linux 6.12 on."""
+    """Judge whether ordinary threads would be given the CPU of a real-time thread that busy-polls (Linux 6.12)."""
     wanted = "fair server off, or no ordinary task on these CPUs"
     source = fair_server.DIRECTORY
     if not (plan.realtime and plan.busy_poll):
@@ -77,7 +77,7 @@ def check_fair_server(plan: Plan, facts: Facts) -> Finding:
 
 
 def check_starvation(plan: Plan, facts: Facts) -> Finding:
-    """Whether the kernel's own threads could still run on a CPU that a real-time thread never leaves."""
+    """Judge whether the kernel's own threads could still run on a CPU that a real-time thread never leaves."""
     wanted = "kernel threads bound to these CPUs can run"
     source = "/sys/devices/system/cpu/{isolated,nohz_full}"
     if not (plan.realtime and plan.busy_poll):
@@ -114,7 +114,7 @@ def check_starvation(plan: Plan, facts: Facts) -> Finding:
 
 
 def check_rt_group(plan: Plan, facts: Facts) -> Finding:
-    """Whether the kernel takes the policy, as far as cgroups, seccomp and user namespaces have a say."""
+    """Judge whether the kernel takes the policy, as far as cgroups, seccomp and user namespaces have a say."""
     wanted = "real-time scheduling allowed to this process"
     if not plan.realtime:
         return make_finding("rt_group", "na", wanted, f"policy {plan.policy}", "")
