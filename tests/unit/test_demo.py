@@ -134,7 +134,7 @@ DEPTH = b'{"stream":"x@depth","data":{"e":"depthUpdate","E":1,"s":"BTCUSDT","U":
         (b"timestamp_ns,symbol,bid,bid_size,ask,ask_size,price,size\n", "recording: holds no messages"),
         (b"", "recording: byte 0: found nothing"),
         (b"once upon a time\n", "recording: byte 0: found b'once upon"),
-        (gzip.compress(b"once upon a time\n"), "recording: byte 0: found b'once upon"),
+        (gzip.compress(b"once upon a time\n", mtime=0), "recording: byte 0: found b'once upon"),
         (binance([quote("BTCUSDT", 1)]) + b"nonsense\n", "recording:2: found b'nonsense', expected NANOSECONDS JSON"),
     ],
 )  # fmt: skip
