@@ -12,12 +12,13 @@ from agent.replay import _replay
 
 
 def make_engine(**arguments: Any) -> object:
-    given = {"strategy": 1, "state": 1, "symbols": [b"AAPL"]} | arguments
+    given: dict[str, Any] = {"strategy": 1, "state": 1, "symbols": [b"AAPL"]} | arguments
     return _engine.Engine(bytearray(_engine.shm_size(max(len(given["symbols"]), 1))), **given)
 
 
 def make_replay(**arguments: Any) -> object:
-    return _replay.Replay(**({"strategy": 1, "state": 1, "symbols": [b"AAPL"]} | arguments))
+    given: dict[str, Any] = {"strategy": 1, "state": 1, "symbols": [b"AAPL"]} | arguments
+    return _replay.Replay(**given)
 
 
 @pytest.mark.parametrize("make", [make_engine, make_replay])
