@@ -10,7 +10,7 @@ from posix.signal cimport sigaction, sigaction_t
 
 cimport agent.shm.histogram as histogram
 from agent.book.order_book cimport books_init, books_size
-from agent.engine.arguments cimport MOST_SYMBOLS, check_strategy, check_symbols, find_format
+from agent.engine.arguments cimport check_count, check_strategy, check_symbols, find_format
 from agent.engine.loop cimport FEEDS, REQUESTS, Loop, copy_feed_counters, do_housekeeping, handle_datagram, run_loop
 from agent.engine.open_orders cimport add_open, find_open
 from agent.engine.receive cimport BATCH, STRIDE, init_receiver
@@ -79,10 +79,9 @@ cdef class Engine:
         cdef int i, format = find_format(feed_format)
         check_strategy(strategy)
         check_symbols(symbols)
+        check_count("symbols", len(symbols))
         if len(user) > 6 or len(password) > 10 or len(address) != 4:
             raise ValueError("user: at most 6 bytes, password: at most 10, address: 4")
-        if not 1 <= len(symbols) <= MOST_SYMBOLS:
-            raise ValueError(f"symbols: {len(symbols)}, allowed: 1 to {MOST_SYMBOLS}")
         if <uint64_t> shm.shape[0] != agent_shm_size(len(symbols)):
             raise ValueError(f"segment: {shm.shape[0]} bytes, expected {agent_shm_size(len(symbols))}")
         self.loop = <Loop *> calloc(1, sizeof(Loop))
@@ -160,7 +159,7 @@ cdef class Engine:
                 raise ValueError(f"limit: {name!r}, allowed: {', '.join(LIMITS)}")
             words[LIMITS.index(name)] = <uint64_t> <int64_t> value
 
-    def use(self, *, journal=None, feed=None, series=None):
+    def attach_memory(self, *, journal=None, feed=None, series=None):
         """Use what other objects map, which are held as long as the engine lives. journal, feed: agent.shm.ring.Ring,
         to write and to read. series: agent.shm._series.Writer with the engine's symbols."""
         self.held = (self.held, journal, feed, series)
@@ -196,24 +195,24 @@ cdef class Engine:
         e.session.queries = queries
         e.journal.records = entries
 
-    def handle(self, bytes data not None, int64_t received=0, int line=0):
+    def handle_datagram(self, bytes data not None, int64_t received=0, int line=0):
         """Handle one datagram as if it had been received at `received` (CLOCK_MONOTONIC, ns)."""
         self.loop.core.received = received or now()
         handle_datagram(self.loop, <const uint8_t *> <const char *> data, <uint32_t> len(data), line)
         copy_feed_counters(&self.loop.core)
 
-    def tick(self, int64_t at=0):
+    def do_housekeeping(self, int64_t at=0):
         """What the loop does every 5 ms, at `at` (CLOCK_MONOTONIC, ns)."""
         do_housekeeping(self.loop, at or now())
 
-    def attach(self, int descriptor):
+    def attach_socket(self, int descriptor):
         """Trade over a connected, non-blocking TCP socket that is logged in; takes it over."""
         cdef Core *e = &self.loop.core
         e.session.socket = descriptor
         e.session.state = READY
         e.session.last_sent = e.session.last_received = now()
 
-    def look(self):
+    def step_session(self):
         """Look at the exchange once: send what was kept, read what came."""
         self.loop.core.received = now()
         step_session(&self.loop.core, False)

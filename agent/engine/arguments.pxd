@@ -16,8 +16,15 @@ cdef inline int find_format(str name) except -1:
     return formats[name]
 
 
+cdef inline int check_count(str name, object count) except -1:
+    """Raises ValueError for a number of symbols that an engine cannot have."""
+    if not 1 <= count <= MOST_SYMBOLS:
+        raise ValueError(f"{name}: {count}, allowed: 1 to {MOST_SYMBOLS}")
+    return 0
+
+
 cdef inline int check_symbols(object symbols) except -1:
-    """Raises ValueError for a symbol that OUCH 5.0 has no room for (Symbol: 8 characters)."""
+    """Raises ValueError for a symbol that OUCH 5.0 cannot carry (Symbol: 8 characters)."""
     for symbol in symbols:
         if not 1 <= len(symbol) <= 8:
             raise ValueError(f"symbol: {symbol!r}, allowed: 1 to 8 characters (OUCH 5.0 Symbol)")

@@ -212,7 +212,8 @@ def run(config: Config, *, once: bool, shard: Shard = _WHOLE) -> tuple[shm.Segme
         assert started is not None
         engine.identify(os.getpid(), started, time.time_ns(), shm.boot_id().encode(), receive_buffer)
         with open_journal(config, name, path, symbols) as (ring, state):
-            engine.use(journal=ring, feed=attach_ring(feed), series=create_series(config.series, path, symbols))
+            series = create_series(config.series, path, symbols)
+            engine.attach_memory(journal=ring, feed=attach_ring(feed), series=series)
             restore_state(engine, state)
             start = describe_start(config, traded, path, receive_buffer, lock_memory())
             if not feed.ring and receive_buffer < 2 * feed.receive_buffer:

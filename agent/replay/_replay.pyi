@@ -2,19 +2,19 @@ from collections.abc import Sequence
 from typing import Any
 
 class Replay:
-    room: int
+    capacity: int
     def __init__(
         self,
         *,
         strategy: int,
         state: int,
         symbols: Sequence[bytes] = (),
-        room: int = 16384,
+        capacity: int = 16384,
         feed_format: str = "itch",
         orders: int = 1 << 22,
         levels: int = 4096,
         limits: dict[str, int] | None = None,
-        keep: Any = None,
+        owner: Any = None,
     ) -> None: ...
     def limits(self, **values: int) -> None: ...
     def run(self, chunk: bytes) -> int: ...

@@ -11,7 +11,7 @@ from libc.string cimport memset
 cimport agent.protocols.binaryfile as binaryfile
 cimport agent.protocols.text as lines
 from agent.book.order_book cimport books_init, books_likely, books_size, books_table
-from agent.engine.arguments cimport MOST_SYMBOLS, check_strategy, check_symbols, find_format
+from agent.engine.arguments cimport MOST_SYMBOLS, check_count, check_strategy, check_symbols, find_format
 from agent.engine.market cimport message
 from agent.engine.setup cimport add_symbol, init_core, next_part, padded_name, tables_size
 from agent.engine.state cimport BINANCE, ITCH, READY, Core
@@ -26,47 +26,48 @@ cdef class Replay:
     MemoryError.
 
     strategy, state: addresses of a struct agent_strategy with no NULL in it, and of its initialised state.
-    symbols: those wanted, at most 8 characters each; none: all that the recording has, up to `room`.
+    symbols: those wanted, at most 8 characters each; none: all that the recording has, up to `capacity`.
     feed_format: "binance", "itch" or "csv".
     orders, levels: capacity of the books (ITCH): open orders of all symbols, price levels on a side of each.
-    limits: as of limits(). keep: an object that is held as long as the replay lives (the owner of strategy and state).
+    limits: as of limits(). owner: of the memory at strategy and state; it is held as long as the replay lives.
     """
 
     cdef Core core
     cdef Block memory           # the segment, and behind it the tables of the core
     cdef Block books
     cdef object held
-    cdef readonly uint32_t room
+    cdef readonly uint32_t capacity
     cdef uint64_t by_type[256]
 
-    def __cinit__(self, *, uintptr_t strategy, uintptr_t state, symbols=(), uint32_t room=MOST_SYMBOLS,
-                  str feed_format="itch", uint64_t orders=1 << 22, uint32_t levels=4096, limits=None, keep=None):
+    def __cinit__(self, *, uintptr_t strategy, uintptr_t state, symbols=(), uint32_t capacity=MOST_SYMBOLS,
+                  str feed_format="itch", uint64_t orders=1 << 22, uint32_t levels=4096, limits=None, owner=None):
         cdef Core *e = &self.core
         cdef uint8_t *at
         cdef size_t size
         cdef int format = find_format(feed_format)
         check_strategy(strategy)
         check_symbols(symbols)
-        self.held = keep
+        check_count("symbols" if symbols else "capacity", len(symbols) or capacity)
+        self.held = owner
         memset(self.by_type, 0, sizeof(self.by_type))
-        self.room = <uint32_t> len(symbols) if symbols else room
+        self.capacity = <uint32_t> len(symbols) or capacity
         # Not block_take(): a replay leaves the host's huge pages to engines.
-        size = agent_shm_size(self.room) + 64 + tables_size(self.room)
+        size = agent_shm_size(self.capacity) + 64 + tables_size(self.capacity)
         if not block_reserve(&self.memory, size, size):
-            raise MemoryError(f"room: {self.room} symbols take {size} bytes")
+            raise MemoryError(f"capacity: {self.capacity} symbols take {size} bytes")
         at = <uint8_t *> self.memory.at
-        e.shm = <agent_shm *> next_part(&at, agent_shm_size(self.room))
-        init_core(e, e.shm, at, self.room, format, <agent_strategy *> strategy, <void *> state)
+        e.shm = <agent_shm *> next_part(&at, agent_shm_size(self.capacity))
+        init_core(e, e.shm, at, self.capacity, format, <agent_strategy *> strategy, <void *> state)
         e.orders.simulated = True
         e.session.state = READY
         for symbol in symbols:
             add_symbol(e, padded_name(symbol, len(symbol)), True)
         if format == ITCH:
             # The orders are all over their table from the first messages on; of the levels a few are used.
-            size = books_size(self.room, orders, levels)
+            size = books_size(self.capacity, orders, levels)
             if not block_reserve(&self.books, size, books_table(orders)):
                 raise MemoryError(f"orders: {orders} with {levels} levels take {size} bytes")
-            books_init(&e.feed.books, self.books.at, self.room, orders, levels)
+            books_init(&e.feed.books, self.books.at, self.capacity, orders, levels)
         self.limits(**(limits or {}))
 
     def __dealloc__(self):
@@ -126,7 +127,7 @@ cdef class Replay:
         """The counters, histograms, limits and symbols, as agent.shm.segment.decode() reads them."""
         cdef agent_shm *shm = self.core.shm
         shm.symbols_count = self.core.feed.symbols
-        return (<const char *> shm)[:agent_shm_size(self.room)]
+        return (<const char *> shm)[:agent_shm_size(self.capacity)]
 
     @property
     def types(self):

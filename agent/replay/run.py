@@ -36,7 +36,7 @@ def run(path: Path, name: str, *, symbols: tuple[str, ...] = (), fast: float = 1
             symbols=[s.encode() for s in symbols],
             feed_format=form,
             limits={"max_size": 999_999},
-            keep=prepared,
+            owner=prepared,
         )
         nanoseconds = sum(replay.run(chunk) for chunk in recording.chunks(CHUNK))
         return describe_replay(

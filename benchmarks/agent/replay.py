@@ -92,7 +92,7 @@ def ours(loaded: strategy.Loaded, data: bytes, rows: int) -> tuple[float, int]:
         feed_format="itch",
         orders=1 << 16,
         limits={"max_size": 999_999, "max_notional": 10**18, "collar_ppm": 50_000},
-        keep=prepared,
+        owner=prepared,
     )
     nanoseconds = engine.run(data)
     segment = shm.decode(engine.segment_bytes, "replay")

@@ -122,7 +122,7 @@ class Hand:
 
     def tick(self, received: int = 0) -> None:
         self.sequence += 1
-        self.engine.handle(mold(self.sequence, BOOK), received)
+        self.engine.handle_datagram(mold(self.sequence, BOOK), received)
 
     def connect(self, **buffers: int) -> socket.socket:
         """Attach a TCP connection; returns the exchange's end of it."""
@@ -138,7 +138,7 @@ class Hand:
             peer, _ = server.accept()
         own.setblocking(False)
         peer.settimeout(5)
-        self.engine.attach(own.detach())
+        self.engine.attach_socket(own.detach())
         return peer
 
     def settle(self, answers: int) -> None:
@@ -146,7 +146,7 @@ class Hand:
         wanted, limit = self.reading.counters["exchange_sequence"] + answers, time.monotonic() + 30
         while self.reading.counters["exchange_sequence"] < wanted:
             assert time.monotonic() < limit
-            self.engine.look()
+            self.engine.step_session()
 
     def set_limits(self, **values: int) -> None:
         """What `agent limits` does, on the bytes of the segment."""

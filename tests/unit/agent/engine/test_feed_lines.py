@@ -16,7 +16,7 @@ def test_messages_are_counted_by_type(hand: Callable[..., Hand]) -> None:
     trade = b'{"e":"trade","s":"BTCUSDT","t":1,"p":"1","q":"2"}'
     other = BOOK.replace(b"BTCUSDT", b"ETHUSDT")
     packet = mold(1, BOOK, trade, b'{"e":"depthUpdate"', b'{"id":1}', b"{", b"x", other, b'{"s":"A","b":"1"}', b"")
-    h.engine.handle(packet)
+    h.engine.handle_datagram(packet)
     assert h.counters == {
         "datagrams": 1, "packets_a": 1, "datagram_bytes": len(packet), "messages": 9, "sessions": 1, "book_ticker": 2,
         "trade": 1, "depth_update": 1, "other": 1, "malformed_truncated": 2, "malformed_json": 1, "malformed_field": 1,
@@ -27,13 +27,13 @@ def test_messages_are_counted_by_type(hand: Callable[..., Hand]) -> None:
 
 def test_gap_duplicate_heartbeat_and_end(hand: Callable[..., Hand]) -> None:
     h = hand()
-    h.engine.handle(mold(5, BOOK))  # joined in the middle: not a gap
-    h.engine.handle(mold(6, BOOK, BOOK))
-    h.engine.handle(mold(7, BOOK, BOOK))  # 7 again, 8 new
-    h.engine.handle(mold(12, BOOK))  # 9, 10, 11 are missing
-    h.engine.handle(mold(15))  # heartbeat: 13, 14 are missing
-    h.engine.handle(mold(15))
-    h.engine.handle(mold(16, count=0xFFFF))  # end of session: 15 is missing
+    h.engine.handle_datagram(mold(5, BOOK))  # joined in the middle: not a gap
+    h.engine.handle_datagram(mold(6, BOOK, BOOK))
+    h.engine.handle_datagram(mold(7, BOOK, BOOK))  # 7 again, 8 new
+    h.engine.handle_datagram(mold(12, BOOK))  # 9, 10, 11 are missing
+    h.engine.handle_datagram(mold(15))  # heartbeat: 13, 14 are missing
+    h.engine.handle_datagram(mold(15))
+    h.engine.handle_datagram(mold(16, count=0xFFFF))  # end of session: 15 is missing
     c = h.counters
     assert (c["gaps"], c["lost"], c["duplicates"], c["messages"]) == (3, 6, 1, 5)
     assert (c["heartbeats"], c["end_of_session"], c["sessions"]) == (2, 1, 1)
@@ -41,8 +41,8 @@ def test_gap_duplicate_heartbeat_and_end(hand: Callable[..., Hand]) -> None:
 
 def test_a_new_session_starts_its_own_sequence(hand: Callable[..., Hand]) -> None:
     h = hand()
-    h.engine.handle(mold(50, BOOK))
-    h.engine.handle(mold(1, BOOK, session=b"SESSION002"))
+    h.engine.handle_datagram(mold(50, BOOK))
+    h.engine.handle_datagram(mold(1, BOOK, session=b"SESSION002"))
     assert h.counters["sessions"] == 2
     assert "gaps" not in h.counters and "duplicates" not in h.counters
 
@@ -63,7 +63,7 @@ def test_a_new_session_starts_its_own_sequence(hand: Callable[..., Hand]) -> Non
 )
 def test_nothing_of_a_wrong_packet_is_used(hand: Callable[..., Hand], packet: bytes) -> None:
     h = hand()
-    h.engine.handle(packet)
+    h.engine.handle_datagram(packet)
     assert h.counters["malformed_datagram"] == 1
     assert "messages" not in h.counters
 
@@ -74,7 +74,7 @@ def test_counts_agree_with_a_plain_model(packets: list[tuple[int, int]]) -> None
     h = Hand()
     expected, lost, duplicates, read = None, 0, 0, 0
     for sequence, count in packets:
-        h.engine.handle(mold(sequence, *[BOOK] * count))
+        h.engine.handle_datagram(mold(sequence, *[BOOK] * count))
         expected = sequence if expected is None else expected
         lost += max(0, sequence - expected)
         expected = max(expected, sequence)
@@ -95,7 +95,7 @@ def test_hostile_packets_never_crash_and_the_books_balance(hand: Callable[..., H
         for _ in range(rng.randrange(1, 6)):
             data[rng.randrange(len(data))] = rng.randrange(256)
         struct.pack_into(">Q", data, 10, rng.randrange(1, 2**20))
-        h.engine.handle(bytes(data[: rng.randrange(len(data) + 1)]))
+        h.engine.handle_datagram(bytes(data[: rng.randrange(len(data) + 1)]))
     c = h.reading.counters
     kinds = ("book_ticker", "trade", "depth_update", "other", "malformed_truncated", "malformed_json",
              "malformed_field", "malformed_number")  # fmt: skip

@@ -54,7 +54,7 @@ def test_without_a_book_there_is_nothing_to_compare_a_price_with(hand: Callable[
     empty = BOOK.replace(b'"a":"100.01000000"', b'"a":"0.00000000"')
     with h.connect():
         h.orders = [order()]
-        h.engine.handle(mold(1, empty))
+        h.engine.handle_datagram(mold(1, empty))
     assert h.counters["reject_collar"] == 1
 
 
@@ -91,12 +91,12 @@ def test_the_kill_switch_stops_orders_and_cancels_the_open_ones(hand: Callable[.
         h.settle(2)
         h.set_limits(kill=1)
         assert gate(h, order()) == {"reject_killed": 1}
-        h.engine.tick()
-        h.engine.look()
+        h.engine.do_housekeeping()
+        h.engine.step_session()
         assert [f[3:] for f in frames(read_all(peer, 24))] == [b"X\0\0\0\1\0\0\0\0", b"X\0\0\0\2\0\0\0\0"]
         assert h.counters["cancels_sent"] == 2
         h.set_limits(kill=0)
-        h.engine.tick()
+        h.engine.do_housekeeping()
         assert gate(h, order()) == {"orders_sent": 1}
 
 

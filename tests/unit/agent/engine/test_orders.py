@@ -53,7 +53,7 @@ def test_an_order_reaches_the_exchange_and_its_answer_is_matched(hand: Callable[
         for i in range(0, len(answers), 7):
             peer.sendall(answers[i : i + 7])
             time.sleep(0.001)
-            h.engine.look()
+            h.engine.step_session()
     c = h.counters
     assert (c["orders_wanted"], c["orders_sent"], c["accepted"], c["answers_unmatched"]) == (2, 2, 2, 2)
     assert c["exchange_heartbeats"] == 1
@@ -164,7 +164,7 @@ def test_a_socket_that_takes_no_more_never_tears_or_doubles_an_order(hand: Calla
             try:
                 received += peer.recv(65536)
             except BlockingIOError:
-                h.engine.look()
+                h.engine.step_session()
         assert len(received) == 50 * sent
         references = [int.from_bytes(received[i + 4 : i + 8], "big") for i in range(0, len(received), 50)]
         assert references == list(range(1, sent + 1))
@@ -193,7 +193,7 @@ def test_a_lost_connection_closes_the_gate_and_keeps_what_is_open(hand: Callable
         peer.sendall(soup.packet(b"S", b"A" + bytes(20)))
     peer.close()
     time.sleep(0.01)
-    h.engine.look()
+    h.engine.step_session()
     h.tick()
     c = h.counters
     assert c["connection_lost"] == 1
@@ -210,7 +210,7 @@ def test_end_of_session_is_not_a_loss(hand: Callable[..., Hand]) -> None:
     with h.connect() as peer:
         peer.sendall(soup.packet(b"Z"))
         time.sleep(0.01)
-        h.engine.look()
+        h.engine.step_session()
         h.tick()
     assert "connection_lost" not in h.counters
     assert h.counters["reject_closed"] == 1

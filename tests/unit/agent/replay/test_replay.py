@@ -143,7 +143,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeyp
 def fed(hand: Callable[..., Hand], messages: list[bytes], **options: Any) -> Hand:
     h = hand(symbols=(b"AAPL", b"MSFT"), feed_format="itch", orders=100_000, levels=512, start=1, **options)
     for i, m in enumerate(messages, 1):
-        h.engine.handle(mold(i, m))
+        h.engine.handle_datagram(mold(i, m))
     return h
 
 
@@ -176,17 +176,17 @@ def test_a_lost_message_makes_every_book_stale_until_the_next_session(hand: Call
     h = fed(hand, DAY[:3000])
     h.orders = [order()]
     with h.connect():
-        h.engine.handle(mold(3005, *DAY[3004:3010]))
+        h.engine.handle_datagram(mold(3005, *DAY[3004:3010]))
         c = h.counters
         assert c["lost"] == 4 and c["books_stale"] == 2
         assert [(s.stale, s.bid, s.ask) for s in h.reading.symbols] == [(1, 0, 0)] * 2
         calls = h.calls
         for i in range(3011, 3500):
-            h.engine.handle(mold(i, DAY[i - 1]))
+            h.engine.handle_datagram(mold(i, DAY[i - 1]))
         later = h.events[calls:]
         assert later == [] and "orders_sent" not in h.counters
         for i, m in enumerate(DAY[:3000], 1):
-            h.engine.handle(mold(i, m, session=b"SESSION002"))
+            h.engine.handle_datagram(mold(i, m, session=b"SESSION002"))
         assert [s.stale for s in h.reading.symbols] == [0, 0]
         assert h.counters["orders_sent"] > 0
 
@@ -194,5 +194,5 @@ def test_a_lost_message_makes_every_book_stale_until_the_next_session(hand: Call
 def test_too_many_orders_make_one_book_stale(hand: Callable[..., Hand]) -> None:
     h = hand(symbols=(b"AAPL", b"MSFT"), feed_format="itch", orders=20, levels=512, start=1)
     for i, m in enumerate(DAY[:3000], 1):
-        h.engine.handle(mold(i, m))
+        h.engine.handle_datagram(mold(i, m))
     assert 2 in [s.stale for s in h.reading.symbols]
