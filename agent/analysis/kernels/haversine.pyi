@@ -1,5 +1,11 @@
-from typing import Any
+from typing_extensions import Buffer
 
-def distances(
-    latitude: Any, longitude: Any, other_latitude: Any, other_longitude: Any, out: Any, threads: int = 0
-) -> None: ...
+def compute_distances(
+    latitude: Buffer,
+    longitude: Buffer,
+    other_latitude: Buffer,
+    other_longitude: Buffer,
+    out: Buffer,
+    threads: int = 0,
+) -> None:
+    """Write the kilometres between the places of each pair to `out`."""
