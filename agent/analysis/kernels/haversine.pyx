@@ -8,7 +8,7 @@ which would make loading it flush subnormals to zero in the whole process.
 from cython.parallel cimport prange
 from libc.math cimport asin, cos, sin, sqrt
 
-from agent.analysis.kernels import EARTH_KM
+from agent.analysis.kernels import EARTH_KM as _EARTH_KM
 
 cdef enum:
     BLOCK = 4096                # pairs that one thread computes at a time
@@ -19,7 +19,7 @@ cdef extern from *:
     """
     double HALF_DEGREE "HAVERSINE_HALF_DEGREE"    # radians
 
-cdef double DIAMETER = 2 * EARTH_KM               # of the earth, km
+cdef double DIAMETER = 2 * _EARTH_KM              # of the earth, km
 
 
 cdef void compute_block(const double *latitude, const double *longitude, const double *other_latitude,
