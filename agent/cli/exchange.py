@@ -17,16 +17,14 @@ if TYPE_CHECKING:
 GENERATED, MESSAGES, RATE = "generated", 10_000, 1000.0
 
 
-def add_command(commands: Any) -> None:
-    """Add the subcommand to the subparsers of `agent`."""
-    command = commands.add_parser("exchange", help="simulate the exchange: send a feed, take orders, measure")
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Add the arguments of the subcommand."""
     _add_feed(command.add_argument_group("the feed"))
     _add_pace(command.add_argument_group("the feed's pace"))
     _add_faults(command.add_argument_group("the feed's faults"))
     _add_orders(command.add_argument_group("order entry"))
     _add_run(command.add_argument_group("the run"))
     _add_results(command.add_argument_group("the results"))
-    command.set_defaults(run=run)
 
 
 def _add_feed(group: Any) -> None:

@@ -11,12 +11,10 @@ if TYPE_CHECKING:
     from hosttune.report.document import Page
 
 
-def add_command(commands: Any) -> None:
-    """Add the subcommand to the subparsers of `agent`."""
-    command = commands.add_parser("journal", help="print an engine's journal, and what it adds up to")
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Add the arguments of the subcommand."""
     command.add_argument("file", type=Path, help="NAME.journal")
     formats.add_argument(command)
-    command.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -1,17 +1,14 @@
 """`agent kill`: stop an engine's orders at once, and cancel the open ones."""
 
 import argparse
-from typing import Any
 
 from agent.cli.options import add_engine
 from agent.errors import OK
 
 
-def add_command(commands: Any) -> None:
-    """Add the subcommand to the subparsers of `agent`."""
-    command = commands.add_parser("kill", help="stop an engine's orders at once, and cancel the open ones")
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Add the arguments of the subcommand."""
     add_engine(command)
-    command.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -1,18 +1,15 @@
 """`agent limits`: show or change a running engine's risk limits."""
 
 import argparse
-from typing import Any
 
 from agent.cli.options import add_engine, parse_limit
 from agent.errors import OK
 
 
-def add_command(commands: Any) -> None:
-    """Add the subcommand to the subparsers of `agent`."""
-    command = commands.add_parser("limits", help="show or change a running engine's risk limits")
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Add the arguments of the subcommand."""
     add_engine(command)
     command.add_argument("--set", action="append", default=[], type=parse_limit, metavar="LIMIT=NUMBER")
-    command.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

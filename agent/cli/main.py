@@ -12,16 +12,29 @@ import hosttune
 from agent.cli.options import Parser
 from agent.errors import FAILED, INTERRUPTED, USAGE, UsageError
 
-#: The subcommands in the order of the help. Each is a module of this folder with `add_command(commands)`, which adds
-#: its arguments and sets `run`, a function of the parsed arguments that returns the exit code.
-COMMANDS = ("run", "limits", "kill", "resume", "journal", "replay", "stats", "top", "var", "venues", "warm", "exchange")
+#: The subcommands and what each does, in the order of the help. Each is a module of this folder with
+#: `add_arguments(command)`, and `run(arguments)`, which returns the exit code.
+COMMANDS = {
+    "run": "run an engine until SIGTERM",
+    "limits": "show or change a running engine's risk limits",
+    "kill": "stop an engine's orders at once, and cancel the open ones",
+    "resume": "let an engine's orders pass again after `kill`",
+    "journal": "print an engine's journal, and what it adds up to",
+    "replay": "run a recording through the engine's path, without sockets",
+    "stats": "print an engine's counters and latencies, running or not",
+    "top": "watch an engine: rates, latencies, positions",
+    "var": "value at risk of an engine's position, by simulation",
+    "venues": "distances between trading venues, and light's latency floor",
+    "warm": "compile strategies into the cache, so that `run` starts fast",
+    "exchange": "simulate the exchange: send a feed, take orders, measure",
+}
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one subcommand. Returns its exit code; argparse itself exits with 2 on wrong arguments."""
     words = sys.argv[1:] if argv is None else argv
     try:
-        arguments = build_parser(words[0] if words else "").parse_args(words)
+        arguments = build_parser(next((word for word in words if word in COMMANDS), "")).parse_args(words)
         code: int = arguments.run(arguments)
         sys.stdout.flush()
     except UsageError as error:
@@ -35,13 +48,19 @@ def main(argv: list[str] | None = None) -> int:
     return code
 
 
-def build_parser(only: str = "") -> argparse.ArgumentParser:
-    """Returns the parser of every subcommand, or of the one named `only`: its start does not wait for the others."""
+def build_parser(asked_for: str) -> argparse.ArgumentParser:
+    """Returns the parser of `agent`, with the arguments of one subcommand, or of none for "": a start does not wait for
+    the others."""
     parser = Parser(prog="agent", description="A compiled trading agent, and the exchange to try it on.")
     parser.add_argument("--version", action="version", version=f"agent {hosttune.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", prog=parser.prog)
-    for name in [only] if only in COMMANDS else COMMANDS:
-        importlib.import_module(f"agent.cli.{name}").add_command(commands)
+    for name, text in COMMANDS.items():
+        if asked_for in ("", name):
+            command = commands.add_parser(name, help=text)
+            if asked_for:
+                module = importlib.import_module(f"agent.cli.{name}")
+                module.add_arguments(command)
+                command.set_defaults(run=module.run)
     return parser
 
 

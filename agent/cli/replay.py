@@ -2,16 +2,14 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from agent.cli.options import add_cache_directory, parse_count, parse_positive
 from agent.errors import OK
 from hosttune.report import formats
 
 
-def add_command(commands: Any) -> None:
-    """Add the subcommand to the subparsers of `agent`."""
-    command = commands.add_parser("replay", help="run a recording through the engine's path, without sockets")
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Add the arguments of the subcommand."""
     command.add_argument("file", type=Path, help="Nasdaq BinaryFILE of ITCH 5.0, Binance JSON lines or CSV; .gz too")
     command.add_argument("--strategy", default="ema_cross", metavar="NAME")
     command.add_argument("--symbols", default="", metavar="A,B", help="only these (default: all that the file has)")
@@ -20,7 +18,6 @@ def add_command(commands: Any) -> None:
     command.add_argument("--size", type=parse_count, default=1, metavar="N", help="whole units of an order")
     add_cache_directory(command, "of compiled strategies")
     formats.add_argument(command)
-    command.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -1,17 +1,14 @@
 """`agent resume`: let an engine's orders pass again after `agent kill`."""
 
 import argparse
-from typing import Any
 
 from agent.cli.kill import set_kill_switch
 from agent.cli.options import add_engine
 
 
-def add_command(commands: Any) -> None:
-    """Add the subcommand to the subparsers of `agent`."""
-    command = commands.add_parser("resume", help="let an engine's orders pass again after `kill`")
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Add the arguments of the subcommand."""
     add_engine(command)
-    command.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -5,22 +5,19 @@ import gc
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
 from agent.cli.options import parse_shard
 from hosttune.report import formats
 
 
-def add_command(commands: Any) -> None:
-    """Add the subcommand to the subparsers of `agent`."""
-    command = commands.add_parser("run", help="run an engine until SIGTERM")
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Add the arguments of the subcommand."""
     command.add_argument("config", type=Path, help="agent.toml")
     command.add_argument("--once", action="store_true", help="end when the exchange ends its session")
     command.add_argument(
         "--shard", type=parse_shard, default=(0, 1), metavar="I/N", help="trade symbols I, I+N, ... only"
     )
     formats.add_argument(command, help="of the summary at the end")
-    command.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

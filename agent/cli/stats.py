@@ -1,19 +1,16 @@
 """`agent stats`: print an engine's counters and latencies, whether it runs or not."""
 
 import argparse
-from typing import Any
 
 from agent.cli.options import add_engine
 from agent.errors import OK
 from hosttune.report import formats
 
 
-def add_command(commands: Any) -> None:
-    """Add the subcommand to the subparsers of `agent`."""
-    command = commands.add_parser("stats", help="print an engine's counters and latencies, running or not")
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Add the arguments of the subcommand."""
     add_engine(command)
     formats.add_argument(command, views=(*formats.VIEWS, "as_metrics"))
-    command.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -1,18 +1,15 @@
 """`agent top`: watch an engine: rates, latencies, positions."""
 
 import argparse
-from typing import Any
 
 from agent.cli.options import add_engine, parse_count, parse_positive
 
 
-def add_command(commands: Any) -> None:
-    """Add the subcommand to the subparsers of `agent`."""
-    command = commands.add_parser("top", help="watch an engine: rates, latencies, positions")
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Add the arguments of the subcommand."""
     add_engine(command)
     command.add_argument("--interval", type=parse_positive, default=1.0, metavar="S", help="seconds between frames")
     command.add_argument("--count", type=parse_count, metavar="N", help="end after N frames")
-    command.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

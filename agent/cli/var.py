@@ -1,16 +1,14 @@
 """`agent var`: value at risk of an engine's position, by simulation."""
 
 import argparse
-from typing import Any
 
 from agent.cli.options import add_engine, parse_count, parse_positive, parse_seed, parse_share
 from agent.errors import OK
 from hosttune.report import formats
 
 
-def add_command(commands: Any) -> None:
-    """Add the subcommand to the subparsers of `agent`."""
-    command = commands.add_parser("var", help="value at risk of an engine's position, by simulation")
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Add the arguments of the subcommand."""
     add_engine(command)
     command.add_argument(
         "--volatility", type=parse_positive, required=True, metavar="X", help="a year's, as a share: 0.35"
@@ -23,7 +21,6 @@ def add_command(commands: Any) -> None:
     command.add_argument("--paths", type=parse_count, default=100_000, metavar="N")
     command.add_argument("--seed", type=parse_seed, default=1)
     formats.add_argument(command)
-    command.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -2,20 +2,17 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from agent.errors import OK
 from hosttune.report import formats
 
 
-def add_command(commands: Any) -> None:
-    """Add the subcommand to the subparsers of `agent`."""
-    command = commands.add_parser("venues", help="distances between trading venues, and light's latency floor")
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Add the arguments of the subcommand."""
     command.add_argument("--from", dest="start", metavar="NAME", help="only pairs from here")
     command.add_argument("--to", dest="end", metavar="NAME", help="only pairs to here")
     command.add_argument("--file", type=Path, help="NAME,CITY,VENUES,LATITUDE,LONGITUDE lines (default: the package's)")
     formats.add_argument(command)
-    command.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

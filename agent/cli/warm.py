@@ -3,19 +3,16 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
 
 from agent.cli.options import add_cache_directory
 from agent.errors import OK
 
 
-def add_command(commands: Any) -> None:
-    """Add the subcommand to the subparsers of `agent`."""
-    command = commands.add_parser("warm", help="compile strategies into the cache, so that `run` starts fast")
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Add the arguments of the subcommand."""
     command.add_argument("--config", type=Path, help="take strategy and cache directory from this agent.toml")
     add_cache_directory(command)
     command.add_argument("strategy", nargs="*", help="default: all the built-in ones")
-    command.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
