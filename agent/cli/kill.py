@@ -19,10 +19,11 @@ def run(arguments: argparse.Namespace) -> int:
 def set_kill_switch(engine: str | None, *, on: bool) -> int:
     """Write an engine's kill switch, and print the switch and the open orders as they are then. Returns the exit code.
     Raises AgentError."""
+    from agent.cli.output import write_out
     from agent.shm import segment as shm
 
     path = shm.find(engine)
     shm.set_limits(path, {"kill": int(on)})
     segment = shm.read(path)
-    print(f"{path}: kill {segment.limits['kill']}, open orders {segment.counters['orders_open']}")
+    write_out(f"{path}: kill {segment.limits['kill']}, open orders {segment.counters['orders_open']}\n")
     return OK

@@ -14,11 +14,11 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Change the limits that `--set` names, then print all limits. Returns the exit code. Raises AgentError."""
+    from agent.cli.output import write_out
     from agent.shm import segment as shm
 
     path = shm.find(arguments.agent)
     if arguments.set:
         shm.set_limits(path, dict(arguments.set))
-    for name, value in shm.read(path).limits.items():
-        print(f"{name:<18}{value:>20,}")
+    write_out("".join(f"{name:<18}{value:>20,}\n" for name, value in shm.read(path).limits.items()))
     return OK

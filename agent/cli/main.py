@@ -5,11 +5,11 @@ A start imports the module of that subcommand alone, and the subcommand imports 
 
 import argparse
 import importlib
-import os
 import sys
 
 import hosttune
 from agent.cli.options import Parser
+from agent.cli.output import write_out
 from agent.errors import FAILED, INTERRUPTED, USAGE, UsageError
 
 #: The subcommands and what each does, in the order of the help. Each is a module of this folder with
@@ -34,16 +34,15 @@ def main(argv: list[str] | None = None) -> int:
     """Run one subcommand. Returns its exit code; argparse itself exits with 2 on wrong arguments."""
     words = sys.argv[1:] if argv is None else argv
     try:
-        arguments = build_parser(next((word for word in words if word in COMMANDS), "")).parse_args(words)
+        arguments = build_parser(words[0] if words and words[0] in COMMANDS else "").parse_args(words)
         code: int = arguments.run(arguments)
-        sys.stdout.flush()
+        write_out("")
     except UsageError as error:
         print(f"agent: {error}", file=sys.stderr)
         return USAGE
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:  # the reader, such as head, has seen enough
-        _discard_output()
+    except BrokenPipeError:  # the reader of the output has seen enough
         return FAILED
     return code
 
@@ -62,10 +61,3 @@ def build_parser(asked_for: str) -> argparse.ArgumentParser:
                 module.add_arguments(command)
                 command.set_defaults(run=module.run)
     return parser
-
-
-def _discard_output() -> None:
-    """Send what standard output still holds to /dev/null, so that Python does not fail again when it closes it."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, sys.stdout.fileno())
-    os.close(null)

@@ -1,8 +1,13 @@
 """`agent top`: watch an engine: rates, latencies, positions."""
 
 import argparse
+import sys
 
 from agent.cli.options import add_engine, parse_count, parse_positive
+from agent.errors import OK
+
+#: ECMA-48: the cursor to the first place of the screen, then erase from there to the end.
+CLEAR = "\x1b[H\x1b[J"
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -15,7 +20,14 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print frames until the engine ends, the user interrupts, or `--count` is reached. Returns the exit code. Raises
     AgentError."""
+    from agent.cli.output import write_out
     from agent.monitor.top import watch_engine
     from agent.shm import segment as shm
 
-    return watch_engine(shm.find(arguments.agent), arguments.interval, arguments.count)
+    clear = CLEAR if sys.stdout.isatty() else ""
+    try:
+        for frame in watch_engine(shm.find(arguments.agent), arguments.interval, arguments.count):
+            write_out(clear + frame)
+    except KeyboardInterrupt:  # the way to end it
+        pass
+    return OK

@@ -1,7 +1,6 @@
 """`agent warm`: compile strategies into the cache, so that `run` starts fast."""
 
 import argparse
-import sys
 from pathlib import Path
 
 from agent.cli.options import add_cache_directory
@@ -18,6 +17,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Compile the strategies and print a line for each. Returns the exit code. Raises AgentError."""
     from agent import config
+    from agent.cli.output import write_out
     from agent.engine import run as engine
 
     directory, names = arguments.cache_dir, arguments.strategy
@@ -25,5 +25,5 @@ def run(arguments: argparse.Namespace) -> int:
         settings = config.load(arguments.config)
         directory = directory or settings.engine.cache_dir
         names = names or [settings.strategy.name]
-    sys.stdout.write(engine.warm(directory, names))
+    write_out(engine.warm(directory, names))
     return OK

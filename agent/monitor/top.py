@@ -1,18 +1,15 @@
 """A running engine on the screen, once a second: `agent top`. Each frame is a pure function of two readings of the
 engine's segment."""
 
-import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from agent.book.stale import explain_stale
-from agent.errors import OK
 from agent.monitor.stats import describe_state
 from agent.shm import segment as shm
 from agent.shm.segment import QUANTILES, Histogram, Segment
 
-#: ECMA-48: cursor to the first place, then erase from there to the end.
-_CLEAR = "\x1b[H\x1b[J"
 _RATES = ("datagrams", "messages", "events", "orders_sent", "replaces_sent", "cancels_sent", "accepted", "executed",
           "canceled", "rejected")  # fmt: skip
 #: Counters that should not grow, beside those of malformed messages and of rejects.
@@ -95,22 +92,16 @@ def _list_symbols(now: Segment, rows: int) -> list[str]:
     return lines
 
 
-def watch_engine(path: Path, interval: float, count: int | None) -> int:
-    """Print a frame every `interval` seconds, until SIGINT, until the engine is gone, or `count` of them. Returns the
-    exit code. Raises SegmentError."""
+def watch_engine(path: Path, interval: float, count: int | None) -> Iterator[str]:
+    """Yield a frame every `interval` seconds, until the engine is gone, or `count` of them. Raises SegmentError."""
     before, before_time, shown = shm.read(path), time.monotonic(), 0
-    clear = _CLEAR if sys.stdout.isatty() else ""
-    try:
-        while True:
-            time.sleep(interval)
-            now, now_time = shm.read(path), time.monotonic()
-            if now.pid != before.pid:
-                before = now
-            sys.stdout.write(clear + format_frame(before, now, now_time - before_time))
-            sys.stdout.flush()
-            shown += 1
-            if shown == count or not now.alive:
-                return OK
-            before, before_time = now, now_time
-    except KeyboardInterrupt:
-        return OK
+    while True:
+        time.sleep(interval)
+        now, now_time = shm.read(path), time.monotonic()
+        if now.pid != before.pid:
+            before = now
+        yield format_frame(before, now, now_time - before_time)
+        shown += 1
+        if shown == count or not now.alive:
+            return
+        before, before_time = now, now_time
