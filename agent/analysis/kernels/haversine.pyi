@@ -1,11 +1,14 @@
-from typing_extensions import Buffer
+from typing import Any
+
+#: A buffer of C doubles, shape (n,): array("d") or a NumPy array.
+_Doubles = Any
 
 def compute_distances(
-    latitude: Buffer,
-    longitude: Buffer,
-    other_latitude: Buffer,
-    other_longitude: Buffer,
-    out: Buffer,
+    latitude: _Doubles,
+    longitude: _Doubles,
+    other_latitude: _Doubles,
+    other_longitude: _Doubles,
+    out: _Doubles,
     threads: int = 0,
 ) -> None:
     """Write the kilometres between the places of each pair to `out`."""
