@@ -2,14 +2,14 @@
 
 import ipaddress
 import os
-import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Literal
 
 import msgspec
 
-from agent.journal.file import MAX_SYMBOLS
+from agent.errors import AgentError
+from agent.symbols import MAX_SYMBOLS
 
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
@@ -17,13 +17,13 @@ Symbol = Annotated[str, msgspec.Meta(pattern=r"^[!-~]{1,8}$")]
 Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,31}$")]
 
 
-class ConfigError(Exception):
-    """The configuration cannot be used; the message names file, key, what was found and what is allowed."""
+class ConfigError(AgentError):
+    """The configuration cannot be used; the message names file, line, key, what was found and what is allowed."""
 
 
-def _ipv4(key: str, value: str) -> ipaddress.IPv4Address:
+def _check_ipv4(key: str, value: str) -> None:
     try:
-        return ipaddress.IPv4Address(value)
+        ipaddress.IPv4Address(value)
     except ValueError:
         raise ValueError(f"{key}: found {value!r}, allowed: an IPv4 address such as 127.0.0.1") from None
 
@@ -36,7 +36,7 @@ class Line(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True
     interface: str = ""
 
     def __post_init__(self) -> None:
-        _ipv4("address", self.address)
+        _check_ipv4("address", self.address)
 
 
 class Feed(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -70,7 +70,7 @@ class Feed(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True
             return
         if self.port is None:
             raise ValueError("port: missing, and required (or ring)")
-        _ipv4("address", self.address)
+        _check_ipv4("address", self.address)
 
     @property
     def first(self) -> int:
@@ -111,7 +111,7 @@ class Exchange(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=
     reconnect_s: Annotated[float, msgspec.Meta(ge=0, le=86_400)] = 30.0
 
     def __post_init__(self) -> None:
-        _ipv4("address", self.address)
+        _check_ipv4("address", self.address)
 
 
 class Strategy(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -207,55 +207,23 @@ def default_cache_dir() -> str:
 
 
 def load(path: Path) -> Config:
-    """Read agent.toml. Raises ConfigError, which names the file and the key."""
+    """Returns the configuration in an agent.toml. Raises ConfigError, which names the file, the line and the key."""
     try:
-        raw = tomllib.loads(path.read_text())
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: not UTF-8 text") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: not TOML: {error}") from None
-    return convert(raw, str(path))
+    return parse(text, str(path))
 
 
-def convert(raw: dict[str, Any], source: str) -> Config:
-    """Check plain data against the schema. Raises ConfigError."""
-    _check_keys(raw, Config, source, "")
+def parse(text: str, file: str) -> Config:
+    """Returns the configuration in the text of an agent.toml; `file` names the text in an error. Raises ConfigError."""
     try:
-        return msgspec.convert(raw, Config)
+        return msgspec.convert(tomllib.loads(text), Config)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{file}: not TOML: {error}") from None
     except msgspec.ValidationError as error:
-        text, _, where = str(error).partition(" - at ")
-        keys = re.findall(r"\.(\w+)", where)
-        if re.match(r"\w+: (found|missing)", text):  # one of __post_init__'s, which starts with its own key
-            raise ConfigError(f"{source}: {'.'.join((*keys, text))}") from None
-        missing = re.fullmatch(r"Object missing required field `(\w+)`", text)
-        if missing:
-            raise ConfigError(f"{source}: {'.'.join((*keys, missing[1]))}: missing, and required") from None
-        found: Any = raw
-        for key in keys:
-            found = found[key]
-        raise ConfigError(f"{source}: {'.'.join(keys)}: found {found!r}, allowed: {_allowed(text)}") from None
+        from hosttune.config_errors import explain_toml
 
-
-def _allowed(text: str) -> str:
-    return re.sub(r"^Expected ", "", text).replace("`", "").replace(", got", "; got")
-
-
-def _check_keys(raw: dict[str, Any], table: type[msgspec.Struct], source: str, prefix: str) -> None:
-    fields = {f.name: f.type for f in msgspec.structs.fields(table)}
-    for key, value in raw.items():
-        if key not in fields:
-            allowed = ", ".join(prefix + name for name in fields)
-            raise ConfigError(f"{source}: {prefix}{key}: unknown key; allowed: {allowed}")
-        inner = _table(fields[key])
-        if isinstance(value, dict) and inner is not None:
-            _check_keys(value, inner, source, f"{prefix}{key}.")
-
-
-def _table(wanted: Any) -> type[msgspec.Struct] | None:
-    """The table that a field holds, also an optional one."""
-    for candidate in (wanted, *get_args(wanted)):
-        if isinstance(candidate, type) and issubclass(candidate, msgspec.Struct):
-            return candidate
-    return None
+        raise ConfigError(explain_toml(error, Config, text, file)) from None

@@ -1,14 +1,13 @@
-"""What goes wrong for a reason that the user can act on: its message says what was found and what is allowed."""
+"""How a command of the agent ends: the base class of its errors, and its exit codes."""
+
+from hosttune.errors import FAILED, INTERRUPTED, OK, USAGE, UsageError
+
+__all__ = ["CONNECTION_LOST", "FAILED", "INTERRUPTED", "OK", "USAGE", "AgentError", "UsageError"]
+
+#: The connection to the exchange was lost, which a supervisor may repair by starting the engine again: `agent run`.
+CONNECTION_LOST = 4
 
 
-class AgentError(Exception):
-    """The base of all errors of the agent that are messages for the user; a command prints one and ends with FAILED."""
-
-
-class UsageError(AgentError):
-    """Arguments or configuration that cannot be meant; a command prints it and ends with USAGE."""
-
-
-#: Exit codes of the command `agent`: it ran and all was well; it ran and something was wrong; arguments or
-#: configuration; `run` alone: the connection to the exchange was lost, which starting again may repair.
-OK, FAILED, USAGE, CONNECTION_LOST = 0, 1, 2, 4
+class AgentError(UsageError):
+    """The base class of all errors of the agent that are messages for the user: the message says what was found and
+    what is allowed, or what the kernel said. A command prints the message and ends with exit code USAGE."""

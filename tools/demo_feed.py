@@ -16,11 +16,11 @@ import msgspec
 
 from agent import config
 from agent.exchange import feed
-from agent.journal.file import MAX_SYMBOLS
 from agent.protocols import _codecs
 from agent.protocols import recording as recordings
 from agent.replay import run as replay
 from agent.strategy import StrategyError
+from agent.symbols import MAX_SYMBOLS
 
 MESSAGES = 100_000  # at most, of a recording: what the demo's rate sends in its time
 SHOWN = 20  # symbols that a message names

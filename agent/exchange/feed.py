@@ -17,6 +17,8 @@ from pathlib import Path
 
 import msgspec
 
+from agent.errors import AgentError
+
 #: What one MoldUDP64 packet of one message can carry in a UDP datagram (65,507 - 20 - 2).
 MAX_MESSAGE = 65485
 #: What a packet of several messages is filled up to: an Ethernet frame less the headers of IPv4 and UDP.
@@ -27,7 +29,7 @@ _GENERATED_START_NS = 1_700_000_000_000_000_000
 _CSV_HEADER = b"timestamp_ns,symbol,bid,bid_size,ask,ask_size,price,size"
 
 
-class FeedError(Exception):
+class FeedError(AgentError):
     """A recording cannot be read; the message names file and line."""
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import msgspec
 
+from agent.errors import AgentError
 from agent.exchange import _simulator as _exchange
 from agent.exchange.feed import Feed, packets
 from agent.shm import segment as shm
@@ -32,7 +33,7 @@ _KEYS = ("acknowledged", "executions", "canceled", "replaced", "replaces_ignored
          "unmatched", "duplicates", "out_of_order")  # fmt: skip
 
 
-class ExchangeError(Exception):
+class ExchangeError(AgentError):
     """The simulator cannot run; the message says what is in the way."""
 
 

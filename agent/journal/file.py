@@ -12,8 +12,12 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
+
+from agent.errors import AgentError
+from agent.symbols import MAX_SYMBOLS
 
 #: number, time_ns, exchange_sequence, price, tag, kind, id, original, quantity, side, symbol (core.pxd, Entry).
 RECORD = struct.Struct("<QqQQQIIIIiI")
@@ -37,11 +41,9 @@ KINDS = {
 
 #: What the file begins with: the layout's version and the names of the symbols by index.
 MAGIC = b"HTJOURN1"
-#: And so in [strategy] of agent.toml.
-MAX_SYMBOLS = 256
 
 
-class JournalError(Exception):
+class JournalError(AgentError):
     """The journal cannot be used; the message names the file, what was found and what is allowed."""
 
 
@@ -216,11 +218,11 @@ def write(ring_path: Path, path: Path, parent: int) -> int:
         os.close(descriptor)
 
 
-def as_json(path: Path) -> str:
-    """Every record and what they add up to, as one JSON object and a newline."""
+def as_data(path: Path) -> dict[str, Any]:
+    """Returns every record and what they add up to, as plain data. Raises JournalError."""
     symbols, records = read(path)
     held, state = list(decode(records)), rebuild(records)
-    data = {
+    return {
         "file": str(path),
         "records": [
             msgspec.structs.asdict(r) | {"kind": KINDS.get(r.kind, str(r.kind)), "symbol": symbols[r.symbol]}
@@ -232,7 +234,6 @@ def as_json(path: Path) -> str:
         "exchange_session": state.session.decode("ascii", "replace").strip(),
         "exchange_sequence": state.sequence,
     }
-    return msgspec.json.format(msgspec.json.encode(data), indent=2).decode() + "\n"
 
 
 def as_text(path: Path) -> str:

@@ -1,68 +1,65 @@
-"""`agent stats --format prometheus`: a segment in Prometheus's text format, for a node exporter's textfile directory
-or a scraper's exec. Counters end in _total; durations are histograms in seconds.
+"""The metrics of a segment for Prometheus. Counters end in _total; durations are histograms in seconds.
+
+The names follow https://prometheus.io/docs/practices/naming/. Each sample has the label `agent`, the engine's name.
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Metric, generate_latest
+from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
-from agent.shm.segment import Histogram, Segment, middle
+from agent.shm.segment import PREFIX, Histogram, Segment, middle
 
 #: Upper bounds of the buckets, ns.
 BOUNDS = [n * 10**e for e in range(1, 9) for n in (1, 2, 5)]
-#: Counters of shm/include/agent_shm.h that say how it is now.
+#: Those counters of shm/include/agent_shm.h that can go down.
 GAUGES = ("receive_buffer", "orders_open", "ring_damaged", "exchange_sequence", "book_huge_pages")
+#: Fields of a symbol that are metrics.
+SYMBOL_FIELDS = ("position", "open_buy", "open_sell", "stale")
 
 
-class _Collector:
-    def __init__(self, segment: Segment, name: str) -> None:
-        self.segment, self.name = segment, name
-
-    def collect(self) -> Iterator[Metric]:
-        s, label = self.segment, [self.name]
-        up = GaugeMetricFamily("agent_up", "1: the engine's process runs", labels=["agent"])
-        up.add_metric(label, float(s.alive))
-        yield up
-        for counter, value in s.counters.items():
-            if counter in GAUGES:
-                gauge = GaugeMetricFamily(f"agent_{counter}", counter.replace("_", " "), labels=["agent"])
-                gauge.add_metric(label, value)
-                yield gauge
-            else:
-                family = CounterMetricFamily(f"agent_{counter}", counter.replace("_", " "), labels=["agent"])
-                family.add_metric(label, value)
-                yield family
-        for limit, value in s.limits.items():
-            gauge = GaugeMetricFamily(f"agent_limit_{limit}", f"risk limit {limit}, 0: none", labels=["agent"])
-            gauge.add_metric(label, value)
-            yield gauge
-        for field in ("position", "open_buy", "open_sell", "stale"):
-            gauge = GaugeMetricFamily(f"agent_symbol_{field}", f"{field.replace('_', ' ')} of a symbol",
-                                      labels=["agent", "symbol"])  # fmt: skip
-            for row in s.symbols:
-                gauge.add_metric([self.name, row.name], getattr(row, field))
-            yield gauge
-        for stage, histogram in s.histograms.items():
-            durations = HistogramMetricFamily(f"agent_{stage}_seconds", f"duration: {stage}", labels=["agent"])
-            durations.add_metric(label, _buckets(histogram), sum_value=histogram.sum / 1e9)
-            yield durations
+def collect_metrics(segment: Segment) -> Iterator[Metric]:
+    """Yield the metric families of a segment: up, counters, limits, symbols, durations."""
+    agent = Path(segment.path).name.removeprefix(PREFIX)
+    yield _make_gauge("agent_up", "1: the engine's process runs", agent, float(segment.alive))
+    for name, value in segment.counters.items():
+        text = name.replace("_", " ")
+        if name in GAUGES:
+            yield _make_gauge(f"agent_{name}", text, agent, value)
+        else:
+            family = CounterMetricFamily(f"agent_{name}", text, labels=["agent"])
+            family.add_metric([agent], value)
+            yield family
+    for name, value in segment.limits.items():
+        yield _make_gauge(f"agent_limit_{name}", f"risk limit {name}, 0: none", agent, value)
+    for field in SYMBOL_FIELDS:
+        gauge = GaugeMetricFamily(
+            f"agent_symbol_{field}", f"{field.replace('_', ' ')} of a symbol", labels=["agent", "symbol"]
+        )
+        for symbol in segment.symbols:
+            gauge.add_metric([agent, symbol.name], getattr(symbol, field))
+        yield gauge
+    for name, histogram in segment.histograms.items():
+        durations = HistogramMetricFamily(f"agent_{name}_seconds", f"duration: {name}", labels=["agent"])
+        durations.add_metric([agent], count_buckets(histogram), sum_value=histogram.sum / 1e9)
+        yield durations
 
 
-def _buckets(histogram: Histogram) -> list[tuple[str, float]]:
-    """(upper bound in seconds, samples up to it), and +Inf last. A sample counts with its bucket's middle."""
-    found, seen, place = [], 0, 0
+def count_buckets(histogram: Histogram) -> list[tuple[str, float]]:
+    """Returns (upper bound in seconds, samples up to it) for each of BOUNDS, and +Inf last. A sample counts with the
+    middle of its bucket in the segment."""
+    counts, seen, index = [], 0, 0
     held = histogram.buckets
     for bound in BOUNDS:
-        while place < len(held) and middle(place, histogram.bits) <= bound:
-            seen += held[place]
-            place += 1
-        found.append((f"{bound / 1e9:.9f}".rstrip("0"), float(seen)))
-    return [*found, ("+Inf", float(histogram.count))]
+        while index < len(held) and middle(index, histogram.bits) <= bound:
+            seen += held[index]
+            index += 1
+        counts.append((f"{bound / 1e9:.9f}".rstrip("0"), float(seen)))
+    return [*counts, ("+Inf", float(histogram.count))]
 
 
-def as_text(segment: Segment, name: str) -> str:
-    """The exposition; `name` is the label `agent` of every sample."""
-    registry = CollectorRegistry()
-    registry.register(_Collector(segment, name))
-    return generate_latest(registry).decode()
+def _make_gauge(name: str, text: str, agent: str, value: float) -> GaugeMetricFamily:
+    gauge = GaugeMetricFamily(name, text, labels=["agent"])
+    gauge.add_metric([agent], value)
+    return gauge

@@ -1,24 +1,27 @@
-"""`agent top`: a running engine, once a second. Each frame is a pure function of two readings of its segment."""
+"""A running engine on the screen, once a second: `agent top`. Each frame is a pure function of two readings of the
+engine's segment."""
 
-import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
-from agent.monitor import stats
+from agent.book.stale import explain_stale
+from agent.monitor.stats import describe_state
 from agent.shm import segment as shm
-from agent.shm.segment import Histogram, Segment
+from agent.shm.segment import QUANTILES, Histogram, Segment
 
-_CLEAR = "\x1b[H\x1b[J"
 _RATES = ("datagrams", "messages", "events", "orders_sent", "replaces_sent", "cancels_sent", "accepted", "executed",
           "canceled", "rejected")  # fmt: skip
-#: What should not grow.
+#: Counters that should not grow, beside those of malformed messages and of rejects.
 _TROUBLE = ("kernel_drops", "gaps", "lost", "wrong_session", "book_inconsistent", "books_stale", "strategy_errors",
             "send_short", "send_refused", "connection_lost", "orders_never_reached", "major_faults", "minor_faults",
             "involuntary_switches", "ring_damaged", "broken_trades")  # fmt: skip
+_TROUBLE_PREFIXES = ("malformed_", "reject_")
+_TROUBLE_COLUMNS = 4
 
 
-def difference(now: Histogram, before: Histogram) -> Histogram:
-    """What was recorded between two readings; min and max are those of `now`."""
+def subtract_histogram(now: Histogram, before: Histogram) -> Histogram:
+    """Returns what was recorded between two readings of a histogram; min and max are those of `now`."""
     return Histogram(
         count=now.count - before.count,
         sum=now.sum - before.sum,
@@ -29,52 +32,76 @@ def difference(now: Histogram, before: Histogram) -> Histogram:
     )
 
 
-def frame(before: Segment, now: Segment, seconds: float, rows: int = 20) -> str:
-    """One screen: state, rates and latencies since `before`, what went wrong, positions of at most `rows` symbols."""
-    c, was = now.counters, before.counters
-    state = now.state if now.alive or now.state == "stopped" else "died"
+def format_frame(before: Segment, now: Segment, seconds: float, rows: int = 20) -> str:
+    """Returns one screen: state, rates and latencies since `before`, `seconds` ago, what went wrong, and the positions
+    of at most `rows` symbols."""
     killed = "   KILLED (agent resume lets orders pass again)" if now.limits["kill"] else ""
-    lines = [f"{now.path}  pid {now.pid}  {state}{f' ({now.ended})' if now.ended else ''}{killed}", ""]
-    lines.append(f"{'':<16}{'per second':>14}{'total':>18}")
-    for name in _RATES:
-        rate = (c[name] - was[name]) / seconds if seconds > 0 else 0.0
-        lines.append(f"{name:<16}{rate:>14,.0f}{c[name]:>18,}")
-    lines += ["", f"{'microseconds':<16}{'samples':>12}" + "".join(f"{q:>11}" for q, _ in shm.QUANTILES)]
-    for name, histogram in now.histograms.items():
-        part = difference(histogram, before.histograms[name])
-        if part.count:
-            shown = "".join(f"{part.quantile(q) / 1e3:>11.2f}" for _, q in shm.QUANTILES)
-            lines.append(f"{name:<16}{part.count:>12,}{shown}")
-    trouble = [(n, c[n]) for n in (*_TROUBLE, *(k for k in c if k.startswith(("malformed_", "reject_")))) if c[n]]
-    lines.append("")
-    for i in range(0, len(trouble), 4):
-        lines.append("   ".join(f"{n} {v:,}" + ("+" if v > was[n] else "") for n, v in trouble[i : i + 4]))
-    lines += ["", f"{'symbol':<10}{'bid':>16}{'ask':>16}{'position':>12}{'buying':>10}{'selling':>10}"]
-    for row in now.symbols[:rows]:
-        lines.append(
-            f"{row.name:<10}{row.bid / 1e8:>16,.4f}{row.ask / 1e8:>16,.4f}{row.position:>12,}{row.open_buy:>10,}"
-            f"{row.open_sell:>10,}  {stats.stale(row.stale)}".rstrip()
-        )
-    if len(now.symbols) > rows:
-        lines.append(f"... and {len(now.symbols) - rows} more")
+    ended = f" ({now.ended})" if now.ended else ""
+    lines = [
+        f"{now.path}  pid {now.pid}  {describe_state(now)}{ended}{killed}",
+        "",
+        *_list_rates(before, now, seconds),
+        "",
+        *_list_latencies(before, now),
+        "",
+        *_list_trouble(before, now),
+        "",
+        *_list_symbols(now, rows),
+    ]
     return "\n".join(lines) + "\n"
 
 
-def run(path: Path, interval: float, count: int | None) -> int:
-    """Show frames until interrupted, until the engine is gone, or `count` of them; the exit code."""
-    before, at, shown = shm.read(path), time.monotonic(), 0
-    clear = _CLEAR if sys.stdout.isatty() else ""
-    try:
-        while True:
-            time.sleep(interval)
-            now, when = shm.read(path), time.monotonic()
-            if now.pid != before.pid:
-                before = now
-            sys.stdout.write(clear + frame(before, now, when - at))
-            sys.stdout.flush()
-            shown += 1
-            if shown == count or not now.alive:
-                return 0
-            before, at = now, when
-    except KeyboardInterrupt:
-        return 0
+def _list_rates(before: Segment, now: Segment, seconds: float) -> list[str]:
+    lines = [f"{'':<16}{'per second':>14}{'total':>18}"]
+    for name in _RATES:
+        total = now.counters[name]
+        rate = (total - before.counters[name]) / seconds if seconds > 0 else 0.0
+        lines.append(f"{name:<16}{rate:>14,.0f}{total:>18,}")
+    return lines
+
+
+def _list_latencies(before: Segment, now: Segment) -> list[str]:
+    lines = [f"{'microseconds':<16}{'samples':>12}" + "".join(f"{name:>11}" for name, _ in QUANTILES)]
+    for name, histogram in now.histograms.items():
+        recent = subtract_histogram(histogram, before.histograms[name])
+        if recent.count:
+            quantiles = "".join(f"{recent.quantile(q) / 1e3:>11.2f}" for _, q in QUANTILES)
+            lines.append(f"{name:<16}{recent.count:>12,}{quantiles}")
+    return lines
+
+
+def _list_trouble(before: Segment, now: Segment) -> list[str]:
+    names = [*_TROUBLE, *(name for name in now.counters if name.startswith(_TROUBLE_PREFIXES))]
+    cells = [
+        f"{name} {count:,}" + ("+" if count > before.counters[name] else "")
+        for name in names
+        if (count := now.counters[name])
+    ]
+    return ["   ".join(cells[i : i + _TROUBLE_COLUMNS]) for i in range(0, len(cells), _TROUBLE_COLUMNS)]
+
+
+def _list_symbols(now: Segment, rows: int) -> list[str]:
+    lines = [f"{'symbol':<10}{'bid':>16}{'ask':>16}{'position':>12}{'buying':>10}{'selling':>10}"]
+    for symbol in now.symbols[:rows]:
+        lines.append(
+            f"{symbol.name:<10}{symbol.bid / 1e8:>16,.4f}{symbol.ask / 1e8:>16,.4f}{symbol.position:>12,}"
+            f"{symbol.open_buy:>10,}{symbol.open_sell:>10,}  {explain_stale(symbol.stale)}".rstrip()
+        )
+    if len(now.symbols) > rows:
+        lines.append(f"... and {len(now.symbols) - rows} more")
+    return lines
+
+
+def watch_engine(path: Path, interval: float, count: int | None) -> Iterator[str]:
+    """Yield a frame every `interval` seconds, until the engine is gone, or `count` of them. Raises SegmentError."""
+    before, before_time, shown = shm.read(path), time.monotonic(), 0
+    while True:
+        time.sleep(interval)
+        now, now_time = shm.read(path), time.monotonic()
+        if now.pid != before.pid:
+            before = now
+        yield format_frame(before, now, now_time - before_time)
+        shown += 1
+        if shown == count or not now.alive:
+            return
+        before, before_time = now, now_time

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
+from agent.errors import AgentError
 from agent.protocols import _codecs
 
 #: Bytes of a chunk, unless chunks() is told another size.
@@ -30,7 +31,7 @@ _RUN = 256  # more than resync() looks at from a place on
 _NOTES = 20
 
 
-class RecordingError(Exception):
+class RecordingError(AgentError):
     """A file is no recording, or cannot be read; the message names the file and the place in it."""
 
 

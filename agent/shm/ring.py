@@ -10,13 +10,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
+from agent.errors import AgentError
 from agent.shm import _ring
 from agent.shm import segment as shm
 
 Role = Literal["writer", "reader"]
 
 
-class RingError(Exception):
+class RingError(AgentError):
     """The ring cannot be used; the message names its file, what was found and what is allowed."""
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import msgspec
 
+from agent.errors import AgentError
+
 DIRECTORY = Path("/dev/shm")
 PREFIX = "hosttune-agent-"
 #: Behind the segment's name: the ring that carries its journal.
@@ -27,7 +29,7 @@ STATES = ("starting", "connecting", "running", "stopped")
 QUANTILES = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999))
 
 
-class SegmentError(Exception):
+class SegmentError(AgentError):
     """There is no such segment, or it is not one that this version reads."""
 
 

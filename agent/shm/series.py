@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.errors import AgentError
 from agent.shm import _series
 from agent.shm import segment as shm
 
@@ -29,7 +30,7 @@ _MAP_SHARED, _MAP_FIXED, _MAP_PRIVATE, _MAP_ANONYMOUS = 0x01, 0x10, 0x02, 0x20
 _FAILED = ctypes.c_void_p(-1).value
 
 
-class SeriesError(Exception):
+class SeriesError(AgentError):
     """There is no such series, or it cannot be made or read; the message names the file."""
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, NamedTuple
 
+from agent.errors import AgentError
 from agent.strategy import _table as _strategy
 
 BOOK, TRADE = 1, 2
@@ -41,7 +42,7 @@ def include() -> Path:
     return Path(str(importlib.resources.files("agent.strategy").joinpath("include", "agent_strategy.h"))).parent
 
 
-class StrategyError(Exception):
+class StrategyError(AgentError):
     """A strategy cannot be found, compiled or initialised."""
 
 

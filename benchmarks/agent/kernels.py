@@ -86,10 +86,10 @@ def haversines(directory: Path, threads: int) -> Iterator[list[Sample]]:
     ours, theirs = np.empty(PAIRS), np.empty(PAIRS)
     addresses = [array.ctypes.data for array in (*places, theirs)]
     while True:
-        slow = _seconds(lambda: list(map(plain.haversine, *few))) / PLAIN_PAIRS
+        slow = _seconds(lambda: list(map(plain.compute_distance, *few))) / PLAIN_PAIRS
         best = dict.fromkeys(("ours", *builds), float("inf"))
         for _ in range(SLICES):
-            took = _seconds(lambda: haversine.distances(north, east, to_north, to_east, ours, threads))
+            took = _seconds(lambda: haversine.compute_distances(north, east, to_north, to_east, ours, threads))
             best["ours"] = min(best["ours"], took / PAIRS)
             for name, function in builds.items():
                 begun = time.perf_counter()
@@ -149,9 +149,9 @@ def paths() -> Iterator[list[Sample]]:
             begun = time.perf_counter()
             expected = with_numpy()
             middle = time.perf_counter()
-            found = monte_carlo.profits(values, volatilities, 0.5, 1.0, PATHS, 1)
+            found = monte_carlo.simulate_profits(values, volatilities, 0.5, 1.0, PATHS, 1)
             ours, theirs = min(ours, time.perf_counter() - middle), min(theirs, middle - begun)
-        risks = [monte_carlo.value_at_risk(profits, 0.99)[0] for profits in (found, expected)]
+        risks = [monte_carlo.measure_risk(profits, 0.99)[0] for profits in (found, expected)]
         if abs(risks[0] / risks[1] - 1) > 0.05:
             raise BenchError(f"value at risk: {risks[0]:.0f}, and {risks[1]:.0f} in NumPy")
         yield [Sample(metric=f"value at risk, {PATHS:,} paths", unit="ms", ours=1e3 * ours, reference=1e3 * theirs,

@@ -1,5 +1,14 @@
 from typing import Any
 
-def distances(
-    latitude: Any, longitude: Any, other_latitude: Any, other_longitude: Any, out: Any, threads: int = 0
-) -> None: ...
+#: A buffer of C doubles, shape (n,): array("d") or a NumPy array.
+_Doubles = Any
+
+def compute_distances(
+    latitude: _Doubles,
+    longitude: _Doubles,
+    other_latitude: _Doubles,
+    other_longitude: _Doubles,
+    out: _Doubles,
+    threads: int = 0,
+) -> None:
+    """Write the kilometres between the places of each pair to `out`."""

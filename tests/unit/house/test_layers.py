@@ -22,7 +22,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"strategy", "journal", "book"},
         {"shm"},
         {"protocols"},
-        {"strategy.abi", "errors", "system"},
+        {"strategy.abi", "errors", "symbols", "system"},
         {"__init__"},
     ],
     "hosttune": [

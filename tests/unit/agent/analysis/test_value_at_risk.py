@@ -23,7 +23,7 @@ NORMAL = statistics.NormalDist()
 def risk(
     values: list[float], volatility: float, correlation: float = 0.0, paths: int = 200_000, **more: float
 ) -> float:
-    found = monte_carlo.profits(
+    found = monte_carlo.simulate_profits(
         np.array(values),
         np.full(len(values), volatility),
         correlation,
@@ -31,7 +31,7 @@ def risk(
         paths,
         int(more.get("seed", 1)),
     )
-    return monte_carlo.value_at_risk(found, more.get("confidence", 0.99))[0]
+    return monte_carlo.measure_risk(found, more.get("confidence", 0.99))[0]
 
 
 @pytest.mark.parametrize(("volatility", "days", "confidence"), [(0.2, 1, 0.99), (0.5, 10, 0.95), (0.05, 252, 0.999)])
@@ -64,7 +64,7 @@ def test_the_number_of_threads_changes_nothing() -> None:
 
 def test_the_generator_is_uniform_and_normal() -> None:
     draws = np.array(
-        [monte_carlo._normal(np.uint64(7), np.uint64(p), np.uint64(k)) for p in range(3000) for k in range(5)]
+        [monte_carlo._draw_normal(np.uint64(7), np.uint64(p), np.uint64(k)) for p in range(3000) for k in range(5)]
     )
     assert abs(draws.mean()) < 4 / math.sqrt(len(draws)) and draws.std() == pytest.approx(1.0, rel=0.03)
     table = draws.reshape(-1, 5)
@@ -79,7 +79,7 @@ def test_the_generator_is_uniform_and_normal() -> None:
 def test_nonsense_is_refused(arguments: tuple[list[float], list[float], float, float, int]) -> None:
     values, volatilities, *rest = arguments
     with pytest.raises(ValueError, match=r"allowed|correlation|volatilities"):
-        monte_carlo.profits(np.array(values), np.array(volatilities), *rest, seed=1)
+        monte_carlo.simulate_profits(np.array(values), np.array(volatilities), *rest, seed=1)
 
 
 def test_the_command(hand: Callable[..., Hand], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,7 +18,7 @@ haversine = pytest.importorskip("agent.analysis.kernels.haversine")
 
 def distances(rows: list[tuple[float, float, float, float]], threads: int = 0) -> list[float]:
     out = array("d", bytes(8 * len(rows)))
-    haversine.distances(*(array("d", column) for column in zip(*rows, strict=True)), out, threads)
+    haversine.compute_distances(*(array("d", column) for column in zip(*rows, strict=True)), out, threads)
     return list(out)
 
 
@@ -27,7 +27,7 @@ def test_it_is_what_plain_python_says(count: int) -> None:
     rng = random.Random(1)
     rows = [(rng.uniform(-90, 90), rng.uniform(-180, 180), rng.uniform(-90, 90), rng.uniform(-180, 180))
             for _ in range(count)]  # fmt: skip
-    expected = [plain.haversine(*row) for row in rows]
+    expected = [plain.compute_distance(*row) for row in rows]
     for threads in (0, 1, 2):
         assert distances(rows, threads) == pytest.approx(expected, rel=1e-9, abs=1e-6)
 
@@ -42,8 +42,8 @@ def test_known_distances() -> None:
 def test_lengths_have_to_agree() -> None:
     one, two = array("d", [1.0]), array("d", [1.0, 2.0])
     with pytest.raises(ValueError, match="lengths 1, 1, 2, 1 and 1, allowed: all the same"):
-        haversine.distances(one, one, two, one, array("d", [0.0]))
-    haversine.distances(*[array("d")] * 5)
+        haversine.compute_distances(one, one, two, one, array("d", [0.0]))
+    haversine.compute_distances(*[array("d")] * 5)
 
 
 def test_loading_it_leaves_subnormals_alone() -> None:
@@ -51,7 +51,7 @@ def test_loading_it_leaves_subnormals_alone() -> None:
     code = (
         "import sys; tiny = float.fromhex('0x1p-1070')\n"
         "from agent.analysis.kernels import haversine; from array import array\n"
-        "one = array('d', [1.0]); haversine.distances(one, one, one, one, one)\n"
+        "one = array('d', [1.0]); haversine.compute_distances(one, one, one, one, one)\n"
         "half = tiny / 2\n"
         "print(half > 0, half * 2 == tiny)"
     )
@@ -66,7 +66,7 @@ def test_the_command(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None
     assert row["vacuum_ms"] == pytest.approx(row["km"] / 299.792458, abs=0.001)
     assert row["fibre_ms"] == pytest.approx(row["vacuum_ms"] * 1.4682, abs=0.002)
     assert cli.main(["venues"]) == 0
-    count = len(venues.read())
+    count = len(venues.read_venues())
     assert len(capsys.readouterr().out.splitlines()) == 2 + count * (count - 1) // 2
     assert cli.main(["venues", "--from", "atlantis"]) == 2
     assert "venue: found 'atlantis', allowed: mahwah, " in capsys.readouterr().err

@@ -395,7 +395,7 @@ def test_ready_is_told_to_systemd(stage: Stage) -> None:
     [
         (('name = "ema_cross"', 'name = "ema"'), "strategy.name: found 'ema', allowed: ema_cross, ema_cross_cython, "),
         (("[feed]\naddress = \"127.0.0.1\"", "[feed]\naddress = \"192.0.2.1\""), "feed 192.0.2.1:"),
-        (("max_size = 10", "max_size = 0"), "risk.max_size: found 0, allowed: int >= 1"),
+        (("max_size = 10", "max_size = 0"), "risk.max_size: found the number 0; wanted an integer from 1 to 999999"),
     ],
 )  # fmt: skip
 def test_what_stops_a_start_is_said(stage: Stage, change: tuple[str, str], message: str) -> None:

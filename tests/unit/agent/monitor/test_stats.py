@@ -53,7 +53,7 @@ def test_a_frame_shows_what_happened_since_the_last(traded: Hand) -> None:
     before = traded.reading
     for _ in range(10):
         traded.tick()
-    text = top.frame(before, traded.reading, 2.0)
+    text = top.format_frame(before, traded.reading, 2.0)
     lines = {line.split()[0]: line.split()[1:] for line in text.splitlines() if line.strip()}
     assert lines["events"] == ["5", "30"] and lines["messages"] == ["5", "30"]
     assert lines["orders_sent"] == ["0", "21"]  # the last one found the link gone
@@ -61,14 +61,14 @@ def test_a_frame_shows_what_happened_since_the_last(traded: Hand) -> None:
     assert "reject_closed" in text or "connection_lost" in text
     assert "order_ack" not in text  # nothing new in it
     traded.set_limits(kill=1)
-    assert "KILLED" in top.frame(before, traded.reading, 1.0)
+    assert "KILLED" in top.format_frame(before, traded.reading, 1.0)
 
 
 def test_only_the_new_samples_are_in_a_difference(traded: Hand) -> None:
     h = traded.reading.histograms["own_code"]
-    assert top.difference(h, h).count == 0
+    assert top.subtract_histogram(h, h).count == 0
     empty = shm.Histogram(0, 0, 0, 0, h.bits, tuple(0 for _ in h.buckets))
-    assert top.difference(h, empty) == h
+    assert top.subtract_histogram(h, empty) == h
 
 
 def test_top_ends_with_the_engine(traded: Hand, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

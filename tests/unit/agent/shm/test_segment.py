@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 import agent
 from agent.engine import _engine
-from agent.monitor import stats
+from agent.monitor.stats import Statistics
 from agent.shm import segment as shm
+from hosttune.report.document import Page
 
 from ..conftest import Hand
 
@@ -79,9 +80,10 @@ def test_a_dead_agents_numbers_are_shown_as_such(tmp_path: Path, hand: Callable[
     h = hand()
     h.tick()
     (tmp_path / "s").write_bytes(h.segment)
-    text = stats.as_text(shm.read(tmp_path / "s"))
+    document = Statistics(shm.read(tmp_path / "s"))
+    text = document.as_text(Page())
     assert "the process is gone" in text and "ticks in 1," in text
-    assert stats.as_dict(shm.read(tmp_path / "s"))["state"] == "died"
+    assert document.as_data()["state"] == "died"
 
 
 def test_limits_are_written_one_word_each_and_read_back(tmp_path: Path, hand: Callable[..., Hand]) -> None:

@@ -1,0 +1,38 @@
+"""`agent run`: run an engine until SIGTERM."""
+
+import argparse
+import gc
+import os
+import sys
+from pathlib import Path
+
+from agent.cli.options import parse_shard
+from hosttune.report import formats
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Add the arguments of the subcommand."""
+    command.add_argument("config", type=Path, help="agent.toml")
+    command.add_argument("--once", action="store_true", help="end when the exchange ends its session")
+    command.add_argument(
+        "--shard", type=parse_shard, default=(0, 1), metavar="I/N", help="trade symbols I, I+N, ... only"
+    )
+    formats.add_argument(command, help="of the summary at the end")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the engine, then print its last counters. Returns OK, FAILED or CONNECTION_LOST. Raises AgentError."""
+    gc.disable()  # hardly anything that a start makes is garbage, and looking for it takes time
+    from agent import config
+    from agent.engine import run as engine
+
+    settings = config.load(arguments.config)
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    segment, why, code = engine.run(settings, once=arguments.once, shard=engine.Shard(*arguments.shard))
+    if code:
+        print(f"agent: {why}", file=sys.stderr)
+    from agent.cli.output import print_document
+    from agent.monitor.stats import Statistics
+
+    print_document(Statistics(segment), arguments.format)
+    return code
