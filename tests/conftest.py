@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import time
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -24,9 +23,6 @@ os.environ["LC_ALL"] = "C.UTF-8"
 # How long an example takes says more about the machine's other load than about the code.
 settings.register_profile("project", deadline=None)
 settings.load_profile("project")
-
-# A file's times are those of the last timer tick, which may be 10 ms before the clock's (current_time() in Linux).
-STARTED = time.time() - 1
 
 
 def explain_skips(reports: list[pytest.TestReport | pytest.CollectReport]) -> list[str]:
@@ -49,7 +45,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Give what a run under sudo made in the tree (byte code, pytest's cache) to the tree's owner."""
+    """Give what runs under sudo made in the tree (byte code, pytest's cache) to the tree's owner."""
     owner = ROOT.stat()
     if os.geteuid() or not owner.st_uid or hasattr(config, "workerinput"):
         return
@@ -57,5 +53,5 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         for path in (os.path.join(directory, name) for name in (*below, *names)):
             with contextlib.suppress(FileNotFoundError):
                 found = os.lstat(path)
-                if found.st_uid == 0 and found.st_ctime >= STARTED:
+                if found.st_uid == 0:
                     os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)

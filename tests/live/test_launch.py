@@ -5,15 +5,18 @@ Nothing here changes a setting of the machine; it needs root to lease, to place 
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import pwd
 import re
 import resource
 import select
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -57,8 +60,23 @@ def check(wanted, facts, observed):
 Launch = Callable[..., "subprocess.Popen[str]"]
 
 
+@pytest.fixture(scope="session")
+def readable() -> Iterator[Path]:
+    """What `hosttune launch` imports, where every user can read it: the checkout may be in a home that is closed."""
+    folder = Path(tempfile.mkdtemp(prefix="hosttune-live-"))
+    try:
+        folder.chmod(0o755)
+        for name in ("hosttune", "msgspec", "yaml", "_yaml", "pyroute2"):
+            found = importlib.util.find_spec(name)
+            assert found is not None and found.origin is not None
+            shutil.copytree(Path(found.origin).parent, folder / name)
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
 @pytest.fixture
-def launch(tmp_path: Path) -> Iterator[Launch]:
+def launch(tmp_path: Path, readable: Path) -> Iterator[Launch]:
     """Start `hosttune launch` with a profile whose only check answers as it is told; end it afterwards."""
     site = tmp_path / "site"
     (site / "probe-0.dist-info").mkdir(parents=True)
@@ -74,9 +92,9 @@ def launch(tmp_path: Path) -> Iterator[Launch]:
         if "--run-dir" not in words:
             options += ["--run-dir", str(tmp_path / "run")]
         process = subprocess.Popen(
-            [*prefix, sys.executable, "-m", "hosttune", "launch", *options, *words],
+            [*prefix, os.path.realpath(sys.executable), "-m", "hosttune", "launch", *options, *words],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(site)},
+            env={**os.environ, "PYTHONPATH": f"{site}:{readable}"},
         )  # fmt: skip
         started.append(process)
         return process
