@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from agent.config import Config
+from agent.config import Journal
 from agent.engine.errors import RunError
 from agent.journal import file as journal
 from agent.shm import segment as shm
@@ -95,7 +95,7 @@ def drain_left_ring(ring_path: Path, path: Path, seconds: float = _WRITER_ENDS) 
 
 
 @contextlib.contextmanager
-def open_journal(config: Config, name: str, segment: Path, symbols: list[str]) -> Iterator[tuple[Any, journal.State]]:
+def open_journal(wanted: Journal, name: str, segment: Path, symbols: list[str]) -> Iterator[tuple[Any, journal.State]]:
     """The journal's ring for the engine to write, and what the journal says so far. When the engine is done its writer
     is asked to empty the ring and is waited for.
 
@@ -104,14 +104,14 @@ def open_journal(config: Config, name: str, segment: Path, symbols: list[str]) -
     """
     from agent.shm.ring import Ring, RingError
 
-    directory = Path(config.journal.directory) if config.journal.directory else journal.default_directory()
+    directory = Path(wanted.directory) if wanted.directory else journal.default_directory()
     path = directory / f"{name}.journal"
     ring_path = segment.with_name(segment.name + shm.JOURNAL)
     journal.create(path, symbols)
     try:
         if ring_path.exists():
             drain_left_ring(ring_path, path)
-        ring = Ring.create(ring_path, config.journal.ring * journal.RECORD.size, record=journal.RECORD.size)
+        ring = Ring.create(ring_path, wanted.ring * journal.RECORD.size, record=journal.RECORD.size)
     except (RingError, ValueError, OSError) as error:
         raise RunError(f"journal: {ring_path}: {error}") from None
     try:

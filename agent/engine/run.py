@@ -211,7 +211,7 @@ def run(config: Config, *, once: bool, shard: Shard = _WHOLE) -> tuple[shm.Segme
         started = shm.start_time(os.getpid())
         assert started is not None
         engine.identify(os.getpid(), started, time.time_ns(), shm.boot_id().encode(), receive_buffer)
-        with open_journal(config, name, path, symbols) as (ring, state):
+        with open_journal(config.journal, name, path, symbols) as (ring, state):
             series = create_series(config.series, path, symbols)
             engine.attach_memory(journal=ring, feed=attach_ring(feed), series=series)
             restore_state(engine, state)

@@ -1,0 +1,85 @@
+"""The journal's ring and its writer's process: what is left behind when they end, also when they end badly."""
+
+import os
+import struct
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.config import Journal
+from agent.engine.errors import RunError
+from agent.engine.journal_writer import drain_left_ring, end_writer, open_journal
+from agent.shm.ring import Ring, RingHeld
+
+#: number, time_ns, exchange_sequence, price, tag, kind, id, original, quantity, side, symbol (journal/record.pxd).
+RECORD = struct.Struct("=QqQQQIIIIiI")
+ENTERED = 1
+
+
+def entered(number: int) -> bytes:
+    """The record of an Enter Order with its own number as UserRefNum."""
+    return RECORD.pack(number, 0, 0, 1_000_000, 0, ENTERED, number, 0, 5, 1, 0)
+
+
+def opened(directory: Path) -> Any:
+    return open_journal(Journal(directory=str(directory)), "main", directory / "segment", ["AAPL"])
+
+
+def test_what_the_engine_said_is_in_the_file_when_it_is_done(tmp_path: Path) -> None:
+    with opened(tmp_path) as (ring, state):
+        assert state.reference == 0
+        assert all(ring.push(entered(number)) for number in (1, 2, 3))
+    assert not (tmp_path / "segment.journal").exists()
+    with opened(tmp_path) as (_, state):
+        assert state.reference == 3 and sorted(state.open_orders) == [1, 2, 3]
+
+
+def test_what_a_killed_engine_left_in_the_ring_is_written(tmp_path: Path) -> None:
+    with opened(tmp_path) as (ring, _):
+        ring.push(entered(1))
+    with Ring.create(tmp_path / "segment.journal", 1 << 16, record=RECORD.size) as ring:
+        ring.push(entered(2))
+    with opened(tmp_path) as (_, state):
+        assert state.reference == 2
+
+
+def test_a_ring_that_a_writer_holds_is_waited_for_and_then_refused(tmp_path: Path) -> None:
+    ring = tmp_path / "ring"
+    with Ring.create(ring, 1 << 16, record=RECORD.size), Ring.attach(ring, "reader"), pytest.raises(RingHeld):
+        drain_left_ring(ring, tmp_path / "journal", 0.05)
+    assert ring.exists()
+
+
+def test_a_writer_that_does_not_start_leaves_no_ring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object, **options: object) -> int:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "posix_spawn", refuse)
+    message = r"^journal: its writer could not be started: Operation not permitted$"
+    with pytest.raises(RunError, match=message), opened(tmp_path):
+        raise AssertionError("the engine must not run without its journal")
+    assert not (tmp_path / "segment.journal").exists()
+
+
+def test_a_ring_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    segment = tmp_path / "missing" / "segment"
+    with (
+        pytest.raises(RunError, match=rf"^journal: {segment}\.journal: "),
+        open_journal(Journal(directory=str(tmp_path)), "main", segment, ["AAPL"]),
+    ):
+        raise AssertionError("the engine must not run without its journal")
+
+
+def test_a_writer_that_does_not_end_is_killed() -> None:
+    code = "import signal, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(60)"
+    read, write = os.pipe()
+    writer = os.posix_spawn(sys.executable, [sys.executable, "-S", "-c", code], os.environ,
+                            file_actions=[(os.POSIX_SPAWN_DUP2, write, 1)])  # fmt: skip
+    os.close(write)
+    assert os.read(read, 1) == b"\n"  # it ignores SIGTERM now
+    os.close(read)
+    end_writer(writer, 0.05)
+    with pytest.raises(ChildProcessError):
+        os.waitpid(writer, 0)
