@@ -9,7 +9,9 @@ group=$3
 rm -rf "$release/cache"
 install -d -o "$user" -g "$group" -m 0700 "$release/cache"
 # Once as root, who may write byte code beside the libraries.
-"$release/bin/python" -I -c 'import agent.cli, agent.engine.run, numba, numpy'
+"$release/bin/python" -I -c 'import agent.engine.run, numba, numpy
+from agent.cli.main import build_parser
+build_parser("run")'
 cd /
 runuser -u "$user" -- "$release/bin/agent" warm --cache-dir "$release/cache"
 : >"$release/cache/.complete"
