@@ -106,7 +106,7 @@ def open_journal(wanted: Journal, name: str, segment: Path, symbols: list[str]) 
 
     directory = Path(wanted.directory) if wanted.directory else journal.default_directory()
     path = directory / f"{name}.journal"
-    ring_path = segment.with_name(segment.name + shm.JOURNAL)
+    ring_path = segment.with_name(segment.name + shm.JOURNAL_SUFFIX)
     journal.create(path, symbols)
     try:
         if ring_path.exists():

@@ -22,6 +22,7 @@ from agent.engine.journal_writer import open_journal
 from agent.engine.shared_memory import create_segment, create_series
 from agent.engine.systemd import notify
 from agent.journal import file as journal
+from agent.shm import _segment, identity
 from agent.shm import segment as shm
 
 
@@ -206,11 +207,9 @@ def run(config: Config, *, once: bool, shard: Shard = _WHOLE) -> tuple[shm.Segme
         lines, receive_buffer = open_feed(feed, config.engine.busy_poll_us)
         for line in filter(None, lines):
             open_until_the_end.enter_context(line)
-        segment = create_segment(path, _engine.shm_size(len(symbols)))
+        segment = create_segment(path, _segment.size(len(symbols)))
         engine = create_engine(config, shard, prepared, segment, lines, once)
-        started = shm.start_time(os.getpid())
-        assert started is not None
-        engine.identify(os.getpid(), started, time.time_ns(), shm.boot_id().encode(), receive_buffer)
+        engine.identify(*identity.own(), time.time_ns(), identity.read_boot_id().encode(), receive_buffer)
         with open_journal(config.journal, name, path, symbols) as (ring, state):
             series = create_series(config.series, path, symbols)
             engine.attach_memory(journal=ring, feed=attach_ring(feed), series=series)

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from agent.shm.segment import QUANTILES, Histogram, Segment, now_ns
+from agent.shm.histogram import QUANTILES, Histogram
+from agent.shm.segment import Segment, now_ns
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
