@@ -21,7 +21,7 @@ from agent.engine.feed_sockets import attach_ring, open_feed
 from agent.engine.journal_writer import open_journal
 from agent.engine.shared_memory import create_segment, create_series
 from agent.engine.systemd import notify
-from agent.journal import file as journal
+from agent.journal.rebuild import State
 from agent.shm import _segment, identity
 from agent.shm import segment as shm
 
@@ -151,7 +151,7 @@ def create_engine(config: Config, shard: Shard, prepared: Any, segment: Any, lin
     return engine
 
 
-def restore_state(engine: Any, state: journal.State) -> None:
+def restore_state(engine: Any, state: State) -> None:
     """Give the engine what the journal says."""
     engine.restore(
         reference=state.reference,
@@ -193,7 +193,6 @@ def run(config: Config, *, once: bool, shard: Shard = _WHOLE) -> tuple[shm.Segme
     """
     use_cache(config.engine.cache_dir)
     from agent import strategy
-    from agent.engine import _engine
 
     wanted, symbols, feed = config.strategy, config.strategy.traded, config.feed
     traded = shard.traded(symbols)
