@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-
 def lock_memory() -> bool: ...
 
 class Engine:

@@ -147,7 +147,7 @@ def create_engine(config: Config, shard: Shard, prepared: Any, segment: Any, lin
         )
     except MemoryError as error:
         raise RunError(f"{error}, which this host does not give") from None
-    engine.limits(**config.risk.limits)
+    engine.limits(**config.risk.words)
     return engine
 
 

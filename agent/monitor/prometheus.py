@@ -1,4 +1,5 @@
-"""The metrics of a segment for Prometheus. Counters end in _total; durations are histograms in seconds.
+"""The metrics of a segment for Prometheus. Counters end in _total; durations are histograms in seconds; limits
+are in the words and units of agent.toml.
 
 The names follow https://prometheus.io/docs/practices/naming/. Each sample has the label `agent`, the engine's name.
 """
@@ -9,6 +10,7 @@ from pathlib import Path
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
+from agent.limits import LIMITS, from_words
 from agent.shm import _segment
 from agent.shm.histogram import Histogram, bucket_middle
 from agent.shm.segment import PREFIX, Segment
@@ -32,8 +34,8 @@ def collect_metrics(segment: Segment) -> Iterator[Metric]:
             family = CounterMetricFamily(f"agent_{name}", text, labels=["agent"])
             family.add_metric([agent], value)
             yield family
-    for name, value in segment.limits.items():
-        yield _make_gauge(f"agent_limit_{name}", f"risk limit {name}, 0: none", agent, value)
+    for name, limit_value in from_words(segment.limits).items():
+        yield _make_gauge(f"agent_limit_{name}", f"{LIMITS[name].unit}: {LIMITS[name].text}", agent, limit_value)
     for field in SYMBOL_FIELDS:
         gauge = GaugeMetricFamily(f"agent_symbol_{field}", fields[field].text, labels=["agent", "symbol"])
         for symbol in segment.symbols:

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from agent import cli
+from agent.limits import LIMITS, from_words
 from agent.monitor import top
+from agent.monitor.stats import Statistics
 from agent.shm import _segment
 from agent.shm.histogram import Histogram
 
@@ -43,6 +45,9 @@ def test_prometheus_reads_what_is_printed(traded: Hand, tmp_path: Path, capsys: 
     assert "# HELP agent_lost_total messages given up\n" in text and "# TYPE agent_orders_open gauge\n" in text
     assert samples[("agent_symbol_position", None, "BTCUSDT")] == 2
     assert samples[("agent_limit_max_size", None, None)] == 100
+    limits = from_words(traded.reading.limits)
+    assert limits == {name: samples[(f"agent_limit_{name}", None, None)] for name in LIMITS}
+    assert Statistics(traded.reading).as_data()["limits"] == limits
     assert samples[("agent_own_code_seconds_count", None, None)] == 20
     assert samples[("agent_own_code_seconds_bucket", "+Inf", None)] == 20
     assert samples[("agent_own_code_seconds_sum", None, None)] == traded.reading.histograms["own_code"].sum / 1e9

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from agent import limits
 from agent.shm import _segment
 from agent.shm import segment as shm
 
@@ -54,6 +55,11 @@ def test_offsets_are_those_that_a_segment_itself_describes(hand: Callable[..., H
     path.write_bytes(hand().segment)
     for name, word in _segment.counters().items():
         assert shm.counter_offset(path, name) == word.offset and word.kind in ("counter", "gauge")
+
+
+def test_every_limit_of_the_segment_is_one_of_the_users(hand: Callable[..., Hand]) -> None:
+    scaled = {limit.word for limit in limits.LIMITS.values() if limit.word}
+    assert scaled | {"rate_interval_ns", "rate_burst_ns"} == set(_segment.limits()) == set(hand().reading.limits)
 
 
 def reorder(header: str) -> str:
