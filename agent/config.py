@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from agent.errors import AgentError
+from agent.limits import Risk
 from agent.symbols import MAX_SYMBOLS
 
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
@@ -139,36 +140,6 @@ class Strategy(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=
     def traded(self) -> list[str]:
         """All symbols, by index."""
         return self.symbols or [self.symbol]
-
-
-class Risk(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """The gate as it is at the start; `agent limits` changes it while the engine runs. max_notional of an order in
-    currency; burst: orders that may go at once; collar: share of the price beyond the far side of the book;
-    max_position of a symbol, open orders included; duplicate_ms: no same order again within. 0: no such limit."""
-
-    max_size: Annotated[int, msgspec.Meta(ge=1, le=999_999)]
-    max_orders_per_second: Annotated[int, msgspec.Meta(ge=1, le=10_000_000)]
-    burst: Annotated[int, msgspec.Meta(ge=0, le=10_000_000)] = 0
-    max_notional: Annotated[float, msgspec.Meta(ge=0, le=1e14)] = 0.0
-    collar: Annotated[float, msgspec.Meta(ge=0, le=10)] = 0.0
-    max_position: Annotated[int, msgspec.Meta(ge=0, le=1 << 40)] = 0
-    max_open_orders: Annotated[int, msgspec.Meta(ge=0, le=65_536)] = 0
-    duplicate_ms: Annotated[int, msgspec.Meta(ge=0, le=60_000)] = 0
-
-    @property
-    def limits(self) -> dict[str, int]:
-        """In the names and units of AGENT_LIMITS in shm/include/agent_shm.h."""
-        interval = 1_000_000_000 // self.max_orders_per_second
-        return {
-            "max_size": self.max_size,
-            "max_notional": round(self.max_notional * 10_000),
-            "collar_ppm": round(self.collar * 1_000_000),
-            "max_position": self.max_position,
-            "max_open_orders": self.max_open_orders,
-            "rate_interval_ns": interval,
-            "rate_burst_ns": interval * (self.burst or self.max_orders_per_second),
-            "duplicate_ns": self.duplicate_ms * 1_000_000,
-        }
 
 
 class Engine(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):

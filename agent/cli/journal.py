@@ -32,12 +32,12 @@ class Journal(NamedTuple):
 
     def as_data(self) -> dict[str, Any]:
         """Returns every record and what they add up to. Raises JournalError."""
-        from agent.journal.file import as_data
+        from agent.journal.show import as_data
 
         return as_data(self.file)
 
     def as_text(self, page: "Page") -> str:
         """Returns a line for each record, then positions and open orders. Raises JournalError."""
-        from agent.journal.file import as_text
+        from agent.journal.show import as_text
 
         return as_text(self.file)

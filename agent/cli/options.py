@@ -90,15 +90,6 @@ def parse_shard(text: str) -> tuple[int, int]:
     return number, count
 
 
-def parse_limit(text: str) -> tuple[str, int]:
-    """Returns (limit's name, value) of LIMIT=NUMBER."""
-    name, _, word = text.partition("=")
-    value = _parse_digits(word)
-    if not name or value is None:
-        raise _refuse(text, "LIMIT=NUMBER, a whole number from 0")
-    return name, value
-
-
 def _parse_number(text: str) -> float | None:
     try:
         return float(text)

@@ -3,11 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-LIMITS: tuple[str, ...]
-
-def shm_size(symbols: int) -> int: ...
 def lock_memory() -> bool: ...
-def bucket(value: int) -> int: ...
 
 class Engine:
     def __init__(

@@ -8,7 +8,6 @@ from libc.string cimport memcpy, memset
 from posix.mman cimport MCL_CURRENT, MCL_FUTURE, mlockall
 from posix.signal cimport sigaction, sigaction_t
 
-cimport agent.shm.histogram as histogram
 from agent.book.order_book cimport books_init, books_size
 from agent.engine.arguments cimport check_count, check_strategy, check_symbols, find_format
 from agent.engine.loop cimport FEEDS, REQUESTS, Loop, copy_feed_counters, do_housekeeping, handle_datagram, run_loop
@@ -20,9 +19,9 @@ from agent.engine.state cimport (CATCHING_UP, ITCH, LIVE, READY, RUNNING, SENT, 
                                  Core, OpenOrder)
 from agent.protocols.moldudp64 cimport mold_init
 from agent.protocols.wire cimport now, now_real, store16
-from agent.shm.blocks cimport Block, block_give, block_take
+from agent.shm.blocks cimport Block, block_free, block_map
 from agent.shm.ring cimport Ring
-from agent.shm.segment cimport AGENT_CONNECTING, AGENT_STOPPED, agent_shm, agent_shm_size
+from agent.shm.segment cimport AGENT_CONNECTING, AGENT_STOPPED, agent_shm, agent_shm_size, set_limits
 from agent.shm.series cimport Series
 from agent.strategy.abi cimport agent_strategy
 from agent.system cimport AF_INET, MSG_DONTWAIT, MSG_NOSIGNAL, close, send
@@ -40,7 +39,7 @@ cdef void request_stop(int number) noexcept nogil:
 cdef class Engine:
     """The loop and its memory. Errors of arguments raise ValueError; nothing raises in the loop.
 
-    segment: writable buffer of exactly shm_size(symbols) bytes, zeroed here.
+    segment: writable buffer of exactly agent.shm._segment.size(symbols) bytes, zeroed here.
     strategy, state: addresses of a struct agent_strategy with no NULL in it, and of its initialised state.
     symbols: at most 8 characters each; traded: for each, whether this shard trades it.
     feed_format: "binance", "itch" or "csv".
@@ -91,11 +90,11 @@ cdef class Engine:
         e = &self.loop.core
         e.session.socket = -1       # __dealloc__ closes it, also of an object that is not complete
         size = books_size(len(symbols), orders, levels)
-        if format == ITCH and not block_take(&self.books, size):
+        if format == ITCH and not block_map(&self.books, size):
             raise MemoryError(f"book.orders: {orders} with {levels} levels take {size} bytes")
         tables = tables_size(len(symbols))
         buffers = sum(1 for descriptor in feeds if descriptor >= 0) * BATCH * STRIDE
-        if not block_take(&self.memory, tables + buffers + store):
+        if not block_map(&self.memory, tables + buffers + store):
             raise MemoryError(f"feed.store: {store} and the engine's own tables take {tables + buffers + store} bytes")
         at = <uint8_t *> self.memory.at
         init_core(e, <agent_shm *> &shm[0], at, len(symbols), format, <agent_strategy *> strategy, <void *> state)
@@ -138,8 +137,8 @@ cdef class Engine:
             if self.loop.core.session.socket >= 0:
                 close(self.loop.core.session.socket)
             free(self.loop)
-        block_give(&self.memory)
-        block_give(&self.books)
+        block_free(&self.memory)
+        block_free(&self.books)
 
     def identify(self, int pid, uint64_t start_time, int64_t started_ns, bytes boot_id, int receive_buffer):
         """Write who owns the segment: pid, its start time, CLOCK_REALTIME ns, the boot's id."""
@@ -152,12 +151,8 @@ cdef class Engine:
         shm.heartbeat_ns = now()
 
     def limits(self, **values):
-        """Set limits by the names of AGENT_LIMITS, in their units; ValueError for an unknown one."""
-        cdef uint64_t *words = <uint64_t *> &self.loop.core.shm.limits
-        for name, value in values.items():
-            if name not in LIMITS:
-                raise ValueError(f"limit: {name!r}, allowed: {', '.join(LIMITS)}")
-            words[LIMITS.index(name)] = <uint64_t> <int64_t> value
+        """Set limits by the names of AGENT_LIMITS, in their units. Raises ValueError for an unknown one."""
+        set_limits(self.loop.core.shm, values)
 
     def attach_memory(self, *, journal=None, feed=None, series=None):
         """Use what other objects map, which are held as long as the engine lives. journal, feed: agent.shm.ring.Ring,
@@ -264,20 +259,6 @@ cdef class Engine:
         return reason, code
 
 
-def shm_size(int symbols):
-    """Returns the bytes of the segment of an engine with so many symbols."""
-    return agent_shm_size(symbols)
-
-
-LIMITS = ("kill", "max_size", "max_notional", "collar_ppm", "max_position", "max_open_orders", "rate_interval_ns",
-          "rate_burst_ns", "duplicate_ns")
-
-
 def lock_memory():
     """Lock the memory of the process, now and for later mappings: mlockall(2). Returns False if it was refused."""
     return mlockall(MCL_CURRENT | MCL_FUTURE) == 0
-
-
-def bucket(uint64_t value):
-    """Returns the histogram bucket of a value in ns."""
-    return histogram.bucket(value)

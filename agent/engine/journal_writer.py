@@ -13,6 +13,9 @@ from typing import Any
 from agent.config import Journal
 from agent.engine.errors import RunError
 from agent.journal import file as journal
+from agent.journal import record
+from agent.journal.rebuild import State
+from agent.journal.writer import drain
 from agent.shm import segment as shm
 
 #: Seconds for the journal's writer of an engine that was killed to write what is left, and to end.
@@ -67,7 +70,7 @@ def drain_ring(ring: Any, path: Path) -> None:
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
         try:
-            while journal.drain(ring, descriptor):
+            while drain(ring, descriptor):
                 pass
         finally:
             os.close(descriptor)
@@ -95,7 +98,7 @@ def drain_left_ring(ring_path: Path, path: Path, seconds: float = _WRITER_ENDS) 
 
 
 @contextlib.contextmanager
-def open_journal(wanted: Journal, name: str, segment: Path, symbols: list[str]) -> Iterator[tuple[Any, journal.State]]:
+def open_journal(wanted: Journal, name: str, segment: Path, symbols: list[str]) -> Iterator[tuple[Any, State]]:
     """The journal's ring for the engine to write, and what the journal says so far. When the engine is done its writer
     is asked to empty the ring and is waited for.
 
@@ -106,17 +109,16 @@ def open_journal(wanted: Journal, name: str, segment: Path, symbols: list[str]) 
 
     directory = Path(wanted.directory) if wanted.directory else journal.default_directory()
     path = directory / f"{name}.journal"
-    ring_path = segment.with_name(segment.name + shm.JOURNAL)
+    ring_path = segment.with_name(segment.name + shm.JOURNAL_SUFFIX)
     journal.create(path, symbols)
     try:
         if ring_path.exists():
             drain_left_ring(ring_path, path)
-        ring = Ring.create(ring_path, wanted.ring * journal.RECORD.size, record=journal.RECORD.size)
+        ring = Ring.create(ring_path, wanted.ring * record.SIZE, record=record.SIZE)
     except (RingError, ValueError, OSError) as error:
         raise RunError(f"journal: {ring_path}: {error}") from None
     try:
-        _, records = journal.read(path)
-        state = journal.rebuild(records)
+        _, _, state = journal.load(path)
         writer = start_writer(ring_path, path)
     except BaseException:
         ring.close()

@@ -21,7 +21,8 @@ from agent.engine.feed_sockets import attach_ring, open_feed
 from agent.engine.journal_writer import open_journal
 from agent.engine.shared_memory import create_segment, create_series
 from agent.engine.systemd import notify
-from agent.journal import file as journal
+from agent.journal.rebuild import State
+from agent.shm import _segment, identity
 from agent.shm import segment as shm
 
 
@@ -146,11 +147,11 @@ def create_engine(config: Config, shard: Shard, prepared: Any, segment: Any, lin
         )
     except MemoryError as error:
         raise RunError(f"{error}, which this host does not give") from None
-    engine.limits(**config.risk.limits)
+    engine.limits(**config.risk.words)
     return engine
 
 
-def restore_state(engine: Any, state: journal.State) -> None:
+def restore_state(engine: Any, state: State) -> None:
     """Give the engine what the journal says."""
     engine.restore(
         reference=state.reference,
@@ -192,7 +193,6 @@ def run(config: Config, *, once: bool, shard: Shard = _WHOLE) -> tuple[shm.Segme
     """
     use_cache(config.engine.cache_dir)
     from agent import strategy
-    from agent.engine import _engine
 
     wanted, symbols, feed = config.strategy, config.strategy.traded, config.feed
     traded = shard.traded(symbols)
@@ -206,11 +206,9 @@ def run(config: Config, *, once: bool, shard: Shard = _WHOLE) -> tuple[shm.Segme
         lines, receive_buffer = open_feed(feed, config.engine.busy_poll_us)
         for line in filter(None, lines):
             open_until_the_end.enter_context(line)
-        segment = create_segment(path, _engine.shm_size(len(symbols)))
+        segment = create_segment(path, _segment.size(len(symbols)))
         engine = create_engine(config, shard, prepared, segment, lines, once)
-        started = shm.start_time(os.getpid())
-        assert started is not None
-        engine.identify(os.getpid(), started, time.time_ns(), shm.boot_id().encode(), receive_buffer)
+        engine.identify(*identity.own(), time.time_ns(), identity.read_boot_id().encode(), receive_buffer)
         with open_journal(config.journal, name, path, symbols) as (ring, state):
             series = create_series(config.series, path, symbols)
             engine.attach_memory(journal=ring, feed=attach_ring(feed), series=series)

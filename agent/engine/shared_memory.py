@@ -41,7 +41,7 @@ def create_series(wanted: Series, segment: Path, symbols: list[str]) -> Any:
         return None
     from agent.shm import series
 
-    path = Path(wanted.path) if wanted.path else segment.with_name(segment.name + shm.SERIES)
+    path = Path(wanted.path) if wanted.path else segment.with_name(segment.name + shm.SERIES_SUFFIX)
     try:
         return series.create(path, symbols, wanted.capacity)
     except series.SeriesError as error:

@@ -22,6 +22,7 @@ from agent.errors import AgentError
 from agent.exchange import _simulator as _exchange
 from agent.exchange.feed import Feed, packets
 from agent.shm import segment as shm
+from agent.shm.histogram import QUANTILES
 
 _SPARE_ORDERS = 1024
 #: Bytes of the log of Sequenced Data that a run can fill (an acknowledged order takes 67).
@@ -92,7 +93,7 @@ def percentiles(samples: list[int]) -> dict[str, Any]:
         return {"count": 0}
     ordered = sorted(samples)
     out: dict[str, Any] = {"count": len(ordered), "min": ordered[0] / 1e3}
-    for name, q in shm.QUANTILES:
+    for name, q in QUANTILES:
         out[name] = ordered[min(len(ordered) - 1, max(0, -(-int(q * 1000) * len(ordered) // 1000) - 1))] / 1e3
     out["max"] = ordered[-1] / 1e3
     return out
@@ -382,7 +383,7 @@ def as_text(data: dict[str, Any]) -> str:
             continue
         lines.append(
             f"  {label:<12} "
-            + " ".join(f"{q} {row[q]:.1f}" for q, _ in shm.QUANTILES)
+            + " ".join(f"{q} {row[q]:.1f}" for q, _ in QUANTILES)
             + f" max {row['max']:.1f} us ({row['count']:,} samples)"
         )
     lines.append(

@@ -1,7 +1,7 @@
 # cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """One record of the journal, as the engine writes it to the ring and as it is in the file, in 64 bytes.
 
-agent/journal/file.py reads the same layout.
+Python has the fields by their names, through _record.pyx.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t

@@ -1,4 +1,5 @@
-"""The metrics of a segment for Prometheus. Counters end in _total; durations are histograms in seconds.
+"""The metrics of a segment for Prometheus. Counters end in _total; durations are histograms in seconds; limits
+are in the words and units of agent.toml.
 
 The names follow https://prometheus.io/docs/practices/naming/. Each sample has the label `agent`, the engine's name.
 """
@@ -9,12 +10,13 @@ from pathlib import Path
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
-from agent.shm.segment import PREFIX, Histogram, Segment, middle
+from agent.limits import LIMITS, from_words
+from agent.shm import _segment
+from agent.shm.histogram import Histogram, bucket_middle
+from agent.shm.segment import PREFIX, Segment
 
 #: Upper bounds of the buckets, ns.
 BOUNDS = [n * 10**e for e in range(1, 9) for n in (1, 2, 5)]
-#: Those counters of shm/include/agent_shm.h that can go down.
-GAUGES = ("receive_buffer", "orders_open", "ring_damaged", "exchange_sequence", "book_huge_pages")
 #: Fields of a symbol that are metrics.
 SYMBOL_FIELDS = ("position", "open_buy", "open_sell", "stale")
 
@@ -23,25 +25,25 @@ def collect_metrics(segment: Segment) -> Iterator[Metric]:
     """Yield the metric families of a segment: up, counters, limits, symbols, durations."""
     agent = Path(segment.path).name.removeprefix(PREFIX)
     yield _make_gauge("agent_up", "1: the engine's process runs", agent, float(segment.alive))
+    counters, fields, stages = _segment.counters(), _segment.symbol_fields(), _segment.histograms()
     for name, value in segment.counters.items():
-        text = name.replace("_", " ")
-        if name in GAUGES:
+        text = counters[name].text if name in counters else name  # of an agent of another build
+        if name in counters and counters[name].kind == "gauge":
             yield _make_gauge(f"agent_{name}", text, agent, value)
         else:
             family = CounterMetricFamily(f"agent_{name}", text, labels=["agent"])
             family.add_metric([agent], value)
             yield family
-    for name, value in segment.limits.items():
-        yield _make_gauge(f"agent_limit_{name}", f"risk limit {name}, 0: none", agent, value)
+    for name, limit_value in from_words(segment.limits).items():
+        yield _make_gauge(f"agent_limit_{name}", f"{LIMITS[name].unit}: {LIMITS[name].text}", agent, limit_value)
     for field in SYMBOL_FIELDS:
-        gauge = GaugeMetricFamily(
-            f"agent_symbol_{field}", f"{field.replace('_', ' ')} of a symbol", labels=["agent", "symbol"]
-        )
+        gauge = GaugeMetricFamily(f"agent_symbol_{field}", fields[field].text, labels=["agent", "symbol"])
         for symbol in segment.symbols:
             gauge.add_metric([agent, symbol.name], getattr(symbol, field))
         yield gauge
     for name, histogram in segment.histograms.items():
-        durations = HistogramMetricFamily(f"agent_{name}_seconds", f"duration: {name}", labels=["agent"])
+        text = stages[name].text if name in stages else name
+        durations = HistogramMetricFamily(f"agent_{name}_seconds", f"duration: {text}", labels=["agent"])
         durations.add_metric([agent], count_buckets(histogram), sum_value=histogram.sum / 1e9)
         yield durations
 
@@ -52,7 +54,7 @@ def count_buckets(histogram: Histogram) -> list[tuple[str, float]]:
     counts, seen, index = [], 0, 0
     held = histogram.buckets
     for bound in BOUNDS:
-        while index < len(held) and middle(index, histogram.bits) <= bound:
+        while index < len(held) and bucket_middle(index, histogram.bits) <= bound:
             seen += held[index]
             index += 1
         counts.append((f"{bound / 1e9:.9f}".rstrip("0"), float(seen)))

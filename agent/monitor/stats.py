@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from agent.shm.segment import QUANTILES, Histogram, Segment, now_ns
+from agent import limits
+from agent.shm.histogram import QUANTILES, Histogram
+from agent.shm.segment import Segment, now_ns
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
@@ -22,7 +24,8 @@ class Statistics(msgspec.Struct, frozen=True):
     segment: Segment
 
     def as_data(self) -> dict[str, Any]:
-        """Returns the reading as plain data: counters by name, latencies in ns."""
+        """Returns the reading as plain data: limits in the words and units of agent.toml, counters by name, latencies
+        in ns."""
         counters, alive = self.segment.counters, self.segment.alive
         return {
             "path": self.segment.path,
@@ -34,6 +37,7 @@ class Statistics(msgspec.Struct, frozen=True):
             "ticks_in": counters["book_ticker"] + counters["trade"],
             "malformed": sum(count for name, count in counters.items() if name.startswith("malformed_")),
             "rejects": sum(count for name, count in counters.items() if name.startswith("reject_")),
+            "limits": limits.from_words(self.segment.limits),
             "counters": counters,
             "latency_ns": {name: summarize(histogram) for name, histogram in self.segment.histograms.items()},
         }

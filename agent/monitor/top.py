@@ -8,7 +8,8 @@ from pathlib import Path
 from agent.book.stale import explain_stale
 from agent.monitor.stats import describe_state
 from agent.shm import segment as shm
-from agent.shm.segment import QUANTILES, Histogram, Segment
+from agent.shm.histogram import QUANTILES, Histogram
+from agent.shm.segment import Segment
 
 _RATES = ("datagrams", "messages", "events", "orders_sent", "replaces_sent", "cancels_sent", "accepted", "executed",
           "canceled", "rejected")  # fmt: skip

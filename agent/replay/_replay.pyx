@@ -16,8 +16,8 @@ from agent.engine.market cimport message
 from agent.engine.setup cimport add_symbol, init_core, next_part, padded_name, tables_size
 from agent.engine.state cimport BINANCE, ITCH, READY, Core
 from agent.protocols.wire cimport load48, load64, now
-from agent.shm.blocks cimport Block, block_give, block_reserve
-from agent.shm.segment cimport agent_shm, agent_shm_size
+from agent.shm.blocks cimport Block, block_free, block_reserve
+from agent.shm.segment cimport agent_shm, agent_shm_size, set_limits
 from agent.strategy.abi cimport agent_strategy
 
 
@@ -51,7 +51,7 @@ cdef class Replay:
         self.held = owner
         memset(self.by_type, 0, sizeof(self.by_type))
         self.capacity = <uint32_t> len(symbols) or capacity
-        # Not block_take(): a replay leaves the host's huge pages to engines.
+        # Not block_map(): a replay leaves the host's huge pages to engines.
         size = agent_shm_size(self.capacity) + 64 + tables_size(self.capacity)
         if not block_reserve(&self.memory, size, size):
             raise MemoryError(f"capacity: {self.capacity} symbols take {size} bytes")
@@ -71,18 +71,12 @@ cdef class Replay:
         self.limits(**(limits or {}))
 
     def __dealloc__(self):
-        block_give(&self.books)
-        block_give(&self.memory)
+        block_free(&self.books)
+        block_free(&self.memory)
 
     def limits(self, **values):
-        """Set limits by the names of AGENT_LIMITS, in their units; ValueError for an unknown one."""
-        cdef uint64_t *words = <uint64_t *> &self.core.shm.limits
-        names = ("kill", "max_size", "max_notional", "collar_ppm", "max_position", "max_open_orders",
-                 "rate_interval_ns", "rate_burst_ns", "duplicate_ns")
-        for name, value in values.items():
-            if name not in names:
-                raise ValueError(f"limit: {name!r}, allowed: {', '.join(names)}")
-            words[names.index(name)] = <uint64_t> <int64_t> value
+        """Set limits by the names of AGENT_LIMITS, in their units. Raises ValueError for an unknown one."""
+        set_limits(self.core.shm, values)
 
     def run(self, const uint8_t[::1] chunk):
         """Handle all whole records in chunk (BinaryFILE records, or lines). Returns the nanoseconds that took."""

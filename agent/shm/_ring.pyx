@@ -1,29 +1,31 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """ring.pxd for Python: agent/shm/ring.py opens and maps, this reads and writes."""
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.string cimport memcmp, memcpy, memset
 
 from cpython.bytes cimport PyBytes_AsStringAndSize
 
-from agent.shm.ring cimport *
+from agent.shm.ring cimport (RING_LOAD, RING_STORE, RING_VERSION, WORD, Ring, ring_end, ring_header, ring_padded_size,
+                             ring_peek, ring_peek_at, ring_pop, ring_push)
 
 HEADER_SIZE = sizeof(ring_header)
 VERSION = RING_VERSION
 
 
-cdef bint geometry(uint64_t capacity, uint64_t record) noexcept:
-    return capacity >= 64 and capacity & (capacity - 1) == 0 and ring_room(record, record != 0) <= capacity // 2
+cdef bint is_possible(uint64_t capacity, uint64_t record) noexcept:
+    return capacity >= 64 and capacity & (capacity - 1) == 0 and ring_padded_size(record, record != 0) <= capacity // 2
 
 
 def initialise(memory, uint64_t capacity, uint32_t record, bytes boot_id not None):
     """Write the header of an empty ring into a zeroed, writable buffer of HEADER_SIZE bytes, which capacity bytes
-    follow."""
+    follow. record: bytes of each record, 0: they vary. Raises ValueError for a capacity that is no power of two from
+    64, and for a record over half of it."""
     cdef uint8_t[::1] view = memory
     cdef ring_header *h = <ring_header *> &view[0]
     if capacity < 64 or capacity & (capacity - 1) or view.shape[0] != sizeof(ring_header):
         raise ValueError(f"capacity: {capacity}, allowed: a power of two from 64, and a buffer of a header")
-    if not geometry(capacity, record):
+    if not is_possible(capacity, record):
         raise ValueError(f"record of {record} bytes, allowed in a ring of {capacity}: at most {capacity // 2}")
     h.record = record
     h.capacity = capacity
@@ -34,11 +36,11 @@ def initialise(memory, uint64_t capacity, uint32_t record, bytes boot_id not Non
 
 
 cdef class Handle:
-    """One end of a mapped ring. memory: the writable mapping, kept. Nothing can be pushed or peeked before attach().
-    Raises ValueError when it is not a ring."""
+    """One end of a mapped ring. memory: the writable mapping, which the object keeps. Nothing can be pushed or peeked
+    before attach(). Raises ValueError when memory is not a ring."""
 
     cdef Ring r
-    cdef object keep
+    cdef object memory
     cdef bint writer
     cdef object ends            # sequence of the indices behind the records that were peeked at
 
@@ -55,9 +57,9 @@ cdef class Handle:
         self.r.capacity = h.capacity
         self.r.record = h.record
         if h.data != sizeof(ring_header) or self.r.capacity != size - sizeof(ring_header) \
-                or not geometry(self.r.capacity, self.r.record):
+                or not is_possible(self.r.capacity, self.r.record):
             raise ValueError(f"{size} bytes, but its header describes another ring")
-        self.keep = memory
+        self.memory = memory
         self.writer = writer
         self.ends = []
         self.r.header = h
@@ -71,22 +73,27 @@ cdef class Handle:
 
     @property
     def record(self):
+        """Bytes of each record; 0: they vary."""
         return self.r.record
 
     @property
     def capacity(self):
+        """Bytes of records."""
         return self.r.capacity
 
     @property
     def boot_id(self):
+        """The id of the boot that made the ring, at most 39 bytes."""
         return (<const char *> self.r.header.boot_id)[:40].split(b"\0", 1)[0]
 
     @property
     def takeovers(self):
+        """How often an end was attached in the place of a process that had died."""
         return self.r.header.takeovers
 
     @property
     def damaged(self):
+        """Whether the reader has found what no writer wrote."""
         return self.r.damaged
 
     @property
@@ -94,14 +101,14 @@ cdef class Handle:
         """Bytes published and not yet taken."""
         return RING_LOAD(&self.r.header.tail.index) - RING_LOAD(&self.r.header.head.index)
 
-    def owner(self, bint writer):
-        """(pid, start time) of the writer or the reader, 0 for none."""
+    def read_owner(self, bint writer):
+        """Returns (pid, start time in clock ticks after boot) of the writer or else the reader, 0 for none."""
         cdef ring_end *end = &self.r.header.tail if writer else &self.r.header.head
         return end.pid, end.start_time
 
     def attach(self, uint64_t pid, uint64_t start_time, bint takeover):
-        """Begin where the last one at this end has stopped; nobody else is there now. ValueError: what is there cannot
-        be indices of this ring."""
+        """Write who holds this end from now on, and begin where the last process at this end has stopped. No other
+        process may hold it. Raises ValueError when the indices cannot be those of this ring."""
         cdef ring_header *h = self.r.header
         cdef ring_end *end = &h.tail if self.writer else &h.head
         # The own index stands still, the other may move: that way they never are further apart.
@@ -117,14 +124,15 @@ cdef class Handle:
         end.pid = pid
         h.takeovers += takeover
 
-    def leave(self):
-        """Say that nobody is at this end."""
+    def detach(self):
+        """Write that no process holds this end."""
         cdef ring_end *end = &self.r.header.tail if self.writer else &self.r.header.head
         end.pid = 0
         end.start_time = 0
 
     def push(self, record not None):
-        """Publish a record, bytes or another buffer; False: there is no room now. ValueError: it can never fit."""
+        """Publish a record, bytes or another buffer. Returns False when there is no space now. Raises ValueError for a
+        record that can never fit."""
         cdef const uint8_t[::1] view
         cdef const uint8_t *at = b""
         cdef char *text = NULL
@@ -139,12 +147,12 @@ cdef class Handle:
             if size:
                 at = &view[0]
         if (self.r.record and size != self.r.record) \
-                or ring_room(<uint64_t> size, self.r.record != 0) > self.r.capacity // 2:
+                or ring_padded_size(<uint64_t> size, self.r.record != 0) > self.r.capacity // 2:
             raise ValueError(f"record of {size} bytes, allowed: {self.r.record or self.r.capacity // 2 - WORD}")
         return ring_push(&self.r, at, <uint32_t> size)
 
     def pop(self):
-        """The oldest record, taken off; None: there is none."""
+        """Take the oldest record off the ring. Returns it, or None."""
         cdef uint32_t size = 0
         cdef const void *at = ring_peek(&self.r, &size)
         if at == NULL:
@@ -156,7 +164,7 @@ cdef class Handle:
         return found
 
     def peek_many(self, int limit):
-        """Up to `limit` records, oldest first, without taking them."""
+        """Returns up to `limit` records, oldest first, which stay in the ring."""
         cdef uint64_t index = self.r.own
         cdef uint32_t size = 0
         cdef const void *at
@@ -171,8 +179,8 @@ cdef class Handle:
         return found
 
     def peek_block(self):
-        """The oldest records in one, as far as they lie one behind the other, without taking them. ValueError: not
-        records of one size without padding."""
+        """Returns the oldest records in one, as far as they lie one behind the other; they stay in the ring. Raises
+        ValueError unless records are of one size and without padding."""
         cdef uint64_t index = self.r.own, size = self.r.record, count
         cdef uint32_t first = 0
         cdef const uint8_t *at
@@ -189,8 +197,8 @@ cdef class Handle:
         return (<const char *> at)[:count * size]
 
     def commit(self, int count):
-        """Take the `count` oldest of the records that were last peeked at off the ring. Where they end was seen then:
-        lengths that have changed since do not matter."""
+        """Take the `count` oldest of the records that were last peeked at off the ring. Where they end was read then:
+        lengths that have changed since do not matter. Raises ValueError for more than were peeked at."""
         if count > len(self.ends):
             raise ValueError(f"commit: {count} records, allowed: at most the {len(self.ends)} that were peeked at")
         if count:

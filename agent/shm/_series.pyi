@@ -1,17 +1,22 @@
 from collections.abc import Sequence
-from typing import Any
 
-LEAST: int
+from typing_extensions import Buffer
+
+MIN_CAPACITY: int
 VERSION: int
-NAMES: int
+NAMES_OFFSET: int
+LINE: int
+PAGE: int
+HEADER_SIZE: int
 
 def size(symbols: int, capacity: int) -> int: ...
-def count(words: Any, index: int) -> int: ...
+def read_header(series: Buffer) -> dict[str, int | bytes]: ...
+def load_count(words: Buffer, index: int) -> int: ...
 
 class Writer:
     def __init__(
         self,
-        memory: Any,
+        memory: Buffer,
         names: Sequence[bytes],
         capacity: int,
         boot_id: bytes = b"",

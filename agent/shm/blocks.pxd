@@ -31,18 +31,19 @@ cdef extern from *:
 
 cdef struct Block:
     void *at                    # NULL: none
-    size_t size                 # as mapped: a multiple of a huge page
+    size_t size                 # bytes as mapped: a multiple of a huge page
     bint huge                   # in pages of hugetlbfs
 
 
-cdef inline void block_give(Block *b) noexcept nogil:
+cdef inline void block_free(Block *b) noexcept nogil:
+    """Unmap a block; none is no error."""
     if b.at != NULL:
         munmap(b.at, b.size)
         b.at = NULL
 
 
-cdef inline void _touch(void *at, size_t size) noexcept nogil:
-    """Have the kernel give the pages, which are zero: in the loop, no access faults."""
+cdef inline void fault_in(void *at, size_t size) noexcept nogil:
+    """Touch each page of size bytes at `at`: the kernel maps it (zeroed) now, and no access faults in the loop."""
     cdef size_t i = 0
     while i < size:
         (<volatile char *> at)[i] = 0
@@ -50,8 +51,8 @@ cdef inline void _touch(void *at, size_t size) noexcept nogil:
 
 
 cdef inline bint block_reserve(Block *b, size_t size, size_t touched) noexcept nogil:
-    """At least size bytes, of which only the first `touched` are in memory before their first use; not in pages of
-    hugetlbfs. False: there is no such memory."""
+    """Map at least size bytes, of which only the first `touched` are in memory before their first use; not in pages of
+    hugetlbfs. Returns False when the kernel refuses."""
     b.size = (size + MEMORY_HUGE - 1) // MEMORY_HUGE * MEMORY_HUGE
     b.huge = False
     b.at = mmap(NULL, b.size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
@@ -59,12 +60,12 @@ cdef inline bint block_reserve(Block *b, size_t size, size_t touched) noexcept n
         b.at = NULL
         return False
     madvise(b.at, touched, MADV_HUGEPAGE)
-    _touch(b.at, touched)
+    fault_in(b.at, touched)
     return True
 
 
-cdef inline bint block_take(Block *b, size_t size) noexcept nogil:
-    """At least size bytes. False: there is no such memory."""
+cdef inline bint block_map(Block *b, size_t size) noexcept nogil:
+    """Map at least size bytes, all of them in memory. Returns False when the kernel refuses."""
     cdef int flags = MAP_PRIVATE | MAP_ANONYMOUS
     b.size = (size + MEMORY_HUGE - 1) // MEMORY_HUGE * MEMORY_HUGE
     b.at = mmap(NULL, b.size, PROT_READ | PROT_WRITE, flags | MAP_HUGETLB | MAP_POPULATE, -1, 0)
@@ -79,7 +80,7 @@ cdef inline bint block_take(Block *b, size_t size) noexcept nogil:
     # Asked for before the first touch: a page that is there already would be collapsed later, in the loop's time.
     madvise(b.at, b.size, MADV_HUGEPAGE)
     if mprotect(b.at, b.size, PROT_READ | PROT_WRITE) != 0:
-        block_give(b)
+        block_free(b)
         return False
-    _touch(b.at, b.size)
+    fault_in(b.at, b.size)
     return True

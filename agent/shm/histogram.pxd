@@ -11,7 +11,7 @@ cdef extern from * nogil:
 
 
 cdef inline int bucket(uint64_t value) noexcept nogil:
-    """The index of the bucket that holds value (ns): exact below 128, then 128 per power of two."""
+    """Returns the index of the bucket that holds value (ns): exact below 128, then 128 per power of two."""
     cdef int shift
     if value < (1ULL << AGENT_HIST_BITS):
         return <int> value

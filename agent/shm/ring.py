@@ -11,8 +11,7 @@ from types import TracebackType
 from typing import Literal, Self
 
 from agent.errors import AgentError
-from agent.shm import _ring
-from agent.shm import segment as shm
+from agent.shm import _ring, identity
 
 Role = Literal["writer", "reader"]
 
@@ -42,7 +41,7 @@ class Ring:
                 # Its pages are there before the loop that writes them runs.
                 self._map = mmap.mmap(descriptor, 0, flags=mmap.MAP_SHARED | mmap.MAP_POPULATE)
                 self._handle = _ring.Handle(self._map, role == "writer")
-                self._take()
+                self._claim()
             finally:
                 # Not by close(): the mapping has a duplicate of the descriptor.
                 fcntl.flock(descriptor, fcntl.LOCK_UN)
@@ -54,21 +53,21 @@ class Ring:
         self._writer = self._handle if role == "writer" else None
         self._reader = self._handle if role == "reader" else None
 
-    def _take(self) -> None:
-        if self._handle.boot_id != shm.boot_id().encode():
+    def _claim(self) -> None:
+        if self._handle.boot_id != identity.read_boot_id().encode():
             raise RingError(f"{self.path}: is of an earlier boot; remove it")
-        pid, start_time = self._handle.owner(self.role == "writer")
-        if pid and shm.start_time(pid) == start_time:
+        pid, start_time = self._handle.read_owner(self.role == "writer")
+        if pid and identity.read_start_time(pid) == start_time:
             raise RingHeld(f"{self.path}: its {self.role} is process {pid}, which is alive; allowed: one {self.role}")
-        self._handle.attach(os.getpid(), shm.start_time(os.getpid()) or 0, bool(pid))
+        self._handle.attach(*identity.own(), takeover=bool(pid))
 
     @classmethod
     def create(cls, path: Path, capacity: int, record: int = 0) -> Self:
-        """A new, empty ring, as its writer. capacity: bytes of records, the padding of each to 8 included, and 8
-        more where they vary; rounded up to a power of two. record: bytes of each record, up to half of the capacity;
-        0: they vary.
+        """Make a new, empty ring. Returns its writer.
 
-        A file that is there already must not be: RingError. So is a record over half of the capacity.
+        capacity: bytes of records, the padding of each to 8 included, and 8 more where they vary; rounded up to a power
+        of two. record: bytes of each record, up to half of the capacity; 0: they vary. Raises RingError when the file
+        is there already or cannot be made, and for a record over half of the capacity.
         """
         size = 64
         while size < capacity:
@@ -79,7 +78,7 @@ class Ring:
             try:
                 os.posix_fallocate(descriptor, 0, _ring.HEADER_SIZE + size)
                 with mmap.mmap(descriptor, _ring.HEADER_SIZE) as memory:
-                    _ring.initialise(memory, size, record, shm.boot_id().encode())
+                    _ring.initialise(memory, size, record, identity.read_boot_id().encode())
                 os.link(temporary, path)
             finally:
                 os.close(descriptor)
@@ -92,13 +91,19 @@ class Ring:
 
     @classmethod
     def attach(cls, path: Path, role: Role) -> Self:
-        """An end of a ring that is there. The end of a process that has died is taken over where it left off."""
+        """Returns an end of a ring that is there. The end of a process that has died is taken over where it left off.
+        Raises RingError as the class."""
         return cls(path, role)
 
     @property
     def address(self) -> int:
         """Of the struct Ring of ring.pxd, for compiled code; valid while this object lives."""
         return self._handle.address
+
+    @property
+    def record_size(self) -> int:
+        """Bytes of each record; 0: they vary."""
+        return self._handle.record
 
     @property
     def used(self) -> int:
@@ -111,71 +116,74 @@ class Ring:
         return self._handle.takeovers
 
     def peer_alive(self) -> bool:
-        """Whether a process holds the other end, by pid and start time."""
-        pid, start_time = self._handle.owner(self.role != "writer")
-        return bool(pid) and shm.start_time(pid) == start_time
+        """Returns whether a process holds the other end, by pid and start time."""
+        pid, start_time = self._handle.read_owner(self.role != "writer")
+        return bool(pid) and identity.read_start_time(pid) == start_time
 
-    def _refusal(self) -> RingError:
+    def _wrong_end(self) -> RingError:
         return RingError(f"{self.path}: this end is {'closed' if self._closed else f'its {self.role}'}")
 
     def push(self, record: bytes) -> bool:
-        """Publish a record. False: there is no room now. ValueError: it can never fit. RingError: not the writer."""
+        """Publish a record. Returns False when there is no space now. Raises ValueError for a record that can never
+        fit, RingError when this is not the writer."""
         if self._writer is None:
-            raise self._refusal()
+            raise self._wrong_end()
         return self._writer.push(record)
 
     def peek_many(self, limit: int) -> list[bytes]:
-        """Up to `limit` records, oldest first. They stay in the ring until commit().
+        """Returns up to `limit` records, oldest first. They stay in the ring until commit().
 
-        RingError: not the reader; or the ring is damaged, and all records before that place have been taken.
+        Raises RingError when this is not the reader, and when the ring is damaged and all records before that place
+        have been taken.
         """
         if self._reader is None:
-            raise self._refusal()
+            raise self._wrong_end()
         found = self._reader.peek_many(limit)
         if not found and self._reader.damaged:
-            raise self._damage()
+            raise self._damaged()
         return found
 
     def peek_block(self) -> bytes:
-        """The oldest records in one, as far as they lie one behind the other: many at a time much faster than by
-        peek_many(). They stay in the ring until commit(). b"": there are none.
+        """Returns the oldest records in one, as far as they lie one behind the other: many at a time much faster than
+        by peek_many(). They stay in the ring until commit(). b"": there are none.
 
-        ValueError: not records of one size that is a multiple of 8 bytes. RingError: as peek_many().
+        Raises ValueError unless records are of one size that is a multiple of 8 bytes, RingError as peek_many().
         """
         if self._reader is None:
-            raise self._refusal()
+            raise self._wrong_end()
         found = self._reader.peek_block()
         if not found and self._reader.damaged:
-            raise self._damage()
+            raise self._damaged()
         return found
 
     def commit(self, count: int) -> None:
-        """Take the `count` oldest records off. A reader that dies before it will read them again."""
+        """Take the `count` oldest of the records that were peeked at off the ring; until then a reader that dies will
+        read them again. Raises ValueError for more than were peeked at, RingError when this is not the reader."""
         if self._reader is None:
-            raise self._refusal()
+            raise self._wrong_end()
         self._reader.commit(count)
 
     def pop(self) -> bytes | None:
-        """The oldest record, taken off; None: there is none. RingError: as peek_many()."""
+        """Take the oldest record off the ring. Returns it, or None. Raises RingError as peek_many()."""
         if self._reader is None:
-            raise self._refusal()
+            raise self._wrong_end()
         found = self._reader.pop()
         if found is None and self._reader.damaged:
-            raise self._damage()
+            raise self._damaged()
         return found
 
-    def _damage(self) -> RingError:
+    def _damaged(self) -> RingError:
         return RingError(f"{self.path}: damaged: a length or the tail does not fit")
 
     def close(self) -> None:
-        """Leave: another process may take this end."""
+        """Detach: another process may attach to this end."""
         if self._closed:
             return
         self._closed = True
         self._writer = self._reader = None
         # Not in a child that was forked: the end is its parent's.
-        if self._handle.owner(self.role == "writer")[0] == os.getpid():
-            self._handle.leave()
+        if self._handle.read_owner(self.role == "writer")[0] == os.getpid():
+            self._handle.detach()
         # Compiled code may have the address: handle and mapping stay until the object goes.
 
     def __enter__(self) -> Self:

@@ -1,5 +1,9 @@
 # cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""shm/include/agent_shm.h, as Cython sees it: the layouts are its own."""
+"""shm/include/agent_shm.h, as Cython sees it: layout and descriptions are the header's own.
+
+A member that is missing here cannot be reached from Cython, one that the header lacks does not compile, and the order
+here means nothing: C looks each up by its name. What each says stands in the header.
+"""
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
@@ -148,13 +152,27 @@ cdef extern from "agent_shm.h" nogil:
         uint64_t open_sell
 
     struct agent_shm:
-        uint64_t symbols_count
-        uint32_t state
-        uint64_t size
+        char magic[8]
+        uint32_t version
+        uint32_t state              # AGENT_STARTING to AGENT_STOPPED
+        uint64_t size               # bytes of the segment
         uint64_t pid
-        uint64_t start_time
-        int64_t started_ns
-        int64_t heartbeat_ns
+        uint64_t start_time         # clock ticks after boot
+        int64_t started_ns          # CLOCK_REALTIME
+        int64_t heartbeat_ns        # CLOCK_MONOTONIC
+        uint64_t counters_offset    # bytes from the segment's begin, as all offsets
+        uint64_t counters_count
+        uint64_t histograms_offset
+        uint64_t histograms_count
+        uint64_t histogram_bits
+        uint64_t histogram_buckets
+        uint64_t limits_offset
+        uint64_t limits_count
+        uint64_t symbols_offset
+        uint64_t symbols_count
+        uint64_t symbol_words
+        uint64_t names_offset
+        uint64_t names_size
         char boot_id[40]
         char ended[128]
         agent_counters counters
@@ -162,5 +180,38 @@ cdef extern from "agent_shm.h" nogil:
         agent_symbol *symbols
         agent_limits limits
 
-    uint64_t agent_shm_size(uint64_t)
-    void agent_shm_init(agent_shm *, uint64_t)
+    const char *AGENT_SHM_MAGIC
+    const uint32_t AGENT_SHM_VERSION
+    const size_t AGENT_HEADER_SIZE
+    uint64_t agent_shm_size(uint64_t symbols)
+    void agent_shm_init(agent_shm *s, uint64_t symbols)
+
+    struct agent_word:
+        const char *name
+        const char *kind
+        const char *text
+        size_t offset
+    const agent_word *AGENT_COUNTER_WORDS
+    const agent_word *AGENT_HISTOGRAM_WORDS
+    const agent_word *AGENT_LIMIT_WORDS
+    const agent_word *AGENT_SYMBOL_WORDS
+    uint64_t *agent_find_limit(agent_shm *s, const char *name)
+
+
+cdef inline int set_limits(agent_shm *s, dict values) except -1:
+    """Set limits by the names of AGENT_LIMITS, in their units. Raises ValueError for an unknown name, and then sets
+    none of them."""
+    cdef const agent_word *word = AGENT_LIMIT_WORDS
+    cdef bytes name
+    for key in values:
+        name = key.encode()
+        if agent_find_limit(s, name) == NULL:
+            allowed = []
+            while word.name != NULL:
+                allowed.append(word.name.decode())
+                word += 1
+            raise ValueError(f"limit: {key!r}, allowed: {', '.join(allowed)}")
+    for key, value in values.items():
+        name = key.encode()
+        agent_find_limit(s, name)[0] = <uint64_t> <int64_t> value
+    return 0

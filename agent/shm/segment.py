@@ -1,58 +1,33 @@
-"""Reading an engine's shared-memory segment (shm/include/agent_shm.h), without NumPy and without the
-engine's help: the segment describes itself, and reading it writes nothing.
+"""Reading an engine's segment (shm/include/agent_shm.h), without NumPy and without the engine's help: the segment
+describes itself, so an engine of another build is read right as well, and reading it writes nothing.
 """
 
-import math
 import mmap
 import os
 import struct
 import time
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from agent.errors import AgentError
+from agent.shm import _segment, identity
+from agent.shm.histogram import Histogram
 
 DIRECTORY = Path("/dev/shm")
 PREFIX = "hosttune-agent-"
-#: Behind the segment's name: the ring that carries its journal.
-JOURNAL = ".journal"
-#: And its tick series.
-SERIES = ".series"
+#: Behind the segment's name: the ring that carries its journal, and its tick series.
+JOURNAL_SUFFIX = ".journal"
+SERIES_SUFFIX = ".series"
 
-_MAGIC = b"HTAGENT\0"
-_VERSION = 2
-_HEADER = struct.Struct("<8sIIQQQqq13Q40s128s")
-STATES = ("starting", "connecting", "running", "stopped")
-
-#: The percentiles that reports show.
-QUANTILES = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999))
+_STATES = _segment.STATES
+_MOST_BITS = 16
 
 
 class SegmentError(AgentError):
-    """There is no such segment, or it is not one that this version reads."""
-
-
-class Histogram(msgspec.Struct, frozen=True):
-    """Latencies in ns: count, sum, min and max exact; buckets log-linear, 2**bits per octave."""
-
-    count: int
-    sum: int
-    min: int
-    max: int
-    bits: int
-    buckets: tuple[int, ...]
-
-    def quantile(self, q: float) -> float:
-        """The value (ns) at or below which a share q of the samples lies; at most 0.4 % off. 0 if empty."""
-        if not self.count:
-            return 0.0
-        need, seen = max(1, math.ceil(q * self.count - 1e-9)), 0
-        for index, held in enumerate(self.buckets):
-            seen += held
-            if seen >= need:
-                return min(max(middle(index, self.bits), self.min), self.max)
-        return float(self.max)
+    """There is no such segment, it is not one that this version reads, or it cannot be written; the message names
+    its file."""
 
 
 class Symbol(msgspec.Struct, frozen=True):
@@ -70,8 +45,9 @@ class Symbol(msgspec.Struct, frozen=True):
 
 
 class Segment(msgspec.Struct, frozen=True):
-    """One reading of a segment. Times in ns; heartbeat_ns is CLOCK_MONOTONIC of that boot. limits: in the
-    units of AGENT_LIMITS in shm/include/agent_shm.h."""
+    """One reading of a segment. start_time in clock ticks after boot; started_ns is CLOCK_REALTIME, heartbeat_ns
+    CLOCK_MONOTONIC of that boot. limits: in the names and units of AGENT_LIMITS in shm/include/agent_shm.h;
+    agent/limits.py has them in the user's."""
 
     path: str
     state: str
@@ -89,41 +65,30 @@ class Segment(msgspec.Struct, frozen=True):
     @property
     def alive(self) -> bool:
         """Whether the process that wrote it still runs: same boot, pid and start time."""
-        return self.boot_id == boot_id() and start_time(self.pid) == self.start_time
+        return identity.is_alive(self.boot_id, self.pid, self.start_time)
 
 
-def middle(index: int, bits: int) -> float:
-    """The midpoint (ns) of histogram bucket `index`."""
-    octave, place = divmod(index, 1 << bits)
-    if octave == 0:
-        return float(place)
-    return ((1 << bits) + place + 0.5) * (1 << (octave - 1)) - 0.5
+class _Places(msgspec.Struct, frozen=True):
+    """Where the words of one segment lie: bytes from its begin (of symbol fields: from their row's), by name."""
 
-
-def boot_id() -> str:
-    """The kernel's random id of this boot."""
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-
-
-def start_time(pid: int) -> int | None:
-    """Field 22 of /proc/PID/stat (clock ticks after boot); None if there is no such process."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_bytes()
-    except OSError:
-        return None
-    return int(stat.rpartition(b")")[2].split()[19])
+    head: dict[str, Any]
+    counters: dict[str, int]
+    histograms: dict[str, int]
+    limits: dict[str, int]
+    fields: dict[str, int]
 
 
 def path_of(name: str) -> Path:
-    """The segment of the engine called name."""
+    """Returns the path of the segment of the engine called name."""
     return DIRECTORY / (PREFIX + name)
 
 
 def find(wanted: str | None) -> Path:
-    """A segment by path, by engine name, or (None) the only one there is."""
+    """Returns the path of a segment by path, by engine name, or (None) of the only one there is. Raises SegmentError
+    for None when there is none, or more than one."""
     if wanted is not None:
         return Path(wanted) if "/" in wanted else path_of(wanted)
-    found = sorted(p for p in DIRECTORY.glob(PREFIX + "*") if not p.name.endswith((JOURNAL, SERIES)))
+    found = sorted(p for p in DIRECTORY.glob(PREFIX + "*") if not p.name.endswith((JOURNAL_SUFFIX, SERIES_SUFFIX)))
     if len(found) == 1:
         return found[0]
     if not found:
@@ -133,106 +98,133 @@ def find(wanted: str | None) -> Path:
 
 
 def read(path: Path) -> Segment:
-    """Read a segment.
+    """Returns a reading of the segment at path.
 
     Raises SegmentError when the file is missing, is not a segment, or is of another version or
     size than its header says.
     """
+    return decode(_read_bytes(path), str(path))
+
+
+def _read_bytes(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            if size < _HEADER.size:
-                raise SegmentError(f"{path}: {size} bytes, too short for an agent's segment")
-            with mmap.mmap(file.fileno(), size, prot=mmap.PROT_READ) as view:
-                data = bytes(view)
-    except OSError as error:
-        raise SegmentError(f"{path}: {error.strerror}") from None
-    return decode(data, str(path))
+            if not os.fstat(file.fileno()).st_size:
+                return b""
+            with mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as view:
+                return bytes(view)
+    except (OSError, ValueError) as error:
+        raise SegmentError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
 
 
 def decode(data: bytes, path: str) -> Segment:
-    """Take apart the bytes of a segment; SegmentError if they are not one."""
-    if len(data) < _HEADER.size:
-        raise SegmentError(f"{path}: {len(data)} bytes, too short for an agent's segment")
-    (magic, version, state, size, pid, started, started_ns, heartbeat_ns, *table, boot, ended) = _HEADER.unpack_from(
-        data
-    )
-    if magic != _MAGIC:
-        raise SegmentError(f"{path}: not an agent's segment (no {_MAGIC[:-1].decode()} at its start)")
-    if version != _VERSION:
-        raise SegmentError(f"{path}: layout version {version}, this agent reads version {_VERSION}")
-    counters_at, counters_n, histograms_at, histograms_n, bits, buckets = table[:6]
-    limits_at, limits_n, symbols_at, symbols_n, symbol_words, names_at, names_size = table[6:]
-    words = 4 + buckets
-    ends = (
-        counters_at + 8 * counters_n,
-        histograms_at + 8 * words * histograms_n,
-        limits_at + 8 * limits_n,
-        symbols_at + 8 * symbol_words * symbols_n,
-        names_at + names_size,
-    )
-    if size != len(data) or max(ends) > size or state >= len(STATES):
-        raise SegmentError(f"{path}: {len(data)} bytes, but its header describes {max(size, *ends)}")
-    names = data[names_at : names_at + names_size].decode("ascii", "replace").split()
-    if len(names) != counters_n + histograms_n + limits_n + symbol_words:
-        raise SegmentError(f"{path}: {len(names)} names, but its header describes another number of values")
-    counters = struct.unpack_from(f"<{counters_n}Q", data, counters_at)
+    """Returns what the bytes of a segment say; path is for messages. Raises SegmentError if they are no segment."""
+    places = _locate(data, path)
+    head = places.head
+    words = 4 + head["histogram_buckets"]
     histograms = {}
-    for i, name in enumerate(names[counters_n : counters_n + histograms_n]):
-        count, total, low, high, *held = struct.unpack_from(f"<{words}Q", data, histograms_at + 8 * words * i)
-        histograms[name] = Histogram(count=count, sum=total, min=low, max=high, bits=bits, buckets=tuple(held))
-    limit_names = names[counters_n + histograms_n :][:limits_n]
-    limits = struct.unpack_from(f"<{limits_n}q", data, limits_at)
-    symbols = []
-    for i in range(symbols_n):
-        name, *values = struct.unpack_from(f"<8s{symbol_words - 1}q", data, symbols_at + 8 * symbol_words * i)
-        symbols.append(Symbol(name.decode("ascii", "replace").rstrip(), *values))
+    for name, at in places.histograms.items():
+        count, total, low, high, *held = _words(data, at, words)
+        histograms[name] = Histogram(
+            count=count, sum=total, min=low, max=high, bits=head["histogram_bits"], buckets=tuple(held)
+        )
+    symbols, row_size = [], 8 * len(places.fields)
+    for row in range(head["symbols_offset"], head["symbols_offset"] + row_size * head["symbols_count"], row_size):
+        fields: dict[str, Any] = dict(zip(places.fields, _words(data, row, row_size // 8, "q"), strict=True))
+        fields["name"] = fields["name"].to_bytes(8, "little", signed=True).decode("ascii", "replace").rstrip()
+        symbols.append(Symbol(**fields))
     return Segment(
         path=path,
-        state=STATES[state],
-        pid=pid,
-        start_time=started,
-        started_ns=started_ns,
-        heartbeat_ns=heartbeat_ns,
-        boot_id=_text(boot),
-        ended=_text(ended),
-        counters=dict(zip(names[:counters_n], counters, strict=True)),
+        state=_STATES[head["state"]],
+        pid=head["pid"],
+        start_time=head["start_time"],
+        started_ns=head["started_ns"],
+        heartbeat_ns=head["heartbeat_ns"],
+        boot_id=_text(head["boot_id"]),
+        ended=_text(head["ended"]),
+        counters=dict(zip(places.counters, _words(data, head["counters_offset"], head["counters_count"]), strict=True)),
         histograms=histograms,
-        limits=dict(zip(limit_names, limits, strict=True)),
+        limits=dict(zip(places.limits, _words(data, head["limits_offset"], head["limits_count"], "q"), strict=True)),
         symbols=tuple(symbols),
     )
+
+
+def _words(data: bytes, at: int, count: int, form: str = "Q") -> tuple[int, ...]:
+    return struct.unpack_from(f"<{count}{form}", data, at)
 
 
 def _text(raw: bytes) -> str:
     return raw.split(b"\0", 1)[0].decode("utf-8", "replace")
 
 
+def _locate(data: bytes, path: str) -> _Places:
+    """Returns where the words of a segment lie, from its own description. Raises SegmentError if it is none, or if
+    what it describes does not lie inside of it."""
+    magic = _segment.MAGIC
+    if len(data) < _segment.HEADER_SIZE:
+        raise SegmentError(f"{path}: {len(data)} bytes, too short for an agent's segment")
+    head: dict[str, Any] = _segment.read_header(data)
+    if _text(head["magic"]).encode() != magic:
+        raise SegmentError(f"{path}: not an agent's segment (no {magic.decode()} at its start)")
+    if head["version"] != _segment.VERSION:
+        raise SegmentError(f"{path}: layout version {head['version']}, this agent reads version {_segment.VERSION}")
+    sizes = {
+        "counters": 8 * head["counters_count"],
+        "histograms": 8 * (4 + head["histogram_buckets"]) * head["histograms_count"],
+        "limits": 8 * head["limits_count"],
+        "symbols": 8 * head["symbol_words"] * head["symbols_count"],
+        "names": head["names_size"],
+    }
+    end = max(head[f"{part}_offset"] + size for part, size in sizes.items())
+    if head["size"] != len(data) or end > len(data) or head["state"] not in _STATES:
+        raise SegmentError(f"{path}: {len(data)} bytes, but its header describes {max(head['size'], end)}")
+    names = data[head["names_offset"] :][: head["names_size"]].decode("ascii", "replace").split()
+    counts = [head[key] for key in ("counters_count", "histograms_count", "limits_count", "symbol_words")]
+    if len(names) != sum(counts):
+        raise SegmentError(f"{path}: {len(names)} names, but its header describes another number of values")
+    found = []
+    for start, count, step in zip(
+        (head["counters_offset"], head["histograms_offset"], head["limits_offset"], 0),
+        counts,
+        (8, 8 * (4 + head["histogram_buckets"]), 8, 8),
+        strict=True,
+    ):
+        found.append({name: start + step * i for i, name in enumerate(names[:count])})
+        names = names[count:]
+    if (
+        found[3].keys() != set(Symbol.__struct_fields__)
+        or head["histogram_bits"] > _MOST_BITS
+        or any(head[key] % 8 for key in ("size", "limits_offset"))
+        or [len(part) for part in found] != counts
+    ):
+        raise SegmentError(f"{path}: its header describes another agent's values")
+    return _Places(head, *found)
+
+
 def counter_offset(path: Path, name: str) -> int:
-    """Where in the segment a counter lies, in bytes; SegmentError as read()."""
-    segment = read(path)
-    data = path.read_bytes()[: _HEADER.size]
-    return int(_HEADER.unpack_from(data)[8]) + 8 * list(segment.counters).index(name)
+    """Returns where in the segment at path a counter lies, in bytes. Raises SegmentError as read(), and KeyError for an
+    unknown name."""
+    return _locate(_read_bytes(path), str(path)).counters[name]
 
 
 def set_limits(path: Path, values: dict[str, int]) -> None:
-    """Write limits of a running (or stopped) engine, one aligned word each. SegmentError as read(), and for an
-    unknown name, a negative number, or a segment that may not be written."""
-    segment = read(path)
-    table = _HEADER.unpack_from(path.read_bytes()[: _HEADER.size])[8:]
-    names = list(segment.limits)
+    """Write limits of a running (or stopped) engine, in the names and units of AGENT_LIMITS, one aligned word each.
+    Raises SegmentError as read(), and for an unknown name, a negative number, or a segment that may not be written:
+    then none of them is."""
+    places = _locate(_read_bytes(path), str(path)).limits
     for name, value in values.items():
-        if name not in names:
-            raise SegmentError(f"limit: found {name!r}, allowed: {', '.join(names)}")
+        if name not in places:
+            raise SegmentError(f"limit: found {name!r}, allowed: {', '.join(places)}")
         if not 0 <= value < 1 << 63:
             raise SegmentError(f"limit {name}: found {value}, allowed: a whole number from 0")
     try:
         with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as view, memoryview(view).cast("Q") as words:
             for name, value in values.items():
-                words[table[6] // 8 + names.index(name)] = value
+                words[places[name] // 8] = value
     except OSError as error:
         raise SegmentError(f"{path}: {error.strerror}") from None
 
 
 def now_ns() -> int:
-    """CLOCK_MONOTONIC, as heartbeat_ns counts."""
+    """Returns CLOCK_MONOTONIC, ns, as heartbeat_ns counts."""
     return time.monotonic_ns()

@@ -21,22 +21,23 @@ cdef extern from *:
     """
     #include <stdint.h>
     struct series_header {
-        char magic[8];
-        uint32_t version;
+        char magic[8];                  /* HTSERIES */
+        uint32_t version;               /* SERIES_VERSION */
         uint32_t symbols;
         uint64_t capacity;              /* entries per symbol, a power of two */
         uint64_t counts;                /* offset of the first count */
         uint64_t data;                  /* offset of the first array */
-        char boot_id[40];
-        uint64_t pid, start_time;
+        char boot_id[40];               /* of the boot of the process that writes it */
+        uint64_t pid;                   /* of that process */
+        uint64_t start_time;            /* of that process, clock ticks after boot */
     };
-    #define SERIES_LOAD(p) __atomic_load_n(p, __ATOMIC_ACQUIRE)
-    #define SERIES_PUT(p, v) __atomic_store_n(p, v, __ATOMIC_RELAXED)
+    #define SERIES_LOAD_ACQUIRE(p) __atomic_load_n(p, __ATOMIC_ACQUIRE)
+    #define SERIES_STORE_RELAXED(p, v) __atomic_store_n(p, v, __ATOMIC_RELAXED)
     #define SERIES_FENCE_WRITER() __atomic_thread_fence(__ATOMIC_RELEASE)
     #define SERIES_FENCE_READER() __atomic_thread_fence(__ATOMIC_ACQUIRE)
-    #define SERIES_STORE(p, v) __atomic_store_n(p, v, __ATOMIC_RELEASE)
+    #define SERIES_STORE_RELEASE(p, v) __atomic_store_n(p, v, __ATOMIC_RELEASE)
     """
-    struct series_header:
+    struct series_header:       # each field: above
         char magic[8]
         uint32_t version
         uint32_t symbols
@@ -46,48 +47,48 @@ cdef extern from *:
         char boot_id[40]
         uint64_t pid
         uint64_t start_time
-    uint64_t SERIES_LOAD(const uint64_t *) nogil
-    void SERIES_PUT(int64_t *, int64_t) nogil
+    uint64_t SERIES_LOAD_ACQUIRE(const uint64_t *) nogil
+    void SERIES_STORE_RELAXED(int64_t *, int64_t) nogil
     void SERIES_FENCE_WRITER() nogil
     void SERIES_FENCE_READER() nogil
-    void SERIES_STORE(uint64_t *, uint64_t) nogil
+    void SERIES_STORE_RELEASE(uint64_t *, uint64_t) nogil
 
 
 cdef enum:
     SERIES_VERSION = 1
     SERIES_PAGE = 4096
-    SERIES_LINE = 64            # bytes of a count
-    SERIES_NAMES = 256          # offset of the names, 8 characters each
-    SERIES_LEAST = 512          # entries: one page of each array
+    SERIES_LINE = 64            # bytes from one count to the next
+    SERIES_NAMES_OFFSET = 256   # of the names, 8 characters each
+    SERIES_MIN_CAPACITY = 512   # entries: one page of each array
 
 
 cdef struct Series:
-    uint8_t *memory
-    uint64_t capacity
-    uint64_t mask
-    uint64_t *counts
-    int64_t *data
+    uint8_t *memory             # the mapping
+    uint64_t capacity           # entries per symbol
+    uint64_t mask               # capacity - 1
+    uint64_t *counts            # of the first symbol; of the next SERIES_LINE bytes on
+    int64_t *data               # the first symbol's first array
 
 
-cdef inline size_t series_head(uint32_t symbols) noexcept nogil:
-    """Bytes before the first array: header, names and counts."""
-    cdef size_t size = SERIES_NAMES + 8 * <size_t> symbols + 64 + SERIES_LINE * <size_t> symbols
+cdef inline size_t series_data_offset(uint32_t symbols) noexcept nogil:
+    """Returns the bytes before the first array: header, names and counts."""
+    cdef size_t size = SERIES_NAMES_OFFSET + 8 * <size_t> symbols + 64 + SERIES_LINE * <size_t> symbols
     return (size + SERIES_PAGE - 1) & ~<size_t> (SERIES_PAGE - 1)
 
 
 cdef inline size_t series_size(uint32_t symbols, uint64_t capacity) noexcept nogil:
-    """Bytes of a series. capacity: a power of two from SERIES_LEAST."""
-    return series_head(symbols) + 24 * capacity * <size_t> symbols
+    """Returns the bytes of a series. capacity: a power of two from SERIES_MIN_CAPACITY."""
+    return series_data_offset(symbols) + 24 * capacity * <size_t> symbols
 
 
 cdef inline void series_init(Series *s, uint8_t *memory, uint32_t symbols, uint64_t capacity) noexcept nogil:
-    """Begin in zeroed memory of series_size() bytes, aligned to a page."""
+    """Begin a series in zeroed memory of series_size() bytes, aligned to a page. The caller writes names and owner."""
     cdef series_header *h = <series_header *> memory
     h.version = SERIES_VERSION
     h.symbols = symbols
     h.capacity = capacity
-    h.counts = (SERIES_NAMES + 8 * <uint64_t> symbols + 63) & ~<uint64_t> 63
-    h.data = series_head(symbols)
+    h.counts = (SERIES_NAMES_OFFSET + 8 * <uint64_t> symbols + 63) & ~<uint64_t> 63
+    h.data = series_data_offset(symbols)
     s.memory = memory
     s.capacity = capacity
     s.mask = capacity - 1
@@ -97,12 +98,13 @@ cdef inline void series_init(Series *s, uint8_t *memory, uint32_t symbols, uint6
 
 
 cdef inline void series_push(Series *s, uint32_t symbol, int64_t timestamp, int64_t price, int64_t size) noexcept nogil:
-    """Write one entry: O(1), no branch on the wrap."""
+    """Write one entry of the symbol with this index: O(1), no branch on the wrap. timestamp: CLOCK_MONOTONIC, ns; price
+    and size: units of 1e-8."""
     cdef uint64_t *count = s.counts + symbol * (SERIES_LINE // 8)
-    cdef uint64_t n = count[0]
-    cdef int64_t *at = s.data + 3 * s.capacity * symbol + (n & s.mask)
+    cdef uint64_t written = count[0]
+    cdef int64_t *at = s.data + 3 * s.capacity * symbol + (written & s.mask)
     SERIES_FENCE_WRITER()
-    SERIES_PUT(at, timestamp)
-    SERIES_PUT(at + s.capacity, price)
-    SERIES_PUT(at + 2 * s.capacity, size)
-    SERIES_STORE(count, n + 1)
+    SERIES_STORE_RELAXED(at, timestamp)
+    SERIES_STORE_RELAXED(at + s.capacity, price)
+    SERIES_STORE_RELAXED(at + 2 * s.capacity, size)
+    SERIES_STORE_RELEASE(count, written + 1)

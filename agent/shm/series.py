@@ -11,7 +11,6 @@ The arrays are windows into memory that the engine goes on writing. series.pxd h
 import ctypes
 import mmap
 import os
-import struct
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -20,11 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.errors import AgentError
-from agent.shm import _series
-from agent.shm import segment as shm
+from agent.shm import _series, identity
 
-_HEADER = struct.Struct("<8sIIQQQ40sQQ")
-_LINE = 8  # words from one count to the next
+_WORDS = _series.LINE // 8  # from one count to the next
 _PROT_NONE, _PROT_READ = 0, 1
 _MAP_SHARED, _MAP_FIXED, _MAP_PRIVATE, _MAP_ANONYMOUS = 0x01, 0x10, 0x02, 0x20
 _FAILED = ctypes.c_void_p(-1).value
@@ -46,29 +43,29 @@ class Recent(NamedTuple):
 
 
 def create(path: Path, names: list[str], capacity: int) -> _series.Writer:
-    """A new series in a file, which replaces what is there, as its writer. capacity: entries per symbol, rounded up
-    to a power of two from 512. Raises SeriesError."""
-    room = _series.LEAST
-    while room < capacity:
-        room *= 2
+    """Make a new series in a file, which replaces what is there. Returns its writer. names: at most 8 characters each;
+    capacity: entries per symbol, rounded up to a power of two from 512. Raises SeriesError when the file cannot be
+    made."""
+    entries = _series.MIN_CAPACITY
+    while entries < capacity:
+        entries *= 2
     try:
         path.unlink(missing_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
         try:
-            size = _series.size(len(names), room)
+            size = _series.size(len(names), entries)
             os.posix_fallocate(descriptor, 0, size)
             memory = mmap.mmap(descriptor, size, flags=mmap.MAP_SHARED | mmap.MAP_POPULATE)
         finally:
             os.close(descriptor)
     except OSError as error:
         raise SeriesError(f"{path}: {error.strerror}") from None
-    pid = os.getpid()
     return _series.Writer(
-        memory, [n.encode() for n in names], room, shm.boot_id().encode(), pid, shm.start_time(pid) or 0
+        memory, [name.encode() for name in names], entries, identity.read_boot_id().encode(), *identity.own()
     )
 
 
-class _Mirror:
+class _DoubleMap:
     """Bytes offset to offset + size of a file, mapped read-only twice, one behind the other."""
 
     def __init__(self, descriptor: int, offset: int, size: int) -> None:
@@ -92,8 +89,8 @@ class _Mirror:
             self._libc.munmap(address, 2 * self.size)
 
     def view(self, first: int, count: int) -> NDArray[np.int64]:
-        """Words first to first + count, as an array that keeps the mapping."""
-        # A class of its own has room for the attribute that keeps the mapping.
+        """Returns words first to first + count, as an array that keeps the mapping."""
+        # Only a class of its own can have the attribute that keeps the mapping.
         kind: Any = type("Window", (ctypes.c_int64 * count,), {})
         window = kind.from_address(self.address + 8 * first)
         window.mapping = self
@@ -103,7 +100,7 @@ class _Mirror:
 
 
 class Series:
-    """A series to read; a context manager. Raises SeriesError when the file is not there or is none."""
+    """A series to read; a context manager. Raises SeriesError when the file is not there or is no series."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -118,28 +115,38 @@ class Series:
 
     def _open(self, descriptor: int) -> None:
         size = os.fstat(descriptor).st_size
-        if size < _HEADER.size:
+        if size < _series.HEADER_SIZE:
             raise ValueError(f"{size} bytes, too short for a tick series")
         self._map = mmap.mmap(descriptor, 0, prot=mmap.PROT_READ)
-        magic, version, symbols, capacity, counts, data, boot, pid, start = _HEADER.unpack_from(self._map)
-        self.capacity, self.pid, self._start = int(capacity), int(pid), int(start)
-        if magic != b"HTSERIES":
+        # A copy: what is checked is what is used.
+        head: dict[str, Any] = _series.read_header(self._map[: _series.HEADER_SIZE])
+        if head["magic"] != b"HTSERIES":
             raise ValueError("not a tick series (no HTSERIES at its start)")
-        if version != _series.VERSION:
-            raise ValueError(f"layout version {version}, this agent reads version {_series.VERSION}")
-        whole = data + 24 * self.capacity * symbols
-        if self.capacity & (self.capacity - 1) or self.capacity < _series.LEAST or counts % 8 or data % 4096 \
-                or whole != size or counts + 64 * symbols > data:  # fmt: skip
+        if head["version"] != _series.VERSION:
+            raise ValueError(f"layout version {head['version']}, this agent reads version {_series.VERSION}")
+        self.capacity: int = head["capacity"]
+        self.pid: int = head["pid"]
+        self._start_time: int = head["start_time"]
+        symbols, counts, data = head["symbols"], head["counts"], head["data"]
+        at, whole = _series.NAMES_OFFSET, data + 24 * self.capacity * symbols
+        if (
+            self.capacity & (self.capacity - 1)
+            or self.capacity < _series.MIN_CAPACITY
+            or counts % 8
+            or data % _series.PAGE
+            or whole != size
+            or counts + _series.LINE * symbols > data
+            or at + 8 * symbols > counts
+        ):
             raise ValueError(f"{size} bytes, but its header describes {whole}")
-        at = _series.NAMES
         self.symbols = [
             self._map[i : i + 8].decode("ascii", "replace").rstrip() for i in range(at, at + 8 * symbols, 8)
         ]
-        self._boot = boot.split(b"\0")[0].decode()
-        self._counts = memoryview(self._map)[counts : counts + 64 * symbols].cast("Q")
+        self._boot_id: str = head["boot_id"].split(b"\0")[0].decode("ascii", "replace")
+        self._counts = memoryview(self._map)[counts : counts + _series.LINE * symbols].cast("Q")
         length = 8 * self.capacity
-        self._mirrors = [
-            tuple(_Mirror(descriptor, data + (3 * i + k) * length, length) for k in range(3)) for i in range(symbols)
+        self._maps = [
+            tuple(_DoubleMap(descriptor, data + (3 * i + k) * length, length) for k in range(3)) for i in range(symbols)
         ]
 
     def __enter__(self) -> Self:
@@ -151,15 +158,15 @@ class Series:
         self.close()
 
     def close(self) -> None:
-        """Let the file go; arrays that were given out keep their own mappings."""
+        """Unmap the file; arrays that were given out keep their own mappings."""
         self._counts.release()
         self._map.close()
-        self._mirrors = []
+        self._maps = []
 
     @property
     def alive(self) -> bool:
         """Whether the process that writes it still runs."""
-        return bool(self._boot == shm.boot_id() and shm.start_time(self.pid) == self._start)
+        return identity.is_alive(self._boot_id, self.pid, self._start_time)
 
     def _index(self, symbol: str) -> int:
         try:
@@ -168,20 +175,21 @@ class Series:
             raise SeriesError(f"{self.path}: symbol: found {symbol!r}, allowed: {', '.join(self.symbols)}") from None
 
     def count(self, symbol: str) -> int:
-        """Entries ever written for a symbol."""
-        return _series.count(self._counts, _LINE * self._index(symbol))
+        """Returns the number of entries ever written for a symbol. Raises SeriesError for an unknown one."""
+        return _series.load_count(self._counts, _WORDS * self._index(symbol))
 
     def recent(self, symbol: str, n: int) -> Recent:
-        """The last n entries, or as many as there are; at most capacity - 1, since the oldest place is the one
-        that is written next. Nothing is copied. Raises SeriesError for an unknown symbol."""
+        """Returns the last n entries, or as many as there are; at most capacity - 1, since the oldest place is the
+        one that is written next. Nothing is copied. Raises SeriesError for an unknown symbol."""
         index = self._index(symbol)
-        end = _series.count(self._counts, _LINE * index)
+        end = self.count(symbol)
         n = max(0, min(n, end, self.capacity - 1))
         first = (end - n) & (self.capacity - 1)
-        times, prices, sizes = (mirror.view(first, n) for mirror in self._mirrors[index])
+        times, prices, sizes = (array.view(first, n) for array in self._maps[index])
         return Recent(symbol, times, prices, sizes, end)
 
     def intact(self, recent: Recent) -> bool:
-        """Whether nothing of it has been overwritten yet: what was computed from it before this call is right."""
+        """Returns whether nothing of `recent` has been overwritten yet: what was computed from it before this call is
+        right."""
         first = recent.end - len(recent.prices)
-        return _series.count(self._counts, _LINE * self._index(recent.symbol)) - first < self.capacity
+        return self.count(recent.symbol) - first < self.capacity

@@ -7,7 +7,7 @@ from libc.string cimport memcpy, memset
 cimport agent.book.order_book as book
 cimport agent.shm.histogram as histogram
 cimport agent.protocols.itch as itch
-from agent.shm.blocks cimport Block, block_give, block_take
+from agent.shm.blocks cimport Block, block_free, block_map
 from agent.shm.ring cimport Ring, ring_peek, ring_pop, ring_push
 from agent.shm.segment cimport agent_histogram
 from agent.protocols.wire cimport load16, now
@@ -122,7 +122,7 @@ def book_updates(const uint8_t[::1] operations not None, uint32_t symbols, uint6
     cdef uint64_t refused = 0
     cdef int64_t begun, fastest = 1 << 62
     cdef uint32_t i
-    if not block_take(&block, book.books_size(symbols, orders, levels)):
+    if not block_map(&block, book.books_size(symbols, orders, levels)):
         raise MemoryError
     try:
         book.books_init(&b, block.at, symbols, orders, levels)
@@ -137,7 +137,7 @@ def book_updates(const uint8_t[::1] operations not None, uint32_t symbols, uint6
                     _end_of_day(&b, first, end)
         return fastest, refused, [best(&b, i, c'B') + best(&b, i, c'S') for i in range(symbols)]
     finally:
-        block_give(&block)
+        block_free(&block)
 
 
 def record(const int64_t[::1] values not None):

@@ -13,8 +13,8 @@ from array import array
 from collections.abc import Iterator
 from pathlib import Path
 
-from agent.engine import _engine
-from agent.shm import segment as shm
+from agent.shm import _segment
+from agent.shm.histogram import bucket_middle
 from benchmarks.agent import _bench, machine
 from benchmarks.agent.sample import Sample, limit
 
@@ -31,9 +31,8 @@ def error() -> float:
     for shift in range(LONGEST.bit_length() - _BITS):
         for place in range(1 << _BITS, 2 << _BITS):
             values |= {place << shift, ((place + 1) << shift) - 1}
-    return 100 * max(
-        abs(shm.middle(_engine.bucket(value), _BITS) - value) / value for value in values if 1 <= value <= LONGEST
-    )
+    values = {value for value in values if 1 <= value <= LONGEST}
+    return 100 * max(abs(bucket_middle(_segment.find_bucket(value), _BITS) - value) / value for value in values)
 
 
 def rounds(directory: Path) -> Iterator[list[Sample]]:

@@ -84,7 +84,7 @@ def play(
 
 def _writes_journal(segment: Path) -> None:
     """Wait until the engine's journal has its writer: while Python starts one, it takes the simulator's CPU."""
-    reader = drive.Count(segment.with_name(segment.name + shm.JOURNAL), _READER)
+    reader = drive.Count(segment.with_name(segment.name + shm.JOURNAL_SUFFIX), _READER)
     limit = time.monotonic() + drive.STARTS
     while reader.value == 0:
         if time.monotonic() > limit:

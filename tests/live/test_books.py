@@ -13,6 +13,7 @@ pytest.importorskip("numpy")
 
 from agent import strategy
 from agent.engine import _engine
+from agent.shm import _segment
 from agent.shm import segment as shm
 
 pytestmark = [
@@ -40,7 +41,7 @@ def pool() -> Iterator[Path]:
 def books(orders: int) -> tuple[object, dict[str, int]]:
     """An engine with room for so many orders, and its counters."""
     prepared = strategy.prepare(strategy.load("every_tick_cython"), 1, 2, 1)
-    segment = bytearray(_engine.shm_size(1))
+    segment = bytearray(_segment.size(1))
     engine = _engine.Engine(segment, strategy=prepared.table, state=prepared.state, symbols=[b"AAPL"],
                             feed_format="itch", orders=orders, levels=64)  # fmt: skip
     return (engine, prepared), shm.decode(bytes(segment), "test").counters
@@ -63,10 +64,11 @@ def test_books_are_in_huge_pages_while_there_are_some(pool: Path) -> None:
 
 LOCKED = """
 from agent.engine import _engine
+from agent.shm import _segment
 from agent import strategy
 assert _engine.lock_memory()
 prepared = strategy.prepare(strategy.load("every_tick_cython"), 1, 2, 1)
-engine = _engine.Engine(bytearray(_engine.shm_size(1)), strategy=prepared.table, state=prepared.state,
+engine = _engine.Engine(bytearray(_segment.size(1)), strategy=prepared.table, state=prepared.state,
                         symbols=[b"AAPL"], feed_format="itch", orders=1_000_000, levels=64)
 (line,) = (line for line in open("/proc/self/smaps_rollup") if line.startswith("AnonHugePages:"))
 print(int(line.split()[1]) >> 10)

@@ -2,8 +2,8 @@
  *
  * One writer, the engine's loop, and any number of readers, which map it read-only; only the limits are
  * written by others (`agent limits`, `agent kill`). Every value is an aligned 64-bit word, so a reader sees
- * whole values, of slightly different moments. The segment describes itself: the header gives offsets,
- * counts and the names in order, and agent/shm.py reads it by these alone.
+ * whole values, of slightly different moments. The segment describes itself: its head gives offsets,
+ * counts and the names in order, and agent/shm/segment.py reads the rest by these alone.
  */
 #ifndef AGENT_SHM_H
 #define AGENT_SHM_H
@@ -13,142 +13,150 @@
 #include <string.h>
 
 #define AGENT_SHM_MAGIC "HTAGENT"   /* 7 characters and the NUL */
-#define AGENT_SHM_VERSION 2
+#define AGENT_SHM_VERSION 2         /* one more when struct agent_shm's head, a limit or a symbol's field changes */
 
 #define AGENT_STARTING 0
 #define AGENT_CONNECTING 1          /* the loop runs, ticks are read, the gate is closed */
 #define AGENT_RUNNING 2             /* logged in at the exchange, and all its answers are read */
 #define AGENT_STOPPED 3
 
+/* The segment's words. Each list is the only place that has its words: structs, names, offsets and descriptions below
+ * come from it. agent/shm/segment.pxd repeats the names, because Cython must know a member to compile an access to it;
+ * tests/unit/agent/shm/test_layout.py holds both equal. A word can be moved freely: nothing uses its number.
+ *
+ * X(name, kind, text). kind: counter (only grows) or gauge (how it is now). */
 #define AGENT_COUNTERS(X) \
-    X(datagrams)                /* datagrams received, of every line */ \
-    X(datagram_bytes)           \
-    X(packets_a)                /* of them, from the feed */ \
-    X(packets_b)                /* from the second feed */ \
-    X(packets_retransmitted)    /* from the request server */ \
-    X(messages)                 /* messages read out of packets, each once and in order */ \
-    X(book_ticker)              /* quotes: best bid and offer (Binance, CSV) */ \
-    X(trade)                    /* trades (Binance, CSV) */ \
-    X(itch)                     /* ITCH messages, well-formed, of every type */ \
-    X(depth_update)             /* read and counted, not parsed */ \
-    X(other)                    /* well-formed, of another type */ \
-    X(malformed_truncated)      /* the message ended inside a value, or is shorter than its type */ \
-    X(malformed_oversized)      /* longer than its type */ \
-    X(malformed_type)           /* of no known type */ \
-    X(malformed_json)           /* not JSON */ \
-    X(malformed_field)          /* a field missing, doubled, escaped, of the wrong type or value */ \
-    X(malformed_number)         /* not a decimal of at most 11 digits and 8 decimals */ \
-    X(malformed_datagram)       /* header or message block overruns the datagram, or bytes are left */ \
-    X(other_symbol)             /* well-formed, but not of a configured symbol */ \
-    X(heartbeats)               /* MoldUDP64 heartbeats */ \
-    X(end_of_session)           /* MoldUDP64 end of session packets */ \
-    X(sessions)                 /* MoldUDP64 sessions joined */ \
-    X(gaps)                     /* jumps in the sequence */ \
-    X(healed)                   /* messages of gaps that the other feed or a request brought */ \
-    X(lost)                     /* messages given up */ \
-    X(duplicates)               /* messages already seen, skipped */ \
-    X(wrong_session)            /* packets of another MoldUDP64 session, skipped */ \
-    X(requests)                 /* retransmissions asked for */ \
-    X(held_dropped)             /* packets after a gap that found no room to wait */ \
-    X(kernel_drops)             /* datagrams the kernel dropped at these sockets */ \
-    X(receive_errors)           \
-    X(receive_buffer)           /* bytes of SO_RCVBUF as read back */ \
-    X(ring_damaged)             /* 1: the feed's ring is not what a writer wrote; nothing more is read from it */ \
-    X(book_huge_pages)          /* 1: the books are in huge pages */ \
-    X(book_inconsistent)        /* book messages that contradict the book */ \
-    X(books_stale)              /* books marked stale, with the reason in the symbol's row */ \
-    X(events)                   /* calls of on_event */ \
-    X(fills)                    /* calls of on_fill */ \
-    X(timers)                   /* calls of on_timer */ \
-    X(strategy_errors)          /* calls that returned a negative code */ \
-    X(orders_wanted)            /* orders the strategy returned: sent + all rejects */ \
-    X(orders_sent)              /* Enter Order: passed the gate and given to the socket */ \
-    X(replaces_sent)            \
-    X(cancels_sent)             \
-    X(reject_closed)            /* not logged in, or answers from before are not yet all read */ \
-    X(reject_killed)            /* the kill switch is on */ \
-    X(reject_backlog)           /* an earlier send was short or refused, bytes still wait */ \
-    X(reject_journal)           /* the journal's ring is full */ \
-    X(reject_stale)             /* the symbol's book is stale */ \
-    X(reject_action)            \
-    X(reject_side)              \
-    X(reject_symbol)            \
-    X(reject_size)              /* not positive, over max_size, or over OUCH's 999,999 */ \
-    X(reject_price)             /* not finite, not positive, off the 0.0001 grid, over OUCH's limit */ \
-    X(reject_notional)          \
-    X(reject_collar)            /* too far from the book, or there is no book to compare with */ \
-    X(reject_position)          \
-    X(reject_open_orders)       \
-    X(reject_duplicate)         \
-    X(reject_rate)              \
-    X(reject_id)                /* replace or cancel of an order that is not open */ \
-    X(reject_count)             /* the strategy returned more orders than the buffer holds */ \
-    X(send_short)               /* sends that took part of the bytes */ \
-    X(send_refused)             /* sends that took none (buffer full) */ \
-    X(accepted)                 /* OUCH answers for known orders */ \
-    X(replaced)                 \
-    X(executed)                 \
-    X(canceled)                 \
-    X(rejected)                 \
-    X(replaces_ignored)         /* Replaces of orders that were gone when the exchange read them */ \
-    X(cancel_rejected)          /* Cancel Reject, Cancel Pending */ \
-    X(answers_unmatched)        /* answers for no order of ours */ \
-    X(broken_trades)            /* executions the exchange took back: positions are NOT corrected */ \
-    X(exchange_other)           /* other OUCH messages, and SoupBinTCP debug packets */ \
-    X(exchange_malformed)       /* bytes of the exchange that are not the protocol: closes the link */ \
-    X(exchange_heartbeats)      \
-    X(exchange_sequence)        /* SoupBinTCP: sequenced messages read in this session */ \
-    X(heartbeats_sent)          \
-    X(logins)                   /* SoupBinTCP logins accepted */ \
-    X(connection_lost)          /* links that ended without SoupBinTCP end of session */ \
-    X(orders_open)              /* now */ \
-    X(orders_never_reached)     /* sent, but the exchange says after a new login that it never saw them */ \
-    X(journal_records)          \
-    X(receive_calls)            /* receive system calls that brought something */ \
-    X(send_calls)               \
-    X(empty_polls)              \
-    X(yields)                   /* moments slept for the kernel's own threads of this CPU */ \
-    X(warmed)                   /* idle runs through the hot path */ \
-    X(minor_faults)             /* page faults of the thread since the loop began */ \
-    X(major_faults)             \
-    X(involuntary_switches)     /* times the kernel took the CPU away since then */
+    X(datagrams, counter, "datagrams received, of every line") \
+    X(datagram_bytes, counter, "bytes of all datagrams received") \
+    X(packets_a, counter, "datagrams of the first feed line") \
+    X(packets_b, counter, "datagrams of the second feed line") \
+    X(packets_retransmitted, counter, "datagrams of the request server") \
+    X(messages, counter, "messages read out of packets, each once and in order") \
+    X(book_ticker, counter, "quotes: best bid and offer (Binance, CSV)") \
+    X(trade, counter, "trades (Binance, CSV)") \
+    X(itch, counter, "ITCH messages, well-formed, of every type") \
+    X(depth_update, counter, "Binance depth updates: counted, not parsed") \
+    X(other, counter, "well-formed messages of another type") \
+    X(malformed_truncated, counter, "messages that end inside a value, or are shorter than their type") \
+    X(malformed_oversized, counter, "messages longer than their type") \
+    X(malformed_type, counter, "messages of no known type") \
+    X(malformed_json, counter, "messages that are not JSON") \
+    X(malformed_field, counter, "messages with a field missing, doubled, escaped, of the wrong type or value") \
+    X(malformed_number, counter, "messages with a number that is not a decimal of at most 11 digits and 8 decimals") \
+    X(malformed_datagram, counter, "datagrams whose header or message block overruns them, or that have bytes left") \
+    X(other_symbol, counter, "well-formed messages of a symbol that is not configured") \
+    X(heartbeats, counter, "MoldUDP64 heartbeats") \
+    X(end_of_session, counter, "MoldUDP64 end of session packets") \
+    X(sessions, counter, "MoldUDP64 sessions joined") \
+    X(gaps, counter, "jumps in the feed's sequence numbers") \
+    X(healed, counter, "messages of gaps that the other line or a request brought") \
+    X(lost, counter, "messages given up") \
+    X(duplicates, counter, "messages already seen, skipped") \
+    X(wrong_session, counter, "packets of another MoldUDP64 session, skipped") \
+    X(requests, counter, "retransmissions asked for") \
+    X(held_dropped, counter, "packets behind a gap for which feed.store had no space") \
+    X(kernel_drops, counter, "datagrams the kernel dropped at the feed's sockets") \
+    X(receive_errors, counter, "receive system calls that failed") \
+    X(receive_buffer, gauge, "bytes of SO_RCVBUF as read back") \
+    X(ring_damaged, gauge, "1: the feed's ring is not what a writer wrote; nothing more is read from it") \
+    X(book_huge_pages, gauge, "1: the books are in huge pages") \
+    X(book_inconsistent, counter, "book messages that contradict the book") \
+    X(books_stale, counter, "books marked stale, with the reason in the symbol's row") \
+    X(events, counter, "calls of the strategy's on_event") \
+    X(fills, counter, "calls of the strategy's on_fill") \
+    X(timers, counter, "calls of the strategy's on_timer") \
+    X(strategy_errors, counter, "calls of the strategy that returned a negative code") \
+    X(orders_wanted, counter, "orders the strategy returned: those sent and all rejects") \
+    X(orders_sent, counter, "Enter Order messages that passed the gate and were given to the socket") \
+    X(replaces_sent, counter, "Replace Order messages given to the socket") \
+    X(cancels_sent, counter, "Cancel Order messages given to the socket") \
+    X(reject_closed, counter, "orders refused: not logged in, or answers from before are not yet all read") \
+    X(reject_killed, counter, "orders refused: the kill switch is on") \
+    X(reject_backlog, counter, "orders refused: an earlier send was short or refused, bytes still wait") \
+    X(reject_journal, counter, "orders refused: the journal's ring is full") \
+    X(reject_stale, counter, "orders refused: the symbol's book is stale") \
+    X(reject_action, counter, "orders refused: no such action") \
+    X(reject_side, counter, "orders refused: no such side") \
+    X(reject_symbol, counter, "orders refused: no such symbol, or one of another shard") \
+    X(reject_size, counter, "orders refused: size not positive, over max_size, or over OUCH's 999,999") \
+    X(reject_price, counter, "orders refused: price not finite, not positive, off the 0.0001 grid, over OUCH's limit") \
+    X(reject_notional, counter, "orders refused: price x size over max_notional") \
+    X(reject_collar, counter, "orders refused: too far from the book, or there is no book to compare with") \
+    X(reject_position, counter, "orders refused: position and open orders would pass max_position") \
+    X(reject_open_orders, counter, "orders refused: max_open_orders are open") \
+    X(reject_duplicate, counter, "orders refused: the same order within duplicate_ms") \
+    X(reject_rate, counter, "orders refused: over max_orders_per_second and burst") \
+    X(reject_id, counter, "replaces and cancels refused: the order is not open") \
+    X(reject_count, counter, "orders refused: the strategy returned more than the buffer holds") \
+    X(send_short, counter, "sends that took part of the bytes") \
+    X(send_refused, counter, "sends that took no byte (buffer full)") \
+    X(accepted, counter, "OUCH Accepted for orders of this engine") \
+    X(replaced, counter, "OUCH Replaced for orders of this engine") \
+    X(executed, counter, "OUCH Executed for orders of this engine") \
+    X(canceled, counter, "OUCH Canceled for orders of this engine") \
+    X(rejected, counter, "OUCH Rejected for orders of this engine") \
+    X(replaces_ignored, counter, "Replaces of orders that were done when the exchange read the Replace") \
+    X(cancel_rejected, counter, "OUCH Cancel Reject and Cancel Pending") \
+    X(answers_unmatched, counter, "OUCH answers for no order of this engine") \
+    X(broken_trades, counter, "executions the exchange took back: positions are NOT corrected") \
+    X(exchange_other, counter, "other OUCH messages, and SoupBinTCP debug packets") \
+    X(exchange_malformed, counter, "bytes of the exchange that are not the protocol: the link is closed") \
+    X(exchange_heartbeats, counter, "SoupBinTCP heartbeats received") \
+    X(exchange_sequence, gauge, "SoupBinTCP sequenced messages read in this session") \
+    X(heartbeats_sent, counter, "SoupBinTCP heartbeats sent") \
+    X(logins, counter, "SoupBinTCP logins accepted") \
+    X(connection_lost, counter, "links that ended without SoupBinTCP end of session") \
+    X(orders_open, gauge, "orders open now") \
+    X(orders_never_reached, counter, "orders sent that the exchange, after a new login, says it never saw") \
+    X(journal_records, counter, "records written to the journal's ring") \
+    X(receive_calls, counter, "receive system calls that brought datagrams") \
+    X(send_calls, counter, "send system calls") \
+    X(empty_polls, counter, "looks at the feed that brought nothing") \
+    X(yields, counter, "moments slept for the kernel's own threads of this CPU") \
+    X(warmed, counter, "idle runs through the hot path") \
+    X(minor_faults, counter, "minor page faults of the thread since the loop began") \
+    X(major_faults, counter, "major page faults of the thread since the loop began") \
+    X(involuntary_switches, counter, "times the kernel took the CPU away since the loop began")
 
+/* X(name, text): durations in ns. */
 #define AGENT_HISTOGRAMS(X) \
-    X(kernel)     /* kernel's or card's receive stamp to user memory, per datagram, ns (feed.timestamps) */ \
-    X(receive)    /* receive call that brought something, ns: with engine.stamps, as are the next five */ \
-    X(parse)      /* datagram in user memory to message parsed */ \
-    X(book)       /* to book and series updated */ \
-    X(strategy)   /* to orders returned */ \
-    X(risk)       /* to order passed */ \
-    X(encode)     /* to send call entered */ \
-    X(send)       /* the send call, per order */ \
-    X(own_code)   /* datagram in user memory to send call entered, per order */ \
-    X(total)      /* datagram in user memory to send call returned, per order */ \
-    X(order_ack)  /* send call entered to Accepted read, per order */
+    X(kernel, "kernel's or card's receive stamp to user memory, per datagram (feed.timestamps)") \
+    X(receive, "the receive call that brought something (engine.stamps, as the next five)") \
+    X(parse, "datagram in user memory to message parsed") \
+    X(book, "message parsed to book and series updated") \
+    X(strategy, "book updated to orders returned") \
+    X(risk, "orders returned to order passed") \
+    X(encode, "order passed to send call entered") \
+    X(send, "the send call, per order") \
+    X(own_code, "datagram in user memory to send call entered, per order") \
+    X(total, "datagram in user memory to send call returned, per order") \
+    X(order_ack, "send call entered to Accepted read, per order")
 
-/* What the gate holds each order against, in shared memory: a control process may write them, one aligned
- * word at a time, while the engine runs; 0 switches a limit off unless it says otherwise. */
+/* X(name, text): what the gate holds each order against. A control process may write these words, one aligned word at
+ * a time, while the engine runs; 0 switches a limit off unless its text says otherwise. The units are those that the
+ * gate computes with; the words and units for users, and their ranges, are in agent/limits.py. */
 #define AGENT_LIMITS(X) \
-    X(kill)               /* 1: no order passes, and open ones are cancelled */ \
-    X(max_size)           /* whole units; 0: nothing passes */ \
-    X(max_notional)       /* price x size of one order, in 0.0001 of the currency */ \
-    X(collar_ppm)         /* parts per million beyond the far side of the book */ \
-    X(max_position)       /* of a symbol, long or short, open orders included, whole units */ \
-    X(max_open_orders)    /* of all symbols; at most 65,536 */ \
-    X(rate_interval_ns)   /* what one order costs */ \
-    X(rate_burst_ns)      /* what may be ahead */ \
-    X(duplicate_ns)       /* the same symbol, side, price and size again within this time */
+    X(kill, "1: no order passes, and open ones are cancelled") \
+    X(max_size, "whole units; 0: nothing passes") \
+    X(max_notional, "price x size of one order, in 0.0001 of the currency") \
+    X(collar_ppm, "parts per million beyond the far side of the book") \
+    X(max_position, "of a symbol, long or short, open orders included, whole units") \
+    X(max_open_orders, "of all symbols; at most 65,536") \
+    X(rate_interval_ns, "what one order costs") \
+    X(rate_burst_ns, "what may be ahead") \
+    X(duplicate_ns, "the same symbol, side, price and size again within this time")
 
+/* X(name, text): a row per symbol. */
 #define AGENT_SYMBOL_FIELDS(X) \
-    X(name)               /* 8 characters, padded with spaces */ \
-    X(stale)              /* 0, or why its book is not to be trusted: book.pxd */ \
-    X(bid)                /* units of 1e-8, as in agent_event */ \
-    X(bid_size)           \
-    X(ask)                \
-    X(ask_size)           \
-    X(position)           /* whole units, signed */ \
-    X(open_buy)           /* whole units in open orders */ \
-    X(open_sell)
+    X(name, "8 characters, padded with spaces") \
+    X(stale, "0, or why the symbol's book is not to be trusted: agent/book/order_book.pxd") \
+    X(bid, "best bid, units of 1e-8 as in agent_event; 0: none") \
+    X(bid_size, "units of 1e-8") \
+    X(ask, "best offer, units of 1e-8; 0: none") \
+    X(ask_size, "units of 1e-8") \
+    X(position, "whole units, short is negative") \
+    X(open_buy, "whole units in open buy orders") \
+    X(open_sell, "whole units in open sell orders")
 
 /* Log-linear: 2^7 buckets per power of two, exact below 128, so a bucket is at most 1/128 of its
  * value wide and its midpoint at most 0.4 % off. Values from 2^40 ns on share the last bucket. */
@@ -160,16 +168,16 @@ struct agent_histogram {
     uint64_t buckets[AGENT_HIST_BUCKETS];
 };
 
-#define AGENT_FIELD(name) uint64_t name;
+#define AGENT_FIELD(name, ...) uint64_t name;
 struct agent_counters { AGENT_COUNTERS(AGENT_FIELD) };
 
-#define AGENT_HIST_FIELD(name) struct agent_histogram name;
+#define AGENT_HIST_FIELD(name, ...) struct agent_histogram name;
 struct agent_histograms { AGENT_HISTOGRAMS(AGENT_HIST_FIELD) };
 
 struct agent_limits { AGENT_LIMITS(AGENT_FIELD) };
 struct agent_symbol { AGENT_SYMBOL_FIELDS(AGENT_FIELD) };
 
-#define AGENT_NAME(name) #name "\n"
+#define AGENT_NAME(name, ...) #name "\n"
 #define AGENT_NAMES AGENT_COUNTERS(AGENT_NAME) AGENT_HISTOGRAMS(AGENT_NAME) \
     AGENT_LIMITS(AGENT_NAME) AGENT_SYMBOL_FIELDS(AGENT_NAME)
 
@@ -195,6 +203,34 @@ struct agent_shm {
     struct agent_limits limits __attribute__((aligned(128)));
     struct agent_symbol symbols[] __attribute__((aligned(128)));
 };
+
+/* What comes before the words. */
+#define AGENT_HEADER_SIZE offsetof(struct agent_shm, counters)
+
+/* A word by its name: where it lies in the segment (a symbol's field: in its row), and what it says. */
+struct agent_word {
+    const char *name, *kind, *text;
+    size_t offset;
+};
+
+#define AGENT_COUNTER_WORD(name, kind, text) {#name, #kind, text, offsetof(struct agent_shm, counters.name)},
+#define AGENT_HISTOGRAM_WORD(name, text) {#name, "histogram", text, offsetof(struct agent_shm, histograms.name)},
+#define AGENT_LIMIT_WORD(name, text) {#name, "limit", text, offsetof(struct agent_shm, limits.name)},
+#define AGENT_SYMBOL_WORD(name, text) {#name, "symbol", text, offsetof(struct agent_symbol, name)},
+/* Each ends with a row without a name. */
+static const struct agent_word AGENT_COUNTER_WORDS[] = { AGENT_COUNTERS(AGENT_COUNTER_WORD) {0, 0, 0, 0} };
+static const struct agent_word AGENT_HISTOGRAM_WORDS[] = { AGENT_HISTOGRAMS(AGENT_HISTOGRAM_WORD) {0, 0, 0, 0} };
+static const struct agent_word AGENT_LIMIT_WORDS[] = { AGENT_LIMITS(AGENT_LIMIT_WORD) {0, 0, 0, 0} };
+static const struct agent_word AGENT_SYMBOL_WORDS[] = { AGENT_SYMBOL_FIELDS(AGENT_SYMBOL_WORD) {0, 0, 0, 0} };
+
+/* The limit with this name, or NULL. */
+static inline uint64_t *agent_find_limit(struct agent_shm *s, const char *name)
+{
+    for (const struct agent_word *word = AGENT_LIMIT_WORDS; word->name; word++)
+        if (strcmp(word->name, name) == 0)
+            return (uint64_t *)((char *)s + word->offset);
+    return NULL;
+}
 
 static inline uint64_t agent_shm_size(uint64_t symbols)
 {

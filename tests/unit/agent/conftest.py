@@ -12,6 +12,7 @@ import pytest
 from hypothesis import settings
 
 from agent.engine import _engine
+from agent.shm import _segment, identity
 from agent.shm import segment as shm
 
 # No example database: a test run leaves nothing in the tree. The same examples each time, unless HYPOTHESIS_RANDOM is
@@ -80,7 +81,7 @@ class Hand:
         self.events: list[tuple[int, ...]] = []
         self.fills: list[Fill] = []
         self.timers = 0
-        self.segment = bytearray(_engine.shm_size(len(symbols)))
+        self.segment = bytearray(_segment.size(len(symbols)))
         self._functions = (_INIT(lambda state, params: 0), _ON_EVENT(self._event), _ON_EVENT(self._fill),
                            _ON_TIMER(self._timer), _FINI(lambda state: None))  # fmt: skip
         addresses = [ctypes.cast(f, ctypes.c_void_p).value for f in self._functions]
@@ -94,7 +95,7 @@ class Hand:
             **options,
         )
         self.engine.limits(**({"max_size": 100} | (limits or {})))
-        self.engine.identify(os.getpid(), shm.start_time(os.getpid()) or 0, 0, b"boot", 0)
+        self.engine.identify(*identity.own(), 0, b"boot", 0)
         self.sequence = 0
 
     def _write(self, out: int, orders: Sequence[bytes | tuple[Any, ...]]) -> int:

@@ -22,6 +22,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"strategy", "journal", "book"},
         {"shm"},
         {"protocols"},
+        {"limits"},
         {"strategy.abi", "errors", "symbols", "system"},
         {"__init__"},
     ],

@@ -37,7 +37,6 @@ TYPES: dict[Callable[[str], Any], Callable[[Any], bool]] = {
     options.parse_count: lambda value: 0 < value <= options.MOST,
     options.parse_seed: lambda value: 0 <= value < 1 << 64,
     options.parse_shard: lambda value: 0 <= value[0] < value[1] <= MAX_SYMBOLS,
-    options.parse_limit: lambda value: bool(value[0]) and value[1] >= 0,
     options.parse_endpoint: lambda value: value[0].count(".") == 3 and 1 <= value[1] <= 65535,
     exchange.parse_cpu: lambda value: value in os.sched_getaffinity(0),
 }
@@ -64,7 +63,6 @@ def test_a_positive_number_is_taken(value: float) -> None:
 @given(st.integers(1, options.MOST))
 def test_a_count_is_taken(value: int) -> None:
     assert options.parse_count(str(value)) == value and options.parse_seed(str(value)) == value
-    assert options.parse_limit(f"max_size={value}") == ("max_size", value)
 
 
 @given(st.floats(0, 1, exclude_max=True))

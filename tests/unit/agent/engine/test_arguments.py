@@ -9,11 +9,12 @@ import pytest
 
 from agent.engine import _engine
 from agent.replay import _replay
+from agent.shm import _segment
 
 
 def make_engine(**arguments: Any) -> object:
     given: dict[str, Any] = {"strategy": 1, "state": 1, "symbols": [b"AAPL"]} | arguments
-    return _engine.Engine(bytearray(_engine.shm_size(max(len(given["symbols"]), 1))), **given)
+    return _engine.Engine(bytearray(_segment.size(max(len(given["symbols"]), 1))), **given)
 
 
 def make_replay(**arguments: Any) -> object:
@@ -83,7 +84,7 @@ def mapped() -> int:
 
 
 def test_a_segment_is_held_as_long_as_the_engine() -> None:
-    segment = (ctypes.c_uint8 * _engine.shm_size(1))()
+    segment = (ctypes.c_uint8 * _segment.size(1))()
     memory = memoryview(segment).cast("B")
     engine = _engine.Engine(memory, strategy=1, state=1, symbols=[b"AAPL"])
     engine.limits(max_size=7)

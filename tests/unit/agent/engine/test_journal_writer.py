@@ -1,7 +1,6 @@
 """The journal's ring and its writer's process: what is left behind when they end, also when they end badly."""
 
 import os
-import struct
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,16 +10,14 @@ import pytest
 from agent.config import Journal
 from agent.engine.errors import RunError
 from agent.engine.journal_writer import drain_left_ring, end_writer, open_journal
+from agent.journal import _record, record
 from agent.shm.ring import Ring, RingHeld
-
-#: number, time_ns, exchange_sequence, price, tag, kind, id, original, quantity, side, symbol (journal/record.pxd).
-RECORD = struct.Struct("=QqQQQIIIIiI")
-ENTERED = 1
 
 
 def entered(number: int) -> bytes:
     """The record of an Enter Order with its own number as UserRefNum."""
-    return RECORD.pack(number, 0, 0, 1_000_000, 0, ENTERED, number, 0, 5, 1, 0)
+    fields = {"number": number, "price": 1_000_000, "kind": record.ENTERED, "id": number, "quantity": 5, "side": 1}
+    return _record.pack(dict.fromkeys(record.Record.__struct_fields__, 0) | fields)
 
 
 def opened(directory: Path) -> Any:
@@ -39,7 +36,7 @@ def test_what_the_engine_said_is_in_the_file_when_it_is_done(tmp_path: Path) -> 
 def test_what_a_killed_engine_left_in_the_ring_is_written(tmp_path: Path) -> None:
     with opened(tmp_path) as (ring, _):
         ring.push(entered(1))
-    with Ring.create(tmp_path / "segment.journal", 1 << 16, record=RECORD.size) as ring:
+    with Ring.create(tmp_path / "segment.journal", 1 << 16, record=record.SIZE) as ring:
         ring.push(entered(2))
     with opened(tmp_path) as (_, state):
         assert state.reference == 2
@@ -47,7 +44,7 @@ def test_what_a_killed_engine_left_in_the_ring_is_written(tmp_path: Path) -> Non
 
 def test_a_ring_that_a_writer_holds_is_waited_for_and_then_refused(tmp_path: Path) -> None:
     ring = tmp_path / "ring"
-    with Ring.create(ring, 1 << 16, record=RECORD.size), Ring.attach(ring, "reader"), pytest.raises(RingHeld):
+    with Ring.create(ring, 1 << 16, record=record.SIZE), Ring.attach(ring, "reader"), pytest.raises(RingHeld):
         drain_left_ring(ring, tmp_path / "journal", 0.05)
     assert ring.exists()
 

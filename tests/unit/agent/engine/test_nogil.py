@@ -14,8 +14,9 @@ ROOT = Path(__file__).parents[4]
 _CALL = re.compile(r"\b(Py[A-Z]\w*|_Py\w+|__Pyx_[A-Za-z]\w*)\s*\(")
 #: What looks like one and is not: a macro that Cython puts before the methods that follow.
 _PLAIN = {"PyDoc_STRVAR"}
-#: In the names of C functions that may call Python: methods, and the checks of arguments (arguments.pxd).
-_BEFORE_THE_LOOP = ("Engine", "Replay", "_9arguments_")
+#: In the names of C functions that may call Python: methods, the checks of arguments (arguments.pxd), and what sets
+#: limits by their names.
+_BEFORE_THE_LOOP = ("Engine", "Replay", "_9arguments_", "_7segment_set_limits")
 #: Where a C function begins: its name.
 _HEAD = re.compile(r"^ *static [^;{}=(]*?\b(\w+)\([^;{}]*\) ?\{$", re.M)
 

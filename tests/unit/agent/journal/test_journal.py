@@ -1,58 +1,61 @@
 """The journal: what records add up to, and files that are torn, double, short of a record, or another's."""
 
 import json
+import os
 import struct
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agent import cli
+from agent.journal import _record, record, show, writer
 from agent.journal import file as journal
-from agent.journal.file import OpenOrder, Record, State
+from agent.journal.errors import JournalError
+from agent.journal.rebuild import OpenOrder, State, rebuild
+from agent.journal.record import Record
 from agent.shm.ring import Ring
 
 BUY, SELL = 1, -1
 
 
-def record(number: int, kind: int, id: int = 0, quantity: int = 0, side: int = BUY, **more: Any) -> Record:
+def entry(number: int, kind: int, id: int = 0, quantity: int = 0, side: int = BUY, **more: Any) -> Record:
     given = {"time_ns": 10**18, "exchange_sequence": 0, "price": 1_000_100, "tag": 0, "original": 0, "symbol": 0} | more
     return Record(number=number, kind=kind, id=id, quantity=quantity, side=side, **given)
 
 
 def packed(*records: Record) -> bytes:
-    return b"".join(
-        journal.RECORD.pack(r.number, r.time_ns, r.exchange_sequence, r.price, r.tag, r.kind, r.id, r.original,
-                            r.quantity, r.side, r.symbol)
-        for r in records
-    )  # fmt: skip
+    return b"".join(_record.pack(msgspec.structs.asdict(r)) for r in records)
 
 
 LIFE = [
-    record(1, journal.SESSION, tag=struct.unpack("<Q", b"S0000000")[0], price=struct.unpack("<H", b"01")[0]),
-    record(2, journal.QUERIED),
-    record(3, journal.CAUGHT_UP, id=1, exchange_sequence=1),
-    record(4, journal.ENTERED, 1, 10),
-    record(5, journal.ENTERED, 2, 7, SELL),
-    record(6, journal.ACCEPTED, 1, 10, exchange_sequence=2),
-    record(7, journal.EXECUTED, 1, 4, exchange_sequence=3),
-    record(8, journal.REPLACING, 3, 6, original=1),
-    record(9, journal.ACCEPTED, 2, 7, SELL, exchange_sequence=4),
-    record(10, journal.REPLACED, 3, 6, exchange_sequence=5),
-    record(11, journal.EXECUTED, 2, 7, SELL, exchange_sequence=6),
-    record(12, journal.ENTERED, 4, 5),
-    record(13, journal.REJECTED, 4, 5, exchange_sequence=7),
-    record(14, journal.ENTERED, 5, 5),
-    record(15, journal.NEVER_REACHED, 5, 5),
-    record(16, journal.EXECUTED, 3, 1, exchange_sequence=8),
-    record(17, journal.CANCELED, 3, 2, exchange_sequence=9),
+    entry(1, record.SESSION, tag=struct.unpack("<Q", b"S0000000")[0], price=struct.unpack("<H", b"01")[0]),
+    entry(2, record.QUERIED),
+    entry(3, record.CAUGHT_UP, id=1, exchange_sequence=1),
+    entry(4, record.ENTERED, 1, 10),
+    entry(5, record.ENTERED, 2, 7, SELL),
+    entry(6, record.ACCEPTED, 1, 10, exchange_sequence=2),
+    entry(7, record.EXECUTED, 1, 4, exchange_sequence=3),
+    entry(8, record.REPLACING, 3, 6, original=1),
+    entry(9, record.ACCEPTED, 2, 7, SELL, exchange_sequence=4),
+    entry(10, record.REPLACED, 3, 6, exchange_sequence=5),
+    entry(11, record.EXECUTED, 2, 7, SELL, exchange_sequence=6),
+    entry(12, record.ENTERED, 4, 5),
+    entry(13, record.REJECTED, 4, 5, exchange_sequence=7),
+    entry(14, record.ENTERED, 5, 5),
+    entry(15, record.NEVER_REACHED, 5, 5),
+    entry(16, record.EXECUTED, 3, 1, exchange_sequence=8),
+    entry(17, record.CANCELED, 3, 2, exchange_sequence=9),
 ]
 
 
 def test_records_add_up() -> None:
-    state = journal.rebuild(packed(*LIFE))
+    state = rebuild(packed(*LIFE), 3)
     assert state.positions == {0: 4 - 7 + 1}
     assert (state.reference, state.session, state.sequence, state.queries) == (5, b"S000000001", 9, 0)
     (left,) = state.open_orders.values()
@@ -73,26 +76,26 @@ def model(records: list[Record]) -> State:
     for r in records:
         state.entries = r.number
         state.sequence = r.exchange_sequence or state.sequence
-        if r.kind == journal.SESSION:
+        if r.kind == record.SESSION:
             state.session = struct.pack("<QH", r.tag, r.price & 0xFFFF)
             state.sequence, state.queries = r.exchange_sequence, 0
-        elif r.kind == journal.QUERIED:
+        elif r.kind == record.QUERIED:
             state.queries += 1
-        elif r.kind == journal.CAUGHT_UP:
+        elif r.kind == record.CAUGHT_UP:
             state.queries = max(0, state.queries - 1)
-        elif r.kind in (journal.ENTERED, journal.REPLACING):
+        elif r.kind in (record.ENTERED, record.REPLACING):
             state.reference = max(state.reference, r.id)
             orders[r.id] = OpenOrder(r.id, r.symbol, r.side, r.quantity, r.price, r.tag, r.original)
-        elif r.kind == journal.EXECUTED:
+        elif r.kind == record.EXECUTED:
             state.positions[r.symbol] = state.positions.get(r.symbol, 0) + r.side * r.quantity
             if r.id in orders:
                 orders[r.id].filled += r.quantity
             reduce(r.id, r.quantity)
-        elif r.kind == journal.CANCELED:
+        elif r.kind == record.CANCELED:
             reduce(r.id, r.quantity)
-        elif r.kind in (journal.REJECTED, journal.NEVER_REACHED, journal.IGNORED):
+        elif r.kind in (record.REJECTED, record.NEVER_REACHED, record.IGNORED):
             orders.pop(r.id, None)
-        elif r.kind in (journal.ACCEPTED, journal.REPLACED):
+        elif r.kind in (record.ACCEPTED, record.REPLACED):
             if r.id not in orders:
                 state.reference = max(state.reference, r.id)
                 orders[r.id] = OpenOrder(r.id, r.symbol, r.side, 0, r.price, r.tag, r.original)
@@ -120,81 +123,133 @@ FIELDS = st.fixed_dictionaries(
 
 @given(st.lists(FIELDS, max_size=40))
 def test_whatever_comes_adds_up_as_in_the_model(rows: list[dict[str, int]]) -> None:
-    records = [record(number, **row) for number, row in enumerate(rows, 1)]
-    assert journal.rebuild(packed(*records)) == model(records)
+    records = [entry(number, **row) for number, row in enumerate(rows, 1)]
+    assert rebuild(packed(*records), 3) == model(records)
 
 
 @pytest.mark.parametrize("count", range(len(LIFE) + 1))
 def test_every_prefix_is_a_state(count: int) -> None:
     """A kill may come behind any record."""
-    state = journal.rebuild(packed(*LIFE[:count]))
+    state = rebuild(packed(*LIFE[:count]), 3)
     assert state.entries == count
-    entered = {r.id for r in LIFE[:count] if r.kind in (journal.ENTERED, journal.REPLACING)}
+    entered = {r.id for r in LIFE[:count] if r.kind in (record.ENTERED, record.REPLACING)}
     assert set(state.open_orders) <= entered
     assert state.reference == max(entered, default=0)
 
 
 def test_records_that_come_twice_count_once_and_a_hole_is_an_error() -> None:
-    assert journal.rebuild(packed(*LIFE[:9], *LIFE[5:])) == journal.rebuild(packed(*LIFE))
-    assert list(journal.decode(packed(*LIFE[:9], *LIFE[5:]))) == LIFE
-    with pytest.raises(journal.JournalError, match="record 11 follows record 9: records are missing"):
-        journal.rebuild(packed(*LIFE[:9], *LIFE[10:]))
+    assert rebuild(packed(*LIFE[:9], *LIFE[5:]), 3) == rebuild(packed(*LIFE), 3)
+    assert list(record.decode(packed(*LIFE[:9], *LIFE[5:]))) == LIFE
+    with pytest.raises(JournalError, match="record 11 follows record 9: records are missing"):
+        rebuild(packed(*LIFE[:9], *LIFE[10:]), 3)
 
 
 def test_a_torn_last_record_is_cut_off(tmp_path: Path) -> None:
     path = tmp_path / "j"
-    path.write_bytes(journal.header(["A", "B"]) + packed(*LIFE) + b"torn")
+    path.write_bytes(journal.pack_header(["A", "B"]) + packed(*LIFE) + b"torn")
     symbols, records = journal.read(path)
-    assert symbols == ["A", "B"] and list(journal.decode(records)) == LIFE
+    assert symbols == ["A", "B"] and list(record.decode(records)) == LIFE
     journal.create(path, ["A", "B"])
-    assert path.read_bytes() == journal.header(["A", "B"]) + packed(*LIFE)
+    assert path.read_bytes() == journal.pack_header(["A", "B"]) + packed(*LIFE)
 
 
 def test_symbols_may_be_added_behind_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "j"
-    path.write_bytes(journal.header(["A", "B"]) + packed(*LIFE))
+    path.write_bytes(journal.pack_header(["A", "B"]) + packed(*LIFE))
     for wrong in (["A"], ["B", "A"], ["C", "A", "B"]):
         if wrong == ["A"]:
-            with pytest.raises(journal.JournalError, match="is for the symbols A, B; allowed: these first"):
+            with pytest.raises(JournalError, match="is for the symbols A, B; allowed: these first"):
                 journal.create(path, wrong)
         else:
-            with pytest.raises(journal.JournalError, match="allowed: these first, in this order"):
+            with pytest.raises(JournalError, match="allowed: these first, in this order"):
                 journal.create(path, wrong)
     journal.create(path, ["A", "B", "C"])
     symbols, records = journal.read(path)
-    assert symbols == ["A", "B", "C"] and list(journal.decode(records)) == LIFE
+    assert symbols == ["A", "B", "C"] and list(record.decode(records)) == LIFE
 
 
 @pytest.mark.parametrize(
     ("content", "text"),
     [(b"", "not an agent's journal"), (b"x" * 100, "not an agent's journal"),
-     (b"HTJOURN1" + b"\xff" * 8, "damaged"), (journal.header(["A"] * 3)[:-1], "damaged")],
+     (b"HTJOURN1" + b"\xff" * 8, "damaged"), (journal.pack_header(["A"] * 3)[:-1], "damaged")],
 )  # fmt: skip
 def test_what_is_no_journal_is_named(tmp_path: Path, content: bytes, text: str) -> None:
     (tmp_path / "j").write_bytes(content)
-    with pytest.raises(journal.JournalError, match=text):
+    with pytest.raises(JournalError, match=text):
         journal.read(tmp_path / "j")
-    with pytest.raises(journal.JournalError, match="No such file"):
+    with pytest.raises(JournalError, match="No such file"):
         journal.read(tmp_path / "none")
+
+
+def test_an_order_of_no_symbol_is_named(tmp_path: Path) -> None:
+    """A damaged file: the engine would write its position behind its symbols' rows."""
+    path = tmp_path / "j"
+    path.write_bytes(journal.pack_header(["A", "B"]) + packed(*LIFE[:3], entry(4, record.EXECUTED, 1, 10, symbol=2)))
+    for call in (journal.load, show.as_text, show.as_data):
+        with pytest.raises(JournalError, match=r"/j: record 4 is of symbol 2, but the journal has 2 symbols$"):
+            call(path)
+
+
+@given(st.binary(max_size=400))
+def test_any_bytes_are_records_or_an_error(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
+    path = tmp_path_factory.getbasetemp() / "garbage.journal"
+    path.write_bytes(journal.pack_header(["A"]) + data)
+    for call in (show.as_text, show.as_data):
+        try:
+            assert call(path)
+        except JournalError as error:
+            assert str(error).startswith(f"{path}: ") and "\n" not in str(error)
+
+
+def test_fields_go_by_name() -> None:
+    """The layout is C's alone: what Python names is what C has, in 64 bytes, and each field holds what it is given."""
+    numbered = {name: number for number, name in enumerate(Record.__struct_fields__, 1)}
+    data = _record.pack(numbered)
+    assert len(data) == record.SIZE == 64 and _record.unpack(data, 0) == numbered
+    assert set(record.KINDS) == {value for name, value in vars(_record).items() if name.isupper() and name != "SIZE"}
+    with pytest.raises(ValueError, match="symbol"):
+        _record.pack({name: 0 for name in numbered if name != "symbol"})
+    with pytest.raises(IndexError, match="record 1 of 1"):
+        _record.unpack(data, 1)
+
+
+def write(ring: Path, file: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-P", "-m", "agent.journal.writer", ring, file, str(os.getpid())],
+                          capture_output=True, text=True, timeout=60, check=False)  # fmt: skip
+
+
+def test_the_writer_says_in_one_line_why_it_ends(tmp_path: Path) -> None:
+    (tmp_path / "garbage").write_bytes(b"x" * 4096)
+    with Ring.create(tmp_path / "ring", 1 << 16, record=record.SIZE) as ring:
+        assert ring.push(packed(LIFE[0]))
+        for ends, text in (
+            (write(tmp_path / "none", tmp_path / "j"), "No such file or directory"),
+            (write(tmp_path / "garbage", tmp_path / "j"), "not a ring (no HTRING at its start)"),
+            (write(tmp_path / "ring", tmp_path / "none" / "j"), "No such file or directory"),
+            (write(tmp_path / "ring", Path("/dev/full")), "No space left on device"),
+        ):
+            assert ends.returncode == 1 and ends.stderr.startswith("agent: journal ") and text in ends.stderr
+            assert ends.stderr.count("\n") == 1
+        assert ring.used
 
 
 def test_a_full_disk_keeps_the_records_in_the_ring(tmp_path: Path) -> None:
     """/dev/full refuses every write."""
-    with Ring.create(tmp_path / "ring", 1 << 16, record=journal.RECORD.size) as ring:
+    with Ring.create(tmp_path / "ring", 1 << 16, record=record.SIZE) as ring:
         for r in LIFE:
             assert ring.push(packed(r))
         with Ring.attach(tmp_path / "ring", "reader") as reader:
             with Path("/dev/full").open("wb", buffering=0) as full, pytest.raises(OSError, match="No space left"):
-                journal.drain(reader, full.fileno())
+                writer.drain(reader, full.fileno())
             assert reader.used > 0
             with (tmp_path / "file").open("wb", buffering=0) as file:
-                assert journal.drain(reader, file.fileno()) == len(LIFE)
+                assert writer.drain(reader, file.fileno()) == len(LIFE)
     assert (tmp_path / "file").read_bytes() == packed(*LIFE)
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "main.journal"
-    path.write_bytes(journal.header(["AAPL"]) + packed(*LIFE))
+    path.write_bytes(journal.pack_header(["AAPL"]) + packed(*LIFE))
     assert cli.main(["journal", str(path)]) == 0
     text = capsys.readouterr().out
     assert "logged in, session S000000001" in text and "entered 1: buy 10 AAPL at 100.0100" in text

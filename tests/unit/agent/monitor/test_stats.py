@@ -6,8 +6,11 @@ from pathlib import Path
 import pytest
 
 from agent import cli
+from agent.limits import LIMITS, from_words
 from agent.monitor import top
-from agent.shm import segment as shm
+from agent.monitor.stats import Statistics
+from agent.shm import _segment
+from agent.shm.histogram import Histogram
 
 from ..conftest import Hand, order
 from ..ouch_answers import accepted, executed
@@ -30,17 +33,21 @@ def traded(hand: Callable[..., Hand]) -> Hand:
 def test_prometheus_reads_what_is_printed(traded: Hand, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from prometheus_client.parser import text_string_to_metric_families as parse
 
-    from agent.monitor import prometheus as prometheus_text
-
     (tmp_path / "s").write_bytes(traded.segment)
     assert cli.main(["stats", str(tmp_path / "s"), "--format", "prometheus"]) == 0
+    text = capsys.readouterr().out
     samples = {(s.name, s.labels.get("le"), s.labels.get("symbol")): s.value
-               for family in parse(capsys.readouterr().out) for s in family.samples}  # fmt: skip
+               for family in parse(text) for s in family.samples}  # fmt: skip
+    words = _segment.counters()
     for name, value in traded.reading.counters.items():
-        gauge = name in prometheus_text.GAUGES
+        gauge = words[name].kind == "gauge"
         assert samples[(f"agent_{name}" + ("" if gauge else "_total"), None, None)] == value
+    assert "# HELP agent_lost_total messages given up\n" in text and "# TYPE agent_orders_open gauge\n" in text
     assert samples[("agent_symbol_position", None, "BTCUSDT")] == 2
     assert samples[("agent_limit_max_size", None, None)] == 100
+    limits = from_words(traded.reading.limits)
+    assert limits == {name: samples[(f"agent_limit_{name}", None, None)] for name in LIMITS}
+    assert Statistics(traded.reading).as_data()["limits"] == limits
     assert samples[("agent_own_code_seconds_count", None, None)] == 20
     assert samples[("agent_own_code_seconds_bucket", "+Inf", None)] == 20
     assert samples[("agent_own_code_seconds_sum", None, None)] == traded.reading.histograms["own_code"].sum / 1e9
@@ -67,7 +74,7 @@ def test_a_frame_shows_what_happened_since_the_last(traded: Hand) -> None:
 def test_only_the_new_samples_are_in_a_difference(traded: Hand) -> None:
     h = traded.reading.histograms["own_code"]
     assert top.subtract_histogram(h, h).count == 0
-    empty = shm.Histogram(0, 0, 0, 0, h.bits, tuple(0 for _ in h.buckets))
+    empty = Histogram(0, 0, 0, 0, h.bits, tuple(0 for _ in h.buckets))
     assert top.subtract_histogram(h, empty) == h
 
 

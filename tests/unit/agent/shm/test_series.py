@@ -127,3 +127,21 @@ def test_what_is_no_series_is_named(tmp_path: Path) -> None:
         series.Series(tmp_path / "none")
     with series.Series(tmp_path / "good") as reader, pytest.raises(series.SeriesError, match="found 'B', allowed: A"):
         reader.recent("B", 1)
+
+
+@given(st.lists(st.tuples(st.integers(0, 23), st.integers(0, 2**32 - 1)), min_size=1, max_size=3))
+@settings(max_examples=200, deadline=None)
+def test_a_damaged_header_is_refused_or_read(
+    tmp_path_factory: pytest.TempPathFactory, damage: list[tuple[int, int]]
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "damaged.series"
+    series.create(path, ["A"], CAPACITY)
+    with path.open("r+b") as file:
+        for word, value in damage:
+            file.seek(4 * word)
+            file.write(value.to_bytes(4, "little"))
+    try:
+        with series.Series(path) as reader:
+            assert not reader.symbols or len(reader.recent(reader.symbols[0], 10).prices) <= reader.capacity
+    except series.SeriesError as error:
+        assert str(error).startswith(f"{path}: ") and "\n" not in str(error)

@@ -1,0 +1,49 @@
+"""What the records of a journal add up to: positions, open orders, and where the exchange's session goes on."""
+
+import msgspec
+
+from agent.journal import _rebuild
+from agent.journal.errors import JournalError
+
+
+class OpenOrder(msgspec.Struct):
+    """An order that the exchange may still hold. leaves and filled in whole units, price with 4 decimals; symbol is an
+    index into the journal's symbols; original: the order that it is to replace, 0 for none."""
+
+    id: int
+    symbol: int
+    side: int
+    leaves: int
+    price: int
+    tag: int
+    original: int
+    filled: int = 0
+    accepted: bool = False
+
+
+class State(msgspec.Struct):
+    """What the records add up to. reference: the last UserRefNum. positions: whole units by symbol index, short is
+    negative. sequence: sequenced messages read in the exchange's session. queries: Account Queries that may still be
+    answered. entries: records."""
+
+    reference: int
+    positions: dict[int, int]
+    open_orders: dict[int, OpenOrder]
+    session: bytes
+    sequence: int
+    queries: int
+    entries: int
+
+
+def rebuild(records: bytes | memoryview, symbols: int) -> State:
+    """Returns what whole records of a journal with so many symbols add up to.
+
+    Records with a number already seen are skipped (the writer died between file and ring). Raises JournalError when a
+    number is missing (what is behind a hole cannot be trusted), and for a symbol that the journal does not have.
+    """
+    try:
+        reference, positions, orders, session, sequence, queries, entries = _rebuild.rebuild(records, symbols)
+    except ValueError as error:
+        raise JournalError(str(error)) from None
+    held = {order[0]: OpenOrder(*order) for order in orders}
+    return State(reference, positions, held, session, sequence, queries, entries)

@@ -1,0 +1,180 @@
+"""The risk limits in the user's words and units, once: the keys of [risk] in agent.toml, what `agent limits` shows and
+sets, the metrics agent_limit_WORD and the table in docs/agent.md.
+
+In the segment the same limits lie in the units that the gate computes with (AGENT_LIMITS in shm/include/agent_shm.h);
+this module converts. What each limit refuses: docs/agent.md, Risk gate.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, get_args
+
+import msgspec
+from msgspec import Meta
+
+from agent.errors import UsageError
+
+_SECOND = 1_000_000_000  # ns
+
+
+def _limit(low: int, high: int, unit: str, text: str, word: str = "", scale: int = 1) -> Meta:
+    """Range of the values, their unit, what they bound; the segment's word, and its units in one of the user's."""
+    return Meta(ge=low, le=high, description=text, extra={"unit": unit, "word": word, "scale": scale})
+
+
+class Risk(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """[risk] of agent.toml: the limits as they are at the start; `agent limits` changes them while the engine runs."""
+
+    max_size: Annotated[int, _limit(1, 999_999, "whole units", "size of one order", "max_size")]
+    max_orders_per_second: Annotated[int, _limit(1, 10_000_000, "orders", "orders in a second, on the ticks' clock")]
+    burst: Annotated[
+        int, _limit(0, 10_000_000, "orders", "orders that may go at once; 0: as many as `max_orders_per_second`")
+    ] = 0
+    max_notional: Annotated[
+        float, _limit(0, 10**14, "currency", "price x size of one order; 0: no limit", "max_notional", 10_000)
+    ] = 0.0
+    collar: Annotated[
+        float,
+        _limit(0, 10, "share of the price",
+               "how far beyond the far side of the book an order may be, 0.05 for 5 %; 0: no limit", "collar_ppm",
+               1_000_000),
+    ] = 0.0  # fmt: skip
+    max_position: Annotated[
+        int,
+        _limit(0, 1 << 40, "whole units",
+               "position of a symbol, long or short, open orders included; 0: no limit", "max_position"),
+    ] = 0  # fmt: skip
+    max_open_orders: Annotated[
+        int, _limit(0, 65_536, "orders", "open orders of all symbols; 0: no limit", "max_open_orders")
+    ] = 0
+    duplicate_ms: Annotated[
+        int,
+        _limit(0, 60_000, "milliseconds",
+               "no second order of the same symbol, side, price and size within; 0: no limit", "duplicate_ns",
+               1_000_000),
+    ] = 0  # fmt: skip
+
+    @property
+    def words(self) -> dict[str, int]:
+        """All of them by the names and in the units of AGENT_LIMITS."""
+        return to_words(msgspec.structs.asdict(self))
+
+
+#: Not of the configuration: an engine starts without.
+_KILL = Annotated[int, _limit(0, 1, "switch", "1: no order passes, and open ones are cancelled", "kill")]
+
+
+class Limit(msgspec.Struct, frozen=True):
+    """One limit. kind: int or float, of its values; unit and text: of people; word and scale: its word in AGENT_LIMITS
+    and that word's units in one of the user's, "" for those two that the gate has as a token bucket."""
+
+    kind: type
+    checked: Any  # kind with its range, as msgspec.convert() wants it
+    unit: str
+    text: str
+    low: int
+    high: int
+    word: str
+    scale: int
+
+
+def _describe(checked: Any) -> Limit:
+    kind, meta = get_args(checked)
+    extra = meta.extra
+    return Limit(kind, checked, extra["unit"], meta.description, meta.ge, meta.le, extra["word"], extra["scale"])
+
+
+#: All limits that can be set while an engine runs, by the user's word.
+LIMITS: dict[str, Limit] = {
+    word: _describe(checked)
+    for word, checked in [("kill", _KILL), *((f.name, f.type) for f in msgspec.structs.fields(Risk))]
+}
+
+
+def to_words(values: Mapping[str, int | float]) -> dict[str, int]:
+    """Returns the limits in values (in the user's words and units) by the names and in the units of AGENT_LIMITS.
+    max_orders_per_second and burst only together."""
+    found = {limit.word: round(values[name] * limit.scale) for name, limit in LIMITS.items()
+             if limit.word and name in values}  # fmt: skip
+    if rate := int(values.get("max_orders_per_second", 0)):
+        # A token bucket as a virtual schedule: what an order costs, and what may be ahead.
+        found["rate_interval_ns"] = _SECOND // rate
+        found["rate_burst_ns"] = found["rate_interval_ns"] * int(values.get("burst") or rate)
+    return found
+
+
+def from_words(words: Mapping[str, int]) -> dict[str, int | float]:
+    """Returns all limits in the user's words and units from those of AGENT_LIMITS.
+
+    A burst of a second's worth is shown as the orders that it is. The gate counts whole nanoseconds for an order: over
+    31,622 orders a second several rates are one limit, and one of them is shown.
+    """
+    found: dict[str, int | float] = {}
+    for name, limit in LIMITS.items():
+        if limit.word:
+            found[name] = words[limit.word] / limit.scale if limit.kind is float else words[limit.word] // limit.scale
+        elif name == "burst":
+            found[name] = words["rate_burst_ns"] // interval if (interval := words["rate_interval_ns"]) else 0
+        else:
+            found[name] = _find_rate(words["rate_interval_ns"], words["rate_burst_ns"])
+    return found
+
+
+def _find_rate(interval: int, burst: int) -> int:
+    """Returns orders in a second, from ns for one and ns for a burst: the burst's number of orders if that is one of
+    those rates whose interval this is. 0: no limit."""
+    if not interval:
+        return 0
+    orders = burst // interval
+    return orders if orders and _SECOND // orders == interval else _SECOND // interval
+
+
+def change_words(words: Mapping[str, int], changes: Mapping[str, int | float]) -> dict[str, int]:
+    """Returns what to write, by the names and in the units of AGENT_LIMITS, for changes in the user's words and units.
+    words: the limits as they are. A burst that is a second's worth stays one when the rate alone changes. Raises
+    UsageError for a burst without a rate."""
+    changes = dict(changes)
+    if "max_orders_per_second" in changes or "burst" in changes:
+        now = from_words(words)
+        same = now["burst"] == now["max_orders_per_second"]
+        changes.setdefault("burst", 0 if same else now["burst"])
+        if not changes.setdefault("max_orders_per_second", now["max_orders_per_second"]):
+            raise UsageError(f"burst: found {changes['burst']}, allowed: with max_orders_per_second, which is not set")
+    return to_words(changes)
+
+
+def parse_setting(text: str) -> tuple[str, int | float]:
+    """Returns (word, value) of `LIMIT=NUMBER`, with the value as TOML has it. Raises UsageError for what agent.toml
+    would be refused for."""
+    import tomllib  # late, as below: only `agent limits --set` has a use for it
+
+    word, equals, right = (part.strip() for part in text.partition("="))
+    if not equals:
+        raise UsageError(f"--set: found {text!r}; wanted LIMIT=NUMBER")
+    if word not in LIMITS:
+        from hosttune.config_errors import allow_names
+
+        raise UsageError(f"--set: unknown limit {word}; {allow_names(word, LIMITS)}")
+    try:
+        table = tomllib.loads(f"value = {right}")
+    except (ValueError, RecursionError):  # not TOML, a number of thousands of digits, lists in lists in lists
+        table = {}
+    value = table["value"] if len(table) == 1 else right
+    try:
+        found: int | float = msgspec.convert(value, LIMITS[word].checked)
+    except msgspec.ValidationError as error:
+        from hosttune.config_errors import explain
+
+        raise UsageError(explain(error, LIMITS[word].checked, value, lambda key: "--set", name=word)) from None
+    return word, found
+
+
+def show_value(value: float) -> str:
+    """Returns a limit's value for people: thousands apart, no decimals that say nothing."""
+    return f"{value:,.15g}"
+
+
+def as_text(words: Mapping[str, int]) -> str:
+    """Returns a line for each limit, in the user's words and units, from those of AGENT_LIMITS."""
+    return "".join(
+        f"{name:<22}{show_value(value):>20}  {LIMITS[name].unit}\n" for name, value in from_words(words).items()
+    )

@@ -1,0 +1,162 @@
+"""The limits' words and units: there and back, the same refusals everywhere, and what is documented."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from agent import cli, limits
+from agent.errors import UsageError
+from agent.limits import LIMITS
+from agent.shm import segment
+
+from .conftest import Hand
+
+ROOT = Path(__file__).parents[3]
+
+#: As an engine has them whose agent.toml says: 1,000 orders a second, 100,000.00, 5 %, a position of 500, 20 ms.
+WORDS = {
+    "kill": 0, "max_size": 10, "max_notional": 1_000_000_000, "collar_ppm": 50_000, "max_position": 500,
+    "max_open_orders": 0, "rate_interval_ns": 1_000_000, "rate_burst_ns": 1_000_000_000, "duplicate_ns": 20_000_000,
+}  # fmt: skip
+VALUES = {
+    "kill": 0, "max_size": 10, "max_orders_per_second": 1_000, "burst": 1_000, "max_notional": 100_000.0,
+    "collar": 0.05, "max_position": 500, "max_open_orders": 0, "duplicate_ms": 20,
+}  # fmt: skip
+
+
+def test_what_the_words_mean() -> None:
+    assert limits.from_words(WORDS) == VALUES and list(VALUES) == list(LIMITS)
+    assert limits.to_words(VALUES) == WORDS
+    assert limits.to_words(VALUES | {"burst": 0}) == WORDS
+
+
+@given(
+    st.fixed_dictionaries(
+        {
+            "kill": st.integers(0, 1),
+            "max_size": st.integers(1, 999_999),
+            "max_orders_per_second": st.integers(1, 31_622),
+            "burst": st.integers(1, 10_000_000),
+            "max_notional": st.integers(0, 10**15).map(lambda n: n / 10_000),
+            "collar": st.integers(0, 10**7).map(lambda n: n / 1_000_000),
+            "max_position": st.integers(0, 1 << 40),
+            "max_open_orders": st.integers(0, 65_536),
+            "duplicate_ms": st.integers(0, 60_000),
+        }
+    )
+)
+def test_there_and_back(values: dict[str, Any]) -> None:
+    words = limits.to_words(values)
+    found = limits.from_words(words)
+    # Of two rates with the same ns for an order the gate makes no difference.
+    assert 10**9 // int(found["max_orders_per_second"]) == 10**9 // values["max_orders_per_second"]
+    assert found == values | {"max_orders_per_second": found["max_orders_per_second"]}
+    assert limits.to_words(found) == words
+
+
+@given(st.integers(1, 10_000_000))
+def test_a_rate_with_a_burst_of_a_seconds_worth_is_shown_as_it_was_written(rate: int) -> None:
+    words = WORDS | limits.to_words({"max_orders_per_second": rate})
+    found = limits.from_words(words)
+    assert (found["max_orders_per_second"], found["burst"]) == (rate, rate)
+
+
+def test_only_what_changes_is_written() -> None:
+    assert limits.change_words(WORDS, {"max_notional": 2.5, "kill": 1}) == {"max_notional": 25_000, "kill": 1}
+    # A second's worth of orders stays that, a burst of 5 stays 5.
+    assert limits.change_words(WORDS, {"max_orders_per_second": 10}) == {
+        "rate_interval_ns": 100_000_000, "rate_burst_ns": 1_000_000_000,
+    }  # fmt: skip
+    five = WORDS | limits.change_words(WORDS, {"burst": 5})
+    assert five == WORDS | {"rate_burst_ns": 5_000_000}
+    assert limits.change_words(five, {"max_orders_per_second": 10})["rate_burst_ns"] == 500_000_000
+    assert limits.change_words(five, {"burst": 0}) == {"rate_interval_ns": 1_000_000, "rate_burst_ns": 1_000_000_000}
+    with pytest.raises(UsageError, match="burst: found 5, allowed: with max_orders_per_second, which is not set"):
+        limits.change_words(WORDS | {"rate_interval_ns": 0}, {"burst": 5})
+
+
+def test_a_limit_that_is_off_is_zero() -> None:
+    assert set(limits.from_words(dict.fromkeys(WORDS, 0)).values()) == {0}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("max_size=5", 5), ("max_notional=100000", 100_000), ("max_notional=1e6", 1e6), ("collar=0.05", 0.05),
+     ("max_position=1_000", 1_000), ("kill=1", 1), ("duplicate_ms = 20", 20)],
+)  # fmt: skip
+def test_settings_are_read_as_toml_is(text: str, value: float) -> None:
+    assert limits.parse_setting(text) == (text.partition("=")[0].strip(), value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("max_size", "found 'max_size'; wanted LIMIT=NUMBER"),
+        (
+            "max_szie=1",
+            "unknown limit max_szie; did you mean max_size? allowed: burst, collar, duplicate_ms, kill",
+        ),
+        ("collar_ppm=1", "unknown limit collar_ppm; did you mean collar?"),
+        ("max_size=0", "max_size: found the number 0; wanted an integer from 1 to 999999"),
+        ("max_size=1000000", "max_size: found the number 1000000; wanted an integer from 1 to 999999"),
+        ("max_size=1.5", "max_size: found the number 1.5; wanted an integer from 1 to 999999"),
+        ("max_size=ten", "max_size: found the text 'ten'; wanted an integer from 1 to 999999"),
+        ("max_size=true", "max_size: found true; wanted an integer"),
+        ("kill=2", "kill: found the number 2; wanted an integer from 0 to 1"),
+        ("collar=11", "collar: found the number 11; wanted a number from 0"),
+        ("collar=nan", "collar: found the number nan; wanted a number from 0"),
+        ("max_notional=inf", "max_notional: found the number inf; wanted a number from 0"),
+        ("max_size=1\nkill=0", "max_size: found the text"),
+    ],
+)
+def test_a_wrong_setting_is_explained(text: str, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        limits.parse_setting(text)
+    assert str(caught.value).startswith(f"--set: {message}") and "\n" not in str(caught.value)
+
+
+@given(st.sampled_from([*LIMITS, "", "x"]), st.text() | st.integers().map(str) | st.floats().map(str))
+@example("max_size", "9" * 5000)
+@example("max_size", "[" * 5000)
+@example("max_notional", "-" + "9" * 4000)
+def test_any_setting_is_taken_or_refused(word: str, value: str) -> None:
+    try:
+        name, number = limits.parse_setting(f"{word}={value}")
+    except UsageError as error:
+        assert str(error).startswith("--set: ") and str(error).isprintable()
+    else:
+        assert name == word and LIMITS[word].low <= number <= LIMITS[word].high
+
+
+def test_the_command(tmp_path: Path, hand: Callable[..., Hand], capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "s"
+    path.write_bytes(hand(limits=WORDS).segment)
+    assert cli.main(["limits", str(path)]) == 0
+    shown = {line.split()[0]: line.split(maxsplit=2)[1:] for line in capsys.readouterr().out.splitlines()}
+    assert shown == {word: [limits.show_value(value), LIMITS[word].unit] for word, value in VALUES.items()}
+    assert shown["max_notional"] == ["100,000", "currency"] and shown["collar"] == ["0.05", "share of the price"]
+    assert cli.main(["limits", str(path), "--set", "max_notional=250000", "--set", "max_orders_per_second=10"]) == 0
+    assert "max_notional                       250,000  currency\n" in capsys.readouterr().out
+    assert segment.read(path).limits == WORDS | {"max_notional": 2_500_000_000, "rate_interval_ns": 100_000_000}
+    # One wrong setting, and none is written.
+    assert cli.main(["limits", str(path), "--set", "max_size=5", "--set", "max_position=-1"]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("agent: --set: max_position: found the number -1; wanted an integer from 0 to 10995")
+    assert captured.out == "" and segment.read(path).limits["max_size"] == 10
+    path.write_bytes(b"x" * 4096)
+    assert cli.main(["limits", str(path), "--set", "max_size=5"]) == 2
+    assert capsys.readouterr().err == f"agent: {path}: not an agent's segment (no HTAGENT at its start)\n"
+
+
+def test_the_documented_table_is_this_one() -> None:
+    text = (ROOT / "docs" / "agent.md").read_text()
+    rows = [
+        f"| `{word}` | {limit.unit} | {limits.show_value(limit.low)} to {limits.show_value(limit.high)} |"
+        f" {limit.text} |"
+        for word, limit in LIMITS.items()
+    ]
+    assert "| limit | unit | range | what it bounds |\n| --- | --- | --- | --- |\n" + "\n".join(rows) + "\n" in text
