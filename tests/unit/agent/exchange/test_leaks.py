@@ -235,13 +235,15 @@ def played(agent: Callable[[socket.socket], None], **options: Any) -> Any:
     def play() -> None:
         limit = time.monotonic() + 5
         while time.monotonic() < limit:
-            try:
-                link = socket.create_connection(("127.0.0.1", port), timeout=5)
-                break
-            except ConnectionRefusedError:
-                time.sleep(0.005)
-        with link, contextlib.suppress(ConnectionResetError):
-            agent(link)
+            with contextlib.suppress(ConnectionRefusedError):
+                # The simulator may close at once what it sees connect.
+                with (
+                    contextlib.suppress(ConnectionResetError),
+                    socket.create_connection(("127.0.0.1", port), timeout=5) as link,
+                ):
+                    agent(link)
+                return
+            time.sleep(0.005)
 
     thread = threading.Thread(target=play)
     thread.start()
