@@ -1,40 +1,10 @@
+"""The referee's loop: it sends the feed, takes the orders, matches them and stamps both."""
+
 from typing import Any
 
-def run(
-    *,
-    feed: list[int],
-    server: int,
-    request: int,
-    state: int,
-    session: bytes,
-    feed_session: bytes,
-    login: tuple[bytes, bytes] | None,
-    recovered: bytes,
-    packets: Any,
-    starts: Any,
-    firsts: Any,
-    blocks: Any,
-    due: Any,
-    fates: list[bytes | None],
-    names: Any,
-    mark_symbol: Any,
-    marks: Any,
-    watched: Any,
-    intended: Any,
-    sent: Any,
-    order_tick: Any,
-    order_at: Any,
-    order_id: Any,
-    match: bool,
-    reject_every: int,
-    disconnect_after: int,
-    lockstep: bool,
-    spin: bool,
-    linger: float,
-    wait: float,
-    reconnect: float,
-    timeout: float,
-    first: int,
-    midnight: int,
-    log_room: int,
-) -> dict[str, Any]: ...
+from agent.exchange.plan import PreparedPlan
+
+#: How a run can end: "ended" of its counts.
+ENDS: tuple[str, ...]
+
+def run(plan: PreparedPlan) -> dict[str, Any]: ...

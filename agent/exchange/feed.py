@@ -1,168 +1,57 @@
-"""The exchange simulator's feeds: recordings and seeded generators, in the three formats of the agent.
+"""The exchange simulator's feeds: recordings and seeded generators, in the formats of the agent.
 
-A feed is messages, their times, and what the best bid and offer of a symbol is behind each: the simulator
-matches orders against that. It is worked out here with Python's own json and dictionaries, not with the
-agent's parsers, so that a mistake there is seen.
+A feed is messages, their times, and the best bid and offer of a symbol behind each of them: the simulator matches
+orders against those.
 """
 
 import gzip
-import json
-import random
-import struct
 import zlib
 from array import array
-from collections.abc import Iterable, Sequence
-from decimal import Decimal
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
-from agent.errors import AgentError
+from agent.exchange.best_prices import ItchBooks, Prices, find_binance_type, read_binance_prices, read_csv_prices
+from agent.exchange.errors import FeedError
+from agent.exchange.walk import BinanceWriter, walk_prices, write_csv
 
 #: What one MoldUDP64 packet of one message can carry in a UDP datagram (65,507 - 20 - 2).
 MAX_MESSAGE = 65485
-#: What a packet of several messages is filled up to: an Ethernet frame less the headers of IPv4 and UDP.
-MAX_PACKET = 1472
-FORMATS = ("binance", "itch", "csv")
 
-_GENERATED_START_NS = 1_700_000_000_000_000_000
 _CSV_HEADER = b"timestamp_ns,symbol,bid,bid_size,ask,ask_size,price,size"
+_GZIP = b"\x1f\x8b"
+_STEP_NS = 1_000_000
 
-
-class FeedError(AgentError):
-    """A recording cannot be read; the message names file and line."""
+#: A message and its time in ns.
+Timed = tuple[int, bytes]
 
 
 class Feed(msgspec.Struct):
-    """Messages in sending order, as one text with n + 1 offsets, and their times.
-
-    at: n times in ns from the first message. counts: messages by type. excluded: lines of the
-    file that are not sent, by reason. symbols: names; mark_symbol: by message, the index of the symbol
-    whose best bid and offer it leaves as marks[4 i:4 i + 4] (bid, ask with 4 decimals, whole units there);
-    -1: it says nothing of them.
-    """
+    """Messages in sending order, as one text, and their times. n messages."""
 
     name: str
-    format: str
-    text: bytes
-    offsets: array  # type: ignore[type-arg]
-    at: array  # type: ignore[type-arg]
-    counts: dict[str, int]
-    excluded: dict[str, int]
+    format: str  # one of FORMATS
+    text: bytes  # all messages, one behind the other
+    offsets: array  # type: ignore[type-arg]  # n + 1: where each message begins in text, and its end
+    at: array  # type: ignore[type-arg]  # n: ns after the first message
+    counts: dict[str, int]  # messages by type
+    excluded: dict[str, int]  # lines of the recording that are not sent, by reason
     symbols: list[str]
-    mark_symbol: array  # type: ignore[type-arg]
-    marks: array  # type: ignore[type-arg]
+    mark_symbol: array  # type: ignore[type-arg]  # n: index of the symbol whose best prices it leaves; -1: none
+    marks: array  # type: ignore[type-arg]  # 4 n: bid, ask (4 decimals; 0: none), bid size, ask size (whole units)
 
     def __len__(self) -> int:
         return len(self.at)
 
 
-def kind(message: bytes) -> str:
-    """The type of a message by its stream's name or its event field: bookTicker, trade, depthUpdate, other."""
-    head = message[:120]
-    if b"@bookTicker" in head:
-        return "bookTicker"
-    if b'"e":"trade"' in head:
-        return "trade"
-    if b'"e":"depthUpdate"' in head:
-        return "depthUpdate"
-    if head.startswith(b'{"u":') and b'"B":' in message:
-        return "bookTicker"
-    return "other"
-
-
-Mark = tuple[str, int, int, int, int]
-
-
-def _binance_mark(message: bytes) -> Mark | None:
-    if kind(message) != "bookTicker":
-        return None
-    try:
-        data = json.loads(message)
-        data = data.get("data", data)
-        return (data["s"], *_touch(data["b"], data["B"], data["a"], data["A"]))
-    except (ValueError, KeyError, TypeError, ArithmeticError):
-        return None
-
-
-def _csv_mark(message: bytes) -> Mark | None:
-    fields = message.decode("ascii", "replace").split(",")
-    if len(fields) < 6 or not fields[2]:
-        return None
-    try:
-        return (fields[1], *_touch(fields[2], fields[3], fields[4], fields[5]))
-    except ArithmeticError:
-        return None
-
-
-def _touch(bid: str, bid_size: str, ask: str, ask_size: str) -> tuple[int, int, int, int]:
-    """To 4 decimals, never better than it is; whole units."""
-    return (
-        int(Decimal(bid) * 10_000),
-        -int(-(Decimal(ask) * 10_000) // 1),
-        min(int(Decimal(bid_size)), 2**32 - 1),
-        min(int(Decimal(ask_size)), 2**32 - 1),
-    )
-
-
-class _ItchBooks:
-    """Every order and every level in dictionaries."""
-
-    def __init__(self) -> None:
-        self.names: dict[int, str] = {}
-        self.orders: dict[int, list[int]] = {}
-        self.levels: dict[tuple[int, int], dict[int, int]] = {}
-
-    def _change(self, locate: int, side: int, price: int, shares: int) -> None:
-        level = self.levels.setdefault((locate, side), {})
-        level[price] = level.get(price, 0) + shares
-        if level[price] <= 0:
-            del level[price]
-
-    def _take(self, reference: int, shares: int | None) -> None:
-        order = self.orders.get(reference)
-        if order is None:
-            return
-        taken = order[3] if shares is None else min(shares, order[3])
-        order[3] -= taken
-        self._change(order[0], order[1], order[2], -taken)
-        if order[3] == 0:
-            del self.orders[reference]
-
-    def _add(self, reference: int, locate: int, side: int, price: int, shares: int) -> None:
-        self.orders[reference] = [locate, side, price, shares]
-        self._change(locate, side, price, shares)
-
-    def mark(self, m: bytes) -> Mark | None:
-        """Use a message; what it leaves, where it is about an order."""
-        letter, locate = m[:1], int.from_bytes(m[1:3], "big")
-        if letter == b"R":
-            self.names[locate] = m[11:19].decode("ascii", "replace").rstrip()
-        if letter not in b"AFECXDU" or len(m) < 19:
-            return None
-        reference = int.from_bytes(m[11:19], "big")
-        if letter in b"AF":
-            self.names.setdefault(locate, m[24:32].decode("ascii", "replace").rstrip())
-            self._add(reference, locate, m[19], int.from_bytes(m[32:36], "big"), int.from_bytes(m[20:24], "big"))
-        elif letter in b"ECX":
-            self._take(reference, int.from_bytes(m[19:23], "big"))
-        elif letter == b"D":
-            self._take(reference, None)
-        elif (old := self.orders.get(reference)) is not None:
-            side = old[1]
-            self._take(reference, None)
-            shares, price = struct.unpack_from(">II", m, 27)
-            self._add(int.from_bytes(m[19:27], "big"), locate, side, price, shares)
-        bids, asks = self.levels.get((locate, 66), {}), self.levels.get((locate, 83), {})
-        bid, ask = max(bids, default=0), min(asks, default=0)
-        return (self.names.get(locate, ""), bid, ask, bids.get(bid, 0), asks.get(ask, 0))
-
-
-def _build(name: str, form: str, messages: Sequence[tuple[int, bytes]], excluded: dict[str, int]) -> Feed:
+def build_feed(name: str, format: str, messages: Sequence[Timed], excluded: dict[str, int]) -> Feed:
+    """Returns the feed of these messages. format: one of FORMATS."""
     offsets, at, counts = array("q", [0]), array("q"), dict[str, int]()
     mark_symbol, marks = array("i"), array("Q")
     symbols: dict[str, int] = {}
-    books = _ItchBooks()
+    read_message = FORMATS[format].make_reader()
     place, latest = 0, 0
     for when, message in messages:
         place += len(message)
@@ -170,51 +59,62 @@ def _build(name: str, form: str, messages: Sequence[tuple[int, bytes]], excluded
         # A recording's clock may step back: nothing is sent before its predecessor.
         latest = max(latest, when - messages[0][0])
         at.append(latest)
-        if form == "itch":
-            what, mark = message[:1].decode("ascii", "replace"), books.mark(message)
-        elif form == "csv":
-            what, mark = "line", _csv_mark(message)
-        else:
-            what, mark = kind(message), _binance_mark(message)
-        counts[what] = counts.get(what, 0) + 1
-        if mark is None:
+        type, prices = read_message(message)
+        counts[type] = counts.get(type, 0) + 1
+        if prices is None:
             mark_symbol.append(-1)
             marks.extend((0, 0, 0, 0))
         else:
-            mark_symbol.append(symbols.setdefault(mark[0], len(symbols)))
-            marks.extend(mark[1:])
+            mark_symbol.append(symbols.setdefault(prices.symbol, len(symbols)))
+            marks.extend(prices[1:])
     text = b"".join(m for _, m in messages)
-    return Feed(name, form, text, offsets, at, counts, excluded, list(symbols), mark_symbol, marks)
+    return Feed(name, format, text, offsets, at, counts, excluded, list(symbols), mark_symbol, marks)
+
+
+# ---------------------------------------------------------------------------------- recordings
 
 
 def recording(path: Path, limit: int | None = None) -> Feed:
-    """A recording, gzip or plain; the first `limit` messages of it. By its content: lines `LOCAL_NANOSECONDS JSON`
-    (Binance), CSV ticks, or a Nasdaq BinaryFILE of ITCH 5.0.
+    """Read a recording, gzip or plain; the first `limit` messages of it. Its format follows from its content: lines
+    `LOCAL_NANOSECONDS JSON` (Binance), CSV ticks, or a Nasdaq BinaryFILE of ITCH 5.0.
 
-    Of Binance's lines the REST snapshot that such recordings begin with (`{"lastUpdateId":...}`) is not a message
-    of the feed: it is excluded and counted, as are empty lines and messages too long for a datagram.
-    Raises FeedError.
+    Of Binance's lines the REST snapshot that such recordings begin with (`{"lastUpdateId":...}`) is not a message of
+    the feed: it is excluded and counted, as are empty lines and messages too long for a datagram.
+
+    Returns a Feed. Raises FeedError.
     """
+    format = _detect_format(path)
+    messages, excluded = FORMATS[format].read(path, limit)
+    if not messages:
+        raise FeedError(f"{path}: holds no messages")
+    return build_feed(str(path), format, messages, excluded)
+
+
+def _detect_format(path: Path) -> str:
+    """Returns the format of a recording, by how it begins. Raises FeedError."""
     try:
         with path.open("rb") as probe:
-            head = probe.read(2)
-            if head == b"\x1f\x8b":
-                with gzip.open(path) as unzipped:
-                    head = unzipped.read(2)
+            zipped = probe.read(2) == _GZIP
+        with gzip.open(path) if zipped else path.open("rb") as file:
+            line = file.readline(128)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise FeedError(f"{path}: damaged gzip file: {error}") from None
     except OSError as error:
         raise FeedError(f"{path}: {error.strerror}") from None
-    if head[:1] == b"\0":
-        return _binary(path, limit)
-    return _lines(path, limit)
+    if line.startswith(b"\0"):
+        return "itch"
+    line = line.strip()
+    if _CSV_HEADER.startswith(line) and line.startswith(b"timestamp_ns,"):
+        return "csv"
+    return "binance"
 
 
-def _binary(path: Path, limit: int | None) -> Feed:
+def _read_binaryfile(path: Path, limit: int | None) -> tuple[list[Timed], dict[str, int]]:
+    """Returns the messages of a BinaryFILE, and how many bytes are none, by reason. Raises FeedError."""
     from agent.protocols import _codecs
     from agent.protocols import recording as recordings
 
-    messages: list[tuple[int, bytes]] = []
+    messages: list[Timed] = []
     try:
         with recordings.open_recording(path) as source:
             for chunk in source.chunks():
@@ -222,156 +122,156 @@ def _binary(path: Path, limit: int | None) -> Feed:
                     if limit is not None and len(messages) == limit:
                         break
                     messages.append((int.from_bytes(m[5:11], "big"), m))
-            excluded = {f"bytes: {reason}": n for reason, n in source.skipped.items()}
+            return messages, {f"bytes: {reason}": n for reason, n in source.skipped.items()}
     except recordings.RecordingError as error:
         raise FeedError(str(error)) from None
-    if not messages:
-        raise FeedError(f"{path}: holds no messages")
-    return _build(str(path), "itch", messages, excluded)
 
 
-def _lines(path: Path, limit: int | None) -> Feed:
-    messages: list[tuple[int, bytes]] = []
+def _read_stamped_lines(path: Path, limit: int | None) -> tuple[list[Timed], dict[str, int]]:
+    return _read_lines(path, limit, _split_stamped_line)
+
+
+def _read_csv(path: Path, limit: int | None) -> tuple[list[Timed], dict[str, int]]:
+    return _read_lines(path, limit, _split_csv_line, header=1)
+
+
+def _read_lines(
+    path: Path, limit: int | None, split: Callable[[bytes], Timed | str], header: int = 0
+) -> tuple[list[Timed], dict[str, int]]:
+    """Read the lines behind a header of so many. split: returns a message, or why the line is none; raises ValueError.
+    Returns the messages, and how many lines are none, by reason. Raises FeedError."""
+    messages: list[Timed] = []
     excluded: dict[str, int] = {}
-    number, form = 0, "binance"
+    number = 0
     try:
         with path.open("rb") as probe:
-            zipped = probe.read(2) == b"\x1f\x8b"
+            zipped = probe.read(2) == _GZIP
         with gzip.open(path) if zipped else path.open("rb") as lines:
             for number, line in enumerate(lines, 1):
                 if limit is not None and len(messages) == limit:
                     break
-                line = line.strip()
-                if number == 1 and _CSV_HEADER.startswith(line) and line.startswith(b"timestamp_ns,"):
-                    form = "csv"
+                if number <= header:
                     continue
-                when, _, message = line.partition(b"," if form == "csv" else b" ")
-                reason = ""
-                if not message:
-                    if when:
-                        raise FeedError(f"{path}:{number}: found {when[:40]!r}, expected NANOSECONDS JSON")
-                    reason = "empty line"
-                elif not when.isdigit() or (form == "binance" and not message.startswith(b"{")):
-                    raise FeedError(f"{path}:{number}: found {line[:60]!r}, expected NANOSECONDS JSON")
-                elif message.startswith(b'{"lastUpdateId"'):
-                    reason = "REST snapshot"
-                elif len(message) > MAX_MESSAGE:
-                    reason = f"longer than {MAX_MESSAGE} bytes"
-                if reason:
-                    excluded[reason] = excluded.get(reason, 0) + 1
+                found = split(line.strip())
+                if isinstance(found, str):
+                    excluded[found] = excluded.get(found, 0) + 1
                 else:
-                    messages.append((int(when), line if form == "csv" else message))
+                    messages.append(found)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise FeedError(f"{path}:{number + 1}: damaged gzip file: {error}") from None
     except OSError as error:
         raise FeedError(f"{path}: {error.strerror}") from None
-    if not messages:
-        raise FeedError(f"{path}: holds no messages")
-    return _build(str(path), form, messages, excluded)
+    except ValueError as error:
+        raise FeedError(f"{path}:{number}: {error}") from None
+    return messages, excluded
+
+
+def _split_stamped_line(line: bytes) -> Timed | str:
+    """A line of LOCAL_NANOSECONDS JSON."""
+    when, _, message = line.partition(b" ")
+    if not message and when:
+        raise ValueError(f"found {when[:40]!r}, expected NANOSECONDS JSON")
+    if not message:
+        return "empty line"
+    if not when.isdigit() or not message.startswith(b"{"):
+        raise ValueError(f"found {line[:60]!r}, expected NANOSECONDS JSON")
+    if message.startswith(b'{"lastUpdateId"'):
+        return "REST snapshot"
+    return _check_size(int(when), message)
+
+
+def _split_csv_line(line: bytes) -> Timed | str:
+    """A line of CSV, which is a message as a whole."""
+    when, _, rest = line.partition(b",")
+    if not line:
+        return "empty line"
+    if not rest or not when.isdigit():
+        raise ValueError(f"found {line[:60]!r}, expected {_CSV_HEADER.decode()}")
+    return _check_size(int(when), line)
+
+
+def _check_size(at: int, message: bytes) -> Timed | str:
+    return (at, message) if len(message) <= MAX_MESSAGE else f"longer than {MAX_MESSAGE} bytes"
+
+
+# ---------------------------------------------------------------------------------- generated feeds
 
 
 def generated(count: int, seed: int, symbols: Sequence[str] = ("BTCUSDT",), form: str = "binance") -> Feed:
-    """`count` messages, the same for the same seed, spread evenly over count milliseconds. binance, csv: a random
-    walk of each symbol, four quotes to a trade. itch: a trading day of a small market (agent.generator).
+    """Make `count` messages, the same for the same seed, spread evenly over count milliseconds. binance, csv: a random
+    walk of each symbol, four quotes to a trade. itch: a trading day of a small market (generator.session).
 
-    Raises FeedError when so few messages cannot hold an ITCH day.
+    Returns a Feed. Raises FeedError when so few messages cannot hold an ITCH day.
     """
-    name = f"generated, {form}, seed {seed}"
-    if form == "itch":
-        from agent.exchange import generator
-
-        try:
-            day = generator.session(seed, count, symbols)
-        except ValueError as error:
-            raise FeedError(str(error)) from None
-        return _build(name, form, [(i * 1_000_000, m) for i, m in enumerate(day)], {})
-    rng = random.Random(seed)
-    return _build(name, form, list(_walk(rng, count, symbols, form)), {})
+    messages = list(FORMATS[form].generate(count, seed, symbols))
+    return build_feed(f"generated, {form}, seed {seed}", form, messages, {})
 
 
 def quotes(count: int, seed: int, symbol: str = "AAPL") -> Feed:
-    """`count` messages of ITCH, spread evenly over count milliseconds; each one moves the best bid or offer."""
+    """Make `count` messages of ITCH, spread evenly over count milliseconds; each one moves the best bid or offer.
+
+    Returns a Feed.
+    """
     from agent.exchange import generator
 
-    messages = [(i * 1_000_000, m) for i, m in enumerate(generator.quotes(seed, count, symbol))]
-    return _build(f"generated, itch quotes, seed {seed}", "itch", messages, {})
+    messages = _space_evenly(generator.quotes(seed, count, symbol))
+    return build_feed(f"generated, itch quotes, seed {seed}", "itch", messages, {})
 
 
-def _walk(rng: random.Random, count: int, symbols: Sequence[str], form: str) -> Iterable[tuple[int, bytes]]:
-    prices = dict.fromkeys(symbols, 6_000_000)  # cents
-    book, trade = 50_000_000_000, 3_700_000_000  # ids
-    for i in range(count):
-        symbol = symbols[0] if len(symbols) == 1 else rng.choice(symbols)
-        stream = symbol.lower()
-        price = prices[symbol] = max(100, prices[symbol] + rng.choice((-120, -40, -1, 0, 0, 1, 40, 120)))
-        at = _GENERATED_START_NS + i * 1_000_000
-        traded = rng.random() < 0.2
-        if form == "csv":
-            if traded:
-                yield at, f"{at},{symbol},,,,,{_price(price)},{_size(rng)}".encode()
-            else:
-                yield at, f"{at},{symbol},{_price(price)},{_size(rng)},{_price(price + 1)},{_size(rng)},,".encode()
-        elif traded:
-            trade += 1
-            yield (
-                at,
-                f'{{"stream":"{stream}@trade","data":{{"e":"trade","E":{at // 1_000_000},"s":"{symbol}","t":{trade},'
-                f'"p":"{_price(price)}","q":"{_size(rng)}","T":{at // 1_000_000},"m":{rng.choice(("true", "false"))},'
-                f'"M":true}}}}'.encode(),
-            )
-        else:
-            book += rng.randrange(1, 9)
-            yield (
-                at,
-                f'{{"stream":"{stream}@bookTicker","data":{{"u":{book},"s":"{symbol}","b":"{_price(price)}",'
-                f'"B":"{_size(rng)}","a":"{_price(price + 1)}","A":"{_size(rng)}"}}}}'.encode(),
-            )
+def _space_evenly(messages: Iterable[bytes]) -> list[Timed]:
+    return [(i * _STEP_NS, m) for i, m in enumerate(messages)]
 
 
-def _price(cents: int) -> str:
-    return f"{cents // 100}.{cents % 100:02d}000000"
+def _generate_binance(count: int, seed: int, symbols: Sequence[str]) -> Iterable[Timed]:
+    return walk_prices(seed, count, symbols, BinanceWriter())
 
 
-def _size(rng: random.Random) -> str:
-    return f"{rng.randrange(0, 20)}.{rng.randrange(100_000):05d}000"
+def _generate_csv(count: int, seed: int, symbols: Sequence[str]) -> Iterable[Timed]:
+    return walk_prices(seed, count, symbols, write_csv)
 
 
-class Packets(msgspec.Struct):
-    """A feed in MoldUDP64 packets: packet i is data[starts[i]:starts[i + 1]] and holds the messages firsts[i] up to
-    firsts[i + 1]; blocks: where each message's length is."""
+def _generate_itch(count: int, seed: int, symbols: Sequence[str]) -> Iterable[Timed]:
+    from agent.exchange import generator
 
-    data: bytes
-    starts: array  # type: ignore[type-arg]
-    firsts: array  # type: ignore[type-arg]
-    blocks: array  # type: ignore[type-arg]
-
-    def __len__(self) -> int:
-        return len(self.starts) - 1
+    try:
+        return _space_evenly(generator.session(seed, count, symbols))
+    except ValueError as error:
+        raise FeedError(str(error)) from None
 
 
-def packets(feed: Feed, session: bytes, per_datagram: int = 1) -> Packets:
-    """The feed's messages in order, from sequence number 1, up to per_datagram in a packet of at most MAX_PACKET
-    bytes (a longer message has one of its own)."""
-    out = bytearray()
-    starts, firsts, blocks = array("q"), array("q"), array("q")
-    i, n = 0, len(feed)
-    while i < n:
-        starts.append(len(out))
-        firsts.append(i)
-        place, size, last = len(out), 20, i
-        while last < n and last - i < per_datagram:
-            length = feed.offsets[last + 1] - feed.offsets[last]
-            if last > i and size + 2 + length > MAX_PACKET:
-                break
-            size += 2 + length
-            last += 1
-        out += session + struct.pack(">QH", i + 1, last - i)
-        for k in range(i, last):
-            blocks.append(len(out))
-            message = feed.text[feed.offsets[k] : feed.offsets[k + 1]]
-            out += len(message).to_bytes(2, "big") + message
-        assert len(out) - place == size
-        i = last
-    starts.append(len(out))
-    firsts.append(n)
-    return Packets(bytes(out), starts, firsts, blocks)
+# ---------------------------------------------------------------------------------- formats
+
+#: Reads one message. Returns its type, and the best prices that it leaves, if it says.
+MessageReader = Callable[[bytes], tuple[str, Prices | None]]
+
+
+class Format(NamedTuple):
+    """What the simulator does for one feed format."""
+
+    #: Reads a recording: its messages, and what of it is none, by reason. Takes the path and the most messages.
+    read: Callable[[Path, int | None], tuple[list[Timed], dict[str, int]]]
+    #: Returns the reader of a feed's messages, one after the other.
+    make_reader: Callable[[], MessageReader]
+    #: Takes how many messages, the seed and the symbols.
+    generate: Callable[[int, int, Sequence[str]], Iterable[Timed]]
+
+
+def _make_binance_reader() -> MessageReader:
+    return lambda message: (find_binance_type(message), read_binance_prices(message))
+
+
+def _make_itch_reader() -> MessageReader:
+    books = ItchBooks()
+    return lambda message: (message[:1].decode("ascii", "replace"), books.use_message(message))
+
+
+def _make_csv_reader() -> MessageReader:
+    return lambda message: ("line", read_csv_prices(message))
+
+
+#: By name. A recording's format is told by _detect_format().
+FORMATS = {
+    "binance": Format(_read_stamped_lines, _make_binance_reader, _generate_binance),
+    "itch": Format(_read_binaryfile, _make_itch_reader, _generate_itch),
+    "csv": Format(_read_csv, _make_csv_reader, _generate_csv),
+}

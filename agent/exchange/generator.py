@@ -20,14 +20,14 @@ _SECOND = 1_000_000_000
 _SIZES = {1: "s", 2: "H", 4: "I", 8: "Q"}
 
 
-def _struct(layout: itch.Layout) -> struct.Struct:
+def _make_struct(layout: itch.Layout) -> struct.Struct:
     text = ">cHH2sI"
     for field in layout.fields[3:]:
         text += f"{field.size}s" if field.kind == "alpha" else _SIZES[field.size]
     return struct.Struct(text)
 
 
-_STRUCTS = {letter: _struct(layout) for letter, layout in itch.LAYOUTS.items()}
+_STRUCTS = {letter: _make_struct(layout) for letter, layout in itch.LAYOUTS.items()}
 _NAMES = {letter: [f.name for f in layout.fields[3:]] for letter, layout in itch.LAYOUTS.items()}
 _PADS = {
     letter: [f.size if f.kind == "alpha" else 0 for f in layout.fields[3:]] for letter, layout in itch.LAYOUTS.items()
@@ -35,7 +35,7 @@ _PADS = {
 
 
 def message(letter: str, locate: int, tracking: int, timestamp: int, *values: Any) -> bytes:
-    """One message from its values in the specification's order; faster than itch.encode, and checked against it."""
+    """Encode a message of the values, in the specification's order: faster than itch.encode, and tested against it."""
     packed = [v.encode().ljust(pad) if pad else v for v, pad in zip(values, _PADS[letter], strict=True)]
     high, low = (timestamp >> 32).to_bytes(2, "big"), timestamp & 0xFFFFFFFF
     return _STRUCTS[letter].pack(letter.encode(), locate, tracking, high, low, *packed)
@@ -57,37 +57,37 @@ class _Market:
         self.levels: dict[str, dict[int, OrderedDict[int, _Order]]] = {"B": {}, "S": {}}
         self.prices: dict[str, list[int]] = {"B": [], "S": []}  # sorted so that the best is last
         self.orders: dict[int, _Order] = {}
-        self.list: list[int] = []  # references, some of them gone
+        self.references: list[int] = []  # also of orders that are not there any more
 
-    def best(self, side: str) -> _Order | None:
+    def find_best(self, side: str) -> _Order | None:
         if not self.prices[side]:
             return None
         return next(iter(self.levels[side][abs(self.prices[side][-1])].values()))
 
-    def add(self, order: _Order) -> None:
+    def add_order(self, order: _Order) -> None:
         level = self.levels[order.side].get(order.price)
         if level is None:
             level = self.levels[order.side][order.price] = OrderedDict()
             insort(self.prices[order.side], order.price if order.side == "B" else -order.price)
         level[order.reference] = order
         self.orders[order.reference] = order
-        self.list.append(order.reference)
+        self.references.append(order.reference)
 
-    def remove(self, order: _Order) -> None:
+    def remove_order(self, order: _Order) -> None:
         level = self.levels[order.side][order.price]
         del level[order.reference], self.orders[order.reference]
         if not level:
             del self.levels[order.side][order.price]
             self.prices[order.side].remove(order.price if order.side == "B" else -order.price)
 
-    def draw(self, rng: random.Random) -> _Order | None:
-        while self.list:
-            place = rng.randrange(len(self.list))
-            order = self.orders.get(self.list[place])
+    def draw_order(self, rng: random.Random) -> _Order | None:
+        while self.references:
+            place = rng.randrange(len(self.references))
+            order = self.orders.get(self.references[place])
             if order is not None:
                 return order
-            self.list[place] = self.list[-1]
-            self.list.pop()
+            self.references[place] = self.references[-1]
+            self.references.pop()
         return None
 
 
@@ -104,181 +104,184 @@ class _Day:
             for name, locate in zip(names, locates, strict=True)
         ]
 
-    def say(self, letter: str, market: _Market | None, *values: Any) -> bytes:
+    def encode_next(self, letter: str, market: _Market | None, *values: Any) -> bytes:
         self.now += int(self.rng.expovariate(1 / 20_000)) + 1
         return message(letter, market.locate if market else 0, self.rng.randrange(65536), self.now, *values)
 
-    def new_reference(self) -> int:
+    def draw_reference(self) -> int:
         self.reference += self.rng.randrange(1, 5)
         return self.reference
 
-    def new_match(self) -> int:
+    def draw_match_number(self) -> int:
         self.match += self.rng.randrange(1, 3)
         self.printed.append(self.match)
         return self.match
 
-    def opening(self) -> Iterator[bytes]:
+    def open_day(self) -> Iterator[bytes]:
         rng = self.rng
-        yield self.say("S", None, "O")
+        yield self.encode_next("S", None, "O")
         for m in self.markets:
-            yield self.say(
+            yield self.encode_next(
                 "R", m, m.name, rng.choice("QGSNAPZV "), rng.choice("DN "), 100, rng.choice("YN"), "C",
                 rng.choice(("Z", "E", "CB")), rng.choice("PT"), rng.choice("YN "), rng.choice("YN "),
                 rng.choice("12 "), rng.choice("YN "), rng.randrange(4), rng.choice("YN"),
             )  # fmt: skip
         for m in self.markets:
-            yield self.say("H", m, m.name, "T", "", "")
-            yield self.say("Y", m, m.name, rng.choice("012"))
+            yield self.encode_next("H", m, m.name, "T", "", "")
+            yield self.encode_next("Y", m, m.name, rng.choice("012"))
             for mpid in rng.sample(_MPIDS, 2):
-                yield self.say("L", m, mpid, m.name, rng.choice("YN"), rng.choice("NPSRL"), rng.choice("AEWSD"))
-        yield self.say("V", None, *(rng.randrange(10**11, 5 * 10**11) for _ in range(3)))
-        yield self.say("K", None, self.markets[0].name, 34_200, rng.choice("AC"), rng.randrange(2**31))
-        yield self.say("S", None, "S")
+                yield self.encode_next("L", m, mpid, m.name, rng.choice("YN"), rng.choice("NPSRL"), rng.choice("AEWSD"))
+        yield self.encode_next("V", None, *(rng.randrange(10**11, 5 * 10**11) for _ in range(3)))
+        yield self.encode_next("K", None, self.markets[0].name, 34_200, rng.choice("AC"), rng.randrange(2**31))
+        yield self.encode_next("S", None, "S")
         self.now = max(self.now, 34_200 * _SECOND)
         for m in self.markets:
-            yield self.say("Q", m, rng.randrange(10**6), m.name, m.mid, self.new_match(), "O")
-        yield self.say("S", None, "Q")
+            yield self.encode_next("Q", m, rng.randrange(10**6), m.name, m.mid, self.draw_match_number(), "O")
+        yield self.encode_next("S", None, "Q")
 
-    def closing(self) -> Iterator[bytes]:
+    def close_day(self) -> Iterator[bytes]:
         self.now = max(self.now, 57_600 * _SECOND)
-        yield self.say("S", None, "M")
+        yield self.encode_next("S", None, "M")
         for m in self.markets:
-            yield self.say("Q", m, self.rng.randrange(10**10), m.name, m.mid, self.new_match(), "C")
-        yield self.say("S", None, "E")
-        yield self.say("S", None, "C")
+            yield self.encode_next("Q", m, self.rng.randrange(10**10), m.name, m.mid, self.draw_match_number(), "C")
+        yield self.encode_next("S", None, "E")
+        yield self.encode_next("S", None, "C")
 
-    def execute(self, m: _Market, side: str, limit: int, shares: int) -> Iterator[tuple[bytes, int]]:
-        """What a taker of `shares` meets on `side`: messages, each with the shares it took."""
+    def execute_orders(self, m: _Market, side: str, limit: int, shares: int) -> Iterator[tuple[bytes, int]]:
+        """Yields the executions of an order that takes `shares` from `side`: each message, and its shares."""
         while shares:
-            order = m.best(side)
+            order = m.find_best(side)
             if order is None or (order.price < limit if side == "B" else order.price > limit):
                 return
             taken = min(shares, order.shares)
             shares -= taken
             order.shares -= taken
             if not order.shares:
-                m.remove(order)
+                m.remove_order(order)
             if self.rng.random() < 0.15:
                 price = max(1, order.price + self.rng.choice((-1, 1)) * m.tick)
                 printable = self.rng.choice("YYN")
-                yield self.say("C", m, order.reference, taken, self.new_match(), printable, price), taken
+                yield (
+                    self.encode_next("C", m, order.reference, taken, self.draw_match_number(), printable, price),
+                    taken,
+                )
             else:
-                yield self.say("E", m, order.reference, taken, self.new_match()), taken
+                yield self.encode_next("E", m, order.reference, taken, self.draw_match_number()), taken
 
-    def enter(self, m: _Market, side: str, price: int, shares: int) -> Iterator[bytes]:
-        """A new order: it takes what it crosses, the rest rests."""
-        for text, taken in self.execute(m, "S" if side == "B" else "B", price, shares):
+    def enter_order(self, m: _Market, side: str, price: int, shares: int) -> Iterator[bytes]:
+        """A new order: it executes against what it crosses, and what is left of it rests."""
+        for text, taken in self.execute_orders(m, "S" if side == "B" else "B", price, shares):
             shares -= taken
             yield text
         if shares:
-            order = _Order(self.new_reference(), side, shares, price)
-            m.add(order)
+            order = _Order(self.draw_reference(), side, shares, price)
+            m.add_order(order)
             if self.rng.random() < 0.05:
-                yield self.say("F", m, order.reference, side, shares, m.name, price, self.rng.choice(_MPIDS))
+                yield self.encode_next("F", m, order.reference, side, shares, m.name, price, self.rng.choice(_MPIDS))
             else:
-                yield self.say("A", m, order.reference, side, shares, m.name, price)
+                yield self.encode_next("A", m, order.reference, side, shares, m.name, price)
 
-    def price(self, m: _Market, side: str) -> int:
+    def draw_price(self, m: _Market, side: str) -> int:
         away = int(self.rng.expovariate(0.35)) * m.tick
         price = m.mid - away if side == "B" else m.mid + m.tick + away
         return min(max(price, m.tick), 2_000_000_000)
 
-    def size(self) -> int:
+    def draw_size(self) -> int:
         return self.rng.choice((100, 100, 100, 200, 500, 1, 37, 1000, self.rng.randrange(1, 5000)))
 
-    def step(self) -> Iterator[bytes]:
+    def draw_step(self) -> Iterator[bytes]:
         rng = self.rng
         m = rng.choice(self.markets)
         if rng.random() < 0.05:
             m.mid = min(max(m.mid + rng.choice((-2, -1, 1, 2)) * m.tick, 10 * m.tick), 1_999_990_000)
         choice = rng.random()
-        order = m.draw(rng) if 0.45 <= choice < 0.95 else None
+        order = m.draw_order(rng) if 0.45 <= choice < 0.95 else None
         side = rng.choice("BS")
         if order is None and choice < 0.95:
-            yield from self.enter(m, side, self.price(m, side), self.size())
+            yield from self.enter_order(m, side, self.draw_price(m, side), self.draw_size())
         elif choice < 0.75 and order is not None:
-            m.remove(order)
-            yield self.say("D", m, order.reference)
+            m.remove_order(order)
+            yield self.encode_next("D", m, order.reference)
         elif choice < 0.86 and order is not None:
-            yield from self.replace(m, order)
+            yield from self.replace_order(m, order)
         elif choice < 0.90 and order is not None:
             if order.shares > 1:
                 cancelled = rng.randrange(1, order.shares)
                 order.shares -= cancelled
-                yield self.say("X", m, order.reference, cancelled)
+                yield self.encode_next("X", m, order.reference, cancelled)
         elif choice < 0.95:
-            best = m.best(side)
+            best = m.find_best(side)
             if best is not None:
-                yield from (text for text, _ in self.execute(m, side, best.price, self.size()))
+                yield from (text for text, _ in self.execute_orders(m, side, best.price, self.draw_size()))
         elif choice < 0.97:
-            yield self.say("P", m, 0, "B", self.size(), m.name, m.mid, self.new_match())
+            yield self.encode_next("P", m, 0, "B", self.draw_size(), m.name, m.mid, self.draw_match_number())
         else:
-            yield self.rare(m)
+            yield self.draw_rare_message(m)
 
-    def replace(self, m: _Market, order: _Order) -> Iterator[bytes]:
-        """Replacements stay on their side of the other best price: ITCH has no taking by replacement."""
-        price = self.price(m, order.side)
-        other = m.best("S" if order.side == "B" else "B")
+    def replace_order(self, m: _Market, order: _Order) -> Iterator[bytes]:
+        """A replaced order stays on its side of the other best price: in ITCH a Replace does not execute."""
+        price = self.draw_price(m, order.side)
+        other = m.find_best("S" if order.side == "B" else "B")
         if other is not None:
             price = min(price, other.price - m.tick) if order.side == "B" else max(price, other.price + m.tick)
         if not 0 < price <= 2_000_000_000:
             return
-        m.remove(order)
-        new = _Order(self.new_reference(), order.side, self.size(), price)
-        m.add(new)
-        yield self.say("U", m, order.reference, new.reference, new.shares, price)
+        m.remove_order(order)
+        new = _Order(self.draw_reference(), order.side, self.draw_size(), price)
+        m.add_order(new)
+        yield self.encode_next("U", m, order.reference, new.reference, new.shares, price)
 
-    def rare(self, m: _Market) -> bytes:
+    def draw_rare_message(self, m: _Market) -> bytes:
         rng = self.rng
         prices = [rng.randrange(2**32) for _ in range(5)]
         letter = rng.choice("BIIIINNOJhWHY")
         if letter == "B":
-            return self.say("B", m, rng.choice(self.printed))
+            return self.encode_next("B", m, rng.choice(self.printed))
         if letter == "I":
-            return self.say(
+            return self.encode_next(
                 "I", m, rng.randrange(2**40), rng.randrange(2**40), rng.choice("BSNOP"), m.name, *prices[:3],
                 rng.choice("OCHA"), rng.choice("L123456789ABC "),
             )  # fmt: skip
         if letter == "N":
-            return self.say("N", m, m.name, rng.choice("BSAN"))
+            return self.encode_next("N", m, m.name, rng.choice("BSAN"))
         if letter == "O":
-            return self.say("O", m, m.name, rng.choice("NY"), *prices[:3], self.now, *prices[3:])
+            return self.encode_next("O", m, m.name, rng.choice("NY"), *prices[:3], self.now, *prices[3:])
         if letter == "J":
-            return self.say("J", m, m.name, *prices[:3], rng.randrange(5))
+            return self.encode_next("J", m, m.name, *prices[:3], rng.randrange(5))
         if letter == "h":
-            return self.say("h", m, m.name, rng.choice("QBX"), rng.choice("HT"))
+            return self.encode_next("h", m, m.name, rng.choice("QBX"), rng.choice("HT"))
         if letter == "W":
-            return self.say("W", None, rng.choice("123"))
+            return self.encode_next("W", None, rng.choice("123"))
         if letter == "H":
-            return self.say("H", m, m.name, rng.choice("HPQT"), "", rng.choice(("T1", "LUDP", "MWC1", "")))
-        return self.say("Y", m, m.name, rng.choice("012"))
+            return self.encode_next("H", m, m.name, rng.choice("HPQT"), "", rng.choice(("T1", "LUDP", "MWC1", "")))
+        return self.encode_next("Y", m, m.name, rng.choice("012"))
 
 
 def session(seed: int, messages: int, symbols: int | Sequence[str] = 3) -> list[bytes]:
-    """One trading day of exactly `messages` ITCH messages. symbols: how many, or their names.
+    """Make one trading day of exactly `messages` ITCH messages. symbols: how many, or their names.
 
-    Raises ValueError when so few messages cannot hold the opening and the closing.
+    Returns the messages. Raises ValueError when so few messages cannot hold the opening and the closing.
     """
     if isinstance(symbols, int):
         symbols = [NAMES[i] if i < len(NAMES) else f"S{i}" for i in range(symbols)]
     day = _Day(seed, symbols)
-    out = list(day.opening())
-    room = messages - len(symbols) - 3
-    if room < len(out):
+    out = list(day.open_day())
+    before_close = messages - len(symbols) - 3
+    if before_close < len(out):
         raise ValueError(
             f"messages: found {messages}, for {len(symbols)} symbols at least {len(out) + len(symbols) + 3}"
         )
-    while len(out) < room:
-        out.extend(day.step())
+    while len(out) < before_close:
+        out.extend(day.draw_step())
     # What a step overshoots is cut: every prefix of the flow is consistent by itself.
-    del out[room:]
-    out.extend(day.closing())
+    del out[before_close:]
+    out.extend(day.close_day())
     return out
 
 
 def quotes(seed: int, count: int, symbol: str = "AAPL") -> list[bytes]:
-    """`count` messages of which each one moves the best bid or offer: an order on either side, then Replaces of the one
-    and the other. A random walk of one symbol, with locate code 1."""
+    """Make `count` messages of which each one moves the best bid or offer: an order on either side, then Replaces of
+    the one and the other. A random walk of one symbol, with locate code 1. Returns the messages."""
     rng = random.Random(seed)
     mid, reference, references = 1_000_000, 2, {"B": 1, "S": 2}
     prices = {"B": mid - 100, "S": mid + 100}
@@ -297,5 +300,5 @@ def quotes(seed: int, count: int, symbol: str = "AAPL") -> list[bytes]:
 
 
 def binaryfile(messages: Sequence[bytes], *, end_of_session: bool = False) -> bytes:
-    """The messages as a BinaryFILE."""
+    """Returns the messages as a BinaryFILE."""
     return b"".join(len(m).to_bytes(2, "big") + m for m in messages) + (b"\0\0" if end_of_session else b"")

@@ -73,7 +73,7 @@ def ticks(count: int) -> feed.Feed:
     """A symbol's directory entry, two orders, and `count` replacements."""
     messages = [itch.encode("R", stock_locate=1, stock="ZVZZT"), ADD_BID, ADD_ASK]
     messages += [replace(7 + i, 9 + i, 10_000 + 100 * (i % 2)) for i in range(count)]
-    return feed._build("ticks", "itch", [(i, m) for i, m in enumerate(messages)], {})
+    return feed.build_feed("ticks", "itch", [(i, m) for i, m in enumerate(messages)], {})
 
 
 def free(kind: socket.SocketKind) -> int:

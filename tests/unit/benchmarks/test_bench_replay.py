@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from agent import strategy
-from agent.exchange import feed
+from agent.exchange import best_prices
 from agent.protocols import _codecs
 from benchmarks.agent import machine, replay
 from benchmarks.agent.sample import BenchError
@@ -24,8 +24,8 @@ def test_the_recording_says_what_the_quotes_say() -> None:
     bid, ask = replay.walk(500, 2)
     rows = replay.quotes(bid, ask)
     messages = _codecs.binaryfile_messages(replay.recording(bid, ask))[0]
-    books = feed._ItchBooks()
-    marks = [m for m in map(books.mark, messages) if m is not None][1:]
+    books = best_prices.ItchBooks()
+    marks = [m for m in map(books.use_message, messages) if m is not None][1:]
     assert [(m[0], m[1], m[2]) for m in marks] == [
         (replay.SYMBOL, round(row["bid"] * 10_000), round(row["ask"] * 10_000)) for row in rows
     ]

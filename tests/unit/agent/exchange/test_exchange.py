@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from agent.exchange import feed
+from agent.exchange import feed, report
 from agent.exchange import simulator as exchange
 from agent.protocols import _codecs
 from benchmarks.agent.drive import free_port
@@ -77,9 +77,9 @@ def test_schedule() -> None:
 
 
 def test_percentiles_are_exact() -> None:
-    got = exchange.percentiles([n * 1000 for n in range(1000, 0, -1)])
+    got = report.percentiles([n * 1000 for n in range(1000, 0, -1)])
     assert got == {"count": 1000, "min": 1.0, "p50": 500.0, "p90": 900.0, "p99": 990.0, "p99.9": 999.0, "max": 1000.0}
-    assert exchange.percentiles([]) == {"count": 0}
+    assert report.percentiles([]) == {"count": 0}
 
 
 def judged(agent: Callable[[socket.socket, socket.socket], None], **options: Any) -> dict[str, Any]:

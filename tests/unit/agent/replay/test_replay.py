@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from agent import cli, strategy
-from agent.exchange import feed, generator
+from agent.exchange import best_prices, feed, generator
 from agent.protocols import itch_layouts as itch
 from agent.replay import run as replay
 
@@ -23,9 +23,9 @@ DAY = generator.session(3, 20_000, SYMBOLS)
 
 def model(messages: list[bytes]) -> dict[str, tuple[int, int, int, int]]:
     """Final (bid, ask, bid size, ask size) by symbol, out of the simulator's dictionaries."""
-    books, found = feed._ItchBooks(), {}
+    books, found = best_prices.ItchBooks(), {}
     for m in messages:
-        if (mark := books.mark(m)) is not None:
+        if (mark := books.use_message(m)) is not None:
             found[mark[0]] = mark[1:]
     return found
 
