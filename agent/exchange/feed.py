@@ -1,4 +1,4 @@
-"""The exchange simulator's feeds: recordings and seeded generators, in the three formats of the agent.
+"""The exchange simulator's feeds: recordings and seeded generators, in the feed formats of the agent.
 
 A feed is messages, their times, and what the best bid and offer of a symbol is behind each: the simulator
 matches orders against that. It is worked out here with Python's own json and dictionaries, not with the
@@ -6,27 +6,28 @@ agent's parsers, so that a mistake there is seen.
 """
 
 import gzip
-import json
 import random
 import struct
 import zlib
 from array import array
 from collections.abc import Iterable, Sequence
-from decimal import Decimal
 from pathlib import Path
+from typing import IO
 
 import msgspec
 
 from agent.errors import AgentError
+from agent.exchange.tick_messages import MESSAGES, Mark, Walk
+from agent.protocols import formats
 
 #: What one MoldUDP64 packet of one message can carry in a UDP datagram (65,507 - 20 - 2).
 MAX_MESSAGE = 65485
 #: What a packet of several messages is filled up to: an Ethernet frame less the headers of IPv4 and UDP.
 MAX_PACKET = 1472
-FORMATS = ("binance", "itch", "csv")
+#: Those that can be generated.
+FORMATS = tuple(row.name for row in formats.FORMATS if not row.ticks or row.name in MESSAGES)
 
 _GENERATED_START_NS = 1_700_000_000_000_000_000
-_CSV_HEADER = b"timestamp_ns,symbol,bid,bid_size,ask,ask_size,price,size"
 
 
 class FeedError(AgentError):
@@ -55,54 +56,6 @@ class Feed(msgspec.Struct):
 
     def __len__(self) -> int:
         return len(self.at)
-
-
-def kind(message: bytes) -> str:
-    """The type of a message by its stream's name or its event field: bookTicker, trade, depthUpdate, other."""
-    head = message[:120]
-    if b"@bookTicker" in head:
-        return "bookTicker"
-    if b'"e":"trade"' in head:
-        return "trade"
-    if b'"e":"depthUpdate"' in head:
-        return "depthUpdate"
-    if head.startswith(b'{"u":') and b'"B":' in message:
-        return "bookTicker"
-    return "other"
-
-
-Mark = tuple[str, int, int, int, int]
-
-
-def _binance_mark(message: bytes) -> Mark | None:
-    if kind(message) != "bookTicker":
-        return None
-    try:
-        data = json.loads(message)
-        data = data.get("data", data)
-        return (data["s"], *_touch(data["b"], data["B"], data["a"], data["A"]))
-    except (ValueError, KeyError, TypeError, ArithmeticError):
-        return None
-
-
-def _csv_mark(message: bytes) -> Mark | None:
-    fields = message.decode("ascii", "replace").split(",")
-    if len(fields) < 6 or not fields[2]:
-        return None
-    try:
-        return (fields[1], *_touch(fields[2], fields[3], fields[4], fields[5]))
-    except ArithmeticError:
-        return None
-
-
-def _touch(bid: str, bid_size: str, ask: str, ask_size: str) -> tuple[int, int, int, int]:
-    """To 4 decimals, never better than it is; whole units."""
-    return (
-        int(Decimal(bid) * 10_000),
-        -int(-(Decimal(ask) * 10_000) // 1),
-        min(int(Decimal(bid_size)), 2**32 - 1),
-        min(int(Decimal(ask_size)), 2**32 - 1),
-    )
 
 
 class _ItchBooks:
@@ -172,10 +125,8 @@ def _build(name: str, form: str, messages: Sequence[tuple[int, bytes]], excluded
         at.append(latest)
         if form == "itch":
             what, mark = message[:1].decode("ascii", "replace"), books.mark(message)
-        elif form == "csv":
-            what, mark = "line", _csv_mark(message)
         else:
-            what, mark = kind(message), _binance_mark(message)
+            what, mark = MESSAGES[form].tell_type(message), MESSAGES[form].read_mark(message)
         counts[what] = counts.get(what, 0) + 1
         if mark is None:
             mark_symbol.append(-1)
@@ -188,26 +139,27 @@ def _build(name: str, form: str, messages: Sequence[tuple[int, bytes]], excluded
 
 
 def recording(path: Path, limit: int | None = None) -> Feed:
-    """A recording, gzip or plain; the first `limit` messages of it. By its content: lines `LOCAL_NANOSECONDS JSON`
-    (Binance), CSV ticks, or a Nasdaq BinaryFILE of ITCH 5.0.
+    """A recording, gzip or plain, in one of the feed formats, told by its content; the first `limit` messages of it.
 
-    Of Binance's lines the REST snapshot that such recordings begin with (`{"lastUpdateId":...}`) is not a message
-    of the feed: it is excluded and counted, as are empty lines and messages too long for a datagram.
-    Raises FeedError.
+    Lines that are no message of the feed (in Binance's recordings the REST snapshot that they begin with) are excluded
+    and counted, as are empty lines and messages too long for a datagram. Raises FeedError.
     """
     try:
-        with path.open("rb") as probe:
-            head = probe.read(2)
-            if head == b"\x1f\x8b":
-                with gzip.open(path) as unzipped:
-                    head = unzipped.read(2)
+        with _open(path) as probe:
+            head = probe.read(1)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise FeedError(f"{path}: damaged gzip file: {error}") from None
     except OSError as error:
         raise FeedError(f"{path}: {error.strerror}") from None
-    if head[:1] == b"\0":
+    if head == b"\0":
         return _binary(path, limit)
     return _lines(path, limit)
+
+
+def _open(path: Path) -> IO[bytes]:
+    with path.open("rb") as probe:
+        zipped = probe.read(2) == b"\x1f\x8b"
+    return gzip.open(path) if zipped else path.open("rb")  # type: ignore[return-value]
 
 
 def _binary(path: Path, limit: int | None) -> Feed:
@@ -233,46 +185,59 @@ def _binary(path: Path, limit: int | None) -> Feed:
 def _lines(path: Path, limit: int | None) -> Feed:
     messages: list[tuple[int, bytes]] = []
     excluded: dict[str, int] = {}
-    number, form = 0, "binance"
+    number, form = 0, None
     try:
-        with path.open("rb") as probe:
-            zipped = probe.read(2) == b"\x1f\x8b"
-        with gzip.open(path) if zipped else path.open("rb") as lines:
+        with _open(path) as lines:
             for number, line in enumerate(lines, 1):
                 if limit is not None and len(messages) == limit:
                     break
                 line = line.strip()
-                if number == 1 and _CSV_HEADER.startswith(line) and line.startswith(b"timestamp_ns,"):
-                    form = "csv"
+                if not line:
+                    excluded["empty line"] = excluded.get("empty line", 0) + 1
                     continue
-                when, _, message = line.partition(b"," if form == "csv" else b" ")
-                reason = ""
-                if not message:
-                    if when:
-                        raise FeedError(f"{path}:{number}: found {when[:40]!r}, expected NANOSECONDS JSON")
-                    reason = "empty line"
-                elif not when.isdigit() or (form == "binance" and not message.startswith(b"{")):
-                    raise FeedError(f"{path}:{number}: found {line[:60]!r}, expected NANOSECONDS JSON")
-                elif message.startswith(b'{"lastUpdateId"'):
-                    reason = "REST snapshot"
-                elif len(message) > MAX_MESSAGE:
+                if form is None:
+                    form = _require_format(f"{path}:{number}", line)
+                    if form.header:
+                        continue
+                when, message = _split(form, line)
+                if when is None or not message.startswith(MESSAGES[form.name].opening):
+                    raise FeedError(f"{path}:{number}: found {line[:60]!r}, expected {form.expected}")
+                reason = MESSAGES[form.name].refuse(message)
+                if len(message) > MAX_MESSAGE:
                     reason = f"longer than {MAX_MESSAGE} bytes"
                 if reason:
                     excluded[reason] = excluded.get(reason, 0) + 1
                 else:
-                    messages.append((int(when), line if form == "csv" else message))
+                    messages.append((when, message))
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise FeedError(f"{path}:{number + 1}: damaged gzip file: {error}") from None
     except OSError as error:
         raise FeedError(f"{path}: {error.strerror}") from None
-    if not messages:
+    if form is None or not messages:
         raise FeedError(f"{path}: holds no messages")
-    return _build(str(path), form, messages, excluded)
+    return _build(str(path), form.name, messages, excluded)
+
+
+def _require_format(place: str, line: bytes) -> formats.Format:
+    """Returns the format of a recording by its first line that is not empty. Raises FeedError."""
+    found = formats.detect(line)
+    if found is None or found.name not in MESSAGES:
+        expected = " or ".join(row.expected for row in formats.FORMATS if row.name in MESSAGES)
+        raise FeedError(f"{place}: found {line[:60]!r}, expected {expected}")
+    return found
+
+
+def _split(form: formats.Format, line: bytes) -> tuple[int | None, bytes]:
+    """Returns the time of a recorded line in ns, None for a line without, and its message."""
+    if form.framing == "lines":
+        return MESSAGES[form.name].read_time(line), line
+    stamp, space, message = line.partition(b" ")
+    return (int(stamp) if space and stamp.isdigit() else None), message
 
 
 def generated(count: int, seed: int, symbols: Sequence[str] = ("BTCUSDT",), form: str = "binance") -> Feed:
-    """`count` messages, the same for the same seed, spread evenly over count milliseconds. binance, csv: a random
-    walk of each symbol, four quotes to a trade. itch: a trading day of a small market (agent.generator).
+    """`count` messages, the same for the same seed, spread evenly over count milliseconds. Formats of quotes and
+    trades: a random walk of each symbol, four quotes to a trade. itch: a trading day of a small market (generator.py).
 
     Raises FeedError when so few messages cannot hold an ITCH day.
     """
@@ -299,41 +264,14 @@ def quotes(count: int, seed: int, symbol: str = "AAPL") -> Feed:
 
 def _walk(rng: random.Random, count: int, symbols: Sequence[str], form: str) -> Iterable[tuple[int, bytes]]:
     prices = dict.fromkeys(symbols, 6_000_000)  # cents
-    book, trade = 50_000_000_000, 3_700_000_000  # ids
+    walk = Walk(rng)
     for i in range(count):
-        symbol = symbols[0] if len(symbols) == 1 else rng.choice(symbols)
-        stream = symbol.lower()
-        price = prices[symbol] = max(100, prices[symbol] + rng.choice((-120, -40, -1, 0, 0, 1, 40, 120)))
-        at = _GENERATED_START_NS + i * 1_000_000
-        traded = rng.random() < 0.2
-        if form == "csv":
-            if traded:
-                yield at, f"{at},{symbol},,,,,{_price(price)},{_size(rng)}".encode()
-            else:
-                yield at, f"{at},{symbol},{_price(price)},{_size(rng)},{_price(price + 1)},{_size(rng)},,".encode()
-        elif traded:
-            trade += 1
-            yield (
-                at,
-                f'{{"stream":"{stream}@trade","data":{{"e":"trade","E":{at // 1_000_000},"s":"{symbol}","t":{trade},'
-                f'"p":"{_price(price)}","q":"{_size(rng)}","T":{at // 1_000_000},"m":{rng.choice(("true", "false"))},'
-                f'"M":true}}}}'.encode(),
-            )
-        else:
-            book += rng.randrange(1, 9)
-            yield (
-                at,
-                f'{{"stream":"{stream}@bookTicker","data":{{"u":{book},"s":"{symbol}","b":"{_price(price)}",'
-                f'"B":"{_size(rng)}","a":"{_price(price + 1)}","A":"{_size(rng)}"}}}}'.encode(),
-            )
-
-
-def _price(cents: int) -> str:
-    return f"{cents // 100}.{cents % 100:02d}000000"
-
-
-def _size(rng: random.Random) -> str:
-    return f"{rng.randrange(0, 20)}.{rng.randrange(100_000):05d}000"
+        walk.symbol = symbols[0] if len(symbols) == 1 else rng.choice(symbols)
+        price = prices[walk.symbol] + rng.choice((-120, -40, -1, 0, 0, 1, 40, 120))
+        walk.price = prices[walk.symbol] = max(100, price)
+        walk.at = _GENERATED_START_NS + i * 1_000_000
+        write = MESSAGES[form].write_trade if rng.random() < 0.2 else MESSAGES[form].write_quote
+        yield walk.at, write(walk)
 
 
 class Packets(msgspec.Struct):

@@ -5,9 +5,14 @@ import sys
 import time
 from pathlib import Path
 
-from agent.config import default_cache_dir
 from agent.strategy import loader
 from agent.strategy.definition import StrategyError
+
+
+def default_cache_dir() -> str:
+    """Returns $XDG_CACHE_HOME/hosttune-agent, else ~/.cache/hosttune-agent."""
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return os.path.join(base, "hosttune-agent")
 
 
 def use_cache(directory: str) -> Path:

@@ -60,7 +60,7 @@ def _load_library(name: str, path: Path) -> Loaded:
 def _copy_table(name: str, address: int) -> _table.Table:
     """Returns a checked copy of the struct agent_strategy at an address."""
     try:
-        return _table.Table.at(address)
+        return _table.Table.copy_from(address)
     except ValueError as error:
         raise StrategyError(f"strategy.name: {name}: {error}") from None
 
@@ -98,7 +98,7 @@ def load(name: str) -> Loaded:
     if isinstance(found, Strategy):
         return compile_numba.compile_strategy(found)
     try:
-        address = _table.capsule(found)
+        address = _table.read_capsule(found)
     except ValueError:
         raise StrategyError(
             f"strategy.name: {name!r} is a {type(found).__name__}; allowed: a Strategy, or a capsule agent.strategy"
@@ -118,8 +118,8 @@ def prepare(
     if len(values) > _table.VALUES:
         raise StrategyError(f"strategy.values: found {len(values)} numbers, allowed: at most {_table.VALUES}")
     memory = bytearray(loaded.table.state_size + 64)
-    state = (_table.address(memory) + 63) & ~63
-    code = loaded.table.init(state, fast, slow, size, symbols, list(values))
+    state = (_table.find_address(memory) + 63) & ~63
+    code = loaded.table.call_init(state, fast, slow, size, symbols, list(values))
     if code < 0:
         raise StrategyError(f"strategy {loaded.name}: init returned {code}")
     return Prepared(loaded.table.address, state, loaded, memory)

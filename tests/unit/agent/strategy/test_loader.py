@@ -223,9 +223,9 @@ def test_a_complete_table_is_taken(module: Callable[..., str]) -> None:
     prepared = strategy.prepare(strategy.load(module(new_capsule(ctypes.addressof(table), _NAMES[0], None))), 1, 2, 3)
     taken = prepared.loaded.table
     assert prepared.state % 64 == 0 and taken.state_size == 16
-    assert taken.timer(prepared.state, 0) == -5
-    assert taken.fill(prepared.state, bytes(structures.FILL.itemsize)) == []
-    taken.fini(prepared.state)
+    assert taken.call_on_timer(prepared.state, 0) == -5
+    assert taken.call_on_fill(prepared.state, bytes(structures.FILL.itemsize)) == []
+    taken.call_fini(prepared.state)
     assert seen == [("fini", prepared.state)]
 
 
@@ -341,10 +341,10 @@ def test_every_function_of_a_numba_strategy() -> None:
     assert [int(o["tag"]) for o in orders] == list(range(1, 9))
     fill = np.zeros(1, structures.FILL)
     fill["id"], fill["leaves"] = 77, 5
-    (order,) = table.fill(prepared.state, fill.tobytes())  # type: ignore[misc]
+    (order,) = table.call_on_fill(prepared.state, fill.tobytes())  # type: ignore[misc]
     assert np.frombuffer(order, structures.ORDER)[0]["id"] == 77
-    assert table.timer(prepared.state, 2**40) == []
-    table.fini(prepared.state)
+    assert table.call_on_timer(prepared.state, 2**40) == []
+    table.call_fini(prepared.state)
     assert list((ctypes.c_int64 * 5).from_address(prepared.state)) == [6, 1, 5, 2**40, -1]
 
 
