@@ -1,17 +1,21 @@
 """agent.toml: the typed configuration of one engine."""
 
 import ipaddress
-import os
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 
 from agent.errors import AgentError
 from agent.limits import Risk
+from agent.protocols import formats
 from agent.symbols import MAX_SYMBOLS
 
+if TYPE_CHECKING:
+    FeedFormat = str
+else:
+    FeedFormat = Literal[formats.NAMES]
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Symbol = Annotated[str, msgspec.Meta(pattern=r"^[!-~]{1,8}$")]
@@ -42,7 +46,7 @@ class Line(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True
 
 class Feed(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """Where the MoldUDP64 feed arrives: address to bind, or a multicast group to join on interface; or a ring
-    (a path), whose records are the packets. format of its messages: binance, itch or csv.
+    (a path), whose records are the packets. format of its messages: one of agent.protocols.formats.NAMES.
 
     b: the second feed of the same packets. request: the server that retransmits. A gap waits gap_wait_us for
     the other feed, then asks, and is given up after gap_limit_ms. start: the first sequence number wanted (1:
@@ -53,7 +57,7 @@ class Feed(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True
     address: str = ""
     port: Port | None = None
     ring: str = ""
-    format: Literal["binance", "itch", "csv"] = "binance"
+    format: FeedFormat = "binance"
     interface: str = ""
     receive_buffer: Annotated[int, msgspec.Meta(ge=4096, le=1 << 30)] = 8 << 20
     b: Line | None = None
@@ -169,12 +173,6 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=Tr
     series: Series = Series()
     journal: Journal = Journal()
     engine: Engine = Engine()
-
-
-def default_cache_dir() -> str:
-    """$XDG_CACHE_HOME/hosttune-agent, else ~/.cache/hosttune-agent."""
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return os.path.join(base, "hosttune-agent")
 
 
 def load(path: Path) -> Config:

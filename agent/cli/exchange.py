@@ -28,12 +28,12 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def _add_feed(group: Any) -> None:
+    from agent.exchange.feed import FORMATS
+
     group.add_argument(
         "--feed", required=True, metavar="PATH|generated", help="a recording (Binance lines, BinaryFILE, CSV; .gz too)"
     )
-    group.add_argument(
-        "--generate", choices=("binance", "itch", "csv"), default="binance", help="format of `generated`"
-    )
+    group.add_argument("--generate", choices=list(FORMATS), default="binance", help="format of `generated`")
     group.add_argument("--symbol", default="BTCUSDT", metavar="A,B", help="symbols of the generated feed")
     group.add_argument(
         "--messages", type=parse_count, metavar="N", help=f"send the first N (generated: make N, default {MESSAGES})"

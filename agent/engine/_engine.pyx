@@ -9,14 +9,15 @@ from posix.mman cimport MCL_CURRENT, MCL_FUTURE, mlockall
 from posix.signal cimport sigaction, sigaction_t
 
 from agent.book.order_book cimport books_init, books_size
-from agent.engine.arguments cimport check_count, check_strategy, check_symbols, find_format
+from agent.engine.arguments cimport check_count, check_strategy, check_symbols
 from agent.engine.loop cimport FEEDS, REQUESTS, Loop, copy_feed_counters, do_housekeeping, handle_datagram, run_loop
 from agent.engine.open_orders cimport add_open, find_open
 from agent.engine.receive cimport BATCH, STRIDE, init_receiver
 from agent.engine.session cimport drop_connection, step_session
 from agent.engine.setup cimport add_symbol, init_core, next_part, padded_name, tables_size
-from agent.engine.state cimport (CATCHING_UP, ITCH, LIVE, READY, RUNNING, SENT, STOP_LOST, STOP_REFUSED, STOP_SIGNAL,
+from agent.engine.state cimport (CATCHING_UP, LIVE, READY, RUNNING, SENT, STOP_LOST, STOP_REFUSED, STOP_SIGNAL,
                                  Core, OpenOrder)
+from agent.protocols.formats cimport FeedFormat, require_feed_format
 from agent.protocols.moldudp64 cimport mold_init
 from agent.protocols.wire cimport now, now_real, store16
 from agent.shm.blocks cimport Block, block_free, block_map
@@ -42,7 +43,7 @@ cdef class Engine:
     segment: writable buffer of exactly agent.shm._segment.size(symbols) bytes, zeroed here.
     strategy, state: addresses of a struct agent_strategy with no NULL in it, and of its initialised state.
     symbols: at most 8 characters each; traded: for each, whether this shard trades it.
-    feed_format: "binance", "itch" or "csv".
+    feed_format: one of agent.protocols.formats.NAMES.
     feeds: file descriptors of line A, line B and the request socket, -1 for none.
     address, port: of the exchange, IPv4. user, password: at most 6 and 10 characters.
     orders, levels: capacity of the books (ITCH): open orders of all symbols, price levels on a side of each.
@@ -75,7 +76,9 @@ cdef class Engine:
         cdef Core *e
         cdef uint8_t *at
         cdef size_t size, tables, buffers
-        cdef int i, format = find_format(feed_format)
+        cdef int i
+        cdef FeedFormat format
+        require_feed_format(feed_format, &format)
         check_strategy(strategy)
         check_symbols(symbols)
         check_count("symbols", len(symbols))
@@ -90,14 +93,14 @@ cdef class Engine:
         e = &self.loop.core
         e.session.socket = -1       # __dealloc__ closes it, also of an object that is not complete
         size = books_size(len(symbols), orders, levels)
-        if format == ITCH and not block_map(&self.books, size):
+        if format.parse == NULL and not block_map(&self.books, size):
             raise MemoryError(f"book.orders: {orders} with {levels} levels take {size} bytes")
         tables = tables_size(len(symbols))
         buffers = sum(1 for descriptor in feeds if descriptor >= 0) * BATCH * STRIDE
         if not block_map(&self.memory, tables + buffers + store):
             raise MemoryError(f"feed.store: {store} and the engine's own tables take {tables + buffers + store} bytes")
         at = <uint8_t *> self.memory.at
-        init_core(e, <agent_shm *> &shm[0], at, len(symbols), format, <agent_strategy *> strategy, <void *> state)
+        init_core(e, <agent_shm *> &shm[0], at, len(symbols), &format, <agent_strategy *> strategy, <void *> state)
         for i, symbol in enumerate(symbols):
             add_symbol(e, padded_name(symbol, len(symbol)), traded is None or bool(traded[i]))
         at += tables
@@ -106,7 +109,7 @@ cdef class Engine:
             if feeds[i] >= 0:
                 init_receiver(&self.loop.receivers[i], next_part(&at, BATCH * STRIDE), receive_stamps)
         mold_init(&e.feed.mold, at, store, wait_ns, limit_ns, self.loop.feeds[REQUESTS] >= 0, start)
-        if format == ITCH:
+        if format.parse == NULL:
             e.counters.book_huge_pages = self.books.huge
             books_init(&e.feed.books, self.books.at, e.feed.symbols, orders, levels)
         e.stamps = stamps

@@ -1,19 +1,8 @@
 # cython: language_level=3
 """The arguments that an engine and a replay have in common, checked before anything is allocated."""
 
-from agent.engine.state cimport BINANCE, CSV, ITCH
-
-
 cdef enum:
     MOST_SYMBOLS = 16384        # of one engine or replay
-
-
-cdef inline int find_format(str name) except -1:
-    """The number of a feed format. Raises ValueError, which says what is allowed."""
-    formats = {"binance": BINANCE, "itch": ITCH, "csv": CSV}
-    if name not in formats:
-        raise ValueError(f"feed_format: {name!r}, allowed: {', '.join(formats)}")
-    return formats[name]
 
 
 cdef inline int check_count(str name, object count) except -1:

@@ -16,12 +16,13 @@ cimport agent.protocols.ouch as ouch
 cimport agent.shm.histogram as histogram
 from agent.book.order_book cimport GAP, books_clear, books_mark_stale
 from agent.engine.gate cimport read_limit
-from agent.engine.market cimport message, show_stale
+from agent.engine.itch_feed cimport show_stale_book
+from agent.engine.market cimport handle_message
 from agent.engine.open_orders cimport next_slot
 from agent.engine.orders cimport submit_all
 from agent.engine.receive cimport STRIDE, Receiver, receive_datagrams, receive_stamp
 from agent.engine.session cimport SECOND, check_heartbeats, lose_connection, step_session
-from agent.engine.state cimport ITCH, LOCATES, NOT_SEEN, READY, RUNNING, STOP_SIGNAL, Core
+from agent.engine.state cimport LOCATES, NOT_SEEN, READY, RUNNING, STOP_SIGNAL, Core
 from agent.protocols.moldudp64 cimport (LINE_A, LINE_B, LOST, NEW_SESSION, REQUEST, RETRANSMISSION, mold_arrive,
                                         mold_next, mold_timer)
 from agent.protocols.wire cimport now, now_real
@@ -62,16 +63,16 @@ cdef struct Loop:
 cdef inline void distrust_books(Core *e) noexcept nogil:
     """Messages are lost for good: whatever they said, no book is to be trusted until the next session."""
     cdef uint32_t i
-    if e.feed.format == ITCH:
+    if e.feed.format.parse == NULL:
         books_mark_stale(&e.feed.books, GAP)
         for i in range(e.feed.symbols):
-            show_stale(e, i)
+            show_stale_book(e, i)
 
 
 cdef inline void begin_feed_session(Core *e) noexcept nogil:
     """Books begin empty, and none is stale any more."""
     cdef uint32_t i
-    if e.feed.format != ITCH:
+    if e.feed.format.parse != NULL:
         return
     books_clear(&e.feed.books)
     for i in range(<uint32_t> LOCATES):
@@ -106,7 +107,7 @@ cdef inline void handle_messages(Core *e) noexcept nogil:
     cdef uint32_t size = 0
     cdef uint64_t sequence = 0
     while mold_next(&e.feed.mold, &data, &size, &sequence):
-        if not message(e, data, size, sequence):
+        if not handle_message(e, data, size, sequence):
             lose_connection(e, e.received)
 
 

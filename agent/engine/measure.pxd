@@ -1,10 +1,11 @@
 # cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""What the path times of itself: its stages."""
+"""What the path times and counts of itself: its stages, and messages that are none."""
 
 from libc.stdint cimport int64_t
 
 cimport agent.shm.histogram as histogram
 from agent.engine.state cimport Core
+from agent.protocols.verdict cimport BAD_JSON, BAD_NUMBER, OVERSIZED, TRUNCATED, UNKNOWN
 from agent.protocols.wire cimport now
 from agent.shm.segment cimport agent_histogram
 
@@ -16,3 +17,19 @@ cdef inline void record_stage(Core *e, agent_histogram *h) noexcept nogil:
         at = now()
         histogram.record(h, at - e.mark)
         e.mark = at
+
+
+cdef inline void count_malformed(Core *e, int reason) noexcept nogil:
+    """Count a message that is none, by the reason that its parser gave (verdict.pxd)."""
+    if reason == TRUNCATED:
+        e.counters.malformed_truncated += 1
+    elif reason == OVERSIZED:
+        e.counters.malformed_oversized += 1
+    elif reason == UNKNOWN:
+        e.counters.malformed_type += 1
+    elif reason == BAD_JSON:
+        e.counters.malformed_json += 1
+    elif reason == BAD_NUMBER:
+        e.counters.malformed_number += 1
+    else:
+        e.counters.malformed_field += 1

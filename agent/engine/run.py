@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from agent.config import Config, default_cache_dir
+from agent.config import Config
 from agent.engine.errors import RunError
 from agent.engine.feed_sockets import attach_ring, open_feed
 from agent.engine.journal_writer import open_journal
@@ -24,46 +24,8 @@ from agent.engine.systemd import notify
 from agent.journal.rebuild import State
 from agent.shm import _segment, identity
 from agent.shm import segment as shm
-
-
-def use_cache(directory: str) -> Path:
-    """Point Numba's on-disk cache at directory (created, 0700). Before Numba is imported.
-
-    Raises RunError if it cannot be created or written.
-    """
-    path = Path(directory or default_cache_dir())
-    try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"engine.cache_dir: {path}: {error.strerror}") from None
-    if not os.access(path, os.W_OK):
-        print(
-            f"agent: {path} cannot be written: a strategy that is not cached there yet is compiled anew at every start",
-            file=sys.stderr,
-        )
-    os.environ["NUMBA_CACHE_DIR"] = str(path)
-    # NumPy's BLAS would start a thread per CPU on import; the process is to have one.
-    os.environ["OPENBLAS_NUM_THREADS"] = "1"
-    return path
-
-
-def warm(config_cache_dir: str, names: list[str]) -> str:
-    """Compile strategies into the cache; returns one line per strategy."""
-    directory = use_cache(config_cache_dir)
-    from agent import strategy
-
-    lines = []
-    for name in names or strategy.built_in():
-        begun = time.perf_counter()
-        try:
-            strategy.load(name)
-        except strategy.StrategyError:
-            if names:
-                raise
-            continue  # one that was not built here (Rust)
-        took = 1e3 * (time.perf_counter() - begun)
-        lines.append(f"{name}: ready in {directory} in {took:.0f} ms")
-    return "\n".join(lines) + "\n"
+from agent.strategy.cache import use_cache as use_cache
+from agent.strategy.cache import warm as warm
 
 
 class Shard(msgspec.Struct, frozen=True):

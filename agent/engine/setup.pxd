@@ -7,6 +7,7 @@ from libc.string cimport memcpy, memset
 
 cimport agent.protocols.ouch as ouch
 from agent.engine.state cimport LOCATES, NOT_SEEN, SLOTS, STREAM, Core, OpenOrder
+from agent.protocols.formats cimport FeedFormat
 from agent.shm.segment cimport agent_shm, agent_shm_init
 from agent.strategy.abi cimport agent_strategy
 
@@ -46,8 +47,8 @@ cdef inline uint32_t add_symbol(Core *e, uint64_t name, bint traded) noexcept no
     return i
 
 
-cdef inline void init_core(Core *e, agent_shm *shm, uint8_t *memory, uint32_t capacity, int format,
-                           agent_strategy *strategy, void *state) noexcept nogil:
+cdef inline void init_core(Core *e, agent_shm *shm, uint8_t *memory, uint32_t capacity,
+                           const FeedFormat *format, agent_strategy *strategy, void *state) noexcept nogil:
     """Begin without symbols and without a connection. shm: agent_shm_size(capacity) writable bytes. memory:
     tables_size(capacity) zeroed bytes, aligned to a cache line."""
     cdef int i
@@ -59,7 +60,7 @@ cdef inline void init_core(Core *e, agent_shm *shm, uint8_t *memory, uint32_t ca
     e.risk.limits = &shm.limits
     e.feed.rows = shm.symbols
     e.feed.capacity = capacity
-    e.feed.format = format
+    e.feed.format = format[0]
     e.orders.open = <OpenOrder *> next_part(&memory, SLOTS * sizeof(OpenOrder))
     e.session.stream = next_part(&memory, STREAM)
     e.feed.by_locate = <int16_t *> next_part(&memory, LOCATES * sizeof(int16_t))

@@ -4,6 +4,7 @@
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 from agent.book.order_book cimport Books
+from agent.protocols.formats cimport FeedFormat
 from agent.protocols.moldudp64 cimport Mold
 from agent.shm.ring cimport Ring
 from agent.shm.segment cimport agent_counters, agent_histograms, agent_limits, agent_shm, agent_symbol
@@ -17,11 +18,6 @@ cdef enum:
     BACKLOG = 4096              # bytes of order entry that the socket did not take
     STREAM = 65536              # bytes of the exchange's stream that are not handled yet
     LOCATES = 65536             # values of an ITCH Stock Locate code
-
-cdef enum:                      # Feed.format
-    BINANCE = 0
-    ITCH = 1
-    CSV = 2
 
 cdef enum:                      # Feed.by_locate, beside an index of a symbol
     NOT_OURS = -1               # the code of a symbol that the engine does not have
@@ -47,7 +43,7 @@ cdef enum:                      # OpenOrder.state
 
 
 cdef struct Feed:
-    int format                  # BINANCE, ITCH or CSV
+    FeedFormat format           # its row in the table of feed formats
     uint32_t symbols            # symbols known, in the order of the configuration or of the recording
     uint32_t capacity           # symbols that there is memory for; above `symbols` where the feed brings them (replay)
     agent_symbol *rows          # [capacity]; name: 8 characters, padded with spaces

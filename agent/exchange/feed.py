@@ -16,12 +16,15 @@ import msgspec
 from agent.exchange.best_prices import ItchBooks, Prices, find_binance_type, read_binance_prices, read_csv_prices
 from agent.exchange.errors import FeedError
 from agent.exchange.walk import BinanceWriter, walk_prices, write_csv
+from agent.protocols import formats
 
 #: What one MoldUDP64 packet of one message can carry in a UDP datagram (65,507 - 20 - 2).
 MAX_MESSAGE = 65485
 
 _CSV_HEADER = b"timestamp_ns,symbol,bid,bid_size,ask,ask_size,price,size"
 _GZIP = b"\x1f\x8b"
+#: Bytes of a recording that tell its format.
+_HEAD = 1 << 16
 _STEP_NS = 1_000_000
 
 #: A message and its time in ns.
@@ -96,17 +99,18 @@ def _detect_format(path: Path) -> str:
         with path.open("rb") as probe:
             zipped = probe.read(2) == _GZIP
         with gzip.open(path) if zipped else path.open("rb") as file:
-            line = file.readline(128)
+            found = formats.detect(file.read(_HEAD))
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise FeedError(f"{path}: damaged gzip file: {error}") from None
     except OSError as error:
         raise FeedError(f"{path}: {error.strerror}") from None
-    if line.startswith(b"\0"):
-        return "itch"
-    line = line.strip()
-    if _CSV_HEADER.startswith(line) and line.startswith(b"timestamp_ns,"):
-        return "csv"
-    return "binance"
+    if found is None:
+        return "binance"  # whose reader names the line that is none
+    if found.name not in FORMATS:
+        raise FeedError(
+            f"{path}: found {found.name}, which is replayed and not simulated; allowed: {', '.join(FORMATS)}"
+        )
+    return found.name
 
 
 def _read_binaryfile(path: Path, limit: int | None) -> tuple[list[Timed], dict[str, int]]:

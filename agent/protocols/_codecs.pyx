@@ -1,62 +1,58 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """The data plane's parsers for Python: what tests and tools call; the engine has the same code inlined.
 
-Every parser takes exactly one message and returns (verdict, fields): fields is {} unless the verdict is
-a message's type or kind.
+Every parser takes exactly one message and returns (verdict, fields): fields is {} unless the verdict is the type of a
+message that is read.
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 
-cimport agent.protocols.binance as binance
 cimport agent.protocols.binaryfile as binaryfile
-cimport agent.protocols.csv_ticks as csvtick
 cimport agent.protocols.itch as itch
-cimport agent.protocols.text as lines
-from agent.strategy.abi cimport AGENT_BOOK, AGENT_TRADE, agent_event
+cimport agent.protocols.text as text
+cimport agent.protocols.verdict as verdict
+from agent.protocols.formats cimport FeedFormat, require_feed_format
 from agent.protocols.itch_layouts import decode as itch_decode
 from agent.protocols.itch_layouts import encode as itch_encode
 
 __all__ = [
-    "binance_parse",
+    "binaryfile_find_records",
     "binaryfile_messages",
-    "binaryfile_resync",
-    "binaryfile_whole",
-    "csv_parse",
+    "binaryfile_skip_records",
     "itch_decode",
     "itch_encode",
     "itch_length",
     "itch_parse",
     "stamped_lines",
     "text_lines",
+    "tick_parse",
 ]
 
-_ITCH = {itch.TRUNCATED: "truncated", itch.OVERSIZED: "oversized", itch.UNKNOWN: "unknown", itch.BAD_FIELD: "field"}
-_BINANCE = {binance.BOOK: "bookTicker", binance.TRADE: "trade", binance.DEPTH: "depthUpdate",
-            binance.OTHER: "other", binance.TRUNCATED: "truncated", binance.BAD_JSON: "json",
-            binance.BAD_FIELD: "field", binance.BAD_NUMBER: "number"}
-_CSV = {AGENT_BOOK: "quote", AGENT_TRADE: "trade", AGENT_BOOK | AGENT_TRADE: "quote and trade",
-        csvtick.HEADER: "header", csvtick.EMPTY: "empty", csvtick.TRUNCATED: "truncated",
-        csvtick.OVERSIZED: "oversized", csvtick.BAD_FIELD: "field", csvtick.BAD_NUMBER: "number"}
-_WHOLE = {binaryfile.DONE: "done", binaryfile.MORE: "more", binaryfile.CUT: "cut",
-          binaryfile.SESSION_END: "session end", binaryfile.LOST: "lost"}
+#: Verdicts in words; of a quote: the exchange's own name of it (tick_parse).
+_KINDS = {verdict.TRADE: "trade", verdict.HEADER: "header", verdict.DEPTH: "depthUpdate", verdict.OTHER: "other",
+          verdict.EMPTY: "empty"}
+_REASONS = {verdict.TRUNCATED: "truncated", verdict.OVERSIZED: "oversized", verdict.UNKNOWN: "unknown",
+            verdict.BAD_FIELD: "field", verdict.BAD_NUMBER: "number", verdict.BAD_JSON: "json"}
+_PLACES = {binaryfile.DONE: "done", binaryfile.MORE: "more", binaryfile.CUT: "cut",
+           binaryfile.SESSION_END: "session end", binaryfile.LOST: "lost"}
 
 
 def itch_length(uint8_t type):
-    """Bytes of an ITCH message whose type is this byte; 0 for an unknown type."""
+    """Returns the bytes of an ITCH message whose type is this byte; 0 for an unknown type."""
     return itch.length(type)
 
 
 def itch_parse(bytes data not None):
-    """One ITCH message as itch.parse sees it.
+    """Read one ITCH message with itch.parse.
 
-    The verdict is the type's letter, or truncated, oversized, unknown or field. fields has the members of
-    itch.Message: letters as str ("" where the type has none), stock as 8 bytes or None.
+    Returns (verdict, fields). The verdict is the type's letter, or truncated, oversized, unknown or field. fields has
+    the members of itch.Message: letters as str ("" where the type has none), stock as 8 bytes or None.
     """
     cdef itch.Message m
-    cdef int verdict = itch.parse(<const uint8_t *> <const char *> data, <uint32_t> len(data), &m)
-    if verdict < 0:
-        return _ITCH[verdict], {}
-    return chr(verdict), {
+    cdef int kind = itch.parse(<const uint8_t *> <const char *> data, <uint32_t> len(data), &m)
+    if kind < 0:
+        return _REASONS[kind], {}
+    return chr(kind), {
         "type": chr(m.type),
         "side": chr(m.side) if m.side else "",
         "printable": chr(m.printable) if m.printable else "",
@@ -73,52 +69,47 @@ def itch_parse(bytes data not None):
     }
 
 
-def binance_parse(bytes data not None):
-    """One Binance message as binance.parse sees it; prices and sizes in 1e-8.
+def tick_parse(str feed_format not None, bytes message not None):
+    """Read one message of a feed of quotes and trades (a line without its end) with the parser of its format.
 
-    The verdict is bookTicker, trade, depthUpdate, other, or truncated, json, field or number.
+    Returns (verdict, fields). The verdict is the format's name of a quote, trade, both with "and", header, depthUpdate,
+    other or empty; or truncated, oversized, field, number or json. fields of a quote or trade are those of text.Tick:
+    symbol as bytes, exchange_ns in ns, exchange_id, and of the quote bid, bid_size, ask, ask_size, of the trade price,
+    size, in units of 1e-8. Raises ValueError for a format that does not exist, or is one of orders.
     """
-    cdef agent_event event
-    cdef binance.Span symbol
-    cdef int verdict = binance.parse(<const uint8_t *> <const char *> data, <uint32_t> len(data), &event, &symbol)
-    if verdict == binance.BOOK:
-        fields = {"u": event.exchange_id, "b": event.bid, "B": event.bid_size, "a": event.ask, "A": event.ask_size}
-    elif verdict == binance.TRADE:
-        fields = {"t": event.exchange_id, "p": event.price, "q": event.size}
-    else:
-        return _BINANCE[verdict], {}
-    fields["s"] = (<const char *> symbol.at)[:symbol.size]
-    return _BINANCE[verdict], fields
+    cdef FeedFormat row
+    cdef text.Tick tick
+    cdef int kind
+    require_feed_format(feed_format, &row)
+    if row.parse == NULL:
+        raise ValueError(f"feed_format: {feed_format!r} is a format of orders, allowed: one of quotes and trades")
+    kind = row.parse(<const uint8_t *> <const char *> message, <uint32_t> len(message), &tick)
+    if kind < 0:
+        return _REASONS[kind], {}
+    if kind > (verdict.QUOTE | verdict.TRADE) or kind == verdict.EMPTY:
+        return _KINDS[kind], {}
+    names = []
+    fields = {"symbol": (<const char *> tick.symbol.at)[:tick.symbol.size], "exchange_ns": tick.exchange_ns,
+              "exchange_id": tick.exchange_id}
+    if kind & verdict.QUOTE:
+        names.append((<bytes> row.quote).decode())
+        fields |= {"bid": tick.bid, "bid_size": tick.bid_size, "ask": tick.ask, "ask_size": tick.ask_size}
+    if kind & verdict.TRADE:
+        names.append(_KINDS[verdict.TRADE])
+        fields |= {"price": tick.price, "size": tick.size}
+    return " and ".join(names), fields
 
 
-def csv_parse(bytes line not None):
-    """One CSV line, without its end, as csvtick.parse sees it; prices and sizes in 1e-8.
+def binaryfile_skip_records(const uint8_t[::1] data not None, Py_ssize_t start, bint final):
+    """Find the end of the whole BinaryFILE records that data has from start on. final: nothing follows data.
 
-    The verdict is quote, trade, "quote and trade", header, empty, or truncated, oversized, field or number.
-    """
-    cdef agent_event event
-    cdef binance.Span symbol
-    cdef int verdict = csvtick.parse(<const uint8_t *> <const char *> line, <uint32_t> len(line), &event, &symbol)
-    if verdict <= 0 or verdict == csvtick.HEADER:
-        return _CSV[verdict], {}
-    fields = {"timestamp_ns": event.exchange_ns, "symbol": (<const char *> symbol.at)[:symbol.size]}
-    if verdict & AGENT_BOOK:
-        fields |= {"bid": event.bid, "bid_size": event.bid_size, "ask": event.ask, "ask_size": event.ask_size}
-    if verdict & AGENT_TRADE:
-        fields |= {"price": event.price, "size": event.size}
-    return _CSV[verdict], fields
-
-
-def binaryfile_whole(const uint8_t[::1] data not None, Py_ssize_t start, bint final):
-    """(stop, verdict): data[start:stop] is whole BinaryFILE records; verdict says what is at stop.
-
-    done: nothing; lost: no record; more: needs bytes from behind the end. With final (nothing follows data)
-    also cut: an incomplete last record; session end: the mark of it.
+    Returns (stop, what is at stop): done: nothing; lost: no record; more: that needs bytes from behind the end. With
+    final also cut: an incomplete last record; session end: the mark of it. Raises ValueError for a start outside data.
     """
     cdef const uint8_t *base
     cdef const uint8_t *at
     cdef const uint8_t *end
-    cdef int verdict
+    cdef int place
     if not 0 <= start <= data.shape[0]:
         raise ValueError(f"start: found {start}, allowed is 0 to {data.shape[0]}")
     if data.shape[0] == 0:
@@ -127,24 +118,28 @@ def binaryfile_whole(const uint8_t[::1] data not None, Py_ssize_t start, bint fi
     at = base + start
     end = base + data.shape[0]
     with nogil:
-        verdict = binaryfile.whole(&at, end, final)
-    return at - base, _WHOLE[verdict]
+        place = binaryfile.skip_records(&at, end, final)
+    return at - base, _PLACES[place]
 
 
-def binaryfile_resync(const uint8_t[::1] data not None, Py_ssize_t start, bint final):
-    """The first place from start on where records fit again, or where more bytes may show that they do."""
+def binaryfile_find_records(const uint8_t[::1] data not None, Py_ssize_t start, bint final):
+    """Find records behind a damaged place. final: nothing follows data.
+
+    Returns the first place from start on where records fit again, or where more bytes may show that they do. Raises
+    ValueError for a start outside data.
+    """
     cdef const uint8_t *base
     cdef const uint8_t *at
     if not 0 <= start < data.shape[0]:
         raise ValueError(f"start: found {start}, allowed is 0 to {data.shape[0] - 1}")
     base = &data[0]
     with nogil:
-        at = binaryfile.resync(base + start, base + data.shape[0], final)
+        at = binaryfile.find_records(base + start, base + data.shape[0], final)
     return at - base
 
 
 def binaryfile_messages(bytes data not None):
-    """(messages, rest): the messages of the records that data begins with, and the bytes of an incomplete one."""
+    """Returns the messages of the records that data begins with, and the bytes of an incomplete record behind them."""
     cdef const uint8_t *at = <const uint8_t *> <const char *> data
     cdef const uint8_t *end = at + len(data)
     cdef const uint8_t *message = NULL
@@ -156,19 +151,20 @@ def binaryfile_messages(bytes data not None):
 
 
 def text_lines(bytes data not None):
-    """The lines of data without their ends."""
+    """Returns the lines of data without their ends."""
     cdef const uint8_t *at = <const uint8_t *> <const char *> data
     cdef const uint8_t *end = at + len(data)
     cdef const uint8_t *line = NULL
     cdef uint32_t size = 0
     found = []
-    while lines.next_line(&at, end, &line, &size):
+    while text.next_line(&at, end, &line, &size):
         found.append((<const char *> line)[:size])
     return found
 
 
 def stamped_lines(bytes data not None):
-    """The lines of a Binance recording: (local ns, message), or None for a line that is not so, or is empty."""
+    """Returns (local time in ns, message) for each line of a recording of stamped lines; None for an empty line, and
+    for one without a stamp."""
     cdef const uint8_t *at = <const uint8_t *> <const char *> data
     cdef const uint8_t *end = at + len(data)
     cdef const uint8_t *line = NULL
@@ -177,8 +173,8 @@ def stamped_lines(bytes data not None):
     cdef uint32_t message_size = 0
     cdef int64_t local = 0
     found = []
-    while lines.next_line(&at, end, &line, &size):
-        if lines.stamped(line, size, &local, &message, &message_size) == lines.STAMPED:
+    while text.next_line(&at, end, &line, &size):
+        if text.split_stamp(line, size, &local, &message, &message_size) == text.STAMPED:
             found.append((local, (<const char *> message)[:message_size]))
         else:
             found.append(None)

@@ -1,8 +1,10 @@
 # cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""Binance spot market streams: JSON text to an event, without the GIL and without allocation.
+"""Binance spot market streams: JSON text to a Tick, without the GIL and without allocation.
 
 Source: Binance "Web Socket Streams for Binance", Individual Symbol Book Ticker Streams and Trade
 Streams, raw (`{"u":...}`) and combined (`{"stream":...,"data":{...}}`) form.
+
+A recording is lines of LOCAL_NANOSECONDS MESSAGE.
 
 The scanner is strict JSON for everything it accepts as a tick, and never reads at or beyond
 `end`. It is stricter than JSON where leniency could misread a tick: a field given twice, an
@@ -10,25 +12,17 @@ escape in a key or in a used value, and more than 8 decimals are malformed. A `d
 recognised by its first field and not scanned further.
 """
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.string cimport memcmp, memset
 
-from agent.strategy.abi cimport AGENT_BOOK, AGENT_TRADE, AGENT_SCALE, agent_event
+from agent.protocols.text cimport STAMPED, Span, Tick, first_line, parse_decimal, split_stamp
+from agent.protocols.verdict cimport BAD_FIELD, BAD_JSON, BAD_NUMBER, DEPTH, OTHER, QUOTE, TRADE, TRUNCATED
 
 cdef enum:
-    BOOK = 1
-    TRADE = 2
-    DEPTH = 3
-    OTHER = 4
-    TRUNCATED = -1
-    BAD_JSON = -2
-    BAD_FIELD = -3
-    BAD_NUMBER = -4
-
-cdef enum:
+    # _Value.kind
     _ABSENT = 0
     _STRING = 1
-    _ESCAPED = 2
+    _ESCAPED = 2            # a string with an escape in it
     _NUMBER = 3
     _LITERAL = 4
     _NESTED = 5
@@ -48,36 +42,34 @@ cdef enum:
     _t = 9
     _FIELDS = 10
 
-cdef struct Span:
-    const uint8_t *at
-    uint32_t size
+cdef struct _Value:
+    Span text               # without quotes
     int kind
 
 cdef struct _Fields:
-    Span at[_FIELDS]
+    _Value at[_FIELDS]      # by the member's name, which is one letter
     bint data               # a "data" object was read
-    bint doubled
+    bint doubled            # a member was given twice, or its name has an escape
 
 
-cdef inline const uint8_t *_space(const uint8_t *p, const uint8_t *end) noexcept nogil:
+cdef inline const uint8_t *_skip_space(const uint8_t *p, const uint8_t *end) noexcept nogil:
     while p < end and (p[0] == c' ' or p[0] == c'\t' or p[0] == c'\n' or p[0] == c'\r'):
         p += 1
     return p
 
 
-cdef inline int _hex(uint8_t c) noexcept nogil:
+cdef inline int _is_hex(uint8_t c) noexcept nogil:
     return (c >= c'0' and c <= c'9') or (c >= c'a' and c <= c'f') or (c >= c'A' and c <= c'F')
 
 
-cdef inline const uint8_t *_string(const uint8_t *p, const uint8_t *end, Span *out,
-                                   int *error) noexcept nogil:
+cdef inline const uint8_t *_scan_string(const uint8_t *p, const uint8_t *end, _Value *out, int *error) noexcept nogil:
     """After the opening quote; returns the place after the closing one."""
-    cdef int i
-    out.at = p
+    cdef int _i
+    out.text.at = p
     out.kind = _STRING
     while p < end:
         if p[0] == c'"':
-            out.size = <uint32_t> (p - out.at)
+            out.text.size = <uint32_t> (p - out.text.at)
             return p + 1
         if p[0] == c'\\':
             out.kind = _ESCAPED
@@ -85,12 +77,12 @@ cdef inline const uint8_t *_string(const uint8_t *p, const uint8_t *end, Span *o
             if p >= end:
                 break
             if p[0] == c'u':
-                for i in range(4):
+                for _i in range(4):
                     p += 1
                     if p >= end:
                         error[0] = TRUNCATED
                         return NULL
-                    if not _hex(p[0]):
+                    if not _is_hex(p[0]):
                         error[0] = BAD_JSON
                         return NULL
             elif not (p[0] == c'"' or p[0] == c'\\' or p[0] == c'/' or p[0] == c'b' or p[0] == c'f'
@@ -105,16 +97,15 @@ cdef inline const uint8_t *_string(const uint8_t *p, const uint8_t *end, Span *o
     return NULL
 
 
-cdef inline const uint8_t *_digits(const uint8_t *p, const uint8_t *end) noexcept nogil:
+cdef inline const uint8_t *_skip_digits(const uint8_t *p, const uint8_t *end) noexcept nogil:
     while p < end and p[0] >= c'0' and p[0] <= c'9':
         p += 1
     return p
 
 
-cdef inline const uint8_t *_number(const uint8_t *p, const uint8_t *end, Span *out,
-                                   int *error) noexcept nogil:
+cdef inline const uint8_t *_scan_number(const uint8_t *p, const uint8_t *end, _Value *out, int *error) noexcept nogil:
     cdef const uint8_t *digits
-    out.at = p
+    out.text.at = p
     out.kind = _NUMBER
     error[0] = TRUNCATED
     if p[0] == c'-':
@@ -125,13 +116,13 @@ cdef inline const uint8_t *_number(const uint8_t *p, const uint8_t *end, Span *o
         p += 1
     else:
         digits = p
-        p = _digits(p, end)
+        p = _skip_digits(p, end)
         if p == digits:
             error[0] = BAD_JSON
             return NULL
     if p < end and p[0] == c'.':
         digits = p + 1
-        p = _digits(digits, end)
+        p = _skip_digits(digits, end)
         if p == digits:
             error[0] = TRUNCATED if p == end else BAD_JSON
             return NULL
@@ -140,16 +131,16 @@ cdef inline const uint8_t *_number(const uint8_t *p, const uint8_t *end, Span *o
         if p < end and (p[0] == c'+' or p[0] == c'-'):
             p += 1
         digits = p
-        p = _digits(digits, end)
+        p = _skip_digits(digits, end)
         if p == digits:
             error[0] = TRUNCATED if p == end else BAD_JSON
             return NULL
-    out.size = <uint32_t> (p - out.at)
+    out.text.size = <uint32_t> (p - out.text.at)
     return p
 
 
-cdef inline const uint8_t *_literal(const uint8_t *p, const uint8_t *end, const char *word, int n,
-                                    Span *out, int *error) noexcept nogil:
+cdef inline const uint8_t *_scan_literal(const uint8_t *p, const uint8_t *end, const char *word, int n,
+                                         _Value *out, int *error) noexcept nogil:
     cdef int i
     for i in range(n):
         if p + i >= end:
@@ -158,31 +149,30 @@ cdef inline const uint8_t *_literal(const uint8_t *p, const uint8_t *end, const 
         if p[i] != <uint8_t> word[i]:
             error[0] = BAD_JSON
             return NULL
-    out.at = p
-    out.size = n
+    out.text.at = p
+    out.text.size = n
     out.kind = _LITERAL
     return p + n
 
 
-cdef inline const uint8_t *_scalar(const uint8_t *p, const uint8_t *end, Span *out,
-                                   int *error) noexcept nogil:
+cdef inline const uint8_t *_scan_scalar(const uint8_t *p, const uint8_t *end, _Value *out, int *error) noexcept nogil:
     """A value that is neither object nor array; p < end."""
     if p[0] == c'"':
-        return _string(p + 1, end, out, error)
+        return _scan_string(p + 1, end, out, error)
     if p[0] == c't':
-        return _literal(p, end, "true", 4, out, error)
+        return _scan_literal(p, end, "true", 4, out, error)
     if p[0] == c'f':
-        return _literal(p, end, "false", 5, out, error)
+        return _scan_literal(p, end, "false", 5, out, error)
     if p[0] == c'n':
-        return _literal(p, end, "null", 4, out, error)
-    return _number(p, end, out, error)
+        return _scan_literal(p, end, "null", 4, out, error)
+    return _scan_number(p, end, out, error)
 
 
-cdef inline const uint8_t *_nested(const uint8_t *p, const uint8_t *end, int *error) noexcept nogil:
+cdef inline const uint8_t *_skip_nested(const uint8_t *p, const uint8_t *end, int *error) noexcept nogil:
     """Skip the object or array that opens at p, checking its grammar; no recursion."""
     cdef uint8_t close[MAX_DEPTH]
     cdef int depth = 0
-    cdef Span span
+    cdef _Value value
     while True:
         # Here p is at an opening bracket, or (depth > 0) at a place for a member or a close.
         if p >= end:
@@ -194,24 +184,24 @@ cdef inline const uint8_t *_nested(const uint8_t *p, const uint8_t *end, int *er
                 return NULL
             close[depth] = c'}' if p[0] == c'{' else c']'
             depth += 1
-            p = _space(p + 1, end)
+            p = _skip_space(p + 1, end)
             if p < end and p[0] == close[depth - 1]:
                 p += 1
                 depth -= 1
             else:
-                p = _member(p, end, close[depth - 1], error)
+                p = _skip_key(p, end, close[depth - 1], error)
                 if p == NULL:
                     return NULL
                 continue
         else:
-            p = _scalar(p, end, &span, error)
+            p = _scan_scalar(p, end, &value, error)
             if p == NULL:
                 return NULL
         # A value has just ended: close what closes, then go to the next member.
         while True:
             if depth == 0:
                 return p
-            p = _space(p, end)
+            p = _skip_space(p, end)
             if p >= end:
                 error[0] = TRUNCATED
                 return NULL
@@ -222,16 +212,15 @@ cdef inline const uint8_t *_nested(const uint8_t *p, const uint8_t *end, int *er
             if p[0] != c',':
                 error[0] = BAD_JSON
                 return NULL
-            p = _member(_space(p + 1, end), end, close[depth - 1], error)
+            p = _skip_key(_skip_space(p + 1, end), end, close[depth - 1], error)
             if p == NULL:
                 return NULL
             break
 
 
-cdef inline const uint8_t *_member(const uint8_t *p, const uint8_t *end, uint8_t close,
-                                   int *error) noexcept nogil:
+cdef inline const uint8_t *_skip_key(const uint8_t *p, const uint8_t *end, uint8_t close, int *error) noexcept nogil:
     """To the value of a member: over the key and colon in an object, nothing in an array."""
-    cdef Span key
+    cdef _Value key
     if close == c'}':
         if p >= end:
             error[0] = TRUNCATED
@@ -239,21 +228,21 @@ cdef inline const uint8_t *_member(const uint8_t *p, const uint8_t *end, uint8_t
         if p[0] != c'"':
             error[0] = BAD_JSON
             return NULL
-        p = _string(p + 1, end, &key, error)
+        p = _scan_string(p + 1, end, &key, error)
         if p == NULL:
             return NULL
-        p = _space(p, end)
+        p = _skip_space(p, end)
         if p >= end:
             error[0] = TRUNCATED
             return NULL
         if p[0] != c':':
             error[0] = BAD_JSON
             return NULL
-        p = _space(p + 1, end)
+        p = _skip_space(p + 1, end)
     return p
 
 
-cdef inline int _place(uint8_t c) noexcept nogil:
+cdef inline int _field_of(uint8_t c) noexcept nogil:
     if c == c'e':
         return _e
     if c == c'u':
@@ -277,19 +266,20 @@ cdef inline int _place(uint8_t c) noexcept nogil:
     return -1
 
 
-cdef inline bint _is(const Span *span, const char *text, uint32_t size) noexcept nogil:
-    return span.kind == _STRING and span.size == size and memcmp(span.at, text, size) == 0
+cdef inline bint _equals(const _Value *value, const char *text, uint32_t size) noexcept nogil:
+    """Returns whether the value is the string text, of size bytes."""
+    return value.kind == _STRING and value.text.size == size and memcmp(value.text.at, text, size) == 0
 
 
-cdef inline const uint8_t *_object(const uint8_t *p, const uint8_t *end, _Fields *f, bint outer,
-                                   int *error) noexcept nogil:
+cdef inline const uint8_t *_scan_object(const uint8_t *p, const uint8_t *end, _Fields *f, bint outer,
+                                        int *error) noexcept nogil:
     """The members of the object whose first byte after `{` is p.
 
     error is 0 with NULL returned when the message is known to be a depthUpdate.
     """
-    cdef Span key, value
+    cdef _Value key, value
     cdef int place
-    p = _space(p, end)
+    p = _skip_space(p, end)
     if p < end and p[0] == c'}':
         return p + 1
     while True:
@@ -299,45 +289,45 @@ cdef inline const uint8_t *_object(const uint8_t *p, const uint8_t *end, _Fields
         if p[0] != c'"':
             error[0] = BAD_JSON
             return NULL
-        p = _string(p + 1, end, &key, error)
+        p = _scan_string(p + 1, end, &key, error)
         if p == NULL:
             return NULL
         if key.kind == _ESCAPED:
             f.doubled = True
-        p = _space(p, end)
+        p = _skip_space(p, end)
         if p >= end:
             error[0] = TRUNCATED
             return NULL
         if p[0] != c':':
             error[0] = BAD_JSON
             return NULL
-        p = _space(p + 1, end)
+        p = _skip_space(p + 1, end)
         if p >= end:
             error[0] = TRUNCATED
             return NULL
         if p[0] == c'{' or p[0] == c'[':
-            if outer and p[0] == c'{' and _is(&key, "data", 4):
+            if outer and p[0] == c'{' and _equals(&key, "data", 4):
                 if f.data:
                     f.doubled = True
                 f.data = True
-                p = _inner(p + 1, end, f, error)
+                p = _scan_data(p + 1, end, f, error)
             else:
-                p = _nested(p, end, error)
+                p = _skip_nested(p, end, error)
             value.kind = _NESTED
         else:
-            p = _scalar(p, end, &value, error)
+            p = _scan_scalar(p, end, &value, error)
         if p == NULL:
             return NULL
-        if key.size == 1 and key.kind == _STRING:
-            place = _place(key.at[0])
+        if key.text.size == 1 and key.kind == _STRING:
+            place = _field_of(key.text.at[0])
             if place >= 0:
                 if f.at[place].kind != _ABSENT:
                     f.doubled = True
                 f.at[place] = value
-                if place == _e and _is(&value, "depthUpdate", 11):
+                if place == _e and _equals(&value, "depthUpdate", 11):
                     error[0] = 0
                     return NULL
-        p = _space(p, end)
+        p = _skip_space(p, end)
         if p >= end:
             error[0] = TRUNCATED
             return NULL
@@ -346,104 +336,91 @@ cdef inline const uint8_t *_object(const uint8_t *p, const uint8_t *end, _Fields
         if p[0] != c',':
             error[0] = BAD_JSON
             return NULL
-        p = _space(p + 1, end)
+        p = _skip_space(p + 1, end)
 
 
-cdef inline const uint8_t *_inner(const uint8_t *p, const uint8_t *end, _Fields *f,
-                                  int *error) noexcept nogil:
-    return _object(p, end, f, False, error)
+cdef inline const uint8_t *_scan_data(const uint8_t *p, const uint8_t *end, _Fields *f, int *error) noexcept nogil:
+    return _scan_object(p, end, f, False, error)
 
 
-cdef inline bint decimal(const Span *span, int64_t *out) noexcept nogil:
-    """`61837.63000000` in units of 1e-8. False unless digits[.digits], at most 11 and 8 of them."""
-    cdef const uint8_t *p = span.at
-    cdef const uint8_t *end = p + span.size
-    cdef uint64_t value = 0
-    cdef int places = 0
-    if span.kind != _STRING:
-        return False
-    while p < end and p[0] >= c'0' and p[0] <= c'9':
-        value = value * 10 + (p[0] - c'0')
-        p += 1
-    if p == span.at or p - span.at > 11:
-        return False
-    if p < end:
-        if p[0] != c'.':
-            return False
-        p += 1
-        while p < end and p[0] >= c'0' and p[0] <= c'9' and places < 8:
-            value = value * 10 + (p[0] - c'0')
-            p += 1
-            places += 1
-        if places == 0 or p != end:
-            return False
-    while places < 8:
-        value *= 10
-        places += 1
-    if value > 0x7FFFFFFFFFFFFFFFULL:
-        return False
-    out[0] = <int64_t> value
-    return True
-
-
-cdef inline bint integer(const Span *span, int64_t *out) noexcept nogil:
-    """A JSON number that is a non-negative integer of at most 18 digits."""
+cdef inline bint _parse_integer(const _Value *value, int64_t *out) noexcept nogil:
+    """Read a JSON number that is a non-negative integer of at most 18 digits. Returns False for another value."""
     cdef uint32_t i
-    cdef int64_t value = 0
-    if span.kind != _NUMBER or span.size > 18:
+    cdef int64_t number = 0
+    if value.kind != _NUMBER or value.text.size > 18:
         return False
-    for i in range(span.size):
-        if span.at[i] < c'0' or span.at[i] > c'9':
+    for i in range(value.text.size):
+        if value.text.at[i] < c'0' or value.text.at[i] > c'9':
             return False
-        value = value * 10 + (span.at[i] - c'0')
-    out[0] = value
+        number = number * 10 + (value.text.at[i] - c'0')
+    out[0] = number
     return True
 
 
-cdef inline int parse(const uint8_t *p, uint32_t size, agent_event *event, Span *symbol) noexcept nogil:
-    """One message. BOOK or TRADE with event's market fields and symbol set; DEPTH, OTHER; or the
-    reason (< 0) why it is malformed. symbol points into the message."""
+cdef inline int _read_trade(const _Fields *f, Tick *tick) noexcept nogil:
+    if f.at[_s].kind != _STRING or f.at[_p].kind != _STRING or f.at[_q].kind != _STRING:
+        return BAD_FIELD
+    if not _parse_integer(&f.at[_t], &tick.exchange_id):
+        return BAD_FIELD
+    if not (parse_decimal(&f.at[_p].text, &tick.price) and parse_decimal(&f.at[_q].text, &tick.size)):
+        return BAD_NUMBER
+    tick.symbol = f.at[_s].text
+    return TRADE
+
+
+cdef inline int _read_quote(const _Fields *f, Tick *tick) noexcept nogil:
+    if (f.at[_s].kind != _STRING or f.at[_b].kind != _STRING or f.at[_B].kind != _STRING
+            or f.at[_a].kind != _STRING or f.at[_A].kind != _STRING):
+        return BAD_FIELD
+    if not _parse_integer(&f.at[_u], &tick.exchange_id):
+        return BAD_FIELD
+    if not (parse_decimal(&f.at[_b].text, &tick.bid) and parse_decimal(&f.at[_B].text, &tick.bid_size)
+            and parse_decimal(&f.at[_a].text, &tick.ask) and parse_decimal(&f.at[_A].text, &tick.ask_size)):
+        return BAD_NUMBER
+    tick.symbol = f.at[_s].text
+    return QUOTE
+
+
+cdef inline int parse(const uint8_t *p, uint32_t size, Tick *tick) noexcept nogil:
+    """Read one message of size bytes.
+
+    Returns QUOTE or TRADE, with every field of tick set (its symbol points into the message, and exchange_ns is 0: the
+    streams give no time that is used); DEPTH or OTHER; or why the message is malformed: TRUNCATED, BAD_JSON, BAD_FIELD
+    or BAD_NUMBER. Then tick is undefined.
+    """
     cdef const uint8_t *end = p + size
     cdef _Fields f
     cdef int error = BAD_JSON
     memset(&f, 0, sizeof(f))
-    p = _space(p, end)
+    p = _skip_space(p, end)
     if p >= end:
         return TRUNCATED
     if p[0] != c'{':
         return BAD_JSON
-    p = _object(p + 1, end, &f, True, &error)
+    p = _scan_object(p + 1, end, &f, True, &error)
     if p == NULL:
         return error if error else DEPTH
-    if _space(p, end) != end:
+    if _skip_space(p, end) != end:
         return BAD_JSON
     if f.doubled:
         return BAD_FIELD
 
-    event.bid = event.bid_size = event.ask = event.ask_size = event.price = event.size = 0
-    if _is(&f.at[_e], "trade", 5):
-        if f.at[_s].kind != _STRING or f.at[_p].kind != _STRING or f.at[_q].kind != _STRING:
-            return BAD_FIELD
-        if not integer(&f.at[_t], &event.exchange_id):
-            return BAD_FIELD
-        if not (decimal(&f.at[_p], &event.price) and decimal(&f.at[_q], &event.size)):
-            return BAD_NUMBER
-        event.kind = AGENT_TRADE
-        symbol[0] = f.at[_s]
-        return TRADE
-    if f.at[_e].kind == _ABSENT or _is(&f.at[_e], "bookTicker", 10):
-        if f.at[_e].kind == _ABSENT and (f.at[_s].kind == _ABSENT or (
-                f.at[_b].kind == _ABSENT and f.at[_a].kind == _ABSENT)):
-            return OTHER
-        if (f.at[_s].kind != _STRING or f.at[_b].kind != _STRING or f.at[_B].kind != _STRING
-                or f.at[_a].kind != _STRING or f.at[_A].kind != _STRING):
-            return BAD_FIELD
-        if not integer(&f.at[_u], &event.exchange_id):
-            return BAD_FIELD
-        if not (decimal(&f.at[_b], &event.bid) and decimal(&f.at[_B], &event.bid_size)
-                and decimal(&f.at[_a], &event.ask) and decimal(&f.at[_A], &event.ask_size)):
-            return BAD_NUMBER
-        event.kind = AGENT_BOOK
-        symbol[0] = f.at[_s]
-        return BOOK
+    memset(tick, 0, sizeof(Tick))
+    if _equals(&f.at[_e], "trade", 5):
+        return _read_trade(&f, tick)
+    if _equals(&f.at[_e], "bookTicker", 10):
+        return _read_quote(&f, tick)
+    if f.at[_e].kind == _ABSENT and f.at[_s].kind != _ABSENT and (
+            f.at[_b].kind != _ABSENT or f.at[_a].kind != _ABSENT):
+        return _read_quote(&f, tick)
     return OTHER
+
+
+cdef inline bint begins_recording(const uint8_t *head, size_t size) noexcept nogil:
+    """Returns whether a file begins with a line NANOSECONDS {..."""
+    cdef const uint8_t *line = NULL
+    cdef const uint8_t *message = NULL
+    cdef uint32_t n = 0
+    cdef int64_t local = 0
+    return (first_line(head, size, &line, &n) and split_stamp(line, n, &local, &message, &n) == STAMPED
+            and message[0] == c'{')

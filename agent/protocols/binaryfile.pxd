@@ -17,24 +17,26 @@ cdef enum:
     END = 0
     TRUNCATED = -1              # the length or the message goes on behind the end
 
-    # whole
+    # skip_records
     DONE = 0                    # every byte is used
     MORE = 1                    # the verdict on what begins at at[0] needs bytes that are not here yet
     CUT = 2                     # final, and the record at at[0] is not complete
     SESSION_END = 3             # final, and the last record, at at[0], is the mark of the session's end
-    LOST = 4                    # no record begins at at[0]: go on at resync()
+    LOST = 4                    # no record begins at at[0]: go on at find_records()
 
-    HOPS = 8                    # records that may misfit in a row before their lengths are not believed
-    RUN = 3                     # records that fit in a row, which resync() looks for
+    MISFITS = 8                 # records that may misfit in a row before their lengths are not believed
+    RUN = 3                     # records that fit in a row, which find_records() looks for
     LONGEST = 127               # bytes of a misfit in which no records are looked for; ITCH's longest have 50
-    REACH = 8 * 65537           # bytes that HOPS records can span
+    REACH = 8 * 65537           # bytes that MISFITS records can span
+    PROBED = 8                  # messages that begins_recording() looks at
 
 
 cdef inline int next_record(const uint8_t **at, const uint8_t *end, const uint8_t **message,
                             uint32_t *size) noexcept nogil:
-    """The record at at[0], which moves behind it: RECORD, END or TRUNCATED (at[0] stays).
+    """Take the record at at[0], which moves behind it; message and size are set.
 
-    A record may be of any length up to 65,535, 0 too: the parser of its message judges it.
+    Returns RECORD, END or TRUNCATED (at[0] stays). A record may be of any length up to 65,535, 0 too:
+    the parser of its message judges it.
     """
     cdef const uint8_t *p = at[0]
     if end - p < 2:
@@ -48,12 +50,12 @@ cdef inline int next_record(const uint8_t **at, const uint8_t *end, const uint8_
 
 
 cdef inline bint _fits(const uint8_t *p, const uint8_t *end) noexcept nogil:
-    """At p are a length and a type that belong together. The rest may be behind the end."""
+    """Returns whether a length and a type that belong together are at p. The message may go on behind the end."""
     return end - p >= 3 and p[0] == 0 and p[1] != 0 and itch.length(p[2]) == p[1]
 
 
-cdef inline bint _swallows(const uint8_t *p, const uint8_t *end) noexcept nogil:
-    """Does the misfit at p hold a RUN of records that fit? Then it is its length that is wrong."""
+cdef inline bint _hides_records(const uint8_t *p, const uint8_t *end) noexcept nogil:
+    """Returns whether the misfit at p holds a RUN of records that fit: then its length is wrong."""
     cdef const uint8_t *last = p + 2 + load16(p)
     cdef const uint8_t *q
     cdef int run
@@ -74,14 +76,14 @@ cdef inline bint _swallows(const uint8_t *p, const uint8_t *end) noexcept nogil:
     return False
 
 
-cdef inline int _rejoins(const uint8_t *p, const uint8_t *end, bint final) noexcept nogil:
-    """After a record that misfits, do lengths lead from p to two records that fit (or to the final end)?
+cdef inline int _leads_to_records(const uint8_t *p, const uint8_t *end, bint final) noexcept nogil:
+    """Do lengths lead from p, behind a record that misfits, to two records that fit (or to the final end)?
 
-    1 yes, 0 no, -1: the end is too near to say.
+    Returns 1 for yes, 0 for no, -1 when the end is too near to say.
     """
-    cdef int hop
+    cdef int _hop
     cdef int run = 0
-    for hop in range(HOPS + 2):
+    for _hop in range(MISFITS + 2):
         if p == end:
             return 1 if final else -1
         if p > end or end - p < 3:
@@ -90,7 +92,7 @@ cdef inline int _rejoins(const uint8_t *p, const uint8_t *end, bint final) noexc
             run += 1
             if run == 2:
                 return 1
-        elif _swallows(p, end):
+        elif _hides_records(p, end):
             return 0
         else:
             run = 0
@@ -98,8 +100,8 @@ cdef inline int _rejoins(const uint8_t *p, const uint8_t *end, bint final) noexc
     return 0
 
 
-cdef inline const uint8_t *resync(const uint8_t *p, const uint8_t *end, bint final) noexcept nogil:
-    """The first place from p on where RUN records that fit follow each other, or fewer that reach the
+cdef inline const uint8_t *find_records(const uint8_t *p, const uint8_t *end, bint final) noexcept nogil:
+    """Returns the first place from p on where RUN records that fit follow each other, or fewer that reach the
     final end. Without one: the end; or, when more bytes may decide, the first place that is still possible."""
     cdef const uint8_t *q
     cdef int run
@@ -119,14 +121,15 @@ cdef inline const uint8_t *resync(const uint8_t *p, const uint8_t *end, bint fin
     return end
 
 
-cdef inline int whole(const uint8_t **at, const uint8_t *end, bint final) noexcept nogil:
-    """Move at[0] over whole records: DONE, MORE, CUT, SESSION_END or LOST. final: nothing follows the end.
+cdef inline int skip_records(const uint8_t **at, const uint8_t *end, bint final) noexcept nogil:
+    """Move at[0] over whole records. final: nothing follows the end.
 
-    A record that does not fit its type is passed over like the others (its parser will name the reason) as
-    long as the lengths lead on to records that fit, and it holds none itself.
+    Returns DONE, MORE, CUT, SESSION_END or LOST, which says what is at at[0]. A record that does not fit
+    its type is passed over like the others (its parser will name the reason) as long as the lengths lead on to records
+    that fit, and it holds none itself.
     """
     cdef const uint8_t *p = at[0]
-    cdef int rejoins
+    cdef int leads
     while True:
         at[0] = p
         if p == end:
@@ -140,14 +143,29 @@ cdef inline int whole(const uint8_t **at, const uint8_t *end, bint final) noexce
             if not final:
                 return MORE
             return SESSION_END if end - p == 2 and load16(p) == 0 else CUT
-        if _swallows(p, end):
+        if _hides_records(p, end):
             return LOST
         if end - p - 2 < load16(p):
-            rejoins = 0 if final or end - p >= REACH else -1
+            leads = 0 if final or end - p >= REACH else -1
         else:
-            rejoins = _rejoins(p + 2 + load16(p), end, final)
-        if rejoins < 0 and end - p < REACH:
+            leads = _leads_to_records(p + 2 + load16(p), end, final)
+        if leads < 0 and end - p < REACH:
             return MORE
-        if rejoins <= 0:
+        if leads <= 0:
             return LOST
         p += 2 + load16(p)
+
+
+cdef inline bint begins_recording(const uint8_t *head, size_t size) noexcept nogil:
+    """Returns whether most of the first PROBED records of a file fit, or it is only the mark of a session's end."""
+    cdef const uint8_t *at = head
+    cdef const uint8_t *end = head + size
+    cdef const uint8_t *message = NULL
+    cdef uint32_t n = 0
+    cdef int count = 0, fit = 0
+    if size == 2 and load16(head) == 0:
+        return True
+    while count < PROBED and next_record(&at, end, &message, &n) == RECORD:
+        count += 1
+        fit += n > 0 and itch.length(message[0]) == n
+    return fit > 0 and 2 * fit > count

@@ -1,5 +1,5 @@
 # cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""CSV ticks: one line to an event, without the GIL and without allocation.
+"""CSV ticks: one line to a Tick, without the GIL and without allocation.
 
 The format is this project's own. A file begins with one of the two headers
 
@@ -15,30 +15,21 @@ the two of a trade; a line has a quote, a trade, or both. Strict: anything else 
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.string cimport memcmp
 
-from agent.strategy.abi cimport AGENT_BOOK, AGENT_TRADE, agent_event
-from agent.protocols.binance cimport Span, decimal
-from agent.protocols.binance cimport _STRING as _TEXT
-from agent.protocols.text cimport nanoseconds
+from agent.protocols.text cimport Span, Tick, first_line, parse_decimal, parse_nanoseconds
+from agent.protocols.verdict cimport BAD_FIELD, BAD_NUMBER, EMPTY, HEADER, OVERSIZED, QUOTE, TRADE, TRUNCATED
 
 cdef enum:
-    # > 0: event.kind: AGENT_BOOK, AGENT_TRADE, or both (3)
-    HEADER = 4
-    EMPTY = 0
-    TRUNCATED = -1              # fewer than 6 fields, or 7
-    OVERSIZED = -2              # more than 8 fields
-    BAD_FIELD = -3              # symbol, or a quote or trade of which only a part is given, or neither
-    BAD_NUMBER = -4
-
-    SYMBOL = 8                  # characters
-    _FIELDS = 8
+    SYMBOL = 8                  # characters of the longest symbol
+    _FIELDS = 8                 # of a line with a trade
 
 
 cdef inline bint is_header(const uint8_t *line, uint32_t size) noexcept nogil:
+    """Returns whether a line is one of the two headers."""
     cdef const char *full = "timestamp_ns,symbol,bid,bid_size,ask,ask_size,price,size"
     return (size == 45 or size == 56) and memcmp(line, full, size) == 0
 
 
-cdef inline bint _symbol(const Span *span) noexcept nogil:
+cdef inline bint _is_symbol(const Span *span) noexcept nogil:
     cdef uint32_t i
     if span.size == 0 or span.size > SYMBOL:
         return False
@@ -48,9 +39,14 @@ cdef inline bint _symbol(const Span *span) noexcept nogil:
     return True
 
 
-cdef inline int parse(const uint8_t *line, uint32_t size, agent_event *event, Span *symbol) noexcept nogil:
-    """One line without its end. > 0: event's market fields and exchange_ns are set (exchange_id is 0), and
-    symbol points into the line, or it is a HEADER; EMPTY; or the reason (< 0) why it is malformed."""
+cdef inline int parse(const uint8_t *line, uint32_t size, Tick *tick) noexcept nogil:
+    """Read one line of size bytes, without its end.
+
+    Returns QUOTE, TRADE or both (or-ed), with every field of tick set (its symbol points into the line, and exchange_id
+    is 0); HEADER or EMPTY; or why the line is malformed: TRUNCATED (fewer than 6 fields, or 7), OVERSIZED (more than
+    8), BAD_FIELD (the symbol, or a quote or trade of which only a part is given, or neither) or BAD_NUMBER. Then tick
+    is undefined.
+    """
     cdef Span fields[_FIELDS]
     cdef const uint8_t *p = line
     cdef const uint8_t *end = line + size
@@ -66,7 +62,6 @@ cdef inline int parse(const uint8_t *line, uint32_t size, agent_event *event, Sp
         if count == _FIELDS:
             return OVERSIZED
         fields[count].at = p
-        fields[count].kind = _TEXT
         while p < end and p[0] != c',':
             p += 1
         fields[count].size = <uint32_t> (p - fields[count].at)
@@ -76,32 +71,38 @@ cdef inline int parse(const uint8_t *line, uint32_t size, agent_event *event, Sp
         p += 1
     if count != 6 and count != 8:
         return TRUNCATED
-    if not _symbol(&fields[1]):
+    if not _is_symbol(&fields[1]):
         return BAD_FIELD
-    stop = nanoseconds(fields[0].at, fields[0].at + fields[0].size, &event.exchange_ns)
+    stop = parse_nanoseconds(fields[0].at, fields[0].at + fields[0].size, &tick.exchange_ns)
     if stop != fields[0].at + fields[0].size:
         return BAD_NUMBER
 
-    event.bid = event.bid_size = event.ask = event.ask_size = event.price = event.size = 0
-    event.exchange_id = 0
+    tick.bid = tick.bid_size = tick.ask = tick.ask_size = tick.price = tick.size = 0
+    tick.exchange_id = 0
     given = 0
     for i in range(2, 6):
         given += fields[i].size != 0
     if given == 4:
-        if not (decimal(&fields[2], &event.bid) and decimal(&fields[3], &event.bid_size)
-                and decimal(&fields[4], &event.ask) and decimal(&fields[5], &event.ask_size)):
+        if not (parse_decimal(&fields[2], &tick.bid) and parse_decimal(&fields[3], &tick.bid_size)
+                and parse_decimal(&fields[4], &tick.ask) and parse_decimal(&fields[5], &tick.ask_size)):
             return BAD_NUMBER
-        kind = AGENT_BOOK
+        kind = QUOTE
     elif given:
         return BAD_FIELD
     if count == 8 and (fields[6].size or fields[7].size):
         if fields[6].size == 0 or fields[7].size == 0:
             return BAD_FIELD
-        if not (decimal(&fields[6], &event.price) and decimal(&fields[7], &event.size)):
+        if not (parse_decimal(&fields[6], &tick.price) and parse_decimal(&fields[7], &tick.size)):
             return BAD_NUMBER
-        kind |= AGENT_TRADE
+        kind |= TRADE
     if kind == 0:
         return BAD_FIELD
-    event.kind = <uint32_t> kind
-    symbol[0] = fields[1]
+    tick.symbol = fields[1]
     return kind
+
+
+cdef inline bint begins_recording(const uint8_t *head, size_t size) noexcept nogil:
+    """Returns whether a file begins with one of the two headers."""
+    cdef const uint8_t *line = NULL
+    cdef uint32_t n = 0
+    return first_line(head, size, &line, &n) and is_header(line, n)

@@ -12,16 +12,10 @@ stocks have been above it, so every value that the field can hold is passed on.
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
+from agent.protocols.verdict cimport BAD_FIELD, OVERSIZED, TRUNCATED, UNKNOWN
 from agent.protocols.wire cimport load16, load32, load64
 
 cdef enum:
-    LONGEST = 50                # bytes, of 'I'
-
-    TRUNCATED = -1              # shorter than its type, or empty
-    OVERSIZED = -2              # longer than its type
-    UNKNOWN = -3                # no such type
-    BAD_FIELD = -4              # a side, printable flag, event code or state that does not exist
-
     SIDES = 1 | 1 << (c'S' - c'B')  # a bit for each side, counted from 'B'
 
 cdef struct Message:
@@ -53,23 +47,23 @@ cdef extern from *:
 
 
 cdef inline uint32_t length(uint8_t type) noexcept nogil:
-    """Bytes of a message of this type, 0 for an unknown type."""
+    """Returns the bytes of a message of this type, 0 for an unknown type."""
     return ITCH_LENGTHS[type]
 
 
-cdef inline bint _event(uint8_t code) noexcept nogil:
+cdef inline bint _is_event(uint8_t code) noexcept nogil:
     return (code == c'O' or code == c'S' or code == c'Q' or code == c'M' or code == c'E' or code == c'C')
 
 
-cdef inline bint _state(uint8_t code) noexcept nogil:
+cdef inline bint _is_state(uint8_t code) noexcept nogil:
     return code == c'H' or code == c'P' or code == c'Q' or code == c'T'
 
 
-cdef inline int _misfit(uint32_t size, uint32_t expected) noexcept nogil:
+cdef inline int _length_reason(uint32_t size, uint32_t expected) noexcept nogil:
     return TRUNCATED if size < expected else OVERSIZED
 
 
-cdef inline void _head(const uint8_t *data, Message *m, uint8_t type) noexcept nogil:
+cdef inline void _read_head(const uint8_t *data, Message *m, uint8_t type) noexcept nogil:
     """What all messages begin with, and nothing else in it."""
     cdef uint64_t word = load64(data + 3)   # tracking number (2 bytes) and timestamp (6)
     # One by one, not memset: so the compiler keeps what a caller uses in registers, and drops the rest.
@@ -83,7 +77,7 @@ cdef inline void _head(const uint8_t *data, Message *m, uint8_t type) noexcept n
     m.timestamp = word & 0xFFFFFFFFFFFFULL
 
 
-cdef inline void _order(const uint8_t *data, Message *m) noexcept nogil:
+cdef inline void _read_order(const uint8_t *data, Message *m) noexcept nogil:
     """What A, F and P have in common."""
     m.reference = load64(data + 11)
     m.side = data[19]
@@ -92,19 +86,19 @@ cdef inline void _order(const uint8_t *data, Message *m) noexcept nogil:
     m.price = load32(data + 32)
 
 
-cdef inline bint _sided(const uint8_t *data) noexcept nogil:
+cdef inline bint _has_side(const uint8_t *data) noexcept nogil:
     """'B' or 'S' as bits of a word: nobody can guess which is next, so no branch may depend on it."""
     cdef uint32_t letter = <uint32_t> data[19] - <uint32_t> c'B'
     return letter <= <uint32_t> (c'S' - c'B') and (SIDES >> letter) & 1
 
 
-cdef inline int _rare(const uint8_t *data, uint32_t size, Message *m) noexcept nogil:
+cdef inline int _parse_rare(const uint8_t *data, uint32_t size, Message *m) noexcept nogil:
     """parse() for the types that no order has."""
     cdef uint8_t type = data[0]
     cdef uint32_t expected = length(type)
     if size != expected:
-        return UNKNOWN if expected == 0 else _misfit(size, expected)
-    _head(data, m, type)
+        return UNKNOWN if expected == 0 else _length_reason(size, expected)
+    _read_head(data, m, type)
     if type == c'Q':
         m.shares = load64(data + 11)
         m.stock = data + 19
@@ -115,12 +109,12 @@ cdef inline int _rare(const uint8_t *data, uint32_t size, Message *m) noexcept n
         m.match = load64(data + 11)
     elif type == c'S':
         m.event = data[11]
-        if not _event(m.event):
+        if not _is_event(m.event):
             return BAD_FIELD
     elif type == c'H':
         m.stock = data + 11
         m.event = data[19]
-        if not _state(m.event):
+        if not _is_state(m.event):
             return BAD_FIELD
     elif type == c'h':
         m.stock = data + 11
@@ -137,10 +131,11 @@ cdef inline int _rare(const uint8_t *data, uint32_t size, Message *m) noexcept n
 
 
 cdef inline int parse(const uint8_t *data, uint32_t size, Message *m) noexcept nogil:
-    """The message in exactly data[0:size].
+    """Read the message in exactly data[0:size].
 
-    > 0: its type, with every field of m set (0 or NULL where the type has none). Else the reason (< 0)
-    why it is not a message; then m is undefined.
+    Returns its type (> 0), with every field of m set (0 or NULL where the type has none); or why it is no message:
+    TRUNCATED (shorter than its type, or empty), OVERSIZED (longer), UNKNOWN (no such type) or BAD_FIELD (a side,
+    printable flag, event code or state that does not exist). Then m is undefined.
 
     Each type checks its own length, and gives itself as a constant: what a caller asks about the type is then
     decided already where the function is inlined.
@@ -153,22 +148,22 @@ cdef inline int parse(const uint8_t *data, uint32_t size, Message *m) noexcept n
     type = data[0]
     if type == c'A':
         if size != 36:
-            return _misfit(size, 36)
-        if not _sided(data):
+            return _length_reason(size, 36)
+        if not _has_side(data):
             return BAD_FIELD
-        _head(data, m, c'A')
-        _order(data, m)
+        _read_head(data, m, c'A')
+        _read_order(data, m)
         return c'A'
     elif type == c'D':
         if size != 19:
-            return _misfit(size, 19)
-        _head(data, m, c'D')
+            return _length_reason(size, 19)
+        _read_head(data, m, c'D')
         m.reference = load64(data + 11)
         return c'D'
     elif type == c'U':
         if size != 35:
-            return _misfit(size, 35)
-        _head(data, m, c'U')
+            return _length_reason(size, 35)
+        _read_head(data, m, c'U')
         m.reference = load64(data + 11)
         m.new_reference = load64(data + 19)
         m.shares = load32(data + 27)
@@ -176,33 +171,33 @@ cdef inline int parse(const uint8_t *data, uint32_t size, Message *m) noexcept n
         return c'U'
     elif type == c'E':
         if size != 31:
-            return _misfit(size, 31)
-        _head(data, m, c'E')
+            return _length_reason(size, 31)
+        _read_head(data, m, c'E')
         m.reference = load64(data + 11)
         m.shares = load32(data + 19)
         m.match = load64(data + 23)
         return c'E'
     elif type == c'X':
         if size != 23:
-            return _misfit(size, 23)
-        _head(data, m, c'X')
+            return _length_reason(size, 23)
+        _read_head(data, m, c'X')
         m.reference = load64(data + 11)
         m.shares = load32(data + 19)
         return c'X'
     elif type == c'F':
         if size != 40:
-            return _misfit(size, 40)
-        if not _sided(data):
+            return _length_reason(size, 40)
+        if not _has_side(data):
             return BAD_FIELD
-        _head(data, m, c'F')
-        _order(data, m)
+        _read_head(data, m, c'F')
+        _read_order(data, m)
         return c'F'
     elif type == c'C':
         if size != 36:
-            return _misfit(size, 36)
+            return _length_reason(size, 36)
         if data[31] != c'Y' and data[31] != c'N':
             return BAD_FIELD
-        _head(data, m, c'C')
+        _read_head(data, m, c'C')
         m.reference = load64(data + 11)
         m.shares = load32(data + 19)
         m.match = load64(data + 23)
@@ -211,14 +206,14 @@ cdef inline int parse(const uint8_t *data, uint32_t size, Message *m) noexcept n
         return c'C'
     elif type == c'P':
         if size != 44:
-            return _misfit(size, 44)
-        if not _sided(data):
+            return _length_reason(size, 44)
+        if not _has_side(data):
             return BAD_FIELD
-        _head(data, m, c'P')
-        _order(data, m)
+        _read_head(data, m, c'P')
+        _read_order(data, m)
         m.match = load64(data + 36)
         return c'P'
     # By way of a copy: the address of m goes nowhere, so m need not be in memory for the types above.
-    kind = _rare(data, size, &rare)
+    kind = _parse_rare(data, size, &rare)
     m[0] = rare
     return kind

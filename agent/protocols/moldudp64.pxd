@@ -31,6 +31,8 @@ What the document leaves open is decided here:
 
 No function allocates or reads the clock. `mold_arrive` keeps the address of an in-order datagram:
 `mold_next` has to be called until it returns False before the buffer is used again.
+
+One file because store, gaps, sessions and packets change one struct, under the rules above.
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
@@ -194,7 +196,7 @@ cdef inline void _mold_free(Mold *m, uint32_t slot, uint32_t size) noexcept nogi
 
 cdef inline int64_t _mold_slots(Mold *m, uint32_t n) noexcept nogil:
     """The first of n free slots in a row, looked for from the last place on; -1: none."""
-    cdef uint32_t i, place, run
+    cdef uint32_t place, run
     cdef int part
     if n > m.slots - m.slots_used:
         return -1
@@ -245,7 +247,7 @@ cdef inline uint64_t _mold_missing(const Mold *m, uint64_t first, uint64_t last)
 cdef inline bint _mold_hold(Mold *m, const uint8_t *data, uint32_t size, uint64_t first,
                             uint64_t last) noexcept nogil:
     """Copy a packet into the store. False: no room. It is not inside of another held one."""
-    cdef uint32_t n = (size + SLOT - 1) // SLOT, low, high, i
+    cdef uint32_t n = (size + SLOT - 1) // SLOT, low, high
     cdef int64_t slot = _mold_slots(m, n)
     cdef Held *held
     if slot < 0:

@@ -48,6 +48,8 @@ options, they are not sent here, and read in both forms.
 
 * Appendage Length may be absent. It is not said to be for Executed, but read without it all the same:
 an execution is not to be missed for two bytes of nothing.
+
+One file because the table above is what both halves, inbound and outbound, are checked against.
 """
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t

@@ -1,10 +1,10 @@
-"""Recorded files: Nasdaq BinaryFILE of ITCH 5.0, Binance JSON lines, CSV ticks; plain or gzip.
+"""Recordings: files of a feed's messages in one of the feed formats (formats.pxd), plain or gzip.
 
-open_recording() tells the format by the content and gives the file as chunks of whole records, for a loop
-that walks them without the GIL (binaryfile.next_record, lines.next_line). Memory does not grow with the
-file. What cannot be read is skipped and counted by reason, in bytes; a chunk is never the worse for it.
+open_recording() tells the format by the content and gives the file as chunks of whole records or lines, for a loop
+that walks them without the GIL (binaryfile.next_record, text.next_line). Memory does not grow with the file. What
+cannot be read is skipped and counted by reason, in bytes; no chunk holds a part of it.
 
-Sources: Nasdaq "BinaryFILE" 1.00; RFC 1952 (gzip); the CSV format is in csvtick.pxd.
+Sources: Nasdaq "BinaryFILE" 1.00; RFC 1952 (gzip).
 """
 
 import zlib
@@ -14,21 +14,17 @@ from types import TracebackType
 from typing import BinaryIO
 
 from agent.errors import AgentError
-from agent.protocols import _codecs
+from agent.protocols import _codecs, formats
 
-#: Bytes of a chunk, unless chunks() is told another size.
+#: Bytes of a chunk, unless chunks() is given another size.
 CHUNK = 1 << 20
-#: The longest line; longer ones are skipped.
+#: Bytes of the longest line; longer ones are skipped.
 LONGEST_LINE = 1 << 20
-CSV_HEADERS = (
-    b"timestamp_ns,symbol,bid,bid_size,ask,ask_size",
-    b"timestamp_ns,symbol,bid,bid_size,ask,ask_size,price,size",
-)
 
-_BLOCK = 1 << 16
-_HEAD = 1 << 16
-_RUN = 256  # more than resync() looks at from a place on
-_NOTES = 20
+_BLOCK = 1 << 16  # bytes that are read, or unzipped, at a time
+_HEAD = 1 << 16  # bytes that the format is told by
+_RUN = 256  # bytes; more than binaryfile.find_records() looks at from a place on
+_NOTES = 20  # of a recording, at most
 
 
 class RecordingError(AgentError):
@@ -38,14 +34,13 @@ class RecordingError(AgentError):
 class Recording:
     """An open recording; a context manager. It can be read once.
 
-    path; format: "binaryfile", "binance" or "csv"; compressed: bool.
+    path; format: the feed format of its messages; compressed: whether it is a gzip file.
     skipped: bytes that no chunk holds, by reason. notes: the first of them as text, with the place: an
     offset in the (uncompressed) content. Both are complete when chunks() has ended.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.format = ""
         self.compressed = False
         self.skipped: dict[str, int] = {}
         self.notes: list[str] = []
@@ -57,12 +52,12 @@ class Recording:
             self._damaged = False
             self.compressed = self._file.read(2) == b"\x1f\x8b"
             self._file.seek(0)
-            self._blocks = self._unzipped() if self.compressed else self._plain()
+            self._blocks = self._unzip_blocks() if self.compressed else self._read_blocks()
             self._buffer = bytearray()
             self._offset = 0  # of the buffer in the content
             self._final = False
-            self._fill(_HEAD)
-            self.format = self._detect()
+            self._fill_buffer(_HEAD)
+            self.format: formats.Format = self._detect_format()
         except OSError as error:
             self._file.close()
             raise RecordingError(f"{path}: {error.strerror}") from None
@@ -85,9 +80,9 @@ class Recording:
         return self.chunks()
 
     def chunks(self, size: int = CHUNK) -> Iterator[bytes]:
-        """The content in chunks of about `size` bytes: whole BinaryFILE records, or whole lines (of a CSV file
-        without the header). Raises RecordingError when the file cannot be read on."""
-        chunks = self._records(size) if self.format == "binaryfile" else self._lines(size)
+        """Yields the content in chunks of about `size` bytes: whole BinaryFILE records, or whole lines (without the
+        header, where the format has one). Raises RecordingError when the file cannot be read on."""
+        chunks = self._record_chunks(size) if self.format.framing == "binaryfile" else self._line_chunks(size)
         try:
             yield from chunks
         except OSError as error:
@@ -95,12 +90,12 @@ class Recording:
 
     # The file, unzipped
 
-    def _plain(self) -> Iterator[bytes]:
+    def _read_blocks(self) -> Iterator[bytes]:
         while block := self._file.read(_BLOCK):
             yield block
 
-    def _unzipped(self) -> Iterator[bytes]:
-        """Blocks of bounded size, up to the first damage: what follows it in the file is counted as skipped."""
+    def _unzip_blocks(self) -> Iterator[bytes]:
+        """Yields blocks of bounded size, up to the first damage: what follows it in the file is counted as skipped."""
         place, member, begun = 0, zlib.decompressobj(31), False
         block = b""
         while True:
@@ -108,14 +103,14 @@ class Recording:
                 block = self._file.read(_BLOCK)
                 if not block:
                     if begun:
-                        yield from self._last(member, place)
+                        yield from self._flush_member(member, place)
                     return
             # What a failing call has unzipped is lost: a copy unzips the same block again, byte by byte.
             before = member.copy()
             try:
                 out = member.decompress(block, 4 * _BLOCK)
             except zlib.error:
-                yield from self._salvage(before, block, place)
+                yield from self._unzip_bytewise(before, block, place)
                 return
             rest = member.unused_data if member.eof else member.unconsumed_tail
             begun = True
@@ -134,22 +129,22 @@ class Recording:
                     return
             place += len(rest) - len(block)
             if block[:1] != b"\x1f":
-                self._gzip_ends("data after the gzip stream", place, len(block) + self._file_rest())
+                self._report_gzip_end("data after the gzip stream", place, len(block) + self._count_file_rest())
                 return
 
-    def _salvage(self, member: "zlib._Decompress", block: bytes, place: int) -> Iterator[bytes]:
+    def _unzip_bytewise(self, member: "zlib._Decompress", block: bytes, place: int) -> Iterator[bytes]:
         for i in range(len(block)):
             try:
                 out = member.decompress(block[i : i + 1])
             except zlib.error:
-                self._gzip_ends("damaged gzip", place + i, len(block) - i + self._file_rest())
+                self._report_gzip_end("damaged gzip", place + i, len(block) - i + self._count_file_rest())
                 return
             if out:
                 yield out
-        self._gzip_ends("damaged gzip", place + len(block), self._file_rest())
+        self._report_gzip_end("damaged gzip", place + len(block), self._count_file_rest())
 
-    def _last(self, member: "zlib._Decompress", place: int) -> Iterator[bytes]:
-        """What a member still holds when the file ends in it."""
+    def _flush_member(self, member: "zlib._Decompress", place: int) -> Iterator[bytes]:
+        """Yields what a gzip member still holds when the file ends in it."""
         try:
             out = member.flush()
         except zlib.error:
@@ -157,21 +152,21 @@ class Recording:
         if out:
             yield out
         if not member.eof:
-            self._gzip_ends("truncated gzip", place, 0)
+            self._report_gzip_end("truncated gzip", place, 0)
 
-    def _gzip_ends(self, reason: str, place: int, size: int) -> None:
+    def _report_gzip_end(self, reason: str, place: int, size: int) -> None:
         self._damaged = reason != "data after the gzip stream"
         self.skipped[reason] = self.skipped.get(reason, 0) + size
-        self._note(f"{self.path}: byte {place} of the gzip file: {reason}, {size} bytes skipped")
+        self._add_note(f"{self.path}: byte {place} of the gzip file: {reason}, {size} bytes skipped")
 
-    def _file_rest(self) -> int:
+    def _count_file_rest(self) -> int:
         place = self._file.tell()
         return self._file.seek(0, 2) - place
 
     # The content
 
-    def _fill(self, size: int) -> None:
-        """At least `size` bytes (and one) in the buffer, or all that is left; then _final."""
+    def _fill_buffer(self, size: int) -> None:
+        """Read until the buffer holds `size` bytes (and one at least), or all that is left; then _final is set."""
         while len(self._buffer) < max(size, 1) and not self._final:
             block = next(self._blocks, None)
             if block is None:
@@ -179,126 +174,117 @@ class Recording:
             else:
                 self._buffer += block
 
-    def _take(self, size: int) -> bytes:
+    def _take_chunk(self, size: int) -> bytes:
         chunk = bytes(memoryview(self._buffer)[:size])
-        self._drop(size)
+        self._drop_bytes(size)
         return chunk
 
-    def _drop(self, size: int) -> None:
+    def _drop_bytes(self, size: int) -> None:
         del self._buffer[:size]
         self._offset += size
 
-    def _skipped(self, begin: int, size: int, reason: str) -> None:
+    def _count_skipped(self, begin: int, size: int, reason: str) -> None:
         self.skipped[reason] = self.skipped.get(reason, 0) + size
-        self._note(f"{self.path}: byte {begin}: {reason}, {size} bytes skipped")
+        self._add_note(f"{self.path}: byte {begin}: {reason}, {size} bytes skipped")
 
-    def _note(self, text: str) -> None:
+    def _add_note(self, text: str) -> None:
         if len(self.notes) < _NOTES:
             self.notes.append(text)
 
-    def _detect(self) -> str:
+    def _detect_format(self) -> formats.Format:
         head = bytes(self._buffer)
         if not head:
             why = "; ".join(self.notes)
             raise RecordingError(
                 f"{self.path}: byte 0: found nothing{f' ({why})' if why else ''}, expected a recording"
             )
-        line = head.lstrip(b"\r\n").partition(b"\n")[0].rstrip(b"\r")
-        if line in CSV_HEADERS:
-            return "csv"
-        stamp, space, message = line.partition(b" ")
-        if stamp.isdigit() and space and message.startswith(b"{"):
-            return "binance"
-        messages, rest = _codecs.binaryfile_messages(head)
-        if messages[:1] == [b""] and not messages[1:] and not rest:
-            return "binaryfile"  # nothing but the mark of the session's end
-        good = sum(len(m) > 0 and _codecs.itch_length(m[0]) == len(m) for m in messages[:8])
-        if good and 2 * good > len(messages[:8]):
-            return "binaryfile"
-        raise RecordingError(
-            f"{self.path}: byte 0: found {head[:24]!r}, expected ITCH 5.0 messages behind their lengths (2 bytes), "
-            f"lines of NANOSECONDS JSON, or the CSV header {CSV_HEADERS[0].decode()}[,price,size]"
-        )
+        found = formats.detect(head)
+        if found is None:
+            *others, last = (row.expected for row in formats.FORMATS)
+            raise RecordingError(f"{self.path}: byte 0: found {head[:24]!r}, expected {', '.join(others)}, or {last}")
+        return found
 
-    def _records(self, size: int) -> Iterator[bytes]:
+    def _record_chunks(self, size: int) -> Iterator[bytes]:
         while True:
-            self._fill(size)
+            self._fill_buffer(size)
             if not self._buffer:
                 return
-            stop, verdict = self._whole(size)
+            stop, verdict = self._find_whole_records(size)
             if stop:
-                yield self._take(stop)
+                yield self._take_chunk(stop)
             if verdict == "lost":
-                self._resync()
+                self._skip_to_record()
             elif verdict == "cut":
-                self._skipped(self._offset, len(self._buffer), "truncated record")
-                self._drop(len(self._buffer))
+                self._count_skipped(self._offset, len(self._buffer), "truncated record")
+                self._drop_bytes(len(self._buffer))
             elif verdict == "session end":
-                self._drop(2)
+                self._drop_bytes(2)
 
-    def _whole(self, window: int) -> tuple[int, str]:
-        """Whole records in the buffer's first `window` bytes, or in more, where the first one needs more."""
+    def _find_whole_records(self, window: int) -> tuple[int, str]:
+        """Find whole records in the buffer's first `window` bytes, or in more, where the first one needs more.
+
+        Returns their size in bytes, and what is behind them (_codecs.binaryfile_skip_records)."""
         while True:
             window = min(window, len(self._buffer))
             final = self._final and window == len(self._buffer)
             with memoryview(self._buffer)[:window] as view:
-                stop, verdict = _codecs.binaryfile_whole(view, 0, final)
+                stop, verdict = _codecs.binaryfile_skip_records(view, 0, final)
             if stop or verdict != "more":
                 return stop, verdict
             window += _BLOCK
-            self._fill(window)
+            self._fill_buffer(window)
 
-    def _resync(self) -> None:
-        """To where records fit again; that may be far behind the buffer."""
+    def _skip_to_record(self) -> None:
+        """Drop bytes up to where records fit again, which may be far behind the buffer."""
         skipped, begin = 0, self._offset
         while True:
-            self._fill(_BLOCK)
-            place = _codecs.binaryfile_resync(self._buffer, 0, self._final) if self._buffer else 0
+            self._fill_buffer(_BLOCK)
+            place = _codecs.binaryfile_find_records(self._buffer, 0, self._final) if self._buffer else 0
             skipped += place
-            self._drop(place)
+            self._drop_bytes(place)
             # Nearer to the end of the buffer than the longest run, the place is only a possible one.
             if self._final or len(self._buffer) > _RUN:
                 break
-        self._skipped(begin, skipped, "no ITCH record")
+        self._count_skipped(begin, skipped, "no ITCH record")
 
-    def _lines(self, size: int) -> Iterator[bytes]:
-        if self.format == "csv":
+    def _line_chunks(self, size: int) -> Iterator[bytes]:
+        if self.format.header:
             while bytes(self._buffer[:1]) in (b"\r", b"\n"):
-                self._drop(1)
-            self._drop(self._buffer.find(b"\n") + 1 or len(self._buffer))
+                self._drop_bytes(1)
+            self._drop_bytes(self._buffer.find(b"\n") + 1 or len(self._buffer))
         size = min(size, LONGEST_LINE)
         while True:
-            self._fill(size)
+            self._fill_buffer(size)
             if not self._buffer:
                 return
             end = self._buffer.rfind(b"\n", 0, size) + 1
             if not end:
-                self._fill(LONGEST_LINE)
+                self._fill_buffer(LONGEST_LINE)
                 end = self._buffer.find(b"\n", 0, LONGEST_LINE) + 1
             if end:
-                yield self._take(end)
+                yield self._take_chunk(end)
             elif len(self._buffer) >= LONGEST_LINE:
-                self._long_line()
+                self._skip_long_line()
             elif self._damaged:
                 # It may lack anything from its end, digits of a number too.
-                self._skipped(self._offset, len(self._buffer), "truncated line")
-                self._drop(len(self._buffer))
+                self._count_skipped(self._offset, len(self._buffer), "truncated line")
+                self._drop_bytes(len(self._buffer))
             else:
-                yield self._take(len(self._buffer))
+                yield self._take_chunk(len(self._buffer))
 
-    def _long_line(self) -> None:
+    def _skip_long_line(self) -> None:
         skipped, begin, end = 0, self._offset, 0
         while self._buffer and not end:
             end = self._buffer.find(b"\n") + 1
             size = end or len(self._buffer)
             skipped += size
-            self._drop(size)
-            self._fill(_BLOCK)
-        self._skipped(begin, skipped, "line too long")
+            self._drop_bytes(size)
+            self._fill_buffer(_BLOCK)
+        self._count_skipped(begin, skipped, "line too long")
 
 
 def open_recording(path: Path) -> Recording:
-    """The recording in a file; its format is told by its content, not its name.
+    """Open a recording; its format is told by its content, not its name.
 
     Raises RecordingError when the file cannot be read, is empty, or is none of the formats.
     """

@@ -11,10 +11,11 @@ from libc.string cimport memset
 cimport agent.protocols.binaryfile as binaryfile
 cimport agent.protocols.text as lines
 from agent.book.order_book cimport books_init, books_likely, books_size, books_table
-from agent.engine.arguments cimport MOST_SYMBOLS, check_count, check_strategy, check_symbols, find_format
-from agent.engine.market cimport message
+from agent.engine.arguments cimport MOST_SYMBOLS, check_count, check_strategy, check_symbols
+from agent.engine.market cimport handle_message
 from agent.engine.setup cimport add_symbol, init_core, next_part, padded_name, tables_size
-from agent.engine.state cimport BINANCE, ITCH, READY, Core
+from agent.engine.state cimport READY, Core
+from agent.protocols.formats cimport BINARYFILE, STAMPED_LINES, FeedFormat, require_feed_format
 from agent.protocols.wire cimport load48, load64, now
 from agent.shm.blocks cimport Block, block_free, block_reserve
 from agent.shm.segment cimport agent_shm, agent_shm_size, set_limits
@@ -27,7 +28,7 @@ cdef class Replay:
 
     strategy, state: addresses of a struct agent_strategy with no NULL in it, and of its initialised state.
     symbols: those wanted, at most 8 characters each; none: all that the recording has, up to `capacity`.
-    feed_format: "binance", "itch" or "csv".
+    feed_format: one of agent.protocols.formats.NAMES.
     orders, levels: capacity of the books (ITCH): open orders of all symbols, price levels on a side of each.
     limits: as of limits(). owner: of the memory at strategy and state; it is held as long as the replay lives.
     """
@@ -44,7 +45,8 @@ cdef class Replay:
         cdef Core *e = &self.core
         cdef uint8_t *at
         cdef size_t size
-        cdef int format = find_format(feed_format)
+        cdef FeedFormat format
+        require_feed_format(feed_format, &format)
         check_strategy(strategy)
         check_symbols(symbols)
         check_count("symbols" if symbols else "capacity", len(symbols) or capacity)
@@ -57,12 +59,12 @@ cdef class Replay:
             raise MemoryError(f"capacity: {self.capacity} symbols take {size} bytes")
         at = <uint8_t *> self.memory.at
         e.shm = <agent_shm *> next_part(&at, agent_shm_size(self.capacity))
-        init_core(e, e.shm, at, self.capacity, format, <agent_strategy *> strategy, <void *> state)
+        init_core(e, e.shm, at, self.capacity, &format, <agent_strategy *> strategy, <void *> state)
         e.orders.simulated = True
         e.session.state = READY
         for symbol in symbols:
             add_symbol(e, padded_name(symbol, len(symbol)), True)
-        if format == ITCH:
+        if format.parse == NULL:
             # The orders are all over their table from the first messages on; of the levels a few are used.
             size = books_size(self.capacity, orders, levels)
             if not block_reserve(&self.books, size, books_table(orders)):
@@ -90,7 +92,7 @@ cdef class Replay:
         cdef uint64_t sequence = e.counters.messages, good
         with nogil:
             begun = now()
-            if e.feed.format == ITCH:
+            if e.feed.format.framing == BINARYFILE:
                 while binaryfile.next_record(&at, end, &data, &size) == binaryfile.RECORD:
                     sequence += 1
                     if end - at >= 21:
@@ -99,20 +101,20 @@ cdef class Replay:
                     if size >= 11:
                         e.received = <int64_t> load48(data + 5)     # the recording's time
                     good = e.counters.itch
-                    message(e, data, size, sequence)
+                    handle_message(e, data, size, sequence)
                     if e.counters.itch != good:
                         self.by_type[data[0]] += 1
             else:
                 while lines.next_line(&at, end, &data, &size):
-                    if e.feed.format == BINANCE:
-                        kind = lines.stamped(data, size, &e.received, &data, &size)
-                        if kind == lines.EMPTY:
+                    if e.feed.format.framing == STAMPED_LINES:
+                        kind = lines.split_stamp(data, size, &e.received, &data, &size)
+                        if kind == lines.NO_LINE:
                             continue
                         if kind < 0:
                             e.counters.malformed_field += 1
                             continue
                     sequence += 1
-                    message(e, data, size, sequence)
+                    handle_message(e, data, size, sequence)
             begun = now() - begun
         return begun
 

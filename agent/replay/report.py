@@ -4,15 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agent.book.stale import explain_stale
+from agent.protocols import formats
 from agent.shm.segment import Segment, Symbol
 
-#: Counters of messages that are not ITCH, and the names of their types, by feed format.
-_TYPES = {
-    "binance": {"book_ticker": "bookTicker", "trade": "trade", "depth_update": "depthUpdate", "other": "other"},
-    "csv": {"book_ticker": "quote", "trade": "trade", "other": "other"},
-}
-#: Decimals of a price, by feed format.
-_DECIMALS = {"itch": 4, "binance": 8, "csv": 8}
+#: Counters of messages of quotes and trades, and the names of their types; of a quote: the feed format's own.
+_TYPES = {"book_ticker": "", "trade": "trade", "depth_update": "depthUpdate", "other": "other"}
 
 
 def _decimal(value: int, decimals: int) -> str:
@@ -65,7 +61,8 @@ def describe_replay(
     the loop alone, None if it took no time.
     """
     c = segment.counters
-    messages = types if form == "itch" else {name: c[key] for key, name in _TYPES[form].items() if c[key]}
+    row = formats.find(form)
+    messages = {name or row.quote: c[key] for key, name in _TYPES.items() if c[key]} if row.ticks else types
     reasons = _counted(c, "malformed_")
     handled = sum(messages.values()) + sum(reasons.values())
     return {
@@ -81,7 +78,7 @@ def describe_replay(
         "orders_wanted": c["orders_wanted"],
         "orders": c["orders_sent"],
         "rejects": _counted(c, "reject_"),
-        "book": {s.name: describe_quote(s, _DECIMALS[form]) for s in segment.symbols},
+        "book": {s.name: describe_quote(s, row.decimals) for s in segment.symbols},
         "stale": {s.name: explain_stale(s.stale) for s in segment.symbols if s.stale},
         "seconds": nanoseconds / 1e9,
         "messages_per_second": round(handled * 1e9 / nanoseconds) if nanoseconds else None,

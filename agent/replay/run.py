@@ -16,9 +16,6 @@ from agent.shm import segment as shm
 #: Bytes of the recording that are walked at a time.
 CHUNK = 8 << 20
 
-#: The feed format of each format of recordings.
-_FORMATS = {"binaryfile": "itch", "binance": "binance", "csv": "csv"}
-
 
 def run(path: Path, name: str, *, symbols: tuple[str, ...] = (), fast: float = 10, slow: float = 50,
         size: int = 1) -> dict[str, Any]:  # fmt: skip
@@ -28,7 +25,7 @@ def run(path: Path, name: str, *, symbols: tuple[str, ...] = (), fast: float = 1
     Raises RecordingError of agent.protocols.recording and StrategyError of agent.strategy.
     """
     with recordings.open_recording(path) as recording:
-        form = _FORMATS[recording.format]
+        form = recording.format.name
         prepared = strategy.prepare(strategy.load(name), fast, slow, size, len(symbols) or 1)
         replay = _replay.Replay(
             strategy=prepared.table,

@@ -1,6 +1,6 @@
 """Strategies: the C ABI, and how a strategy in Numba, Cython, Rust or C is found, compiled and checked."""
 
-from agent.strategy.loader import (
+from agent.strategy.definition import (
     ACCEPTED,
     BOOK,
     BUY,
@@ -18,12 +18,8 @@ from agent.strategy.loader import (
     Prepared,
     Strategy,
     StrategyError,
-    built_in,
-    drive,
-    include,
-    load,
-    prepare,
 )
+from agent.strategy.loader import built_in, drive, include, load, prepare
 
 __all__ = [
     "ACCEPTED",

@@ -22,7 +22,7 @@ LIMIT = 10.0  # nanoseconds a call
 def _time(loaded: strategy.Loaded, events: bytes) -> float:
     """Nanoseconds a call, in the fastest of PASSES slices."""
     prepared = strategy.prepare(loaded, 10, 50, 1)
-    return float(min(loaded.table.time(prepared.state, events, 1)[0] for _ in range(PASSES)) / EVENTS)
+    return float(min(loaded.table.time_events(prepared.state, events, 1)[0] for _ in range(PASSES)) / EVENTS)
 
 
 def rounds(directory: Path) -> Iterator[list[Sample]]:

@@ -5,7 +5,7 @@ For tests and tools; the engine compiles the same functions in. The documents an
 named in agent/protocols/moldudp64.pxd, agent/protocols/soupbintcp.pxd and agent/protocols/ouch.pxd.
 """
 
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 
@@ -28,8 +28,6 @@ _OUCH = {
     ouch.TRUNCATED: "truncated", ouch.OVERSIZED: "oversized", ouch.UNKNOWN: "unknown",
     ouch.BAD_APPENDAGE: "bad_appendage",
 }
-
-NEW_SESSION = "new_session"
 
 
 # ------------------------------------------------------------------------------------------- MoldUDP64

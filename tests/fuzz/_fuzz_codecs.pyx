@@ -1,14 +1,14 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""Fuzzers of the market data decoders: itch, csvtick, binance, stamped, binaryfile."""
+"""Fuzzers of the market data decoders: those named in DECODERS, and the parser of each feed format of quotes and
+trades, by the name of the format."""
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
-cimport agent.protocols.binance as binance
 cimport agent.protocols.binaryfile as binaryfile
-cimport agent.protocols.csv_ticks as csvtick
 cimport agent.protocols.itch as itch
-cimport agent.protocols.text as lines
-from agent.strategy.abi cimport agent_event
+cimport agent.protocols.text as text
+from agent.protocols.formats cimport FEED_FORMATS, FeedFormat, find_feed_format, set_feed_format
+from agent.protocols.verdict cimport EMPTY, QUOTE, TRADE
 from tests.fuzz.loop cimport BROKEN, decoder_t, drive
 
 
@@ -34,28 +34,34 @@ cdef int _itch(const uint8_t *data, uint32_t size, uint64_t *sink) noexcept nogi
     return verdict
 
 
-cdef int _csvtick(const uint8_t *data, uint32_t size, uint64_t *sink) noexcept nogil:
-    cdef agent_event event
-    cdef binance.Span symbol
-    cdef int verdict = csvtick.parse(data, size, &event, &symbol)
-    if verdict > 0 and verdict != csvtick.HEADER:
-        if event.bid < 0 or event.ask < 0 or event.price < 0 or event.exchange_ns < 0:
+cdef FeedFormat feed_format    # whose parser _ticks calls
+
+
+cdef int _ticks(const uint8_t *data, uint32_t size, uint64_t *sink) noexcept nogil:
+    """One message of feed_format."""
+    cdef text.Tick tick
+    cdef int verdict = feed_format.parse(data, size, &tick)
+    if verdict > EMPTY and verdict <= (QUOTE | TRADE):
+        if tick.bid < 0 or tick.bid_size < 0 or tick.ask < 0 or tick.ask_size < 0 or tick.price < 0 or tick.size < 0:
             return BROKEN
-        if not _inside(data, size, symbol.at, symbol.size, sink):
+        if tick.exchange_ns < 0 or tick.exchange_id < 0:
+            return BROKEN
+        if not _inside(data, size, tick.symbol.at, tick.symbol.size, sink):
             return BROKEN
     return verdict
 
 
-cdef int _binance(const uint8_t *data, uint32_t size, uint64_t *sink) noexcept nogil:
-    cdef agent_event event
-    cdef binance.Span symbol
-    cdef int verdict = binance.parse(data, size, &event, &symbol)
-    if verdict == binance.BOOK or verdict == binance.TRADE:
-        if event.bid < 0 or event.ask < 0 or event.price < 0:
-            return BROKEN
-        if not _inside(data, size, symbol.at, symbol.size, sink):
-            return BROKEN
-    return verdict
+cdef int _recordings(const uint8_t *data, uint32_t size, uint64_t *sink) noexcept nogil:
+    """The input as the beginning of a recording: 1 + the index of its format, or 0. No two formats may claim it."""
+    cdef FeedFormat row
+    cdef int i, found = 0
+    for i in range(FEED_FORMATS):
+        set_feed_format(&row, i)
+        if row.begins_recording(data, size):
+            if found:
+                return BROKEN
+            found = 1 + i
+    return found
 
 
 cdef int _stamped(const uint8_t *data, uint32_t size, uint64_t *sink) noexcept nogil:
@@ -66,18 +72,18 @@ cdef int _stamped(const uint8_t *data, uint32_t size, uint64_t *sink) noexcept n
     cdef uint32_t n = 0
     cdef uint32_t k = 0
     cdef int64_t local = 0
-    cdef int verdict = lines.EMPTY
-    while lines.next_line(&at, data + size, &line, &n):
+    cdef int verdict = text.NO_LINE
+    while text.next_line(&at, data + size, &line, &n):
         if not _inside(data, size, line, n, sink):
             return BROKEN
-        verdict = lines.stamped(line, n, &local, &message, &k)
-        if verdict == lines.STAMPED and (local < 0 or k == 0 or not _inside(line, n, message, k, sink)):
+        verdict = text.split_stamp(line, n, &local, &message, &k)
+        if verdict == text.STAMPED and (local < 0 or k == 0 or not _inside(line, n, message, k, sink)):
             return BROKEN
     return verdict if at == data + size else BROKEN
 
 
 cdef int _binaryfile(const uint8_t *data, uint32_t size, uint64_t *sink) noexcept nogil:
-    """As recordings.py and the replay walk a file: whole(), its records, resync(); here all at once."""
+    """As recording.py and the replay walk a file: skip_records(), its records, find_records(); here all at once."""
     cdef const uint8_t *at = data
     cdef const uint8_t *end = data + size
     cdef const uint8_t *record
@@ -87,18 +93,18 @@ cdef int _binaryfile(const uint8_t *data, uint32_t size, uint64_t *sink) noexcep
     cdef uint32_t n = 0
     cdef int verdict
     # as a chunk that others follow: the answer must be inside too
-    verdict = binaryfile.whole(&at, end, False)
+    verdict = binaryfile.skip_records(&at, end, False)
     if at < data or at > end or verdict == binaryfile.CUT or verdict == binaryfile.SESSION_END:
         return BROKEN
     if verdict == binaryfile.LOST:
         before = at
-        at = binaryfile.resync(at, end, False)
+        at = binaryfile.find_records(at, end, False)
         if at <= before or at > end:
             return BROKEN
     at = data
     while True:
         record = at
-        verdict = binaryfile.whole(&at, end, True)
+        verdict = binaryfile.skip_records(&at, end, True)
         if at < record or at > end or verdict == binaryfile.MORE:
             return BROKEN
         while record < at:
@@ -111,7 +117,7 @@ cdef int _binaryfile(const uint8_t *data, uint32_t size, uint64_t *sink) noexcep
         if verdict != binaryfile.LOST:
             return verdict
         before = at
-        at = binaryfile.resync(at, end, True)
+        at = binaryfile.find_records(at, end, True)
         if at <= before or at > end:
             return BROKEN
 
@@ -122,24 +128,28 @@ cdef int _overread(const uint8_t *data, uint32_t size, uint64_t *sink) noexcept 
     return 1
 
 
-DECODERS = ("itch", "csvtick", "binance", "stamped", "binaryfile")
+DECODERS = ("itch", "recordings", "stamped", "binaryfile")
 
 
 def fuzz(str decoder not None, list seeds not None, uint64_t count, uint64_t rng_seed):
-    """`count` inputs made from the seeds (bytes): how many got each verdict, by its number; None: a broken one."""
+    """Run a decoder on `count` inputs made from the seeds (bytes).
+
+    Returns how many inputs got each verdict, by its number; None: a result that contradicts itself. Raises ValueError
+    for a decoder that does not exist."""
     cdef decoder_t function
+    cdef bytes name = decoder.encode()
     if decoder == "itch":
         function = _itch
-    elif decoder == "csvtick":
-        function = _csvtick
-    elif decoder == "binance":
-        function = _binance
+    elif decoder == "recordings":
+        function = _recordings
     elif decoder == "stamped":
         function = _stamped
     elif decoder == "binaryfile":
         function = _binaryfile
     elif decoder == "overread":
         function = _overread
+    elif find_feed_format(name, &feed_format) and feed_format.parse != NULL:
+        function = _ticks
     else:
-        raise ValueError(f"decoder: found {decoder!r}, allowed are {', '.join(DECODERS)}, overread")
+        raise ValueError(f"decoder: found {decoder!r}, allowed are {', '.join(DECODERS)}, overread, or a feed format")
     return drive(function, seeds, count, rng_seed)

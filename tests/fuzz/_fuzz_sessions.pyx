@@ -152,7 +152,10 @@ DECODERS = ("ouch", "soupbintcp", "moldudp64")
 
 
 def fuzz(str decoder not None, list seeds not None, uint64_t count, uint64_t rng_seed):
-    """`count` inputs made from the seeds (bytes): how many got each verdict, by its number; None: a broken one."""
+    """Run a decoder on `count` inputs made from the seeds (bytes).
+
+    Returns how many inputs got each verdict, by its number; None: a result that contradicts itself. Raises ValueError
+    for a decoder that does not exist."""
     cdef decoder_t function
     if decoder == "ouch":
         function = _ouch

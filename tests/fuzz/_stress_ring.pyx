@@ -1,6 +1,6 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""A ring between two threads, for ThreadSanitizer: one pushes numbered records, the other looks at every byte of them where
-they lie in the ring."""
+"""A ring between two threads, for ThreadSanitizer: one pushes numbered records, the other looks at every byte of them
+where they lie in the ring."""
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc

@@ -47,7 +47,7 @@ cdef inline uint32_t make(const Seeds *seeds, uint64_t *rng, uint8_t *out) noexc
     """An input in out[LIMIT]; its size. One in 16 is a seed as it is, one in 16 is noise."""
     cdef const char *marks = "\x00\x01\x7f\x80\xff09.,:\"\\{}[] \n\r-+eE"
     cdef const uint8_t *other
-    cdef uint32_t size, i, n, place, rest
+    cdef uint32_t size, i, _i, n, place, rest
     cdef int rounds, action = below(rng, 16)
     if action == 0:
         size = below(rng, 64)
@@ -67,7 +67,7 @@ cdef inline uint32_t make(const Seeds *seeds, uint64_t *rng, uint8_t *out) noexc
             size = 1
         place = below(rng, size)
         if action == 0:                                     # bits
-            for i in range(1 + below(rng, 4)):
+            for _i in range(1 + below(rng, 4)):
                 out[below(rng, size)] ^= <uint8_t> (1 << below(rng, 8))
         elif action == 1:                                   # a byte that means something to a decoder
             out[place] = <uint8_t> marks[below(rng, 23)]
@@ -109,9 +109,9 @@ cdef inline void run(decoder_t decoder, const Seeds *seeds, uint64_t count, uint
     cdef uint64_t rng = rng_seed * 2 + 1
     cdef uint8_t *block
     cdef uint32_t size
-    cdef uint64_t i
+    cdef uint64_t _i
     cdef int verdict
-    for i in range(count):
+    for _i in range(count):
         size = make(seeds, &rng, scratch)
         # exactly the input's size, on the heap: a sanitizer sees the first byte read behind it
         block = <uint8_t *> malloc(size)

@@ -2,10 +2,11 @@
 """ema_cross.py in Cython: the same arithmetic in the same order."""
 
 from cpython.pycapsule cimport PyCapsule_New
-from libc.stdint cimport int32_t, int64_t, uint32_t
+from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memset
 
-from agent.strategy.abi cimport *
+from agent.strategy.abi cimport (AGENT_ABI, AGENT_BOOK, AGENT_BUY, AGENT_SELL, agent_event, agent_layout_hash,
+                                 agent_order, agent_params, agent_strategy)
 
 cdef enum:
     SYMBOLS = 256

@@ -5,7 +5,8 @@ from cpython.pycapsule cimport PyCapsule_New
 from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memset
 
-from agent.strategy.abi cimport *
+from agent.strategy.abi cimport (AGENT_ABI, AGENT_BOOK, AGENT_BUY, AGENT_SELL, agent_event, agent_layout_hash,
+                                 agent_order, agent_params, agent_strategy)
 
 cdef struct State:
     int64_t size

@@ -65,7 +65,7 @@ def test_the_generated_feed_is_seeded_and_in_the_exchanges_format() -> None:
     for i in range(len(a)):
         message = a.text[a.offsets[i] : a.offsets[i + 1]]
         json.loads(message)
-        kind, _ = _codecs.binance_parse(message)
+        kind, _ = _codecs.tick_parse("binance", message)
         kinds[kind] = kinds.get(kind, 0) + 1
     assert kinds == a.counts
 

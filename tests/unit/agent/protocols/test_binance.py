@@ -24,6 +24,9 @@ keys = st.text("abcxyzABC_01", min_size=2, max_size=5).filter(lambda k: k != "da
 others = st.dictionaries(keys, anything, max_size=3)
 
 
+#: Members of a message by the field of the tick that they are.
+QUOTE = {"u": "exchange_id", "b": "bid", "B": "bid_size", "a": "ask", "A": "ask_size"}
+TRADE = {"t": "exchange_id", "p": "price", "q": "size"}
 PIECES = (b'"', b"{", b"}", b'"s":"X",', b'"data":{', b"\\u0073", b"1e9", b"[[[[")
 
 
@@ -45,15 +48,15 @@ def expected(text: bytes) -> dict[str, Any]:
     """What json says the fields of a tick are."""
     message = json.loads(text.decode("utf-8", "surrogatepass"))
     data = message["data"] if isinstance(message.get("data"), dict) else message
-    names = ("t", "p", "q") if data.get("e") == "trade" else ("u", "b", "B", "a", "A")
-    out = {k: int(Decimal(data[k]) * 10**8) if isinstance(data[k], str) else data[k] for k in names}
-    return out | {"s": data["s"].encode()}
+    names = TRADE if data.get("e") == "trade" else QUOTE
+    out = {n: int(Decimal(data[k]) * 10**8) if isinstance(data[k], str) else data[k] for k, n in names.items()}
+    return out | {"symbol": data["s"].encode(), "exchange_ns": 0}
 
 
 @given(ticks())
 @settings(max_examples=400, deadline=None)
 def test_reads_what_json_reads(text: bytes) -> None:
-    kind, fields = _codecs.binance_parse(text)
+    kind, fields = _codecs.tick_parse("binance", text)
     assert kind in ("bookTicker", "trade")
     assert fields == expected(text)
 
@@ -62,13 +65,13 @@ def test_reads_what_json_reads(text: bytes) -> None:
 @settings(max_examples=400, deadline=None)
 def test_a_cut_message_is_truncated(text: bytes, data: st.DataObject) -> None:
     cut = data.draw(st.integers(0, len(text) - 1))
-    assert _codecs.binance_parse(text[:cut]) == ("truncated", {})
+    assert _codecs.tick_parse("binance", text[:cut]) == ("truncated", {})
 
 
 @given(st.binary(max_size=200))
 @settings(max_examples=300, deadline=None)
 def test_arbitrary_bytes_are_never_a_tick(text: bytes) -> None:
-    assert _codecs.binance_parse(text)[1] == {}
+    assert _codecs.tick_parse("binance", text)[1] == {}
 
 
 def test_fuzz_whatever_it_accepts_json_reads_alike() -> None:
@@ -95,17 +98,16 @@ def test_fuzz_whatever_it_accepts_json_reads_alike() -> None:
                 )
             if not text:
                 text += b"{"
-        kind, fields = _codecs.binance_parse(bytes(text))
+        kind, fields = _codecs.tick_parse("binance", bytes(text))
         if fields:
             accepted += 1
             decoded = bytes(text).decode("utf-8", "surrogateescape")
             message = json.loads(decoded)
             data = message["data"] if isinstance(message.get("data"), dict) else message
-            names = ("t", "p", "q") if kind == "trade" else ("u", "b", "B", "a", "A")
-            for name in names:
-                value = int(Decimal(data[name]) * 10**8) if isinstance(data[name], str) else data[name]
+            for member, name in (TRADE if kind == "trade" else QUOTE).items():
+                value = int(Decimal(data[member]) * 10**8) if isinstance(data[member], str) else data[member]
                 assert fields[name] == value, text
-            assert fields["s"] == data["s"].encode("utf-8", "surrogateescape"), text
+            assert fields["symbol"] == data["s"].encode("utf-8", "surrogateescape"), text
     assert accepted > 1000
 
 
@@ -163,4 +165,4 @@ def book(**changes: str) -> bytes:
     ],
 )
 def test_kinds(text: bytes, kind: str) -> None:
-    assert _codecs.binance_parse(text)[0] == kind
+    assert _codecs.tick_parse("binance", text)[0] == kind

@@ -36,7 +36,7 @@ def slow(line: bytes) -> tuple[str, dict[str, Any]]:
         return "field", {}
     if not re.fullmatch(r"[0-9]+", fields[0], re.ASCII) or int(fields[0]) >= 2**63:
         return "number", {}
-    out: dict[str, Any] = {"timestamp_ns": int(fields[0]), "symbol": fields[1].encode()}
+    out: dict[str, Any] = {"exchange_ns": int(fields[0]), "symbol": fields[1].encode(), "exchange_id": 0}
     kinds = []
     for kind, names, part in (("quote", NAMES[:4], fields[2:6]), ("trade", NAMES[4:], fields[6:])):
         if not any(part):
@@ -62,7 +62,7 @@ def lines(draw: st.DrawFn) -> bytes:
 @given(lines())
 @settings(max_examples=400)
 def test_reads_what_the_slow_one_reads(line: bytes) -> None:
-    assert _codecs.csv_parse(line) == slow(line)
+    assert _codecs.tick_parse("csv", line) == slow(line)
 
 
 @given(lines(), st.data())
@@ -72,15 +72,15 @@ def test_judges_a_damaged_line_alike(line: bytes, data: st.DataObject) -> None:
     place = data.draw(st.integers(0, len(fields) - 1))
     fields[place] = data.draw(junk | decimals | st.sampled_from(("", " 1", "1.", ".1", "-1", "1e3", "NaN", "1" * 12)))
     damaged = ",".join(fields).encode("latin-1")
-    assert _codecs.csv_parse(damaged) == slow(damaged)
+    assert _codecs.tick_parse("csv", damaged) == slow(damaged)
     cut = damaged[: data.draw(st.integers(0, len(damaged)))]
-    assert _codecs.csv_parse(cut) == slow(cut)
+    assert _codecs.tick_parse("csv", cut) == slow(cut)
 
 
 @given(st.binary(max_size=80).map(lambda b: b.replace(b"\n", b"")))
 @settings(max_examples=200)
 def test_judges_any_bytes_alike(line: bytes) -> None:
-    assert _codecs.csv_parse(line) == slow(line)
+    assert _codecs.tick_parse("csv", line) == slow(line)
 
 
 @pytest.mark.parametrize(
@@ -117,14 +117,15 @@ def test_judges_any_bytes_alike(line: bytes) -> None:
     ],
 )
 def test_cases(line: bytes, verdict: str) -> None:
-    assert _codecs.csv_parse(line)[0] == verdict
+    assert _codecs.tick_parse("csv", line)[0] == verdict
 
 
 def test_units() -> None:
-    assert _codecs.csv_parse(b"1700000000000000000,AAPL,189.01,300,189.02,1200,189.015,0.5") == (
+    assert _codecs.tick_parse("csv", b"1700000000000000000,AAPL,189.01,300,189.02,1200,189.015,0.5") == (
         "quote and trade",
         {
-            "timestamp_ns": 1700000000000000000,
+            "exchange_ns": 1700000000000000000,
+            "exchange_id": 0,
             "symbol": b"AAPL",
             "bid": 18901000000,
             "bid_size": 30000000000,

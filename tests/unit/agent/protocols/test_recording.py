@@ -29,7 +29,7 @@ def read(path: Path, size: int = recordings.CHUNK) -> tuple[recordings.Recording
     with recordings.open_recording(path) as recording:
         chunks = list(recording.chunks(size))
     assert all(chunks)
-    if recording.format == "binaryfile":
+    if recording.format.framing == "binaryfile":
         for chunk in chunks:
             assert _codecs.binaryfile_messages(chunk)[1] == b"", "a chunk ends in a record"
     else:
@@ -54,7 +54,12 @@ def records(content: bytes) -> list[bytes]:
 def test_a_whole_file(name: str, content: bytes, size: int, zipped: bool, file: Path) -> None:
     file.write_bytes(gzip.compress(content) if zipped else content)
     recording, found = read(file, size)
-    assert (recording.format, recording.compressed, recording.skipped, recording.notes) == (name, zipped, {}, [])
+    assert (recording.format.recording, recording.compressed, recording.skipped, recording.notes) == (
+        name,
+        zipped,
+        {},
+        [],
+    )
     assert found == (content.partition(b"\n")[2] if name == "csv" else content)
 
 
@@ -76,7 +81,7 @@ def test_the_mark_of_the_sessions_end_is_no_record(file: Path) -> None:
     assert recording.skipped == {}
     file.write_bytes(b"\0\0")
     recording, found = read(file)
-    assert (recording.format, found, recording.skipped) == ("binaryfile", b"", {})
+    assert (recording.format.recording, found, recording.skipped) == ("binaryfile", b"", {})
 
 
 @given(st.integers(40, len(FILE)), st.integers(1, 3000))
@@ -223,15 +228,15 @@ def test_the_lines_of_a_binance_recording(file: Path) -> None:
     stamped = _codecs.stamped_lines(found)
     assert stamped[: len(TICKS)] == [(1700000000000000000 + i, text) for i, text in enumerate(TICKS)]
     assert stamped[len(TICKS) :] == [None] * 7 + [(7, b"{}")]
-    assert {_codecs.binance_parse(text)[0] for text in TICKS} == {"bookTicker", "trade"}
+    assert {_codecs.tick_parse("binance", text)[0] for text in TICKS} == {"bookTicker", "trade"}
 
 
 def test_the_lines_of_a_csv_recording(file: Path) -> None:
     file.write_bytes(b"\r\n\n" + CSV + b"x\n\n")
     recording, found = read(file)
-    verdicts = [_codecs.csv_parse(line)[0] for line in _codecs.text_lines(found)]
+    verdicts = [_codecs.tick_parse("csv", line)[0] for line in _codecs.text_lines(found)]
     assert verdicts == ["quote"] * 300 + ["truncated", "empty"]
-    assert recording.format == "csv"
+    assert recording.format.name == "csv"
 
 
 @pytest.mark.parametrize(
@@ -287,7 +292,7 @@ def test_memory_does_not_grow_with_the_file(kind: str, file: Path) -> None:
 @pytest.mark.parametrize("start", [-1, 4])
 def test_a_start_outside_the_data_is_refused(start: int) -> None:
     with pytest.raises(ValueError, match="start: found"):
-        _codecs.binaryfile_whole(b"abc", start, True)
+        _codecs.binaryfile_skip_records(b"abc", start, True)
     with pytest.raises(ValueError, match="start: found"):
-        _codecs.binaryfile_resync(b"abc", start, True)
-    assert _codecs.binaryfile_whole(b"", 0, True) == (0, "done")
+        _codecs.binaryfile_find_records(b"abc", start, True)
+    assert _codecs.binaryfile_skip_records(b"", 0, True) == (0, "done")

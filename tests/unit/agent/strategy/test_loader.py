@@ -20,9 +20,8 @@ from hypothesis import strategies as st
 
 from agent import strategy
 from agent.protocols import _codecs
-from agent.strategy import BOOK, BUY, SELL, TRADE, Strategy, StrategyError, loader
-from agent.strategy import _table as _strategy
-from agent.strategy import types as records
+from agent.strategy import BOOK, BUY, SELL, TRADE, Strategy, StrategyError, _table, compile_numba, loader
+from agent.strategy import types as structures
 
 DOC = Path(__file__).parents[4] / "docs" / "strategies.md"
 HUGE = 2**63 - 1
@@ -56,7 +55,7 @@ def prepare(name: str, fast: float = 5, slow: float = 20, size: int = 7, values:
 def walk(seed: int, count: int, symbols: int = 1, kinds: tuple[int, ...] = (BOOK,)) -> np.ndarray:
     """Events of seeded random walks, one a symbol."""
     rng = np.random.default_rng(seed)
-    events = np.zeros(count, records.EVENT)
+    events = np.zeros(count, structures.EVENT)
     events["sequence"] = np.arange(1, count + 1)
     events["symbol"] = rng.integers(0, symbols, count)
     events["kind"] = rng.choice(kinds, count)
@@ -124,7 +123,7 @@ events_of = st.lists(
 @settings(max_examples=60, deadline=None)
 @given(rows=events_of, fast=st.floats(1, 4), slow=st.floats(1, 6))
 def test_ema_cross_at_the_edges(name: str, rows: list[tuple[int, ...]], fast: float, slow: float) -> None:
-    events = np.zeros(len(rows), records.EVENT)
+    events = np.zeros(len(rows), structures.EVENT)
     for i, (bid, ask, kind, symbol) in enumerate(rows):
         events[i]["bid"], events[i]["ask"], events[i]["kind"], events[i]["symbol"] = bid, ask, kind, symbol
     assert strategy.drive(prepare(name, fast, slow, -3), events.tobytes()) == ema_cross(events, fast, slow, -3)
@@ -134,7 +133,7 @@ def test_ema_cross_at_the_edges(name: str, rows: list[tuple[int, ...]], fast: fl
 @settings(max_examples=30, deadline=None)
 @given(rows=events_of)
 def test_every_tick(name: str, rows: list[tuple[int, ...]]) -> None:
-    events = np.zeros(len(rows), records.EVENT)
+    events = np.zeros(len(rows), structures.EVENT)
     wanted, seen = [], 0
     for i, (bid, ask, kind, symbol) in enumerate(rows):
         events[i]["bid"], events[i]["ask"], events[i]["kind"], events[i]["symbol"] = bid, ask, kind, symbol
@@ -179,7 +178,7 @@ class CTable(ctypes.Structure):
 
 def good() -> CTable:
     return CTable(
-        abi=2, size=ctypes.sizeof(CTable), layout=records.layout_hash(), state_size=16,
+        abi=2, size=ctypes.sizeof(CTable), layout=structures.layout_hash(), state_size=16,
         on_event=ON_EVENT(lambda state, event, orders: 0),
     )  # fmt: skip
 
@@ -211,9 +210,9 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
 
 
 def test_layout_hashes_agree() -> None:
-    assert records.layout_hash() == _strategy.layout_hash()
+    assert structures.layout_hash() == _table.layout_hash()
     assert ctypes.sizeof(CTable) == 64
-    assert records.layout_text().splitlines()[:2] == ["agent_event 88", "sequence uint64_t 0 1"]
+    assert structures.layout_text().splitlines()[:2] == ["agent_event 88", "sequence uint64_t 0 1"]
 
 
 def test_a_complete_table_is_taken(module: Callable[..., str]) -> None:
@@ -224,9 +223,9 @@ def test_a_complete_table_is_taken(module: Callable[..., str]) -> None:
     prepared = strategy.prepare(strategy.load(module(new_capsule(ctypes.addressof(table), _NAMES[0], None))), 1, 2, 3)
     taken = prepared.loaded.table
     assert prepared.state % 64 == 0 and taken.state_size == 16
-    assert taken.timer(prepared.state, 0) == -5
-    assert taken.fill(prepared.state, bytes(records.FILL.itemsize)) == []
-    taken.fini(prepared.state)
+    assert taken.call_on_timer(prepared.state, 0) == -5
+    assert taken.call_on_fill(prepared.state, bytes(structures.FILL.itemsize)) == []
+    taken.call_fini(prepared.state)
     assert seen == [("fini", prepared.state)]
 
 
@@ -333,19 +332,19 @@ def _every_function() -> Strategy:
 
 
 def test_every_function_of_a_numba_strategy() -> None:
-    loaded = loader._compile(_every_function())
+    loaded = compile_numba.compile_strategy(_every_function())
     with pytest.raises(StrategyError, match="init returned -12"):
         strategy.prepare(loaded, 1, 2, 3)
     prepared = strategy.prepare(loaded, 1, 2, 3, 6, range(1, 9))
     table = loaded.table
-    orders = [np.frombuffer(o, records.ORDER)[0] for _, o in strategy.drive(prepared, walk(1, 1).tobytes())]
+    orders = [np.frombuffer(o, structures.ORDER)[0] for _, o in strategy.drive(prepared, walk(1, 1).tobytes())]
     assert [int(o["tag"]) for o in orders] == list(range(1, 9))
-    fill = np.zeros(1, records.FILL)
+    fill = np.zeros(1, structures.FILL)
     fill["id"], fill["leaves"] = 77, 5
-    (order,) = table.fill(prepared.state, fill.tobytes())  # type: ignore[misc]
-    assert np.frombuffer(order, records.ORDER)[0]["id"] == 77
-    assert table.timer(prepared.state, 2**40) == []
-    table.fini(prepared.state)
+    (order,) = table.call_on_fill(prepared.state, fill.tobytes())  # type: ignore[misc]
+    assert np.frombuffer(order, structures.ORDER)[0]["id"] == 77
+    assert table.call_on_timer(prepared.state, 2**40) == []
+    table.call_fini(prepared.state)
     assert list((ctypes.c_int64 * 5).from_address(prepared.state)) == [6, 1, 5, 2**40, -1]
 
 
@@ -372,11 +371,11 @@ def _returns(value: Any) -> Callable[..., int]:
 )
 def test_what_does_not_compile(made: Callable[[], Strategy], message: str) -> None:
     with pytest.raises(StrategyError, match=message):
-        loader._compile(made())
+        compile_numba.compile_strategy(made())
 
 
 def test_another_layout_of_the_records_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(records, "layout_hash", lambda: 1)
+    monkeypatch.setattr(structures, "layout_hash", lambda: 1)
     with pytest.raises(StrategyError, match=r"types\.py is not of the layout"):
         strategy.load("every_tick")
 
@@ -390,7 +389,7 @@ event.register("numba:compile", recorder)
 loaded = strategy.load(sys.argv[1])
 prepared = strategy.prepare(loaded, 5, 20, 7)
 orders = strategy.drive(prepared, open(sys.argv[2], "rb").read())
-print(json.dumps([len(recorder.buffer), [f.cache_hits for f in loaded.keep.values()],
+print(json.dumps([len(recorder.buffer), [f.cache_hits for f in loaded.owner.values()],
                   [[i, order.hex()] for i, order in orders]]))
 """
 
@@ -446,7 +445,7 @@ def test_a_changed_strategy_is_not_taken_from_the_cache(tmp_path: Path) -> None:
     def tag(name: str, number: int) -> tuple[int, list[int]]:
         (tmp_path / "strategy_constants.py").write_text(f"NUMBER = {number}\n")
         _, hits, ((_, order),) = child(f"strategy_user:{name}", cache, events)
-        return int(np.frombuffer(bytes.fromhex(order), records.ORDER)["tag"][0]), hits
+        return int(np.frombuffer(bytes.fromhex(order), structures.ORDER)["tag"][0]), hits
 
     assert tag("STRATEGY", 5) == (5, [0])
     assert tag("TWICE", 5) == (10, [0])

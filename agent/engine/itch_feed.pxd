@@ -1,0 +1,132 @@
+# cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""ITCH feeds: each message changes the book of one symbol, order by order, or prints a trade.
+
+Source: agent/protocols/itch.pxd names the specification. A symbol is known by its Stock Locate code once a message
+has named it.
+"""
+
+from libc.stdint cimport int16_t, int64_t, uint8_t, uint32_t, uint64_t
+
+cimport agent.protocols.itch as itch
+from agent.book.order_book cimport (INCONSISTENT, Level, book_add, book_best, book_cancel, book_delete, book_execute,
+                                    book_mark_stale, book_replace)
+from agent.engine.decide cimport decide_on_event
+from agent.engine.measure cimport count_malformed, record_stage
+from agent.engine.state cimport NOT_SEEN, Core
+from agent.engine.symbols cimport find_symbol
+from agent.shm.segment cimport agent_symbol
+from agent.strategy.abi cimport AGENT_BOOK, AGENT_TRADE
+
+cdef enum:
+    ITCH_UNIT = 10000           # of 1e-8 in ITCH's 4 decimals
+    SHARE = 100000000           # of 1e-8 in a share
+
+
+cdef inline void show_stale_book(Core *e, uint32_t symbol) noexcept nogil:
+    """Write into the symbol's row that its book is stale, and no quotes."""
+    cdef agent_symbol *row = &e.feed.rows[symbol]
+    if row.stale == 0:
+        row.stale = e.feed.books.stale[symbol]
+        row.bid = row.bid_size = row.ask = row.ask_size = 0
+        e.counters.books_stale += 1
+
+
+cdef inline void mark_inconsistent(Core *e, uint32_t symbol) noexcept nogil:
+    """Mark the book of a symbol stale: a message does not fit it, so it is not what the exchange has."""
+    e.counters.book_inconsistent += 1
+    book_mark_stale(&e.feed.books, symbol, INCONSISTENT)
+    show_stale_book(e, symbol)
+
+
+cdef inline int find_listed_symbol(Core *e, const itch.Message *m) noexcept nogil:
+    """Find the symbol of a message that names its stock, and record it by its locate code.
+
+    Returns its index, or NOT_OURS."""
+    cdef int symbol = e.feed.by_locate[m.locate]
+    if symbol == NOT_SEEN or m.type == c'R':
+        symbol = find_symbol(e, m.stock, 8)
+        e.feed.by_locate[m.locate] = <int16_t> symbol
+    return symbol
+
+
+cdef inline bint handle_itch_message(Core *e, const uint8_t *data, uint32_t size, uint64_t sequence) noexcept nogil:
+    """Handle one ITCH message: apply it to the book, and make an event of a trade and of a changed best price.
+
+    Returns False when the connection to the exchange is lost.
+    """
+    cdef itch.Message m
+    cdef const Level *best
+    cdef agent_symbol *row
+    cdef uint64_t *at
+    cdef uint64_t *size_at
+    cdef uint64_t price = 0, size_there = 0
+    cdef int symbol, result, kind = itch.parse(data, size, &m)
+    record_stage(e, &e.histograms.parse)
+    if kind < 0:
+        count_malformed(e, kind)
+        return True
+    e.counters.itch += 1
+    symbol = find_listed_symbol(e, &m) if m.stock != NULL else e.feed.by_locate[m.locate]
+    if symbol < 0:
+        e.counters.other_symbol += 1
+        return True
+    e.strategy.event.kind = 0
+    e.strategy.event.price = 0
+    e.strategy.event.size = 0
+    result = symbol
+    if kind == c'A' or kind == c'F':
+        result = book_add(&e.feed.books, <uint32_t> symbol, m.reference, m.side, <uint32_t> m.shares, m.price)
+    elif kind == c'E' or kind == c'C':
+        result = book_execute(&e.feed.books, m.reference, <uint32_t> m.shares)
+        if kind == c'E':
+            m.price = e.feed.books.last_price
+        if kind == c'E' or m.printable == c'Y':
+            e.strategy.event.kind = AGENT_TRADE
+    elif kind == c'X':
+        result = book_cancel(&e.feed.books, m.reference, <uint32_t> m.shares)
+    elif kind == c'D':
+        result = book_delete(&e.feed.books, m.reference)
+    elif kind == c'U':
+        result = book_replace(&e.feed.books, m.reference, m.new_reference, <uint32_t> m.shares, m.price)
+    elif kind == c'P' or (kind == c'Q' and m.shares):
+        e.strategy.event.kind = AGENT_TRADE
+    else:
+        return True
+    row = &e.feed.rows[symbol]
+    if e.feed.books.stale[symbol]:
+        if row.stale == 0 and e.feed.books.stale[symbol] == INCONSISTENT:
+            e.counters.book_inconsistent += 1
+        show_stale_book(e, <uint32_t> symbol)
+        return True
+    if result != symbol:
+        # An order that is not in the book of its own symbol.
+        mark_inconsistent(e, <uint32_t> symbol)
+        if result >= 0:
+            mark_inconsistent(e, <uint32_t> result)
+        return True
+    if kind != c'P' and kind != c'Q':
+        if kind != c'A' and kind != c'F':
+            m.side = e.feed.books.last_side
+        best = book_best(&e.feed.books, <uint32_t> symbol, m.side)
+        if best != NULL:
+            price = <uint64_t> best.price * ITCH_UNIT
+            size_there = best.shares * SHARE
+        at = &row.bid if m.side == c'B' else &row.ask
+        size_at = &row.bid_size if m.side == c'B' else &row.ask_size
+        if at[0] != price or size_at[0] != size_there:
+            at[0] = price
+            size_at[0] = size_there
+            e.strategy.event.kind |= AGENT_BOOK
+    if e.strategy.event.kind == 0:
+        record_stage(e, &e.histograms.book)
+        return True
+    if e.strategy.event.kind & AGENT_TRADE:
+        e.strategy.event.price = <int64_t> m.price * ITCH_UNIT
+        e.strategy.event.size = <int64_t> m.shares * SHARE
+    e.strategy.event.exchange_ns = <int64_t> m.timestamp
+    e.strategy.event.exchange_id = <int64_t> (m.match if e.strategy.event.kind & AGENT_TRADE else m.reference)
+    e.strategy.event.bid = <int64_t> row.bid
+    e.strategy.event.bid_size = <int64_t> row.bid_size
+    e.strategy.event.ask = <int64_t> row.ask
+    e.strategy.event.ask_size = <int64_t> row.ask_size
+    return decide_on_event(e, <uint32_t> symbol, sequence)

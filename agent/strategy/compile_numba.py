@@ -1,0 +1,181 @@
+"""A Numba strategy compiled to the functions of a struct agent_strategy, with Numba's on-disk cache.
+
+Numba is imported when a strategy is compiled, and not before: a native strategy runs without it.
+"""
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import CodeType, FunctionType, ModuleType
+from typing import Any
+
+from agent.strategy import _table
+from agent.strategy.definition import Loaded, Strategy, StrategyError
+
+# Numba caches a function by its file and name, and forgets what it closes over. So the glue between the C
+# pointers and a strategy's records is a file of its own, named by a hash of all that the strategy is made of.
+_GLUE = """from numba import carray
+
+def on_event(state, event, orders):
+    return inner_on_event(carray(state, 1)[0], carray(event, 1)[0], carray(orders, 8))
+
+def on_fill(state, fill, orders):
+    return inner_on_fill(carray(state, 1)[0], carray(fill, 1)[0], carray(orders, 8))
+
+def on_timer(state, now_ns, orders):
+    return inner_on_timer(carray(state, 1)[0], now_ns, carray(orders, 8))
+
+def init(state, params):
+    return inner_init(carray(state, 1)[0], carray(params, 1)[0])
+
+def fini(state):
+    inner_fini(carray(state, 1)[0])
+"""
+
+
+def _nested_codes(code: CodeType) -> Iterator[CodeType]:
+    """Yields code, and the code of every function that is defined in it."""
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _nested_codes(constant)
+
+
+def _hash_strategy(strategy: Strategy) -> str:
+    """Returns a hash, 16 hexadecimal digits, of all that Numba compiles in: the strategy's functions, the functions
+    that they call, the constants that they use, and the layout of the state. NumPy and Numba count by version only."""
+    import hashlib
+
+    digest = hashlib.sha256()
+    seen: set[int] = set()
+
+    def add(*words: object) -> None:
+        digest.update(repr(words).encode())
+
+    def visit(value: Any, used: set[str]) -> None:
+        value = getattr(value, "py_func", value)  # of a function that is compiled by itself
+        if id(value) in seen:
+            return
+        seen.add(id(value))
+        home = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None) or ""
+        if str(home).partition(".")[0] in ("numpy", "numba"):
+            add(home, getattr(value, "__qualname__", None), getattr(value, "__version__", None))
+            if hasattr(value, "tobytes"):
+                add(value.tobytes())
+        elif isinstance(value, ModuleType):
+            for name in sorted(used & vars(value).keys()):
+                add(home, name)
+                visit(vars(value)[name], used)
+        elif isinstance(value, FunctionType):
+            for cell, name in zip(value.__closure__ or (), value.__code__.co_freevars, strict=True):
+                add(name)
+                visit(cell.cell_contents, used)
+            for code in _nested_codes(value.__code__):
+                constants = [c for c in code.co_consts if not isinstance(c, CodeType)]
+                add(code.co_code, constants, code.co_names, code.co_varnames, code.co_freevars)
+                for name in code.co_names:
+                    if name in value.__globals__:
+                        add(name)
+                        visit(value.__globals__[name], set(code.co_names))
+            add(value.__defaults__)
+        elif hasattr(value, "tobytes"):  # an array; its repr() leaves out what is in the middle
+            add(str(value.dtype), value.shape, value.tobytes())
+        else:
+            add(value)
+
+    add(_GLUE, _table.layout_hash(), strategy.state)
+    for name, function in strategy.functions.items():
+        add(name)
+        # By itself: the same function may stand in two places.
+        seen.clear()
+        visit(function, set())
+    return digest.hexdigest()[:16]
+
+
+def _write_glue(strategy: Strategy) -> dict[str, Any]:
+    """Write the glue into Numba's cache directory, if one is set and the file is not there.
+
+    Returns the namespace of the glue's module."""
+    digest = _hash_strategy(strategy)
+    directory = os.environ.get("NUMBA_CACHE_DIR", "")
+    path = Path(directory) / f"{strategy.name}-{digest}.py"
+    if directory and not path.exists():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            unfinished = path.with_suffix(f".{os.getpid()}")
+            unfinished.write_text(_GLUE)
+            unfinished.replace(path)
+        except OSError:
+            pass  # a cache that cannot be written: compiled anew each time, and use_cache() warned of it
+    # What comes out of the cache looks its module up by name.
+    module = sys.modules[f"agent_glue_{digest}"] = ModuleType(f"agent_glue_{digest}")
+    exec(compile(_GLUE, str(path), "exec"), vars(module))
+    return vars(module)
+
+
+def compile_strategy(strategy: Strategy) -> Loaded:
+    """Compile the functions of a Numba strategy, or take their machine code out of Numba's cache.
+
+    Returns the strategy, not yet initialised. Raises StrategyError when Numba is not installed, when the layout of the
+    state is not one of numbers, and when a function does not compile.
+    Source: Numba's user manual, "Creating C callbacks with @cfunc" and "Notes on Caching".
+    """
+    try:
+        import numba
+        import numpy as np
+        from numba import types
+    except ImportError as error:
+        raise StrategyError(
+            f"strategy {strategy.name}: is compiled by Numba, which is not here ({error}): pip install hosttune[agent]"
+        ) from None
+
+    from agent.strategy import types as structures
+
+    if structures.layout_hash() != _table.layout_hash():
+        raise StrategyError(
+            "agent/strategy/types.py is not of the layout of strategy/include/agent_strategy.h as compiled"
+        )
+    try:
+        state = np.dtype(strategy.state, align=True) if isinstance(strategy.state, list) else np.dtype(strategy.state)
+        if state.hasobject or state.names is None:
+            raise ValueError(f"found {state}, allowed: fields of numbers")
+        record = numba.from_dtype(state)
+    except (TypeError, ValueError, NotImplementedError, numba.core.errors.NumbaError) as error:
+        raise StrategyError(f"strategy {strategy.name}: state: {error}") from None
+
+    def pointer(dtype: Any) -> Any:
+        return types.CPointer(numba.from_dtype(dtype))
+
+    s, order = types.CPointer(record), pointer(structures.ORDER)
+    signatures = {
+        "init": types.int32(s, pointer(structures.PARAMS)),
+        "on_event": types.int32(s, pointer(structures.EVENT), order),
+        "on_fill": types.int32(s, pointer(structures.FILL), order),
+        "on_timer": types.int32(s, types.int64, order),
+        "fini": types.void(s),
+    }
+    space = _write_glue(strategy)
+    cache = os.path.exists(space["on_event"].__code__.co_filename)
+    compiled = {}
+    for name, function in strategy.functions.items():
+        if function is None:
+            continue
+        space["inner_" + name] = numba.njit(error_model="numpy")(function)
+        try:
+            try:
+                compiled[name] = numba.cfunc(signatures[name], cache=cache, error_model="numpy")(space[name])
+            except RuntimeError as error:
+                if "no locator" not in str(error):
+                    raise
+                # The cache can be read but not written, which Numba does not take.
+                cache = False
+                compiled[name] = numba.cfunc(signatures[name], error_model="numpy")(space[name])
+        except Exception as error:  # Numba's own, and whatever else its passes run into
+            raise StrategyError(f"strategy {strategy.name}: {name} does not compile: {str(error).strip()}") from None
+    addresses = {name: function.address for name, function in compiled.items()}
+    try:
+        table = _table.Table.build(state.itemsize, **addresses)
+    except ValueError as error:
+        raise StrategyError(f"strategy {strategy.name}: {error}") from None
+    return Loaded(strategy.name, table, compiled)
