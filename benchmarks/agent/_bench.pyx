@@ -95,10 +95,10 @@ cdef uint64_t _apply(book.Books *b, const Operation *o, const Operation *end) no
 
 
 cdef tuple best(const book.Books *b, uint32_t symbol, uint8_t side):
-    cdef const book.Level *l = book.book_best(b, symbol, side)
-    if l == NULL:
+    cdef const book.Level *level = book.book_best(b, symbol, side)
+    if level == NULL:
         return (0, 0)
-    return (l.price, l.shares)
+    return (level.price, level.shares)
 
 
 cdef void _end_of_day(book.Books *b, const Operation *o, const Operation *end) noexcept nogil:
@@ -160,12 +160,12 @@ cdef enum:
     SPINS = 1 << 30             # looks at a ring that nobody writes to: some seconds
 
 
-cdef inline bint ring_take(Ring *r, uint8_t *record) noexcept nogil:
+cdef inline bint take_record(Ring *r, uint8_t *record) noexcept nogil:
     """Wait for a record of 64 bytes, copy it, take it off; False: none came."""
     cdef uint32_t size = 0
-    cdef int64_t spins
+    cdef int64_t _
     cdef const void *at
-    for spins in range(SPINS):
+    for _ in range(SPINS):
         at = ring_peek(r, &size)
         if at != NULL and size == 64:
             memcpy(record, at, 64)
@@ -174,10 +174,10 @@ cdef inline bint ring_take(Ring *r, uint8_t *record) noexcept nogil:
     return False
 
 
-cdef inline bint ring_give(Ring *r, const uint8_t *record) noexcept nogil:
+cdef inline bint push_record(Ring *r, const uint8_t *record) noexcept nogil:
     """Wait for room, push a record of 64 bytes; False: there was none."""
-    cdef int64_t spins
-    for spins in range(SPINS):
+    cdef int64_t _
+    for _ in range(SPINS):
         if ring_push(r, record, 64):
             return True
     return False
@@ -189,7 +189,7 @@ def ring_echo(uintptr_t source, uintptr_t sink, int64_t count):
     cdef int64_t i
     with nogil:
         for i in range(count):
-            if not ring_take(<Ring *> source, record) or not ring_give(<Ring *> sink, record):
+            if not take_record(<Ring *> source, record) or not push_record(<Ring *> sink, record):
                 break
         else:
             i = count
@@ -200,14 +200,14 @@ def ring_echo(uintptr_t source, uintptr_t sink, int64_t count):
 def ring_trips(uintptr_t sink, uintptr_t source, int64_t count, int64_t batch):
     """`count` records of 64 bytes there and back: a list of nanoseconds a trip, of each batch."""
     cdef uint8_t[64] record
-    cdef int64_t i = 0, k, begun
+    cdef int64_t _, begun
     memset(record, 0, 64)
     found = []
-    for k in range(count // batch):
+    for _ in range(count // batch):
         with nogil:
             begun = now()
-            for i in range(batch):
-                if not ring_give(<Ring *> sink, record) or not ring_take(<Ring *> source, record):
+            for _ in range(batch):
+                if not push_record(<Ring *> sink, record) or not take_record(<Ring *> source, record):
                     begun = 0
                     break
             else:
@@ -226,7 +226,7 @@ def ring_send(uintptr_t sink, int64_t count):
     with nogil:
         for i in range(count):
             (<int64_t *> record)[0] = i
-            if not ring_give(<Ring *> sink, record):
+            if not push_record(<Ring *> sink, record):
                 break
         else:
             i = count
@@ -242,7 +242,7 @@ def ring_receive(uintptr_t source, int64_t count, int64_t warm):
         for i in range(count):
             if i == warm:
                 begun = now()
-            if not ring_take(<Ring *> source, record) or (<int64_t *> record)[0] != i:
+            if not take_record(<Ring *> source, record) or (<int64_t *> record)[0] != i:
                 break
         else:
             i = count
@@ -250,4 +250,3 @@ def ring_receive(uintptr_t source, int64_t count, int64_t warm):
     if i != count:
         raise RuntimeError(f"ring: record {i} did not come")
     return begun / <double> (count - warm)
-

@@ -95,10 +95,10 @@ cdef class Books:
         return self.best(symbol, c'B') + self.best(symbol, c'S')
 
     cdef tuple best(self, int64_t symbol, uint8_t side):
-        cdef const book.Level *l = book.book_best(&self.b, self.symbol(symbol), side)
-        if l == NULL:
+        cdef const book.Level *level = book.book_best(&self.b, self.symbol(symbol), side)
+        if level == NULL:
             return (0, 0, 0)
-        return (l.price, l.shares, l.orders)
+        return (level.price, level.shares, level.orders)
 
     def stale(self, int64_t symbol):
         """0, or why the book is not to be trusted."""
@@ -120,13 +120,14 @@ cdef class Books:
         """{reference: (symbol, side, shares, price)} of all open orders. Those of stale books may be there still."""
         cdef uint64_t i
         cdef RestingOrder *o
-        cdef book.Level *l
+        cdef book.Level *level
         found = {}
         for i in range(self.b.table.mask + 1):
             o = &self.b.table.slots[i]
             if o.reference != 0:
-                l = &self.b.levels.pool[o.place & PLACE]
-                found[o.reference] = l.side >> 1, b"S" if l.side & 1 else b"B", o.shares, l.price
+                level = &self.b.levels.pool[o.place & PLACE]
+                side = b"S" if level.side & 1 else b"B"
+                found[o.reference] = level.side >> 1, side, o.shares, level.price
         return found
 
     @property
@@ -137,8 +138,8 @@ cdef class Books:
     @property
     def counters(self):
         return {
-            "used": self.b.table.used, "high_water": self.b.table.high_water, "unknown_reference": self.b.unknown_reference,
-            "duplicate_reference": self.b.duplicate_reference, "over_execution": self.b.over_execution,
+            "used": self.b.table.used, "high_water": self.b.table.high_water,
+            "unknown_reference": self.b.unknown_reference, "duplicate_reference": self.b.duplicate_reference, "over_execution": self.b.over_execution,
             "zero_shares": self.b.zero_shares, "ignored": self.b.ignored, "marked": self.b.marked,
         }
 
