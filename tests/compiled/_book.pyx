@@ -138,9 +138,14 @@ cdef class Books:
     @property
     def counters(self):
         return {
-            "used": self.b.table.used, "high_water": self.b.table.high_water,
-            "unknown_reference": self.b.unknown_reference, "duplicate_reference": self.b.duplicate_reference, "over_execution": self.b.over_execution,
-            "zero_shares": self.b.zero_shares, "ignored": self.b.ignored, "marked": self.b.marked,
+            "used": self.b.table.used,
+            "high_water": self.b.table.high_water,
+            "unknown_reference": self.b.unknown_reference,
+            "duplicate_reference": self.b.duplicate_reference,
+            "over_execution": self.b.over_execution,
+            "zero_shares": self.b.zero_shares,
+            "ignored": self.b.ignored,
+            "marked": self.b.marked,
         }
 
     @property
