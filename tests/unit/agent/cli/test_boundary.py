@@ -18,6 +18,7 @@ import pytest
 import agent
 from agent import cli
 from agent.errors import FAILED, INTERRUPTED, OK, USAGE, AgentError
+from benchmarks.agent.drive import free_port
 
 from ..conftest import Hand
 
@@ -110,23 +111,16 @@ def test_a_full_disk_is_said(arguments: list[str], hand: Callable[..., Hand], tm
 
 
 def test_the_user_may_interrupt_a_command_that_waits() -> None:
-    command = [sys.executable, "-P", "-m", "agent", "exchange", "--feed", "generated", "--listen", "127.0.0.1:0"]
-    listen = f"127.0.0.1:{_free_port()}"
-    with subprocess.Popen([*command[:-1], listen], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+    port = free_port(socket.SOCK_STREAM)
+    command = [sys.executable, "-P", "-m", "agent", "exchange", "--feed", "generated", "--listen", f"127.0.0.1:{port}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
         try:
-            _wait_for_listener(child, int(listen.partition(":")[2]))
+            _wait_for_listener(child, port)
             child.send_signal(signal.SIGINT)
             out, said = child.communicate(timeout=20)
         finally:
             child.kill()
     assert (child.returncode, out, said) == (INTERRUPTED, "", "")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _wait_for_listener(child: "subprocess.Popen[str]", port: int) -> None:
