@@ -126,12 +126,12 @@ def test_the_check_reads_the_boot_arguments_as_they_were_meant(data: st.DataObje
         "irqaffinity": cpulist.show(starts),
     }
     words = isolate(managed_irq=managed, **text)["arguments"]
-    line = cmdline.arguments(" ".join(["quiet", *words, "splash"]))
-    isolation = cmdline.isolation(line, LAST)
+    line = cmdline.split_arguments(" ".join(["quiet", *words, "splash"]))
+    isolation = cmdline.resolve_isolation(line, LAST)
     assert (isolation.domain, isolation.nohz, isolation.remarks) == (isolated, full, ())
     assert isolation.managed_irq == (isolated if managed else frozenset())
-    assert cmdline.rcu_nocbs(line, LAST) == offloaded
-    assert cmdline.cpus(line, "irqaffinity", LAST) == starts
+    assert cmdline.resolve_rcu_nocbs(line, LAST) == offloaded
+    assert cmdline.resolve_cpus(line, "irqaffinity", LAST) == starts
     section = {name: list for name, list in text.items() if list and name != "housekeeping"}
     msgspec.convert({**section, "managed_irq": managed, "systemd": True}, cpu_isolation.Section)
 
@@ -161,7 +161,7 @@ def test_irqbalance_is_banned_from_all_cpus_that_the_check_names(
 ) -> None:
     """Also from those that are not there yet: the check asks for all that are possible."""
     banned = irq_affinity_plan.plan(housekeeping, queues, f"0-{LAST + 3}", f"0-{last}")["banned"]
-    told = irqbalance.banned_by({"IRQBALANCE_BANNED_CPULIST": banned}, last)
+    told = irqbalance.parse_banned({"IRQBALANCE_BANNED_CPULIST": banned}, last)
     assert told == frozenset(range(last + 1)) - cpulist.parse(housekeeping)
     msgspec.convert({"housekeeping": housekeeping, "queues": queues}, irq_affinity.Section)
 
@@ -186,12 +186,12 @@ def test_the_check_finds_each_pool_where_it_was_planned(
     planned = reserve(pages, boot, transparent)
     section = msgspec.convert(planned["section"], hugepages.Section)
     wanted = {(size, int(node[4:])): int(n) for size, counts in pages.items() for node, n in counts.items()}
-    assert {(size, node): count for size, _, node, count in section.pools()} == wanted
-    asked = pools.requests(cmdline.arguments(" ".join(planned["arguments"])), default=2048)
-    for size, kb, node, count in section.pools():
+    assert {(size, node): count for size, _, node, count in section.list_pools()} == wanted
+    asked = pools.parse_requests(cmdline.split_arguments(" ".join(planned["arguments"])), default=2048)
+    for size, kb, node, count in section.list_pools():
         written = planned["values"].get(hugetlb.build_path(kb, node))
         if size in boot:
-            assert written is None and asked[kb].on(node, range(4)) == count
+            assert written is None and asked[kb].count_on(node, range(4)) == count
         else:
             assert written == count and kb not in asked
     assert section.transparent == planned["values"].get(hugetlb.TRANSPARENT) == transparent
