@@ -1,4 +1,7 @@
-"""MoldUDP64: order, arbitration, gaps, requests, sessions, wrong packets; and a slow obvious model."""
+"""MoldUDP64: order, arbitration, gaps, requests, sessions, wrong packets; and a slow obvious model.
+
+One file because all of it makes its packets, and reads the receiver, by the same few functions.
+"""
 
 import random
 import struct
