@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.compiled._sessions import Mold
 
 from tests.compiled import _sessions
+from tests.compiled._sessions import Mold
 
 S1, S2, S3 = b"SESSION001", b"SESSION002", b"SESSION003"
 A, B, R = 0, 1, 2
