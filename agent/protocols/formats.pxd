@@ -1,6 +1,6 @@
 """The feed formats, one row each: what differs between them for the engine, the replay, recordings and tests.
 
-A format of quotes and trades is a module here with parse() and begins_recording() as in binance.pxd and csv_ticks.pxd,
+A format of quotes and trades is a module here with parse() and begins_recording() as in binance.pxd and csv.pxd,
 and a row below; docs/protocols.md has the whole recipe. A format of orders (ITCH) has no parse() in its row: the books
 that its messages change are the engine's.
 """
@@ -10,7 +10,7 @@ from libc.string cimport memset, strcmp
 
 cimport agent.protocols.binance as binance
 cimport agent.protocols.binaryfile as binaryfile
-cimport agent.protocols.csv_ticks as csv_ticks
+cimport agent.protocols.csv as csv
 from agent.protocols.text cimport Tick
 
 cdef enum:
@@ -61,8 +61,8 @@ cdef inline void set_feed_format(FeedFormat *row, int index) noexcept nogil:
         row.header = "timestamp_ns,symbol,bid,bid_size,ask,ask_size,price,size"
         row.decimals = 8
         row.quote = "quote"
-        row.begins_recording = csv_ticks.begins_recording
-        row.parse = csv_ticks.parse
+        row.begins_recording = csv.begins_recording
+        row.parse = csv.parse
 
 
 cdef inline bint find_feed_format(const char *name, FeedFormat *row) noexcept nogil:

@@ -20,6 +20,7 @@ _BEFORE_THE_LOOP = (
     "Engine",
     "Replay",
     "_9arguments_",
+    "_require_feed_format",
     "_7segment_set_limits",
     "_8exchange_4plan_",
     "_simulator_read_counts",
@@ -49,9 +50,10 @@ def functions(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 def test_no_call_of_python_in_the_loop(functions: tuple[str, dict[str, str]]) -> None:
     name, bodies = functions
     expected = {
-        "_engine": "run_loop decide itch_message binance_message enter_order handle_answer check_order read_session "
+        "_engine": "run_loop decide_on_event handle_itch_message handle_tick_message enter_order handle_answer "
+        "check_order read_session "
         "receive_datagrams mold_arrive book_add ring_push series_push record parse order_patch",
-        "_replay": "decide itch_message check_order book_add",
+        "_replay": "decide_on_event handle_itch_message check_order book_add",
         "_simulator": "run_loop publish_packet read_link enter_order execute_order answer_request",
     }[name]
     for part in expected.split():

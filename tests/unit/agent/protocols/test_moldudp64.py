@@ -1,4 +1,7 @@
-"""MoldUDP64: order, arbitration, gaps, requests, sessions, wrong packets; and a slow obvious model."""
+"""MoldUDP64: order, arbitration, gaps, requests, sessions, wrong packets; and a slow obvious model.
+
+One file because all of it makes its packets, and reads the receiver, by the same few functions.
+"""
 
 import random
 import struct
@@ -7,9 +10,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.compiled._sessions import Mold
 
 from tests.compiled import _sessions
+from tests.compiled._sessions import Mold
 
 S1, S2, S3 = b"SESSION001", b"SESSION002", b"SESSION003"
 A, B, R = 0, 1, 2

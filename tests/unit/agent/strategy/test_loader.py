@@ -1,4 +1,7 @@
-"""Strategies: the same orders out of every language, what is refused at the load, the cache, and docs/strategies.md."""
+"""Strategies: the same orders out of every language, what is refused at the load, the cache, and docs/strategies.md.
+
+One file because each part drives the seeded walks, and checks the orders, that are made at the top.
+"""
 
 import ctypes
 import importlib.util
