@@ -4,7 +4,6 @@ garbage collector, then hands the thread to the compiled loop.
 
 import contextlib
 import gc
-import os
 import resource
 import socket
 import sys

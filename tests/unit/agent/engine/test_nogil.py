@@ -14,8 +14,8 @@ ROOT = Path(__file__).parents[4]
 _CALL = re.compile(r"\b(Py[A-Z]\w*|_Py\w+|__Pyx_[A-Za-z]\w*)\s*\(")
 #: What looks like one and is not: a macro that Cython puts before the methods that follow.
 _PLAIN = {"PyDoc_STRVAR"}
-#: In the names of C functions that may call Python: methods, the checks of arguments (arguments.pxd), what sets limits by
-#: their names, the simulator's plan and its counts behind the loop.
+#: In the names of C functions that may call Python: methods, the checks of arguments (arguments.pxd), what sets limits
+#: by their names, the simulator's plan and its counts behind the loop.
 _BEFORE_THE_LOOP = (
     "Engine",
     "Replay",
