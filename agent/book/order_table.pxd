@@ -80,28 +80,6 @@ cdef inline RestingOrder *find_order(const OrderTable *t, uint64_t reference) no
     return &t.slots[i] if reference != 0 else NULL
 
 
-cdef inline RestingOrder *reserve_slot(OrderTable *t, uint64_t reference) noexcept nogil:
-    """Returns the free slot where a new order belongs, the way to it marked; NULL: its reference is in the table."""
-    cdef uint64_t i = home_slot(t, reference)
-    while t.slots[i].reference != 0:
-        if t.slots[i].reference == reference:
-            return NULL
-        t.slots[i].place |= CROSSED
-        i = (i + 1) & t.mask
-    return &t.slots[i]
-
-
-cdef inline void fill_slot(OrderTable *t, RestingOrder *o, uint64_t reference, uint32_t shares,
-                           uint32_t level) noexcept nogil:
-    """Enter an order in the slot that was reserved for it."""
-    o.reference = reference
-    o.shares = shares
-    o.place = level
-    t.used += 1
-    if t.used > t.high_water:
-        t.high_water = t.used
-
-
 cdef inline void free_slot(OrderTable *t, RestingOrder *o) noexcept nogil:
     """Take an order out, and move back what probing had put behind it."""
     cdef uint64_t hole = <uint64_t> (o - t.slots), i = hole, home

@@ -14,13 +14,13 @@ ROOT = Path(__file__).parents[4]
 _CALL = re.compile(r"\b(Py[A-Z]\w*|_Py\w+|__Pyx_[A-Za-z]\w*)\s*\(")
 #: What looks like one and is not: a macro that Cython puts before the methods that follow.
 _PLAIN = {"PyDoc_STRVAR"}
-#: In the names of C functions that may call Python: methods, the checks of arguments (arguments.pxd), what sets limits
-#: by their names, the simulator's plan and its counts behind the loop.
+#: In the names of C functions that may call Python: methods, the checks of arguments (arguments.pxd) and of the feed
+#: format's name, what sets limits by their names, the simulator's plan and its counts behind the loop.
 _BEFORE_THE_LOOP = (
     "Engine",
     "Replay",
     "_9arguments_",
-    "_require_feed_format",
+    "_7formats_require_feed_format",
     "_7segment_set_limits",
     "_8exchange_4plan_",
     "_simulator_read_counts",
@@ -51,8 +51,8 @@ def test_no_call_of_python_in_the_loop(functions: tuple[str, dict[str, str]]) ->
     name, bodies = functions
     expected = {
         "_engine": "run_loop decide_on_event handle_itch_message handle_tick_message enter_order handle_answer "
-        "check_order read_session "
-        "receive_datagrams mold_arrive book_add ring_push series_push record parse order_patch",
+        "check_order read_session receive_datagrams mold_arrive book_add ring_push series_push record parse "
+        "order_patch",
         "_replay": "decide_on_event handle_itch_message check_order book_add",
         "_simulator": "run_loop publish_packet read_link enter_order execute_order answer_request",
     }[name]
