@@ -16,6 +16,7 @@ import msgspec
 
 from agent import config
 from agent.exchange import feed
+from agent.exchange.errors import FeedError
 from agent.protocols import _codecs
 from agent.protocols import recording as recordings
 from agent.replay import run as replay
@@ -69,11 +70,11 @@ def cut_recording(path: Path, target: Path, limit: int = MESSAGES) -> None:
     Raises agent.recordings.RecordingError.
     """
     with recordings.open_recording(path) as source, target.open("wb") as out:
-        if source.format == "csv":
-            out.write(recordings.CSV_HEADERS[-1] + b"\n")
+        if source.format.header:
+            out.write(source.format.header.encode() + b"\n")
         left = limit
         for chunk in source.chunks():
-            if source.format == "binaryfile":
+            if source.format.framing == "binaryfile":
                 messages = _codecs.binaryfile_messages(chunk)[0]
                 records = [len(message).to_bytes(2, "big") + message for message in messages]
             else:
@@ -140,13 +141,13 @@ def read_feed(path: Path, target: Path, wanted: Sequence[str], strategy: Mapping
         if not quotes:
             found = ", ".join(f"{name} {count:,}" for name, count in sent.counts.items())
             raise RecordingRefused(
-                f"it cannot give an order: it has no {QUOTES[sent.format]}, and the strategy trades on the best bid "
+                f"it cannot give an order: it has no {QUOTES.get(sent.format, 'quotes')}, and the strategy trades on the best bid "
                 f"and offer; found: {found}"
             )
         symbols = choose_symbols(quotes, wanted)
         replayed = replay.run(target, strategy["name"], symbols=tuple(symbols), fast=strategy["fast"],
                               slow=strategy["slow"], size=strategy["size"])  # fmt: skip
-    except (recordings.RecordingError, feed.FeedError, StrategyError) as error:
+    except (recordings.RecordingError, FeedError, StrategyError) as error:
         raise RecordingRefused(str(error).replace(str(target), str(path))) from None
     if not replayed["orders"]:
         why = explain_no_order(replayed, quotes, symbols, strategy["slow"])

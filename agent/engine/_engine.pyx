@@ -19,8 +19,9 @@ from agent.engine.state cimport (CATCHING_UP, LIVE, READY, RUNNING, SENT, STOP_L
                                  Core, OpenOrder)
 from agent.protocols.formats cimport FeedFormat, require_feed_format
 from agent.protocols.moldudp64 cimport mold_init
-from agent.protocols.wire cimport now, now_real, store16
+from agent.protocols.wire cimport store16
 from agent.shm.blocks cimport Block, block_free, block_map
+from agent.shm.clock cimport monotonic_ns, realtime_ns
 from agent.shm.ring cimport Ring
 from agent.shm.segment cimport AGENT_CONNECTING, AGENT_STOPPED, agent_shm, agent_shm_size, set_limits
 from agent.shm.series cimport Series
@@ -113,7 +114,7 @@ cdef class Engine:
             e.counters.book_huge_pages = self.books.huge
             books_init(&e.feed.books, self.books.at, e.feed.symbols, orders, levels)
         e.stamps = stamps
-        e.journal.realtime_offset = now_real() - now()
+        e.journal.realtime_offset = realtime_ns() - monotonic_ns()
         self.set_exchange(address, port, user, password)
         e.session.give_up_after = give_up_after_ns
         e.session.once = once
@@ -151,7 +152,7 @@ cdef class Engine:
         shm.started_ns = started_ns
         memcpy(shm.boot_id, <const char *> boot_id, min(<int> len(boot_id), 39))
         self.loop.core.counters.receive_buffer = receive_buffer
-        shm.heartbeat_ns = now()
+        shm.heartbeat_ns = monotonic_ns()
 
     def limits(self, **values):
         """Set limits by the names of AGENT_LIMITS, in their units. Raises ValueError for an unknown one."""
@@ -195,24 +196,24 @@ cdef class Engine:
 
     def handle_datagram(self, bytes data not None, int64_t received=0, int line=0):
         """Handle one datagram as if it had been received at `received` (CLOCK_MONOTONIC, ns)."""
-        self.loop.core.received = received or now()
+        self.loop.core.received = received or monotonic_ns()
         handle_datagram(self.loop, <const uint8_t *> <const char *> data, <uint32_t> len(data), line)
         copy_feed_counters(&self.loop.core)
 
     def do_housekeeping(self, int64_t at=0):
         """What the loop does every 5 ms, at `at` (CLOCK_MONOTONIC, ns)."""
-        do_housekeeping(self.loop, at or now())
+        do_housekeeping(self.loop, at or monotonic_ns())
 
     def attach_socket(self, int descriptor):
         """Trade over a connected, non-blocking TCP socket that is logged in; takes it over."""
         cdef Core *e = &self.loop.core
         e.session.socket = descriptor
         e.session.state = READY
-        e.session.last_sent = e.session.last_received = now()
+        e.session.last_sent = e.session.last_received = monotonic_ns()
 
     def step_session(self):
         """Look at the exchange once: send what was kept, read what came."""
-        self.loop.core.received = now()
+        self.loop.core.received = monotonic_ns()
         step_session(&self.loop.core, False)
 
     cdef tuple end_reason(self):
@@ -248,13 +249,13 @@ cdef class Engine:
         sigaction(SIGINT, &action, &old_int)
         with nogil:
             run_loop(loop)
-            do_housekeeping(loop, now())
+            do_housekeeping(loop, monotonic_ns())
         sigaction(SIGTERM, &old_term, NULL)
         sigaction(SIGINT, &old_int, NULL)
         reason, code = self.end_reason()
         if e.session.state >= CATCHING_UP:
             send(e.session.socket, <const char *> b"\x00\x01O", 3, MSG_DONTWAIT | MSG_NOSIGNAL)
-            drop_connection(e, now())
+            drop_connection(e, monotonic_ns())
         text = reason.encode()
         memcpy(e.shm.ended, <const char *> text, len(text))
         e.strategy.table.fini(e.strategy.state)

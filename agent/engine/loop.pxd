@@ -25,7 +25,7 @@ from agent.engine.session cimport SECOND, check_heartbeats, lose_connection, ste
 from agent.engine.state cimport LOCATES, NOT_SEEN, READY, RUNNING, STOP_SIGNAL, Core
 from agent.protocols.moldudp64 cimport (LINE_A, LINE_B, LOST, NEW_SESSION, REQUEST, RETRANSMISSION, mold_arrive,
                                         mold_next, mold_timer)
-from agent.protocols.wire cimport now, now_real
+from agent.shm.clock cimport monotonic_ns, realtime_ns
 from agent.shm.ring cimport Ring, ring_peek, ring_pop
 from agent.system cimport (MSG_DONTWAIT, MSG_NOSIGNAL, RUSAGE_THREAD, SO_MEMINFO, SOL_SOCKET, getrusage, getsockopt,
                            rusage, send, socklen_t)
@@ -146,23 +146,23 @@ cdef inline int read_socket(Loop *loop, int line) noexcept nogil:
     """Look at one socket once. Returns how many datagrams it brought."""
     cdef Core *e = &loop.core
     cdef Receiver *r = &loop.receivers[line]
-    cdef int64_t begun = now() if e.stamps else 0, stamp
+    cdef int64_t begun = monotonic_ns() if e.stamps else 0, stamp
     cdef int i, n = receive_datagrams(r, loop.feeds[line])
     if n <= 0:
         if n < 0:
             e.counters.receive_errors += 1
         return 0
-    e.received = now()
+    e.received = monotonic_ns()
     e.counters.receive_calls += 1
     if e.stamps:
         histogram.record(&e.histograms.receive, e.received - begun)
     for i in range(n):
         if i:
-            e.received = now()
+            e.received = monotonic_ns()
         if r.stamped:
             stamp = receive_stamp(r, i)
             if stamp:
-                histogram.record(&e.histograms.kernel, now_real() - stamp)
+                histogram.record(&e.histograms.kernel, realtime_ns() - stamp)
         handle_datagram(loop, r.buffers + i * STRIDE, r.headers[i].msg_len, line)
     return n
 
@@ -176,7 +176,7 @@ cdef inline int read_ring(Loop *loop) noexcept nogil:
     if packet == NULL:
         e.counters.ring_damaged = loop.ring.damaged
         return 0
-    e.received = now()
+    e.received = monotonic_ns()
     handle_datagram(loop, <const uint8_t *> packet, size, LINE_A)
     ring_pop(loop.ring)
     return 1
@@ -223,7 +223,7 @@ cdef inline void do_housekeeping(Loop *loop, int64_t at) noexcept nogil:
     cdef Core *e = &loop.core
     loop.housekept = at
     e.shm.heartbeat_ns = at
-    e.journal.realtime_offset = now_real() - now()
+    e.journal.realtime_offset = realtime_ns() - monotonic_ns()
     count_drops(loop)
     count_faults(loop)
     serve_gap(loop, at)
@@ -281,7 +281,7 @@ cdef inline void yield_cpu(Loop *loop) noexcept nogil:
     """Sleep for a moment while nothing is due. A SCHED_FIFO thread that never sleeps starves the kernel's own threads
     of its CPU (kworker, ksoftirqd), and with them whoever waits for these."""
     nanosleep(&loop.yield_for, NULL)
-    loop.yielded = now()
+    loop.yielded = monotonic_ns()
     loop.core.counters.yields += 1
 
 
@@ -294,7 +294,7 @@ cdef inline void spin_idle(Loop *loop, uint32_t spins) noexcept nogil:
         step_session(e, not loop.stop_requested[0])
     if spins & 15:
         return
-    at = now()
+    at = monotonic_ns()
     e.received = at
     if e.feed.mold.gap:
         serve_gap(loop, at)
@@ -314,7 +314,7 @@ cdef inline void run_loop(Loop *loop) noexcept nogil:
     cdef int n, lines = FEEDS if loop.feeds[REQUESTS] >= 0 else 2 if loop.feeds[1] >= 0 else 1
     cdef int64_t at, drain_until = 0
     getrusage(RUSAGE_THREAD, &loop.begun)
-    e.received = now()
+    e.received = monotonic_ns()
     loop.timer_at = e.received + loop.timer_every
     do_housekeeping(loop, e.received)
     while True:
@@ -334,7 +334,7 @@ cdef inline void run_loop(Loop *loop) noexcept nogil:
             e.stop = STOP_SIGNAL
             e.orders.cancel_at = 0
         if e.stop != RUNNING:
-            at = now()
+            at = monotonic_ns()
             if drain_until == 0:
                 drain_until = at + SECOND
             if e.session.state != READY or (e.orders.open_count == 0 and e.outbox.end == 0) or at > drain_until:

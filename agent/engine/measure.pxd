@@ -6,7 +6,7 @@ from libc.stdint cimport int64_t
 cimport agent.shm.histogram as histogram
 from agent.engine.state cimport Core
 from agent.protocols.verdict cimport BAD_JSON, BAD_NUMBER, OVERSIZED, TRUNCATED, UNKNOWN
-from agent.protocols.wire cimport now
+from agent.shm.clock cimport monotonic_ns
 from agent.shm.segment cimport agent_histogram
 
 
@@ -14,7 +14,7 @@ cdef inline void record_stage(Core *e, agent_histogram *h) noexcept nogil:
     """Record the time since the last stage ended in a histogram, in ns, where stages are timed at all."""
     cdef int64_t at
     if e.stamps:
-        at = now()
+        at = monotonic_ns()
         histogram.record(h, at - e.mark)
         e.mark = at
 

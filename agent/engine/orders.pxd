@@ -15,7 +15,7 @@ from agent.engine.measure cimport record_stage
 from agent.engine.open_orders cimport add_open, find_open, next_slot, prefetch, reduce_open
 from agent.engine.outbox cimport send_bytes
 from agent.engine.state cimport READY, SLOTS, Core, OpenOrder
-from agent.protocols.wire cimport now
+from agent.shm.clock cimport monotonic_ns
 from agent.strategy.abi cimport AGENT_BUY, AGENT_CANCEL, AGENT_ENTER, AGENT_MAX_ORDERS, AGENT_REPLACE, agent_order
 
 
@@ -26,11 +26,11 @@ cdef inline bint send_order(Core *e, OpenOrder *o, const uint8_t *frame, uint32_
     if e.orders.simulated:
         reduce_open(e, o, o.leaves)
         return True
-    begun = now()
+    begun = monotonic_ns()
     if e.stamps:
         histogram.record(&e.histograms.encode, begun - e.mark)
     connected = send_bytes(e, frame, size)
-    ended = now()
+    ended = monotonic_ns()
     e.session.last_sent = ended
     o.sent_at = begun
     histogram.record(&e.histograms.own_code, begun - e.received)

@@ -23,7 +23,7 @@ from agent.engine.orders cimport cancel_open_orders
 from agent.engine.outbox cimport flush_outbox, send_bytes
 from agent.engine.state cimport (CATCHING_UP, CONNECTING, DISCONNECTED, LOGGING_IN, READY, RUNNING, SLOTS, STOP_LOST,
                                  STOP_REFUSED, STOP_SESSION, STREAM, Core)
-from agent.protocols.wire cimport now
+from agent.shm.clock cimport monotonic_ns
 from agent.shm.segment cimport AGENT_CONNECTING, AGENT_RUNNING
 from agent.system cimport (AF_INET, EINPROGRESS, IPPROTO_TCP, MSG_DONTWAIT, POLLOUT, SO_ERROR, SOCK_CLOEXEC,
                            SOCK_NONBLOCK, SOCK_STREAM, SOL_SOCKET, TCP_NODELAY, close, connect, getsockopt, poll,
@@ -234,7 +234,7 @@ cdef inline void read_session(Core *e, int64_t at) noexcept nogil:
         elif e.session.state != READY and (at - e.session.since > CONNECT_LIMIT or gave_up(e, at)):
             lose_connection(e, at)
         return
-    at = now()
+    at = monotonic_ns()
     e.received = at
     e.mark = at
     e.session.last_received = at
@@ -262,13 +262,13 @@ cdef inline void step_session(Core *e, bint wanted) noexcept nogil:
     cdef int64_t at
     if e.session.state >= LOGGING_IN:
         if e.outbox.end and not flush_outbox(e):
-            lose_connection(e, now())
+            lose_connection(e, monotonic_ns())
             return
         read_session(e, e.received)
         if e.orders.cancel_at < SLOTS and e.session.state == READY and not cancel_open_orders(e):
-            lose_connection(e, now())
+            lose_connection(e, monotonic_ns())
         return
-    at = now()
+    at = monotonic_ns()
     if e.session.state == CONNECTING:
         finish_connecting(e, at)
     elif at >= e.session.retry_at and wanted:

@@ -21,7 +21,7 @@ from agent.exchange.session cimport all_sent, close_link, end_run, queue_empty_p
     serve_link
 from agent.exchange.state cimport COMPLETE, DISCONNECTED, DROP, DUPLICATE, INTERRUPTED, LOG_FULL, LOGIN_REQUEST, \
     NO_LOGIN, SECOND, SWAP, TIMED_OUT, Publisher, Run, Session
-from agent.protocols.wire cimport now
+from agent.shm.clock cimport monotonic_ns
 from agent.system cimport POLLIN, pollfd, ppoll
 
 cdef enum:
@@ -72,7 +72,7 @@ cdef bint may_publish(const Run *r, int64_t at) noexcept nogil:
 
 cdef void begin_publishing(Run *r) noexcept nogil:
     r.publishing = True
-    r.publisher.started_at = r.publisher.last_packet_at = r.quiet_since = now()
+    r.publisher.started_at = r.publisher.last_packet_at = r.quiet_since = monotonic_ns()
 
 
 cdef int64_t publish_next(Run *r, int64_t at) noexcept nogil:
@@ -83,7 +83,7 @@ cdef int64_t publish_next(Run *r, int64_t at) noexcept nogil:
         return pause
     p.intended[i] = at if p.lockstep else p.started_at + p.due[i]
     # Stamped before the send: an order can arrive before the call returns.
-    p.sent[i] = now()
+    p.sent[i] = monotonic_ns()
     if not publish_packet(p, i):
         p.sent[i] = 0
         return 0
@@ -143,7 +143,7 @@ cdef void serve_orders(Run *r, int64_t at) noexcept nogil:
         end_run(r, DISCONNECTED)
     if session.logged_out and not r.finished:
         session.logged_out = False
-        close_link(r, now())
+        close_link(r, monotonic_ns())
         if r.reconnect == 0:
             end_run(r, DISCONNECTED)
 
@@ -154,9 +154,9 @@ cdef void run_loop(Run *r) noexcept nogil:
     cdef int64_t at, pause
     if r.publisher.counter != NULL:
         r.publisher.counter_base = read_counter(&r.publisher)
-    r.begun_at = now()
+    r.begun_at = monotonic_ns()
     while True:
-        at = now()
+        at = monotonic_ns()
         turns += 1
         if interrupted:
             end_run(r, INTERRUPTED)
@@ -187,7 +187,7 @@ cdef void run_loop(Run *r) noexcept nogil:
 cdef void recover_state(Run *r, const uint8_t *data, uint64_t size) noexcept nogil:
     """Take over what an earlier process wrote into the state file; its link is lost, so its orders are cancelled."""
     recover_market(&r.market, data, size)
-    cancel_open_orders(&r.market, now())
+    cancel_open_orders(&r.market, monotonic_ns())
 
 
 cdef dict read_counts(Run *r, int64_t at):
@@ -237,7 +237,7 @@ def run(plan):
         handling = True
         with nogil:
             run_loop(r)
-        return read_counts(r, now())
+        return read_counts(r, monotonic_ns())
     finally:
         if handling:
             sigaction(SIGTERM, &old_term, NULL)

@@ -16,7 +16,8 @@ from agent.exchange.log cimport find_offset, write_state_file
 from agent.exchange.order_entry cimport cancel_open_orders, handle_message
 from agent.exchange.state cimport LOG_FULL, LOGIN_REFUSED, LOGIN_REQUEST, PROTOCOL_ERROR, SECOND, \
     STATE_FILE_ERROR, STREAM_CAPACITY, Run, SequencedLog, Session
-from agent.protocols.wire cimport load16, now, store16
+from agent.protocols.wire cimport load16, store16
+from agent.shm.clock cimport monotonic_ns
 from agent.system cimport IPPROTO_TCP, MSG_DONTWAIT, MSG_NOSIGNAL, SOCK_CLOEXEC, SOCK_NONBLOCK, TCP_NODELAY, accept4, \
     close, recv, send, setsockopt
 
@@ -79,7 +80,7 @@ cdef inline bint send_waiting(Session *session, const SequencedLog *log) noexcep
         if n < 0:
             return errno == EAGAIN or errno == EINTR
         session.control_at += <uint32_t> n
-        session.last_sent_at = now()
+        session.last_sent_at = monotonic_ns()
     session.control_at = session.control_size = 0
     if session.log_position == log.size:
         return True
@@ -88,7 +89,7 @@ cdef inline bint send_waiting(Session *session, const SequencedLog *log) noexcep
     if n < 0:
         return errno == EAGAIN or errno == EINTR
     session.log_position += <uint64_t> n
-    session.last_sent_at = now()
+    session.last_sent_at = monotonic_ns()
     return True
 
 
@@ -262,7 +263,7 @@ cdef inline bint read_link(Run *r) noexcept nogil:
     if n == 0 or (n < 0 and errno != EAGAIN and errno != EINTR):
         return False
     if n > 0:
-        at = now()
+        at = monotonic_ns()
         session.last_received_at = at
         session.stream_size += <uint32_t> n
         if not handle_packets(r, at):
@@ -285,7 +286,7 @@ cdef inline void serve_link(Run *r, int64_t at) noexcept nogil:
     """Read the link and answer; close it when it is lost or silent, and send a heartbeat when one is due."""
     cdef Session *session = &r.session
     if not read_link(r) or at - session.last_received_at > SILENCE * SECOND:
-        close_link(r, now())
+        close_link(r, monotonic_ns())
     if session.link >= 0 and at - session.last_sent_at > HEARTBEAT * SECOND and all_sent(session, &r.market.log):
         queue_empty_packet(session, c'H')
         session.last_sent_at = at

@@ -1,7 +1,7 @@
 # cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""Big-endian loads and stores at unaligned addresses, and the clock."""
+"""Big-endian loads and stores at unaligned addresses."""
 
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 
@@ -9,30 +9,6 @@ cdef extern from "<endian.h>" nogil:
     uint16_t be16toh(uint16_t)
     uint32_t be32toh(uint32_t)
     uint64_t be64toh(uint64_t)
-
-cdef extern from "<time.h>" nogil:
-    ctypedef int clockid_t
-    ctypedef long time_t
-    struct timespec:
-        time_t tv_sec
-        long tv_nsec
-    int clock_gettime(clockid_t, timespec *)
-    clockid_t CLOCK_MONOTONIC
-    clockid_t CLOCK_REALTIME
-
-
-cdef inline int64_t now() noexcept nogil:
-    """CLOCK_MONOTONIC in nanoseconds."""
-    cdef timespec t
-    clock_gettime(CLOCK_MONOTONIC, &t)
-    return <int64_t> t.tv_sec * 1000000000 + t.tv_nsec
-
-
-cdef inline int64_t now_real() noexcept nogil:
-    """CLOCK_REALTIME in nanoseconds."""
-    cdef timespec t
-    clock_gettime(CLOCK_REALTIME, &t)
-    return <int64_t> t.tv_sec * 1000000000 + t.tv_nsec
 
 
 cdef inline uint16_t load16(const uint8_t *at) noexcept nogil:

@@ -16,8 +16,9 @@ from agent.engine.market cimport handle_message
 from agent.engine.setup cimport add_symbol, init_core, next_part, padded_name, tables_size
 from agent.engine.state cimport READY, Core
 from agent.protocols.formats cimport BINARYFILE, STAMPED_LINES, FeedFormat, require_feed_format
-from agent.protocols.wire cimport load48, load64, now
+from agent.protocols.wire cimport load48, load64
 from agent.shm.blocks cimport Block, block_free, block_reserve
+from agent.shm.clock cimport monotonic_ns
 from agent.shm.segment cimport agent_shm, agent_shm_size, set_limits
 from agent.strategy.abi cimport agent_strategy
 
@@ -91,7 +92,7 @@ cdef class Replay:
         cdef int kind
         cdef uint64_t sequence = e.counters.messages, good
         with nogil:
-            begun = now()
+            begun = monotonic_ns()
             if e.feed.format.framing == BINARYFILE:
                 while binaryfile.next_record(&at, end, &data, &size) == binaryfile.RECORD:
                     sequence += 1
@@ -115,7 +116,7 @@ cdef class Replay:
                             continue
                     sequence += 1
                     handle_message(e, data, size, sequence)
-            begun = now() - begun
+            begun = monotonic_ns() - begun
         return begun
 
     @property

@@ -8,7 +8,7 @@ from libc.string cimport memcpy, memset
 from agent.strategy.abi cimport (AGENT_ABI, AGENT_MAX_ORDERS, AGENT_VALUES, agent_event, agent_fill, agent_fini_fn,
                                  agent_init_fn, agent_layout_hash, agent_on_event_fn, agent_on_fill_fn,
                                  agent_on_timer_fn, agent_order, agent_params, agent_strategy)
-from agent.protocols.wire cimport now
+from agent.shm.clock cimport monotonic_ns
 
 #: Places in struct agent_params for the configuration's numbers.
 VALUES = AGENT_VALUES
@@ -196,9 +196,9 @@ cdef class Table:
         cdef int64_t begun, orders_made = 0
         cdef int _pass
         with nogil:
-            begun = now()
+            begun = monotonic_ns()
             for _pass in range(repeat):
                 for i in range(count):
                     orders_made += self.functions.on_event(<void *> state, first + i, orders)
-            begun = now() - begun
+            begun = monotonic_ns() - begun
         return begun, orders_made

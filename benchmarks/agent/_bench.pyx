@@ -10,7 +10,8 @@ cimport agent.protocols.itch as itch
 from agent.shm.blocks cimport Block, block_free, block_map
 from agent.shm.ring cimport Ring, ring_peek, ring_pop, ring_push
 from agent.shm.segment cimport agent_histogram
-from agent.protocols.wire cimport load16, now
+from agent.protocols.wire cimport load16
+from agent.shm.clock cimport monotonic_ns
 
 
 cdef uint64_t _decode(const uint8_t *at, int64_t packets, uint64_t *bad) noexcept nogil:
@@ -55,9 +56,9 @@ def itch_decode(const uint8_t[::1] data not None, int64_t packets):
     cdef uint64_t total, bad = 0
     cdef int64_t begun
     with nogil:
-        begun = now()
+        begun = monotonic_ns()
         total = _decode(&data[0], packets, &bad)
-        begun = now() - begun
+        begun = monotonic_ns() - begun
     return total, bad, begun
 
 
@@ -129,9 +130,9 @@ def book_updates(const uint8_t[::1] operations not None, uint32_t symbols, uint6
         with nogil:
             while passes:
                 passes -= 1
-                begun = now()
+                begun = monotonic_ns()
                 refused += _apply(&b, first, end)
-                begun = now() - begun
+                begun = monotonic_ns() - begun
                 fastest = min(fastest, begun)
                 if passes:
                     _end_of_day(&b, first, end)
@@ -147,10 +148,10 @@ def record(const int64_t[::1] values not None):
     cdef int64_t begun
     memset(&h, 0, sizeof(h))
     with nogil:
-        begun = now()
+        begun = monotonic_ns()
         for i in range(values.shape[0]):
             histogram.record(&h, values[i])
-        begun = now() - begun
+        begun = monotonic_ns() - begun
     if h.count != <uint64_t> values.shape[0]:
         raise RuntimeError("histogram: values were lost")
     return begun
@@ -205,13 +206,13 @@ def ring_trips(uintptr_t sink, uintptr_t source, int64_t count, int64_t batch):
     found = []
     for _ in range(count // batch):
         with nogil:
-            begun = now()
+            begun = monotonic_ns()
             for _ in range(batch):
                 if not push_record(<Ring *> sink, record) or not take_record(<Ring *> source, record):
                     begun = 0
                     break
             else:
-                begun = now() - begun
+                begun = monotonic_ns() - begun
         if not begun:
             raise RuntimeError("ring: the other side is gone")
         found.append(begun / <double> batch)
@@ -241,12 +242,12 @@ def ring_receive(uintptr_t source, int64_t count, int64_t warm):
     with nogil:
         for i in range(count):
             if i == warm:
-                begun = now()
+                begun = monotonic_ns()
             if not take_record(<Ring *> source, record) or (<int64_t *> record)[0] != i:
                 break
         else:
             i = count
-            begun = now() - begun
+            begun = monotonic_ns() - begun
     if i != count:
         raise RuntimeError(f"ring: record {i} did not come")
     return begun / <double> (count - warm)

@@ -35,6 +35,7 @@ _WHY = {
     "net.ipv4.tcp_slow_start_after_idle": "an order session that was quiet starts again with a small window",
     "net.ipv4.tcp_autocorking": "small segments are held back to be merged with the next",
     "net.ipv4.udp_rmem_min": "under memory pressure UDP sockets drop market data first",
+    "net.ipv4.udp_wmem_min": "under memory pressure a UDP socket that sends is refused memory first",
 }
 _OTHERWISE = "sockets and queues work with another value than the profile was made for"
 

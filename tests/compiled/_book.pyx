@@ -8,7 +8,8 @@ from libc.string cimport memset
 cimport agent.book.order_book as book
 cimport agent.protocols.itch as itch
 from agent.book.order_table cimport PLACE, RestingOrder
-from agent.protocols.wire cimport load16, now
+from agent.protocols.wire cimport load16
+from agent.shm.clock cimport monotonic_ns
 
 GAP = book.GAP
 EXHAUSTED_ORDERS = book.EXHAUSTED_ORDERS
@@ -193,10 +194,10 @@ cdef class Books:
                     symbols[count] = by_locate[m.locate]
                     count += 1
             with nogil:
-                begun = now()
+                begun = monotonic_ns()
                 for i in range(count):
                     apply(&self.b, &messages[i], symbols[i])
-                begun = now() - begun
+                begun = monotonic_ns() - begun
             return count, begun
         finally:
             free(messages)

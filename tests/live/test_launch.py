@@ -5,18 +5,15 @@ Nothing here changes a setting of the machine; it needs root to lease, to place 
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import pwd
 import re
 import resource
 import select
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -58,21 +55,6 @@ def check(wanted, facts, observed):
 """
 
 Launch = Callable[..., "subprocess.Popen[str]"]
-
-
-@pytest.fixture(scope="session")
-def readable() -> Iterator[Path]:
-    """What `hosttune launch` imports, where every user can read it: the checkout may be in a home that is closed."""
-    folder = Path(tempfile.mkdtemp(prefix="hosttune-live-"))
-    try:
-        folder.chmod(0o755)
-        for name in ("hosttune", "msgspec", "yaml", "_yaml", "pyroute2"):
-            found = importlib.util.find_spec(name)
-            assert found is not None and found.origin is not None
-            shutil.copytree(Path(found.origin).parent, folder / name)
-        yield folder
-    finally:
-        shutil.rmtree(folder)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from testhost import requirements
 ROOT = Path(__file__).resolve().parents[2]
 #: A program that a test starts, and the Debian package that has it.
 PACKAGES = {"cc": "gcc", "gcc": "gcc", "rustc": "rustc", "strace": "strace", "ssh": "openssh-client"}
+PACKAGES |= {"systemd-escape": "systemd"}
 #: Packages that every Debian has (Essential: yes, or what those need).
 BASE = {"bash", "coreutils", "dash", "tar", "util-linux"}
 PACKAGES |= dict.fromkeys(["cat", "sleep", "true", "touch"], "coreutils")
@@ -64,7 +65,9 @@ def programs(source: str) -> set[str]:
         if owner in ("subprocess", "shutil") and isinstance(function, ast.Attribute) and function.attr in STARTERS:
             found.update(first_word(node.args[0], lists))
         for keyword in node.keywords:
-            if keyword.arg == "prefix":  # of tests/live/test_launch.py: what its launcher is started by
+            if keyword.arg == "prefix" and isinstance(
+                keyword.value, ast.List | ast.Tuple
+            ):  # of tests/live/test_launch.py: what its launcher is started by
                 found.update(first_word(keyword.value, lists))
     return {Path(word).name for word in found}
 
