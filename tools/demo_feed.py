@@ -141,8 +141,8 @@ def read_feed(path: Path, target: Path, wanted: Sequence[str], strategy: Mapping
         if not quotes:
             found = ", ".join(f"{name} {count:,}" for name, count in sent.counts.items())
             raise RecordingRefused(
-                f"it cannot give an order: it has no {QUOTES.get(sent.format, 'quotes')}, and the strategy trades on the best bid "
-                f"and offer; found: {found}"
+                f"it cannot give an order: it has no {QUOTES.get(sent.format, 'quotes')}, and the strategy trades on "
+                f"the best bid and offer; found: {found}"
             )
         symbols = choose_symbols(quotes, wanted)
         replayed = replay.run(target, strategy["name"], symbols=tuple(symbols), fast=strategy["fast"],

@@ -18,7 +18,7 @@ import pytest
 
 from agent.shm import segment as shm
 
-from ..unit.agent.test_end_to_end import Stage, journal_of
+from ..unit.agent.stage import Stage, read_journal
 
 pytestmark = pytest.mark.long
 ROUNDS = int(os.environ.get("FAULT_ROUNDS", "25"))
@@ -56,7 +56,7 @@ def settled(stage: Stage) -> dict[str, Any]:
     held: dict[str, Any] = {}
     for _ in range(100):
         time.sleep(0.1)
-        again = journal_of(stage)
+        again = read_journal(stage)
         if held and len(again["records"]) == len(held["records"]):
             break
         held = again

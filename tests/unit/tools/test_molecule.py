@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-SCENARIO = Path(__file__).resolve().parent.parent.parent / "molecule" / "default"
+SCENARIO = Path(__file__).resolve().parents[3] / "molecule" / "default"
 CONFIG = yaml.safe_load((SCENARIO / "molecule.yml").read_text())
 SEQUENCE = CONFIG["scenario"]["test_sequence"]
 VERIFIED = [step.split()[1] for step in SEQUENCE if step.startswith("verify ")]

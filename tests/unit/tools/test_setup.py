@@ -9,7 +9,7 @@ from pathlib import Path
 
 from testhost import requirements
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 #: A program that a test starts, and the Debian package that has it.
 PACKAGES = {"cc": "gcc", "gcc": "gcc", "rustc": "rustc", "strace": "strace", "ssh": "openssh-client"}
 PACKAGES |= {"systemd-escape": "systemd"}

@@ -178,7 +178,7 @@ def test_list_of_nothing_has_only_a_heading(cache: Cache, capsys: pytest.Capture
 
 
 def test_missing_programs_stop_a_start_before_anything(cache: Cache, tmp_path: Path) -> None:
-    checkout = str(Path(__file__).resolve().parents[2])
+    checkout = str(Path(__file__).resolve().parents[3])
     done = subprocess.run(
         [sys.executable, "-c", "import sys; from testhost import requirements; requirements.SEARCH = '/nonexistent'; "
          "from testhost.cli import main; sys.exit(main(['start', 'a']))"],
