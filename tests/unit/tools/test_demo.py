@@ -14,6 +14,7 @@ import pytest
 from demo_feed import RecordingRefused, choose_symbols, is_tradable, read_feed
 
 from agent.exchange import feed, generator
+from agent.protocols import formats
 
 STRATEGY = {"name": "ema_cross_cython", "size": 1, "fast": 2, "slow": 5}
 
@@ -36,10 +37,11 @@ def generated(form: str, symbols: list[str], count: int = 3000) -> bytes:
     """A recording of a generated feed, as a file of this format has it."""
     made = feed.generated(count, 1, symbols, form)
     messages = [made.text[a:b] for a, b in zip(made.offsets[:-1], made.offsets[1:], strict=True)]
-    if form == "itch":
+    (row,) = (row for row in formats.FORMATS if row.name == form)
+    if row.framing == "binaryfile":
         return b"".join(len(m).to_bytes(2, "big") + m for m in messages)
-    if form == "csv":
-        return b"timestamp_ns,symbol,bid,bid_size,ask,ask_size,price,size\n" + b"".join(m + b"\n" for m in messages)
+    if row.framing == "lines":
+        return row.header.encode() + b"\n" + b"".join(m + b"\n" for m in messages)
     return binance(messages)
 
 
