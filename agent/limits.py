@@ -92,8 +92,8 @@ LIMITS: dict[str, Limit] = {
 
 def to_words(values: Mapping[str, int | float]) -> dict[str, int]:
     """Returns the limits in values (in the user's words and units) by the names and in the units of AGENT_LIMITS.
-    max_orders_per_second and burst only together."""
-    found = {limit.word: round(values[name] * limit.scale) for name, limit in LIMITS.items()
+    max_orders_per_second and burst only together. A limit below the word's unit is that unit: 0 would be no limit."""
+    found = {limit.word: max(round(values[name] * limit.scale), int(values[name] > 0)) for name, limit in LIMITS.items()
              if limit.word and name in values}  # fmt: skip
     if rate := int(values.get("max_orders_per_second", 0)):
         # A token bucket as a virtual schedule: what an order costs, and what may be ahead.

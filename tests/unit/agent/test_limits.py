@@ -79,6 +79,13 @@ def test_only_what_changes_is_written() -> None:
         limits.change_words(WORDS | {"rate_interval_ns": 0}, {"burst": 5})
 
 
+@given(st.floats(min_value=0, max_value=1e-3, exclude_min=True), st.sampled_from(["max_notional", "collar"]))
+def test_a_limit_that_is_set_is_never_none(value: float, name: str) -> None:
+    """0 in the segment is no limit at all: a limit below the word's unit must not become that."""
+    (word,) = limits.to_words({name: value}).values()
+    assert word >= 1
+
+
 def test_a_limit_that_is_off_is_zero() -> None:
     assert set(limits.from_words(dict.fromkeys(WORDS, 0)).values()) == {0}
 
