@@ -42,7 +42,7 @@ def draw(bench: str, rows: list[dict[str, Any]], about: dict[str, Any], director
         "ours / reference (logarithmic). Diamond: median, dots: rounds, bar: promised, its arrow: the good side",
         fontsize=8,
     )
-    figure.suptitle(f"agent bench {bench}", fontsize=12, x=0.01, ha="left")
+    figure.suptitle(f"benchmark {bench}", fontsize=12, x=0.01, ha="left")
     axes.set_title(
         f"{about['cpus']} x {about['cpu']}, Linux {about['kernel']}, isolated {about['isolated_cpus'] or 'none'}, "
         f"{about['scheduler']}, {about['time']}",
