@@ -113,7 +113,14 @@ def test_a_full_disk_is_said(arguments: list[str], hand: Callable[..., Hand], tm
 def test_the_user_may_interrupt_a_command_that_waits() -> None:
     port = free_port(socket.SOCK_STREAM)
     command = [sys.executable, "-P", "-m", "agent", "exchange", "--feed", "generated", "--listen", f"127.0.0.1:{port}"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell that runs the tests in its background has them ignore SIGINT.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as child:
         try:
             _wait_for_listener(child, port)
             child.send_signal(signal.SIGINT)
