@@ -39,10 +39,12 @@ def _add_feed(group: Any) -> None:
         "--messages", type=parse_count, metavar="N", help=f"send the first N (generated: make N, default {MESSAGES})"
     )
     group.add_argument("--seed", type=parse_seed, default=1, help="of the generated feed, and of the faults")
-    group.add_argument("--feed-to", type=parse_endpoint, default=("127.0.0.1", 26400), metavar="HOST:PORT")
-    group.add_argument("--feed-b", type=parse_endpoint, metavar="HOST:PORT", help="send the same packets here as well")
+    group.add_argument("--feed-to", type=parse_endpoint, default=("127.0.0.1", 26400), metavar="ADDRESS:PORT")
     group.add_argument(
-        "--request-listen", type=parse_endpoint, metavar="HOST:PORT", help="retransmit here what is asked for"
+        "--feed-b", type=parse_endpoint, metavar="ADDRESS:PORT", help="send the same packets here as well"
+    )
+    group.add_argument(
+        "--request-listen", type=parse_endpoint, metavar="ADDRESS:PORT", help="retransmit here what is asked for"
     )
     group.add_argument("--interface", default="", help="send the feed from this interface")
     group.add_argument(
@@ -72,7 +74,7 @@ def _add_faults(group: Any) -> None:
 
 
 def _add_orders(group: Any) -> None:
-    group.add_argument("--listen", type=parse_endpoint, default=("127.0.0.1", 26401), metavar="HOST:PORT")
+    group.add_argument("--listen", type=parse_endpoint, default=("127.0.0.1", 26401), metavar="ADDRESS:PORT")
     group.add_argument("--login", default="", metavar="USER:PASSWORD", help="accept only this login (default: any)")
     group.add_argument("--no-match", action="store_true", help="only acknowledge orders (default: fill what crosses)")
     group.add_argument("--reject", type=parse_count, default=0, metavar="N", help="reject each N-th order")

@@ -28,7 +28,9 @@ def _make_formatter(prog: str) -> argparse.HelpFormatter:
 
 def add_engine(command: argparse.ArgumentParser) -> None:
     """Add the argument that says which engine."""
-    command.add_argument("agent", nargs="?", help="engine name or path of its segment (default: the only one)")
+    command.add_argument(
+        "agent", nargs="?", metavar="NAME|SEGMENT", help="engine name or path of its segment (default: the only one)"
+    )
 
 
 def add_cache_directory(command: argparse.ArgumentParser, holds: str = "") -> None:

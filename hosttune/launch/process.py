@@ -123,6 +123,7 @@ def _hold_dma_latency() -> bool:
 
 
 def _place_process(plan: Plan) -> None:
+    """Set CPUs, timer slack, nice and the scheduling policy (SCHED_FIFO, SCHED_RR) of this process."""
     if plan.cpus is not None:
         with _name_step(f"run on CPU {cpulist.show(plan.cpus)}"):
             os.sched_setaffinity(0, plan.cpus)

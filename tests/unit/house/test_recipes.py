@@ -90,6 +90,13 @@ def test_each_tuning_role_is_listed_by_its_folder() -> None:
     assert roles == {name for recipe, name, _ in INSTANCES if recipe == ROLE}
 
 
+def test_the_built_in_profile_wants_what_the_role_sets() -> None:
+    """Else a host that the role tuned would fail the profile that any host is first looked at with."""
+    profile = yaml.safe_load((ROOT / "hosttune/profiles/trading.yml").read_text())["net_buffers"]["sysctl"]
+    role = yaml.safe_load((ROOT / "roles/net_buffers/defaults/main.yml").read_text())["net_buffers_sysctl"]
+    assert {key: role[key] for key in profile} == profile
+
+
 def test_a_file_that_is_missing_is_found(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("other_thing")
     recipe = ["room/NAME.py", "list.txt"]

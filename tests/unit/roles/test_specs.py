@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 ROLES = Path(__file__).resolve().parents[3] / "roles"
-NAMES = ["boot", "cpu_isolation", "hugepages", "irq_affinity", "net_buffers", "rt_limits", "tcp_bbr"]
+NAMES = sorted({"boot", *(path.parts[-3] for path in ROLES.glob("*/templates/profile.yml.j2"))})
 
 
 def load(path: Path) -> dict[str, Any]:
