@@ -269,7 +269,7 @@ cdef inline void warm_caches(Loop *loop, int64_t at) noexcept nogil:
     for i in range(0, <uint32_t> (4096 if size > 4096 else size), 64):
         seen += state[i]
     memcpy(loop.scratch, e.orders.enter_frames, 64)
-    ouch.order_patch(loop.scratch, seen, c'B', 1, 1, at)
+    ouch.patch_order(loop.scratch, seen, c'B', 1, 1, at)
     for i in range(e.feed.symbols if e.feed.symbols < 16 else 16):
         seen += <uint32_t> (<volatile uint64_t *> &e.feed.rows[i].bid)[0]
     seen += <uint32_t> (<volatile uint32_t *> &next_slot(e).id)[0]

@@ -56,7 +56,7 @@ cdef inline bint enter_order(Core *e, const agent_order *order) noexcept nogil:
     o = add_open(e, e.orders.reference, order.symbol, order.side, <uint32_t> order.size, price, order.tag)
     write_record(e, record.ENTERED, o, o.leaves, price, 0)
     frame = e.orders.enter_frames + order.symbol * 64
-    ouch.order_patch(frame, e.orders.reference, c'B' if order.side == AGENT_BUY else c'S', <uint32_t> order.size, price,
+    ouch.patch_order(frame, e.orders.reference, c'B' if order.side == AGENT_BUY else c'S', <uint32_t> order.size, price,
                      e.strategy.event.sequence)
     e.counters.orders_sent += 1
     return send_order(e, o, frame, ouch.ORDER_FRAME)
@@ -79,7 +79,7 @@ cdef inline bint replace_order(Core *e, const agent_order *order) noexcept nogil
     o.original = old.id
     old.replacement = o.id
     write_record(e, record.REPLACING, o, o.leaves, price, 0)
-    ouch.replace_patch(e.orders.replace_frame, old.id, e.orders.reference, <uint32_t> order.size + old.filled, price,
+    ouch.patch_replace(e.orders.replace_frame, old.id, e.orders.reference, <uint32_t> order.size + old.filled, price,
                        e.strategy.event.sequence)
     e.counters.replaces_sent += 1
     return send_order(e, o, e.orders.replace_frame, ouch.REPLACE_FRAME)
@@ -87,7 +87,7 @@ cdef inline bint replace_order(Core *e, const agent_order *order) noexcept nogil
 
 cdef inline bint send_cancel(Core *e, OpenOrder *o, uint32_t remain) noexcept nogil:
     """Send a Cancel of all but `remain` units of what is open. Returns False if the connection is lost."""
-    ouch.cancel_patch(e.orders.cancel_frame, o.id, remain + o.filled if remain else 0)
+    ouch.patch_cancel(e.orders.cancel_frame, o.id, remain + o.filled if remain else 0)
     e.counters.cancels_sent += 1
     e.session.last_sent = e.received
     return send_bytes(e, e.orders.cancel_frame, ouch.CANCEL_FRAME)

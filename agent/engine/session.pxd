@@ -139,7 +139,7 @@ cdef inline bint accept_login(Core *e, const uint8_t *body, int64_t at) noexcept
     e.session.next_reference = 0
     e.session.queries += 1
     write_query_record(e, record.QUERIED, 0)
-    ouch.account_query(query)
+    ouch.build_account_query(query)
     if not send_bytes(e, query, ouch.ACCOUNT_QUERY_FRAME):
         lose_connection(e, at)
         return False

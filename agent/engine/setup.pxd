@@ -43,7 +43,7 @@ cdef inline uint32_t add_symbol(Core *e, uint64_t name, bint traded) noexcept no
     e.feed.symbols += 1
     e.feed.rows[i].name = name
     e.feed.traded[i] = traded
-    ouch.order_template(e.orders.enter_frames + 64 * <size_t> i, <const char *> &name, 8)
+    ouch.build_order_template(e.orders.enter_frames + 64 * <size_t> i, <const char *> &name, 8)
     return i
 
 
@@ -70,8 +70,8 @@ cdef inline void init_core(Core *e, agent_shm *shm, uint8_t *memory, uint32_t ca
     e.risk.last_key_at = <int64_t *> next_part(&memory, <size_t> capacity * 8)
     for i in range(LOCATES):
         e.feed.by_locate[i] = NOT_SEEN
-    ouch.replace_template(e.orders.replace_frame)
-    ouch.cancel_template(e.orders.cancel_frame)
+    ouch.build_replace_template(e.orders.replace_frame)
+    ouch.build_cancel_template(e.orders.cancel_frame)
     e.orders.cancel_at = SLOTS
     e.strategy.table = strategy
     e.strategy.state = state

@@ -80,7 +80,7 @@ cdef enum:
     CONTROL_FRAME = 14
     ACCOUNT_QUERY_FRAME = 4
 
-    ORDER_FRAME = 50            # of order_template
+    ORDER_FRAME = 50            # of build_order_template
     CLORDID = 14
     MAX_QUANTITY = 999999
     MAX_PRICE = 1999999900      # 4 decimals
@@ -149,7 +149,7 @@ cdef struct Answer:
 
 # ------------------------------------------------------------------------------------------- inbound
 
-cdef inline void put_alpha(uint8_t *at, uint32_t size, const char *text, uint32_t length) noexcept nogil:
+cdef inline void write_alpha(uint8_t *at, uint32_t size, const char *text, uint32_t length) noexcept nogil:
     """At most size characters, padded with spaces."""
     memset(at, c' ', size)
     memcpy(at, text, length if length < size else size)
@@ -161,7 +161,7 @@ cdef inline void _two(uint8_t *at, uint32_t value) noexcept nogil:
     at[1] = <uint8_t> (c'0' + value - 10 * tens)
 
 
-cdef inline void put_clordid(uint8_t *at, uint64_t number) noexcept nogil:
+cdef inline void write_clordid(uint8_t *at, uint64_t number) noexcept nogil:
     """14 decimal digits, with zeros on the left; the number modulo 10^14."""
     cdef uint32_t low, high, pair
     if number >= 100000000000000ULL:
@@ -187,9 +187,9 @@ cdef inline void _header(uint8_t *frame, uint32_t size, uint8_t type) noexcept n
     frame[3] = type
 
 
-cdef inline void enter_template(uint8_t *frame, const char *symbol, uint32_t size, uint8_t time_in_force,
-                                uint8_t display, uint8_t capacity, uint8_t sweep,
-                                uint8_t cross_type) noexcept nogil:
+cdef inline void build_enter_template(uint8_t *frame, const char *symbol, uint32_t size, uint8_t time_in_force,
+                                      uint8_t display, uint8_t capacity, uint8_t sweep,
+                                      uint8_t cross_type) noexcept nogil:
     """The ENTER_FRAME bytes of an Enter Order in Unsequenced Data, without options. Time In Force:
     0 day, 3 immediate or cancel, 5 extended hours, 6 until a time (needs an option), E after hours.
     Display: Y visible, N hidden, A attributable. Capacity: A agency, P principal, R riskless, O
@@ -197,7 +197,7 @@ cdef inline void enter_template(uint8_t *frame, const char *symbol, uint32_t siz
     supplemental, R retail, E extended life, A after hours close."""
     memset(frame, c' ', ENTER_FRAME)
     _header(frame, ENTER_FRAME, c'O')
-    put_alpha(frame + 13, 8, symbol, size)
+    write_alpha(frame + 13, 8, symbol, size)
     frame[29] = time_in_force
     frame[30] = display
     frame[31] = capacity
@@ -206,13 +206,13 @@ cdef inline void enter_template(uint8_t *frame, const char *symbol, uint32_t siz
     store16(frame + 48, 0)
 
 
-cdef inline void order_template(uint8_t *frame, const char *symbol, int size) noexcept nogil:
+cdef inline void build_order_template(uint8_t *frame, const char *symbol, int size) noexcept nogil:
     """An Enter Order for one symbol (at most 8 characters): day order, visible, principal, no sweep,
     continuous market, no options."""
-    enter_template(frame, symbol, <uint32_t> size, c'0', c'Y', c'P', c'N', c'N')
+    build_enter_template(frame, symbol, <uint32_t> size, c'0', c'Y', c'P', c'N', c'N')
 
 
-cdef inline void order_patch(uint8_t *frame, uint32_t id, uint8_t side, uint32_t quantity, uint64_t price,
+cdef inline void patch_order(uint8_t *frame, uint32_t id, uint8_t side, uint32_t quantity, uint64_t price,
                              uint64_t sequence) noexcept nogil:
     """Write the bytes of one Enter Order that change. id: UserRefNum, higher than any before. side:
     B buy, S sell, T sell short, E sell short exempt. price: 4 decimals. ClOrdID is the MoldUDP64
@@ -221,11 +221,11 @@ cdef inline void order_patch(uint8_t *frame, uint32_t id, uint8_t side, uint32_t
     frame[8] = side
     store32(frame + 9, quantity)
     store64(frame + 21, price)
-    put_clordid(frame + 34, sequence)
+    write_clordid(frame + 34, sequence)
 
 
-cdef inline void replace_template_of(uint8_t *frame, uint8_t time_in_force, uint8_t display,
-                                     uint8_t sweep) noexcept nogil:
+cdef inline void build_replace_template_for(uint8_t *frame, uint8_t time_in_force, uint8_t display,
+                                           uint8_t sweep) noexcept nogil:
     """The REPLACE_FRAME bytes of a Replace Order Request without options. Time In Force: as for Enter
     Order, but not E."""
     memset(frame, c' ', REPLACE_FRAME)
@@ -236,12 +236,12 @@ cdef inline void replace_template_of(uint8_t *frame, uint8_t time_in_force, uint
     store16(frame + 41, 0)
 
 
-cdef inline void replace_template(uint8_t *frame) noexcept nogil:
+cdef inline void build_replace_template(uint8_t *frame) noexcept nogil:
     """A Replace Order Request: day order, visible, no sweep, no options."""
-    replace_template_of(frame, c'0', c'Y', c'N')
+    build_replace_template_for(frame, c'0', c'Y', c'N')
 
 
-cdef inline void replace_patch(uint8_t *frame, uint32_t original, uint32_t id, uint32_t quantity,
+cdef inline void patch_replace(uint8_t *frame, uint32_t original, uint32_t id, uint32_t quantity,
                                uint64_t price, uint64_t sequence) noexcept nogil:
     """original: UserRefNum of the order to replace; id: the new one's. quantity: shares of the whole
     chain, executed ones included."""
@@ -249,46 +249,46 @@ cdef inline void replace_patch(uint8_t *frame, uint32_t original, uint32_t id, u
     store32(frame + 8, id)
     store32(frame + 12, quantity)
     store64(frame + 16, price)
-    put_clordid(frame + 27, sequence)
+    write_clordid(frame + 27, sequence)
 
 
-cdef inline void cancel_template(uint8_t *frame) noexcept nogil:
+cdef inline void build_cancel_template(uint8_t *frame) noexcept nogil:
     """The CANCEL_FRAME bytes of a Cancel Order Request."""
     memset(frame, 0, CANCEL_FRAME)
     _header(frame, CANCEL_FRAME, c'X')
 
 
-cdef inline void cancel_patch(uint8_t *frame, uint32_t id, uint32_t quantity) noexcept nogil:
+cdef inline void patch_cancel(uint8_t *frame, uint32_t id, uint32_t quantity) noexcept nogil:
     """quantity: the order's new intended size, executed shares included; 0 cancels what is open."""
     store32(frame + 4, id)
     store32(frame + 8, quantity)
 
 
-cdef inline void modify_template(uint8_t *frame) noexcept nogil:
+cdef inline void build_modify_template(uint8_t *frame) noexcept nogil:
     """The MODIFY_FRAME bytes of a Modify Order Request."""
     memset(frame, 0, MODIFY_FRAME)
     _header(frame, MODIFY_FRAME, c'M')
 
 
-cdef inline void modify_patch(uint8_t *frame, uint32_t id, uint8_t side, uint32_t quantity) noexcept nogil:
+cdef inline void patch_modify(uint8_t *frame, uint32_t id, uint8_t side, uint32_t quantity) noexcept nogil:
     """side may change between the selling ones only; quantity may not grow."""
     store32(frame + 4, id)
     frame[8] = side
     store32(frame + 9, quantity)
 
 
-cdef inline void account_query(uint8_t *frame) noexcept nogil:
+cdef inline void build_account_query(uint8_t *frame) noexcept nogil:
     """The ACCOUNT_QUERY_FRAME bytes of an Account Query Request."""
     _header(frame, ACCOUNT_QUERY_FRAME, c'Q')
 
 
-cdef inline void mass_cancel(uint8_t *frame, uint32_t id, const char *firm, uint32_t firm_size,
-                             const char *symbol, uint32_t size) noexcept nogil:
+cdef inline void build_mass_cancel(uint8_t *frame, uint32_t id, const char *firm, uint32_t firm_size,
+                                   const char *symbol, uint32_t size) noexcept nogil:
     """The MASS_CANCEL_FRAME bytes of a Mass Cancel Request for a firm; no symbol: all of them."""
     _header(frame, MASS_CANCEL_FRAME, c'C')
     store32(frame + 4, id)
-    put_alpha(frame + 8, 4, firm, firm_size)
-    put_alpha(frame + 12, 8, symbol, size)
+    write_alpha(frame + 8, 4, firm, firm_size)
+    write_alpha(frame + 12, 8, symbol, size)
     store16(frame + 20, 0)
 
 
@@ -297,7 +297,7 @@ cdef inline void order_entry(uint8_t *frame, bint enable, uint32_t id, const cha
     """The CONTROL_FRAME bytes of an Enable or Disable Order Entry Request for a firm."""
     _header(frame, CONTROL_FRAME, c'E' if enable else c'D')
     store32(frame + 4, id)
-    put_alpha(frame + 8, 4, firm, firm_size)
+    write_alpha(frame + 8, 4, firm, firm_size)
     store16(frame + 12, 0)
 
 

@@ -126,7 +126,7 @@ cdef inline void splitter_init(Splitter *s, uint8_t *buffer, uint32_t capacity, 
     s.head = s.tail = 0
 
 
-cdef inline uint32_t splitter_room(Splitter *s, uint8_t **at) noexcept nogil:
+cdef inline uint32_t splitter_space(Splitter *s, uint8_t **at) noexcept nogil:
     """Where to receive and how much. Never 0 once splitter_next has returned 0. Packets given out
     before are not valid after it."""
     if s.head == s.tail:
@@ -140,12 +140,12 @@ cdef inline uint32_t splitter_room(Splitter *s, uint8_t **at) noexcept nogil:
 
 
 cdef inline void splitter_filled(Splitter *s, uint32_t size) noexcept nogil:
-    """So many bytes were received at splitter_room's place."""
+    """So many bytes were received at splitter_space's place."""
     s.tail += size
 
 
 cdef inline int splitter_next(Splitter *s, Packet *packet) noexcept nogil:
-    """> 0: the next packet, valid until splitter_room; 0: none is complete; < 0: as split."""
+    """> 0: the next packet, valid until splitter_space; 0: none is complete; < 0: as split."""
     cdef int n = split(s.buffer + s.head, s.tail - s.head, s.limit, packet)
     if n > 0:
         s.head += <uint32_t> n
@@ -176,7 +176,7 @@ cdef inline bint parse_number(const uint8_t *field, uint32_t size, uint64_t *val
     return True
 
 
-cdef inline void put_number(uint8_t *field, uint32_t size, uint64_t value) noexcept nogil:
+cdef inline void write_number(uint8_t *field, uint32_t size, uint64_t value) noexcept nogil:
     """Digits, padded on the left with spaces; size is enough for the value (20 always is)."""
     cdef uint32_t i = size
     memset(field, c' ', size)
@@ -188,7 +188,7 @@ cdef inline void put_number(uint8_t *field, uint32_t size, uint64_t value) noexc
             break
 
 
-cdef inline void put_text(uint8_t *field, uint32_t size, const char *text, uint32_t length, bint left) noexcept nogil:
+cdef inline void write_text(uint8_t *field, uint32_t size, const char *text, uint32_t length, bint left) noexcept nogil:
     """At most size characters, padded with spaces on the left or on the right."""
     memset(field, c' ', size)
     if length > size:
@@ -233,18 +233,18 @@ cdef inline uint32_t build_login_request(uint8_t *at, const char *username, uint
                                          const char *session, uint32_t session_size,
                                          uint64_t sequence) noexcept nogil:
     """49 bytes. session: empty, or as it came in Login Accepted."""
-    put_text(at + 3, USERNAME, username, username_size, False)
-    put_text(at + 9, PASSWORD, password, password_size, False)
-    put_text(at + 19, SESSION, session, session_size, True)
-    put_number(at + 29, SEQUENCE, sequence)
+    write_text(at + 3, USERNAME, username, username_size, False)
+    write_text(at + 9, PASSWORD, password, password_size, False)
+    write_text(at + 19, SESSION, session, session_size, True)
+    write_number(at + 29, SEQUENCE, sequence)
     return build_header(at, c'L', LOGIN_REQUEST - SOUP_HEADER)
 
 
 cdef inline uint32_t build_login_accepted(uint8_t *at, const char *session, uint32_t session_size,
                                           uint64_t sequence) noexcept nogil:
     """33 bytes."""
-    put_text(at + 3, SESSION, session, session_size, True)
-    put_number(at + 13, SEQUENCE, sequence)
+    write_text(at + 3, SESSION, session, session_size, True)
+    write_number(at + 13, SEQUENCE, sequence)
     return build_header(at, c'A', LOGIN_ACCEPTED - SOUP_HEADER)
 
 

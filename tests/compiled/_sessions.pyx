@@ -207,7 +207,7 @@ cdef class Splitter:
         cdef int n
         out = []
         while True:
-            room = soupbintcp.splitter_room(&self.s, &at)
+            room = soupbintcp.splitter_space(&self.s, &at)
             if room > size - place:
                 room = size - place
             memcpy(at, source + place, room)
@@ -322,9 +322,9 @@ def ouch_enter(bytes symbol not None, uint32_t id, bytes side not None, uint32_t
     """Enter Order in its SoupBinTCP packet. price: 4 decimals. sequence becomes ClOrdID."""
     cdef uint8_t out[50]
     _alpha("symbol", symbol, 8)
-    ouch.enter_template(out, symbol, <uint32_t> len(symbol), _one(time_in_force), _one(display), _one(capacity),
-                        _one(sweep), _one(cross_type))
-    ouch.order_patch(out, id, _one(side), quantity, price, sequence)
+    ouch.build_enter_template(out, symbol, <uint32_t> len(symbol), _one(time_in_force), _one(display), _one(capacity),
+                              _one(sweep), _one(cross_type))
+    ouch.patch_order(out, id, _one(side), quantity, price, sequence)
     return (<const char *> out)[:50]
 
 
@@ -333,8 +333,8 @@ def ouch_order(bytes symbol not None, uint32_t id, bytes side not None, uint32_t
     """Enter Order from the engine's template."""
     cdef uint8_t out[50]
     _alpha("symbol", symbol, 8)
-    ouch.order_template(out, symbol, <int> len(symbol))
-    ouch.order_patch(out, id, _one(side), quantity, price, sequence)
+    ouch.build_order_template(out, symbol, <int> len(symbol))
+    ouch.patch_order(out, id, _one(side), quantity, price, sequence)
     return (<const char *> out)[:50]
 
 
@@ -342,31 +342,31 @@ def ouch_replace(uint32_t original, uint32_t id, uint32_t quantity, uint64_t pri
                  bytes time_in_force=b"0", bytes display=b"Y", bytes sweep=b"N"):
     """Replace Order Request in its packet."""
     cdef uint8_t out[43]
-    ouch.replace_template_of(out, _one(time_in_force), _one(display), _one(sweep))
-    ouch.replace_patch(out, original, id, quantity, price, sequence)
+    ouch.build_replace_template_for(out, _one(time_in_force), _one(display), _one(sweep))
+    ouch.patch_replace(out, original, id, quantity, price, sequence)
     return (<const char *> out)[:43]
 
 
 def ouch_cancel(uint32_t id, uint32_t quantity=0):
     """Cancel Order Request in its packet."""
     cdef uint8_t out[12]
-    ouch.cancel_template(out)
-    ouch.cancel_patch(out, id, quantity)
+    ouch.build_cancel_template(out)
+    ouch.patch_cancel(out, id, quantity)
     return (<const char *> out)[:12]
 
 
 def ouch_modify(uint32_t id, bytes side not None, uint32_t quantity):
     """Modify Order Request in its packet."""
     cdef uint8_t out[13]
-    ouch.modify_template(out)
-    ouch.modify_patch(out, id, _one(side), quantity)
+    ouch.build_modify_template(out)
+    ouch.patch_modify(out, id, _one(side), quantity)
     return (<const char *> out)[:13]
 
 
 def ouch_account_query():
     """Account Query Request in its packet."""
     cdef uint8_t out[4]
-    ouch.account_query(out)
+    ouch.build_account_query(out)
     return (<const char *> out)[:4]
 
 
@@ -375,7 +375,7 @@ def ouch_mass_cancel(uint32_t id, bytes firm not None, bytes symbol=b""):
     cdef uint8_t out[22]
     _alpha("firm", firm, 4)
     _alpha("symbol", symbol, 8)
-    ouch.mass_cancel(out, id, firm, <uint32_t> len(firm), symbol, <uint32_t> len(symbol))
+    ouch.build_mass_cancel(out, id, firm, <uint32_t> len(firm), symbol, <uint32_t> len(symbol))
     return (<const char *> out)[:22]
 
 

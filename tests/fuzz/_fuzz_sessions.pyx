@@ -53,7 +53,7 @@ cdef int _soupbintcp(const uint8_t *data, uint32_t size, uint64_t *sink) noexcep
     soupbintcp.splitter_init(&s, buffer, 600, 300)
     piece = 1 + (data[0] & 63 if size else 0)
     while place < size:
-        n = <int> soupbintcp.splitter_room(&s, &at)
+        n = <int> soupbintcp.splitter_space(&s, &at)
         if n <= 0 or not (at >= buffer and at + n <= buffer + 600):
             return BROKEN
         if piece > <uint32_t> n:

@@ -52,7 +52,7 @@ def test_no_call_of_python_in_the_loop(functions: tuple[str, dict[str, str]]) ->
     expected = {
         "_engine": "run_loop decide_on_event handle_itch_message handle_tick_message enter_order handle_answer "
         "check_order read_session receive_datagrams mold_arrive book_add ring_push series_push record parse "
-        "order_patch",
+        "patch_order",
         "_replay": "decide_on_event handle_itch_message check_order book_add",
         "_simulator": "run_loop publish_packet read_link enter_order execute_order answer_request",
     }[name]
