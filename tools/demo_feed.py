@@ -67,7 +67,7 @@ def shorten_list(names: Sequence[str]) -> str:
 def cut_recording(path: Path, target: Path, limit: int = MESSAGES) -> None:
     """Write the first `limit` records (lines, ITCH messages) of a recording to `target`, not compressed.
 
-    Raises agent.recordings.RecordingError.
+    Raises agent.protocols.recording.RecordingError.
     """
     with recordings.open_recording(path) as source, target.open("wb") as out:
         if source.format.header:

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 #: By suffix: sources of compiled modules, templates, build files, compiled modules (meson installs those itself).
 LEFT_OUT = {".pyx", ".pxd", ".c", ".rs", ".in", ".build", ".so", ".pyc"}
 #: In spite of that: what the author of a strategy in Cython, C or Rust needs.
-FOR_AUTHORS = ("**/__init__.pxd", "strategy/abi.pxd", "strategy/include/*", "shm/*.pxd", "shm/include/*")
+FOR_AUTHORS = ("strategy/abi.pxd", "strategy/include/*", "shm/*.pxd", "shm/include/*")
 
 
 def carried(path: PurePosixPath) -> bool:

@@ -22,9 +22,9 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Replay the recording and print the result. Returns the exit code. Raises AgentError."""
-    from agent.engine import run as engine
+    from agent.strategy.cache import use_cache
 
-    engine.use_cache(arguments.cache_dir)
+    use_cache(arguments.cache_dir)
     from agent.cli.output import Result, print_document
     from agent.replay import run as replay
 

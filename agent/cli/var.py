@@ -25,11 +25,11 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Value the position in the engine's segment and print the risk. Returns the exit code. Raises AgentError."""
-    from agent.engine import run as engine
     from agent.shm import segment as shm
+    from agent.strategy.cache import use_cache
 
     segment = shm.read(shm.find(arguments.agent))
-    engine.use_cache("")
+    use_cache("")
     from agent.analysis import value_at_risk
     from agent.cli.output import print_document
 

@@ -18,12 +18,12 @@ def run(arguments: argparse.Namespace) -> int:
     """Compile the strategies and print a line for each. Returns the exit code. Raises AgentError."""
     from agent import config
     from agent.cli.output import write_out
-    from agent.engine import run as engine
+    from agent.strategy.cache import warm
 
     directory, names = arguments.cache_dir, arguments.strategy
     if arguments.config:
         settings = config.load(arguments.config)
         directory = directory or settings.engine.cache_dir
         names = names or [settings.strategy.name]
-    write_out(engine.warm(directory, names))
+    write_out(warm(directory, names))
     return OK

@@ -6,7 +6,7 @@ Each function that may call the strategy returns False if the connection was los
 Source: Nasdaq "OUCH 5.0", outbound messages.
 """
 
-from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 cimport agent.journal.record as record
 cimport agent.protocols.ouch as ouch

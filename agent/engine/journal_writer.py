@@ -67,6 +67,8 @@ def end_writer(writer: int, seconds: float = _WRITER_EMPTIES) -> None:
 
 def drain_ring(ring: Any, path: Path) -> None:
     """Write what is left in the journal's ring to its file. Raises RunError: then it stays in the ring."""
+    from agent.shm.ring import RingError
+
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
         try:
@@ -74,6 +76,8 @@ def drain_ring(ring: Any, path: Path) -> None:
                 pass
         finally:
             os.close(descriptor)
+    except RingError as error:
+        raise RunError(f"journal: {error}; what {path} lacks may be in it") from None
     except OSError as error:
         raise RunError(f"journal: {path}: {error.strerror}; what it lacks is kept in {ring.path}") from None
 

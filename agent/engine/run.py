@@ -23,8 +23,7 @@ from agent.engine.systemd import notify
 from agent.journal.rebuild import State
 from agent.shm import _segment, identity
 from agent.shm import segment as shm
-from agent.strategy.cache import use_cache as use_cache
-from agent.strategy.cache import warm as warm
+from agent.strategy.cache import use_cache
 
 
 class Shard(msgspec.Struct, frozen=True):

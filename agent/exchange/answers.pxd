@@ -5,7 +5,7 @@ Source: Nasdaq "O*U*C*H Version 5.0", section 3 (Outbound Messages). Each ends w
 one. `at` is when the message that it answers was read.
 """
 
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from agent.exchange.log cimport append_payload

@@ -8,10 +8,8 @@ import msgspec
 from agent.exchange.feed import Feed
 from agent.exchange.plan import Plan
 from agent.exchange.samples import MatchedOrder
+from agent.shm.histogram import QUANTILES
 from agent.shm.segment import Segment
-
-#: Name and tenths of a percent.
-QUANTILES = (("p50", 500), ("p90", 900), ("p99", 990), ("p99.9", 999))
 
 _ORDER_COUNTS = ("acknowledged", "executions", "canceled", "replaced", "replaces_ignored", "refused_orders", "invalid",
                  "unmatched", "duplicates", "out_of_order")  # fmt: skip
@@ -90,8 +88,8 @@ def percentiles(samples: list[int]) -> dict[str, Any]:
         return {"count": 0}
     ordered = sorted(samples)
     out: dict[str, Any] = {"count": len(ordered), "min": ordered[0] / 1e3}
-    for name, tenths in QUANTILES:
-        out[name] = ordered[max(0, -(-tenths * len(ordered) // 1000) - 1)] / 1e3
+    for name, share in QUANTILES:
+        out[name] = ordered[max(0, -(-round(share * 1000) * len(ordered) // 1000) - 1)] / 1e3
     out["max"] = ordered[-1] / 1e3
     return out
 

@@ -3,7 +3,7 @@
 Times are CLOCK_MONOTONIC in nanoseconds. Prices are OUCH's: 4 decimals in an integer.
 """
 
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 
 cdef extern from *:

@@ -12,7 +12,7 @@ and 8 after a point). The four quote fields are all given (0 and 0 for an empty 
 the two of a trade; a line has a quote, a trade, or both. Strict: anything else is malformed. LF or CR LF.
 """
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t
+from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memcmp
 
 from agent.protocols.text cimport Span, Tick, first_line, parse_decimal, parse_nanoseconds

@@ -3,6 +3,7 @@
 Source: proc(5). hosttune.host reads the same from any root, recorded ones too; an agent's start does not wait for it.
 """
 
+import errno
 import os
 from pathlib import Path
 
@@ -22,9 +23,13 @@ def read_start_time(pid: int) -> int | None:
 
 
 def own() -> tuple[int, int]:
-    """Returns the process id of this process, and its start time in clock ticks after boot."""
+    """Returns the process id of this process, and its start time in clock ticks after boot. Raises OSError where /proc
+    does not say: by a time of 0 others would take this process for dead, and its place."""
     pid = os.getpid()
-    return pid, read_start_time(pid) or 0
+    started = read_start_time(pid)
+    if started is None:
+        raise OSError(errno.ENOENT, "/proc does not show this process", f"/proc/{pid}/stat")
+    return pid, started
 
 
 def is_alive(boot_id: str, pid: int, start_time: int) -> bool:

@@ -6,6 +6,7 @@ import mmap
 import os
 import struct
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -219,10 +220,26 @@ def set_limits(path: Path, values: dict[str, int]) -> None:
             raise SegmentError(f"limit {name}: found {value}, allowed: a whole number from 0")
     try:
         with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as view, memoryview(view).cast("Q") as words:
-            for name, value in values.items():
-                words[places[name] // 8] = value
+            now = {name: words[place // 8] for name, place in places.items()}
+            for name in order_writes(values, now):
+                words[places[name] // 8] = values[name]
     except OSError as error:
         raise SegmentError(f"{path}: {error.strerror}") from None
+
+
+def order_writes(values: Mapping[str, int], now: Mapping[str, int]) -> list[str]:
+    """Returns the order in which to write limits (AGENT_LIMITS), which the gate reads one by one: between two writes it
+    never lets through more than before all of them, or after. The kill switch goes on first and off last; of the token
+    bucket the burst goes first where it shrinks."""
+
+    def place(name: str) -> int:
+        if name == "kill":
+            return 0 if values[name] else 4
+        if name == "rate_burst_ns":
+            return 1 if values[name] < now[name] else 3
+        return 2
+
+    return sorted(values, key=place)
 
 
 def now_ns() -> int:

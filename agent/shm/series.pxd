@@ -14,7 +14,7 @@ only hold the compiler back, on aarch64 they are `dmb`.
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy
 
 
 cdef extern from *:

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from agent.engine import run
+from agent.strategy.cache import use_cache
 
 
 def _count(text: str) -> int:
@@ -21,7 +21,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, metavar="DIR", help="write bench.json and plots here, with the machine")
     parser.add_argument("--format", choices=("text", "json"), default="text")
     options = parser.parse_args()
-    run.use_cache("")
+    use_cache("")
 
     from benchmarks.agent import harness
     from benchmarks.agent.sample import BenchError

@@ -185,7 +185,7 @@ cdef inline bint push_record(Ring *r, const uint8_t *record) noexcept nogil:
 
 
 def ring_echo(uintptr_t source, uintptr_t sink, int64_t count):
-    """Send `count` records of 64 bytes back: agent.ring.Ring.address of a reader and a writer."""
+    """Send `count` records of 64 bytes back: agent.shm.ring.Ring.address of a reader and a writer."""
     cdef uint8_t[64] record
     cdef int64_t i
     with nogil:

@@ -23,7 +23,7 @@ SYMBOLS = 200
 PASSES = 5
 #: Room for orders and for levels of a side, as in an engine's [book].
 ORDERS, LEVELS = 1 << 20, 2048
-#: Reference number, its replacement, symbol, shares, price, kind, side (Operation of agent/_bench.pyx).
+#: Reference number, its replacement, symbol, shares, price, kind, side (Operation of benchmarks/agent/_bench.pyx).
 OPERATION = struct.Struct("<QQIIIccH")
 PEER = "itch-order-book"
 

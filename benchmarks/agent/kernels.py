@@ -1,11 +1,11 @@
 """The numerical kernels, on all CPUs, each beside its references on as many threads.
 
-Haversine (agent/kernels/haversine.pyx) against the loop in plain Python (agent/kernels/plain.py) and against C with
-OpenMP and -ffast-math. The wheel is built for x86-64-v3, so C built for that is what the bar is of; C built for this
-machine is beside it. Results that differ by more than 1e-9 are an error.
+Haversine (agent/analysis/kernels/haversine.pyx) against the loop in plain Python (plain.py beside it) and against C
+with OpenMP and -ffast-math. The wheel is built for x86-64-v3, so C built for that is what the bar is of; C built for
+this machine is beside it. Results that differ by more than 1e-9 are an error.
 
 Monte Carlo, the area of a circle, in Numba against gfortran with OpenMP and -ffast-math: the same generator and seeds,
-and the same count to the last point. And the paths of `agent var` (agent/kernels/monte_carlo.py) against the same
+and the same count to the last point. And the paths of `agent var` (monte_carlo.py beside them) against the same
 simulation in NumPy, which draws from a generator of its own; both values at risk have to agree within 5 %.
 
 Each side's time is the least of SLICES passes, by turns.
@@ -71,7 +71,7 @@ def haversines(directory: Path, threads: int) -> Iterator[list[Sample]]:
     try:
         from agent.analysis.kernels import haversine
     except ImportError:
-        raise BenchError("agent.kernels.haversine is not here: the package was built without OpenMP") from None
+        raise BenchError("agent.analysis.kernels.haversine is not here: the package was built without OpenMP") from None
     builds = {
         "C, OpenMP, x86-64-v3": _linked(directory / "v3", "haversine", ".c", "distances", "-march=x86-64-v3"),
         "C, OpenMP, native": _linked(directory / "native", "haversine", ".c", "distances"),

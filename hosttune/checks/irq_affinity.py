@@ -37,8 +37,10 @@ class Section(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
     def __post_init__(self) -> None:
         _cpusets.validate("housekeeping", self.housekeeping)
         for interface, cpus in self.queues.items():
-            if not interface or "/" in interface or interface in (".", ".."):
-                raise ValueError(f"queues: {interface!r} is not the name of an interface")
+            try:
+                irq_plan.check_interface(interface)
+            except ValueError as error:
+                raise ValueError(f"queues: {error}") from None
             _cpusets.validate(f"queues.{interface}", cpus)
 
 

@@ -27,18 +27,21 @@ class Pool(NamedTuple):
     pages: int
 
 
-def plan(pages: Any, boot_sizes: Any, transparent: Any, mount: Any) -> dict[str, Any]:
+def plan(pages: Any, boot_sizes: Any, transparent: Any, mount: Any, refuse: bool = True) -> dict[str, Any]:
     """Return what the variables come to.
 
     `values`: path below /sys to what the role writes now and tmpfiles.d at each boot. `arguments`: words for the
     kernel's command line. `section`: the section of the profile. `unit`: name of the mount unit, "" for none.
-    Raises ValueError with one line per problem.
+    Raises ValueError with one line per problem; without `refuse`, for a revert, what cannot be planned is left out.
     """
     problems: list[str] = []
     pools = _pools(pages, problems)
     at_boot = _boot_sizes(boot_sizes, problems)
-    problems += _problems(pages, transparent, mount)
-    cpu_lists.refuse(problems)
+    of_mount = _problems(pages, transparent, mount)
+    if refuse:
+        cpu_lists.refuse(problems + of_mount)
+    elif of_mount:
+        mount, transparent = {}, None
     now = [pool for pool in pools if pool.kb not in at_boot]
     values: dict[str, Any] = {hugetlb.build_path(pool.kb, pool.node): pool.pages for pool in now}
     section: dict[str, Any] = {"pages": {pool.size: {} for pool in pools}}

@@ -1,5 +1,5 @@
 /* What the drivers of order books share: operations from a file, passes over them, the fastest of which is printed, and
- * then, for each symbol, best bid, its shares, best offer, its shares. The layout is agent/_bench.pyx's Operation.
+ * then, for each symbol, best bid, its shares, best offer, its shares. The layout is benchmarks/agent/_bench.pyx's Operation.
  *
  *     PROGRAM FILE SYMBOLS LAST_REFERENCE PASSES CPU */
 #define _GNU_SOURCE

@@ -1,4 +1,4 @@
-/* Great-circle distances of n pairs, in km: the formula of agent/kernels/haversine.pyx, OpenMP over all of them. */
+/* Great-circle distances of n pairs, in km: the formula of agent/analysis/kernels/haversine.pyx, OpenMP over all of them. */
 #include <math.h>
 #include <stdint.h>
 

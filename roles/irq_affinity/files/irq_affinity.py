@@ -29,7 +29,8 @@ import time
 from typing import NamedTuple
 
 # /usr/local/lib/hosttune holds this program, and in host/ the modules of hosttune that it shares with the check.
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+# Last on the path: nothing of that place may stand for a module of Python.
+sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 from hosttune.host import cpulist, irq_plan
 
 PROFILE = "/etc/hosttune/profile.d/irq_affinity.yml"

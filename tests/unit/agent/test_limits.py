@@ -1,5 +1,6 @@
 """The limits' words and units: there and back, the same refusals everywhere, and what is documented."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,31 @@ def test_a_limit_that_is_set_is_never_none(value: float, name: str) -> None:
     """0 in the segment is no limit at all: a limit below the word's unit must not become that."""
     (word,) = limits.to_words({name: value}).values()
     assert word >= 1
+
+
+def _burst_of(words: dict[str, int]) -> float:
+    """Returns how many orders may pass at once."""
+    if words["kill"]:
+        return 0
+    if not words["rate_interval_ns"]:
+        return math.inf
+    return max(0, words["rate_burst_ns"] // words["rate_interval_ns"])
+
+
+_WORDS = st.fixed_dictionaries({"kill": st.sampled_from([0, 1]), "rate_interval_ns": st.integers(0, 10**9),
+                                "rate_burst_ns": st.integers(0, 10**10), "max_size": st.integers(1, 999)})  # fmt: skip
+
+
+@given(_WORDS, _WORDS)
+def test_between_two_writes_the_gate_is_no_wider_than_before_or_after(
+    before: dict[str, int], after: dict[str, int]
+) -> None:
+    words = dict(before)
+    for name in segment.order_writes(after, before):
+        words[name] = after[name]
+        assert _burst_of(words) <= max(_burst_of(before), _burst_of(after))
+        if not words["kill"] and before["kill"]:
+            assert words == after
 
 
 def test_a_limit_that_is_off_is_zero() -> None:

@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import re
 import types
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,15 @@ def test_each_stub_is_true(path: Path) -> None:
     assert stub.is_file(), f"{path.relative_to(ROOT)} has no stub"
     module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
     assert differences(stub.read_text(), importlib.import_module(module)) == []
+
+
+def test_a_fuzzer_has_a_stub() -> None:
+    """Fuzzers are compiled with sanitizers by their own tests only: what they define is read as text."""
+    for path in (ROOT / "tests/fuzz").glob("*.pyx"):
+        defined = set(re.findall(r"^def (\w+)\(|^([A-Z]\w*) = ", path.read_text(), re.M))
+        stub = path.with_suffix(".pyi")
+        assert stub.is_file(), path.name
+        assert set(_named(ast.parse(stub.read_text()).body)) == {a or b for a, b in defined}, path.name
 
 
 def test_a_difference_is_found() -> None:

@@ -40,6 +40,21 @@ def test_irqbalance_keeps_off_the_interrupts_of_named_interfaces(tree: Tree) -> 
     assert policy(tree, "/sys", 9) == "ban=false\n"
 
 
+def test_a_card_without_message_signalled_interrupts(tree: Tree) -> None:
+    """Its one interrupt is in the file `irq`; that of the bridge above it is another's."""
+    device = "/sys/devices/pci/0000:00:07.0"
+    tree.write(f"{device}/class", "0x020000\n")
+    tree.write(f"{device}/irq", "45\n")
+    tree.write("/sys/devices/pci/irq", "46\n")
+    tree.write(f"{device}/net/eth0/mtu", "1500\n")
+    (tree.root / "sys/class/net/eth0/device/msi_irqs/31").unlink()
+    (tree.root / "sys/class/net/eth0/device/msi_irqs/32").unlink()
+    (tree.root / "sys/class/net/eth0/device/msi_irqs").rmdir()
+    (tree.root / "sys/class/net/eth0/device").rmdir()
+    (tree.root / "sys/class/net/eth0/device").symlink_to(tree.root / device[1:])
+    assert [policy(tree, device, number) for number in (45, 46)] == ["ban=true\n", "ban=false\n"]
+
+
 @pytest.mark.parametrize(("kind", "told"), [("0x020000", "ban=true\n"), ("0x010802", "ban=false\n")])
 def test_irqbalance_keeps_off_a_card_whose_interface_is_not_there_yet(tree: Tree, kind: str, told: str) -> None:
     device = "/sys/devices/pci/0000:00:01.0"

@@ -216,6 +216,22 @@ def test_pools_that_cannot_be_meant(pages: Any, message: str) -> None:
         reserve(pages)
 
 
+@pytest.mark.parametrize(
+    ("pages", "transparent", "mount"),
+    [
+        ({"2M": {"node0": 5}}, None, {"path": "/dev/huge", "group": "trader", "size": "1G"}),
+        ({"2M": {"node0": "many"}, "1G": {"node0": 2}}, "sometimes", {}),
+        (None, False, {"path": "relative"}),
+    ],
+)
+def test_a_revert_is_not_refused(pages: Any, transparent: Any, mount: Any) -> None:
+    """An inventory that was edited until it is refused must not stop the roles that are reverted behind this one."""
+    with pytest.raises(ValueError):
+        hugepages_plan.plan(pages, ["1G"], transparent, mount)
+    planned = hugepages_plan.plan(pages, ["1G"], transparent, mount, refuse=False)
+    assert planned["unit"] == "" and hugetlb.TRANSPARENT not in planned["values"]
+
+
 def test_a_boot_size_is_the_same_however_it_is_written() -> None:
     assert reserve({"1G": {"node0": 2}}, ["1024M"])["arguments"] == ["hugepagesz=1G", "hugepages=0:2"]
     with pytest.raises(ValueError, match="hugepages_boot_sizes: page size 'huge'"):

@@ -87,11 +87,12 @@ def prepare(
     """A PreparedPlan of these messages; options: of its Plan; changes: fields to set otherwise."""
     feed = build_feed("test", "binance", [(i, m) for i, m in enumerate(messages)], {})
     packets = make_packets(feed, FEED_SESSION, per_datagram)
-    return PreparedPlan(**{
+    fields: dict[str, Any] = {
         "plan": Plan(feed=feed, due=array("q"), pacing="", feed_to=("", 0), listen=("", 0), **options),
         "lines": lines, "server": server.fileno() if server else -1, "request_socket": request_socket,
         "state_file": -1, "recovered": b"", "session": SESSION, "feed_session": FEED_SESSION, "login": None,
         "packets": packets, "due": array("q", due or [0] * len(packets)), "fates": fates,
         "symbol_names": array("Q", (int.from_bytes(s.encode().ljust(8), "little") for s in feed.symbols)),
         "watched": None, "samples": make_samples(len(packets), len(feed)), "midnight": 0, "log_capacity": 1 << 16,
-    } | (changes or {}))  # fmt: skip
+    }  # fmt: skip
+    return PreparedPlan(**fields | (changes or {}))

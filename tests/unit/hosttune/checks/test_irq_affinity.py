@@ -317,7 +317,7 @@ def test_sample(fake_host):
         ({"housekeeping": ""}, "names no CPU"),
         ({"housekeeping": "0-1", "irqbalance": "off"}, "irqbalance"),
         ({"housekeeping": "0-1", "queues": {"eth0": "x"}}, "queues.eth0"),
-        ({"housekeeping": "0-1", "queues": {"../eth0": "1"}}, "not the name of an interface"),
+        ({"housekeeping": "0-1", "queues": {"../eth0": "1"}}, "not the name of a network interface"),
         ({"housekeeping": "0-1", "queue": {}}, "queue"),
     ],
 )
