@@ -129,13 +129,16 @@ def _run(args: argparse.Namespace, cache: Cache) -> int:
             started = time.monotonic()
             topology = Topology(args.cpus, args.memory, args.numa, args.nic, args.queues, args.nics)
             host = Host(cache, args.name)
-            host.start(topology, asked_accel=args.accel, boot=args.boot, open_network=args.open, progress=_progress)
-            if not args.no_wait:
-                try:
+            others = host.state()["phase"] in LIVE if host.directory.exists() else False
+            try:
+                host.start(topology, asked_accel=args.accel, boot=args.boot, open_network=args.open, progress=_progress)
+                if not args.no_wait:
                     host.wait(args.timeout)
-                except BaseException:
+            except BaseException:  # also a signal that comes when start() has returned
+                if not others:
                     host.stop()
-                    raise
+                raise
+            if not args.no_wait:
                 _progress(f"{args.name} answers on port {host.port} after {time.monotonic() - started:.1f} s")
         case "wait":
             Host(cache, args.name).wait(args.timeout)

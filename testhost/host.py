@@ -134,6 +134,7 @@ class Host:
                 self._prepare(image, topology, kind, open_network, saved)
                 self._spawn()
             except BaseException:
+                self._end()  # a signal may come when _spawn() has returned
                 self._remove()
                 raise
 

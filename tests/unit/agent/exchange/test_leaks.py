@@ -48,6 +48,7 @@ def repeat(run: Callable[[], None], times: int = REPEATS) -> None:
     """Run it often; no descriptor stays open, and neither address space nor resident memory grows."""
     for _ in range(3):
         run()
+    gc.collect()  # what earlier tests left
     open_before, (space, resident) = len(open_descriptors()), memory()
     for _ in range(times):
         run()
