@@ -24,6 +24,7 @@ from agent.exchange.report import Machine, Outcome, as_data, as_text
 from agent.exchange.samples import make_samples, write_samples
 from agent.exchange.state_file import StateFile, open_state_file
 from agent.shm import segment as shm
+from hosttune.host.sched import POLICY_NAMES
 
 __all__ = ["ExchangeError", "Plan", "as_text", "run", "schedule"]
 
@@ -209,14 +210,13 @@ def _read_settled(path: Path, before: shm.Segment, counts: dict[str, Any]) -> sh
 
 
 def _read_machine() -> Machine:
-    policies = {os.SCHED_OTHER: "other", os.SCHED_FIFO: "fifo", os.SCHED_RR: "rr", os.SCHED_BATCH: "batch"}
     return Machine(
         host=platform.node(),
         kernel=platform.release(),
         cpus=os.cpu_count(),
         cpu=_read_cpu_model(),
         affinity=sorted(os.sched_getaffinity(0)),
-        scheduler=policies.get(os.sched_getscheduler(0), "unknown"),
+        scheduler=POLICY_NAMES.get(os.sched_getscheduler(0), "unknown"),
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from benchmarks.agent.sample import BenchError
+from hosttune.host.sched import POLICY_NAMES
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 REFERENCES = Path(__file__).with_name("reference")
@@ -68,7 +69,7 @@ def describe() -> dict[str, Any]:
         "isolated_cpus": _read("/sys/devices/system/cpu/isolated"),
         "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         "sched_rt_runtime_us": _read("/proc/sys/kernel/sched_rt_runtime_us"),
-        "scheduler": {0: "SCHED_OTHER", 1: "SCHED_FIFO", 2: "SCHED_RR"}.get(os.sched_getscheduler(0), "other"),
+        "scheduler": "SCHED_" + POLICY_NAMES.get(os.sched_getscheduler(0), "unknown").upper(),
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from hosttune.errors import FAILED, OK, UNKNOWN
 from hosttune.findings import NOT_READY, Finding
 
 
@@ -32,4 +33,5 @@ def decide(findings: list[Finding], force: list[str]) -> Decision:
     forced = [finding for finding in blocking if finding.id in force]
     idle = [name for name in dict.fromkeys(force) if name not in {finding.id for finding in forced}]
     refused = any(finding.status in NOT_READY for finding in against)
-    return Decision(1 if refused else 3 if against else 0, against, forced, idle)
+    code = FAILED if refused else UNKNOWN if against else OK
+    return Decision(code, against, forced, idle)
