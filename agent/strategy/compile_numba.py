@@ -68,6 +68,8 @@ def _hash_strategy(strategy: Strategy) -> str:
                 add(home, name)
                 visit(vars(value)[name], used)
         elif isinstance(value, FunctionType):
+            # Numba's cache names a function by its module, and imports that to take it out again.
+            add(home, value.__qualname__)
             for cell, name in zip(value.__closure__ or (), value.__code__.co_freevars, strict=True):
                 add(name)
                 visit(cell.cell_contents, used)

@@ -457,6 +457,20 @@ def test_a_changed_strategy_is_not_taken_from_the_cache(tmp_path: Path) -> None:
     assert tag("STRATEGY", 5) == (5, [1])
 
 
+def test_a_strategy_that_moved_is_not_taken_from_the_cache(tmp_path: Path) -> None:
+    """What is cached imports the module that it was compiled from, which may be gone with the last release."""
+    cache, events = tmp_path / "cache", tmp_path / "events"
+    events.write_bytes(walk(1, 1).tobytes())
+    (tmp_path / "strategy_constants.py").write_text("NUMBER = 5\n")
+    old, new = tmp_path / "strategy_user.py", tmp_path / "desk" / "strategy_user.py"
+    old.write_text(_USER.replace('[("a", "i8")]', '[("a", "i8")], lambda state, params: 0'))
+    child("strategy_user:STRATEGY", cache, events)
+    new.parent.mkdir()
+    old.rename(new)
+    _, hits, orders = child("desk.strategy_user:STRATEGY", cache, events)
+    assert hits == [0, 0] and len(orders) == 1
+
+
 def test_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import numba
 
