@@ -1,8 +1,8 @@
 """The feed formats, one row each: what differs between them for the engine, the replay, recordings and tests.
 
 A format of quotes and trades is a module here with parse() and begins_recording() as in binance.pxd and csv.pxd,
-and a row below; docs/contributing.md has the whole recipe. A format of orders (ITCH) has no parse() in its row: the books
-that its messages change are the engine's.
+and a row below; docs/contributing.md has the whole recipe. A format of orders (ITCH) has no parse() in its row: the
+books that its messages change are the engine's.
 """
 
 from libc.stdint cimport uint8_t, uint32_t

@@ -225,7 +225,7 @@ cdef inline void patch_order(uint8_t *frame, uint32_t id, uint8_t side, uint32_t
 
 
 cdef inline void build_replace_template_for(uint8_t *frame, uint8_t time_in_force, uint8_t display,
-                                           uint8_t sweep) noexcept nogil:
+                                            uint8_t sweep) noexcept nogil:
     """The REPLACE_FRAME bytes of a Replace Order Request without options. Time In Force: as for Enter
     Order, but not E."""
     memset(frame, c' ', REPLACE_FRAME)
