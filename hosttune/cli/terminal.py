@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from typing import TYPE_CHECKING
+
+from hosttune import output
 
 if TYPE_CHECKING:
     from hosttune.report.document import Document
 
 
 def write_out(text: str) -> None:
-    """Write to standard output; a reader that has closed it ends the output, not the command."""
-    try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # The reader (head, less) has seen enough. Python must not complain again when it closes stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    """Write to standard output; a reader that has closed it ends the output, not the command. Raises UsageError."""
+    with contextlib.suppress(BrokenPipeError):
+        output.write_out(text)
 
 
 def write_document(document: Document, form: str, *, colour: bool = False, quiet: bool = False) -> None:

@@ -37,6 +37,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"hops", "report"},
         {"findings"},
         {"host"},
+        {"output"},
         {"errors", "config_errors"},
         {"__init__"},
         {"_build"},
