@@ -28,6 +28,8 @@ from agent.shm.series cimport Series
 from agent.strategy.abi cimport agent_strategy
 from agent.system cimport AF_INET, MSG_DONTWAIT, MSG_NOSIGNAL, close, send
 
+from agent import errors
+
 
 cdef volatile sig_atomic_t stop_requested = 0      # number of the signal; 0: none
 
@@ -170,7 +172,7 @@ cdef class Engine:
             self.loop.ring = <Ring *> <uintptr_t> feed.address
 
     def restore(self, *, uint32_t reference, positions, open_orders, bytes session, uint64_t sequence,
-                uint32_t queries, uint64_t entries):
+                uint32_t queries, uint64_t records):
         """What the journal says: the last UserRefNum; (symbol index, units) of positions; (id, symbol index,
         side, leaves, price with 4 decimals, tag, original, filled, accepted) of open orders; the exchange's session and
         the sequenced messages read in it, and its Account Queries without an answer; records so far."""
@@ -192,7 +194,7 @@ cdef class Engine:
         memcpy(e.session.id, <const char *> session, min(len(session), 10))
         e.session.sequence = sequence
         e.session.queries = queries
-        e.journal.records = entries
+        e.journal.records = records
 
     def handle_datagram(self, bytes data not None, int64_t received=0, int line=0):
         """Handle one datagram as if it had been received at `received` (CLOCK_MONOTONIC, ns)."""
@@ -220,18 +222,18 @@ cdef class Engine:
         """Returns why the loop ended, one line, and the exit code of `agent run`."""
         cdef Core *e = &self.loop.core
         if e.stop == STOP_SIGNAL:
-            return f"stopped by signal {int(stop_requested)}", 0
+            return f"stopped by signal {int(stop_requested)}", errors.OK
         if e.stop == STOP_LOST:
-            return "the connection to the exchange was lost", 4
+            return "the connection to the exchange was lost", errors.CONNECTION_LOST
         if e.stop == STOP_REFUSED:
             letter = chr(e.session.login_reason)
             why = {"A": "not authorised", "S": "session not available"}.get(letter, "unknown reason")
-            return f"the exchange refused the login: {letter} ({why})", 1
-        return "the exchange ended the session", 0
+            return f"the exchange refused the login: {letter} ({why})", errors.FAILED
+        return "the exchange ended the session", errors.OK
 
     def run(self):
         """Run the loop without the GIL until it ends; SIGTERM and SIGINT end it. Returns the reason, one line, and the
-        exit code: 0 asked to end, 1 login refused, 4 connection lost."""
+        exit code: OK asked to end, FAILED login refused, CONNECTION_LOST (agent.errors)."""
         global stop_requested
         cdef sigaction_t action
         cdef sigaction_t old_term

@@ -67,11 +67,20 @@ def quiet_collector() -> Iterator[None]:
         gc.unfreeze()
 
 
-def create_engine(config: Config, shard: Shard, prepared: Any, segment: Any, lines: list[socket.socket | None],
-                  once: bool) -> Any:  # fmt: skip
+def create_engine(
+    config: Config,
+    *,
+    traded: list[bool],
+    username: str,
+    prepared: Any,
+    segment: Any,
+    lines: list[socket.socket | None],
+    once: bool,
+) -> Any:
     """Returns the _engine.Engine that the configuration describes, with its limits set.
 
-    prepared: the strategy's table and state. segment: the mapped segment. lines: the feed's sockets.
+    traded, username: this shard's. prepared: the strategy's table and state. segment: the mapped segment. lines: the
+    feed's sockets.
     Raises RunError when the host does not have the memory.
     """
     from agent.engine import _engine
@@ -83,12 +92,12 @@ def create_engine(config: Config, shard: Shard, prepared: Any, segment: Any, lin
             strategy=prepared.table,
             state=prepared.state,
             symbols=[symbol.encode() for symbol in symbols],
-            traded=shard.traded(symbols),
+            traded=traded,
             feed_format=feed.format,
             feeds=tuple(line.fileno() if line else -1 for line in lines),
             address=socket.inet_aton(config.exchange.address),
             port=config.exchange.port,
-            user=shard.username(config.exchange.username).encode(),
+            user=username.encode(),
             password=config.exchange.password.encode(),
             orders=config.book.orders,
             levels=config.book.levels,
@@ -123,7 +132,7 @@ def restore_state(engine: Any, state: State) -> None:
         session=state.session,
         sequence=state.sequence,
         queries=state.queries,
-        entries=state.entries,
+        records=state.records,
     )
 
 
@@ -156,7 +165,7 @@ def run(config: Config, *, once: bool, shard: Shard = _WHOLE) -> tuple[shm.Segme
 
     wanted, symbols, feed = config.strategy, config.strategy.traded, config.feed
     traded = shard.traded(symbols)
-    shard.username(config.exchange.username)
+    username = shard.username(config.exchange.username)
     prepared = strategy.prepare(
         strategy.load(wanted.name), wanted.fast, wanted.slow, wanted.size, len(symbols), wanted.values
     )
@@ -167,7 +176,9 @@ def run(config: Config, *, once: bool, shard: Shard = _WHOLE) -> tuple[shm.Segme
         for line in filter(None, lines):
             open_until_the_end.enter_context(line)
         segment = create_segment(path, _segment.size(len(symbols)))
-        engine = create_engine(config, shard, prepared, segment, lines, once)
+        engine = create_engine(
+            config, traded=traded, username=username, prepared=prepared, segment=segment, lines=lines, once=once
+        )
         engine.identify(*identity.own(), time.time_ns(), identity.read_boot_id().encode(), receive_buffer)
         with open_journal(config.journal, name, path, symbols) as (ring, state):
             series = create_series(config.series, path, symbols)

@@ -21,7 +21,6 @@ from agent.protocols import formats
 #: What one MoldUDP64 packet of one message can carry in a UDP datagram (65,507 - 20 - 2).
 MAX_MESSAGE = 65485
 
-_CSV_HEADER = b"timestamp_ns,symbol,bid,bid_size,ask,ask_size,price,size"
 _GZIP = b"\x1f\x8b"
 #: Bytes of a recording that tell its format.
 _HEAD = 1 << 16
@@ -37,13 +36,13 @@ class Feed(msgspec.Struct):
     name: str
     format: str  # one of FORMATS
     text: bytes  # all messages, one behind the other
-    offsets: array  # type: ignore[type-arg]  # n + 1: where each message begins in text, and its end
-    at: array  # type: ignore[type-arg]  # n: ns after the first message
+    offsets: "array[int]"  # n + 1: where each message begins in text, and its end
+    at: "array[int]"  # n: ns after the first message
     counts: dict[str, int]  # messages by type
     excluded: dict[str, int]  # lines of the recording that are not sent, by reason
     symbols: list[str]
-    mark_symbol: array  # type: ignore[type-arg]  # n: index of the symbol whose best prices it leaves; -1: none
-    marks: array  # type: ignore[type-arg]  # 4 n: bid, ask (4 decimals; 0: none), bid size, ask size (whole units)
+    mark_symbol: "array[int]"  # n: index of the symbol whose best prices it leaves; -1: none
+    marks: "array[int]"  # 4 n: bid, ask (4 decimals; 0: none), bid size, ask size (whole units)
 
     def __len__(self) -> int:
         return len(self.at)
@@ -190,7 +189,7 @@ def _split_csv_line(line: bytes) -> Timed | str:
     if not line:
         return "empty line"
     if not rest or not when.isdigit():
-        raise ValueError(f"found {line[:60]!r}, expected {_CSV_HEADER.decode()}")
+        raise ValueError(f"found {line[:60]!r}, expected {formats.find('csv').header}")
     return _check_size(int(when), line)
 
 

@@ -22,9 +22,9 @@ class Packets(msgspec.Struct):
     """A feed in packets. Arrays of int64; n packets, m messages."""
 
     data: bytes  # all packets, one behind the other
-    starts: array  # type: ignore[type-arg]  # n + 1: where each packet begins in data, and its end
-    firsts: array  # type: ignore[type-arg]  # n + 1: index of each packet's first message, and m
-    blocks: array  # type: ignore[type-arg]  # m: where each message block (length, message) begins in data
+    starts: "array[int]"  # n + 1: where each packet begins in data, and its end
+    firsts: "array[int]"  # n + 1: index of each packet's first message, and m
+    blocks: "array[int]"  # m: where each message block (length, message) begins in data
     first_sequence: int = 1  # sequence number of message 0
 
     def __len__(self) -> int:

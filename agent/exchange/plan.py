@@ -17,7 +17,7 @@ class Plan(msgspec.Struct, kw_only=True, frozen=True):
     """What the user asks for. Addresses are (host, port), times seconds unless another unit is named."""
 
     feed: Feed
-    due: array  # type: ignore[type-arg]  # by message: ns after the start; schedule() makes it
+    due: "array[int]"  # by message: ns after the start; schedule() makes it
     pacing: str  # the same, for the report
     feed_to: tuple[str, int]  # where line A goes
     listen: tuple[str, int]  # of the order entry
@@ -61,16 +61,16 @@ class PreparedPlan(msgspec.Struct, kw_only=True):
     feed_session: bytes  # name of the feed's, 10 bytes
     login: tuple[bytes, bytes] | None  # user (6 bytes) and password (10 bytes), padded; None: anybody
     packets: Packets
-    due: array  # type: ignore[type-arg]  # by packet: ns after the start
+    due: "array[int]"  # by packet: ns after the start
     fates: tuple[bytes | None, bytes | None]  # by line: draw_fates()
-    symbol_names: array  # type: ignore[type-arg]  # by symbol of the feed: 8 characters as a uint64
+    symbol_names: "array[int]"  # by symbol of the feed: 8 characters as a uint64
     watched: memoryview | None  # the agent's count of messages (one uint64), for lockstep
     samples: Samples
     midnight: int  # CLOCK_MONOTONIC of UTC midnight in ns; negative when the machine started later
     log_capacity: int = LOG_CAPACITY
 
 
-def schedule(feed: Feed, rate: float | None, speed: float | None, burst: int = 1) -> array:  # type: ignore[type-arg]
+def schedule(feed: Feed, rate: float | None, speed: float | None, burst: int = 1) -> "array[int]":
     """Returns when each message is due, in ns after the start: `rate` a second, `burst` of them at once, or as
     recorded, `speed` times as fast."""
     if rate is not None:

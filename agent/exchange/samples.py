@@ -27,11 +27,11 @@ class MatchedOrder(NamedTuple):
 class Samples(msgspec.Struct):
     """Arrays that the simulator fills; int64, times are CLOCK_MONOTONIC in ns."""
 
-    intended: array  # type: ignore[type-arg]  # by packet: when it was due
-    sent: array  # type: ignore[type-arg]  # by packet: right before its send
-    message: array  # type: ignore[type-arg]  # by order: index of the message that it names; -1: none
-    at: array  # type: ignore[type-arg]  # by order: when it came
-    user_ref_num: array  # type: ignore[type-arg]  # by order; uint32
+    intended: "array[int]"  # by packet: when it was due
+    sent: "array[int]"  # by packet: right before its send
+    message: "array[int]"  # by order: index of the message that it names; -1: none
+    at: "array[int]"  # by order: when it came
+    user_ref_num: "array[int]"  # by order; uint32
 
     def match_orders(self, packets: Packets, count: int) -> list[MatchedOrder]:
         """Returns those of the first `count` orders that name a message."""

@@ -60,7 +60,7 @@ def rebuild(const uint8_t[::1] records not None, uint32_t symbols):
     number is missing: what is behind a hole cannot be trusted; and for an order of a symbol from `symbols` on.
     """
     cdef const JournalRecord *r
-    cdef uint64_t entries = 0, sequence = 0
+    cdef uint64_t last = 0, sequence = 0
     cdef uint32_t reference = 0, queries = 0
     cdef Py_ssize_t i
     cdef Rebuilt o
@@ -68,11 +68,11 @@ def rebuild(const uint8_t[::1] records not None, uint32_t symbols):
     cdef bytes session = b""
     for i in range(records.shape[0] // <Py_ssize_t> sizeof(JournalRecord)):
         r = <const JournalRecord *> &records[i * <Py_ssize_t> sizeof(JournalRecord)]
-        if r.number <= entries:
+        if r.number <= last:
             continue
-        if r.number != entries + 1:
-            raise ValueError(f"record {r.number} follows record {entries}: records are missing")
-        entries = r.number
+        if r.number != last + 1:
+            raise ValueError(f"record {r.number} follows record {last}: records are missing")
+        last = r.number
         if r.exchange_sequence:
             sequence = r.exchange_sequence
         if r.kind == SESSION:
@@ -102,4 +102,4 @@ def rebuild(const uint8_t[::1] records not None, uint32_t symbols):
     for id in orders:
         o = orders[id]
         found.append((id, o.symbol, o.side, o.leaves, o.price, o.tag, o.original, o.filled, o.accepted))
-    return reference, positions, found, session, sequence, queries, entries
+    return reference, positions, found, session, sequence, queries, last

@@ -24,7 +24,7 @@ class OpenOrder(msgspec.Struct):
 class State(msgspec.Struct):
     """What the records add up to. reference: the last UserRefNum. positions: whole units by symbol index, short is
     negative. sequence: sequenced messages read in the exchange's session. queries: Account Queries that may still be
-    answered. entries: records."""
+    answered. records: how many they are."""
 
     reference: int
     positions: dict[int, int]
@@ -32,7 +32,7 @@ class State(msgspec.Struct):
     session: bytes
     sequence: int
     queries: int
-    entries: int
+    records: int
 
 
 def rebuild(records: bytes | memoryview, symbols: int) -> State:
@@ -42,8 +42,8 @@ def rebuild(records: bytes | memoryview, symbols: int) -> State:
     number is missing (what is behind a hole cannot be trusted), and for a symbol that the journal does not have.
     """
     try:
-        reference, positions, orders, session, sequence, queries, entries = _rebuild.rebuild(records, symbols)
+        reference, positions, orders, session, sequence, queries, last = _rebuild.rebuild(records, symbols)
     except ValueError as error:
         raise JournalError(str(error)) from None
     held = {order[0]: OpenOrder(*order) for order in orders}
-    return State(reference, positions, held, session, sequence, queries, entries)
+    return State(reference, positions, held, session, sequence, queries, last)

@@ -4,7 +4,7 @@ from agent.exchange import feed
 from agent.exchange.generator import binaryfile, session
 from agent.protocols import formats
 
-_CSV_HEADER = b"timestamp_ns,symbol,bid,bid_size,ask,ask_size,price,size"
+_CSV_HEADER = formats.find("csv").header.encode()
 #: By feed format: messages that the simulator does not generate.
 _MORE = {
     "binance": [b'{"e":"depthUpdate","s":"X"}', b'{"result":null,"id":1,"x":[[1,{"a":"\\u00e9"}],-1.5e+3,true]}'],

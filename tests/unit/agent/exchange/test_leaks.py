@@ -17,8 +17,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from agent import exchange
 from agent.exchange import _simulator
+from agent.exchange import simulator as exchange
 from agent.exchange.feed import generated
 from agent.exchange.plan import PreparedPlan
 from benchmarks.agent.drive import free_port

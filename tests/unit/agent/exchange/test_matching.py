@@ -142,25 +142,29 @@ class Model:
                 self.cancel(order, b"Z")
 
 
+def handle_step(market: _exchange_parts.OrderEntry, step: Any, last: int) -> int:
+    """Have the simulator take a step. last: the last UserRefNum. Returns the order that the step is about, 0: none."""
+    number = 1 + step.order % (last or 1) if isinstance(step, (Replace, Cancel)) else 0
+    if isinstance(step, Enter):
+        market.handle(enter(last + 1, step.side, step.quantity, step.symbol, step.price, step.tif))
+    elif isinstance(step, Replace):
+        market.handle(replace(number, last + 1, step.quantity, step.price))
+    elif isinstance(step, Cancel):
+        market.handle(cancel(number, step.quantity))
+    elif isinstance(step, Quote):
+        market.set_best_prices(*step)
+    else:
+        market.cancel_all()
+    return number
+
+
 @settings(max_examples=400)
 @given(STEPS, st.booleans())
 def test_it_does_what_the_fill_rule_says(steps: list[Any], executes: bool) -> None:
     market = _exchange_parts.OrderEntry([s.encode().ljust(8) for s in SYMBOLS], executes=executes)
     model = Model(executes)
     for step in steps:
-        number = 1 + step.order % (model.last or 1) if isinstance(step, (Replace, Cancel)) else 0
-        following = model.last + 1
-        model.step(step, number)
-        if isinstance(step, Enter):
-            market.handle(enter(following, step.side, step.quantity, step.symbol, step.price, step.tif))
-        elif isinstance(step, Replace):
-            market.handle(replace(number, following, step.quantity, step.price))
-        elif isinstance(step, Cancel):
-            market.handle(cancel(number, step.quantity))
-        elif isinstance(step, Quote):
-            market.set_best_prices(*step)
-        else:
-            market.cancel_all()
+        model.step(step, handle_step(market, step, model.last))
         assert market.open_orders == {o.number: (o.price, o.total, o.executed) for o in model.orders}
         assert market.last_user_ref_num == model.last
     assert events(market.log) == model.events

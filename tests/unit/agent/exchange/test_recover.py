@@ -16,26 +16,16 @@ from agent.exchange.errors import ExchangeError
 from agent.exchange.state_file import open_state_file
 from tests.compiled import _exchange_parts
 
-from .messages import FEED_SESSION, SESSION, cancel, enter, prepare, replace, split
-from .test_matching import STEPS, SYMBOLS, Cancel, Enter, Quote, Replace
+from .messages import FEED_SESSION, SESSION, enter, prepare, split
+from .test_matching import STEPS, SYMBOLS, Disconnect, handle_step
 
 
 def played(steps: list[Any]) -> _exchange_parts.OrderEntry:
     """A market that these steps went through."""
     market = _exchange_parts.OrderEntry([s.encode().ljust(8) for s in SYMBOLS])
     for step in steps:
-        last = market.last_user_ref_num
-        number = 1 + step.order % (last or 1) if isinstance(step, (Replace, Cancel)) else 0
-        if isinstance(step, Enter):
-            market.handle(enter(last + 1, step.side, step.quantity, step.symbol, step.price, step.tif))
-        elif isinstance(step, Replace):
-            market.handle(replace(number, last + 1, step.quantity, step.price))
-        elif isinstance(step, Cancel):
-            market.handle(cancel(number, step.quantity))
-        elif isinstance(step, Quote):
-            market.set_best_prices(*step)
-        else:
-            market.cancel_all()
+        handle_step(market, step, market.last_user_ref_num)
+        if isinstance(step, Disconnect):
             market.handle(b"Q")
     return market
 

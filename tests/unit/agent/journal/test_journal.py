@@ -64,7 +64,7 @@ def test_records_add_up() -> None:
 
 def model(records: list[Record]) -> State:
     """What rebuild() has to find, slow and obvious."""
-    state = State(reference=0, positions={}, open_orders={}, session=b"", sequence=0, queries=0, entries=0)
+    state = State(reference=0, positions={}, open_orders={}, session=b"", sequence=0, queries=0, records=0)
     orders = state.open_orders
 
     def reduce(id: int, quantity: int) -> None:
@@ -74,7 +74,7 @@ def model(records: list[Record]) -> State:
                 del orders[id]
 
     for r in records:
-        state.entries = r.number
+        state.records = r.number
         state.sequence = r.exchange_sequence or state.sequence
         if r.kind == record.SESSION:
             state.session = struct.pack("<QH", r.tag, r.price & 0xFFFF)
@@ -131,7 +131,7 @@ def test_whatever_comes_adds_up_as_in_the_model(rows: list[dict[str, int]]) -> N
 def test_every_prefix_is_a_state(count: int) -> None:
     """A kill may come behind any record."""
     state = rebuild(packed(*LIFE[:count]), 3)
-    assert state.entries == count
+    assert state.records == count
     entered = {r.id for r in LIFE[:count] if r.kind in (record.ENTERED, record.REPLACING)}
     assert set(state.open_orders) <= entered
     assert state.reference == max(entered, default=0)
