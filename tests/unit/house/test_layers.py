@@ -38,7 +38,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"findings"},
         {"host"},
         {"output"},
-        {"errors", "config_errors"},
+        {"errors", "config_errors", "files"},
         {"__init__"},
         {"_build"},
     ],

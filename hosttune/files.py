@@ -1,0 +1,166 @@
+"""Files in places where a lesser user may have made something: believed for what they are, never for their name.
+
+Sources: open(2), inode(7), rename(2), fsync(2).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Collection
+
+#: Of every open here: no symbolic link at the name, no waiting for the other end of a FIFO, no way into a program.
+SAFE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+_KINDS = {
+    stat.S_IFLNK: "a symbolic link",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFDIR: "a directory",
+    stat.S_IFCHR: "a character device",
+    stat.S_IFBLK: "a block device",
+    stat.S_IFREG: "a regular file",
+}
+
+
+class UntrustedFile(OSError):
+    """What is at a path cannot be believed; `strerror` says what was found and what is allowed, `filename` where."""
+
+    def __init__(self, path: str, found: str, allowed: str) -> None:
+        super().__init__(errno.EPERM, f"found {found}, allowed: {allowed}", path)
+
+
+def trusted_owners() -> frozenset[int]:
+    """Returns the user ids that this process believes: root's, and its own (the effective one)."""
+    return frozenset({0, os.geteuid()})
+
+
+def open_file(
+    path: str | os.PathLike[str],
+    flags: int = os.O_RDONLY,
+    *,
+    owners: Collection[int] | None = None,
+    mode: int = 0o600,
+    hidden: bool = False,
+    directory: int | None = None,
+) -> int:
+    """Returns a descriptor of a regular file that nobody but its owner and root could have written.
+
+    owners: user ids that are believed; None: trusted_owners(). mode: of a file that `flags` (O_CREAT) may make, without
+    the caller's umask. hidden: nor could anybody else have read it. directory: a descriptor that a relative path starts
+    from. Raises OSError as open(2), and UntrustedFile for another kind of file, owner or mode, or a second hard link.
+    """
+    name = os.fspath(path)
+    try:
+        descriptor = os.open(name, flags | SAFE, mode, dir_fd=directory)
+    except OSError as error:
+        raise _explain(error, name, "a regular file") from None
+    try:
+        _require(os.fstat(descriptor), name, stat.S_IFREG, owners, 0o077 if hidden else 0o022)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def open_directory(path: str | os.PathLike[str], *, owners: Collection[int] | None = None, hidden: bool = False) -> int:
+    """Returns a descriptor of a directory that nobody but its owner and root can make or remove files in.
+
+    Arguments as of open_file(). Raises OSError as open(2), and UntrustedFile for another kind, owner or mode.
+    """
+    name = os.fspath(path)
+    try:
+        descriptor = os.open(name, os.O_RDONLY | os.O_DIRECTORY | SAFE)
+    except OSError as error:
+        raise _explain(error, name, "a directory") from None
+    try:
+        _require(os.fstat(descriptor), name, stat.S_IFDIR, owners, 0o077 if hidden else 0o022)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def read_bounded(descriptor: int, limit: int, path: str | os.PathLike[str]) -> bytes:
+    """Returns what is in a file from where its descriptor stands. path: for the message.
+
+    Raises OSError as read(2), and UntrustedFile for more than `limit` bytes, of which it reads no more.
+    """
+    parts: list[bytes] = []
+    left = limit + 1
+    while left and (part := os.read(descriptor, min(left, 1 << 20))):
+        parts.append(part)
+        left -= len(part)
+    if not left:
+        raise UntrustedFile(os.fspath(path), f"more than {limit:,} bytes", "no more than that")
+    return b"".join(parts)
+
+
+def read_file(
+    path: str | os.PathLike[str], limit: int, *, owners: Collection[int] | None = None, hidden: bool = False
+) -> bytes:
+    """Returns what is in a file. Arguments and errors as of open_file() and read_bounded()."""
+    descriptor = open_file(path, owners=owners, hidden=hidden)
+    try:
+        return read_bounded(descriptor, limit, path)
+    finally:
+        os.close(descriptor)
+
+
+def replace_file(path: str | os.PathLike[str], data: bytes, mode: int = 0o600) -> None:
+    """Put a new file with these bytes at a path, whole or not at all, and on the disk when this returns.
+
+    Nothing that was there is written to or followed: neither a link, nor a file that somebody holds open. The new file
+    is the caller's (effective) user's, with exactly this mode. Raises OSError; then nothing is left behind.
+    """
+    name = os.fspath(path)
+    folder = os.path.dirname(name) or "."
+    draft = os.path.join(folder, f".{os.path.basename(name)}.{os.getpid()}.{os.urandom(8).hex()}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | SAFE, 0o600)
+    try:
+        try:
+            left = memoryview(data)
+            while left:
+                left = left[os.write(descriptor, left) :]
+            os.fchmod(descriptor, mode)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.replace(draft, name)
+    except BaseException:
+        os.unlink(draft)
+        raise
+    sync_directory(folder)
+
+
+def sync_directory(path: str | os.PathLike[str]) -> None:
+    """Put the names in a directory on the disk: without it a rename may be lost with the power. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _require(found: os.stat_result, path: str, kind: int, owners: Collection[int] | None, forbidden: int) -> None:
+    """Raise UntrustedFile unless a file is of this kind, of one of the owners, and without these bits of its mode."""
+    if stat.S_IFMT(found.st_mode) != kind:
+        raise UntrustedFile(path, _KINDS.get(stat.S_IFMT(found.st_mode), "another kind of file"), _KINDS[kind])
+    if found.st_uid not in (trusted_owners() if owners is None else owners):
+        believed = sorted(trusted_owners() if owners is None else owners)
+        raise UntrustedFile(path, f"a file of user {found.st_uid}", f"one of user {' or '.join(map(str, believed))}")
+    if found.st_mode & forbidden:
+        bits = stat.S_IMODE(found.st_mode)
+        raise UntrustedFile(path, f"mode {bits:04o}", f"no more than {bits & ~forbidden:04o}")
+    if kind == stat.S_IFREG and found.st_nlink > 1:
+        raise UntrustedFile(path, f"a file with {found.st_nlink} names", "one name")
+
+
+def _explain(error: OSError, path: str, wanted: str) -> OSError:
+    """Returns an error of open(2) in words where the kernel's are about something else (O_NOFOLLOW: too many links)."""
+    if error.errno == errno.ELOOP:
+        return UntrustedFile(path, "a symbolic link", wanted)
+    if error.errno == errno.ENXIO:
+        return UntrustedFile(path, "a FIFO or a socket", wanted)
+    return error
