@@ -8,6 +8,7 @@ pass for a command's own sequence. The whole text is escaped once more where it 
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import sys
@@ -24,8 +25,11 @@ _BLANKS = {ord("\t"): " ", ord("\n"): " "}
 def write_out(text: str, orders: Collection[str] = ()) -> None:
     """Write text, and what was printed before, to standard output, as escape_lines() has it.
 
-    Raises UsageError for a full disk, and BrokenPipeError when the reader, such as head, has seen enough.
+    Raises UsageError for a full disk and for a closed output, and BrokenPipeError when the reader, such as head, has
+    seen enough.
     """
+    if sys.stdout is None:  # the caller closed the descriptor
+        raise UsageError(f"standard output: {os.strerror(errno.EBADF)}")
     try:
         try:
             sys.stdout.write(escape_lines(text, orders))
@@ -41,14 +45,15 @@ def write_out(text: str, orders: Collection[str] = ()) -> None:
 
 def print_message(text: str) -> None:
     """Write lines to standard error, as escape_lines() has them. One that nobody can take is lost, and no error."""
-    with contextlib.suppress(OSError):
-        print(escape_lines(text), file=sys.stderr, flush=True)
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError):
+            print(escape_lines(text), file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
 def guard_messages() -> Iterator[None]:
     """Escape also what others write to standard error: warnings, and what the interpreter and libraries say."""
-    with contextlib.redirect_stderr(_Escaping(sys.stderr)):
+    with contextlib.redirect_stderr(_Escaping(sys.stderr)) if sys.stderr else contextlib.nullcontext():
         yield
 
 

@@ -120,3 +120,19 @@ def test_a_locale_without_a_character_is_no_fault() -> None:
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
     done = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, timeout=30, env=environment)
     assert (done.stdout, done.stderr) == (b"\\u00b5\\ud83d\\ude00\n", b"")
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+@pytest.mark.parametrize(("program", "command"), [("hosttune", "diff a b"), ("agent", "venues"), ("agent", "stats /x")])
+def test_a_closed_stream_is_no_fault(program: str, command: str, closed: str) -> None:
+    done = subprocess.run(
+        ["sh", "-c", f'"$0" -P -m {program} {command} {closed}', sys.executable],
+        capture_output=True,
+        timeout=30,
+        text=True,
+    )
+    wanted = 0 if command == "venues" and closed == "2>&-" else 2
+    assert done.returncode == wanted
+    assert "Traceback" not in done.stderr
+    if closed == "2>&-":
+        assert program + ":" not in done.stdout
