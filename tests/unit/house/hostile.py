@@ -10,9 +10,14 @@ from hosttune.output import escape_values
 
 #: Erase the screen, set the title, C1's CSI, a bell, line ends of all kinds, marks that turn the direction of writing,
 #: what has no width, halves of surrogates, what is for private use, what continues the character before it.
-ORDERS = ("\x1b[2J\x1b[H", "\x1b[H\x1b[J", "\x1b]0;x\x07", "\x9b2J", "\x07", "\b\b", "\r", "\n", "\n\n", "\t", "\x0b\x0c",
-          "\x1c", "\x7f", "\x85", "\u2028", "\u2029", "\u202e", "\u2066", "\u200b", "\u200d", "\ufeff", "\ud800",
-          "\udcff", "\ue000", "\U000e0041", "\x00", "e\u0301\u0300", "\U0001f600", "\uff21", "\\u001b", '"', "'")  # fmt: skip
+# fmt: off
+ORDERS = (
+    "\x1b[2J\x1b[H", "\x1b[H\x1b[J", "\x1b]0;x\x07", "\x9b2J", "\x07", "\b\b", "\r", "\n", "\n\n", "\t",
+    "\x0b\x0c", "\x1c", "\x7f", "\x85", "\u2028", "\u2029", "\u202e", "\u2066", "\u200b", "\u200d", "\ufeff",
+    "\ud800", "\udcff", "\ue000", "\U000e0041", "\x00", "e\u0301\u0300", "\U0001f600", "\uff21", "\\u001b", '"',
+    "'",
+)
+# fmt: on
 #: One with each of them, and one with all.
 HOSTILE = (*(f"a{order}b" for order in ORDERS), "a" + "b".join(ORDERS) + "b")
 #: A word of a command line, and so a file's name, can hold all but two of them.
