@@ -1,4 +1,4 @@
-# make demo | test | test-fast | test-long | check | lint | bench | clean      (README.md says what each does)
+# make demo | test | test-fast | test-long | check | lint | lock | bench | clean      (README.md says what each does)
 PYTHON ?= python3
 FEED ?=
 SYMBOLS ?=
@@ -9,7 +9,7 @@ export PYTHON
 export LC_ALL := C.UTF-8
 export PATH := $(CURDIR)/$(VENV):$(PATH)
 
-.PHONY: demo test test-fast test-long check lint bench clean setup-host setup-dev setup-vm setup-bench
+.PHONY: demo test test-fast test-long check lint lock bench clean setup-host setup-dev setup-vm setup-bench
 
 demo: setup-vm
 	$(VENV)/python tools/demo.py $(if $(FEED),--feed '$(FEED)') $(if $(SYMBOLS),--symbols '$(SYMBOLS)')
@@ -31,12 +31,17 @@ check: setup-host
 	@$(VENV)/hosttune check --profile trading; status=$$?; test $$status -ne 2
 
 lint: setup-dev
+	$(VENV)/python tools/lock.py --check
 	$(VENV)/ruff check .
 	$(VENV)/ruff format --check .
 	$(VENV)/mypy
 	$(VENV)/cython-lint agent hosttune benchmarks tests
 	$(VENV)/yamllint --strict .
 	$(VENV)/ansible-lint --offline --profile production
+
+lock: setup-dev
+	$(VENV)/python -m pip install --quiet --group lock
+	$(VENV)/python tools/lock.py
 
 bench: setup-bench
 	$(VENV)/python -m benchmarks.agent --out build/bench

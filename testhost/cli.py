@@ -17,11 +17,8 @@ from testhost.cache import Cache
 from testhost.errors import TesthostError, UsageError
 from testhost.host import BOOT_TIMEOUT_S, LIVE, Host
 from testhost.inventory import ansible, ssh_config
+from testhost.output import print_message, write_out
 from testhost.topology import NIC_MODELS, Topology
-
-
-def _progress(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -115,7 +112,7 @@ def _list(cache: Cache) -> None:
         rows.append((host.name, phase, str(config["port"]), config["accel"], *numbers, nic, str(host.directory)))
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        write_out("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() + "\n")
 
 
 def _run(args: argparse.Namespace, cache: Cache) -> int:
@@ -124,14 +121,16 @@ def _run(args: argparse.Namespace, cache: Cache) -> int:
             live = [host.name for host in _hosts(cache) if host.state()["phase"] in LIVE]
             if args.rebuild and live:
                 raise UsageError(f"--rebuild replaces the disk under running hosts; stop them first: {' '.join(live)}")
-            print(images.build(cache, _progress, rebuild=args.rebuild, mirror=args.mirror).directory)
+            write_out(f"{images.build(cache, print_message, rebuild=args.rebuild, mirror=args.mirror).directory}\n")
         case "start":
             started = time.monotonic()
             topology = Topology(args.cpus, args.memory, args.numa, args.nic, args.queues, args.nics)
             host = Host(cache, args.name)
             others = host.state()["phase"] in LIVE if host.directory.exists() else False
             try:
-                host.start(topology, asked_accel=args.accel, boot=args.boot, open_network=args.open, progress=_progress)
+                host.start(
+                    topology, asked_accel=args.accel, boot=args.boot, open_network=args.open, progress=print_message
+                )
                 if not args.no_wait:
                     host.wait(args.timeout)
             except BaseException:  # also a signal that comes when start() has returned
@@ -139,7 +138,7 @@ def _run(args: argparse.Namespace, cache: Cache) -> int:
                     host.stop()
                 raise
             if not args.no_wait:
-                _progress(f"{args.name} answers on port {host.port} after {time.monotonic() - started:.1f} s")
+                print_message(f"{args.name} answers on port {host.port} after {time.monotonic() - started:.1f} s")
         case "wait":
             Host(cache, args.name).wait(args.timeout)
         case "ssh":
@@ -149,15 +148,15 @@ def _run(args: argparse.Namespace, cache: Cache) -> int:
             sys.stdout.flush()
             os.execvp(argv[0], [*argv, "--", *words] if words else argv)
         case "ssh-config":
-            print(ssh_config(args.name, Host(cache, args.name).access, args.user), end="")
+            write_out(ssh_config(args.name, Host(cache, args.name).access, args.user))
         case "inventory":
-            print(ansible({name: Host(cache, name).access for name in args.names}, args.group, args.user), end="")
+            write_out(ansible({name: Host(cache, name).access for name in args.names}, args.group, args.user))
         case "list":
             _list(cache)
         case "serial":
             host = Host(cache, args.name)
             host.config()
-            sys.stdout.buffer.write(host.serial().read_bytes())
+            write_out(host.serial().read_bytes().decode(errors="replace").replace("\r\n", "\n"))
         case "stop":
             if bool(args.names) == args.all:
                 raise UsageError("stop: name hosts, or say --all")
@@ -192,8 +191,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(args, Cache())
     except TesthostError as error:
-        print(f"testhost: {error}", file=sys.stderr)
+        print_message(f"testhost: {error}")
         return error.status
     except KeyboardInterrupt:
-        print("testhost: interrupted", file=sys.stderr)
+        print_message("testhost: interrupted")
         return 130

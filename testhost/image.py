@@ -15,7 +15,6 @@ import shlex
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 import uuid
@@ -27,6 +26,7 @@ from testhost import requirements
 from testhost.aptsources import SUITE, debian_sources
 from testhost.cache import Cache, locked, write_json
 from testhost.errors import TesthostError, UsageError, tail
+from testhost.output import print_message
 
 PACKAGES = (
     "systemd-sysv", "libpam-systemd", "dbus", "udev", "kmod", "openssh-server", "sudo",
@@ -283,4 +283,4 @@ def _boot_loader(result: Path, work: Path, root_uuid: str, log: Path) -> None:
 
 
 if __name__ == "__main__":
-    build(Cache(), lambda line: print(line, file=sys.stderr, flush=True))
+    build(Cache(), print_message)

@@ -31,6 +31,7 @@ sys.path.append(str(ROOT))
 
 from testhost.aptsources import SUITE, debian_sources  # noqa: E402 - found through the line above
 from testhost.image import apt_settings, recipe_key  # noqa: E402
+from testhost.output import print_message  # noqa: E402
 
 PACKAGES = ("ca-certificates", "git", "make", "python3", "sudo")
 CACHE = ROOT / ".cache/bare-root"
@@ -91,11 +92,11 @@ def find_base(work: Path) -> Path:
     if tar.exists() and time.time() - tar.stat().st_mtime < CACHE_S:
         return tar
     if shutil.which("mmdebstrap") is None:
-        print("bare_root: installing mmdebstrap", file=sys.stderr)
+        print_message("bare_root: installing mmdebstrap")
         run("apt-get", "update")
         run("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "-y", "--no-install-recommends",
             "mmdebstrap", "debian-archive-keyring")  # fmt: skip
-    print(f"bare_root: making {tar}", file=sys.stderr)
+    print_message(f"bare_root: making {tar}")
     owner = ROOT.stat()
     for directory in (CACHE.parent, CACHE):  # whoever owns the tree may remove them
         if not directory.exists():
@@ -212,7 +213,7 @@ def run_bare(user: str, source: Path, command: str) -> int:
         return 128 - status if status < 0 else status
     finally:
         for words in end_processes(root):
-            print(f"bare_root: ended what was still running: {words[:200]}", file=sys.stderr)
+            print_message(f"bare_root: ended what was still running: {words[:200]}")
         shutil.rmtree(work, ignore_errors=True)
 
 
@@ -227,14 +228,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("command", nargs="+", help="for bash; the words are joined by blanks")
     options = parser.parse_args(arguments)
     if os.geteuid():
-        print("bare_root: run as root: it makes a root directory and mounts", file=sys.stderr)
+        print_message("bare_root: run as root: it makes a root directory and mounts")
         return 2
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _ended)
     try:
         return run_bare(options.user, ROOT, " ".join(options.command))
     except (BareRootError, OSError) as error:
-        print(f"bare_root: {error}", file=sys.stderr)
+        print_message(f"bare_root: {error}")
         return 2
     except KeyboardInterrupt:
         return 130

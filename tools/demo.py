@@ -23,6 +23,8 @@ from typing import Any, NoReturn
 import yaml
 from demo_feed import Feed, RecordingRefused, is_tradable, read_feed
 
+from hosttune.output import escape, print_message, write_out
+from hosttune.report import formats
 from hosttune.report.check import read_report
 from hosttune.report.diff import Difference
 from hosttune.report.document import Page
@@ -42,6 +44,8 @@ PLAYBOOK_TIMEOUT_S = 900
 FEED_TIMEOUT_S = 300
 RATE = 1000  # Messages a second: what an emulated machine can take beside QEMU's own work.
 GENERATED_MESSAGES = 20_000
+ERASE = "\x1b[2K"  # ECMA-48: the line that the cursor is in
+ORDERS = (ERASE, "\r")
 WIDTH = 120  # columns, where there is no terminal to ask
 
 
@@ -58,20 +62,21 @@ class Progress:
 
     def step(self, text: str) -> None:
         self._clear()
-        print(f"[{time.monotonic() - self.started:4.0f} s] {text}", flush=True)
+        write_out(f"[{time.monotonic() - self.started:4.0f} s] {text}\n")
 
     def detail(self, text: str) -> None:
         if self.live:
             self._clear()
-            print(f"         {text}"[: shutil.get_terminal_size().columns - 1], end="\r", flush=True)
+            line = f"         {escape(text)}"[: shutil.get_terminal_size().columns - 1]
+            write_out(f"{line}\r", orders=ORDERS)
 
     def show(self, text: str) -> None:
         self._clear()
-        print("\n" + text.rstrip() + "\n", flush=True)
+        write_out("\n" + text.rstrip() + "\n\n")
 
     def _clear(self) -> None:
         if self.live:
-            print("\x1b[2K", end="\r")
+            write_out(f"{ERASE}\r", orders=ORDERS)
 
 
 def playbook(progress: Progress, name: str, *options: str) -> None:
@@ -143,7 +148,7 @@ def before_and_after(host: Host) -> tuple[str, dict[str, Any]]:
     (LOGS / "before.json").write_text(before, encoding="utf-8")
     width = shutil.get_terminal_size((WIDTH, 24)).columns
     difference = Difference(read_report(before.encode()), read_report(after.encode()))
-    return difference.as_text(Page(width=width)), json.loads(after)
+    return formats.write("text", difference, Page(width=width)), json.loads(after)
 
 
 def configure_agent(feed: Feed | None, symbols: Sequence[str]) -> list[str]:
@@ -247,22 +252,22 @@ def main() -> int:
     feed = options.feed.resolve() if options.feed else None
     symbols = [symbol for symbol in options.symbols.split(",") if symbol]
     if feed is not None and not feed.is_file():
-        print(f"demo: FEED={options.feed}: there is no such file", file=sys.stderr)
+        print_message(f"demo: FEED={options.feed}: there is no such file")
         return 2
     if feed is None and not all(map(is_tradable, symbols)):
-        print(f"demo: SYMBOLS={options.symbols}: allowed: names of 1 to 8 characters", file=sys.stderr)
+        print_message(f"demo: SYMBOLS={options.symbols}: allowed: names of 1 to 8 characters")
         return 2
     signal.signal(signal.SIGTERM, _terminated)
     try:
         return demo(feed, symbols)
     except RecordingRefused as refused:
-        print(f"demo: FEED={options.feed}: {refused}", file=sys.stderr)
+        print_message(f"demo: FEED={options.feed}: {refused}")
         return 2
     except (DemoError, TesthostError, subprocess.SubprocessError) as error:
-        print(f"\ndemo: {error}", file=sys.stderr)
+        print_message(f"\ndemo: {error}")
         return 1
     except KeyboardInterrupt:
-        print("\ndemo: interrupted; the virtual machine is stopped", file=sys.stderr)
+        print_message("\ndemo: interrupted; the virtual machine is stopped")
         return 130
 
 

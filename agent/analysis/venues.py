@@ -9,6 +9,7 @@ import msgspec
 
 from agent.analysis.kernels import plain
 from agent.errors import AgentError
+from hosttune.report.columns import measure, pad
 
 if TYPE_CHECKING:
     from hosttune.report.document import Page
@@ -51,10 +52,10 @@ class Distances(msgspec.Struct, frozen=True):
     def as_text(self, page: "Page") -> str:
         """Returns a table of the pairs, and what the table does not say."""
         labels = {venue.name: f"{venue.name} ({venue.city})" for venue in self.venues}
-        width = max(len(label) for label in labels.values())
+        width = max(measure(label) for label in labels.values())
         lines = [f"{'from':<{width}}  {'to':<{width}}{'km':>10}{'vacuum ms':>12}{'fibre ms':>11}"]
         lines += [
-            f"{labels[row['from']]:<{width}}  {labels[row['to']]:<{width}}"
+            f"{pad(labels[row['from']], width)}  {pad(labels[row['to']], width)}"
             f"{row['km']:>10,.1f}{row['vacuum_ms']:>12.3f}{row['fibre_ms']:>11.3f}"
             for row in self.rows
         ]

@@ -4,6 +4,7 @@ import argparse
 
 from agent.cli.options import add_engine
 from agent.errors import OK
+from hosttune.output import escape
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -25,5 +26,5 @@ def set_kill_switch(engine: str | None, *, on: bool) -> int:
     path = shm.find(engine)
     shm.set_limits(path, {"kill": int(on)})
     segment = shm.read(path)
-    write_out(f"{path}: kill {segment.limits['kill']}, open orders {segment.counters['orders_open']}\n")
+    write_out(escape(f"{path}: kill {segment.limits['kill']}, open orders {segment.counters['orders_open']}") + "\n")
     return OK

@@ -11,6 +11,7 @@ import hosttune
 from agent.cli.options import Parser
 from agent.cli.output import write_out
 from agent.errors import FAILED, INTERRUPTED, USAGE, UsageError
+from hosttune.output import escape, guard_messages, print_message, print_traceback
 
 #: The subcommands and what each does, in the order of the help. Each is a module of this folder with
 #: `add_arguments(command)`, and `run(arguments)`, which returns the exit code.
@@ -33,18 +34,22 @@ COMMANDS = {
 def main(argv: list[str] | None = None) -> int:
     """Run one subcommand. Returns its exit code; argparse itself exits with 2 on wrong arguments."""
     words = sys.argv[1:] if argv is None else argv
-    try:
-        arguments = build_parser(words[0] if words and words[0] in COMMANDS else "").parse_args(words)
-        code: int = arguments.run(arguments)
-        write_out("")
-    except UsageError as error:
-        print(f"agent: {error}", file=sys.stderr)
-        return USAGE
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except BrokenPipeError:  # the reader of the output has seen enough
-        return FAILED
-    return code
+    with guard_messages():
+        try:
+            arguments = build_parser(words[0] if words and words[0] in COMMANDS else "").parse_args(words)
+            code: int = arguments.run(arguments)
+            write_out("")
+        except UsageError as error:
+            print_message(f"agent: {escape(str(error))}")
+            return USAGE
+        except KeyboardInterrupt:
+            return INTERRUPTED
+        except BrokenPipeError:  # the reader of the output has seen enough
+            return FAILED
+        except Exception:  # a fault of ours
+            print_traceback()
+            return FAILED
+        return code
 
 
 def build_parser(asked_for: str) -> argparse.ArgumentParser:

@@ -9,21 +9,18 @@ import os
 from typing import Any
 
 from agent.symbols import MAX_SYMBOLS
+from hosttune.parser import ProgramParser
 
 #: The largest number of seconds, messages, orders or paths: what the compiled code holds, and the clocks.
 MOST = 1_000_000_000
 
 
-class Parser(argparse.ArgumentParser):
-    """Help as wide as $COLUMNS says. argparse would import shutil to ask for the width, at each argument."""
+class Parser(ProgramParser):
+    """Help as wide as $COLUMNS says."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(formatter_class=_make_formatter, **options)
-
-
-def _make_formatter(prog: str) -> argparse.HelpFormatter:
-    columns = os.environ.get("COLUMNS", "")
-    return argparse.HelpFormatter(prog, width=max(60, int(columns)) if columns.isdigit() else 100)
+        columns = os.environ.get("COLUMNS", "")
+        super().__init__(width=max(60, int(columns)) if columns.isdecimal() and len(columns) < 5 else 100, **options)
 
 
 def add_engine(command: argparse.ArgumentParser) -> None:

@@ -3,10 +3,10 @@
 import argparse
 import gc
 import os
-import sys
 from pathlib import Path
 
 from agent.cli.options import parse_shard
+from hosttune.output import escape, print_message
 from hosttune.report import formats
 
 
@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     segment, why, code = engine.run(settings, once=arguments.once, shard=engine.Shard(*arguments.shard))
     if code:
-        print(f"agent: {why}", file=sys.stderr)
+        print_message(f"agent: {escape(why)}")
     from agent.cli.output import print_document
     from agent.monitor.stats import Statistics
 

@@ -27,7 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
     clear = CLEAR if sys.stdout.isatty() else ""
     try:
         for frame in watch_engine(shm.find(arguments.agent), arguments.interval, arguments.count):
-            write_out(clear + frame)
+            write_out(clear + frame, orders=(clear,) if clear else ())
     except KeyboardInterrupt:  # the way to end it
         pass
     return OK

@@ -6,7 +6,6 @@ import contextlib
 import gc
 import resource
 import socket
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +23,7 @@ from agent.journal.rebuild import State
 from agent.shm import _segment, identity
 from agent.shm import segment as shm
 from agent.strategy.cache import use_cache
+from hosttune.output import escape, print_message, write_out
 
 
 class Shard(msgspec.Struct, frozen=True):
@@ -184,16 +184,15 @@ def run(config: Config, *, once: bool, shard: Shard = _WHOLE) -> tuple[shm.Segme
             series = create_series(config.series, path, symbols)
             engine.attach_memory(journal=ring, feed=attach_ring(feed), series=series)
             restore_state(engine, state)
-            start = describe_start(config, traded, path, receive_buffer, lock_memory())
+            start = escape(describe_start(config, traded, path, receive_buffer, lock_memory()))
             if not feed.ring and receive_buffer < 2 * feed.receive_buffer:
-                print(
+                print_message(
                     f"agent: the receive buffer is {receive_buffer // 2} bytes, {feed.receive_buffer} were asked "
-                    "for: raise net.core.rmem_max, or give the agent CAP_NET_ADMIN",
-                    file=sys.stderr,
+                    "for: raise net.core.rmem_max, or give the agent CAP_NET_ADMIN"
                 )
             with quiet_collector():
-                print(start, flush=True)
+                write_out(start + "\n")
                 notify("READY=1\nSTATUS=" + start)
                 why, code = engine.run()
-            notify("STOPPING=1\nSTATUS=" + why)
+            notify("STOPPING=1\nSTATUS=" + escape(why))
     return shm.read(path), why, code

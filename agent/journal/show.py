@@ -8,6 +8,7 @@ import msgspec
 
 from agent.journal.file import load
 from agent.journal.record import CAUGHT_UP, KINDS, QUERIED, SESSION, Record, decode
+from hosttune.output import escape, escape_values
 
 _SIDES = {1: "buy", -1: "sell"}
 
@@ -39,7 +40,7 @@ def _show_record(record: Record, symbols: list[str]) -> str:
     """Returns one line without the time."""
     kind = KINDS.get(record.kind, str(record.kind))
     if record.kind == SESSION:
-        return f"logged in, session {record.session}"
+        return f"logged in, session {escape(record.session)}"
     if record.kind in (QUERIED, CAUGHT_UP):
         expects = f", the exchange expects order {record.id} next" if record.kind == CAUGHT_UP else ""
         return f"{kind}{expects}"
@@ -53,6 +54,7 @@ def _show_record(record: Record, symbols: list[str]) -> str:
 def as_text(path: Path) -> str:
     """Returns a line per record, then positions and open orders. Raises JournalError."""
     symbols, records, state = load(path)
+    symbols = escape_values(symbols)
     lines = []
     for record in decode(records):
         at = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(record.time_ns // 1_000_000_000))

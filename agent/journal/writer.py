@@ -14,6 +14,7 @@ from pathlib import Path
 
 from agent.errors import AgentError
 from agent.shm.ring import Ring
+from hosttune.output import escape, print_message
 
 #: Seconds between two looks at an empty ring. The ring is as safe from the engine's death as the file; the longer, the
 #: fewer wake-ups.
@@ -64,7 +65,7 @@ def main() -> int:
     try:
         write(Path(ring), Path(file), int(parent))
     except (AgentError, OSError) as error:
-        print(f"agent: journal {file}: {getattr(error, 'strerror', None) or error}", file=sys.stderr)
+        print_message(escape(f"agent: journal {file}: {getattr(error, 'strerror', None) or error}"))
         return 1
     return 0
 

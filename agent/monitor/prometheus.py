@@ -4,6 +4,7 @@ are in the words and units of agent.toml.
 The names follow https://prometheus.io/docs/practices/naming/. Each sample has the label `agent`, the engine's name.
 """
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,8 +14,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from agent.limits import LIMITS, from_words
 from agent.shm import _segment
 from agent.shm.histogram import Histogram, bucket_middle
-from agent.shm.segment import PREFIX, Segment
+from agent.shm.segment import PREFIX, Segment, SegmentError
 
+_NAME = re.compile(r"[a-z0-9_]+")
 #: Upper bounds of the buckets, ns.
 BOUNDS = [n * 10**e for e in range(1, 9) for n in (1, 2, 5)]
 #: Fields of a symbol that are metrics.
@@ -22,7 +24,11 @@ SYMBOL_FIELDS = ("position", "open_buy", "open_sell", "stale")
 
 
 def collect_metrics(segment: Segment) -> Iterator[Metric]:
-    """Yield the metric families of a segment: up, counters, limits, symbols, durations."""
+    """Yield the metric families of a segment: up, counters, limits, symbols, durations. Raises SegmentError for a
+    counter or a stage whose name no metric can have."""
+    for name in (*segment.counters, *segment.histograms):
+        if not _NAME.fullmatch(name):
+            raise SegmentError(f"{segment.path}: name of a value: found {name!r}, allowed: of a-z, 0-9 and _")
     agent = Path(segment.path).name.removeprefix(PREFIX)
     yield _make_gauge("agent_up", "1: the engine's process runs", agent, float(segment.alive))
     counters, fields, stages = _segment.counters(), _segment.symbol_fields(), _segment.histograms()

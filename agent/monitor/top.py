@@ -10,6 +10,8 @@ from agent.monitor.stats import describe_state
 from agent.shm import segment as shm
 from agent.shm.histogram import QUANTILES, Histogram
 from agent.shm.segment import Segment
+from hosttune.output import escape_values
+from hosttune.report.columns import measure, pad
 
 _RATES = ("datagrams", "messages", "events", "orders_sent", "replaces_sent", "cancels_sent", "accepted", "executed",
           "canceled", "rejected")  # fmt: skip
@@ -36,6 +38,7 @@ def subtract_histogram(now: Histogram, before: Histogram) -> Histogram:
 def format_frame(before: Segment, now: Segment, seconds: float, rows: int = 20) -> str:
     """Returns one screen: state, rates and latencies since `before`, `seconds` ago, what went wrong, and the positions
     of at most `rows` symbols."""
+    before, now = escape_values(before), escape_values(now)
     killed = "   KILLED (agent resume lets orders pass again)" if now.limits["kill"] else ""
     ended = f" ({now.ended})" if now.ended else ""
     lines = [
@@ -82,10 +85,11 @@ def _list_trouble(before: Segment, now: Segment) -> list[str]:
 
 
 def _list_symbols(now: Segment, rows: int) -> list[str]:
-    lines = [f"{'symbol':<10}{'bid':>16}{'ask':>16}{'position':>12}{'buying':>10}{'selling':>10}"]
+    width = max(10, *(measure(symbol.name) + 1 for symbol in now.symbols[:rows]))
+    lines = [f"{'symbol':<{width}}{'bid':>16}{'ask':>16}{'position':>12}{'buying':>10}{'selling':>10}"]
     for symbol in now.symbols[:rows]:
         lines.append(
-            f"{symbol.name:<10}{symbol.bid / 1e8:>16,.4f}{symbol.ask / 1e8:>16,.4f}{symbol.position:>12,}"
+            f"{pad(symbol.name, width)}{symbol.bid / 1e8:>16,.4f}{symbol.ask / 1e8:>16,.4f}{symbol.position:>12,}"
             f"{symbol.open_buy:>10,}{symbol.open_sell:>10,}  {explain_stale(symbol.stale)}".rstrip()
         )
     if len(now.symbols) > rows:

@@ -1,12 +1,12 @@
 """The directory that holds compiled strategies between runs (Numba's on-disk cache): chosen, and filled ahead."""
 
 import os
-import sys
 import time
 from pathlib import Path
 
 from agent.strategy import loader
 from agent.strategy.definition import StrategyError
+from hosttune.output import escape, print_message
 
 
 def default_cache_dir() -> str:
@@ -28,9 +28,11 @@ def use_cache(directory: str) -> Path:
     except OSError as error:
         raise StrategyError(f"engine.cache_dir: {path}: {error.strerror}") from None
     if not os.access(path, os.W_OK):
-        print(
-            f"agent: {path} cannot be written: a strategy that is not cached there yet is compiled anew at every start",
-            file=sys.stderr,
+        print_message(
+            escape(
+                f"agent: {path} cannot be written: "
+                "a strategy that is not cached there yet is compiled anew at every start"
+            )
         )
     os.environ["NUMBA_CACHE_DIR"] = str(path)
     # NumPy's BLAS would start a thread per CPU on import; the process is to have one.
@@ -55,5 +57,5 @@ def warm(directory: str, names: list[str]) -> str:
                 raise
             continue  # one that was not built here (Rust)
         took = 1e3 * (time.perf_counter() - begun)
-        lines.append(f"{name}: ready in {path} in {took:.0f} ms")
+        lines.append(escape(f"{name}: ready in {path} in {took:.0f} ms"))
     return "\n".join(lines) + "\n"

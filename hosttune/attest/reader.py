@@ -6,12 +6,13 @@ import contextlib
 import os
 import select
 import signal
-import sys
 from typing import NoReturn
 
 from hosttune.attest.read import Gone
 from hosttune.attest.wait import NotLaunched, attest
 from hosttune.errors import BY_VERDICT, FAILED
+from hosttune.output import escape, print_message
+from hosttune.report import formats
 from hosttune.report.document import Page
 
 
@@ -40,23 +41,18 @@ def read_back(target: int, handle: int, run_directory: str, wait: float) -> NoRe
         text = ""
         try:
             result = attest(run_directory, target, wait)
-            code, text = BY_VERDICT[result.report.verdict], result.as_text(Page()).rstrip()
+            code, text = BY_VERDICT[result.report.verdict], formats.write("text", result, Page()).rstrip("\n")
         except Gone:
             # A launcher that failed after the fork has said why; the preload library too.
             os._exit(code)
         except NotLaunched as error:
-            text = str(error)
-        print(text, file=sys.stderr, flush=True)
+            text = escape(str(error))
+        print_message(text)
         if code:
-            print(f"hosttune launch: attest does not hold, ending process {target}", file=sys.stderr, flush=True)
+            print_message(f"hosttune launch: attest does not hold, ending process {target}")
             stop(handle)
     except BaseException as error:
-        with contextlib.suppress(OSError):
-            print(
-                f"hosttune launch: attest failed, ending process {target}: {error!r}",
-                file=sys.stderr,
-                flush=True,
-            )
+        print_message(f"hosttune launch: attest failed, ending process {target}: {escape(repr(error))}")
         stop(handle)
     finally:
         os._exit(code)

@@ -7,6 +7,7 @@ from hosttune.hops import build_finding, judge_fact
 from hosttune.host import sysctl
 from hosttune.host.root import Fact
 from hosttune.host.sysctl import Assignment, Sysctls
+from hosttune.output import quote_word
 
 Value = int | str | list[int]
 
@@ -71,16 +72,16 @@ def _find_good(key: str, wanted: Value, lines: list[Assignment]) -> list[Assignm
 
 def _write_fix(key: str, wanted: Value, found: dict[HopName, Hop], file: str) -> str:
     if found["runtime"].state == "absent":
-        return f"take {key} out of the profile, or boot a kernel or load the module that has it"
+        return f"take {quote_word(key)} out of the profile, or boot a kernel or load the module that has it"
     value = show_value(wanted)
-    quoted = f"'{value}'" if " " in value else value
+    line = f"{key} = {value}"
     lines = []
     if found["persisted"].state == "absent":
-        lines.append(f"echo '{key} = {value}' >> {file}")
+        lines.append(f"echo {quote_word(line)} >> {file}")
     elif found["persisted"].state == "bad":
-        lines.append(f"write {key} = {value} at {found['persisted'].source}, or remove that line")
+        lines.append(f"write {quote_word(line)} at {quote_word(found['persisted'].source)}, or remove that line")
     if found["runtime"].state == "bad":
-        lines.append(f"sysctl -w {key}={quoted}")
+        lines.append(f"sysctl -w {quote_word(key)}={quote_word(value)}")
     return "\n".join(lines) or READ_IT
 
 

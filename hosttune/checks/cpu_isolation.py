@@ -18,6 +18,7 @@ from hosttune.findings import Finding, Hop, HopName
 from hosttune.hops import build_finding, judge_fact
 from hosttune.host import boot, cmdline, cpu, cpulist, globs, irq, process, systemd
 from hosttune.host.root import Fact, Observed, Root
+from hosttune.output import quote_word
 
 _CBS = re.compile(r"rcuo[a-fh-z]/(\d+)")
 
@@ -278,7 +279,7 @@ def _build_boot_finding(
     elif hops["persisted"].state == "ok":
         advice = "nothing but the reboot: the boot loader has it"
     elif place := boot.find_source(facts.boot, argument):
-        advice = f"set {fix} in {place}\nupdate-grub"
+        advice = f"set {fix} in {quote_word(place)}\nupdate-grub"
     else:
         advice = f"add {fix} to GRUB_CMDLINE_LINUX in a file of /etc/default/grub.d/\nupdate-grub"
     if missing:

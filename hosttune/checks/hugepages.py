@@ -14,6 +14,7 @@ from hosttune.findings import READ_IT, Finding, Hop, HopName
 from hosttune.hops import build_finding, judge_fact
 from hosttune.host import boot, cmdline, globs, hugepages, hugetlb, sysctl, tmpfiles
 from hosttune.host.root import Fact, Observed, Root
+from hosttune.output import quote_word
 
 TOTAL = "vm.nr_hugepages"
 FILE = "/etc/tmpfiles.d/hosttune-hugepages.conf"
@@ -204,14 +205,15 @@ def _write_fix(facts: Facts, hops: dict[HopName, Hop], size: str, kb: int, node:
     if hops["runtime"].state == "absent":
         if facts.nodes.value and node not in facts.nodes.value:
             return f"take node{node} out of the profile: this host has {_show_nodes(facts.nodes.value)}"
+        size = quote_word(size)
         return f"take {size} out of the profile, or boot with hugepagesz={size} on a CPU that has such pages"
     lines = []
     persisted = hops["persisted"]
     if persisted.state == "bad":
-        lines.append(f"ask for {count} at {persisted.source}")
+        lines.append(f"ask for {count} at {quote_word(persisted.source)}")
     elif persisted.state == "absent" or _is_only_boot_unknown(facts, persisted):
         if kb >= BOOT_ONLY_KB:
-            lines.append(f"add hugepagesz={size} hugepages={node}:{count} to the kernel command line")
+            lines.append(f"add hugepagesz={quote_word(size)} hugepages={node}:{count} to the kernel command line")
         else:
             lines.append(f"echo 'w {path} - - - - {count}' >> {FILE}")
     if hops["runtime"].state == "bad" and kb < BOOT_ONLY_KB:
@@ -249,7 +251,7 @@ def _write_policy_fix(facts: Facts, hops: dict[HopName, Hop], policy: Policy) ->
     lines = []
     persisted = hops["persisted"]
     if persisted.state == "bad":
-        lines.append(f"ask for {policy} at {persisted.source}")
+        lines.append(f"ask for {policy} at {quote_word(persisted.source)}")
     elif persisted.state == "absent" or _is_only_boot_unknown(facts, persisted):
         lines.append(f"echo 'w {hugetlb.TRANSPARENT} - - - - {policy}' >> {FILE}")
     if hops["runtime"].state == "bad":

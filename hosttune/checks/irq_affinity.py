@@ -16,6 +16,7 @@ from hosttune.findings import Finding, Hop, HopName, Status
 from hosttune.hops import build_finding, judge_fact
 from hosttune.host import boot, cmdline, cpu, cpulist, irq, irq_plan, irq_unit, irqbalance
 from hosttune.host.root import Fact, Observed, Root
+from hosttune.output import quote_word
 
 Counts = Fact[dict[str, irq.Row]]
 
@@ -213,7 +214,7 @@ def _check_queues(
     if not own:
         reason = device.reason or facts.interrupts.reason or "no queue interrupt is in use: is the interface down?"
         hops["runtime"] = Hop("unknown", reason, device.source)
-        return build_finding(id, shown, hops, why=why, fix=f"ip link set {interface} up, and check again")
+        return build_finding(id, shown, hops, why=why, fix=f"ip link set {quote_word(interface)} up, and check again")
     states = {each.number: _judge_destination(each, cpus) for each in own}
     value: dict[str, Any] = {str(number): state.value for number, state in states.items()}
     kinds = {state.state for state in states.values()}

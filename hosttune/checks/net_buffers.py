@@ -14,6 +14,7 @@ from hosttune.checks import _sysctl
 from hosttune.findings import Finding
 from hosttune.host import globs, sysctl
 from hosttune.host.root import Observed, Root
+from hosttune.output import quote_word
 
 FILE = "/etc/sysctl.d/99-zz-hosttune-net_buffers.conf"
 
@@ -90,6 +91,6 @@ def _check_key(key: str, value: _sysctl.Value, facts: Facts) -> Finding:
     )
     if name in _NO_EFFECT and result.status == "pass":
         return msgspec.structs.replace(
-            result, status="warn", why=_NO_EFFECT[name], fix=f"take {key} out of the profile"
+            result, status="warn", why=_NO_EFFECT[name], fix=f"take {quote_word(key)} out of the profile"
         )
     return result

@@ -17,6 +17,7 @@ from hosttune.findings import Finding, Hop, HopName, Status, judge_hops
 from hosttune.hops import build_finding
 from hosttune.host import fair_server, globs, limits, process, sysctl, systemd
 from hosttune.host.root import Fact, Root
+from hosttune.output import quote_word
 
 RT_RUNTIME = "kernel.sched_rt_runtime_us"
 _SHOWN = 5
@@ -145,7 +146,7 @@ def _check_limit(name: str, item: str, wanted: int | str, facts: Facts) -> Findi
     if status == "pass" and facts.users[name].state == "absent":
         status = "warn"
         why = f"no user {name} in /etc/passwd: unless a directory service has it, the limits serve nobody"
-        fix = f"useradd {name}, or correct the name in the profile"
+        fix = f"useradd {quote_word(name)}, or correct the name in the profile"
     return build_finding(f"rt_limits.{name}.{item}", wanted, hops, why=why, fix=fix, status=status)
 
 
@@ -287,14 +288,14 @@ def _write_fix(name: str, item: str, wanted: int | str, ways: dict[str, Hop], ru
     unit = "infinity" if wanted == "unlimited" else wanted
     steps = []
     if ways["login"].state != "ok":
-        steps.append(f"echo '{name} - {item} {pam}' >> /etc/security/limits.d/99-rt_limits.conf")
+        steps.append(f"echo {quote_word(f'{name} - {item} {pam}')} >> /etc/security/limits.d/99-rt_limits.conf")
     if ways["service"].state != "ok":
         steps.append(
             f"set {key}={unit} in the unit, or Default{key}={unit} under [Manager] in "
             "/etc/systemd/system.conf.d/ and systemctl daemon-reexec"
         )
     if running.state == "bad":
-        steps.append(f"start these processes of {name} again: limits are taken over at login or start")
+        steps.append(f"start these processes of {quote_word(name)} again: limits are taken over at login or start")
     return "\n".join(steps)
 
 

@@ -15,6 +15,7 @@ from hosttune.findings import READ_IT, Finding, Hop, HopName, Status
 from hosttune.hops import build_finding, judge_fact
 from hosttune.host import modules, qdisc, sysctl
 from hosttune.host.root import Fact, Observed, Root
+from hosttune.output import quote_word
 
 CONTROL = "net.ipv4.tcp_congestion_control"
 AVAILABLE = "net.ipv4.tcp_available_congestion_control"
@@ -23,7 +24,7 @@ QDISC = "net.core.default_qdisc"
 FILE = "/etc/sysctl.d/99-zz-hosttune-tcp_bbr.conf"
 MODULES_FILE = "/etc/modules-load.d/hosttune-tcp_bbr.conf"
 
-Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9_-]{1,15}$")]
+Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9_-]{1,15}\Z")]
 
 
 class Section(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -191,9 +192,9 @@ def _check_device(name: str, required: bool, device: qdisc.Device) -> Finding:
         why="BBR then paces with one timer for each socket, which costs CPU and sends less evenly"
         if name == "fq"
         else "packets leave in another order and at other times than the profile was made for",
-        fix=f"tc qdisc replace dev {device.name} root {name}"
+        fix=f"tc qdisc replace dev {quote_word(device.name)} root {name}"
         if device.root != "mq"
-        else f"sysctl -w {QDISC}={name}, then tc qdisc replace dev {device.name} root mq",
+        else f"sysctl -w {QDISC}={name}, then tc qdisc replace dev {quote_word(device.name)} root mq",
         required=("runtime",),
         status="warn" if state == "bad" and not required else None,
     )

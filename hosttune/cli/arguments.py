@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hosttune.cli.terminal import read_width
 from hosttune.errors import UsageError
 from hosttune.launch import RUN_DIRECTORY
+from hosttune.parser import ProgramParser
 
 if TYPE_CHECKING:
     from hosttune.host.root import Root
@@ -17,15 +18,11 @@ MAX_OBSERVE_SECONDS = 3600.0
 ATTEST_WAIT_SECONDS = 30.0
 
 
-class Parser(argparse.ArgumentParser):
-    """Help as wide as the reports. argparse would import shutil to ask for the width at each argument."""
+class Parser(ProgramParser):
+    """Help as wide as the reports."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(formatter_class=_make_formatter, **options)
-
-
-def _make_formatter(prog: str) -> argparse.HelpFormatter:
-    return argparse.HelpFormatter(prog, width=read_width())
+        super().__init__(width=read_width(), **options)
 
 
 def add_profile(parser: argparse.ArgumentParser) -> None:

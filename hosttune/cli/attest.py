@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import Any
 
 from hosttune.cli import arguments as shared
 from hosttune.cli.terminal import write_document
 from hosttune.errors import BY_VERDICT, FAILED, UNKNOWN, UsageError
+from hosttune.output import escape, print_message
 from hosttune.report import formats
 
 _EPILOG = "exit status: 0 holds, 1 does not hold, 2 usage error, 3 could not tell"
@@ -47,10 +47,10 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         result = attest.attest(run_directory, arguments.pid, arguments.wait, arguments.after)
     except attest.Gone as error:
-        print(f"hosttune attest: {error}", file=sys.stderr)
+        print_message(f"hosttune attest: {escape(str(error))}")
         return FAILED
     except attest.NotLaunched as error:
-        print(f"hosttune attest: {error}", file=sys.stderr)
+        print_message(f"hosttune attest: {escape(str(error))}")
         return UNKNOWN
     write_document(result, arguments.format)
     return BY_VERDICT[result.report.verdict]

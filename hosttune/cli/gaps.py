@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import Any
 
 from hosttune.cli import arguments as shared
 from hosttune.cli.terminal import write_document
 from hosttune.errors import FAILED, OK, UNKNOWN, UsageError
+from hosttune.output import print_message
 from hosttune.report import formats
 
 _EPILOG = "exit status: 0 measured, 1 a gap was longer than --fail-above, 2 usage error, 3 could not measure"
@@ -49,9 +49,8 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         measured = measure_gaps(arguments.cpu, arguments.seconds, arguments.threshold, arguments.policy, priority)
     except OSError as error:
-        print(
-            f"hosttune gaps: cannot run {arguments.policy} {priority} on CPU {arguments.cpu}: {error.strerror}",
-            file=sys.stderr,
+        print_message(
+            f"hosttune gaps: cannot run {arguments.policy} {priority} on CPU {arguments.cpu}: {error.strerror}"
         )
         return UNKNOWN
     write_document(GapReport(measured), arguments.format)

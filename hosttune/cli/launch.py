@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from typing import TYPE_CHECKING, Any
 
 from hosttune.cli import arguments as shared
 from hosttune.errors import FAILED, UsageError
+from hosttune.output import escape, print_message
 
 if TYPE_CHECKING:
     from hosttune.findings import Finding, Report
@@ -135,7 +135,7 @@ def _summarise_preflight(report: Report) -> dict[str, Any]:
 
 
 def _print_message(text: str) -> None:
-    print(f"hosttune launch: {text}", file=sys.stderr, flush=True)
+    print_message(f"hosttune launch: {escape(text)}")
 
 
 def _print_refusal(decision: Decision) -> None:
@@ -144,10 +144,10 @@ def _print_refusal(decision: Decision) -> None:
     reason = "this host is not ready" if decision.code == FAILED else "it could not be told whether this host is ready"
     _print_message(f"refused, nothing was started: {reason}")
     for finding in decision.against:
-        print(f"  {finding.id}: {finding.status}", file=sys.stderr)
+        print_message(f"  {escape(finding.id)}: {finding.status}")
         for label in ("wanted", "found", "why", "fix"):
-            print(f"    {label + ':':8}{show_value(getattr(finding, label))}", file=sys.stderr)
-    print("  accept a finding with --force ID", file=sys.stderr)
+            print_message(f"    {label + ':':8}{show_value(getattr(finding, label))}")
+    print_message("  accept a finding with --force ID")
 
 
 def _print_notes(decision: Decision, findings: list[Finding]) -> None:

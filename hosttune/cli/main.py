@@ -11,7 +11,8 @@ import sys
 
 from hosttune import __version__
 from hosttune.cli.arguments import Parser
-from hosttune.errors import INTERRUPTED, USAGE, UsageError
+from hosttune.errors import INTERRUPTED, UNKNOWN, USAGE, UsageError
+from hosttune.output import escape, guard_messages, print_message, print_traceback
 
 COMMANDS = ("check", "snapshot", "diff", "launch", "attest", "gaps")
 
@@ -19,15 +20,21 @@ COMMANDS = ("check", "snapshot", "diff", "launch", "attest", "gaps")
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit status; argparse itself exits with 2 on wrong arguments."""
     words = sys.argv[1:] if argv is None else argv
-    arguments = _build_parser(words[0] if words else "").parse_args(words)
-    try:
-        code: int = arguments.run(arguments)
-    except UsageError as error:
-        print(f"hosttune: {error}", file=sys.stderr)
-        return USAGE
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    return code
+    with guard_messages():
+        try:
+            arguments = _build_parser(words[0] if words else "").parse_args(words)
+            code: int = arguments.run(arguments)
+        except UsageError as error:
+            print_message(f"hosttune: {escape(str(error))}")
+            return USAGE
+        except KeyboardInterrupt:
+            return INTERRUPTED
+        except (
+            Exception
+        ):  # a fault of ours: nothing can be told about the host, and Python's own status means not ready
+            print_traceback()
+            return UNKNOWN
+        return code
 
 
 def _build_parser(only: str = "") -> argparse.ArgumentParser:

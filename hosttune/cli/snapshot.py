@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import Any
 
 from hosttune.cli import arguments as shared
 from hosttune.errors import OK, UsageError
+from hosttune.output import escape, print_message
 
 
 def add_command(commands: Any) -> None:
@@ -44,5 +44,5 @@ def run(arguments: argparse.Namespace) -> int:
     except OSError as error:
         raise UsageError(f"{arguments.output}: cannot be written: {error.strerror}") from None
     if arguments.output != "-":
-        print(f"{arguments.output}: {snapshot.describe(data)}", file=sys.stderr)
+        print_message(escape(f"{arguments.output}: {snapshot.describe(data)}"))
     return OK

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING
 from hosttune import output
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from hosttune.report.document import Document
 
 
-def write_out(text: str) -> None:
+def write_out(text: str, orders: Collection[str] = ()) -> None:
     """Write to standard output; a reader that has closed it ends the output, not the command. Raises UsageError."""
     with contextlib.suppress(BrokenPipeError):
-        output.write_out(text)
+        output.write_out(text, orders)
 
 
 def write_document(document: Document, form: str, *, colour: bool = False, quiet: bool = False) -> None:
@@ -24,13 +26,16 @@ def write_document(document: Document, form: str, *, colour: bool = False, quiet
     from hosttune.report import formats
     from hosttune.report.document import Page
 
-    write_out(formats.write(form, document, Page(read_width(), colour, quiet)))
+    text = formats.write(form, document, Page(read_width(), colour, quiet))
+    if colour:
+        from hosttune.report.page import ORDERS
+    write_out(text, ORDERS if colour else ())
 
 
 def read_width() -> int:
     """Returns the terminal's columns, from 80 to 120; 100 where there is no terminal."""
     columns = os.environ.get("COLUMNS", "")
-    if not columns.isdigit():
+    if not columns.isdecimal() or len(columns) > 4:
         try:
             columns = str(os.get_terminal_size(sys.stdout.fileno()).columns)
         except (OSError, ValueError):

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -24,6 +23,7 @@ import msgspec
 
 from hosttune import __version__
 from hosttune.host.root import Fact, Names, Root, Table, make_unreadable
+from hosttune.output import write_out
 
 FORMAT = "hosttune-snapshot"
 VERSION = 1
@@ -160,8 +160,7 @@ def write(data: Data, file: str) -> None:
     """Write a snapshot, readable by its owner only; `-` is standard output. Raises OSError."""
     text = msgspec.json.encode(data)
     if file == "-":
-        sys.stdout.buffer.write(text)
-        sys.stdout.buffer.flush()
+        write_out(text.decode())
         return
     if file.endswith(".gz"):
         import gzip

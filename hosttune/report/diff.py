@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from hosttune.findings import Finding, Report
+from hosttune.report.columns import clip, measure, pad
 from hosttune.report.document import Page
 from hosttune.report.words import count_statuses, show_found
 
@@ -38,7 +39,7 @@ class Difference(msgspec.Struct, frozen=True):
         rows += [(name, _show_cell(old), _show_cell(new)) for name, old, new in self._pair_findings()]
         rows.append(("verdict", self.before.verdict.upper(), self.after.verdict.upper()))
         rows.append(("", count_statuses(self.before), count_statuses(self.after)))
-        ids, *cells = ([len(text) for text in column] for column in zip(*rows, strict=True))
+        ids, *cells = ([measure(text) for text in column] for column in zip(*rows, strict=True))
         id_width = max(ids)
         left, right = _share_width(max(page.width - id_width - 6, 2 * NARROWEST), *cells)
         rule = "-+-".join("-" * size for size in (id_width, left, right))
@@ -70,8 +71,4 @@ def _show_cell(finding: Finding | None) -> str:
 
 
 def _show_row(name: str, before: str, after: str, id_width: int, left: int, right: int) -> str:
-    return f"{name:{id_width}} | {_clip(before, left):{left}} | {_clip(after, right)}".rstrip()
-
-
-def _clip(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: width - 3] + "..."
+    return f"{pad(name, id_width)} | {pad(clip(before, left), left)} | {clip(after, right)}".rstrip()

@@ -5,10 +5,13 @@ from __future__ import annotations
 import textwrap
 
 from hosttune.findings import HOPS, STATUSES, Finding, Hop, HopName, Report, Status
+from hosttune.report.columns import clip, measure, pad
 from hosttune.report.document import Page
 from hosttune.report.words import count_statuses, show_found, show_value
 
 RED, YELLOW, GREEN, DIM, BOLD, RESET = "\x1b[31m", "\x1b[33m", "\x1b[32m", "\x1b[2m", "\x1b[1m", "\x1b[0m"
+#: All that a page holds beside text.
+ORDERS = (RED, YELLOW, GREEN, DIM, BOLD, RESET)
 COLOURS: dict[str, str] = {
     "fail": RED,
     "not ready": RED,
@@ -44,7 +47,7 @@ def write_report(report: Report, page: Page) -> str:
     for name, findings in sections.items():
         lines.add("")
         lines.add(lines.paint(name, BOLD))
-        column = min(max(len(finding.id) for finding in findings), max(24, page.width // 2 - LABEL))
+        column = min(max(measure(finding.id) for finding in findings), max(24, page.width // 2 - LABEL))
         for finding in sorted(findings, key=lambda finding: STATUSES.index(finding.status)):
             lines.add_finding(finding, column)
     lines.add("")
@@ -93,10 +96,10 @@ class _Lines:
         label = f"  {finding.status.upper() if finding.status == 'fail' else finding.status:{LABEL}}"
         head = self.paint(label, COLOURS[finding.status])
         if finding.status == "pass":
-            self.add(f"{head}{finding.id:{column}}  {self._clip(show_value(finding.found), column)}")
+            self.add(f"{head}{pad(finding.id, column)}  {self._clip(show_value(finding.found), column)}")
             return
         if finding.status == "na":
-            self._add_wrapped(f"{head}{finding.id:{column}}  ", 2 + LABEL + column + 2, show_value(finding.found))
+            self._add_wrapped(f"{head}{pad(finding.id, column)}  ", 2 + LABEL + column + 2, show_value(finding.found))
             return
         meaning = MEANING.get(finding.status)
         self.add(f"{head}{finding.id}" + (self.paint(f"  ({meaning})", DIM) if meaning else ""))
@@ -139,4 +142,4 @@ class _Lines:
 
     def _clip(self, text: str, column: int) -> str:
         room = max(self.width - (2 + LABEL + column + 2), 20)
-        return text if len(text) <= room else text[: room - 3] + "..."
+        return clip(text, room)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hosttune.findings import STATUSES, Finding, Report
+from hosttune.output import escape
 
 
 def show_value(value: Any) -> str:
@@ -14,10 +15,10 @@ def show_value(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, dict):
-        return ", ".join(f"{key}: {show_value(item)}" for key, item in value.items())
+        return ", ".join(f"{escape(key)}: {show_value(item)}" for key, item in value.items())
     if isinstance(value, list | tuple):
         return " ".join(show_value(item) for item in value)
-    return " ".join(str(value).split())
+    return escape(" ".join(str(value).split()))
 
 
 def show_found(finding: Finding) -> str:

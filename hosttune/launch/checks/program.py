@@ -6,6 +6,7 @@ from hosttune.findings import Finding
 from hosttune.launch.checks._finding import make_finding
 from hosttune.launch.facts import LIBRARY, Facts
 from hosttune.launch.plan import Plan
+from hosttune.output import quote_word
 
 
 def check_command(plan: Plan, facts: Facts) -> Finding:
@@ -31,7 +32,7 @@ def check_command(plan: Plan, facts: Facts) -> Finding:
             f"{facts.path}: {facts.executable} for {who}",
             facts.path,
             f"{who} cannot execute it",
-            f"chmod a+x {facts.path}, and x on each directory above it",
+            f"chmod a+x {quote_word(facts.path)}, and x on each directory above it",
         )
     if program.problem:
         return make_finding(

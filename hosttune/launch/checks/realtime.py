@@ -11,6 +11,7 @@ from hosttune.launch.checks._finding import make_finding
 from hosttune.launch.checks.privileges import may_schedule
 from hosttune.launch.facts import Facts
 from hosttune.launch.plan import Plan
+from hosttune.output import quote_word
 
 _SHOWN = 5
 
@@ -127,7 +128,8 @@ def check_rt_group(plan: Plan, facts: Facts) -> Finding:
             "cpu.rt_runtime_us is 0",
             group.source,
             "with RT_GROUP_SCHED a cgroup without real-time budget gets EPERM, root too",
-            f"echo 950000 > {group.source}, or sysctl -w kernel.sched_rt_runtime_us=-1, or boot with rt_group_sched=0",
+            f"echo 950000 > {quote_word(group.source)}, or sysctl -w kernel.sched_rt_runtime_us=-1, "
+            "or boot with rt_group_sched=0",
         )
     if facts.trial.policy_errno and privileged:
         code = errno.errorcode.get(facts.trial.policy_errno, str(facts.trial.policy_errno))

@@ -1,10 +1,16 @@
-"""Prometheus's text exposition format, for a node exporter's textfile directory or a scraper's exec."""
+"""Prometheus's text exposition format, for a node exporter's textfile directory or a scraper's exec.
+
+The format has no way to write a control character, so that label values are escaped as elsewhere: their \\u001b is six
+characters for its reader too. Source: prometheus.io/docs/instrumenting/exposition_formats, "Comments, help text, and
+type information".
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from hosttune.errors import UsageError
+from hosttune.output import escape
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,7 +32,13 @@ def write(document: MeasuredDocument, page: Page) -> str:
 
     class Metrics(Collector):
         def collect(self) -> Iterable[Metric]:
-            return document.as_metrics()
+            for family in document.as_metrics():
+                family.documentation = escape(family.documentation)
+                family.samples = [
+                    sample._replace(labels={name: escape(text) for name, text in sample.labels.items()})
+                    for sample in family.samples
+                ]
+                yield family
 
     registry = CollectorRegistry()
     registry.register(Metrics())

@@ -78,10 +78,10 @@ def main(argv: list[str] | None = None) -> int:
         if manifest and (reasons := fit.misfits(manifest, host)):
             raise fit.Refusal("\n".join(reasons))
     except fit.Refusal as refusal:
-        print(f"{arguments.directory}: this host is refused\n{refusal}", file=sys.stderr)
+        print(printable(f"{arguments.directory}: this host is refused\n{refusal}"), file=sys.stderr)
         return 1
     except (Broken, OSError, ValueError) as error:
-        print(f"wheelhouse.py: {error}", file=sys.stderr)
+        print(printable(f"wheelhouse.py: {error}"), file=sys.stderr)
         return 2
     flavours = {
         name: {
@@ -93,6 +93,11 @@ def main(argv: list[str] | None = None) -> int:
     }
     print(json.dumps({"directory": str(directory), "changed": changed, "flavours": flavours}))
     return 0
+
+
+def printable(text: str) -> str:
+    """What pip repeats of an index, and what a host says of itself, gives the terminal no orders."""
+    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
 
 
 if __name__ == "__main__":

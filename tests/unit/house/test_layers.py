@@ -36,7 +36,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"checks"},
         {"hops", "report"},
         {"findings"},
-        {"host"},
+        {"host", "parser"},
         {"output"},
         {"errors", "config_errors", "files"},
         {"__init__"},

@@ -17,7 +17,7 @@ PACKAGES |= {"systemd-escape": "systemd"}
 BASE = {"bash", "coreutils", "dash", "tar", "util-linux"}
 PACKAGES |= dict.fromkeys(["cat", "sleep", "true", "touch"], "coreutils")
 PACKAGES |= dict.fromkeys(["chrt", "prlimit", "setpriv", "taskset", "unshare"], "util-linux")
-PACKAGES |= {"sh": "dash"}
+PACKAGES |= {"sh": "dash", "bash": "bash"}
 #: Its tests start programs in the guest, which the image holds.
 GUEST = ROOT / "tests/testinfra"
 STARTERS = {"run", "Popen", "check_call", "check_output", "call", "which"}

@@ -18,25 +18,31 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from packaging.utils import parse_wheel_filename
+from packaging.utils import canonicalize_name, parse_wheel_filename
 
+from hosttune_wheelhouse import lock, sbom
 from hosttune_wheelhouse.fit import Host, Refusal, dotless, dotted, version
 from hosttune_wheelhouse.wheels import (
     FLAVOURS,
+    INSTALLER,
     Broken,
     built_for,
     closure,
     download,
     glibc_floor,
     metadata,
+    needs,
     run,
     sha256,
     wheel_version,
 )
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "wheelhouse.json"
-SOURCES = ("pyproject.toml", "meson.build", "meson.options", "tools/wheel_files.py", "hosttune", "agent")
+SOURCES = (
+    "pyproject.toml", "meson.build", "meson.options", "tools/wheel_files.py", "hosttune", "agent",
+    lock.DEPLOYED, lock.BUILD,
+)  # fmt: skip
 BUILD_ONLY = ("LICENSE", "README.md")  # the build wants them, but they change nothing that runs
 LEFTOVERS = shutil.ignore_patterns("__pycache__", "*.pyc", "*.so", ".*")
 
@@ -61,12 +67,29 @@ def files_of(tree: Path, names: tuple[str, ...]) -> list[Path]:
     return sorted(found)
 
 
-def require_tools() -> None:
-    missing = [name for name in ("pip", "auditwheel", "wheel") if importlib.util.find_spec(name) is None]
-    if missing:
-        raise Broken(
-            f"{sys.executable} has no {', '.join(missing)}: install the project's dependency group `controller` there"
-        )
+def require_pip() -> None:
+    if importlib.util.find_spec("pip") is None:
+        raise Broken(f"{sys.executable} has no pip: install the project's dependency group `controller` there")
+
+
+def build_tools(tree: Path, directory: Path) -> Path:
+    """The programs that compile our wheel, of exactly the files that the lock names, whatever this environment has.
+
+    They are kept in `directory` until the lock changes; it is locked. Returns the directory of the programs.
+    """
+    locked_files = tree / lock.BUILD
+    name = f"tools-cp{dotless(sys.version_info[:2])}-{sha256(locked_files)[:16]}"
+    kept = directory / name
+    if not (kept / ".complete").is_file():
+        for old in directory.glob("tools-*"):
+            shutil.rmtree(old)
+        run(sys.executable, "-m", "venv", "--without-pip", str(kept))
+        # fmt: off
+        run(sys.executable, "-m", "pip", "--python", str(kept / "bin/python"), "install", "--no-deps",
+            "--require-hashes", "--only-binary=:all:", "-r", str(locked_files))
+        # fmt: on
+        (kept / ".complete").touch()
+    return kept / "bin"
 
 
 def own_wheel(tree: Path, directory: Path) -> tuple[Path, bool]:
@@ -76,12 +99,12 @@ def own_wheel(tree: Path, directory: Path) -> tuple[Path, bool]:
             f"{tree} is not the project's source tree: set hosttune_source to a checkout, "
             "or hosttune_wheelhouse to a directory that was built from one"
         )
-    require_tools()
+    require_pip()
     kept = directory / f"own-{sources_digest(tree)[:16]}"
     missing = not kept.is_dir()
     if missing:
         with tempfile.TemporaryDirectory(prefix=".wheel-", dir=directory) as temporary:
-            new = build_own(tree, Path(temporary)).parent
+            new = build_own(tree, Path(temporary), build_tools(tree, directory)).parent
             for old in directory.glob("own-*"):
                 shutil.rmtree(old)
             new.rename(kept)
@@ -89,24 +112,25 @@ def own_wheel(tree: Path, directory: Path) -> tuple[Path, bool]:
     return wheel, missing
 
 
-def build_own(tree: Path, work: Path) -> Path:
+def build_own(tree: Path, work: Path, programs: Path) -> Path:
     """Compile our wheel from a copy of the sources; name the glibc and the oldest Python that it runs on."""
     copy = work / "sources"
     for path in files_of(tree, SOURCES + BUILD_ONLY):
         (copy / path.relative_to(tree)).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, copy / path.relative_to(tree))
-    # With the build tools at hand nothing is downloaded; otherwise pip fetches them for this one build.
-    at_hand = all(importlib.util.find_spec(name) for name in ("mesonpy", "Cython"))
-    isolation = ["--no-build-isolation"] if at_hand else []
-    run(sys.executable, "-m", "pip", "wheel", "--no-deps", *isolation, "-w", str(work / "built"), str(copy))
+    python = str(programs / "python")
+    # fmt: off
+    run(sys.executable, "-m", "pip", "--python", python, "wheel", "--no-deps", "--no-build-isolation",
+        "-w", str(work / "built"), str(copy), programs=programs)
+    # fmt: on
     (built,) = (work / "built").glob("*.whl")
-    run(sys.executable, "-m", "auditwheel", "repair", "-w", str(work / "own"), str(built))
+    run(python, "-m", "auditwheel", "repair", "-w", str(work / "own"), str(built), programs=programs)
     (own,) = (work / "own").glob("*.whl")
     # meson-python's tag is the Python that ran it. Modules of the limited API run on every later one too,
     # and ours are compiled for the oldest that the project supports.
     oldest = re.search(r">=\s*([\d.]+)", metadata(own).get("requires-python", [""])[0])
     if oldest and (python_tag := f"cp{dotless(version(oldest[1]))}") != own.name.split("-")[2]:
-        run(sys.executable, "-m", "wheel", "tags", "--remove", "--python-tag", python_tag, str(own))
+        run(python, "-m", "wheel", "tags", "--remove", "--python-tag", python_tag, str(own), programs=programs)
         (own,) = (work / "own").glob("*.whl")
     return own
 
@@ -121,8 +145,8 @@ def build(tree: Path, directory: Path, host: Host) -> dict[str, Any]:
     own, _ = own_wheel(tree, directory.parent)
     with tempfile.TemporaryDirectory(prefix=".wheelhouse-", dir=directory.parent) as temporary:
         work = Path(temporary)
-        wheels = download(own, host, work / "wheels")
         project, release = parse_wheel_filename(own.name)[:2]
+        wheels = {**download(lock.read(tree / lock.DEPLOYED), host, work / "wheels"), project: own}
         manifest: dict[str, Any] = {
             "format": FORMAT,
             "version": str(release),
@@ -151,12 +175,28 @@ def build(tree: Path, directory: Path, host: Host) -> dict[str, Any]:
                 "requirements": "".join(lines.values()),
             }
         for flavour in manifest["flavours"].values():
-            pack(new, flavour, [wheels[name] for name in (*flavour["packages"], "pip")], manifest)
+            pack(new, flavour, [wheels[name] for name in (*flavour["packages"], INSTALLER)], manifest)
+            flavour["sha256"] = sha256(new / flavour["archive"])
+        (new / sbom.FILE).write_text(list_parts(wheels, str(project), host))
         (new / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
         if directory.exists():
             directory.rename(work / "old")
         new.rename(directory)
     return manifest
+
+
+def list_parts(wheels: dict[str, Path], project: str, host: Host) -> str:
+    """The bill of materials of these wheels."""
+    environment = lock.describe_environment(host.python, host.machine)
+    extras = tuple(sorted({extra for wanted in FLAVOURS.values() for extra in wanted}))
+
+    def describe(name: str, extras: tuple[str, ...] = ()) -> sbom.Part:
+        wheel = wheels[name]
+        needed = sorted({canonicalize_name(each.name) for each in needs(wheel, extras, environment)})
+        return sbom.Part(name, wheel_version(wheel), wheel.name, sha256(wheel), metadata(wheel), tuple(needed))
+
+    others = [describe(name) for name in sorted(wheels) if name != project]
+    return sbom.write(describe(project, extras), others, os.environ.get("SOURCE_DATE_EPOCH"))
 
 
 def pack(into: Path, flavour: dict[str, Any], wheels: list[Path], manifest: dict[str, Any]) -> None:
@@ -191,8 +231,11 @@ def load(directory: Path) -> dict[str, Any]:
     if manifest.get("format") != FORMAT:
         raise Broken(f"{path} has format {manifest.get('format')!r}, this project reads {FORMAT}: build it again")
     for flavour in manifest["flavours"].values():
-        if not (directory / flavour["archive"]).is_file():
-            raise Broken(f"{directory} lacks {flavour['archive']}: build it again")
+        archive = directory / flavour["archive"]
+        if not archive.is_file():
+            raise Broken(f"{directory} lacks {archive.name}: build it again")
+        if sha256(archive) != flavour.get("sha256"):
+            raise Broken(f"{archive} is not what was built, by its SHA-256: build it again")
     return manifest
 
 
@@ -206,8 +249,17 @@ def up_to_date(tree: Path, directory: Path, host: Host) -> dict[str, Any] | None
 
 @contextlib.contextmanager
 def locked(directory: Path) -> Iterator[None]:
-    """Several hosts of a play may ask for the same wheelhouse at once; the first builds it."""
-    directory.mkdir(parents=True, exist_ok=True)
+    """Several hosts of a play may ask for the same wheelhouse at once; the first builds it.
+
+    Raises Broken for a directory that others can write to: what is in it runs here and on the hosts.
+    """
+    directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+    found = directory.stat()
+    if found.st_uid not in (0, os.geteuid(), int(os.environ.get("SUDO_UID", 0))) or found.st_mode & 0o002:
+        raise Broken(
+            f"{directory}: found a directory of user {found.st_uid} with mode {found.st_mode & 0o7777:04o}, "
+            "allowed: one of your own that others cannot write to"
+        )
     with (directory / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -12,13 +12,14 @@ from collections.abc import Iterator
 from email.parser import Parser
 from pathlib import Path
 
-from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
+from hosttune_wheelhouse import lock
 from hosttune_wheelhouse.fit import Host, dotless, dotted
 
 FLAVOURS: dict[str, tuple[str, ...]] = {"hosttune": (), "agent": ("agent",)}  # flavour: extras of our wheel
+INSTALLER = "pip"  # goes along with each flavour, so that a host needs none
 
 
 class Broken(Exception):
@@ -71,38 +72,37 @@ def built_for(wheel: Path) -> str:
     return match[1]
 
 
+def needs(wheel: Path, extras: tuple[str, ...], environment: dict[str, str]) -> list[Requirement]:
+    """What a wheel, with extras, needs on a host of this environment."""
+    requirements = [Requirement(line) for line in metadata(wheel).get("requires-dist", [])]
+    return [
+        each
+        for each in requirements
+        if not each.marker or any(each.marker.evaluate({**environment, "extra": x}) for x in extras or ("",))
+    ]
+
+
 def closure(wheels: dict[str, Path], root: str, extras: tuple[str, ...], host: Host) -> list[str]:
     """Names of all wheels that `root[extras]` needs on the host.
 
     pip evaluates environment markers for the Python that runs it, not for --python-version; so the set is
     walked again here with the host's markers. Raises Broken where a wheel is missing or of a wrong version.
     """
-    environment: dict[str, str] = {**default_environment()}  # type: ignore[dict-item]
-    environment.update(
-        python_version=dotted(host.python),
-        python_full_version=f"{dotted(host.python)}.0",
-        implementation_name="cpython",
-        platform_python_implementation="CPython",
-        platform_machine=host.machine,
-        platform_system="Linux",
-        sys_platform="linux",
-        os_name="posix",
-    )
+    environment = lock.describe_environment(host.python, host.machine)
     found: set[str] = set()
     todo = [(root, extras)]
     while todo:
         name, wanted_extras = todo.pop()
         found.add(name)
-        for line in metadata(wheels[name]).get("requires-dist", []):
-            requirement = Requirement(line)
-            marker = requirement.marker
-            if marker and not any(marker.evaluate({**environment, "extra": x}) for x in wanted_extras or ("",)):
-                continue
+        for requirement in needs(wheels[name], wanted_extras, environment):
             dependency = canonicalize_name(requirement.name)
             wheel = wheels.get(dependency)
             if wheel is None or not requirement.specifier.contains(wheel_version(wheel), prereleases=True):
-                downloaded = wheel.name if wheel else "no such wheel"
-                raise Broken(f"{name} needs {line!r} on Python {dotted(host.python)}; downloaded: {downloaded}")
+                locked = wheel.name if wheel else "no such wheel"
+                raise Broken(
+                    f"{name} needs '{requirement}' on Python {dotted(host.python)}; "
+                    f"locked: {locked} (bring {lock.DEPLOYED} up to date: make lock)"
+                )
             if dependency not in found:
                 todo.append((dependency, tuple(requirement.extras)))
     return sorted(found)
@@ -117,23 +117,47 @@ def platforms(host: Host) -> Iterator[str]:
         yield f"{alias}_{host.machine}"
 
 
-def download(own: Path, host: Host, into: Path) -> dict[str, Path]:
-    """Fetch what our wheel needs on the host, and pip; return all wheels by normalised project name."""
+def download(entries: list[lock.Entry], host: Host, into: Path) -> dict[str, Path]:
+    """Fetch the locked wheels that a host needs; return them by normalised project name.
+
+    Raises Broken for a file that is not one of those that were locked, whoever sent or kept it.
+    """
+    chosen = lock.select(entries, lock.describe_environment(host.python, host.machine))
+    into.mkdir()
+    pins = into / "requirements.txt"
+    pins.write_text("".join(f"{entry.pin()}\n" for entry in chosen.values()))
     tag = f"cp{dotless(host.python)}"
     options = ["--only-binary=:all:", "--implementation", "cp", "--python-version", dotted(host.python)]
     for abi in (tag, "abi3", "none"):
         options += ["--abi", abi]
     for name in platforms(host):
         options += ["--platform", name]
-    extras = ",".join(sorted({extra for wanted in FLAVOURS.values() for extra in wanted}))
-    wanted = f"hosttune[{extras}] @ {own.as_uri()}"
-    run(sys.executable, "-m", "pip", "download", *options, "-d", str(into), wanted, "pip")
-    return {parse_wheel_filename(path.name)[0]: path for path in sorted(into.glob("*.whl"))}
+    run(
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        *options,
+        "--no-deps",
+        "--require-hashes",
+        "-d",
+        str(into),
+        "-r",
+        str(pins),
+    )
+    pins.unlink()
+    wheels: dict[str, Path] = {parse_wheel_filename(path.name)[0]: path for path in sorted(into.iterdir())}
+    for name, path in wheels.items():
+        if name not in chosen or sha256(path) not in chosen[name].hashes:
+            raise Broken(f"{path.name} is not a file that {lock.DEPLOYED} names: its SHA-256 is {sha256(path)}")
+    if missing := chosen.keys() - wheels.keys():
+        raise Broken(f"pip did not download {', '.join(sorted(missing))}")
+    return wheels
 
 
-def run(*command: str) -> None:
-    """Run a tool with this environment's programs in front; its output appears only if it fails."""
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+def run(*command: str, programs: Path | None = None) -> None:
+    """Run a tool with this environment's programs in front, or another's; its output appears only if it fails."""
+    path = os.pathsep.join([str(programs or Path(sys.executable).parent), os.environ.get("PATH", "")])
     result = subprocess.run(
         command,
         env={**os.environ, "PATH": path},

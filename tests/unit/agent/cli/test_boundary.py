@@ -84,10 +84,13 @@ def test_an_interrupt_is_quiet(
 
 
 @pytest.mark.parametrize("error", [ValueError("x"), KeyError("x"), OSError(5, "x")])
-def test_a_bug_is_not_hidden(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_is_not_hidden(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     end_with(monkeypatch, error)
-    with pytest.raises(type(error)):
-        cli.main(["limits"])
+    assert cli.main(["limits"]) == FAILED
+    out, said = capsys.readouterr()
+    assert out == "" and said.startswith("Traceback") and said.endswith(f"{type(error).__name__}: {error}\n")
 
 
 @pytest.mark.parametrize("arguments", [["venues", "--from", "mahwah"], ["venues", "--format", "json"]])

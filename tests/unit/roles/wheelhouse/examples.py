@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 import zipfile
@@ -34,7 +35,13 @@ MANIFEST: dict[str, Any] = {
     "glibc": "2.28",
     "sources": "0" * 64,
     "wheels": {},
-    "flavours": {"hosttune": {"release": "0.1.0-abc", "archive": "hosttune-0.1.0-abc.tar"}},
+    "flavours": {
+        "hosttune": {
+            "release": "0.1.0-abc",
+            "archive": "hosttune-0.1.0-abc.tar",
+            "sha256": hashlib.sha256(b"").hexdigest(),
+        }
+    },
 }
 
 
@@ -42,12 +49,18 @@ def host(**changes: object) -> fit.Host:
     return fit.Host.parse(json.dumps({**FACTS, **changes}))
 
 
-def wheel(directory: Path, name: str, *requires: str, files: dict[str, str] | None = None) -> Path:
+def wheel(directory: Path, name: str, *requires: str, fields: str = "", files: dict[str, str] | None = None) -> Path:
+    """A wheel that pip takes. `fields`: further lines of its METADATA."""
     path = directory / f"{name}-py3-none-any.whl"
-    project = name.split("-")[0]
+    project, version = name.split("-")[:2]
+    lines = "".join(f"Requires-Dist: {line}\n" for line in requires)
+    inside = {
+        "METADATA": f"Metadata-Version: 2.1\nName: {project}\nVersion: {version}\n{lines}{fields}",
+        "WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        "RECORD": f"{name}.dist-info/RECORD,,\n",
+    }
+    held = {**{f"{name}.dist-info/{key}": value for key, value in inside.items()}, **(files or {})}
     with zipfile.ZipFile(path, "w") as archive:
-        lines = "".join(f"Requires-Dist: {line}\n" for line in requires)
-        archive.writestr(f"{name}.dist-info/METADATA", f"Metadata-Version: 2.1\nName: {project}\n{lines}")
-        for file, text in (files or {}).items():
+        for file, text in held.items():
             archive.writestr(file, text)
     return path

@@ -27,13 +27,15 @@ def test_our_wheel_is_compiled_once_for_all_who_ask(tmp_path: Path, monkeypatch:
     kept.mkdir()
     (tree / "pyproject.toml").write_text("[project]")
 
-    def build_own(tree: Path, work: Path) -> Path:
+    def build_own(tree: Path, work: Path, programs: Path) -> Path:
+        assert programs == kept / "bin"
         if (tree / "hosttune" / "wrong.py").exists():
             raise wheels.Broken("it does not compile")
         (work / "own").mkdir()
         return wheel(work / "own", "hosttune-0.1.0")
 
     monkeypatch.setattr(build, "build_own", build_own)
+    monkeypatch.setattr(build, "build_tools", lambda tree, directory: directory / "bin")
     first, compiled = build.own_wheel(tree, kept)
     assert compiled and first.is_file()
     assert build.own_wheel(tree, kept) == (first, False)

@@ -40,6 +40,7 @@ def test_check_refuses_before_anything_is_copied(built: Path, capsys: pytest.Cap
         ("{", "wheelhouse.json"),
         (json.dumps({**MANIFEST, "format": 99}), "format 99"),
         (json.dumps({**MANIFEST, "flavours": {"agent": {"archive": "gone.tar"}}}), "lacks gone.tar"),
+        (json.dumps(MANIFEST).replace("e3b0c442", "e3b0c443"), "hosttune-0.1.0-abc.tar is not what was built"),
     ],
 )
 def test_a_damaged_wheelhouse_is_named(
@@ -71,3 +72,10 @@ def test_a_dry_run_builds_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert code == 0
     assert json.loads(out)["changed"] is True
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+
+
+def test_what_a_host_or_an_index_says_gives_no_order(built: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    facts = json.dumps({**FACTS, "implementation": "py\x1b[2J\x9b\u202e"})
+    code, _, err = run(capsys, "check", str(built), "--host", facts)
+    assert code == 1 and "\\x1b[2J" in err
+    assert all(character.isprintable() or character in "\n\t" for character in err)

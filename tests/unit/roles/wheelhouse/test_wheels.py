@@ -42,7 +42,7 @@ def test_closure_is_that_of_the_host_not_of_the_controller(tmp_path: Path) -> No
     assert wheels.closure(found, "own", (), host(python="3.12")) == ["own"]
     assert wheels.closure(found, "own", ("agent",), host(python="3.12")) == ["fast", "own"]
     found["fast"] = wheel(tmp_path, "fast-1")
-    with pytest.raises(wheels.Broken, match=r"own needs 'fast>=2.*downloaded: fast-1"):
+    with pytest.raises(wheels.Broken, match=r"own needs 'fast>=2.*locked: fast-1"):
         wheels.closure(found, "own", ("agent",), host())
     del found["old"]
     with pytest.raises(wheels.Broken, match="no such wheel"):
