@@ -16,7 +16,8 @@ from ansible.plugins.action import ActionBase
 
 # A checkout, or the installed collection. Both hold these two directories, and neither has them on Python's path.
 TREE = Path(__file__).resolve().parents[2]
-PACKAGES = {"hosttune": TREE / "hosttune", "hosttune_plans": TREE / "plugins" / "plugin_utils"}
+PLANS = TREE / "plugins" / "plugin_utils"
+PACKAGES = {"hosttune": TREE / "hosttune", "hosttune_plans": PLANS}
 
 
 def load(role: str) -> ModuleType:
@@ -46,7 +47,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
                 "role": {
                     "type": "str",
                     "required": True,
-                    "choices": ["cpu_isolation", "hugepages", "irq_affinity"],
+                    "choices": sorted(path.name.removesuffix("_plan.py") for path in PLANS.glob("*_plan.py")),
                 },
                 "asked": {"type": "dict", "required": True},
             }

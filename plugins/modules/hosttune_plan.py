@@ -3,7 +3,7 @@
 
 DOCUMENTATION = r"""
 module: hosttune_plan
-short_description: Check what a tuning role is asked for, and work out what that comes to
+short_description: Check what a role is asked for, and work out what that comes to
 description:
   - Runs on the controller and reads no host. Fails with one line for each value that cannot be meant, which names the
     variable, what was found and what is allowed.
@@ -12,7 +12,7 @@ options:
   role:
     description: The role that asks. What is returned is described in C(plugins/plugin_utils/ROLE_plan.py).
     type: str
-    choices: [cpu_isolation, hugepages, irq_affinity]
+    choices: [boot, cpu_isolation, hosttune, hugepages, irq_affinity, net_buffers, rt_limits, tcp_bbr, trading_agent]
     required: true
   asked:
     description: The role's variables and what it read on the host, the arguments of C(plan) there.

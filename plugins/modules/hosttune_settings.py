@@ -4,187 +4,107 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 import os
 import re
-import stat
-import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-RECORDS = "/var/lib/hosttune"
+from ..module_utils import hosttune_record
+from ..module_utils.hosttune_files import LABEL, Host, Refused
+from ..module_utils.hosttune_record import Record, check_path, mark, same
 
 if TYPE_CHECKING:  # Python 3.9 on a host would not evaluate these
-    # What is at a path: nothing, {"link": target} or {"content": text, "mode": "0644"}.
-    Entry = dict[str, str] | None
+    from ..module_utils.hosttune_files import Entry
+
     # Path to (what is there, what shall be there).
     FileChanges = dict[str, tuple[Entry, Entry]]
     ValueChanges = dict[str, tuple[str, str]]
 
 
-class Refused(Exception):
-    """The host cannot hold what is wanted; the message is for the user."""
+def look(host: Host, path: str) -> Entry:
+    """Returns what is at a path that shall be written to."""
+    found = host.look(path)
+    if found is not None and "kind" in found:
+        raise Refused(f"{path}: found {found['kind']}, allowed: a regular file, a link, or nothing")
+    return found
 
 
-class Host:
-    """Files of a host below `root`, which is `/` except in tests."""
+class Plan:
+    """What a run has to change, and what it leaves.
 
-    def __init__(self, root: str = "/") -> None:
-        self.root = root
+    files, values: path to (what is there, what shall be there). left: paths that are not put back. conflicts: of these,
+    path to the reason where somebody else changed what was written.
+    """
 
-    def at(self, path: str) -> str:
-        return os.path.join(self.root, path.lstrip("/"))
+    def __init__(self) -> None:
+        self.files: FileChanges = {}
+        self.values: ValueChanges = {}
+        self.left: list[str] = []
+        self.conflicts: dict[str, str] = {}
 
-    def look(self, path: str) -> Entry:
-        """Return what is at `path`: None, {'link': target} or {'content': text, 'mode': '0644'}."""
-        real = self.at(path)
-        try:
-            status = os.lstat(real)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        if stat.S_ISLNK(status.st_mode):
-            return {"link": os.readlink(real)}
-        if not stat.S_ISREG(status.st_mode):
-            raise Refused(f"{path} is there and is not a regular file")
-        with open(real, encoding="utf-8", errors="surrogateescape") as file:
-            return {"content": file.read(), "mode": f"{stat.S_IMODE(status.st_mode):04o}"}
+    def want(self, host: Host, files: Mapping[str, Entry]) -> None:
+        for path, after in files.items():
+            found = look(host, path)
+            if not same(found, after):
+                self.files[path] = (found, after)
 
-    def put(self, path: str, wanted: Entry) -> None:
-        """Make `path` what :meth:`look` shall return. Atomic, so a killed run leaves the old or the new file."""
-        real = self.at(path)
-        if wanted is None:
-            os.unlink(real)
-            return
-        if "link" in wanted:
-            # mkdtemp on the same file system, since a link cannot be created under a name that is taken.
-            directory = tempfile.mkdtemp(prefix=".hosttune-", dir=os.path.dirname(real))
-            temporary = os.path.join(directory, "link")
-            os.symlink(wanted["link"], temporary)
-            os.replace(temporary, real)
-            os.rmdir(directory)
-            return
-        descriptor, temporary = tempfile.mkstemp(prefix=".hosttune-", dir=os.path.dirname(real))
-        with open(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
-            file.write(wanted["content"])
-            file.flush()
-            os.fsync(descriptor)
-        os.chmod(temporary, int(wanted["mode"], 8))
-        os.replace(temporary, real)
+    def put_back_files(self, host: Host, record: Record, paths: Iterable[str]) -> None:
+        for path in paths:
+            found = host.look(path)
+            whose = record.whose(path, found)
+            if whose == "ours":
+                self.files[path] = (found, record.files[path])
+            elif whose == "theirs":
+                self.leave(path, f"found {describe(found)}, which the role did not write; it stays as it is")
 
-    def missing_parents(self, path: str) -> list[str]:
-        """Return the directories above `path` that are not there, outermost first."""
-        missing: list[str] = []
-        directory = os.path.dirname(path)
-        while not os.path.isdir(self.at(directory)):
-            missing.insert(0, directory)
-            directory = os.path.dirname(directory)
-        return missing
-
-    def make_parents(self, path: str) -> None:
-        for directory in self.missing_parents(path):
-            os.mkdir(self.at(directory))
-            os.chmod(self.at(directory), 0o755)
-
-    def drop_parents(self, path: str, made: Iterable[str]) -> None:
-        """Remove empty directories above `path` that a role made, or that are hosttune's own."""
-        directory = os.path.dirname(path)
-        while directory in made or "/hosttune" in directory:
+    def put_back_values(self, host: Host, record: Record, paths: Iterable[str]) -> None:
+        for path in paths:
+            past = record.values[path]
+            if past is None:
+                self.left.append(path)
+                continue
             try:
-                os.rmdir(self.at(directory))
-            except FileNotFoundError:  # a killed run came this far
-                pass
-            except OSError:  # not empty: someone else uses it
-                return
-            directory = os.path.dirname(directory)
+                found = host.value(path)
+            except Refused:  # gone with its device or module, and so is our value
+                continue
+            whose = record.whose_value(path, found)
+            if whose == "ours":
+                self.values[path] = (found, past)
+            elif whose == "theirs":
+                self.leave(path, f"found {found!r}, which the role did not write; it stays, and before it was {past!r}")
 
-    def value(self, path: str) -> str:
-        """Return a kernel value as words, or raise :class:`Refused` saying how far the path exists."""
-        try:
-            with open(self.at(path), encoding="ascii") as file:
-                text = file.read()
-        except FileNotFoundError:
-            parent = os.path.dirname(path)
-            while not os.path.isdir(self.at(parent)):
-                parent = os.path.dirname(parent)
-            names = sorted(os.listdir(self.at(parent)))
-            there = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
-            raise Refused(f"{path} does not exist on this host ({parent} holds: {there})") from None
-        except OSError as error:
-            raise Refused(f"{path} cannot be read: {error.strerror}") from None
-        choice = re.search(r"\[(\S+)\]", text)
-        return choice.group(1) if choice else " ".join(text.split())
-
-    def set_value(self, path: str, wanted: str) -> None:
-        """Write a kernel value and read it back."""
-        try:
-            with open(self.at(path), "w", encoding="ascii") as file:
-                file.write(wanted)
-        except OSError as error:
-            raise Refused(f"{path}: the kernel refused {wanted!r}: {error.strerror}") from None
-        found = self.value(path)
-        if found != wanted:
-            raise Refused(f"{path}: wrote {wanted!r}, and the kernel made it {found!r}")
+    def leave(self, path: str, reason: str) -> None:
+        self.left.append(path)
+        self.conflicts[path] = reason
 
 
-class Record:
-    """What was there before the first change: files, values (None: not known) and directories made."""
+def plan_present(host: Host, record: Record, files: dict[str, Entry], values: dict[str, str] | None) -> Plan:
+    """Returns what has to change. Raises :class:`Refused` with all values that this host does not have.
 
-    def __init__(self, host: Host, name: str) -> None:
-        self.host = host
-        self.path = f"{RECORDS}/{name}/original.json"
-        saved = host.look(self.path)
-        self.exists = saved is not None
-        data = json.loads(saved["content"]) if saved else {}
-        self.files: dict[str, Entry] = data.get("files", {})
-        self.values: dict[str, str | None] = data.get("values", {})
-        self.directories: list[str] = data.get("directories", [])
-        # Files were changed, and systemd was not told yet.
-        self.pending = data.get("pending", False)
-
-    def save(self) -> None:
-        data = {
-            "files": self.files,
-            "values": self.values,
-            "directories": self.directories,
-            "pending": self.pending,
-        }
-        self.host.make_parents(self.path)
-        self.host.put(self.path, {"content": json.dumps(data, indent=1, sort_keys=True) + "\n", "mode": "0600"})
-
-    def delete(self) -> None:
-        """Forget everything; last, so that a killed revert can be repeated."""
-        for path in self.files:
-            self.host.drop_parents(path, self.directories)
-        if self.exists:
-            self.host.put(self.path, None)
-        self.host.drop_parents(self.path, self.directories)
-
-
-def plan_present(
-    host: Host, record: Record, files: dict[str, Entry], values: dict[str, str]
-) -> tuple[FileChanges, ValueChanges, list[str]]:
-    """Return what has to change, and the values that this host does not have."""
-    dropped_files = {path: past for path, past in record.files.items() if path not in files}
-    dropped_values = {path: past for path, past in record.values.items() if path not in values and past is not None}
-    value_changes: ValueChanges = {}
+    values: None leaves the running kernel alone, and so for all functions here.
+    """
+    plan = Plan()
+    plan.put_back_files(host, record, [path for path in record.files if path not in files])
+    plan.want(host, files)
+    if values is None:
+        return plan
+    dropped = [path for path, past in record.values.items() if path not in values and past is not None]
+    plan.put_back_values(host, record, dropped)
     problems: list[str] = []
-    for path, after in {**dropped_values, **values}.items():
+    for path, after in values.items():
         try:
             before = host.value(path)
         except Refused as problem:
             problems.append(str(problem))
             continue
         if before != after:
-            value_changes[path] = (before, after)
-    return plan_files(host, {**dropped_files, **files}), value_changes, problems
-
-
-def plan_files(host: Host, wanted: dict[str, Entry]) -> FileChanges:
-    """Return the paths that are not as wanted."""
-    found = {path: host.look(path) for path in wanted}
-    return {path: (found[path], after) for path, after in wanted.items() if found[path] != after}
+            plan.values[path] = (before, after)
+    if problems:
+        raise Refused("; ".join(problems))
+    return plan
 
 
 def was_baked(host: Host, record: Record, files: Iterable[str]) -> bool:
@@ -192,66 +112,95 @@ def was_baked(host: Host, record: Record, files: Iterable[str]) -> bool:
     return not record.exists and any(host.look(path) for path in files if "hosttune" in path)
 
 
-def plan_absent(
-    host: Host, record: Record, files: dict[str, Entry], values: dict[str, str]
-) -> tuple[FileChanges, ValueChanges, list[str]]:
-    """Return what has to change to undo the concern, and the values whose past is not known."""
-    past_files, past_values = record.files, record.values
+def plan_absent(host: Host, record: Record, files: dict[str, Entry], values: dict[str, str] | None) -> Plan:
+    """Returns what has to change to undo the concern."""
+    plan = Plan()
     if was_baked(host, record, files):
-        past_files = {path: past_of_baked(host, path, after) for path, after in files.items()}
-        past_values = dict.fromkeys(values)
-    value_changes: ValueChanges = {}
-    left: list[str] = []
-    for path, after in past_values.items():
-        if after is None:
-            left.append(path)
-            continue
-        try:
-            before = host.value(path)
-        except Refused:  # gone with its device or module, and so is our value
-            continue
-        if before != after:
-            value_changes[path] = (before, after)
-    return plan_files(host, past_files), value_changes, left
+        plan.want(host, {path: past_of_baked(host, path, after) for path, after in files.items()})
+        plan.left += values or ()
+        return plan
+    plan.put_back_files(host, record, record.files)
+    if values is not None:
+        plan.put_back_values(host, record, record.values)
+    for path, past in record.left.items():
+        if (found := host.look(path)) is not None and not same(found, past):
+            plan.leave(path, f"found {describe(found)}, left as it is by an earlier run")
+    return plan
 
 
 def past_of_baked(host: Host, path: str, after: Entry) -> Entry:
     found = host.look(path)
-    return None if "hosttune" in path or found == after else found
+    return None if "hosttune" in path or same(found, after) else found
 
 
-def remember(host: Host, record: Record, files: dict[str, Entry], values: dict[str, str]) -> bool:
-    """Add to the record what may be changed for the first time. Returns whether it grew."""
+def remember(host: Host, record: Record, files: dict[str, Entry], values: dict[str, str] | None) -> None:
+    """Add to the record what may be changed for the first time, and what may be written now."""
     baked = was_baked(host, record, files)
-    grew = False
     for path, after in files.items():
         if path not in record.files:
-            record.files[path] = past_of_baked(host, path, after) if baked else host.look(path)
-            record.directories += [parent for parent in host.missing_parents(path) if parent not in record.directories]
-            grew = True
-    for path in values:
+            record.files[path] = past_of_baked(host, path, after) if baked else look(host, path)
+            record.left.pop(path, None)
+            record.applied[path] = []
+        # Of a release that kept no marks the last one is not known, so any file there may be ours.
+        if after is not None and path in record.applied:
+            record.applied[path] = add(record.applied[path], mark(after))
+        record.directories += [parent for parent in host.missing_parents(path) if parent not in record.directories]
+    for path, wanted in (values or {}).items():
         if path not in record.values:
             record.values[path] = None if baked else host.value(path)
-            grew = True
-    return grew
+            record.written[path] = []
+        if path in record.written:
+            record.written[path] = add(record.written[path], wanted)
 
 
-def forget(record: Record, files: dict[str, Entry], values: dict[str, str]) -> bool:
-    """Drop from the record what is no longer asked for and was put back. Returns whether it shrank."""
-    dropped = (set(record.files) - set(files)) | (set(record.values) - set(values))
+def add(known: list[Any], new: Any) -> list[Any]:
+    return known if new in known else [*known, new]
+
+
+def settle(host: Host, record: Record, plan: Plan, files: dict[str, Entry], values: dict[str, str] | None) -> None:
+    """Have the record say what is there now: what was asked for, without what was put back or left."""
+    record.left.update({path: record.files[path] for path in plan.conflicts if path in record.files})
+    drop_resolved(host, record)
+    gone = find_unused(record, files)
+    gone.difference_update(host.drop_directories(gone))
+    record.directories = [path for path in record.directories if path not in gone]
     record.files = {path: past for path, past in record.files.items() if path in files}
-    record.values = {path: past for path, past in record.values.items() if path in values}
-    return bool(dropped)
+    record.applied = {path: [mark(entry)] for path, entry in files.items() if entry is not None}
+    if values is not None:
+        record.values = {path: past for path, past in record.values.items() if path in values}
+        record.written = {path: [text] for path, text in values.items()}
 
 
-def apply_files(host: Host, record: Record, changes: FileChanges) -> None:
-    for path, (_, after) in changes.items():
-        if after is None:
-            host.put(path, None)
-            host.drop_parents(path, record.directories)
-        else:
+def drop_resolved(host: Host, record: Record) -> None:
+    """Forget files that were left, and are gone now or what they were before."""
+    for path, past in list(record.left.items()):
+        if (found := host.look(path)) is None or same(found, past):
+            del record.left[path]
+
+
+def find_unused(record: Record, files: Iterable[str]) -> set[str]:
+    """Returns the directories that a role made, or that are hosttune's own, and that hold none of the files."""
+    ours = {
+        path[: end.start()]
+        for path in record.files
+        for end in re.finditer("/", path)
+        if "/hosttune" in path[: end.start()]
+    }
+    return {path for path in ours | set(record.directories) if not is_above(path, files)}
+
+
+def is_above(directory: str, files: Iterable[str]) -> bool:
+    return any(path.startswith(f"{directory}/") for path in files)
+
+
+def apply_files(host: Host, changes: FileChanges) -> None:
+    for path, (before, after) in changes.items():
+        if after is not None:
             host.make_parents(path)
-            host.put(path, after)
+            label = (before or {}).get("xattrs", {}).get(LABEL)
+            if label and "xattrs" not in after and "content" in after:
+                after = {**after, "xattrs": {LABEL: label}}
+        host.put(path, after)
 
 
 def apply_values(host: Host, changes: ValueChanges) -> None:
@@ -266,20 +215,29 @@ def apply_values(host: Host, changes: ValueChanges) -> None:
         raise Refused("; ".join(problems))
 
 
-def normal_files(files: Mapping[str, Any]) -> dict[str, Entry]:
+def normal_files(host: Host, files: Mapping[str, Any]) -> dict[str, Entry]:
     """Bring the `files` option into the shape of :meth:`Host.look`."""
     normal: dict[str, Entry] = {}
     for path, wanted in files.items():
-        if not path.startswith("/"):
-            raise Refused(f"files: {path!r} is not an absolute path")
+        try:
+            check_path(path)
+        except ValueError as problem:
+            raise Refused(f"files: {problem}") from None
         if isinstance(wanted, str):
             wanted = {"content": wanted}
+        owner = {"uid": host.uid, "gid": host.gid}
         if set(wanted) == {"link"}:
-            normal[path] = {"link": wanted["link"]}
+            normal[path] = {"link": wanted["link"], **owner}
         elif set(wanted) <= {"content", "mode"} and "content" in wanted:
-            normal[path] = {"content": wanted["content"], "mode": wanted.get("mode", "0644")}
+            mode = wanted.get("mode", "0644")
+            if not isinstance(mode, str) or not re.fullmatch("0[0-7]{3}", mode):
+                raise Refused(f"files: {path}: mode: found {mode!r}, allowed: four octal digits such as '0644'")
+            normal[path] = {"content": wanted["content"], "mode": mode, **owner}
         else:
             raise Refused(f"files: {path}: expected content and mode, or link; found {sorted(wanted)}")
+    for path in normal:
+        if is_above(path, normal):
+            raise Refused(f"files: {path} is asked for, and files below it")
     return normal
 
 
@@ -287,26 +245,52 @@ def normal_values(values: Mapping[str, Any]) -> dict[str, str]:
     """Bring the `values` option into the words that the kernel shows."""
     normal = {}
     for path, wanted in values.items():
-        if not path.startswith(("/proc/", "/sys/")):
-            raise Refused(f"values: {path!r} is not below /proc or /sys")
+        try:
+            check_path(path, ("/proc/", "/sys/"))
+        except ValueError as problem:
+            raise Refused(f"values: {problem}") from None
         if isinstance(wanted, bool):
             raise Refused(f"values: {path}: {wanted} is a YAML boolean; quote kernel words")
         words = wanted if isinstance(wanted, list) else [wanted]
         normal[path] = " ".join(" ".join(str(word).split()) for word in words)
+        if not re.fullmatch("[!-~]+( [!-~]+)*", normal[path]):
+            raise Refused(f"values: {path}: found {wanted!r}, allowed: words of ASCII characters")
     return normal
 
 
-def show(content: Entry) -> str:
-    if content is None:
+def describe(entry: Entry) -> str:
+    if entry is None:
+        return "nothing"
+    if "link" in entry:
+        return f"a link to {entry['link']!r}"
+    return str(entry.get("kind") or f"a file of user {entry['uid']}, group {entry['gid']}, mode {entry['mode']}")
+
+
+def show(entry: Entry) -> str:
+    """Returns what a diff shows of a file: not what its mode hides from others."""
+    if entry is None:
         return ""
-    return f"-> {content['link']}\n" if "link" in content else content["content"]
+    if "content" not in entry:
+        return f"-> {entry['link']}\n"
+    content = entry["content"].encode("utf-8", "surrogateescape")
+    if not int(entry["mode"], 8) & 0o004:
+        digest = hashlib.sha256(content).hexdigest()
+        return f"({len(content)} bytes that others may not read, SHA-256 {digest})\n"
+    return str(content.decode("utf-8", "backslashreplace"))
+
+
+def show_rights(entry: Entry, other: Entry) -> str:
+    """Returns what follows a path in a diff where mode or owner differ."""
+    if entry is None or other is None or all(entry.get(key) == other.get(key) for key in ("mode", "uid", "gid")):
+        return ""
+    return f" (mode {entry.get('mode', 'of a link')}, user {entry.get('uid', 0)}, group {entry.get('gid', 0)})"
 
 
 def diffs(file_changes: FileChanges, value_changes: ValueChanges) -> list[dict[str, str]]:
     shown = [
         {
-            "before_header": path,
-            "after_header": path,
+            "before_header": path + show_rights(before, after),
+            "after_header": path + show_rights(after, before),
             "before": show(before),
             "after": show(after),
         }
@@ -329,66 +313,75 @@ def run(
     reload: Callable[[], object] | None = None,
     offline: bool = False,
     check: bool = False,
+    wait: float = hosttune_record.WAIT,
 ) -> dict[str, Any]:
     """Do, or in check mode only plan, everything. Returns the module's result; raises :class:`Refused`.
 
-    `reload` is called after files were changed; None if there is nobody to tell.
+    `reload` is called after files were changed; None if there is nobody to tell. `wait`: seconds for the lock.
     """
-    wanted_files = normal_files(files)
-    wanted_values = {} if offline else normal_values(values)
-    record = Record(host, name)
-    resumed = record.pending and reload is not None
-    if state == "present":
-        file_changes, value_changes, problems = plan_present(host, record, wanted_files, wanted_values)
-        left: list[str] = []
-        if problems:
-            raise Refused("; ".join(problems))
+    wanted_files = normal_files(host, files)
+    wanted_values = None if offline else normal_values(values)
+    with hosttune_record.lock(host, name, check=check, wait=wait):
+        record = Record(host, name)
+        resumed = state == "present" and record.pending and reload is not None
+        plan = (plan_present if state == "present" else plan_absent)(host, record, wanted_files, wanted_values)
         if not check:
-            if offline:
-                apply_files(host, record, file_changes)
+            for directory in sorted({os.path.dirname(path) for path in [record.path, *record.files, *wanted_files]}):
+                host.sweep(directory)
+            if state == "absent":
+                revert(host, record, plan, wanted_files, None if offline else reload)
+            elif offline and not record.exists:
+                apply_files(host, plan.files)
             else:
-                converge(host, record, wanted_files, wanted_values, file_changes, value_changes, reload)
-    else:
-        file_changes, value_changes, left = plan_absent(host, record, wanted_files, wanted_values)
-        if not check:
-            apply_values(host, {} if offline else value_changes)
-            apply_files(host, record, file_changes)
-            if reload and not offline and (file_changes or record.exists):
-                reload()
-            record.delete()
+                converge(host, record, plan, wanted_files, wanted_values, reload)
     return {
-        "changed": bool(file_changes or value_changes or resumed),
-        "paths": list(file_changes),
-        "running": {path: {"before": before, "after": after} for path, (before, after) in value_changes.items()},
-        "left": left,
-        "diff": diffs(file_changes, value_changes),
+        "changed": bool(plan.files or plan.values or resumed),
+        "paths": list(plan.files),
+        "running": {path: {"before": before, "after": after} for path, (before, after) in plan.values.items()},
+        "left": plan.left,
+        "conflicts": plan.conflicts,
+        "diff": diffs(plan.files, plan.values),
     }
 
 
 def converge(
     host: Host,
     record: Record,
+    plan: Plan,
     files: dict[str, Entry],
-    values: dict[str, str],
-    file_changes: FileChanges,
-    value_changes: ValueChanges,
+    values: dict[str, str] | None,
     reload: Callable[[], object] | None,
 ) -> None:
     """Apply a plan in an order that a killed run can be repeated from."""
-    grew = remember(host, record, files, values)
-    if reload and file_changes:
-        record.pending = grew = True
-    if grew:
-        record.save()
-    apply_files(host, record, file_changes)
-    apply_values(host, value_changes)
-    shrank = forget(record, files, values)
+    remember(host, record, files, values)
+    if reload and plan.files:
+        record.pending = True
+    record.save()
+    apply_files(host, plan.files)
+    apply_values(host, plan.values)
+    settle(host, record, plan, files, values)
     if record.pending and reload:
         reload()
         record.pending = False
-        shrank = True
-    if shrank:
+    record.save()
+
+
+def revert(
+    host: Host, record: Record, plan: Plan, files: dict[str, Entry], reload: Callable[[], object] | None
+) -> None:
+    """Undo a plan in an order that a killed run can be repeated from."""
+    apply_values(host, plan.values)
+    apply_files(host, plan.files)
+    if reload and (plan.files or record.files):
+        reload()
+    if not record.exists:
+        record.files = dict.fromkeys(files)
+    settle(host, record, plan, {}, {})
+    record.pending = False
+    if record.left:
         record.save()
+    else:
+        record.delete()
 
 
 def main() -> None:
@@ -415,6 +408,8 @@ def main() -> None:
         module.fail_json(msg=str(problem))
     except OSError as error:
         module.fail_json(msg=f"{error.filename}: {error.strerror}")
+    for path, reason in result["conflicts"].items():
+        module.warn(f"{path}: {reason}")
     module.exit_json(**result)
 
 

@@ -11,10 +11,14 @@ from hosttune.host import cpulist
 # What each reader of these lists knows: the kernel's command line, systemd and irqbalance. So no strides and no `N`.
 _PLAIN = re.compile(r"[0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*")
 
+#: Characters of a value that a message shows.
+MOST = 200
+
 
 def show(value: object) -> str:
     """Return a value as its user wrote it, near enough: as JSON, or as Python shows what JSON does not know."""
-    return json.dumps(value, default=repr)
+    text = json.dumps(value, default=repr, skipkeys=True)
+    return text if len(text) <= MOST else f"{text[:MOST]}..."
 
 
 def read(name: str, value: object, *, empty: bool = False) -> tuple[int, ...]:
@@ -58,6 +62,11 @@ def missing(name: str, value: object, cpus: tuple[int, ...], present: frozenset[
 
 
 def refuse(problems: list[str]) -> None:
-    """Raise ValueError with the problems, one per line, if there are any."""
+    """Raise ValueError with the problems, one per line and without control characters, if there are any."""
     if problems:
-        raise ValueError("\n".join(problems))
+        raise ValueError("\n".join(map(_make_line, problems)))
+
+
+def _make_line(problem: str) -> str:
+    line = re.sub("[^ -~]", lambda match: ascii(match[0])[1:-1], problem)
+    return line if len(line) <= 5 * MOST else f"{line[: 2 * MOST]}... {line[-2 * MOST :]}"

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from hosttune.host import hugetlb
 
-from . import cpu_lists
+from . import cpu_lists, inputs
 
 _MOUNT = ("group", "path", "size")
 _PATH = re.compile(r"(/[A-Za-z0-9:_-][A-Za-z0-9:_.-]*)+")
@@ -110,7 +110,10 @@ def _count(value: Any) -> int:
 
 
 def _boot_sizes(boot_sizes: Any, problems: list[str]) -> set[int]:
-    sizes = set()
+    sizes: set[int] = set()
+    if not isinstance(boot_sizes, list):
+        problems.append(f"hugepages_boot_sizes is {cpu_lists.show(boot_sizes)}: expected a list of sizes such as 1G")
+        return sizes
     for size in boot_sizes:
         try:
             sizes.add(hugetlb.parse_size(str(size)))
@@ -121,14 +124,14 @@ def _boot_sizes(boot_sizes: Any, problems: list[str]) -> set[int]:
 
 def _problems(pages: Any, transparent: Any, mount: Any) -> list[str]:
     problems = []
-    if transparent is not None and transparent not in hugetlb.POLICIES:
+    if transparent is not None and str(transparent) not in hugetlb.POLICIES:
         problems.append(
             f"hugepages_transparent is {transparent} (allowed: {', '.join(hugetlb.POLICIES)}, null)"
             + (": quote the word" if isinstance(transparent, bool) else "")
         )
     if not mount:
         return problems
-    if sorted(mount) != list(_MOUNT):
+    if set(mount) != set(_MOUNT):
         problems.append(f"hugepages_mount is {cpu_lists.show(mount)} (allowed: {{}}, or path, group and size together)")
         return problems
     if not _PATH.fullmatch(str(mount["path"])):
@@ -136,7 +139,9 @@ def _problems(pages: Any, transparent: Any, mount: Any) -> list[str]:
             f"hugepages_mount.path is {cpu_lists.show(mount['path'])} (allowed: the path absolute, of letters, digits "
             "and :_.-, no part beginning with a dot)"
         )
-    if mount["size"] not in (pages if isinstance(pages, dict) else ()):
+    if not inputs.USER.holds(mount["group"]):
+        problems.append(f"hugepages_mount.group is {cpu_lists.show(mount['group'])} (allowed: {inputs.USER.allowed})")
+    if not isinstance(mount["size"], str) or mount["size"] not in (pages if isinstance(pages, dict) else ()):
         problems.append(
             f"hugepages_mount.size is {cpu_lists.show(mount['size'])} (allowed: the size one of hugepages_pages: "
             f"{', '.join(map(str, pages or ())) or 'none'})"

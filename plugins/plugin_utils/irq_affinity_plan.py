@@ -7,7 +7,7 @@ from typing import Any
 
 from hosttune.host import cpulist, irq_plan
 
-from . import cpu_lists
+from . import cpu_lists, inputs
 
 _HINT = "Set it, or for all roles hosttune_housekeeping_cpus, in host_vars."
 
@@ -23,10 +23,9 @@ def plan(housekeeping: Any, queues: Any, present: str | None, possible: str) -> 
     given = {"irq_affinity_housekeeping": housekeeping}
     problems = []
     for interface, cpus in queues.items():
-        try:
-            irq_plan.check_interface(str(interface))
-        except ValueError as error:
-            problems.append(f"irq_affinity_queues: {error}")
+        if not inputs.INTERFACE.holds(interface):
+            found = f"{interface!a} is not the name of a network interface that a role can write"
+            problems.append(f"irq_affinity_queues: {found}: allowed: {inputs.INTERFACE.allowed}")
         given[f"irq_affinity_queues.{interface}"] = cpus
     cpu_lists.refuse(problems)
     lists = cpu_lists.read_all(given, hint=_HINT)

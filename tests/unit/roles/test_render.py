@@ -127,10 +127,53 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
         "a number or a list of numbers",
     ),
     "sysctl-order": ("net_buffers", {"net_buffers_sysctl": {"net.ipv4.tcp_rmem": [9, 5, 7]}}, "in rising order"),
-    "bbr-name": ("tcp_bbr", {"tcp_bbr_congestion_control": "bbr; reboot"}, "is not a name of the kernel's"),
+    "bbr-name": ("tcp_bbr", {"tcp_bbr_congestion_control": "bbr; reboot"}, "allowed: a name of the kernel's"),
     "limit-name": ("rt_limits", {"rt_limits_users": {"trader": {"stack": 1}}}, "allowed are memlock"),
     "limit-value": ("rt_limits", {"rt_limits_users": {"trader": {"rtprio": 100}}}, "rtprio .0 to 99."),
     "limit-bytes": ("rt_limits", {"rt_limits_users": {"trader": {"memlock": 1000}}}, "bytes in whole KiB"),
+    # One of each role that the host would not have survived: the roles refuse it before they do anything.
+    "user-line": (
+        "trading_agent",
+        {"trading_agent_user": "a\nUser=root"},
+        r'trading_agent_user is "a\\nUser=root": allo',
+    ),
+    "user-root": ("trading_agent", {"trading_agent_user": "root"}, "trading_agent_user is .root.: .*not root"),
+    "user-absent": (
+        "trading_agent",
+        {"trading_agent_state": "absent", "trading_agent_user": "root"},
+        "trading_agent_user is .root.: .*not root",
+    ),
+    "release": ("trading_agent", {"trading_agent_release": "../../etc"}, "trading_agent_release is "),
+    "priority": ("trading_agent", {"trading_agent_priority": "80\n"}, "trading_agent_priority is "),
+    "launch": ("trading_agent", {"trading_agent_launch_arguments": ["$HOME"]}, "trading_agent_launch_arguments is "),
+    "force": ("trading_agent", {"trading_agent_force": ["a b"]}, "trading_agent_force is "),
+    "config": ("trading_agent", {"trading_agent_config": {"feed": {"a": None}}}, "trading_agent_config.feed.a is null"),
+    "python": ("hosttune", {"hosttune_python": "/usr/bin/python3\nreboot"}, "hosttune_python is "),
+    "calendar": ("hosttune", {"hosttune_check_calendar": "hourly\nUnit=x"}, "hosttune_check_calendar is "),
+    "check": ("hosttune", {"hosttune_check_arguments": ["%n"]}, "hosttune_check_arguments is "),
+    "check-cpus": ("hosttune", {"hosttune_check_cpus": "0\nUser=x"}, "hosttune_check_cpus is "),
+    "wheelhouse": ("hosttune", {"hosttune_wheelhouse": "--source=x"}, "hosttune_wheelhouse is "),
+    "boot": ("boot", {"boot_parameters": ["isolcpus\n"]}, "boot_parameters is "),
+    "boot-seconds": ("boot", {"boot_settle_timeout": "9\n"}, "boot_settle_timeout is "),
+    "sysctl-line": ("net_buffers", {"net_buffers_sysctl": {"net.core.x\n": 1}}, "expected a key of net.core"),
+    "sysctl-value": ("net_buffers", {"net_buffers_sysctl": {"net.core.x": "1\n"}}, "a number or a list of numbers"),
+    "sysctl-digits": ("net_buffers", {"net_buffers_sysctl": {"net.core.x": "٣"}}, "a number or a list of numbers"),
+    "bbr-line": ("tcp_bbr", {"tcp_bbr_qdisc": "fq\n"}, "tcp_bbr_qdisc is "),
+    "bbr-interface": ("tcp_bbr", {"tcp_bbr_interfaces": ["-eth0"]}, "tcp_bbr_interfaces is "),
+    "limit-line": ("rt_limits", {"rt_limits_users": {"a\n": {"nice": 1}}}, "rt_limits_users: .a.n.: allowed: the name"),
+    "mount-group": (
+        "hugepages",
+        {
+            "hugepages_pages": {"2M": {"node0": 1}},
+            "hugepages_mount": {"path": "/dev/x", "group": "g,mode=0777", "size": "2M"},
+        },
+        "hugepages_mount.group is ",
+    ),
+    "irq-interface": (
+        "irq_affinity",
+        {**TOPOLOGY, "irq_affinity_queues": {"-e": "1"}},
+        "irq_affinity_queues: .-e. is not",
+    ),
     "rt-share": ("rt_limits", {"rt_limits_sched_rt_runtime_us": -2}, "allowed are -1, microseconds, or null"),
 }
 
@@ -150,6 +193,7 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
                 "ansible_connection": "local",
                 "ansible_python_interpreter": sys.executable,
                 "hosttune_offline": True,
+                "trading_agent_cpus": "3",
             },
         }
     }

@@ -1,0 +1,96 @@
+"""What a role makes of its variables: its argument specs, plan and templates, in this process and by Ansible's own."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("ansible.plugins.action")
+
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.parsing.dataloader import DataLoader
+from ansible.plugins.loader import init_plugin_loader
+from ansible.template import Templar, trust_as_template
+
+from tests.unit.roles.plans import action
+
+ROLES = Path(__file__).resolve().parents[3] / "roles"
+init_plugin_loader()
+LOADER = DataLoader()
+# What the roles' tasks read on a host.
+READ = {
+    "__cpu_isolation_host": {"stdout_lines": ["0-7", "update-grub"]},
+    "__irq_affinity_host": {"stdout_lines": ["0-7", "0-15"]},
+    "__hosttune_probe": {"stdout": "{}"},
+    "__hosttune_release": "0.1.0-abc",
+}
+
+
+class NotAllowed(Exception):
+    """The role refuses its variables before it changes anything; the message is what the user reads."""
+
+
+class NotPlanned(NotAllowed):
+    """It is the role's plan that refuses them."""
+
+
+@functools.cache
+def load(path: Path) -> Any:
+    return LOADER.load_from_file(str(path), trusted_as_template=True)
+
+
+def list_options(role: str) -> dict[str, Any]:
+    """Returns the public variables of a role: its argument specs."""
+    options: dict[str, Any] = load(ROLES / role / "meta/argument_specs.yml")["argument_specs"]["main"]["options"]
+    return options
+
+
+def render(role: str, given: dict[str, Any]) -> dict[str, str]:
+    """Returns what each file of the role holds. Raises NotAllowed."""
+    variables = {
+        "role_path": str(ROLES / role),
+        "role_name": role,
+        "ansible_search_path": [str(ROLES / role)],
+        "ansible_playbook_python": sys.executable,
+        "ansible_check_mode": False,
+        **READ,
+        **load(ROLES / role / "defaults/main.yml"),
+        **(load(ROLES / role / "vars/main.yml") if (ROLES / role / "vars").exists() else {}),
+        **given,
+    }
+    templar = Templar(LOADER, variables=variables)
+    # Those that are given: the defaults are right by the roles' other tests.
+    options = {name: option for name, option in list_options(role).items() if name in given}
+    asked = {name: templar.template(trust_as_template(f"{{{{ {name} }}}}")) for name in options}
+    if errors := ArgumentSpecValidator(options).validate(asked).error_messages:
+        raise NotAllowed("\n".join(errors))
+    tasks = [
+        task
+        for name in ("preflight", "main", "present", "release")
+        if (ROLES / role / f"tasks/{name}.yml").exists()
+        for task in load(ROLES / role / f"tasks/{name}.yml")
+    ]
+    for task in tasks:
+        if "hosttune_plan" in task:
+            arguments = templar.template(task["hosttune_plan"])
+            try:
+                variables[task.get("register", "_")] = action.load(role).plan(**arguments["asked"])
+            except ValueError as error:
+                raise NotPlanned(str(error)) from None
+            templar = Templar(LOADER, variables=variables)
+    for task in tasks:
+        if "hosttune_settings" in task:
+            files = templar.template(task["hosttune_settings"]["files"])
+            return {
+                path: text if isinstance(text, str) else str(text.get("content", "")) for path, text in files.items()
+            }
+    return {
+        path.name.removesuffix(".j2"): templar.template(
+            trust_as_template(f"{{{{ lookup('ansible.builtin.template', '{path.name}') }}}}")
+        )
+        for path in sorted((ROLES / role / "templates").glob("*.j2"))
+    }
