@@ -51,6 +51,7 @@ cdef struct Feed:
     int16_t *by_locate          # [LOCATES]: index of the symbol, NOT_OURS or NOT_SEEN
     uint32_t last_symbol        # index of the symbol that a name was last found to be
     Mold mold                   # order, gaps and retransmission of the packets
+    uint8_t session[10]         # the MoldUDP64 session that is wanted, padded with spaces, if one is
     bint retransmitted          # the packet in hand builds the book, but is no reason to trade
     Books books                 # ITCH alone
     Series *series              # the trades, for readers outside; NULL: none

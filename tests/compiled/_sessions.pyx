@@ -16,7 +16,7 @@ cimport agent.protocols.soupbintcp as soupbintcp
 _MOLD = {
     moldudp64.PACKET: "packet", moldudp64.DUPLICATE: "duplicate", moldudp64.HELD: "held",
     moldudp64.HEARTBEAT: "heartbeat", moldudp64.END_OF_SESSION: "end_of_session",
-    moldudp64.DROPPED: "dropped", moldudp64.WRONG_SESSION: "wrong_session",
+    moldudp64.DROPPED: "dropped", moldudp64.WRONG_SESSION: "wrong_session", moldudp64.FAR: "far",
     moldudp64.SHORT: "short", moldudp64.OVERRUN: "overrun", moldudp64.TRAILING: "trailing",
     moldudp64.BAD_SEQUENCE: "bad_sequence",
 }
@@ -37,10 +37,12 @@ cdef class Mold:
     cdef moldudp64.Mold m
     cdef uint8_t *store
     cdef bytes datagram
+    cdef bytes wanted
 
     def __cinit__(self, size_t store=1 << 20, *, int64_t wait_ns=0, int64_t limit_ns=0, bint can_request=False,
-                  uint64_t start=0, retry_ns=None, quiet_ns=None, reach=None, request_limit=None):
-        """store: bytes for packets ahead of their turn. start: 0 joins wherever the feed is.
+                  uint64_t start=0, retry_ns=None, quiet_ns=None, reach=None, request_limit=None, wanted=None):
+        """store: bytes for packets ahead of their turn. start: 0 joins wherever the feed is. wanted: the only session
+        that is read, 10 bytes.
 
         Raises MemoryError.
         """
@@ -56,6 +58,9 @@ cdef class Mold:
             self.m.reach = reach
         if request_limit is not None:
             self.m.request_limit = request_limit
+        if wanted is not None:
+            self.wanted = wanted
+            self.m.wanted = <const uint8_t *> <const char *> self.wanted
 
     def __dealloc__(self):
         free(self.store)
@@ -118,6 +123,11 @@ cdef class Mold:
         return (self.m.gap_from, self.m.gap_end) if self.m.gap else None
 
     @property
+    def contested(self):
+        """Whether packets of another session are in sequence beside this one's."""
+        return moldudp64.mold_contested(&self.m)
+
+    @property
     def held_packets(self):
         return self.m.held_count
 
@@ -133,7 +143,7 @@ cdef class Mold:
             "messages": c.messages, "duplicates": c.duplicates, "gaps": c.gaps, "missing": c.missing,
             "healed": c.healed, "lost": c.lost, "requests": c.requests, "requested": c.requested,
             "held": c.held, "held_dropped": c.held_dropped, "heartbeats": c.heartbeats,
-            "end_of_session": c.end_of_session, "sessions": c.sessions, "wrong_session": c.wrong_session,
+            "end_of_session": c.end_of_session, "sessions": c.sessions, "wrong_session": c.wrong_session, "far_ahead": c.far_ahead,
             "malformed_datagram": c.malformed_datagram, "malformed_short": c.malformed_short,
             "malformed_overrun": c.malformed_overrun, "malformed_trailing": c.malformed_trailing,
             "malformed_sequence": c.malformed_sequence, "packets_a": c.packets[0],

@@ -185,6 +185,7 @@ def test_a_lost_message_makes_every_book_stale_until_the_next_session(hand: Call
             h.engine.handle_datagram(mold(i, DAY[i - 1]))
         later = h.events[calls:]
         assert later == [] and "orders_sent" not in h.counters
+        h.engine.handle_datagram(mold(3500, count=0xFFFF))
         for i, m in enumerate(DAY[:3000], 1):
             h.engine.handle_datagram(mold(i, m, session=b"SESSION002"))
         assert [s.stale for s in h.reading.symbols] == [0, 0]
