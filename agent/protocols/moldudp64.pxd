@@ -516,7 +516,7 @@ cdef inline void _mold_join(Mold *m, const uint8_t *data, uint64_t sequence) noe
         if sequence > m.expected:
             m.c.gaps += 1
             m.c.missing += sequence - m.expected
-        m.top = seen.next
+        m.top = seen.held_to
     memcpy(m.session, data, 10)
     m.joined = True
     m.ended = False

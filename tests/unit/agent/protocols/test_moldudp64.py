@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.compiled import _sessions
 from tests.compiled._sessions import Mold
 
-from .mold_packets import S1, S2, A, B, R, nonzero, numbers, packet, run
+from .mold_packets import S1, A, B, R, nonzero, numbers, packet, run
 
 
 def test_a_packet_byte_by_byte() -> None:
