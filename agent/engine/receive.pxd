@@ -1,6 +1,6 @@
 # cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""Reading datagrams: recv(2) while the feed is quiet, recvmmsg(2) while more than one datagram may wait, the kernel adds
-its receive stamps, or the sender matters.
+"""Reading datagrams: recv(2) while the feed is quiet, recvmmsg(2) while more than one datagram may wait, the kernel
+adds its receive stamps, or the sender matters.
 
 Source: recvmmsg(2); Documentation/networking/timestamping.rst (SCM_TIMESTAMPING).
 """

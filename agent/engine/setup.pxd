@@ -28,7 +28,8 @@ cdef inline uint8_t *next_part(uint8_t **at, size_t size) noexcept nogil:
 cdef inline size_t tables_size(uint32_t capacity) noexcept nogil:
     """Bytes of the tables of a Core with so many symbols."""
     return (part_size(SLOTS * sizeof(OpenOrder)) + part_size(STREAM) + part_size(LOCATES * sizeof(int16_t))
-            + part_size(NAME_SLOTS * sizeof(uint16_t)) + part_size(<size_t> capacity * 64) + part_size(capacity) + 2 * part_size(<size_t> capacity * 8))
+            + part_size(NAME_SLOTS * sizeof(uint16_t)) + part_size(<size_t> capacity * 64) + part_size(capacity)
+            + 2 * part_size(<size_t> capacity * 8))
 
 
 cdef inline uint64_t padded_name(const char *text, uint32_t size) noexcept nogil:

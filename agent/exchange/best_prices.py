@@ -11,7 +11,6 @@ import struct
 from decimal import Decimal
 from typing import NamedTuple
 
-
 #: A price or a size: at most 11 digits, and 8 behind the point. Nothing else is made a number of.
 _DECIMAL = re.compile(r"[0-9]{1,11}(?:\.[0-9]{1,8})?\Z")
 #: Bytes of the ITCH messages that are about orders, by type.

@@ -112,8 +112,10 @@ def _read_chunks(source: Recording) -> Iterator[bytes]:
     for chunk in source.chunks():
         left -= len(chunk)
         if left < 0:
-            raise FeedError(f"{source.path}: found more than {_HELD_EXPANSION} times the file's size of content, which is "
-                            "replayed and not simulated; --messages N takes the first")  # fmt: skip
+            raise FeedError(
+                f"{source.path}: found content of more than {_HELD_EXPANSION} times the file's size, which is too much "
+                "to simulate; --messages N takes the first"
+            )
         yield chunk
 
 

@@ -24,8 +24,8 @@ What the document leaves open is decided here:
   message that made it smaller; without a request server, after `wait_ns`.
 - A packet of the session that is up to `reach` messages ahead of all that is known is believed at once;
   jumps add up until a packet follows its predecessor. Further ahead it is `FAR`, and believed as the
-  fourth such packet in sequence, with none of the feed's place between them. Nearer than that nobody can tell a gap from a forged number; a forged one
-  costs at most `reach` messages.
+  fourth such packet in sequence, with none of the feed's place between them. Nearer than that nobody
+  can tell a gap from a forged number, which costs at most `reach` messages.
 - The first session seen is read. Another one replaces it only on evidence of the line itself:
   - the end of the session, at the place where the feed is, and no message of it since: then with the
     first packet of a session that was not read before;

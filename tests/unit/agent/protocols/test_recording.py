@@ -295,9 +295,9 @@ def test_what_is_no_regular_file_is_refused_and_not_waited_for(kind: str, file: 
         else:
             file = Path("/dev/zero")
         begun = time.monotonic()
-        with pytest.raises(recordings.RecordingError, match="allowed: a regular file|No such device"):
+        with pytest.raises(recordings.RecordingError, match=r"allowed: a regular file|No such device"):
             recordings.open_recording(file)
-        with pytest.raises(FeedError, match="allowed: a regular file|No such device"):
+        with pytest.raises(FeedError, match=r"allowed: a regular file|No such device"):
             feed.recording(file)
         assert time.monotonic() - begun < 1
 
@@ -324,7 +324,9 @@ def test_a_gzip_file_that_expands_beyond_all_recordings_is_refused(body: str, fi
     total = 0
     with (
         recordings.open_recording(file) as recording,
-        pytest.raises(recordings.RecordingError, match="byte [0-9]+ of the gzip file: found more than 100 times"),
+        pytest.raises(
+            recordings.RecordingError, match=r"byte [0-9]+ of the gzip file: found content of more than 100 times"
+        ),
     ):
         for chunk in recording.chunks():
             total += len(chunk)
