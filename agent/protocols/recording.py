@@ -129,8 +129,8 @@ class Recording:
                 left -= len(out)
                 if left < 0:
                     raise RecordingError(
-                        f"{self.path}: byte {place} of the gzip file: found content of more than {_EXPANSION} times the "
-                        "file's size, which no recording has"
+                        f"{self.path}: byte {place} of the gzip file: found content of more than {_EXPANSION} times "
+                        "the file's size, which no recording has"
                     )
                 yield out
             if not member.eof:
