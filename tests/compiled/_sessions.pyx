@@ -40,7 +40,7 @@ cdef class Mold:
 
     def __cinit__(self, size_t store=1 << 20, *, int64_t wait_ns=0, int64_t limit_ns=0, bint can_request=False,
                   uint64_t start=0, int64_t retry_ns=1_000_000, int64_t quiet_ns=3_000_000_000, uint64_t reach=1000,
-                  uint16_t request_limit=1000, bytes wanted=None):
+                  uint32_t request_limit=1000, bytes wanted=None):
         """store: bytes for packets ahead of their turn. start: 0 joins wherever the feed is. wanted: the only session
         that is read, 10 bytes. Raises MemoryError.
         """
@@ -51,7 +51,7 @@ cdef class Mold:
         self.m.retry_ns = retry_ns
         self.m.quiet_ns = quiet_ns
         self.m.reach = reach
-        self.m.request_limit = request_limit
+        self.m.request_limit = <unsigned short> request_limit
         self.wanted = wanted
         self.m.wanted = NULL if wanted is None else <const uint8_t *> <const char *> wanted
 
