@@ -69,7 +69,7 @@ def _round_prices(symbol: str, bid: str, bid_size: str, ask: str, ask_size: str)
     for text in (symbol, bid, bid_size, ask, ask_size):
         if not isinstance(text, str):
             raise TypeError(text)
-        if text is not symbol and not _DECIMAL.match(text):
+        if not (text.isprintable() if text is symbol else _DECIMAL.match(text)):
             raise ValueError(text)
     return Prices(
         symbol,

@@ -381,9 +381,9 @@ def test_numbers_that_are_none_are_no_prices(text: str, file: Path) -> None:
     quote = {"u": 1, "s": "A", "b": "1", "B": "1", "a": "1", "A": "1"}
     file.write_text("".join(
         f"1 {json.dumps({'stream': 'x@bookTicker', 'data': quote | change})}\n"
-        for change in ({"b": text}, {"A": text}, {"A": [text]}, {"s": {}}, {"s": None}, {})
+        for change in ({"b": text}, {"A": text}, {"A": [text]}, {"s": {}}, {"s": None}, {"s": "\ud800"}, {})
     ))  # fmt: skip
-    assert list(feed.recording(file).mark_symbol) == [-1, -1, -1, -1, -1, 0]
+    assert list(feed.recording(file).mark_symbol) == [-1] * 6 + [0]
 
 
 @pytest.mark.parametrize("body", [b"[" * 60_000, b'{"a":' * 10_000, b"9" * 60_000])
