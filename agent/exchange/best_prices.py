@@ -8,7 +8,6 @@ import heapq
 import json
 import re
 import struct
-from decimal import Decimal
 from typing import NamedTuple
 
 #: A price or a size: at most 11 digits, and 8 behind the point. Nothing else is made a number of.
@@ -71,13 +70,20 @@ def _round_prices(symbol: str, bid: str, bid_size: str, ask: str, ask_size: str)
             raise TypeError(text)
         if not (text.isprintable() if text is symbol else _DECIMAL.match(text)):
             raise ValueError(text)
+    bid_units, bid_size_units, ask_units, ask_size_units = map(_count_units, (bid, bid_size, ask, ask_size))
     return Prices(
         symbol,
-        int(Decimal(bid) * 10_000),
-        -int(-(Decimal(ask) * 10_000) // 1),
-        min(int(Decimal(bid_size)), 2**32 - 1),
-        min(int(Decimal(ask_size)), 2**32 - 1),
+        bid_units // 10**4,
+        -(-ask_units // 10**4),
+        min(bid_size_units // 10**8, 2**32 - 1),
+        min(ask_size_units // 10**8, 2**32 - 1),
     )
+
+
+def _count_units(text: str) -> int:
+    """Returns a decimal in units of 1e-8."""
+    whole, _, part = text.partition(".")
+    return int(whole + part.ljust(8, "0"))
 
 
 #: ITCH's letters for the sides.

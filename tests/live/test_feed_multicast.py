@@ -1,5 +1,5 @@
-"""A multicast feed between two networks of a namespace of its own: only the group, the interface and the source that are
-configured come in."""
+"""A multicast feed between two networks of a namespace of its own: only the configured group, interface and source come
+in."""
 
 import json
 import os
