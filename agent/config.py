@@ -26,6 +26,12 @@ class ConfigError(AgentError):
     """The configuration cannot be used; the message names file, line, key, what was found and what is allowed."""
 
 
+#: Of a network interface: dev_valid_name() of the kernel's net/core/dev.c.
+Interface = Annotated[str, msgspec.Meta(pattern=r"^[^\0\s/:]{0,15}\Z")]
+#: Addresses of senders: one, or several.
+Source = str | Annotated[list[str], msgspec.Meta(max_length=8)]
+
+
 def _check_ipv4(key: str, value: str) -> None:
     try:
         ipaddress.IPv4Address(value)
@@ -33,21 +39,41 @@ def _check_ipv4(key: str, value: str) -> None:
         raise ValueError(f"{key}: found {value!r}, allowed: an IPv4 address such as 127.0.0.1") from None
 
 
+def _list_sources(source: Source) -> list[str]:
+    """Returns the addresses of a source. Raises ValueError."""
+    addresses = [source] if isinstance(source, str) else source
+    for address in addresses:
+        _check_ipv4("source", address)
+        if ipaddress.IPv4Address(address).is_multicast:
+            raise ValueError(f"source: found {address!r}, a multicast group; allowed: the address of a sender")
+    return addresses
+
+
 class Line(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """An address and a port: of the second feed, or of the request server."""
+    """An address and a port: of the second feed, or of the request server. source: of the second feed, as of Feed."""
 
     address: str
     port: Port
-    interface: str = ""
+    interface: Interface = ""
+    source: Source = []
 
     def __post_init__(self) -> None:
         _check_ipv4("address", self.address)
+        _list_sources(self.source)
+
+    @property
+    def sources(self) -> list[str]:
+        """The addresses that packets may come from; none: any."""
+        return _list_sources(self.source)
 
 
 class Feed(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """Where the MoldUDP64 feed arrives: address to bind, or a multicast group to join on interface; or a ring
     (a path), whose records are the packets. format of its messages: one of agent.protocols.formats.NAMES.
 
+    source: addresses, at most 8, that packets may come from; none: any. session: of MoldUDP64, the only one that is
+    read; "": the one that is seen first, until it ends or was silent for silence_ms. max_jump: messages that a packet
+    may be ahead and be believed at once.
     b: the second feed of the same packets. request: the server that retransmits. A gap waits gap_wait_us for
     the other feed, then asks, and is given up after gap_limit_ms. start: the first sequence number wanted (1:
     all of the session, asked for where missed; 0: from wherever the feed is); default: 1 for itch, else 0.
@@ -56,26 +82,40 @@ class Feed(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True
 
     address: str = ""
     port: Port | None = None
-    ring: str = ""
+    ring: Annotated[str, msgspec.Meta(pattern=r"^[^\0]*\Z")] = ""
     format: FeedFormat = "binance"
-    interface: str = ""
+    interface: Interface = ""
     receive_buffer: Annotated[int, msgspec.Meta(ge=4096, le=1 << 30)] = 8 << 20
     b: Line | None = None
     request: Line | None = None
     gap_wait_us: Annotated[int, msgspec.Meta(ge=0, le=10_000_000)] = 1_000
     gap_limit_ms: Annotated[int, msgspec.Meta(ge=1, le=60_000)] = 1_000
-    start: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    start: Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)] | None = None
+    source: Source = []
+    session: Annotated[str, msgspec.Meta(pattern=r"^[ -~]{0,10}\Z")] = ""
+    silence_ms: Annotated[int, msgspec.Meta(ge=100, le=3_600_000)] = 3_000
+    max_jump: Annotated[int, msgspec.Meta(ge=0, le=1 << 32)] = 1_000
     store: Annotated[int, msgspec.Meta(ge=65536, le=1 << 30)] = 4 << 20
     timestamps: Literal["none", "kernel", "hardware"] = "none"
 
     def __post_init__(self) -> None:
         if self.ring:
-            if self.address or self.port or self.b or self.request:
-                raise ValueError("ring: found with address, port, b or request; allowed: one way in")
+            if self.address or self.port or self.b or self.request or self.source:
+                raise ValueError("ring: found with address, port, source, b or request; allowed: one way in")
             return
         if self.port is None:
             raise ValueError("port: missing, and required (or ring)")
         _check_ipv4("address", self.address)
+        _list_sources(self.source)
+        if self.request and self.request.source:
+            raise ValueError("request: found with a source, allowed: without; answers come from its address alone")
+        if self.b and bool(self.b.sources) != bool(self.sources):
+            raise ValueError("source: found for one line of two, allowed: both source and b.source, or neither")
+
+    @property
+    def sources(self) -> list[str]:
+        """The addresses that packets may come from; none: any."""
+        return _list_sources(self.source)
 
     @property
     def first(self) -> int:

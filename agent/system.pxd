@@ -12,6 +12,8 @@ cdef extern from "<sys/socket.h>" nogil:
         void *iov_base
         size_t iov_len
     struct msghdr:
+        void *msg_name
+        socklen_t msg_namelen
         iovec *msg_iov
         size_t msg_iovlen
         void *msg_control

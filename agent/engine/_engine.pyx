@@ -12,7 +12,7 @@ from agent.book.order_book cimport books_init, books_size
 from agent.engine.arguments cimport check_count, check_strategy, check_symbols
 from agent.engine.loop cimport FEEDS, REQUESTS, Loop, copy_feed_counters, do_housekeeping, handle_datagram, run_loop
 from agent.engine.open_orders cimport add_open, find_open
-from agent.engine.receive cimport BATCH, STRIDE, init_receiver
+from agent.engine.receive cimport BATCH, SOURCES, STRIDE, init_receiver, set_sources
 from agent.engine.session cimport drop_connection, step_session
 from agent.engine.setup cimport add_symbol, init_core, next_part, padded_name, tables_size
 from agent.engine.state cimport (CATCHING_UP, LIVE, READY, RUNNING, SENT, STOP_LOST, STOP_REFUSED, STOP_SIGNAL,
@@ -47,12 +47,15 @@ cdef class Engine:
     strategy, state: addresses of a struct agent_strategy with no NULL in it, and of its initialised state.
     symbols: at most 8 characters each; traded: for each, whether this shard trades it.
     feed_format: one of agent.protocols.formats.NAMES.
-    feeds: file descriptors of line A, line B and the request socket, -1 for none.
+    feeds: file descriptors of line A, line B and the request socket, -1 for none. sources: of each, the IPv4 addresses
+    that datagrams may come from, 4 bytes each, at most 8; none: any.
     address, port: of the exchange, IPv4. user, password: at most 6 and 10 characters.
     orders, levels: capacity of the books (ITCH): open orders of all symbols, price levels on a side of each.
     store: bytes for packets after a gap.
     wait_ns, limit_ns: before a retransmission is asked for, and before messages are given up.
     start: the first sequence number that is wanted; 0: from wherever the feed is.
+    feed_session: the MoldUDP64 session to read, at most 10 characters; b"": any. silence_ns: after which another
+    session may take the place of one that did not end. max_jump: messages that a packet may be ahead and be believed.
     once: the end of the exchange's session ends the loop.
     stamps: time each stage of the path. receive_stamps: the feeds' sockets have SO_TIMESTAMPING set.
     give_up_after_ns: without a connection, after which the loop ends.
@@ -72,7 +75,8 @@ cdef class Engine:
     def __cinit__(self, segment, *, uintptr_t strategy, uintptr_t state, symbols, traded=None,
                   str feed_format="binance", feeds=(-1, -1, -1), bytes address=b"\x7f\0\0\1", int port=1,
                   bytes user=b"", bytes password=b"", uint64_t orders=0, uint32_t levels=0, uint64_t store=1 << 20,
-                  int64_t wait_ns=0, int64_t limit_ns=1000000000, uint64_t start=0, bint once=False,
+                  int64_t wait_ns=0, int64_t limit_ns=1000000000, uint64_t start=0, sources=(b"", b"", b""),
+                  bytes feed_session=b"", int64_t silence_ns=3000000000, uint64_t max_jump=1000, bint once=False,
                   bint stamps=False, bint receive_stamps=False, int64_t give_up_after_ns=0,
                   int64_t yield_every_ns=0, int64_t yield_ns=0, int64_t timer_ns=0, int64_t warm_ns=0):
         cdef uint8_t[::1] shm = segment
@@ -87,6 +91,8 @@ cdef class Engine:
         check_count("symbols", len(symbols))
         if len(user) > 6 or len(password) > 10 or len(address) != 4:
             raise ValueError("user: at most 6 bytes, password: at most 10, address: 4")
+        if len(feed_session) > 10 or any(len(part) % 4 or len(part) > 4 * SOURCES for part in sources):
+            raise ValueError("feed_session: at most 10 bytes, sources: 4 bytes each, at most 8")
         if <uint64_t> shm.shape[0] != agent_shm_size(len(symbols)):
             raise ValueError(f"segment: {shm.shape[0]} bytes, expected {agent_shm_size(len(symbols))}")
         self.loop = <Loop *> calloc(1, sizeof(Loop))
@@ -111,7 +117,9 @@ cdef class Engine:
             self.loop.feeds[i] = feeds[i]
             if feeds[i] >= 0:
                 init_receiver(&self.loop.receivers[i], next_part(&at, BATCH * STRIDE), receive_stamps)
+                set_sources(&self.loop.receivers[i], <const char *> <bytes> sources[i], len(sources[i]) // 4)
         mold_init(&e.feed.mold, at, store, wait_ns, limit_ns, self.loop.feeds[REQUESTS] >= 0, start)
+        self.set_session(feed_session, silence_ns, max_jump)
         if format.parse == NULL:
             e.counters.book_huge_pages = self.books.huge
             books_init(&e.feed.books, self.books.at, e.feed.symbols, orders, levels)
@@ -125,6 +133,16 @@ cdef class Engine:
         self.loop.yield_for.tv_nsec = yield_ns
         self.loop.timer_every = timer_ns
         self.loop.warm_every = warm_ns
+
+    cdef void set_session(self, bytes session, int64_t silence_ns, uint64_t max_jump):
+        """Which session of the feed is read, and what is believed of it."""
+        cdef Core *e = &self.loop.core
+        e.feed.mold.quiet_ns = silence_ns
+        e.feed.mold.reach = max_jump
+        if session:
+            memset(e.feed.session, c' ', 10)
+            memcpy(e.feed.session, <const char *> session, len(session))
+            e.feed.mold.wanted = e.feed.session
 
     cdef void set_exchange(self, bytes address, int port, bytes user, bytes password):
         """Whom to connect to, and as whom to log in; the exchange's session is not known yet."""

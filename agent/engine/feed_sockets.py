@@ -1,7 +1,7 @@
 """The feed of `agent run`: UDP sockets of its lines and of the request server, or a ring of shared memory.
 
-Sources: socket(7) (SO_RCVBUFFORCE, SO_BUSY_POLL, SO_BINDTODEVICE); ip(7) (IP_ADD_MEMBERSHIP);
-Documentation/networking/timestamping.rst.
+Sources: socket(7) (SO_RCVBUFFORCE, SO_BUSY_POLL, SO_BINDTODEVICE); ip(7) (IP_ADD_MEMBERSHIP, IP_MULTICAST_ALL);
+RFC 3678, section 5.1 (MCAST_JOIN_SOURCE_GROUP); Documentation/networking/timestamping.rst.
 """
 
 import contextlib
@@ -17,6 +17,10 @@ from agent.engine.errors import RunError
 _SO_RCVBUFFORCE = 33
 _SO_BUSY_POLL = 46
 _SO_TIMESTAMPING = 37
+_MCAST_JOIN_SOURCE_GROUP = 46
+_IP_MULTICAST_ALL = 49
+#: struct group_source_req: an interface's index, a group and a source, each a struct sockaddr_storage.
+_GROUP_SOURCE = struct.Struct("=I4x128s128s")
 _STAMP_SOFTWARE = 1 << 3 | 1 << 4  # SOF_TIMESTAMPING_RX_SOFTWARE, _SOFTWARE
 _STAMP_HARDWARE = 1 << 2 | 1 << 6 | _STAMP_SOFTWARE  # _RX_HARDWARE, _RAW_HARDWARE: the card's, else the kernel's
 
@@ -34,13 +38,24 @@ def _set_receive_buffer(sock: socket.socket, size: int) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
 
 
+def _join_group(sock: socket.socket, line: Feed | Line) -> None:
+    """Join the group, of all senders or of the sources alone: those of others do not get past the kernel then."""
+    index = socket.if_nametoindex(line.interface) if line.interface else 0
+    group = socket.inet_aton(line.address)
+    if not line.sources:
+        sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, struct.pack("=4s4si", group, b"\0" * 4, index))
+    for source in line.sources:
+        places = (struct.pack("=HH4s", socket.AF_INET, 0, a) for a in (group, socket.inet_aton(source)))
+        sock.setsockopt(socket.IPPROTO_IP, _MCAST_JOIN_SOURCE_GROUP, _GROUP_SOURCE.pack(index, *places))
+
+
 def _bind_line(sock: socket.socket, line: Feed | Line) -> None:
+    # Else a socket is also given what other sockets of this host have joined.
+    sock.setsockopt(socket.IPPROTO_IP, _IP_MULTICAST_ALL, 0)
     if ipaddress.IPv4Address(line.address).is_multicast:
         # Several engines of one host read the same group.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        index = socket.if_nametoindex(line.interface) if line.interface else 0
-        member = struct.pack("=4s4si", socket.inet_aton(line.address), b"\0" * 4, index)
-        sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, member)
+        _join_group(sock, line)
     elif line.interface:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, line.interface.encode())
     sock.bind((line.address, line.port))
@@ -72,7 +87,8 @@ def open_line(key: str, line: Feed | Line, feed: Feed, busy_poll_us: int) -> soc
 
 
 def open_request(feed: Feed) -> socket.socket:
-    """Returns a UDP socket that is connected to the request server (feed.request). Raises RunError."""
+    """Returns a UDP socket that is connected to the request server (feed.request): nobody else's packets reach it.
+    Raises RunError."""
     assert feed.request
     with contextlib.ExitStack() as undo:
         sock = undo.enter_context(_new_socket())
@@ -101,6 +117,18 @@ def open_feed(feed: Feed, busy_poll_us: int) -> tuple[list[socket.socket | None]
         request = undo.enter_context(open_request(feed)) if feed.request else None
         undo.pop_all()
         return [a, b, request], a.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+
+
+def pack_sources(feed: Feed) -> tuple[bytes, bytes, bytes]:
+    """Returns, of line A, line B and the request server, the addresses that each datagram's sender is compared with,
+    4 bytes each; nothing where the kernel does it: of a multicast group, and of the request server."""
+
+    def pack(line: Feed | Line | None) -> bytes:
+        if line is None or not line.address or ipaddress.IPv4Address(line.address).is_multicast:
+            return b""
+        return b"".join(map(socket.inet_aton, line.sources))
+
+    return pack(feed), pack(feed.b), b""
 
 
 def attach_ring(feed: Feed) -> Any:

@@ -20,11 +20,11 @@ from agent.engine.itch_feed cimport show_stale_book
 from agent.engine.market cimport handle_message
 from agent.engine.open_orders cimport next_slot
 from agent.engine.orders cimport submit_all
-from agent.engine.receive cimport STRIDE, Receiver, receive_datagrams, receive_stamp
+from agent.engine.receive cimport STRIDE, Receiver, comes_from_source, receive_datagrams, receive_stamp
 from agent.engine.session cimport SECOND, check_heartbeats, lose_connection, step_session
 from agent.engine.state cimport LOCATES, NOT_SEEN, READY, RUNNING, STOP_SIGNAL, Core
 from agent.protocols.moldudp64 cimport (LINE_A, LINE_B, LOST, NEW_SESSION, REQUEST, RETRANSMISSION, mold_arrive,
-                                        mold_next, mold_timer)
+                                        mold_contested, mold_next, mold_timer)
 from agent.shm.clock cimport monotonic_ns, realtime_ns
 from agent.shm.ring cimport Ring, ring_peek, ring_pop
 from agent.system cimport (MSG_DONTWAIT, MSG_NOSIGNAL, RUSAGE_THREAD, SO_MEMINFO, SOL_SOCKET, getrusage, getsockopt,
@@ -93,6 +93,9 @@ cdef inline void copy_feed_counters(Core *e) noexcept nogil:
     e.counters.end_of_session = e.feed.mold.c.end_of_session
     e.counters.sessions = e.feed.mold.c.sessions
     e.counters.wrong_session = e.feed.mold.c.wrong_session
+    e.counters.far_ahead = e.feed.mold.c.far_ahead
+    e.counters.feed_contested = mold_contested(&e.feed.mold)
+    memcpy(e.shm.feed_session, e.feed.mold.session, 10)
     e.counters.malformed_datagram = e.feed.mold.c.malformed_datagram
     e.counters.held_dropped = e.feed.mold.c.held_dropped
     e.counters.requests = e.feed.mold.c.requests
@@ -159,6 +162,9 @@ cdef inline int read_socket(Loop *loop, int line) noexcept nogil:
     for i in range(n):
         if i:
             e.received = monotonic_ns()
+        if r.source_count and not comes_from_source(r, i):
+            e.counters.wrong_source += 1
+            continue
         if r.stamped:
             stamp = receive_stamp(r, i)
             if stamp:

@@ -1,17 +1,17 @@
 # cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""Reading datagrams: recv(2) while the feed is quiet, recvmmsg(2) while more than one datagram may wait or the kernel
-adds its receive stamps.
+"""Reading datagrams: recv(2) while the feed is quiet, recvmmsg(2) while more than one datagram may wait, the kernel
+adds its receive stamps, or the sender matters.
 
 Source: recvmmsg(2); Documentation/networking/timestamping.rst (SCM_TIMESTAMPING).
 """
 
 from libc.errno cimport EAGAIN, EINTR, errno
-from libc.stdint cimport int64_t, uint8_t
-from libc.string cimport memset
+from libc.stdint cimport int64_t, uint8_t, uint32_t
+from libc.string cimport memcpy, memset
 from posix.time cimport timespec
 
 from agent.system cimport (CMSG_DATA, CMSG_FIRSTHDR, CMSG_NXTHDR, MSG_DONTWAIT, SCM_TIMESTAMPING, SOL_SOCKET, cmsghdr,
-                           iovec, mmsghdr, recv, recvmmsg)
+                           iovec, mmsghdr, recv, recvmmsg, sockaddr_in)
 
 cdef enum:
     BATCH = 32                  # datagrams of one call
@@ -19,6 +19,7 @@ cdef enum:
     # Bytes from one buffer to the next. No power of two between their beginnings, which would share cache sets.
     STRIDE = 65536 + 4096 + 192
     CONTROL = 128               # bytes of a datagram's control messages
+    SOURCES = 8                 # addresses of one line
 
 
 cdef struct Receiver:
@@ -26,6 +27,9 @@ cdef struct Receiver:
     mmsghdr headers[BATCH]      # msg_len: bytes of the datagram in this buffer
     iovec vectors[BATCH]        # one per header: its buffer
     uint8_t control[BATCH * CONTROL]
+    sockaddr_in senders[BATCH]  # of each datagram; only where there are sources
+    uint32_t sources[SOURCES]   # the addresses that datagrams may come from
+    int source_count            # 0: any
     bint stamped                # the kernel adds its receive stamps
     bint batch                  # the last call brought something: more datagrams may be waiting
 
@@ -43,12 +47,31 @@ cdef inline void init_receiver(Receiver *r, uint8_t *buffers, bint stamped) noex
         r.headers[i].msg_hdr.msg_iovlen = 1
 
 
+cdef inline void set_sources(Receiver *r, const char *addresses, int count) noexcept nogil:
+    """Take datagrams from these IPv4 addresses alone: 4 bytes each, at most SOURCES."""
+    cdef int i
+    memcpy(r.sources, addresses, 4 * <size_t> count)
+    r.source_count = count
+    for i in range(BATCH if count else 0):
+        r.headers[i].msg_hdr.msg_name = &r.senders[i]
+        r.headers[i].msg_hdr.msg_namelen = sizeof(sockaddr_in)
+
+
+cdef inline bint comes_from_source(const Receiver *r, int i) noexcept nogil:
+    """Returns whether datagram i came from one of the sources. There is one at least."""
+    cdef int place
+    for place in range(r.source_count):
+        if r.senders[i].sin_addr.s_addr == r.sources[place]:
+            return True
+    return False
+
+
 cdef inline int receive_datagrams(Receiver *r, int descriptor) noexcept nogil:
     """Read what waits, at most BATCH datagrams. Returns how many are in the buffers now; 0 for none, -1 with errno for
     an error."""
     cdef Py_ssize_t n
     cdef int i, count
-    if not r.batch and not r.stamped:
+    if not r.batch and not r.stamped and not r.source_count:
         n = recv(descriptor, r.buffers, DATAGRAM, MSG_DONTWAIT)
         if n >= 0:
             r.headers[0].msg_len = <unsigned int> n

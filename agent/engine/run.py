@@ -15,7 +15,7 @@ import msgspec
 
 from agent.config import Config
 from agent.engine.errors import RunError
-from agent.engine.feed_sockets import attach_ring, open_feed
+from agent.engine.feed_sockets import attach_ring, open_feed, pack_sources
 from agent.engine.journal_writer import open_journal
 from agent.engine.shared_memory import create_segment, create_series
 from agent.engine.systemd import notify
@@ -105,6 +105,10 @@ def create_engine(
             wait_ns=feed.gap_wait_us * 1_000 if feed.b or feed.request else 0,
             limit_ns=feed.gap_limit_ms * 1_000_000,
             start=feed.first,
+            sources=pack_sources(feed),
+            feed_session=feed.session.encode(),
+            silence_ns=feed.silence_ms * 1_000_000,
+            max_jump=feed.max_jump,
             once=once,
             stamps=config.engine.stamps,
             receive_stamps=feed.timestamps != "none",

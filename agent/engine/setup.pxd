@@ -2,12 +2,13 @@
 """The first state of a Core, for the engine and for a replay: its tables laid out in one block of memory that the
 caller gives, its symbols, and the prepared messages."""
 
-from libc.stdint cimport int16_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int16_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 cimport agent.protocols.ouch as ouch
-from agent.engine.state cimport LOCATES, NOT_SEEN, SLOTS, STREAM, Core, OpenOrder
+from agent.engine.state cimport LOCATES, NAME_SLOTS, NOT_SEEN, SLOTS, STREAM, Core, OpenOrder
 from agent.protocols.formats cimport FeedFormat
+from agent.shm.clock cimport monotonic_ns
 from agent.shm.segment cimport agent_shm, agent_shm_init
 from agent.strategy.abi cimport agent_strategy
 
@@ -27,7 +28,8 @@ cdef inline uint8_t *next_part(uint8_t **at, size_t size) noexcept nogil:
 cdef inline size_t tables_size(uint32_t capacity) noexcept nogil:
     """Bytes of the tables of a Core with so many symbols."""
     return (part_size(SLOTS * sizeof(OpenOrder)) + part_size(STREAM) + part_size(LOCATES * sizeof(int16_t))
-            + part_size(<size_t> capacity * 64) + part_size(capacity) + 2 * part_size(<size_t> capacity * 8))
+            + part_size(NAME_SLOTS * sizeof(uint16_t)) + part_size(<size_t> capacity * 64) + part_size(capacity)
+            + 2 * part_size(<size_t> capacity * 8))
 
 
 cdef inline uint64_t padded_name(const char *text, uint32_t size) noexcept nogil:
@@ -37,12 +39,25 @@ cdef inline uint64_t padded_name(const char *text, uint32_t size) noexcept nogil
     return name
 
 
+cdef inline uint16_t *find_name_slot(const Core *e, uint64_t name) noexcept nogil:
+    """Returns the place of a symbol's name in Feed.by_name, or the free one where it belongs."""
+    cdef uint64_t at = (name ^ e.feed.name_seed) * <uint64_t> 0x9E3779B97F4A7C15
+    at = (at ^ (at >> 32)) * <uint64_t> 0xD6E8FEB86659FD93
+    at ^= at >> 32
+    while True:
+        at &= NAME_SLOTS - 1
+        if e.feed.by_name[at] == 0 or e.feed.rows[e.feed.by_name[at] - 1].name == name:
+            return &e.feed.by_name[at]
+        at += 1
+
+
 cdef inline uint32_t add_symbol(Core *e, uint64_t name, bint traded) noexcept nogil:
     """Add a symbol, for which there must be room (Feed.capacity). Returns its index."""
     cdef uint32_t i = e.feed.symbols
     e.feed.symbols += 1
     e.feed.rows[i].name = name
     e.feed.traded[i] = traded
+    find_name_slot(e, name)[0] = <uint16_t> (i + 1)
     ouch.build_order_template(e.orders.enter_frames + 64 * <size_t> i, <const char *> &name, 8)
     return i
 
@@ -64,6 +79,8 @@ cdef inline void init_core(Core *e, agent_shm *shm, uint8_t *memory, uint32_t ca
     e.orders.open = <OpenOrder *> next_part(&memory, SLOTS * sizeof(OpenOrder))
     e.session.stream = next_part(&memory, STREAM)
     e.feed.by_locate = <int16_t *> next_part(&memory, LOCATES * sizeof(int16_t))
+    e.feed.by_name = <uint16_t *> next_part(&memory, NAME_SLOTS * sizeof(uint16_t))
+    e.feed.name_seed = <uint64_t> monotonic_ns()
     e.orders.enter_frames = next_part(&memory, <size_t> capacity * 64)
     e.feed.traded = next_part(&memory, capacity)
     e.risk.last_key = <uint64_t *> next_part(&memory, <size_t> capacity * 8)

@@ -1,7 +1,7 @@
 # cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """One engine's memory: what the parts of the loop share. No function of the loop allocates."""
 
-from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from agent.book.order_book cimport Books
 from agent.protocols.formats cimport FeedFormat
@@ -18,6 +18,7 @@ cdef enum:
     BACKLOG = 4096              # bytes of order entry that the socket did not take
     STREAM = 65536              # bytes of the exchange's stream that are not handled yet
     LOCATES = 65536             # values of an ITCH Stock Locate code
+    NAME_SLOTS = 32768          # for the names of symbols; a power of two, twice as many as there can be symbols
 
 cdef enum:                      # Feed.by_locate, beside an index of a symbol
     NOT_OURS = -1               # the code of a symbol that the engine does not have
@@ -49,8 +50,11 @@ cdef struct Feed:
     agent_symbol *rows          # [capacity]; name: 8 characters, padded with spaces
     uint8_t *traded             # [capacity]: 1 if this shard trades the symbol
     int16_t *by_locate          # [LOCATES]: index of the symbol, NOT_OURS or NOT_SEEN
+    uint16_t *by_name           # [NAME_SLOTS]: 1 + index of the symbol whose name belongs there; 0: free
+    uint64_t name_seed          # so that no recording can be made whose names all belong to one place
     uint32_t last_symbol        # index of the symbol that a name was last found to be
     Mold mold                   # order, gaps and retransmission of the packets
+    uint8_t session[10]         # the MoldUDP64 session that is wanted, padded with spaces, if one is
     bint retransmitted          # the packet in hand builds the book, but is no reason to trade
     Books books                 # ITCH alone
     Series *series              # the trades, for readers outside; NULL: none

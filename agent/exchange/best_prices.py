@@ -4,10 +4,16 @@ They are worked out here with Python's own json and dictionaries, not with the a
 is seen.
 """
 
+import heapq
 import json
+import re
 import struct
-from decimal import Decimal
 from typing import NamedTuple
+
+#: A price or a size: at most 11 digits, and 8 behind the point. Nothing else is made a number of.
+_DECIMAL = re.compile(r"[0-9]{1,11}(?:\.[0-9]{1,8})?\Z")
+#: Bytes of the ITCH messages that are about orders, by type.
+_LENGTHS = {b"A": 36, b"F": 40, b"E": 31, b"C": 36, b"X": 23, b"D": 19, b"U": 35}
 
 
 class Prices(NamedTuple):
@@ -42,7 +48,7 @@ def read_binance_prices(message: bytes) -> Prices | None:
         data = json.loads(message)
         data = data.get("data", data)
         return _round_prices(data["s"], data["b"], data["B"], data["a"], data["A"])
-    except (ValueError, KeyError, TypeError, ArithmeticError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 
@@ -53,19 +59,35 @@ def read_csv_prices(message: bytes) -> Prices | None:
         return None
     try:
         return _round_prices(*fields[1:6])
-    except ArithmeticError:
+    except ValueError:
         return None
 
 
 def _round_prices(symbol: str, bid: str, bid_size: str, ask: str, ask_size: str) -> Prices:
-    """Returns prices with 4 decimals, never better than they are, and whole units."""
+    """Returns prices with 4 decimals, never better than they are, and whole units. Raises TypeError or ValueError."""
+    for text in (symbol, bid, bid_size, ask, ask_size):
+        if not isinstance(text, str):
+            raise TypeError(text)
+        if not (text.isprintable() if text is symbol else _DECIMAL.match(text)):
+            raise ValueError(text)
+    bid_units, bid_size_units, ask_units, ask_size_units = map(_count_units, (bid, bid_size, ask, ask_size))
     return Prices(
         symbol,
-        int(Decimal(bid) * 10_000),
-        -int(-(Decimal(ask) * 10_000) // 1),
-        min(int(Decimal(bid_size)), 2**32 - 1),
-        min(int(Decimal(ask_size)), 2**32 - 1),
+        bid_units // 10**4,
+        -(-ask_units // 10**4),
+        min(bid_size_units // 10**8, 2**32 - 1),
+        min(ask_size_units // 10**8, 2**32 - 1),
     )
+
+
+def _count_units(text: str) -> int:
+    """Returns a decimal in units of 1e-8."""
+    whole, _, part = text.partition(".")
+    return int(whole + part.ljust(8, "0"))
+
+
+#: ITCH's letters for the sides.
+_BUY, _SELL = b"BS"
 
 
 class ItchBooks:
@@ -75,12 +97,25 @@ class ItchBooks:
         self.names: dict[int, str] = {}
         self.orders: dict[int, list[int]] = {}
         self.levels: dict[tuple[int, int], dict[int, int]] = {}
+        # Of each side the prices that had orders, the best one first; those without any are left until they are first.
+        self.prices: dict[tuple[int, int], list[int]] = {}
 
     def _change_level(self, locate: int, side: int, price: int, shares: int) -> None:
         level = self.levels.setdefault((locate, side), {})
+        if price not in level:
+            heapq.heappush(self.prices.setdefault((locate, side), []), -price if side == _BUY else price)
         level[price] = level.get(price, 0) + shares
         if level[price] <= 0:
             del level[price]
+
+    def _find_best(self, locate: int, side: int) -> tuple[int, int]:
+        """Returns the best price of a side and its shares; zeros where there is none."""
+        level, prices = self.levels.get((locate, side), {}), self.prices.get((locate, side), [])
+        while prices:
+            if (price := abs(prices[0])) in level:
+                return price, level[price]
+            heapq.heappop(prices)
+        return 0, 0
 
     def _reduce_order(self, reference: int, shares: int | None) -> None:
         order = self.orders.get(reference)
@@ -101,7 +136,7 @@ class ItchBooks:
         letter, locate = m[:1], int.from_bytes(m[1:3], "big")
         if letter == b"R":
             self.names[locate] = m[11:19].decode("ascii", "replace").rstrip()
-        if letter not in b"AFECXDU" or len(m) < 19:
+        if len(m) != _LENGTHS.get(letter):
             return None
         reference = int.from_bytes(m[11:19], "big")
         if letter in b"AF":
@@ -116,6 +151,5 @@ class ItchBooks:
             self._reduce_order(reference, None)
             shares, price = struct.unpack_from(">II", m, 27)
             self._add_order(int.from_bytes(m[19:27], "big"), locate, side, price, shares)
-        bids, asks = self.levels.get((locate, 66), {}), self.levels.get((locate, 83), {})
-        bid, ask = max(bids, default=0), min(asks, default=0)
-        return Prices(self.names.get(locate, ""), bid, ask, bids.get(bid, 0), asks.get(ask, 0))
+        (bid, bid_size), (ask, ask_size) = self._find_best(locate, _BUY), self._find_best(locate, _SELL)
+        return Prices(self.names.get(locate, ""), bid, ask, bid_size, ask_size)

@@ -4,10 +4,9 @@ A feed is messages, their times, and the best bid and offer of a symbol behind e
 orders against those.
 """
 
-import gzip
-import zlib
+import itertools
 from array import array
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,13 +16,14 @@ from agent.exchange.best_prices import ItchBooks, Prices, find_binance_type, rea
 from agent.exchange.errors import FeedError
 from agent.exchange.walk import BinanceWriter, walk_prices, write_csv
 from agent.protocols import formats
+from agent.protocols import recording as recordings
+from agent.protocols.recording import Recording
 
 #: What one MoldUDP64 packet of one message can carry in a UDP datagram (65,507 - 20 - 2).
 MAX_MESSAGE = 65485
 
-_GZIP = b"\x1f\x8b"
-#: Bytes of a recording that tell its format.
-_HEAD = 1 << 16
+#: The content of a recording, which is held in memory, may have so many bytes, or so many times the file's size.
+_HELD, _HELD_EXPANSION = 1 << 26, 16
 _STEP_NS = 1_000_000
 
 #: A message and its time in ns.
@@ -48,18 +48,20 @@ class Feed(msgspec.Struct):
         return len(self.at)
 
 
-def build_feed(name: str, format: str, messages: Sequence[Timed], excluded: dict[str, int]) -> Feed:
-    """Returns the feed of these messages. format: one of FORMATS."""
-    offsets, at, counts = array("q", [0]), array("q"), dict[str, int]()
+def build_feed(name: str, format: str, messages: Iterable[Timed], excluded: dict[str, int]) -> Feed:
+    """Returns the feed of these messages. format: one of FORMATS. Raises FeedError."""
+    text, offsets, at, counts = bytearray(), array("q", [0]), array("q"), dict[str, int]()
     mark_symbol, marks = array("i"), array("Q")
     symbols: dict[str, int] = {}
     read_message = FORMATS[format].make_reader()
-    place, latest = 0, 0
+    first, latest = 0, 0
     for when, message in messages:
-        place += len(message)
-        offsets.append(place)
+        if not at:
+            first = when
+        text += message
+        offsets.append(len(text))
         # A recording's clock may step back: nothing is sent before its predecessor.
-        latest = max(latest, when - messages[0][0])
+        latest = max(latest, when - first)
         at.append(latest)
         type, prices = read_message(message)
         counts[type] = counts.get(type, 0) + 1
@@ -69,8 +71,7 @@ def build_feed(name: str, format: str, messages: Sequence[Timed], excluded: dict
         else:
             mark_symbol.append(symbols.setdefault(prices.symbol, len(symbols)))
             marks.extend(prices[1:])
-    text = b"".join(m for _, m in messages)
-    return Feed(name, format, text, offsets, at, counts, excluded, list(symbols), mark_symbol, marks)
+    return Feed(name, format, bytes(text), offsets, at, counts, excluded, list(symbols), mark_symbol, marks)
 
 
 # ---------------------------------------------------------------------------------- recordings
@@ -83,90 +84,80 @@ def recording(path: Path, limit: int | None = None) -> Feed:
     Of Binance's lines the REST snapshot that such recordings begin with (`{"lastUpdateId":...}`) is not a message of
     the feed: it is excluded and counted, as are empty lines and messages too long for a datagram.
 
-    Returns a Feed. Raises FeedError.
+    Returns a Feed, which is in memory. Raises FeedError for a file that cannot be read, a line that is none, and a gzip
+    file that holds too much for that.
     """
-    format = _detect_format(path)
-    messages, excluded = FORMATS[format].read(path, limit)
-    if not messages:
-        raise FeedError(f"{path}: holds no messages")
-    return build_feed(str(path), format, messages, excluded)
-
-
-def _detect_format(path: Path) -> str:
-    """Returns the format of a recording, by how it begins. Raises FeedError."""
-    try:
-        with path.open("rb") as probe:
-            zipped = probe.read(2) == _GZIP
-        with gzip.open(path) if zipped else path.open("rb") as file:
-            found = formats.detect(file.read(_HEAD))
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise FeedError(f"{path}: damaged gzip file: {error}") from None
-    except OSError as error:
-        raise FeedError(f"{path}: {error.strerror}") from None
-    if found is None:
-        return "binance"  # whose reader names the line that is none
-    if found.name not in FORMATS:
-        raise FeedError(
-            f"{path}: found {found.name}, which is replayed and not simulated; allowed: {', '.join(FORMATS)}"
-        )
-    return found.name
-
-
-def _read_binaryfile(path: Path, limit: int | None) -> tuple[list[Timed], dict[str, int]]:
-    """Returns the messages of a BinaryFILE, and how many bytes are none, by reason. Raises FeedError."""
-    from agent.protocols import _codecs
-    from agent.protocols import recording as recordings
-
-    messages: list[Timed] = []
+    excluded: dict[str, int] = {}
     try:
         with recordings.open_recording(path) as source:
-            for chunk in source.chunks():
-                for m in _codecs.binaryfile_messages(chunk)[0]:
-                    if limit is not None and len(messages) == limit:
-                        break
-                    messages.append((int.from_bytes(m[5:11], "big"), m))
-            return messages, {f"bytes: {reason}": n for reason, n in source.skipped.items()}
+            form = source.format.name
+            if form not in FORMATS:
+                raise FeedError(
+                    f"{path}: found {form}, which is replayed and not simulated; allowed: {', '.join(FORMATS)}"
+                )
+            messages = itertools.islice(FORMATS[form].read(source, excluded), limit)
+            feed = build_feed(str(path), form, messages, excluded)
+    except recordings.EmptyRecordingError as error:
+        raise FeedError(f"{error}: holds no messages") from None
     except recordings.RecordingError as error:
         raise FeedError(str(error)) from None
+    if not len(feed):
+        raise FeedError(f"{path}: holds no messages")
+    return feed
 
 
-def _read_stamped_lines(path: Path, limit: int | None) -> tuple[list[Timed], dict[str, int]]:
-    return _read_lines(path, limit, _split_stamped_line)
+def _read_chunks(source: Recording) -> Iterator[bytes]:
+    """Yields the chunks of a recording. Raises FeedError when they are more than may be in memory."""
+    left = max(_HELD, _HELD_EXPANSION * source.size)
+    for chunk in source.chunks():
+        left -= len(chunk)
+        if left < 0:
+            raise FeedError(
+                f"{source.path}: found content of more than {_HELD_EXPANSION} times the file's size, which is too much "
+                "to simulate; --messages N takes the first"
+            )
+        yield chunk
 
 
-def _read_csv(path: Path, limit: int | None) -> tuple[list[Timed], dict[str, int]]:
-    return _read_lines(path, limit, _split_csv_line, header=1)
+def _read_binaryfile(source: Recording, excluded: dict[str, int]) -> Iterator[Timed]:
+    """Yields the messages of a BinaryFILE. excluded: how many bytes are none, by reason."""
+    from agent.protocols import _codecs
+
+    for chunk in _read_chunks(source):
+        for m in _codecs.binaryfile_messages(chunk)[0]:
+            yield int.from_bytes(m[5:11], "big"), m
+    excluded |= {f"bytes: {reason}": n for reason, n in source.skipped.items()}
 
 
-def _read_lines(
-    path: Path, limit: int | None, split: Callable[[bytes], Timed | str], header: int = 0
-) -> tuple[list[Timed], dict[str, int]]:
-    """Read the lines behind a header of so many. split: returns a message, or why the line is none; raises ValueError.
-    Returns the messages, and how many lines are none, by reason. Raises FeedError."""
-    messages: list[Timed] = []
-    excluded: dict[str, int] = {}
+def _read_stamped_lines(source: Recording, excluded: dict[str, int]) -> Iterator[Timed]:
+    return _read_lines(source, excluded, _split_stamped_line)
+
+
+def _read_csv(source: Recording, excluded: dict[str, int]) -> Iterator[Timed]:
+    return _read_lines(source, excluded, _split_csv_line)
+
+
+def _read_lines(source: Recording, excluded: dict[str, int], split: Callable[[bytes], Timed | str]) -> Iterator[Timed]:
+    """Yields the lines of a recording that are messages. split: returns a message, or why the line is none; raises
+    ValueError. excluded: how many are none, by reason. Raises FeedError for what is no line, or damaged."""
     number = 0
-    try:
-        with path.open("rb") as probe:
-            zipped = probe.read(2) == _GZIP
-        with gzip.open(path) if zipped else path.open("rb") as lines:
-            for number, line in enumerate(lines, 1):
-                if limit is not None and len(messages) == limit:
-                    break
-                if number <= header:
-                    continue
+    for chunk in _read_chunks(source):
+        number = number or source.lines_before
+        for line in chunk.removesuffix(b"\n").split(b"\n"):
+            number += 1
+            try:
                 found = split(line.strip())
-                if isinstance(found, str):
-                    excluded[found] = excluded.get(found, 0) + 1
-                else:
-                    messages.append(found)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise FeedError(f"{path}:{number + 1}: damaged gzip file: {error}") from None
-    except OSError as error:
-        raise FeedError(f"{path}: {error.strerror}") from None
-    except ValueError as error:
-        raise FeedError(f"{path}:{number}: {error}") from None
-    return messages, excluded
+            except ValueError as error:
+                raise FeedError(f"{source.path}:{number}: {error}") from None
+            if isinstance(found, str):
+                excluded[found] = excluded.get(found, 0) + 1
+            else:
+                yield found
+        if source.skipped:
+            break
+    if source.skipped:
+        kind = "damaged gzip file: " if source.compressed and "gzip" in source.notes[0] else ""
+        raise FeedError(kind + source.notes[0])
 
 
 def _split_stamped_line(line: bytes) -> Timed | str:
@@ -176,7 +167,7 @@ def _split_stamped_line(line: bytes) -> Timed | str:
         raise ValueError(f"found {when[:40]!r}, expected NANOSECONDS JSON")
     if not message:
         return "empty line"
-    if not when.isdigit() or not message.startswith(b"{"):
+    if not _is_time(when) or not message.startswith(b"{"):
         raise ValueError(f"found {line[:60]!r}, expected NANOSECONDS JSON")
     if message.startswith(b'{"lastUpdateId"'):
         return "REST snapshot"
@@ -188,9 +179,14 @@ def _split_csv_line(line: bytes) -> Timed | str:
     when, _, rest = line.partition(b",")
     if not line:
         return "empty line"
-    if not rest or not when.isdigit():
+    if not rest or not _is_time(when):
         raise ValueError(f"found {line[:60]!r}, expected {formats.find('csv').header}")
     return _check_size(int(when), line)
+
+
+def _is_time(text: bytes) -> bool:
+    """Whether text is a number of nanoseconds that 64 bits hold."""
+    return text.isdigit() and len(text) <= 19 and int(text) < 1 << 63
 
 
 def _check_size(at: int, message: bytes) -> Timed | str:
@@ -206,7 +202,7 @@ def generated(count: int, seed: int, symbols: Sequence[str] = ("BTCUSDT",), form
 
     Returns a Feed. Raises FeedError when so few messages cannot hold an ITCH day.
     """
-    messages = list(FORMATS[form].generate(count, seed, symbols))
+    messages = FORMATS[form].generate(count, seed, symbols)
     return build_feed(f"generated, {form}, seed {seed}", form, messages, {})
 
 
@@ -251,8 +247,8 @@ MessageReader = Callable[[bytes], tuple[str, Prices | None]]
 class Format(NamedTuple):
     """What the simulator does for one feed format."""
 
-    #: Reads a recording: its messages, and what of it is none, by reason. Takes the path and the most messages.
-    read: Callable[[Path, int | None], tuple[list[Timed], dict[str, int]]]
+    #: Yields the messages of a recording. Counts what of it is none, by reason.
+    read: Callable[[Recording, dict[str, int]], Iterator[Timed]]
     #: Returns the reader of a feed's messages, one after the other.
     make_reader: Callable[[], MessageReader]
     #: Takes how many messages, the seed and the symbols.
@@ -272,7 +268,7 @@ def _make_csv_reader() -> MessageReader:
     return lambda message: ("line", read_csv_prices(message))
 
 
-#: By name. A recording's format is told by _detect_format().
+#: By name.
 FORMATS = {
     "binance": Format(_read_stamped_lines, _make_binance_reader, _generate_binance),
     "itch": Format(_read_binaryfile, _make_itch_reader, _generate_itch),

@@ -8,6 +8,7 @@ import msgspec
 from agent import limits
 from agent.shm.histogram import QUANTILES, Histogram
 from agent.shm.segment import Segment, now_ns
+from hosttune.output import escape
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
@@ -34,6 +35,7 @@ class Statistics(msgspec.Struct, frozen=True):
             "state": describe_state(self.segment),
             "ended": self.segment.ended,
             "heartbeat_age_ns": now_ns() - self.segment.heartbeat_ns if alive else None,
+            "feed_session": self.segment.feed_session,
             "ticks_in": counters["book_ticker"] + counters["trade"],
             "malformed": sum(count for name, count in counters.items() if name.startswith("malformed_")),
             "rejects": sum(count for name, count in counters.items() if name.startswith("reject_")),
@@ -56,6 +58,9 @@ class Statistics(msgspec.Struct, frozen=True):
             head,
             f"  ticks in {data['ticks_in']:,}, lost {counters['lost']:,}, "
             f"kernel drops {counters['kernel_drops']:,}, malformed {data['malformed']:,}",
+            f"  feed session {escape(data['feed_session']) or 'none yet'}, packets of another session "
+            f"{counters['wrong_session']:,}, from another address {counters['wrong_source']:,}"
+            + ("; another session is in sequence beside it" if counters["feed_contested"] else ""),
             f"  orders sent {counters['orders_sent']:,}, accepted {counters['accepted']:,}, "
             f"rejected by the gate {data['rejects']:,}",
             "  counters (those at zero are left out):",

@@ -16,9 +16,10 @@ from hosttune.report.columns import measure, pad
 _RATES = ("datagrams", "messages", "events", "orders_sent", "replaces_sent", "cancels_sent", "accepted", "executed",
           "canceled", "rejected")  # fmt: skip
 #: Counters that should not grow, beside those of malformed messages and of rejects.
-_TROUBLE = ("kernel_drops", "gaps", "lost", "wrong_session", "book_inconsistent", "books_stale", "strategy_errors",
-            "send_short", "send_refused", "connection_lost", "orders_never_reached", "major_faults", "minor_faults",
-            "involuntary_switches", "ring_damaged", "broken_trades")  # fmt: skip
+_TROUBLE = ("kernel_drops", "gaps", "lost", "wrong_session", "wrong_source", "far_ahead", "feed_contested",
+            "book_inconsistent", "books_stale", "strategy_errors", "send_short", "send_refused", "connection_lost",
+            "orders_never_reached", "major_faults", "minor_faults", "involuntary_switches", "ring_damaged",
+            "broken_trades")  # fmt: skip
 _TROUBLE_PREFIXES = ("malformed_", "reject_")
 _TROUBLE_COLUMNS = 4
 

@@ -22,12 +22,23 @@ What the document leaves open is decided here:
 - A gap waits `wait_ns` for the other line, then asks the request server (at most every `retry_ns`
   while nothing comes, `retry_ns` / 8 after progress), and is given up `limit_ns` after the last
   message that made it smaller; without a request server, after `wait_ns`.
-- A sequence number more than `reach` ahead is believed from the fourth such packet in a row on.
-- Another session replaces the current one at once when there is none yet, when the current one has
-  ended or was silent for `quiet_ns`, or when a packet begins a new one (sequence number 1);
-  otherwise with its second packet in a row. A session that was left comes back only after silence.
-  Packets of the request server never change the session. Undelivered messages of a session that is
-  left count as lost.
+- A packet of the session that is up to `reach` messages ahead of all that is known is believed at once;
+  jumps add up until a packet follows its predecessor. Further ahead it is `FAR`, and believed as the
+  fourth such packet in sequence, with none of the feed's place between them. Nearer than that nobody
+  can tell a gap from a forged number, which costs at most `reach` messages.
+- The first session seen is read. Another one replaces it only on evidence of the line itself:
+  - the end of the session, at the place where the feed is, and no message of it since: then with the
+    first packet of a session that was not read before;
+  - no packet of the session for `quiet_ns`: then with the fourth packet in sequence of another session.
+    What came of these packets in the silence is not lost: it is held, if the store has room.
+- A place of the same session that is more than `reach` messages behind, or 2^32 or more ahead, is
+  treated as another session: there only silence leads.
+- Packets of another session are skipped. From the fourth one in sequence on, their messages count as
+  lost: either session may be the true one, and only `wanted` (the session's name) and the sender's
+  address tell. With `wanted` no other session is ever read, nor its messages lost.
+- Packets of the request server never change the session, never show that it lives or ends, and never
+  say where the feed is. From one request to the next there is at least `retry_ns` / 8, whatever comes.
+- Undelivered messages of a session that is left count as lost.
 
 No function allocates or reads the clock. `mold_arrive` keeps the address of an in-order datagram:
 `mold_next` has to be called until it returns False before the buffer is used again.
@@ -49,12 +60,13 @@ cdef enum:
     END_OF_SESSION = 5
     DROPPED = 6             # ahead of its turn, no room in the store
     WRONG_SESSION = 7       # of another session, skipped
+    FAR = 8                 # of the session, too far ahead to be believed: skipped
     NEW_SESSION = 256       # the first of another session: everything known of the old one is void
     # mold_arrive, < 0: malformed, skipped
     SHORT = -1              # shorter than a header
     OVERRUN = -2            # the count or a block's length goes beyond the datagram
     TRAILING = -3           # bytes after the last block
-    BAD_SEQUENCE = -4       # 0, from 2^63 on, or further ahead than can be believed
+    BAD_SEQUENCE = -4       # 0, or from 2^63 on
     # mold_timer
     REQUEST = 1             # send mold.request
     LOST = 2                # mold.lost_count messages from mold.lost_from on are given up
@@ -66,8 +78,9 @@ cdef enum:
     HEADER = 20
     END = 0xFFFF
     SLOT = 2048             # bytes of a place in the store; a larger packet takes several in a row
-    FAR_RUN = 4
-    SESSIONS_LEFT = 4
+    CONFIRM = 4             # packets that show together what one alone does not
+    OTHERS = 4              # other sessions that are told apart
+    JUMP_BITS = 32          # from 2^32 messages ahead on it is no jump of the feed, but another place
 
 cdef struct MoldCounters:
     uint64_t messages               # given out
@@ -84,6 +97,7 @@ cdef struct MoldCounters:
     uint64_t end_of_session         # packets
     uint64_t sessions               # joined
     uint64_t wrong_session          # packets of another session, skipped
+    uint64_t far_ahead              # packets of the session, too far ahead to be believed: skipped
     uint64_t malformed_datagram     # the sum of the next four
     uint64_t malformed_short
     uint64_t malformed_overrun
@@ -97,6 +111,17 @@ cdef struct Held:
     uint32_t slot
     uint32_t size
 
+# Packets that are not read: of another session, or of ours at a place far from the feed's.
+cdef struct Other:
+    uint8_t session[10]
+    bint left                       # the session was read before
+    uint32_t run                    # packets that followed each other without a hole; 0: none
+    uint64_t next                   # the number after the last message
+    uint64_t ignored                # messages of the run that are neither held nor counted as lost
+    uint64_t held_from              # the first message of the run that is held
+    uint64_t held_to                # the number after the last one
+    int64_t seen                    # when its last packet came
+
 cdef struct Mold:
     # the current datagram or held packet
     const uint8_t *at               # its next block
@@ -108,11 +133,12 @@ cdef struct Mold:
     MoldCounters *c
     uint8_t session[10]
     bint joined
-    bint ended                      # end of session was announced
-    bint candidate_set
+    bint ended                      # the end of the session was announced, and no message came since
     uint64_t joined_at              # the first expected sequence number of this session
     int64_t now                     # of the last call
-    int64_t seen                    # when a packet of this session came last
+    int64_t seen                    # when a packet of this session, at its place, came last
+    bint contested                  # packets of another session were found in sequence beside this one's,
+    int64_t contested_at            # at last then
 
     # the first gap
     bint gap
@@ -132,6 +158,7 @@ cdef struct Mold:
     int64_t retry_ns
     int64_t quiet_ns
     uint64_t reach
+    const uint8_t *wanted           # the session to read, 10 bytes; NULL: any
     uint64_t start                  # 0: join wherever the feed is; else the first sequence number
     uint16_t request_limit          # messages in one request
     bint can_request
@@ -146,11 +173,13 @@ cdef struct Mold:
     uint8_t *used                   # by slot
     uint8_t *slot_data
 
-    uint64_t far_at
-    uint32_t far_run
-    uint8_t candidate[10]
-    uint8_t sessions_left[SESSIONS_LEFT][10]
-    uint32_t sessions_left_count
+    uint64_t leapt                  # messages jumped over since a packet followed its predecessor
+    uint64_t far_next               # the number after the last message of the last packet too far ahead
+    uint32_t far_run                # such packets in sequence
+    Other others[OTHERS]
+    Other *holder                   # whose packets the store has instead of the session's own; NULL: none
+    int64_t holder_seen             # `seen` when it got the store
+    uint32_t holding                # how many
     MoldCounters counters
 
 
@@ -164,7 +193,7 @@ cdef inline void mold_init(Mold *m, uint8_t *store, size_t size, int64_t wait_ns
     """wait_ns, limit_ns: see the module's text. start: 0 joins wherever the feed is, 1 asks for
     everything from the first message on. store: size bytes, used as long as m is; may be empty.
 
-    The caller may change m.retry_ns, quiet_ns, reach, request_limit and c (where to count) after it.
+    The caller may change m.retry_ns, quiet_ns, reach, wanted, request_limit and c (where to count) after it.
     """
     cdef size_t skip = (8 - (<size_t> store & 7)) & 7
     memset(m, 0, sizeof(Mold))
@@ -172,7 +201,8 @@ cdef inline void mold_init(Mold *m, uint8_t *store, size_t size, int64_t wait_ns
     m.limit_ns = limit_ns if limit_ns > wait_ns else wait_ns
     m.retry_ns = 1000000
     m.quiet_ns = 3000000000         # three heartbeats
-    m.reach = 1 << 24
+    m.reach = 1000                  # as many as one request asks for
+    m.asked_at = -(1LL << 62)       # long ago
     m.request_limit = 1000
     m.can_request = can_request
     m.start = start
@@ -312,11 +342,11 @@ cdef inline int mold_timer(Mold *m, int64_t now) noexcept nogil:
         m.gap = False
         m.asked_end = 0
         return LOST
-    if not m.can_request:
+    if not m.can_request or now - m.asked_at < m.retry_ns // 8:
         return 0
     if m.asked_end > m.expected:
         # Asked for already: again after retry_ns, or go on where the answer ended.
-        if now - m.asked_at < (m.retry_ns if m.asked_from == m.expected else m.retry_ns // 8):
+        if m.asked_from == m.expected and now - m.asked_at < m.retry_ns:
             return 0
     elif age < m.wait_ns:
         return 0
@@ -336,50 +366,171 @@ cdef inline int mold_timer(Mold *m, int64_t now) noexcept nogil:
 
 # ------------------------------------------------------------------------------------------- sessions
 
-cdef inline void _mold_join(Mold *m, const uint8_t *data, uint64_t sequence) noexcept nogil:
-    cdef bint first = not m.joined
-    if m.joined:
-        # What the old session still owed, missing or held, will not come any more.
-        if m.top > m.expected:
-            m.c.missing += m.top - m.expected - _mold_missing(m, m.expected, m.top)
-            m.c.lost += m.top - m.expected
-        memcpy(m.sessions_left[m.sessions_left_count % SESSIONS_LEFT], m.session, 10)
-        m.sessions_left_count += 1
+cdef inline void _mold_empty_store(Mold *m) noexcept nogil:
+    if m.holder != NULL:
+        m.holder.ignored += m.holder.held_to - m.holder.held_from
     if m.slots:
         memset(m.used, 0, m.slots)
-    m.slots_used = m.slot_next = m.held_at = m.held_count = 0
-    m.left = 0
-    memcpy(m.session, data, 10)
-    m.joined = True
-    m.ended = False
-    m.gap = False
-    m.asked_end = 0
-    m.far_run = 0
+    m.slots_used = m.slot_next = m.held_at = m.held_count = m.holding = 0
+    m.holder = NULL
+
+
+cdef inline Other *_mold_other(Mold *m, const uint8_t *session) noexcept nogil:
+    """Find a session among the others. One that is new takes a free place, or that of the shortest run, and among
+    those of the one that was silent for longest."""
+    cdef Other *place = &m.others[0]
+    cdef Other *other
+    cdef uint32_t weight, least = place.run + place.left
+    cdef int i
+    for i in range(OTHERS):
+        other = &m.others[i]
+        if memcmp(other.session, session, 10) == 0:
+            return other
+        weight = other.run + other.left
+        if weight < least or (weight == least and other.seen < place.seen):
+            place = other
+            least = weight
+    if place == m.holder:
+        _mold_empty_store(m)
+    memset(place, 0, sizeof(Other))
+    memcpy(place.session, session, 10)
+    return place
+
+
+cdef inline bint _mold_follow(Mold *m, Other *o, uint64_t sequence, uint64_t last, bint silent) noexcept nogil:
+    """Count a packet in the run of its session. Returns False for one that came before."""
+    if o.run and sequence == o.next:
+        o.run += 1
+    elif last <= o.next and (o.next - last <= m.reach if o.run else o.left and not silent):
+        return False
+    else:
+        if o == m.holder:
+            _mold_empty_store(m)
+        o.run = 1
+        o.ignored = 0
+    o.next = last
+    return True
+
+
+cdef inline bint _mold_hold_other(Mold *m, Other *o, const uint8_t *data, uint32_t size, uint64_t sequence,
+                                  uint64_t last) noexcept nogil:
+    """Hold a packet of a session that may be joined. Returns False when the store is another's, or full: then nothing
+    of the run is held."""
+    cdef bint held
+    if m.holder != o:
+        if m.holder != NULL or m.held_count or m.gap:
+            return False
+        _mold_empty_store(m)
+        m.holder = o
+        m.holder_seen = m.seen
+        o.held_from = o.held_to = sequence
+    m.held_count = m.holding
+    held = _mold_hold(m, data, size, sequence, last)
+    m.holding = m.held_count
+    m.held_count = 0
+    if held:
+        o.held_to = last
+    else:
+        _mold_empty_store(m)
+    return held
+
+
+cdef inline bint _mold_elsewhere(Mold *m, const uint8_t *data, uint32_t size, uint64_t sequence, uint32_t count,
+                                 int line) noexcept nogil:
+    """A packet of another session, or of ours far from the feed's place. Returns True when it is to be joined there."""
+    cdef Other *o
+    cdef bint ours, silent
+    cdef uint64_t last
+    if line == RETRANSMISSION or (m.wanted != NULL and memcmp(data, m.wanted, 10) != 0):
+        return False
+    if not m.joined:
+        return True
+    ours = memcmp(data, m.session, 10) == 0
+    silent = m.now - m.seen >= m.quiet_ns
+    if m.holder != NULL and m.seen != m.holder_seen:
+        # Ours has spoken since.
+        _mold_empty_store(m)
+    o = _mold_other(m, data)
+    o.seen = m.now
+    if m.ended and not ours and not o.left:
+        return True
+    if count == END:
+        # Nothing that ends is a reason to go there.
+        return False
+    last = sequence + count
+    if not _mold_follow(m, o, sequence, last, silent):
+        return False
+    if silent and o.run >= CONFIRM:
+        return True
+    if silent and count and _mold_hold_other(m, o, data, size, sequence, last):
+        return False
+    # Of our own session only what is before the place where it was joined: the rest was given out, or is lost already.
+    if not ours or sequence < m.joined_at:
+        o.ignored += count
+        if o.run >= CONFIRM:
+            m.contested = True
+            m.contested_at = m.now
+            m.c.missing += o.ignored
+            m.c.lost += o.ignored
+            o.ignored = 0
+    return False
+
+
+cdef inline void _mold_join(Mold *m, const uint8_t *data, uint64_t sequence) noexcept nogil:
+    """Begin with the session of a packet, at its place."""
+    cdef Other *place = _mold_other(m, data)
+    cdef Other seen = place[0]
+    cdef bint resumed = m.holder == place and m.holding > 0
+    memset(place, 0, sizeof(Other))
+    if m.joined and m.top > m.expected:
+        # What the old session still owed, missing or held, will not come any more.
+        m.c.missing += m.top - m.expected - _mold_missing(m, m.expected, m.top)
+        m.c.lost += m.top - m.expected
+    if resumed:
+        m.held_count = m.holding
+        m.holding = 0
+        m.holder = NULL
+    else:
+        _mold_empty_store(m)
+    if m.joined and memcmp(data, m.session, 10) != 0:
+        place = _mold_other(m, m.session)
+        place.left = True
+        place.run = 0
+        place.ignored = 0
+        place.next = m.top
+        place.seen = m.seen
+    m.far_next = sequence
+    # It was seen often enough: a jump to its place needs no more packets.
+    m.far_run = CONFIRM if seen.run >= CONFIRM else 0
+    if resumed:
+        sequence = seen.held_from
     m.joined_at = sequence
     if m.start:
         # A number to resume at belongs to the first session only.
-        m.joined_at = m.start if first else 1
+        m.joined_at = 1 if m.joined else m.start
+    else:
+        m.c.missing += seen.ignored
+        m.c.lost += seen.ignored
     m.expected = m.top = m.joined_at
+    if resumed:
+        if sequence > m.expected:
+            m.c.gaps += 1
+            m.c.missing += sequence - m.expected
+        m.top = seen.held_to
+    memcpy(m.session, data, 10)
+    m.joined = True
+    m.ended = False
+    m.contested = False
+    m.left = 0
+    m.gap = False
+    m.asked_end = 0
+    m.leapt = 0
     m.c.sessions += 1
 
 
-cdef inline bint _mold_change(Mold *m, const uint8_t *data, uint64_t sequence, int line) noexcept nogil:
-    """A packet of another session: True when it is joined."""
-    cdef uint32_t i
-    cdef bint again
-    if line == RETRANSMISSION:
-        return False
-    if not m.joined or m.now - m.seen >= m.quiet_ns:
-        return True
-    for i in range(SESSIONS_LEFT):
-        if i < m.sessions_left_count and memcmp(m.sessions_left[i], data, 10) == 0:
-            return False
-    if m.ended or sequence == 1:
-        return True
-    again = m.candidate_set and memcmp(m.candidate, data, 10) == 0
-    memcpy(m.candidate, data, 10)
-    m.candidate_set = not again
-    return again
+cdef inline bint mold_contested(const Mold *m) noexcept nogil:
+    """Were packets of another session in sequence within the last quiet_ns before the last packet?"""
+    return m.contested and m.now - m.contested_at < m.quiet_ns
 
 
 # ------------------------------------------------------------------------------------------- packets
@@ -413,48 +564,80 @@ cdef inline int _mold_check(const uint8_t *data, uint32_t size, uint32_t count) 
     return 0 if place == size else TRAILING
 
 
-cdef inline bint _mold_far(Mold *m, uint64_t sequence) noexcept nogil:
+cdef inline bint _mold_far(Mold *m, uint64_t sequence, uint64_t last) noexcept nogil:
     """True while a sequence number out of reach is not believed."""
-    if m.far_run and sequence >= m.far_at and sequence - m.far_at <= m.reach:
+    if m.far_run and sequence == m.far_next:
         m.far_run += 1
+    elif m.far_run and last <= m.far_next and m.far_next - last <= m.reach:
+        return True
     else:
         m.far_run = 1
-    m.far_at = sequence
-    return m.far_run < FAR_RUN
+    m.far_next = last
+    return m.far_run < CONFIRM
+
+
+cdef inline bint _mold_beyond(const Mold *m, uint64_t sequence) noexcept nogil:
+    """So far ahead that no outage explains it?"""
+    return sequence > m.top and (sequence - m.top) >> JUMP_BITS != 0
+
+
+cdef inline int _mold_skip(Mold *m, bint ours, uint64_t sequence, uint64_t count) noexcept nogil:
+    """A packet of another session, or of ours far from the feed's place."""
+    if not ours:
+        m.c.wrong_session += 1
+        return WRONG_SESSION
+    if sequence > m.top:
+        m.c.far_ahead += 1
+        return FAR
+    m.c.duplicates += count
+    return DUPLICATE
 
 
 cdef inline int _mold_slow(Mold *m, const uint8_t *data, uint32_t size, uint64_t sequence,
                            uint32_t count, int line) noexcept nogil:
     """Any well-formed packet."""
     cdef int fresh = 0
-    cdef uint64_t last, top, healed
-    if not m.joined or memcmp(data, m.session, 10) != 0:
-        if not _mold_change(m, data, sequence, line):
-            m.c.wrong_session += 1
-            return WRONG_SESSION
+    cdef uint64_t last = sequence + (0 if count == END else count), top, healed
+    cdef bint ours = m.joined and memcmp(data, m.session, 10) == 0
+    cdef bint of_line = line != RETRANSMISSION, far
+    if not ours or (of_line and (_mold_beyond(m, sequence) or last + m.reach < m.expected)):
+        if not _mold_elsewhere(m, data, size, sequence, count, line):
+            return _mold_skip(m, ours, sequence, last - sequence)
         _mold_join(m, data, sequence)
         fresh = NEW_SESSION
-    m.candidate_set = False
-    m.seen = m.now
+    elif m.holder != NULL:
+        _mold_empty_store(m)
     top = m.top
     if sequence > top:
-        if sequence - top > m.reach and not fresh and _mold_far(m, sequence):
-            return _mold_bad(m, BAD_SEQUENCE)
+        far = sequence - top + m.leapt > m.reach
+        if not of_line or (far and _mold_far(m, sequence, last)):
+            m.c.far_ahead += 1
+            if fresh:
+                m.seen = m.now
+            return FAR | fresh
         m.c.gaps += 1
         m.c.missing += sequence - top
+        m.leapt = 0 if far else m.leapt + sequence - top
         top = m.top = sequence
-    m.far_run = 0
+    elif sequence == top and count and count != END:
+        m.leapt = 0
+    if of_line:
+        m.seen = m.now
+    if sequence == top:
+        # Here is the feed, or it goes on here.
+        m.far_run = 0
     if count == 0 or count == END:
         _mold_settle(m)
         if count == 0:
             m.c.heartbeats += 1
             return HEARTBEAT | fresh
         m.c.end_of_session += 1
-        m.ended = True
+        # A session has no message behind its end.
+        m.ended = m.ended or (of_line and sequence == top)
         return END_OF_SESSION | fresh
-    last = sequence + count
     if last > top:
         m.top = last
+        m.ended = False
     if last <= m.expected:
         m.c.duplicates += count
         return DUPLICATE | fresh
@@ -482,7 +665,7 @@ cdef inline int _mold_slow(Mold *m, const uint8_t *data, uint32_t size, uint64_t
 cdef inline int mold_arrive(Mold *m, const uint8_t *data, uint32_t size, int line, int64_t now) noexcept nogil:
     """One datagram of line LINE_A, LINE_B or RETRANSMISSION, at time now (ns, any steady clock).
 
-    Returns PACKET, DUPLICATE, HELD, HEARTBEAT, END_OF_SESSION, DROPPED or WRONG_SESSION, with
+    Returns PACKET, DUPLICATE, HELD, HEARTBEAT, END_OF_SESSION, DROPPED, WRONG_SESSION or FAR, with
     NEW_SESSION or-ed to it when it began another session; < 0: malformed. After any of them
     mold_next gives out what is ready.
     """
@@ -504,8 +687,9 @@ cdef inline int mold_arrive(Mold *m, const uint8_t *data, uint32_t size, int lin
         return _mold_bad(m, reason)
     if (sequence == m.expected and m.top == sequence and count - 1 < END - 1
             and memcmp(data, m.session, 10) == 0):
-        m.candidate_set = False
+        m.ended = False
         m.far_run = 0
+        m.leapt = 0
         m.seen = now
         m.top = sequence + count
         m.at = data + HEADER

@@ -2,11 +2,15 @@
 
 open_recording() tells the format by the content and gives the file as chunks of whole records or lines, for a loop
 that walks them without the GIL (binaryfile.next_record, text.next_line). Memory does not grow with the file. What
-cannot be read is skipped and counted by reason, in bytes; no chunk holds a part of it.
+cannot be read is skipped and counted by reason, in bytes; no chunk holds a part of it. A recording may be anybody's:
+only a regular file is opened, and a gzip file that expands beyond all recordings is refused.
 
 Sources: Nasdaq "BinaryFILE" 1.00; RFC 1952 (gzip).
 """
 
+import errno
+import os
+import stat
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,18 +29,25 @@ _BLOCK = 1 << 16  # bytes that are read, or unzipped, at a time
 _HEAD = 1 << 16  # bytes that the format is told by
 _RUN = 256  # bytes; more than binaryfile.find_records() looks at from a place on
 _NOTES = 20  # of a recording, at most
+#: A gzip file may hold so many bytes, or so many times its own size. Recordings expand up to 20 times.
+_EXPANSION, _EXPANDED = 100, 1 << 28
 
 
 class RecordingError(AgentError):
     """A file is no recording, or cannot be read; the message names the file and the place in it."""
 
 
+class EmptyRecordingError(RecordingError):
+    """A file has no content, or it cannot be unzipped."""
+
+
 class Recording:
     """An open recording; a context manager. It can be read once.
 
-    path; format: the feed format of its messages; compressed: whether it is a gzip file.
+    path; size: bytes of the file; format: the feed format of its messages; compressed: whether it is a gzip file.
     skipped: bytes that no chunk holds, by reason. notes: the first of them as text, with the place: an
-    offset in the (uncompressed) content. Both are complete when chunks() has ended.
+    offset in the (uncompressed) content. Both are complete when chunks() has ended. lines_before: lines of the file
+    that come before the first chunk, once that is there.
     """
 
     def __init__(self, path: Path) -> None:
@@ -44,10 +55,8 @@ class Recording:
         self.compressed = False
         self.skipped: dict[str, int] = {}
         self.notes: list[str] = []
-        try:
-            self._file: BinaryIO = path.open("rb")
-        except OSError as error:
-            raise RecordingError(f"{path}: {error.strerror}") from None
+        self.lines_before = 0
+        self._file, self.size = _open_regular(path)
         try:
             self._damaged = False
             self.compressed = self._file.read(2) == b"\x1f\x8b"
@@ -97,6 +106,7 @@ class Recording:
     def _unzip_blocks(self) -> Iterator[bytes]:
         """Yields blocks of bounded size, up to the first damage: what follows it in the file is counted as skipped."""
         place, member, begun = 0, zlib.decompressobj(31), False
+        left = max(_EXPANDED, _EXPANSION * self.size)
         block = b""
         while True:
             if not block:
@@ -106,16 +116,22 @@ class Recording:
                         yield from self._flush_member(member, place)
                     return
             # What a failing call has unzipped is lost: a copy unzips the same block again, byte by byte.
-            before = member.copy()
+            before = member.copy() if begun else None
             try:
                 out = member.decompress(block, 4 * _BLOCK)
             except zlib.error:
-                yield from self._unzip_bytewise(before, block, place)
+                yield from self._unzip_bytewise(before or zlib.decompressobj(31), block, place)
                 return
             rest = member.unused_data if member.eof else member.unconsumed_tail
             begun = True
             place += len(block) - len(rest)
             if out:
+                left -= len(out)
+                if left < 0:
+                    raise RecordingError(
+                        f"{self.path}: byte {place} of the gzip file: found content of more than {_EXPANSION} times "
+                        "the file's size, which no recording has"
+                    )
                 yield out
             if not member.eof:
                 block = rest
@@ -195,7 +211,7 @@ class Recording:
         head = bytes(self._buffer)
         if not head:
             why = "; ".join(self.notes)
-            raise RecordingError(
+            raise EmptyRecordingError(
                 f"{self.path}: byte 0: found nothing{f' ({why})' if why else ''}, expected a recording"
             )
         found = formats.detect(head)
@@ -249,9 +265,10 @@ class Recording:
 
     def _line_chunks(self, size: int) -> Iterator[bytes]:
         if self.format.header:
-            while bytes(self._buffer[:1]) in (b"\r", b"\n"):
-                self._drop_bytes(1)
-            self._drop_bytes(self._buffer.find(b"\n") + 1 or len(self._buffer))
+            blank = len(self._buffer) - len(self._buffer.lstrip(b"\r\n"))
+            head = self._buffer.find(b"\n", blank) + 1 or len(self._buffer)
+            self.lines_before = self._buffer.count(b"\n", 0, head)
+            self._drop_bytes(head)
         size = min(size, LONGEST_LINE)
         while True:
             self._fill_buffer(size)
@@ -281,6 +298,29 @@ class Recording:
             self._drop_bytes(size)
             self._fill_buffer(_BLOCK)
         self._count_skipped(begin, skipped, "line too long")
+
+
+def _open_regular(path: Path) -> tuple[BinaryIO, int]:
+    """Returns an open file and its size. Nothing is waited for: not the other end of a FIFO, nor a device.
+
+    Raises RecordingError for what is no regular file.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode):
+                kind = "a FIFO" if stat.S_ISFIFO(found.st_mode) else "a device"
+                text = os.strerror(errno.EISDIR) if stat.S_ISDIR(found.st_mode) else f"found {kind}"
+                raise RecordingError(f"{path}: {text}, allowed: a regular file")
+            return os.fdopen(descriptor, "rb"), found.st_size
+        except BaseException:
+            os.close(descriptor)
+            raise
+    except OSError as error:
+        raise RecordingError(f"{path}: {error.strerror}") from None
+    except ValueError as error:  # a NUL in the path
+        raise RecordingError(f"{str(path)!r}: {error}") from None
 
 
 def open_recording(path: Path) -> Recording:

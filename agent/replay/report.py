@@ -6,6 +6,7 @@ from typing import Any
 from agent.book.stale import explain_stale
 from agent.protocols import formats
 from agent.shm.segment import Segment, Symbol
+from hosttune.output import escape
 from hosttune.report.columns import pad
 
 #: Counters of messages of quotes and trades, and the names of their types; of a quote: the feed format's own.
@@ -104,7 +105,7 @@ def as_text(data: dict[str, Any], limit: int = 20) -> str:
     for name, book in shown[:limit]:
         bid, ask = (f"{q[1]} @ {q[0]}" if (q := book[s]) else "-" for s in ("bid", "ask"))
         why = f"  STALE: {data['stale'][name]}" if name in data["stale"] else ""
-        lines.append(f"  {pad(name, 12)} bid {bid:<28} ask {ask}{why}")
+        lines.append(f"  {pad(escape(name), 12)} bid {bid:<28} ask {ask}{why}")
     if len(shown) > limit:
         lines.append(f"  ... and {len(shown) - limit:,} more symbols (--format json has all)")
     return "\n".join(lines) + "\n"

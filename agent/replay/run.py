@@ -15,6 +15,10 @@ from agent.shm import segment as shm
 
 #: Bytes of the recording that are walked at a time.
 CHUNK = 8 << 20
+#: Room for so many open orders (ITCH), and bytes that an Add Order has in a file, at least.
+_FEWEST_ORDERS, _MOST_ORDERS, _ADD_ORDER = 1 << 16, 1 << 22, 38
+#: How much larger the content of a gzip file is, at most, when it is of orders.
+_EXPANSION = 8
 
 
 def run(path: Path, name: str, *, symbols: tuple[str, ...] = (), fast: float = 10, slow: float = 50,
@@ -27,11 +31,13 @@ def run(path: Path, name: str, *, symbols: tuple[str, ...] = (), fast: float = 1
     with recordings.open_recording(path) as recording:
         form = recording.format.name
         prepared = strategy.prepare(strategy.load(name), fast, slow, size, len(symbols) or 1)
+        orders = recording.size * (_EXPANSION if recording.compressed else 1) // _ADD_ORDER
         replay = _replay.Replay(
             strategy=prepared.table,
             state=prepared.state,
             symbols=[s.encode() for s in symbols],
             feed_format=form,
+            orders=min(max(orders, _FEWEST_ORDERS), _MOST_ORDERS),
             limits={"max_size": 999_999},
             owner=prepared,
         )

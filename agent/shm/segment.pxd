@@ -51,6 +51,9 @@ cdef extern from "agent_shm.h" nogil:
         uint64_t lost
         uint64_t duplicates
         uint64_t wrong_session
+        uint64_t wrong_source
+        uint64_t far_ahead
+        uint64_t feed_contested
         uint64_t requests
         uint64_t held_dropped
         uint64_t kernel_drops
@@ -175,6 +178,7 @@ cdef extern from "agent_shm.h" nogil:
         uint64_t names_size
         char boot_id[40]
         char ended[128]
+        char feed_session[16]
         agent_counters counters
         agent_histograms histograms
         agent_symbol *symbols

@@ -47,7 +47,8 @@ class Symbol(msgspec.Struct, frozen=True):
 
 class Segment(msgspec.Struct, frozen=True):
     """One reading of a segment. start_time in clock ticks after boot; started_ns is CLOCK_REALTIME, heartbeat_ns
-    CLOCK_MONOTONIC of that boot. limits: in the names and units of AGENT_LIMITS in shm/include/agent_shm.h;
+    CLOCK_MONOTONIC of that boot. feed_session: of MoldUDP64, as its packets have it; "": none is
+    read yet. limits: in the names and units of AGENT_LIMITS in shm/include/agent_shm.h;
     agent/limits.py has them in the user's."""
 
     path: str
@@ -58,6 +59,7 @@ class Segment(msgspec.Struct, frozen=True):
     heartbeat_ns: int
     boot_id: str
     ended: str
+    feed_session: str
     counters: dict[str, int]
     histograms: dict[str, Histogram]
     limits: dict[str, int]
@@ -143,6 +145,7 @@ def decode(data: bytes, path: str) -> Segment:
         heartbeat_ns=head["heartbeat_ns"],
         boot_id=_text(head["boot_id"]),
         ended=_text(head["ended"]),
+        feed_session=_text(head["feed_session"]),
         counters=dict(zip(places.counters, _words(data, head["counters_offset"], head["counters_count"]), strict=True)),
         histograms=histograms,
         limits=dict(zip(places.limits, _words(data, head["limits_offset"], head["limits_count"], "q"), strict=True)),

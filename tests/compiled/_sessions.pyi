@@ -11,10 +11,11 @@ class Mold:
         limit_ns: int = 0,
         can_request: bool = False,
         start: int = 0,
-        retry_ns: int | None = None,
-        quiet_ns: int | None = None,
-        reach: int | None = None,
-        request_limit: int | None = None,
+        retry_ns: int = 1_000_000,
+        quiet_ns: int = 3_000_000_000,
+        reach: int = 1000,
+        request_limit: int = 1000,
+        wanted: bytes | None = None,
     ) -> None: ...
     def arrive(self, datagram: bytes, line: int = 0, now: int = 0) -> tuple[str, bool]: ...
     def next(self) -> tuple[int, bytes] | None: ...
@@ -30,6 +31,8 @@ class Mold:
     def joined_at(self) -> int: ...
     @property
     def gap(self) -> tuple[int, int] | None: ...
+    @property
+    def contested(self) -> bool: ...
     @property
     def held_packets(self) -> int: ...
     @property

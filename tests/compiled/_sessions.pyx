@@ -15,10 +15,9 @@ cimport agent.protocols.soupbintcp as soupbintcp
 
 _MOLD = {
     moldudp64.PACKET: "packet", moldudp64.DUPLICATE: "duplicate", moldudp64.HELD: "held",
-    moldudp64.HEARTBEAT: "heartbeat", moldudp64.END_OF_SESSION: "end_of_session",
-    moldudp64.DROPPED: "dropped", moldudp64.WRONG_SESSION: "wrong_session",
-    moldudp64.SHORT: "short", moldudp64.OVERRUN: "overrun", moldudp64.TRAILING: "trailing",
-    moldudp64.BAD_SEQUENCE: "bad_sequence",
+    moldudp64.HEARTBEAT: "heartbeat", moldudp64.END_OF_SESSION: "end_of_session", moldudp64.DROPPED: "dropped",
+    moldudp64.WRONG_SESSION: "wrong_session", moldudp64.FAR: "far", moldudp64.SHORT: "short",
+    moldudp64.OVERRUN: "overrun", moldudp64.TRAILING: "trailing", moldudp64.BAD_SEQUENCE: "bad_sequence",
 }
 _SOUP = {
     soupbintcp.ZERO_LENGTH: "zero_length", soupbintcp.OVERSIZED: "oversized",
@@ -37,25 +36,24 @@ cdef class Mold:
     cdef moldudp64.Mold m
     cdef uint8_t *store
     cdef bytes datagram
+    cdef bytes wanted
 
     def __cinit__(self, size_t store=1 << 20, *, int64_t wait_ns=0, int64_t limit_ns=0, bint can_request=False,
-                  uint64_t start=0, retry_ns=None, quiet_ns=None, reach=None, request_limit=None):
-        """store: bytes for packets ahead of their turn. start: 0 joins wherever the feed is.
-
-        Raises MemoryError.
+                  uint64_t start=0, int64_t retry_ns=1_000_000, int64_t quiet_ns=3_000_000_000, uint64_t reach=1000,
+                  uint32_t request_limit=1000, bytes wanted=None):
+        """store: bytes for packets ahead of their turn. start: 0 joins wherever the feed is. wanted: the only session
+        that is read, 10 bytes. Raises MemoryError.
         """
         self.store = <uint8_t *> calloc(1, store if store else 1)
         if self.store == NULL:
             raise MemoryError
         moldudp64.mold_init(&self.m, self.store, store, wait_ns, limit_ns, can_request, start)
-        if retry_ns is not None:
-            self.m.retry_ns = retry_ns
-        if quiet_ns is not None:
-            self.m.quiet_ns = quiet_ns
-        if reach is not None:
-            self.m.reach = reach
-        if request_limit is not None:
-            self.m.request_limit = request_limit
+        self.m.retry_ns = retry_ns
+        self.m.quiet_ns = quiet_ns
+        self.m.reach = reach
+        self.m.request_limit = <unsigned short> request_limit
+        self.wanted = wanted
+        self.m.wanted = NULL if wanted is None else <const uint8_t *> <const char *> wanted
 
     def __dealloc__(self):
         free(self.store)
@@ -118,6 +116,11 @@ cdef class Mold:
         return (self.m.gap_from, self.m.gap_end) if self.m.gap else None
 
     @property
+    def contested(self):
+        """Whether packets of another session are in sequence beside this one's."""
+        return moldudp64.mold_contested(&self.m)
+
+    @property
     def held_packets(self):
         return self.m.held_count
 
@@ -131,13 +134,13 @@ cdef class Mold:
         cdef moldudp64.MoldCounters c = self.m.counters
         return {
             "messages": c.messages, "duplicates": c.duplicates, "gaps": c.gaps, "missing": c.missing,
-            "healed": c.healed, "lost": c.lost, "requests": c.requests, "requested": c.requested,
-            "held": c.held, "held_dropped": c.held_dropped, "heartbeats": c.heartbeats,
-            "end_of_session": c.end_of_session, "sessions": c.sessions, "wrong_session": c.wrong_session,
+            "healed": c.healed, "lost": c.lost, "requests": c.requests, "requested": c.requested, "held": c.held,
+            "held_dropped": c.held_dropped, "heartbeats": c.heartbeats, "end_of_session": c.end_of_session,
+            "sessions": c.sessions, "wrong_session": c.wrong_session, "far_ahead": c.far_ahead,
             "malformed_datagram": c.malformed_datagram, "malformed_short": c.malformed_short,
             "malformed_overrun": c.malformed_overrun, "malformed_trailing": c.malformed_trailing,
-            "malformed_sequence": c.malformed_sequence, "packets_a": c.packets[0],
-            "packets_b": c.packets[1], "packets_retransmitted": c.packets[2],
+            "malformed_sequence": c.malformed_sequence, "packets_a": c.packets[0], "packets_b": c.packets[1],
+            "packets_retransmitted": c.packets[2],
         }
 
 

@@ -7,7 +7,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 cimport agent.protocols.binaryfile as binaryfile
 cimport agent.protocols.itch as itch
 cimport agent.protocols.text as text
-from agent.protocols.formats cimport FEED_FORMATS, FeedFormat, find_feed_format, set_feed_format
+from agent.protocols.formats cimport FEED_FORMATS, STAMPED_LINES, FeedFormat, find_feed_format, set_feed_format
 from agent.protocols.verdict cimport EMPTY, QUOTE, TRADE
 from tests.fuzz.loop cimport BROKEN, decoder_t, drive
 
@@ -122,13 +122,48 @@ cdef int _binaryfile(const uint8_t *data, uint32_t size, uint64_t *sink) noexcep
             return BROKEN
 
 
+cdef int _replayed(const uint8_t *data, uint32_t size, uint64_t *sink) noexcept nogil:
+    """The input as a whole recording, as the replay walks its chunks: 1 + the index of its format, or 0. Each message
+    must be inside, and no step may stand still."""
+    cdef FeedFormat row
+    cdef text.Tick tick
+    cdef itch.Message m
+    cdef const uint8_t *at = data
+    cdef const uint8_t *end = data + size
+    cdef const uint8_t *before
+    cdef const uint8_t *message = NULL
+    cdef uint32_t n = 0
+    cdef int64_t local = 0
+    cdef int verdict, found = _recordings(data, size, sink)
+    if found <= 0:
+        return found
+    set_feed_format(&row, found - 1)
+    while at < end:
+        before = at
+        if row.parse == NULL:
+            if binaryfile.next_record(&at, end, &message, &n) != binaryfile.RECORD:
+                break
+            verdict = itch.parse(message, n, &m)
+        else:
+            if not text.next_line(&at, end, &message, &n):
+                return BROKEN
+            if row.framing == STAMPED_LINES and text.split_stamp(message, n, &local, &message, &n) != text.STAMPED:
+                continue
+            verdict = row.parse(message, n, &tick)
+            if 0 < verdict <= (QUOTE | TRADE) and not _inside(message, n, tick.symbol.at, tick.symbol.size, sink):
+                return BROKEN
+        if at <= before or at > end or not _inside(data, size, message, n, sink):
+            return BROKEN
+    return found
+
+
 cdef int _overread(const uint8_t *data, uint32_t size, uint64_t *sink) noexcept nogil:
     """Wrong on purpose: it shows that the sanitizer of a build sees the first byte behind an input."""
     sink[0] += data[size]
     return 1
 
 
-DECODERS = ("itch", "recordings", "stamped", "binaryfile")
+DECODERS = ("itch", "recordings", "stamped", "binaryfile", "replayed")
 
 
 def fuzz(str decoder not None, list seeds not None, uint64_t count, uint64_t rng_seed):
@@ -146,6 +181,8 @@ def fuzz(str decoder not None, list seeds not None, uint64_t count, uint64_t rng
         function = _stamped
     elif decoder == "binaryfile":
         function = _binaryfile
+    elif decoder == "replayed":
+        function = _replayed
     elif decoder == "overread":
         function = _overread
     elif find_feed_format(name, &feed_format) and feed_format.parse != NULL:

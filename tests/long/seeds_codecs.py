@@ -34,12 +34,22 @@ def seeds() -> dict[str, list[bytes]]:
     for message in day:
         by_type.setdefault(message[0], []).append(message)
     stamped = [b"1700000000000000000 " + tick + b"\r\n" for tick in _generate("binance")[:50]]
+    lines = _generate("csv")
     files = [binaryfile(day[i : i + 1 + i % 40], end_of_session=i % 3 == 0) for i in range(0, 560, 7)]
     return {form.name: _generate(form.name) for form in formats.FORMATS if form.ticks} | {
         "itch": [message for several in by_type.values() for message in several[:20]],
         "recordings": [*files[:9], *stamped[:9], _CSV_HEADER + b"\r\n", b"\n" + _CSV_HEADER[:45] + b"\n1,A,", b"\0\0"],
         "stamped": [b"".join(stamped[i : i + 3]) for i in range(0, 48, 3)] + [b"\n1 {}\n\r\n5 x"],
         "binaryfile": files,
+        "replayed": [
+            *files[:20],
+            *(b"".join(stamped[i : i + 5]) for i in range(0, 45, 5)),
+            *(
+                head + b"\n" + b"\n".join(lines[i : i + 9])
+                for head in (_CSV_HEADER, _CSV_HEADER[:45])
+                for i in range(0, 90, 9)
+            ),
+        ],
     }
 
 
@@ -51,4 +61,5 @@ REACHED = {form.name: {1, 2} for form in formats.FORMATS if form.ticks} | {
     "recordings": {0, 1, 2, 3},
     "stamped": {-1, 0, 1},
     "binaryfile": {0, 2, 3},
+    "replayed": {0, 1, 2, 3},
 }

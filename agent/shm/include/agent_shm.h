@@ -13,7 +13,7 @@
 #include <string.h>
 
 #define AGENT_SHM_MAGIC "HTAGENT"   /* 7 characters and the NUL */
-#define AGENT_SHM_VERSION 2         /* one more when struct agent_shm's head, a limit or a symbol's field changes */
+#define AGENT_SHM_VERSION 3         /* one more when struct agent_shm's head, a limit or a symbol's field changes */
 
 #define AGENT_STARTING 0
 #define AGENT_CONNECTING 1          /* the loop runs, ticks are read, the gate is closed */
@@ -53,6 +53,9 @@
     X(lost, counter, "messages given up") \
     X(duplicates, counter, "messages already seen, skipped") \
     X(wrong_session, counter, "packets of another MoldUDP64 session, skipped") \
+    X(wrong_source, counter, "datagrams from an address that is not of feed.source, ignored") \
+    X(far_ahead, counter, "packets more than feed.max_jump messages ahead and not believed, skipped") \
+    X(feed_contested, gauge, "1: packets of another session are in sequence beside ours; theirs count as lost") \
     X(requests, counter, "retransmissions asked for") \
     X(held_dropped, counter, "packets behind a gap for which feed.store had no space") \
     X(kernel_drops, counter, "datagrams the kernel dropped at the feed's sockets") \
@@ -197,6 +200,7 @@ struct agent_shm {
     uint64_t names_offset, names_size;   /* counters, histograms, limits, symbol fields: each name, a newline */
     char boot_id[40];
     char ended[128];                /* why the loop ended, once state is AGENT_STOPPED */
+    char feed_session[16];          /* the MoldUDP64 session that is read: 10 characters; none: not joined yet */
     struct agent_counters counters __attribute__((aligned(128)));
     struct agent_histograms histograms __attribute__((aligned(128)));
     char names[sizeof(AGENT_NAMES)];

@@ -39,7 +39,8 @@ PORT = "an integer from 1 to 65535"
             "prot = 26400",
             "prot = 26400",
             "unknown key feed.prot; did you mean port? allowed: address, b, format, gap_limit_ms, gap_wait_us, "
-            "interface, port, receive_buffer, request, ring, start, store, timestamps",
+            "interface, max_jump, port, receive_buffer, request, ring, session, silence_ms, source, start, store, "
+            "timestamps",
         ),
         ("port = 26400", "", "[feed]", "feed.port: missing, and required (or ring)"),
         ("port = 26401", "", "[exchange]", f"exchange.port is missing; wanted {PORT}"),
@@ -103,7 +104,55 @@ PORT = "an integer from 1 to 65535"
             "port = 26400",
             "port = 26400\nring = '/x'",
             "ring = '/x'",
-            "feed.ring: found with address, port, b or request; allowed: one way in",
+            "feed.ring: found with address, port, source, b or request; allowed: one way in",
+        ),
+        (
+            "port = 26400",
+            "port = 26400\nring = '/x\\u0000y'".replace("'", '"'),
+            "ring = ",
+            "feed.ring: found the text '/x\\x00y'; wanted text matching ",
+        ),
+        (
+            "port = 26400",
+            'port = 26400\nsource = "feed.example"',
+            "source = ",
+            "feed.source: found 'feed.example', allowed: an IPv4 address such as 127.0.0.1",
+        ),
+        (
+            "port = 26400",
+            'port = 26400\nsource = ["192.0.2.1", "239.1.1.1"]',
+            "source = ",
+            "feed.source: found '239.1.1.1', a multicast group; allowed: the address of a sender",
+        ),
+        (
+            "port = 26400",
+            'port = 26400\nsource = "192.0.2.1"\nb = { address = "127.0.0.2", port = 1 }',
+            "source = ",
+            "feed.source: found for one line of two, allowed: both source and b.source, or neither",
+        ),
+        (
+            "port = 26400",
+            'port = 26400\nrequest = { address = "127.0.0.2", port = 1, source = "192.0.2.1" }',
+            "request = ",
+            "feed.request: found with a source, allowed: without; answers come from its address alone",
+        ),
+        (
+            "port = 26400",
+            'port = 26400\nsession = "ELEVENCHARS"',
+            "session = ",
+            "feed.session: found the text 'ELEVENCHARS'; wanted text matching ",
+        ),
+        (
+            "port = 26400",
+            'port = 26400\nsession = "SESSION\\n"',
+            "session = ",
+            "feed.session: found the text 'SESSION\\n'; wanted text matching ",
+        ),
+        (
+            "port = 26400",
+            'port = 26400\ninterface = "eth0\\u0000"',
+            "interface = ",
+            "feed.interface: found the text 'eth0\\x00'; wanted text matching ",
         ),
         (
             "port = 26400",
@@ -115,7 +164,7 @@ PORT = "an integer from 1 to 65535"
             "port = 26400",
             "port = 26400\nb = { adress = 'x', port = 1 }",
             "b = {",
-            "unknown key feed.b.adress; did you mean address? allowed: address, interface, port",
+            "unknown key feed.b.adress; did you mean address? allowed: address, interface, port, source",
         ),
         (
             "[risk]",

@@ -42,8 +42,9 @@ def test_gap_duplicate_heartbeat_and_end(hand: Callable[..., Hand]) -> None:
 def test_a_new_session_starts_its_own_sequence(hand: Callable[..., Hand]) -> None:
     h = hand()
     h.engine.handle_datagram(mold(50, BOOK))
+    h.engine.handle_datagram(mold(51, count=0xFFFF))
     h.engine.handle_datagram(mold(1, BOOK, session=b"SESSION002"))
-    assert h.counters["sessions"] == 2
+    assert h.counters["sessions"] == 2 and h.reading.feed_session == "SESSION002"
     assert "gaps" not in h.counters and "duplicates" not in h.counters
 
 

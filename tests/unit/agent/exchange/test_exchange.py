@@ -28,6 +28,7 @@ LINES = (
     b'190 {"stream":"x@trade","data":{"e":"trade"}}\n'
     b'1200 {"stream":"x@depth","data":{"e":"depthUpdate"}}\n'
 )
+CSV = b"timestamp_ns,symbol,bid,bid_size,ask,ask_size\n"
 
 
 def test_a_recording_leaves_out_and_counts_what_is_no_message(tmp_path: Path) -> None:
@@ -48,6 +49,13 @@ def test_a_recording_leaves_out_and_counts_what_is_no_message(tmp_path: Path) ->
         (b"1 {}\nx {}\n", ":2: found"),
         (b"1 {}\n5\n", ":2: found"),
         (b"", "holds no messages"),
+        (b"\n\n", "byte 0: found b"),
+        (b'100 {"lastUpdateId":1}\n', "holds no messages"),
+        (b"1 {}\n99999999999999999999 {}\n", ":2: found"),
+        (b"1 {}\n" + b"9" * 5000 + b" {}\n", ":2: found"),
+        (b"1 {}\n" + b"1 {" + b"x" * (1 << 21) + b"}\n", "byte 5: line too long"),
+        (CSV + b"1,A,1,1,1,1\n\nx\n", ":4: found b'x'"),
+        (b"\n\n" + CSV + b"1,A,1,1,1,1\n\0,\n", r":5: found b'\\x00,'"),
         (gzip.compress(LINES * 50)[:-20], "damaged gzip file"),
     ],
 )

@@ -1,7 +1,4 @@
-"""MoldUDP64: order, arbitration, gaps, requests, sessions, wrong packets; and a slow obvious model.
-
-One file because all of it makes its packets, and reads the receiver, by the same few functions.
-"""
+"""MoldUDP64: order, arbitration, gaps, requests, wrong packets; and a slow obvious model."""
 
 import random
 import struct
@@ -14,29 +11,7 @@ from hypothesis import strategies as st
 from tests.compiled import _sessions
 from tests.compiled._sessions import Mold
 
-S1, S2, S3 = b"SESSION001", b"SESSION002", b"SESSION003"
-A, B, R = 0, 1, 2
-
-
-def packet(sequence: int, *messages: bytes, session: bytes = S1, count: int | None = None) -> bytes:
-    blocks = b"".join(len(m).to_bytes(2, "big") + m for m in messages)
-    return session + struct.pack(">QH", sequence, len(messages) if count is None else count) + blocks
-
-
-def run(first: int, count: int, session: bytes = S1) -> bytes:
-    """A packet of count messages whose text is their number."""
-    return packet(first, *[b"%d" % n for n in range(first, first + count)], session=session)
-
-
-def numbers(mold: Mold) -> list[int]:
-    """What is ready; every message has its number's text."""
-    out = mold.drain()
-    assert all(text == b"%d" % n for n, text in out)
-    return [n for n, _ in out]
-
-
-def nonzero(mold: Mold) -> dict[str, int]:
-    return {name: n for name, n in mold.counters.items() if n}
+from .mold_packets import S1, A, B, R, nonzero, numbers, packet, run
 
 
 def test_a_packet_byte_by_byte() -> None:
@@ -213,59 +188,6 @@ def test_going_backwards_is_a_duplicate() -> None:
     assert mold.counters["duplicates"] == 3
 
 
-# ------------------------------------------------------------------------------------------- sessions
-
-
-def test_a_new_session_that_begins_at_one_replaces_the_old_one() -> None:
-    mold = Mold(wait_ns=100)
-    mold.arrive(run(50, 1))
-    mold.drain()
-    mold.arrive(run(53, 2))  # 51 and 52 are missing, 53 and 54 held: all will not come any more
-    assert mold.arrive(run(1, 1, S2)) == ("packet", True)
-    assert numbers(mold) == [1]
-    c = mold.counters
-    assert (c["sessions"], c["lost"], c["gaps"], mold.held_packets) == (2, 4, 1, 0)
-    assert c["missing"] == c["healed"] + c["lost"]
-    assert mold.timer(10**9) is None
-
-
-def test_a_new_session_in_the_middle_needs_two_packets_or_the_end_of_the_old_one() -> None:
-    mold = Mold()
-    mold.arrive(run(50, 1))
-    mold.drain()
-    assert mold.arrive(run(7, 1, S2)) == ("wrong_session", False)
-    assert mold.arrive(run(51, 1)) == ("packet", False)  # the old one lives
-    mold.drain()
-    assert mold.arrive(run(8, 1, S2)) == ("wrong_session", False)
-    assert mold.arrive(run(9, 1, S2)) == ("packet", True)
-    assert numbers(mold) == [9]
-    assert mold.arrive(packet(10, session=S2, count=0xFFFF)) == ("end_of_session", False)
-    assert mold.arrive(run(70, 1, S3)) == ("packet", True)
-    assert numbers(mold) == [70]
-    assert mold.counters["wrong_session"] == 2
-
-
-def test_a_session_that_was_left_comes_back_only_after_silence() -> None:
-    mold = Mold(quiet_ns=1000)
-    mold.arrive(run(50, 1), A, 0)
-    mold.drain()
-    mold.arrive(run(1, 1, S2), A, 10)  # a stray or hostile packet
-    mold.drain()
-    for t in range(20, 1010, 10):
-        assert mold.arrive(run(50 + t // 10, 1), B, t) == ("wrong_session", False)
-    assert mold.arrive(run(200, 1), B, 1010) == ("packet", True)
-    assert numbers(mold) == [200]
-
-
-def test_the_request_server_does_not_change_the_session() -> None:
-    mold = Mold()
-    assert mold.arrive(run(1, 1), R) == ("wrong_session", False)
-    mold.arrive(run(1, 1), A)
-    mold.drain()
-    assert mold.arrive(run(1, 1, S2), R) == ("wrong_session", False)
-    assert mold.session == S1
-
-
 # ------------------------------------------------------------------------------------------- wrong packets
 
 
@@ -302,21 +224,6 @@ def test_wrong_packets_are_skipped_and_counted(data: bytes, reason: str) -> None
     }  # fmt: skip
     # Nor does one begin a session.
     assert Mold().arrive(data) == (reason, False)
-
-
-def test_a_sequence_number_out_of_reach_is_not_believed_at_once() -> None:
-    mold = Mold(reach=100)
-    mold.arrive(run(1, 1))
-    mold.drain()
-    assert mold.arrive(run(102, 1)) == ("held", False)
-    far = [mold.arrive(run(n, 1))[0] for n in (1000, 1001, 1002)]
-    assert far == ["bad_sequence"] * 3
-    assert mold.arrive(run(2, 1)) == ("packet", False)  # the feed is still there
-    mold.drain()
-    assert [mold.arrive(run(n, 1))[0] for n in (1000, 5000, 900, 1003)] == ["bad_sequence"] * 4
-    # Four in a row that go together: there was an outage.
-    assert [mold.arrive(packet(n))[0] for n in (1004, 1004, 1005)] == ["bad_sequence"] * 2 + ["heartbeat"]
-    assert mold.top == 1005
 
 
 def test_an_undrained_packet_is_missing_again() -> None:
@@ -433,9 +340,13 @@ def test_any_interleaving_gives_each_message_once_in_order_or_declares_it_lost(
             continue
         first = max(1, mold.top + value) if kind != "packet" else value
         data = {"heartbeat": packet(first), "end": packet(first, count=0xFFFF)}.get(kind) or run(first, count)
+        top = mold.top
         what, new = mold.arrive(data, line, now)
         if what == "wrong_session":
             assert model is None and line == R
+            continue
+        if what == "far":
+            assert line == R and first > top  # the request server does not say where the feed is
             continue
         if new:
             assert model is None

@@ -1,6 +1,11 @@
 """Recorded files: every format, whole and damaged, in chunks of any size."""
 
+import contextlib
 import gzip
+import json
+import os
+import socket
+import time
 import tracemalloc
 import zlib
 from pathlib import Path
@@ -11,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.exchange import feed
+from agent.exchange.errors import FeedError
 from agent.exchange.generator import binaryfile, session
 from agent.protocols import _codecs
 from agent.protocols import recording as recordings
@@ -23,6 +29,13 @@ CSV = b"timestamp_ns,symbol,bid,bid_size,ask,ask_size\r\n" + b"".join(
 GENERATED = feed.generated(300, seed=4)
 TICKS = [GENERATED.text[a:b] for a, b in zip(GENERATED.offsets, GENERATED.offsets[1:], strict=False)]
 BINANCE = b"".join(b"%d %s\n" % (1700000000000000000 + i, text) for i, text in enumerate(TICKS))
+
+
+#: What a damaged file may have anywhere: numbers without an end, lengths that lead nowhere, marks of other formats.
+HOSTILE = (
+    b"\0", b"\xef\xbb\xbf", b"\x1f\x8b", b"\xff\xff", b"\n\n\n", b"\r", b"9" * 5000, b",,,,,,", b"1e999999999", b"NaN",
+    b"\x1b[2J", b"[" * 3000, b'{"stream":"x@bookTicker","data":{}}', b"1 {}\n", b"\0\x13A" + bytes(18), b" ",
+)  # fmt: skip
 
 
 def read(path: Path, size: int = recordings.CHUNK) -> tuple[recordings.Recording, bytes]:
@@ -265,6 +278,118 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
         recordings.open_recording(tmp_path / "absent")
     with pytest.raises(recordings.RecordingError, match="Is a directory"):
         recordings.open_recording(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["FIFO", "socket", "device", "directory", "link to a FIFO"])
+def test_what_is_no_regular_file_is_refused_and_not_waited_for(kind: str, file: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as sock:
+        if kind == "FIFO":
+            os.mkfifo(file)
+        elif kind == "link to a FIFO":
+            os.mkfifo(file.with_suffix(".fifo"))
+            file.symlink_to(file.with_suffix(".fifo"))
+        elif kind == "socket":
+            sock.bind(str(file))
+        elif kind == "directory":
+            file.mkdir()
+        else:
+            file = Path("/dev/zero")
+        begun = time.monotonic()
+        with pytest.raises(recordings.RecordingError, match=r"allowed: a regular file|No such device"):
+            recordings.open_recording(file)
+        with pytest.raises(FeedError, match=r"allowed: a regular file|No such device"):
+            feed.recording(file)
+        assert time.monotonic() - begun < 1
+
+
+def test_a_link_to_a_recording_is_one(file: Path) -> None:
+    file.with_suffix(".there").write_bytes(FILE)
+    file.symlink_to(file.with_suffix(".there"))
+    assert read(file)[1] == FILE
+
+
+def test_a_path_that_no_file_can_have(tmp_path: Path) -> None:
+    with pytest.raises(recordings.RecordingError, match="null byte"):
+        recordings.open_recording(tmp_path / "a\0b")
+
+
+@pytest.mark.parametrize("body", ["lines", "zeros", "one line"])
+def test_a_gzip_file_that_expands_beyond_all_recordings_is_refused(body: str, file: Path) -> None:
+    """A megabyte that would be a gigabyte; and no more is unzipped than it takes to see that."""
+    content = {"lines": b"1,A,1,1,1,1\n" * 90_000, "zeros": bytes(1 << 20), "one line": b"x" * (1 << 20)}[body]
+    zipped = zlib.compressobj(9, zlib.DEFLATED, 31)
+    text = zipped.compress(CSV if body != "zeros" else FILE)
+    file.write_bytes(text + b"".join(zipped.compress(content) for _ in range(1000)) + zipped.flush())
+    tracemalloc.start()
+    total = 0
+    with (
+        recordings.open_recording(file) as recording,
+        pytest.raises(
+            recordings.RecordingError, match=r"byte [0-9]+ of the gzip file: found content of more than 100 times"
+        ),
+    ):
+        for chunk in recording.chunks():
+            total += len(chunk)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert total <= 1 << 28 and peak < 8 << 20
+
+
+def test_many_gzip_members_are_read_as_one(file: Path) -> None:
+    file.write_bytes(gzip.compress(FILE) + gzip.compress(b"", mtime=0) * 20_000 + gzip.compress(FILE))
+    recording, found = read(file)
+    assert (found, recording.skipped) == (FILE * 2, {})
+
+
+@given(st.sampled_from(("binaryfile", "binance", "csv")), st.data(), st.booleans())
+@settings(max_examples=150)
+def test_no_recording_is_a_traceback(
+    tmp_path_factory: pytest.TempPathFactory, kind: str, data: st.DataObject, zipped: bool
+) -> None:
+    """Damaged anywhere, the replay's and the simulator's readers take it or refuse it in words."""
+    content = bytearray({"binaryfile": FILE, "binance": BINANCE, "csv": CSV}[kind])
+    for _ in range(data.draw(st.integers(0, 6))):
+        place = data.draw(st.integers(0, min(len(content), 3000)))
+        action = data.draw(st.integers(0, 3))
+        if action == 0:
+            content[place : place + 1] = data.draw(st.binary(min_size=1, max_size=1))
+        elif action == 1:
+            del content[place : place + data.draw(st.integers(1, 90))]
+        elif action == 2:
+            content[place:place] = data.draw(st.sampled_from(HOSTILE))
+        else:
+            del content[place:]
+    whole = bytearray(gzip.compress(content, 1)) if zipped else content
+    if zipped and data.draw(st.booleans()):
+        whole[data.draw(st.integers(0, len(whole) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    file = tmp_path_factory.getbasetemp() / "hostile"
+    file.write_bytes(whole)
+    with contextlib.suppress(recordings.RecordingError):
+        read(file, data.draw(st.sampled_from([1, 700, recordings.CHUNK])))
+    with contextlib.suppress(FeedError):
+        made = feed.recording(file)
+        assert len(made) == len(made.mark_symbol) == len(made.marks) // 4 == len(made.offsets) - 1
+        assert all(0 <= at < 1 << 63 for at in made.at)
+
+
+@pytest.mark.parametrize("text", ["NaN", "Infinity", "-1", "1e999999999", "9" * 5000, "1E+9", "0x1", "", "\u0661"])
+def test_numbers_that_are_none_are_no_prices(text: str, file: Path) -> None:
+    line = f"5,A,{text},1,1,1\n6,A,1,{text},1,1\n7,A,1,1,1,1\n".encode()
+    file.write_bytes(CSV[:47] + line)
+    made = feed.recording(file)
+    assert list(made.mark_symbol) == [-1, -1, 0]
+    quote = {"u": 1, "s": "A", "b": "1", "B": "1", "a": "1", "A": "1"}
+    file.write_text("".join(
+        f"1 {json.dumps({'stream': 'x@bookTicker', 'data': quote | change})}\n"
+        for change in ({"b": text}, {"A": text}, {"A": [text]}, {"s": {}}, {"s": None}, {"s": "\ud800"}, {})
+    ))  # fmt: skip
+    assert list(feed.recording(file).mark_symbol) == [-1] * 6 + [0]
+
+
+@pytest.mark.parametrize("body", [b"[" * 60_000, b'{"a":' * 10_000, b"9" * 60_000])
+def test_json_that_nests_without_end_is_no_price(body: bytes, file: Path) -> None:
+    file.write_bytes(b'1 {"stream":"x@bookTicker","data":' + body + b"}\n" + BINANCE)
+    assert feed.recording(file).mark_symbol[0] == -1
 
 
 @pytest.mark.parametrize("kind", ["binaryfile", "zeros", "line"])

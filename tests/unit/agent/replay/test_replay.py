@@ -3,6 +3,7 @@
 import gzip
 import json
 import random
+import time
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
@@ -17,6 +18,7 @@ from agent.replay import run as replay
 
 from ..conftest import Hand, mold, order
 
+CSV = b"timestamp_ns,symbol,bid,bid_size,ask,ask_size\n"
 SYMBOLS = ["AAPL", "MSFT", "BRK.A"]
 DAY = generator.session(3, 20_000, SYMBOLS)
 
@@ -119,6 +121,24 @@ def test_binance_lines(tmp_path: Path) -> None:
     assert data["book"] == {"BTCUSDT": {"bid": [last["b"], last["B"]], "ask": [last["a"], last["A"]]}}
 
 
+def test_more_symbols_than_there_is_room_for_cost_no_more_than_others(tmp_path: Path) -> None:
+    """Each line names another symbol than the last: none is looked for one by one."""
+    path = tmp_path / "lines"
+    path.write_bytes(CSV + b"".join(b"%d,S%d,1,1,2,1\n" % (i, i % 40_000) for i in range(300_000)))
+    begun = time.thread_time()
+    data = replay.run(path, "every_tick_cython")
+    assert time.thread_time() - begun < 3
+    assert data["messages"] == {"quote": 300_000} and len(data["book"]) == 16_384
+    assert data["orders"] == sum(i % 40_000 < 16_384 for i in range(300_000))
+
+
+def test_names_that_bring_orders_to_the_terminal_are_shown_as_text(tmp_path: Path) -> None:
+    path = tmp_path / "day"
+    path.write_bytes(generator.binaryfile([m.replace(b"AAPL    ", b"\x1b[2J\n\r\0A") for m in DAY[:500]]))
+    text = replay.as_text(replay.run(path, "every_tick_cython"))
+    assert text.replace("\n", "").isprintable() and "\\u001b[2J\\u000a\\u000d\\u0000A" in text
+
+
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NUMBA_CACHE_DIR", "")
     path = tmp_path / "day"
@@ -185,6 +205,7 @@ def test_a_lost_message_makes_every_book_stale_until_the_next_session(hand: Call
             h.engine.handle_datagram(mold(i, DAY[i - 1]))
         later = h.events[calls:]
         assert later == [] and "orders_sent" not in h.counters
+        h.engine.handle_datagram(mold(3500, count=0xFFFF))
         for i, m in enumerate(DAY[:3000], 1):
             h.engine.handle_datagram(mold(i, m, session=b"SESSION002"))
         assert [s.stale for s in h.reading.symbols] == [0, 0]
