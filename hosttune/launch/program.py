@@ -40,7 +40,8 @@ def find_program(command: str, search_path: str | None = None) -> str | None:
         return os.path.abspath(command) if os.path.isfile(command) else None
     import shutil  # late: it brings compression libraries with it
 
-    return shutil.which(command, mode=os.F_OK, path=search_path)
+    found = shutil.which(command, mode=os.F_OK, path=search_path)
+    return None if found is None else os.path.abspath(found)
 
 
 def inspect_program(path: str) -> Program:

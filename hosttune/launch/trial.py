@@ -16,6 +16,7 @@ import msgspec
 from hosttune.host.sched import POLICY_NUMBERS
 from hosttune.launch.account import change_user
 from hosttune.launch.plan import Plan
+from hosttune.launch.run_directory import LEASES, RECORDS, prepare
 
 
 class Trial(msgspec.Struct, frozen=True):
@@ -108,12 +109,12 @@ def _catch_errno(call: Callable[[], object]) -> int:
 
 
 def try_run_directory(directory: str) -> str:
-    """Returns whether leases and records can be made: tried by making the directories."""
-
-    def make_directories() -> None:
-        for name in ("lease", "launch"):
-            os.makedirs(f"{directory}/{name}", mode=0o755, exist_ok=True)
+    """Returns `ok` if leases and records can be made, or why not: tried by making the directories."""
+    try:
+        prepare(directory)
+        for name in (RECORDS, LEASES):
             if not os.access(f"{directory}/{name}", os.W_OK, effective_ids=True):
-                raise PermissionError(errno.EACCES, f"{directory}/{name}")
-
-    return try_call(make_directories)
+                return f"{directory}/{name}: {os.strerror(errno.EACCES)}"
+    except OSError as error:
+        return f"{error.filename}: {error.strerror}"
+    return "ok"
