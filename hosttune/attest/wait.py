@@ -65,7 +65,7 @@ def _await_record(directory: str, pid: int, handle: int, deadline: float) -> Rec
         except FileNotFoundError:
             promised = None
         except (OSError, ValueError) as error:
-            raise NotLaunched(f"the launch record cannot be read: {error}") from error
+            raise NotLaunched(f"the launch record cannot be believed: {_explain(error)}") from error
         if promised is not None:
             return promised
         if time.monotonic() >= deadline:
@@ -81,7 +81,7 @@ def _await_exec(promised: Record, handle: int, deadline: float) -> Fact[bool]:
                 return Fact("value", False, source)
             _sleep(handle, promised.pid, _POLL)
     except OSError as error:
-        return make_unreadable(source, error.strerror or str(error))
+        return make_unreadable(source, _explain(error))
     return Fact("value", True, source)
 
 
@@ -90,7 +90,13 @@ def _read_holder(directory: str, cpu: int) -> Fact[Holder | None]:
     try:
         return Fact("value", lease.read_holder(directory, cpu), source)
     except (OSError, ValueError) as error:
-        return make_unreadable(source, (isinstance(error, OSError) and error.strerror) or str(error))
+        return make_unreadable(source, _explain(error))
+
+
+def _explain(error: OSError | ValueError) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)
 
 
 def _sleep(handle: int, pid: int, seconds: float) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from hosttune.host import process
 from hosttune.host.root import Live
 
@@ -18,8 +20,21 @@ def read_start_time(pid: int) -> int | None:
     if fact.state == "unreadable":
         raise OSError(f"{fact.source}: {fact.reason}")
     stat = fact.value
+    if stat is None and _exists(pid):
+        raise OSError(f"{fact.source}: hidden (proc(5), hidepid)")
     # A first thread that has ended is a zombie too, as long as there are others.
     return None if stat is None or (stat.state in "ZX" and stat.threads <= 1) else stat.start_time
+
+
+def _exists(pid: int) -> bool:
+    """By kill(2), which tells of processes that /proc hides from this user."""
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def read_boot() -> str:

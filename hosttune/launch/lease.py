@@ -12,6 +12,7 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
+from typing import Annotated
 
 import msgspec
 
@@ -34,7 +35,7 @@ class Holder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A process, once: `pid`, `starttime` in clock ticks since boot, and `boot`; `namespace` is the inode of its PID
     namespace, in which `pid` counts. `command` says in words what it runs."""
 
-    pid: int
+    pid: Annotated[int, msgspec.Meta(ge=1)]
     starttime: int
     boot: str
     namespace: int
@@ -102,6 +103,9 @@ def _guard(run_directory: str) -> Iterator[None]:
                 if time.monotonic() >= deadline:
                     raise Taken(f"another launch is about to take a CPU; it holds {path}") from None
                 time.sleep(0.005)
+        for name in os.listdir(f"{run_directory}/{LEASES}"):
+            if name.startswith("."):  # a draft of a launch that was killed here
+                os.unlink(f"{run_directory}/{LEASES}/{name}")
         yield
     finally:
         os.close(descriptor)

@@ -21,6 +21,8 @@ RLIMITS: dict[str, int] = {
 }
 #: The program's umask(2): nobody but its user writes, and nobody but its group reads, what it makes.
 UMASK = 0o027
+# What setrlimit(2) takes of a signed number.
+_MOST = (1 << 63) - 1
 _SUFFIXES = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
@@ -93,6 +95,8 @@ def _parse_amount(text: str, whole: str) -> int:
     digits = text[:-1] if factor > 1 else text
     if not digits.isascii() or not digits.isdigit():
         raise ValueError(f"{whole!r}: {text!r} is not a number (suffix K, M or G) or `unlimited`")
+    if len(digits) > len(str(_MOST)) or int(digits) * factor > _MOST:
+        raise ValueError(f"{whole!r}: {text!r} is more than {_MOST}; without a limit it is `unlimited`")
     return int(digits) * factor
 
 

@@ -49,9 +49,6 @@ def launch(plan: Plan, facts: Facts, forced: list[str], preflight: Preflight, la
     memory = choose_memory_limit(plan, facts)
     if memory is not None:
         limits["memlock"] = memory
-    for name, limit in limits.items():
-        with _name_step(f"set RLIMIT_{name.upper()} to {limit[0]}:{limit[1]}"):
-            resource.setrlimit(RLIMITS[name], limit)
     _place_process(plan)
     user = plan.user or find_own_user()
     ready = _open_ready()
@@ -87,6 +84,10 @@ def launch(plan: Plan, facts: Facts, forced: list[str], preflight: Preflight, la
     with _name_step("close descriptors"):
         confine.close_descriptors([number for number in (latency, ready) if number is not None])
         os.set_inheritable(ready, plan.lock_memory)
+    # After all files of ours: the limits of the program may not allow them.
+    for name, limit in limits.items():
+        with _name_step(f"set RLIMIT_{name.upper()} to {limit[0]}:{limit[1]}"):
+            resource.setrlimit(RLIMITS[name], limit)
     _confine(plan, launcher)
     with _name_step(f"execute {facts.path}"):
         os.execve(facts.path, plan.command, environment)

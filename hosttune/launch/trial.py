@@ -14,8 +14,7 @@ from collections.abc import Callable
 import msgspec
 
 from hosttune.host.sched import POLICY_NUMBERS
-from hosttune.launch.account import change_user
-from hosttune.launch.plan import Plan
+from hosttune.launch.plan import Plan, User
 from hosttune.launch.run_directory import LEASES, RECORDS, prepare
 
 
@@ -41,7 +40,7 @@ def try_call(call: Callable[[], object]) -> str:
 
 def require_executable(path: str) -> None:
     """Raises PermissionError unless this process may execute the file (access(2))."""
-    if not os.access(path, os.X_OK):
+    if not os.access(path, os.X_OK, effective_ids=True):
         raise PermissionError(errno.EACCES, path)
 
 
@@ -52,7 +51,10 @@ def require_readable(path: str) -> None:
 
 
 def try_as_user(plan: Plan, call: Callable[[], object]) -> str:
-    """Returns the answer that the target user would get, or this process's own where it cannot become that user."""
+    """Returns the answer that the target user would get, or this process's own where it cannot become that user.
+
+    A child has the user as its effective one only: the user could stop or end one that were its own (kill(2)).
+    """
     user = plan.user
     if user is None or user.uid == os.geteuid() or os.geteuid() != 0:
         return try_call(call)
@@ -60,7 +62,7 @@ def try_as_user(plan: Plan, call: Callable[[], object]) -> str:
     child = os.fork()
     if child == 0:
         try:
-            answer = try_call(lambda: change_user(user))
+            answer = try_call(lambda: _borrow_user(user))
             os.write(writer, (try_call(call) if answer == "ok" else "ok").encode())
         finally:
             os._exit(0)
@@ -69,6 +71,12 @@ def try_as_user(plan: Plan, call: Callable[[], object]) -> str:
         answer = pipe.read().decode()
     os.waitpid(child, 0)
     return answer
+
+
+def _borrow_user(user: User) -> None:
+    os.setgroups(user.groups)
+    os.setegid(user.gid)
+    os.seteuid(user.uid)
 
 
 def try_placement(plan: Plan, cpus: frozenset[int]) -> Trial:

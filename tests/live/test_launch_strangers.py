@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import pwd
 import re
 import shutil
 import signal
@@ -29,14 +30,14 @@ STRANGER = 12345
 QUICK = 1.0
 
 
-def as_stranger(attack: Callable[[], object]) -> int:
+def as_stranger(attack: Callable[[], object], uid: int = STRANGER) -> int:
     """Start a process of another user that does something until it is killed; returns its number."""
     child = os.fork()
     if child == 0:
         try:
             os.setgroups([])
-            os.setresgid(STRANGER, STRANGER, STRANGER)
-            os.setresuid(STRANGER, STRANGER, STRANGER)
+            os.setresgid(uid, uid, uid)
+            os.setresuid(uid, uid, uid)
             attack()
         finally:
             os._exit(0)
@@ -44,8 +45,8 @@ def as_stranger(attack: Callable[[], object]) -> int:
 
 
 @contextlib.contextmanager
-def stranger(attack: Callable[[], object]) -> Iterator[None]:
-    child = as_stranger(attack)
+def stranger(attack: Callable[[], object], uid: int = STRANGER) -> Iterator[None]:
+    child = as_stranger(attack, uid)
     try:
         yield
     finally:
@@ -180,6 +181,24 @@ class TestStrangers:
             process = launch("--run-dir", str(run), "--", "/bin/true")
             assert "launch.run_directory: fail" in process.communicate(timeout=BOUND)[1]
             assert process.returncode == 1 and time.monotonic() - begun < QUICK + 2
+
+    def test_the_programs_user_cannot_stop_the_launcher_that_tries_things_as_this_user(self, launch: Launch) -> None:
+        nobody = pwd.getpwnam("nobody").pw_uid
+        for _ in range(3):
+            process = launch(*AS_NOBODY, "--", "/bin/true", status="fail")
+            children = f"/proc/{process.pid}/task/{process.pid}/children"
+
+            def stop_children(path: str = children) -> None:
+                while True:
+                    with contextlib.suppress(OSError), open(path) as file:
+                        for pid in file.read().split():
+                            with contextlib.suppress(OSError):
+                                os.kill(int(pid), signal.SIGSTOP)
+
+            begun = time.monotonic()
+            with stranger(stop_children, nobody):
+                process.communicate(timeout=BOUND)
+            assert process.returncode == 1 and time.monotonic() - begun < 2 + QUICK
 
     def test_signals_to_the_launcher(self, launch: Launch) -> None:
         process = launch("--attest", "--", SLEEP, "1", seconds=0.3)
