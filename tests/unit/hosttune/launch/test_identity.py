@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def test_one_whose_first_thread_has_ended_lives() -> None:
         "print('x', flush=True)\n"
         "ctypes.CDLL(None).pthread_exit(None)\n"
     )
-    child = subprocess.Popen(["python3", "-c", program], stdout=subprocess.PIPE)
+    child = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
     try:
         assert child.stdout is not None and child.stdout.read(1) == b"x"
         ended = threading.Event()
