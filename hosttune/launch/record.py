@@ -75,11 +75,6 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     preflight: Preflight
     ready: Descriptor
 
-    def __post_init__(self) -> None:
-        cpulist.parse(self.cpus)
-        if unknown := self.rlimits.keys() - RLIMITS:
-            raise ValueError(f"rlimits: {unknown.pop()!r} is no resource limit")
-
 
 def build_path(run_directory: str, pid: int) -> str:
     """Returns the file of the record of a process."""
@@ -102,9 +97,13 @@ def parse(text: bytes, path: str) -> Record:
         found = msgspec.json.decode(text, type=_Head).format
         if found != FORMAT:
             raise ValueError(f"format {found}, this hosttune reads {FORMAT}")
-        return msgspec.json.decode(text, type=Record)
+        record = msgspec.json.decode(text, type=Record)
+        cpulist.parse(record.cpus)
+        if unknown := sorted(record.rlimits.keys() - RLIMITS):
+            raise ValueError(f"rlimits: {unknown[0]!r} is no resource limit")
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: {error}") from None
+    return record
 
 
 def load(run_directory: str, pid: int) -> Record | None:
