@@ -122,7 +122,7 @@ def _environment(place: Path) -> dict[str, str]:
 def _launcher(place: Path, cpu: int, forced: list[str]) -> list[str]:
     options = [word for name in forced for word in ("--force", name)]
     return [str(PYTHON.with_name("hosttune")), "launch", "--policy", "other", "--cpus", str(cpu),
-            "--run-dir", str(place / "run"), *options, "--"]  # fmt: skip
+            "--run-dir", str(place / "run"), "--setenv", "STATE_DIRECTORY", *options, "--"]  # fmt: skip
 
 
 def base_python() -> str:

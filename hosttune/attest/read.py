@@ -1,22 +1,42 @@
 """What the kernel says about one process.
 
-Sources: proc_pid_status(5), proc_pid_smaps(5), proc_pid_timerslack_ns(5), proc_pid_fd(5).
+Sources: proc_pid_status(5), proc_pid_smaps(5), proc_pid_timerslack_ns(5), proc_pid_fd(5), proc_pid_fdinfo(5),
+`Documentation/power/pm_qos_interface.rst` and `Documentation/admin-guide/devices.txt` of the Linux kernel.
 """
 
 from __future__ import annotations
 
-from functools import reduce
-from operator import or_
+import os
+import re
+import stat
+import struct
+from collections.abc import Callable
+from itertools import islice
+from typing import TypeVar
 
 import msgspec
 
+from hosttune import files
 from hosttune.host import limits, process
 from hosttune.host.process import Thread
-from hosttune.host.root import Fact, Root
+from hosttune.host.root import Fact, Root, make_unreadable
+from hosttune.launch import DMA_LATENCY
+from hosttune.launch.record import Descriptor, Record
+
+T = TypeVar("T")
 
 # mm/mlock.c, mlock_fixup(): VM_SPECIAL (VM_IO, VM_DONTEXPAND, VM_PFNMAP, VM_MIXEDMAP) and hugetlb mappings
 # are never marked locked. Their letters in VmFlags:
 _NEVER_LOCKED = frozenset({"io", "de", "pf", "mm", "ht"})
+# One mapping of smaps: what its head line names, its resident kilobytes and its flags. The kernel writes a line end
+# within a name as \012.
+_MAPPING = re.compile(r"^([0-9a-f]+-[0-9a-f]+) \S+ \S+ \S+ \S+ *(.*)\n(?:(?!VmFlags:|Rss:).*\n)*"
+                      r"Rss: +(\d+) kB\n(?:(?!VmFlags:).*\n)*VmFlags: ?(.*)$", re.MULTILINE)  # fmt: skip
+
+#: More threads or descriptors than this are not read: a program that makes so many would have attest wait for it.
+MOST = 4096
+# A program that starts and ends threads all the time may hide one; so the list has to stay as it is once.
+_TRIES = 5
 
 
 class Memory(msgspec.Struct, frozen=True):
@@ -27,66 +47,95 @@ class Memory(msgspec.Struct, frozen=True):
     unlocked: list[str]
 
 
+class OpenFile(msgspec.Struct, frozen=True):
+    """A descriptor of the process: where it leads, whether it can be written to, and whether it is a terminal, of which
+    `owner` is the user."""
+
+    number: int
+    path: str
+    writable: bool
+    terminal: bool
+    owner: int
+
+
 class Process(msgspec.Struct, frozen=True, kw_only=True):
     """What /proc says about one process.
 
-    `capabilities` is a bit mask of all that it can use: the permitted, effective and ambient sets, or-ed. `rlimits`
-    are (soft, hard), -1 for unlimited. `descriptors` are the paths of its open files.
+    `starttime` names it, with its number. `capabilities` are the sets by their names, as bit masks; `rlimits` are
+    (soft, hard), -1 for unlimited; `terminal` is the device number of the controlling terminal, 0 for none. `latency`
+    are the microseconds that the kernel now grants, None if the process has no longer the descriptor of its request.
     """
 
     executable: Fact[str]
-    threads: list[Thread]
+    starttime: Fact[int]
+    threads: Fact[list[Thread]]
     uids: list[int]
     gids: list[int]
     groups: list[int]
-    capabilities: int
+    capabilities: Fact[dict[str, int]]
+    no_new_privileges: Fact[int]
+    umask: Fact[int]
+    terminal: Fact[int]
     memory: Fact[Memory]
     rlimits: dict[str, tuple[int, int]]
     timer_slack: Fact[int]
-    descriptors: Fact[list[str]]
+    latency: Fact[int | None]
+    descriptors: Fact[list[OpenFile]]
 
 
 class Gone(Exception):
     """The process is not there (any more)."""
 
 
-def read_process(root: Root, pid: int) -> Process:
+def read_process(root: Root, promised: Record) -> Process:
     """Read one process. Raises :class:`Gone` if its files vanish."""
-    here = f"/proc/{pid}"
+    here = f"/proc/{promised.pid}"
     status = _require_text(root, f"{here}/status")
     rlimits = limits.parse_proc(_require_text(root, f"{here}/limits"))
-    threads = process.read_threads(root, pid)
-    if not threads:
-        raise Gone(f"{here}/task: no thread can be read")
+    stat_line = root.read(f"{here}/stat").map(process.parse_stat)
+    known = Fact("value", status, f"{here}/status")
     return Process(
         executable=root.link(f"{here}/exe"),
-        threads=threads,
+        starttime=stat_line.map(lambda found: found.start_time),
+        threads=_read_threads(root, promised.pid),
         uids=_parse_numbers(status, "Uid"),
         gids=_parse_numbers(status, "Gid"),
         groups=sorted(_parse_numbers(status, "Groups")),
-        capabilities=reduce(or_, process.parse_capabilities(status).values()),
+        capabilities=known.map(process.parse_capabilities),
+        no_new_privileges=known.map(lambda text: int(process.find_field(text, "NoNewPrivs"))),
+        umask=known.map(lambda text: int(process.find_field(text, "Umask"), 8)),
+        terminal=stat_line.map(lambda found: found.terminal),
         memory=root.read(f"{here}/smaps").map(lambda text: _parse_memory(status, text)),
         rlimits={name: (_as_rlimit(limit.soft), _as_rlimit(limit.hard)) for name, limit in rlimits.items()},
         timer_slack=root.read(f"{here}/timerslack_ns").map(int),
-        descriptors=_read_descriptors(root, here),
+        latency=_ask(DMA_LATENCY, lambda: _read_latency(promised)),
+        descriptors=_ask(f"{here}/fd", lambda: _read_descriptors(f"{here}/fd")),
     )
 
 
+def has_descriptor(pid: int, wanted: Descriptor) -> bool:
+    """Returns whether a process has this very file open at this number. Raises OSError if it cannot be told."""
+    try:
+        found = os.stat(f"/proc/{pid}/fd/{wanted.number}")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return (found.st_dev, found.st_ino) == (wanted.device, wanted.inode)
+
+
 def find_unlocked(smaps: str) -> list[str]:
-    """Returns the mappings of /proc/PID/smaps with resident pages and without the `lo` flag, except unlockable ones."""
-    found = []
-    name, resident = "", 0
-    for line in smaps.splitlines():
-        key, _, value = line.partition(":")
-        if key == "Rss":
-            resident = int(value.split()[0])
-        elif key == "VmFlags":
-            flags = set(value.split())
-            if resident and "lo" not in flags and not flags & _NEVER_LOCKED:
-                found.append(f"{name} ({resident} kB)")
-        elif "-" in key.split(" ", 1)[0]:
-            fields = line.split(None, 5)
-            name, resident = fields[5] if len(fields) > 5 else f"anonymous {fields[0]}", 0
+    """Returns the mappings of /proc/PID/smaps with resident pages and without the `lo` flag, except unlockable ones.
+
+    Raises ValueError for text that holds none: locked memory has flags (Linux 3.8).
+    """
+    found, count = [], 0
+    for addresses, name, resident, flags in _MAPPING.findall(smaps):
+        count += 1
+        if resident != "0":
+            letters = flags.split()
+            if "lo" not in letters and _NEVER_LOCKED.isdisjoint(letters):
+                found.append(f"{name or f'anonymous {addresses}'} ({resident} kB)")
+    if count == 0 or count != smaps.count("\nVmFlags:"):
+        raise ValueError("mappings without VmFlags")
     return found
 
 
@@ -95,6 +144,32 @@ def _require_text(root: Root, path: str) -> str:
     if fact.value is None:
         raise Gone(f"{path}: {fact.reason}")
     return fact.value
+
+
+def _ask(source: str, read: Callable[[], T]) -> Fact[T]:
+    try:
+        return Fact("value", read(), source)
+    except OSError as error:
+        return make_unreadable(source, error.strerror or str(error))
+
+
+def _read_threads(root: Root, pid: int) -> Fact[list[Thread]]:
+    """Returns all threads, unreadable unless they are all: those that were listed before and after are those read."""
+    source = f"/proc/{pid}/task"
+    for _ in range(_TRIES):
+        names = root.list(source)
+        if names.value is None:
+            return names.drop_value()
+        if len(names.value) > MOST:
+            return make_unreadable(source, f"more than {MOST:,} threads")
+        try:
+            threads = process.read_threads(root, pid)
+        except ValueError as error:
+            return make_unreadable(source, f"not understood: {error}")
+        read = {str(thread.tid) for thread in threads}
+        if threads and read == set(names.value) == set(root.list(source).value or ()):
+            return Fact("value", threads, source)
+    return make_unreadable(source, "threads began or ended each time they were read")
 
 
 def _parse_memory(status: str, smaps: str) -> Memory:
@@ -114,8 +189,39 @@ def _as_rlimit(value: int) -> int:
     return -1 if value == limits.UNLIMITED else value
 
 
-def _read_descriptors(root: Root, here: str) -> Fact[list[str]]:
-    names = root.list(f"{here}/fd")
-    if names.value is None:
-        return names
-    return Fact("value", [root.link(f"{here}/fd/{name}").value or "" for name in names.value], f"{here}/fd")
+def _read_latency(promised: Record) -> int | None:
+    """Returns what the kernel grants to all requests together; reading it asks for nothing. Raises OSError."""
+    if promised.cpu_dma_latency is None or not has_descriptor(promised.pid, promised.cpu_dma_latency):
+        return None
+    descriptor = os.open(DMA_LATENCY, os.O_RDONLY | files.SAFE)
+    try:
+        (granted,) = struct.unpack("=i", os.read(descriptor, 4))
+    finally:
+        os.close(descriptor)
+    return int(granted)
+
+
+def _read_descriptors(directory: str) -> list[OpenFile]:
+    """Raises OSError, also for more than MOST."""
+    with os.scandir(directory) as entries:
+        numbers = [int(entry.name) for entry in islice(entries, MOST + 1)]
+    if len(numbers) > MOST:
+        raise OSError(f"more than {MOST:,} open files")
+    found = []
+    for number in numbers:
+        try:
+            path, status = os.readlink(f"{directory}/{number}"), os.stat(f"{directory}/{number}")
+            # proc_pid_fd(5): the link's own mode says what the descriptor is open for.
+            writable = bool(os.lstat(f"{directory}/{number}").st_mode & stat.S_IWUSR)
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # closed meanwhile
+        terminal = stat.S_ISCHR(status.st_mode) and _is_terminal(status.st_rdev)
+        found.append(OpenFile(number, path, writable, terminal, status.st_uid))
+    return sorted(found, key=lambda one: one.number)
+
+
+def _is_terminal(device: int) -> bool:
+    """devices.txt: 4 are consoles and serial lines, 5 /dev/tty and /dev/console (5:2 makes new terminals), 136 to 143
+    the other ends of those."""
+    major, minor = os.major(device), os.minor(device)
+    return major == 4 or (major == 5 and minor != 2) or 136 <= major <= 143

@@ -11,6 +11,7 @@ from hosttune.findings import Finding, Report
 from hosttune.host import cpulist
 from hosttune.host.process import Thread
 from hosttune.launch.record import Record
+from hosttune.output import escape
 from hosttune.report.document import Page
 from hosttune.report.words import show_value
 
@@ -38,13 +39,11 @@ class Attestation(msgspec.Struct, frozen=True, kw_only=True):
 
     def as_text(self, page: Page) -> str:
         """Returns every thread, then every finding; what does not hold with cause and fix."""
-        lines = [f"process {self.record.pid}: {self.executable or 'executable not readable'}"]
+        lines = [f"process {self.record.pid}: {escape(self.executable or 'executable not readable')}"]
         lines.append(f"  {'TID':>8} {'POLICY':8}{'PRIO':>5}{'NICE':>5}  {'CPUS':12}NAME")
         for thread in self.threads:
-            cpus = cpulist.show(thread.cpus)
-            lines.append(
-                f"  {thread.tid:>8} {thread.policy:8}{thread.priority:>5}{thread.nice:>5}  {cpus:12}{thread.name}"
-            )
+            cpus, name = cpulist.show(thread.cpus), escape(thread.name)
+            lines.append(f"  {thread.tid:>8} {thread.policy:8}{thread.priority:>5}{thread.nice:>5}  {cpus:12}{name}")
         for finding in self.report.findings:
             lines += _show_finding(finding)
         lines.append(f"attest: {_VERDICT[self.report.verdict]}")

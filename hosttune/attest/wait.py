@@ -7,11 +7,13 @@ import select
 import time
 
 from hosttune.attest.compare import check_exec, compare
-from hosttune.attest.read import Gone, read_process
+from hosttune.attest.read import Gone, has_descriptor, read_process
 from hosttune.attest.show import Attestation
 from hosttune.findings import summarise_findings
-from hosttune.host.root import Live
+from hosttune.host.root import Fact, Live, make_unreadable
+from hosttune.launch import lease, run_directory
 from hosttune.launch import record as records
+from hosttune.launch.lease import Holder
 from hosttune.launch.record import Record
 
 _POLL = 0.01
@@ -21,11 +23,11 @@ class NotLaunched(Exception):
     """There is no usable launch record of this process."""
 
 
-def attest(run_directory: str, pid: int, wait: float, after: float = 0.0) -> Attestation:
+def attest(directory: str, pid: int, wait: float, after: float = 0.0) -> Attestation:
     """Wait until the program runs (at most `wait` seconds), then `after` seconds more, read and compare.
 
-    Raises :class:`Gone` if the process ends before it has been read, :class:`NotLaunched` if no record of
-    it appears in time or the record cannot be read.
+    directory: the run directory. Raises :class:`Gone` if the process ends before it has been read, :class:`NotLaunched`
+    if no record of it appears in time, or the record cannot be read or believed.
     """
     try:
         handle = os.pidfd_open(pid)
@@ -33,45 +35,68 @@ def attest(run_directory: str, pid: int, wait: float, after: float = 0.0) -> Att
         raise Gone(f"there is no process {pid}") from None
     deadline = time.monotonic() + wait
     try:
-        promised = _await_record(run_directory, pid, handle, deadline)
-        runs = _await_exec(run_directory, pid, handle, deadline)
+        promised = _await_record(directory, pid, handle, deadline)
+        runs = _await_exec(promised, handle, deadline)
         if after:
             _sleep(handle, pid, after)
-        process = read_process(Live(), pid)
+        process = read_process(Live(), promised)
+        holders = {cpu: _read_holder(directory, cpu) for cpu in promised.leases}
         # The PID could have been reused while /proc was read; the descriptor cannot.
         _sleep(handle, pid, 0)
     finally:
         os.close(handle)
-    findings = [check_exec(promised, runs, wait), *compare(promised, process)]
+    findings = [check_exec(promised, runs, wait), *compare(promised, process, holders, directory)]
     host = {"hostname": os.uname().nodename, "kernel": os.uname().release, "pid": pid}
     return Attestation(
         record=promised,
         executable=process.executable.value,
-        threads=process.threads,
+        threads=process.threads.value or [],
         memory=process.memory.value,
         report=summarise_findings(host, findings),
     )
 
 
-def _await_record(run_directory: str, pid: int, handle: int, deadline: float) -> Record:
+def _await_record(directory: str, pid: int, handle: int, deadline: float) -> Record:
     while True:
         try:
-            promised = records.load(run_directory, pid)
+            if os.path.lexists(directory):
+                run_directory.check(directory)
+            promised = records.load(directory, pid)
+        except FileNotFoundError:
+            promised = None
         except (OSError, ValueError) as error:
-            raise NotLaunched(f"the launch record cannot be read: {error}") from error
+            raise NotLaunched(f"the launch record cannot be believed: {_explain(error)}") from error
         if promised is not None:
             return promised
         if time.monotonic() >= deadline:
-            raise NotLaunched(f"process {pid} has no launch record in {run_directory}/launch")
+            raise NotLaunched(f"process {pid} has no launch record in {directory}/{run_directory.RECORDS}")
         _sleep(handle, pid, _POLL)
 
 
-def _await_exec(run_directory: str, pid: int, handle: int, deadline: float) -> bool:
-    while not records.is_released(run_directory, pid):
-        if time.monotonic() >= deadline:
-            return False
-        _sleep(handle, pid, _POLL)
-    return True
+def _await_exec(promised: Record, handle: int, deadline: float) -> Fact[bool]:
+    source = f"/proc/{promised.pid}/fd/{promised.ready.number}"
+    try:
+        while has_descriptor(promised.pid, promised.ready):
+            if time.monotonic() >= deadline:
+                return Fact("value", False, source)
+            _sleep(handle, promised.pid, _POLL)
+    except OSError as error:
+        return make_unreadable(source, _explain(error))
+    return Fact("value", True, source)
+
+
+def _read_holder(directory: str, cpu: int) -> Fact[Holder | None]:
+    source = lease.build_path(directory, cpu)
+    try:
+        return Fact("value", lease.read_holder(directory, cpu), source)
+    except (OSError, ValueError) as error:
+        return make_unreadable(source, _explain(error))
+
+
+def _explain(error: OSError | ValueError) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)
 
 
 def _sleep(handle: int, pid: int, seconds: float) -> None:

@@ -64,8 +64,8 @@ def add_run_directory(parser: argparse.ArgumentParser, holds: str = "") -> None:
 
 
 def resolve_run_directory(arguments: argparse.Namespace) -> str:
-    """Returns the directory without symbolic links: /proc/PID/fd shows paths so."""
-    path: str = os.path.realpath(arguments.run_dir)
+    """Returns the absolute path, also for when the working directory is another."""
+    path: str = os.path.abspath(arguments.run_dir)
     return path
 
 

@@ -11,6 +11,7 @@ from hosttune.errors import BY_VERDICT, FAILED, UNKNOWN, UsageError
 from hosttune.output import escape, print_message
 from hosttune.report import formats
 
+_MOST_SECONDS = 86400.0
 _EPILOG = "exit status: 0 holds, 1 does not hold, 2 usage error, 3 could not tell"
 
 
@@ -41,8 +42,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Read back and print. Returns the exit status. Raises UsageError."""
     from hosttune import attest
 
-    if arguments.pid < 1 or arguments.wait < 0 or arguments.after < 0:
-        raise UsageError("PID has to be positive, --wait and --after not negative")
+    if not 1 <= arguments.pid < 1 << 31:
+        raise UsageError(f"PID {arguments.pid}: wanted 1 to {(1 << 31) - 1}")
+    for name in ("wait", "after"):
+        if not 0 <= getattr(arguments, name) <= _MOST_SECONDS:  # nan, too
+            raise UsageError(f"--{name} {getattr(arguments, name)}: wanted 0 to {_MOST_SECONDS:g} seconds")
     run_directory = shared.resolve_run_directory(arguments)
     try:
         result = attest.attest(run_directory, arguments.pid, arguments.wait, arguments.after)

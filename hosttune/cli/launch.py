@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from hosttune.findings import Finding, Report
     from hosttune.launch.checks import Decision
     from hosttune.launch.plan import Plan, User
+    from hosttune.launch.record import Preflight
 
 _EPILOG = (
     "exit status: 1 refused, 2 usage or profile error, 3 could not tell, 71 memory could not be locked; "
@@ -35,6 +36,10 @@ def add_command(commands: Any) -> None:
         "--rlimit", metavar="NAME=VALUE", action="append", default=[], help="SOFT:HARD or one value for both"
     )
     launch.add_argument(
+        "--setenv", metavar="NAME[=VALUE]", action="append", default=[], help="a variable; NAME alone: as it is here"
+    )
+    launch.add_argument("--umask", metavar="OCTAL", default=None, help="of the program; default: 0027")
+    launch.add_argument(
         "--force", metavar="ID", action="append", default=[], help="accept this finding, by its exact id"
     )
     launch.add_argument("--no-busy-poll", action="store_true", help="the program blocks when idle")
@@ -53,8 +58,9 @@ def run(arguments: argparse.Namespace) -> int:
     gc.disable()  # until exec, which is soon
     from hosttune import checker, profile
     from hosttune.host.root import Live
-    from hosttune.launch import checks, facts, process
+    from hosttune.launch import checks, confine, facts, process, session
 
+    confine.open_standard()
     plan = build_plan(arguments)
     root = Live()
     try:
@@ -71,12 +77,19 @@ def run(arguments: argparse.Namespace) -> int:
         _print_refusal(decision)
         return decision.code
     _print_notes(decision, findings)
+    launcher = None
+    if plan.changes_user and session.has_terminal():
+        launcher = os.getpid()
+        code = session.start_child()
+        if code is not None:
+            return code
     if arguments.attest:
         from hosttune.attest.reader import fork_reader
 
         fork_reader(plan.run_directory, shared.ATTEST_WAIT_SECONDS)
     try:
-        process.launch(plan, known, [finding.id for finding in decision.forced], _summarise_preflight(report))
+        forced = [finding.id for finding in decision.forced]
+        process.launch(plan, known, forced, _summarise_preflight(report), launcher)
     except process.LaunchError as error:
         _print_message(f"{error}; nothing was started")
         return FAILED
@@ -86,7 +99,8 @@ def build_plan(arguments: argparse.Namespace) -> Plan:
     """Check the arguments against each other and against this host's accounts. Raises UsageError."""
     from hosttune.host import cpulist
     from hosttune.host.sched import HIGHEST_PRIORITY
-    from hosttune.launch.plan import Plan, parse_rlimit
+    from hosttune.launch.environment import parse_variable
+    from hosttune.launch.plan import UMASK, Plan, parse_rlimit, parse_umask
 
     realtime = arguments.policy != "other"
     priority = arguments.priority
@@ -103,6 +117,8 @@ def build_plan(arguments: argparse.Namespace) -> Plan:
         last = (os.cpu_count() or 1) - 1
         cpus = None if arguments.cpus is None else cpulist.parse(arguments.cpus, last)
         rlimits = dict(parse_rlimit(text) for text in arguments.rlimit)
+        variables = dict(parse_variable(text, os.environ) for text in arguments.setenv)
+        umask = UMASK if arguments.umask is None else parse_umask(arguments.umask)
     except ValueError as error:
         raise UsageError(error) from None
     if cpus is not None and not cpus:
@@ -117,6 +133,8 @@ def build_plan(arguments: argparse.Namespace) -> Plan:
         lock_memory=not arguments.no_mlock,
         busy_poll=not arguments.no_busy_poll,
         rlimits=rlimits,
+        variables=variables,
+        umask=umask,
         run_directory=shared.resolve_run_directory(arguments),
     )
 
@@ -130,8 +148,10 @@ def _require_user(name: str) -> User:
     return user
 
 
-def _summarise_preflight(report: Report) -> dict[str, Any]:
-    return {"verdict": report.verdict, "summary": {status: n for status, n in report.summary.items() if n}}
+def _summarise_preflight(report: Report) -> Preflight:
+    from hosttune.launch.record import Preflight
+
+    return Preflight(report.verdict, {status: n for status, n in report.summary.items() if n})
 
 
 def _print_message(text: str) -> None:

@@ -38,7 +38,7 @@ def read_width() -> int:
     if not columns.isdecimal() or len(columns) > 4:
         try:
             columns = str(os.get_terminal_size(sys.stdout.fileno()).columns)
-        except (OSError, ValueError):
+        except (OSError, ValueError, AttributeError):  # the last: closed, so there is no sys.stdout
             return 100
     return min(max(int(columns), 80), 120)
 

@@ -13,7 +13,7 @@ from hosttune.host import cpulist
 from hosttune.host.root import Fact, Root, make_unreadable
 from hosttune.host.sched import PF_KTHREAD, POLICY_NAMES
 
-_CAPABILITY_SETS = (("CapPrm", ""), ("CapEff", ""), ("CapAmb", "0"))
+_CAPABILITY_SETS = (("CapInh", ""), ("CapPrm", ""), ("CapEff", ""), ("CapBnd", ""), ("CapAmb", "0"))
 
 
 class Task(msgspec.Struct, frozen=True):
@@ -51,13 +51,17 @@ class Thread(msgspec.Struct, frozen=True):
 
 
 class Stat(msgspec.Struct, frozen=True):
-    """What hosttune takes of /proc/PID/stat. `ticks` is CPU time (user and system) and `start_time` the time
-    since boot, both in clock ticks; `priority` and `policy` are the kernel's numbers."""
+    """What hosttune takes of /proc/PID/stat. `state` is the kernel's letter; `terminal` is the device number of the
+    controlling terminal, 0 for none; `ticks` is CPU time (user and system) and `start_time` the time since boot, both
+    in clock ticks; `priority` and `policy` are the kernel's numbers."""
 
     name: str
+    state: str
+    terminal: int
     flags: int
     ticks: int
     nice: int
+    threads: int
     start_time: int
     last_cpu: int
     priority: int
@@ -163,9 +167,12 @@ def parse_stat(text: str) -> Stat:
         raise ValueError(f"{len(fields) + 2} fields, wanted at least 41")
     return Stat(
         name=head.partition("(")[2],
+        state=fields[0],
+        terminal=int(fields[4]),
         flags=int(fields[6]),
         ticks=int(fields[11]) + int(fields[12]),
         nice=int(fields[16]),
+        threads=int(fields[17]),
         start_time=int(fields[19]),
         last_cpu=int(fields[36]),
         priority=int(fields[37]),
@@ -183,10 +190,10 @@ def find_field(status: str, name: str) -> str:
 
 
 def parse_capabilities(status: str) -> dict[str, int]:
-    """Read the capability sets of /proc/PID/status that a process can use, as bit masks (capabilities(7)).
+    """Read the capability sets of /proc/PID/status as bit masks (capabilities(7)).
 
-    The keys are the names of the lines, in their order: CapPrm (permitted), CapEff (effective), CapAmb
-    (ambient, none before Linux 4.3). Raises ValueError.
+    The keys are the names of the lines, in their order: CapInh (inheritable), CapPrm (permitted), CapEff (effective),
+    CapBnd (bounding), CapAmb (ambient, none before Linux 4.3). Raises ValueError.
     """
     return {name: int(find_field(status, name) or default, 16) for name, default in _CAPABILITY_SETS}
 

@@ -5,8 +5,11 @@ account   the user that the program runs as
 program   what execve will make of the command
 facts     what this host and this process allow: read, and where only a trial tells, tried (trial)
 checks    plan and facts → findings, and the decision: pure
+run_directory, identity   where leases and records are, and which process they name
 lease     one process per CPU
 record    what was promised, for `hosttune attest`
+session   a launcher that stays between the terminal and a program of another user
+confine   what must not go down to the program (environment, _kernel)
 process   the promises kept: limits, affinity, policy, user, exec
 """
 

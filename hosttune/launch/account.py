@@ -7,6 +7,8 @@ import pwd
 
 from hosttune.launch.plan import User
 
+_NO_SHELL = "/bin/sh"
+
 
 def look_up_user(name: str) -> User | None:
     """Return an account of this host with all its groups; None if there is no such account (getpwnam(3))."""
@@ -15,7 +17,17 @@ def look_up_user(name: str) -> User | None:
     except KeyError:
         return None
     groups = sorted(set(os.getgrouplist(name, entry.pw_gid)))
-    return User(name, entry.pw_uid, entry.pw_gid, groups, entry.pw_dir)
+    return User(name, entry.pw_uid, entry.pw_gid, groups, entry.pw_dir or "/", entry.pw_shell or _NO_SHELL)
+
+
+def find_own_user() -> User:
+    """Returns the user that this process is (its effective ids), by number where the host has no such account."""
+    uid, gid, groups = os.geteuid(), os.getegid(), sorted(set(os.getgroups()))
+    try:
+        entry = pwd.getpwuid(uid)
+    except KeyError:
+        return User(str(uid), uid, gid, groups, "/", _NO_SHELL)
+    return User(entry.pw_name, uid, gid, groups, entry.pw_dir or "/", entry.pw_shell or _NO_SHELL)
 
 
 def change_user(user: User) -> None:
@@ -26,11 +38,3 @@ def change_user(user: User) -> None:
     os.setgroups(user.groups)
     os.setresgid(user.gid, user.gid, user.gid)
     os.setresuid(user.uid, user.uid, user.uid)
-
-
-def find_user_name(uid: int) -> str:
-    """Returns the name of a user id, or its number where it has none."""
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)

@@ -8,6 +8,7 @@ import resource
 
 import msgspec
 
+from hosttune import files
 from hosttune.host import cpu, fair_server, identity
 from hosttune.host import process as proc
 from hosttune.host.root import Fact, Root
@@ -86,7 +87,7 @@ def read(root: Root, plan: Plan) -> Facts:
         ordinary=_read_ordinary(root, cpus, isolated.value or frozenset()) if watches_fair else Fact("value", []),
         holders=_read_holders(plan),
         run_directory=try_run_directory(plan.run_directory),
-        dma_latency=try_call(lambda: os.close(os.open(DMA_LATENCY, os.O_RDWR | os.O_CLOEXEC))),
+        dma_latency=try_call(lambda: os.close(os.open(DMA_LATENCY, os.O_WRONLY | files.SAFE))),
     )
 
 
@@ -117,8 +118,8 @@ def _read_ordinary(root: Root, cpus: frozenset[int], isolated: frozenset[int]) -
 def _read_holders(plan: Plan) -> dict[int, str]:
     holders = {}
     for number in sorted(plan.cpus or ()):
-        with contextlib.suppress(OSError):  # not readable for us: then taking it fails with the reason
+        with contextlib.suppress(OSError, ValueError):  # then taking it fails with the reason
             holder = lease.read_holder(plan.run_directory, number)
             if holder:
-                holders[number] = holder
+                holders[number] = str(holder)
     return holders

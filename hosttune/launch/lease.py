@@ -1,74 +1,115 @@
-"""One launched process per CPU: an flock(2) that the process itself holds, so it cannot outlive it.
+"""One launched process per CPU: `RUN/lease/cpuN.json` names the process that has it, for as long as that one lives.
 
-The lock is on `RUN/lease/cpuN.lock`, through a descriptor that survives exec. Nobody has to clean up: the
-kernel releases it with the last process that has the descriptor.
+Only root, or who launched without being root, can write, read or lock what is there. Nothing of a lease goes down to
+the program, so the program can neither give it back nor pass it on, and nobody has to clean up: the lease of a process
+that has ended is none.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import time
+from collections.abc import Iterator
+from typing import Annotated
 
 import msgspec
 
-# A probe by another launch holds the lock for some microseconds.
-_PATIENCE = 0.2
+from hosttune import files
+from hosttune.launch.identity import read_boot, read_start_time
+from hosttune.launch.run_directory import LEASES
+from hosttune.output import escape
+
+# Another launch has the guard for less than a millisecond.
+_PATIENCE = 1.0
+_LIMIT = 4096
+_SHOWN = 200
 
 
 class Taken(Exception):
     """Another process has the CPU; the text says which."""
 
 
+class Holder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A process, once: `pid`, `starttime` in clock ticks since boot, and `boot`; `namespace` is the inode of its PID
+    namespace, in which `pid` counts. `command` says in words what it runs."""
+
+    pid: Annotated[int, msgspec.Meta(ge=1)]
+    starttime: int
+    boot: str
+    namespace: int
+    command: str
+
+    def __str__(self) -> str:
+        return f"PID {self.pid} ({escape(self.command[:_SHOWN])})"
+
+
+def describe_own(command: list[str]) -> Holder:
+    """Returns this process as the holder of a lease. Raises OSError."""
+    pid = os.getpid()
+    started = read_start_time(pid)
+    assert started is not None
+    words = escape(" ".join(command))
+    return Holder(pid, started, read_boot(), _read_namespace(), words if len(words) <= _SHOWN else f"{words[:_SHOWN]}…")
+
+
 def build_path(run_directory: str, cpu: int) -> str:
-    """Returns the file whose lock leases a CPU."""
-    return f"{run_directory}/lease/cpu{cpu}.lock"
+    """Returns the file that says who has a CPU."""
+    return f"{run_directory}/{LEASES}/cpu{cpu}.json"
 
 
-def read_holder(run_directory: str, cpu: int) -> str | None:
-    """Returns who has the CPU, in words, or None. Raises OSError where the lock file cannot be opened."""
+def read_holder(run_directory: str, cpu: int) -> Holder | None:
+    """Returns the living process that has the CPU, or None.
+
+    Raises OSError where the file cannot be read or believed, ValueError where it is not understood.
+    """
+    path = build_path(run_directory, cpu)
     try:
-        descriptor = os.open(build_path(run_directory, cpu), os.O_RDONLY | os.O_CLOEXEC)
+        holder = msgspec.json.decode(files.read_file(path, _LIMIT, hidden=True), type=Holder)
     except FileNotFoundError:
         return None
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise ValueError(f"{path}: {error}; if no launched process is on CPU {cpu}, remove it") from None
+    if holder.boot != read_boot():
+        return None
+    # A number of another namespace names another process here, or none.
+    if holder.namespace == _read_namespace() and read_start_time(holder.pid) != holder.starttime:
+        return None
+    return holder
+
+
+def acquire(run_directory: str, cpu: int, holder: Holder) -> None:
+    """Take the CPU for a process. Raises :class:`Taken`, and OSError or ValueError as read_holder()."""
+    with _guard(run_directory):
+        other = read_holder(run_directory, cpu)
+        if other is not None and other != holder:
+            raise Taken(f"CPU {cpu} is leased to {other}")
+        files.replace_file(build_path(run_directory, cpu), msgspec.json.encode(holder))
+
+
+@contextlib.contextmanager
+def _guard(run_directory: str) -> Iterator[None]:
+    """Let one launch at a time look and take. The lock is on a file that nobody else can open."""
+    path = f"{run_directory}/{LEASES}/guard"
+    descriptor = files.open_file(path, os.O_RDONLY | os.O_CREAT, hidden=True)
     try:
-        return None if _lock(descriptor, fcntl.LOCK_SH, 0) else _describe_holder(descriptor)
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise Taken(f"another launch is about to take a CPU; it holds {path}") from None
+                time.sleep(0.005)
+        for name in os.listdir(f"{run_directory}/{LEASES}"):
+            if name.startswith("."):  # a draft of a launch that was killed here
+                os.unlink(f"{run_directory}/{LEASES}/{name}")
+        yield
     finally:
         os.close(descriptor)
 
 
-def acquire(run_directory: str, cpu: int, pid: int, command: list[str]) -> int:
-    """Take the CPU for `pid`; returns the descriptor that holds it, inheritable.
-
-    Raises :class:`Taken`, or OSError.
-    """
-    os.makedirs(f"{run_directory}/lease", mode=0o755, exist_ok=True)
-    descriptor = os.open(build_path(run_directory, cpu), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    if not _lock(descriptor, fcntl.LOCK_EX, _PATIENCE):
-        words = _describe_holder(descriptor)
-        os.close(descriptor)
-        raise Taken(f"CPU {cpu} is leased to {words}")
-    os.truncate(descriptor, 0)
-    os.pwrite(descriptor, msgspec.json.encode({"pid": pid, "command": command}), 0)
-    os.set_inheritable(descriptor, True)
-    return descriptor
-
-
-def _lock(descriptor: int, kind: int, patience: float) -> bool:
-    deadline = time.monotonic() + patience
-    while True:
-        try:
-            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-            return True
-        except BlockingIOError:
-            if time.monotonic() >= deadline:
-                return False
-            time.sleep(0.005)
-
-
-def _describe_holder(descriptor: int) -> str:
-    try:
-        entry = msgspec.json.decode(os.pread(descriptor, 1 << 16, 0))
-        return f"PID {entry['pid']} ({' '.join(entry['command'])})"
-    except (OSError, msgspec.MsgspecError, KeyError, TypeError):
-        return "a process that has not said who it is"
+def _read_namespace() -> int:
+    return os.stat("/proc/self/ns/pid").st_ino

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import resource
 from typing import Literal
 
@@ -17,6 +19,10 @@ RLIMITS: dict[str, int] = {
     for name in dir(resource)
     if name.startswith("RLIMIT_") and name != "RLIMIT_OFILE"
 }
+#: The program's umask(2): nobody but its user writes, and nobody but its group reads, what it makes.
+UMASK = 0o027
+# What setrlimit(2) takes of a signed number.
+_MOST = (1 << 63) - 1
 _SUFFIXES = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
@@ -28,12 +34,14 @@ class User(msgspec.Struct, frozen=True):
     gid: int
     groups: list[int]
     home: str
+    shell: str
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """A launch. `cpus` is None where none were named; `user` is None to stay who one is.
 
-    `rlimits` maps names of :data:`RLIMITS` to (soft, hard), -1 for unlimited.
+    `rlimits` maps names of :data:`RLIMITS` to (soft, hard), -1 for unlimited; `variables` are those that were asked
+    for, beyond the account's own; `umask` is the program's.
     """
 
     command: list[str]
@@ -45,7 +53,14 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     lock_memory: bool = True
     busy_poll: bool = True
     rlimits: dict[str, tuple[int, int]] = {}
+    variables: dict[str, str] = {}
+    umask: int = UMASK
     run_directory: str = RUN_DIRECTORY
+
+    @property
+    def changes_user(self) -> bool:
+        """Whether the program is another user's than this process (its effective user id)."""
+        return self.user is not None and self.user.uid != os.geteuid()
 
     @property
     def realtime(self) -> bool:
@@ -80,7 +95,16 @@ def _parse_amount(text: str, whole: str) -> int:
     digits = text[:-1] if factor > 1 else text
     if not digits.isascii() or not digits.isdigit():
         raise ValueError(f"{whole!r}: {text!r} is not a number (suffix K, M or G) or `unlimited`")
+    if len(digits) > len(str(_MOST)) or int(digits) * factor > _MOST:
+        raise ValueError(f"{whole!r}: {text!r} is more than {_MOST}; without a limit it is `unlimited`")
     return int(digits) * factor
+
+
+def parse_umask(text: str) -> int:
+    """Parse a umask(2) in octal; raises ValueError that says what is allowed."""
+    if not re.fullmatch(r"[0-7]{1,4}", text) or int(text, 8) > 0o777:
+        raise ValueError(f"--umask {text}: wanted 0000 to 0777, in octal")
+    return int(text, 8)
 
 
 def show_amount(amount: int) -> str:

@@ -9,97 +9,88 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
-import signal
 import struct
-from collections.abc import Iterator, Mapping
-from typing import Any, NoReturn
+from collections.abc import Iterator
+from typing import NoReturn
 
+from hosttune import files
 from hosttune.host import cpulist
-from hosttune.host.process import parse_capabilities
 from hosttune.host.sched import POLICY_NUMBERS
-from hosttune.launch import DMA_LATENCY, lease, record
-from hosttune.launch.account import change_user, find_user_name
+from hosttune.launch import DMA_LATENCY, confine, lease, record, run_directory, session
+from hosttune.launch.account import find_own_user
 from hosttune.launch.checks import choose_memory_limit
+from hosttune.launch.environment import build_environment
 from hosttune.launch.facts import LIBRARY, Facts
 from hosttune.launch.plan import RLIMITS, Plan
-from hosttune.launch.record import Record
+from hosttune.launch.record import Descriptor, Preflight, Record
+from hosttune.output import escape, print_message
 
 TIMER_SLACK_NS = 1
-_READY = "HOSTTUNE_READY_FD"
 
 
 class LaunchError(Exception):
     """A step was refused; nothing was started. The text names the step and the kernel's answer."""
 
 
-def launch(plan: Plan, facts: Facts, forced: list[str], preflight: dict[str, Any]) -> NoReturn:
-    """Prepare this process and execute the command; returns only by raising :class:`LaunchError`."""
+def launch(plan: Plan, facts: Facts, forced: list[str], preflight: Preflight, launcher: int | None = None) -> NoReturn:
+    """Prepare this process and execute the command; returns only by raising :class:`LaunchError`.
+
+    launcher: the process that stays with the program, if there is one.
+    """
     assert facts.path is not None
-    pid = os.getpid()
-    leases = []
+    with _name_step("use the run directory"):
+        run_directory.prepare(plan.run_directory)
+    holder = lease.describe_own(plan.command)
     for cpu in sorted(plan.cpus or ()):
         with _name_step(f"lease CPU {cpu}"):
-            lease.acquire(plan.run_directory, cpu, pid, plan.command)
-            leases.append(lease.build_path(plan.run_directory, cpu))
-    holds_latency = _hold_dma_latency()
+            lease.acquire(plan.run_directory, cpu, holder)
+    latency = _hold_dma_latency()
     limits = {**plan.default_rlimits, **plan.rlimits}
     memory = choose_memory_limit(plan, facts)
     if memory is not None:
         limits["memlock"] = memory
-    for name, limit in limits.items():
-        with _name_step(f"set RLIMIT_{name.upper()} to {limit[0]}:{limit[1]}"):
-            resource.setrlimit(RLIMITS[name], limit)
     _place_process(plan)
-    started = record.read_start_time(pid)
-    assert started is not None
-    user = plan.user
+    user = plan.user or find_own_user()
+    ready = _open_ready()
     with _name_step("write the launch record"):
-        locked_record = record.write(
+        record.write(
             plan.run_directory,
             Record(
-                pid=pid,
-                starttime=started,
-                command=plan.command,
+                pid=holder.pid,
+                starttime=holder.starttime,
+                command=[escape(word) for word in plan.command],
                 policy=plan.policy,
                 priority=plan.priority,
                 nice=plan.nice,
                 cpus=cpulist.show(frozenset(os.sched_getaffinity(0))),
-                user=user.name if user else find_user_name(os.geteuid()),
-                uid=user.uid if user else os.geteuid(),
-                gid=user.gid if user else os.getegid(),
-                groups=sorted(set(user.groups if user else os.getgroups())),
+                user=user.name,
+                uid=user.uid,
+                gid=user.gid,
+                groups=user.groups,
+                changes_user=plan.changes_user,
+                capabilities=confine.promise_capabilities(plan.user),
+                umask=plan.umask,
                 memory_locked=plan.lock_memory,
-                cpu_dma_latency=holds_latency,
+                cpu_dma_latency=None if latency is None else _describe(latency),
                 timer_slack_ns=TIMER_SLACK_NS,
-                leases=leases,
+                leases=sorted(plan.cpus or ()),
                 rlimits=limits,
                 forced=forced,
                 preflight=preflight,
+                ready=_describe(ready),
             ),
         )
-    os.set_inheritable(locked_record, plan.lock_memory)
-    environment = build_environment(os.environ, plan, locked_record)
-    if user is not None:
-        with _name_step(f"become {user.name}"):
-            change_user(user)
-            _require_no_capabilities(user.uid)
-    # What Python ignores must not stay ignored in the program: execve keeps ignored signals ignored.
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+    environment = build_environment(user, plan.variables, LIBRARY if plan.lock_memory else None, ready)
+    with _name_step("close descriptors"):
+        confine.close_descriptors([number for number in (latency, ready) if number is not None])
+        os.set_inheritable(ready, plan.lock_memory)
+    # After all files of ours: the limits of the program may not allow them.
+    for name, limit in limits.items():
+        with _name_step(f"set RLIMIT_{name.upper()} to {limit[0]}:{limit[1]}"):
+            resource.setrlimit(RLIMITS[name], limit)
+    _confine(plan, launcher)
     with _name_step(f"execute {facts.path}"):
         os.execve(facts.path, plan.command, environment)
-
-
-def build_environment(base: Mapping[str, str], plan: Plan, ready: int) -> dict[str, str]:
-    """Returns the program's environment: the target user's, and what the preload library needs."""
-    environment = dict(base)
-    environment.pop(_READY, None)
-    if plan.user is not None:
-        environment |= {"HOME": plan.user.home, "USER": plan.user.name, "LOGNAME": plan.user.name}
-    if plan.lock_memory:
-        others = environment.get("LD_PRELOAD")
-        environment |= {"LD_PRELOAD": f"{LIBRARY}:{others}" if others else LIBRARY, _READY: str(ready)}
-    return environment
 
 
 @contextlib.contextmanager
@@ -108,18 +99,32 @@ def _name_step(what: str) -> Iterator[None]:
         yield
     except (OSError, ValueError, lease.Taken) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise LaunchError(f"cannot {what}: {reason}") from error
+        where = f" ({error.filename})" if isinstance(error, OSError) and error.filename else ""
+        raise LaunchError(f"cannot {what}: {reason}{where}") from error
 
 
-def _hold_dma_latency() -> bool:
-    """Ask for 0 µs of wake-up latency for as long as the descriptor lives (pm_qos_interface.rst)."""
+def _hold_dma_latency() -> int | None:
+    """Ask for 0 µs of wake-up latency for as long as the descriptor lives (pm_qos_interface.rst); a descriptor that can
+    only be read takes no request. Returns it, or None."""
     try:
-        descriptor = os.open(DMA_LATENCY, os.O_RDWR | os.O_CLOEXEC)
+        descriptor = os.open(DMA_LATENCY, os.O_WRONLY | files.SAFE)
     except OSError:
-        return False  # said by launch.cpu_dma_latency
-    os.write(descriptor, struct.pack("=i", 0))
-    os.set_inheritable(descriptor, True)
-    return True
+        return None  # said by launch.cpu_dma_latency
+    with _name_step(f"ask for no wake-up latency ({DMA_LATENCY})"):
+        os.write(descriptor, struct.pack("=i", 0))
+    return descriptor
+
+
+def _open_ready() -> int:
+    """Returns a descriptor whose end says that the program runs; there is nothing to be read from it."""
+    ready, writer = os.pipe()
+    os.close(writer)
+    return ready
+
+
+def _describe(descriptor: int) -> Descriptor:
+    found = os.fstat(descriptor)
+    return Descriptor(descriptor, found.st_dev, found.st_ino)
 
 
 def _place_process(plan: Plan) -> None:
@@ -136,11 +141,22 @@ def _place_process(plan: Plan) -> None:
         os.sched_setscheduler(0, POLICY_NUMBERS[plan.policy], os.sched_param(plan.priority))
 
 
-def _require_no_capabilities(uid: int) -> None:
-    """A process with SECBIT_NO_SETUID_FIXUP keeps its capabilities across setresuid; refuse to run on."""
-    if uid == 0:
-        return
-    with open("/proc/self/status", encoding="utf-8") as status:
-        kept = [name for name, mask in parse_capabilities(status.read()).items() if mask]
-    if kept:
-        raise ValueError(f"capabilities were kept ({', '.join(kept)}); securebits are set on this process")
+def _confine(plan: Plan, launcher: int | None) -> None:
+    """Leave to the program nothing of the caller's but what the plan names."""
+    changes_user = plan.changes_user  # asked before the change
+    os.umask(plan.umask)
+    with _name_step(f"become {plan.user.name}" if plan.user else "leave capabilities"):
+        confine.leave_privileges(plan.user)
+    if changes_user:
+        with _name_step("leave the session keyring"):
+            confine.leave_keys()
+        with _name_step("leave the working directory"):
+            why = confine.leave_directory()
+        if why:
+            print_message(
+                f"hosttune launch: note: the program starts in /, its user cannot enter this directory: {why}"
+            )
+    if launcher is not None:
+        with _name_step("follow the launcher"):
+            session.follow_launcher(launcher)
+    confine.reset_signals()

@@ -12,6 +12,8 @@ import msgspec
 # fs/exec.c: at most five images are tried, each script's interpreter being the next.
 _MAX_INTERPRETERS = 5
 _PT_INTERP = 3
+# fs/binfmt_elf.c, load_elf_phdrs(): bytes of all program headers.
+_MOST_HEADERS = 65536
 
 
 class Program(msgspec.Struct, frozen=True):
@@ -40,7 +42,8 @@ def find_program(command: str, search_path: str | None = None) -> str | None:
         return os.path.abspath(command) if os.path.isfile(command) else None
     import shutil  # late: it brings compression libraries with it
 
-    return shutil.which(command, mode=os.F_OK, path=search_path)
+    found = shutil.which(command, mode=os.F_OK, path=search_path)
+    return None if found is None else os.path.abspath(found)
 
 
 def inspect_program(path: str) -> Program:
@@ -48,7 +51,7 @@ def inspect_program(path: str) -> Program:
     images = [path]
     try:
         for _ in range(_MAX_INTERPRETERS):
-            with open(images[-1], "rb") as image:
+            with _open_image(images[-1]) as image:
                 head = image.read(256)
                 if not head.startswith(b"#!"):
                     status = os.fstat(image.fileno())
@@ -59,9 +62,18 @@ def inspect_program(path: str) -> Program:
                 images.append(os.fsdecode(words[0]))
     except OSError as error:
         return Program(path, images, False, False, f"{images[-1]}: {error.strerror}")
-    except (ValueError, struct.error) as error:
+    except (ValueError, OverflowError, struct.error) as error:
         return Program(path, images, False, False, f"{images[-1]}: {error}")
     return Program(path, images, False, False, f"{path}: too many interpreters in a row")
+
+
+def _open_image(path: str) -> BinaryIO:
+    """Open a file that another user may have named: a FIFO has no reader to wait for, a device may do something."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise ValueError("not a regular file")
+    return open(descriptor, "rb")
 
 
 def _is_dynamic(image: BinaryIO, head: bytes) -> bool:
@@ -79,6 +91,8 @@ def _is_dynamic(image: BinaryIO, head: bytes) -> bool:
             struct.unpack_from(order + "I", head, 28),
             struct.unpack_from(order + "HH", head, 42),
         )
+    if size * count > _MOST_HEADERS:
+        raise ValueError(f"program headers of {size * count:,} bytes, allowed: {_MOST_HEADERS:,}")
     image.seek(offset)
     table = image.read(size * count)
     return any(struct.unpack_from(order + "I", table, n * size)[0] == _PT_INTERP for n in range(count))

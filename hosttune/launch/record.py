@@ -1,118 +1,143 @@
 """What a launch promised, written down before exec for `hosttune attest` to compare with the kernel.
 
-The launcher keeps an exclusive flock(2) on the record. It is released by the exec itself, or, where memory
-has to be locked, by the preloaded library once it is: so whoever gets the lock knows that the program runs.
+The file is new, belongs to who launched, and is closed before exec: the program can change nothing in it. Whether the
+program runs is not in it, but is the kernel's word: see Record.ready.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
-from typing import Any
+from typing import Annotated
 
 import msgspec
 
-from hosttune.host import process
-from hosttune.host.root import Live
+from hosttune import files
+from hosttune.host import cpulist
+from hosttune.launch.identity import read_start_time
+from hosttune.launch.plan import RLIMITS, Policy
+from hosttune.launch.run_directory import RECORDS
 
-FORMAT = 1
+FORMAT = 2
+#: Bytes of a record. The command's words are all that can be long.
+LIMIT = 8 << 20
+# Records that one launch looks at, to remove those of the dead.
+_MOST_STALE = 256
+
+Number = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
+Limit = Annotated[int, msgspec.Meta(ge=-1, le=(1 << 63) - 1)]
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """See docs/launch.md for the meaning of each field. `cpus` is a cpulist; -1 in `rlimits` is unlimited."""
+class Preflight(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The verdict before the launch, and how many findings had which status."""
+
+    verdict: str
+    summary: dict[str, Number]
+
+
+class Descriptor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A descriptor's number, and the file behind it by device and inode number (stat(2))."""
+
+    number: Number
+    device: Number
+    inode: Number
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """See docs/launch.md for the meaning of each field.
+
+    `cpus` is a cpulist; -1 in `rlimits` is unlimited; `capabilities` are the most that each set of proc_pid_status(5)
+    may hold, as bit masks. `ready` is a descriptor that the launched process has until the program runs: exec closes
+    it, or where memory is to be locked, the preload library.
+    """
 
     format: int = FORMAT
-    pid: int
-    starttime: int
+    pid: Annotated[int, msgspec.Meta(ge=1, le=(1 << 31) - 1)]
+    starttime: Number
     command: list[str]
-    policy: str
-    priority: int
-    nice: int
+    policy: Policy
+    priority: Number
+    nice: Annotated[int, msgspec.Meta(ge=-20, le=19)]
     cpus: str
     user: str
-    uid: int
-    gid: int
-    groups: list[int]
+    uid: Number
+    gid: Number
+    groups: list[Number]
+    changes_user: bool
+    capabilities: dict[str, Number]
+    umask: Annotated[int, msgspec.Meta(ge=0, le=0o777)]
     memory_locked: bool
-    cpu_dma_latency: bool
-    timer_slack_ns: int
-    leases: list[str]
-    rlimits: dict[str, tuple[int, int]]
+    cpu_dma_latency: Descriptor | None
+    timer_slack_ns: Number
+    leases: list[Number]
+    rlimits: dict[str, tuple[Limit, Limit]]
     forced: list[str]
-    preflight: dict[str, Any]
-
-
-def read_start_time(pid: int) -> int | None:
-    """Read when a process of this host was started, in clock ticks since boot; None if it is gone.
-
-    Raises OSError if the kernel does not tell.
-    """
-    fact = process.read_start_time(Live(), pid)
-    if fact.state == "unreadable":
-        raise OSError(f"{fact.source}: {fact.reason}")
-    return fact.value
+    preflight: Preflight
+    ready: Descriptor
 
 
 def build_path(run_directory: str, pid: int) -> str:
     """Returns the file of the record of a process."""
-    return f"{run_directory}/launch/{pid}.json"
+    return f"{run_directory}/{RECORDS}/{pid}.json"
 
 
-def write(run_directory: str, record: Record) -> int:
-    """Write the record under its lock and return the locked descriptor (close-on-exec). Raises OSError."""
-    os.makedirs(f"{run_directory}/launch", mode=0o755, exist_ok=True)
+def write(run_directory: str, record: Record) -> None:
+    """Write the record, and remove those of the dead. Raises OSError, also for one that is larger than LIMIT."""
     remove_stale(run_directory)
-    target = build_path(run_directory, record.pid)
-    draft = f"{target}.new"
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(draft)  # left by a launch that was killed here and had the same PID
-    descriptor = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
-    os.write(descriptor, msgspec.json.format(msgspec.json.encode(record)) + b"\n")
-    os.rename(draft, target)
-    return descriptor
+    path = build_path(run_directory, record.pid)
+    text = msgspec.json.format(msgspec.json.encode(record)) + b"\n"
+    if len(text) > LIMIT:
+        raise files.UntrustedFile(path, f"{len(text):,} bytes", f"{LIMIT:,}; the command is too long")
+    files.replace_file(path, text, mode=0o644)
+
+
+def parse(text: bytes, path: str) -> Record:
+    """Returns the record that a file holds. Raises ValueError, which names the path, for another format or text."""
+    try:
+        found = msgspec.json.decode(text, type=_Head).format
+        if found != FORMAT:
+            raise ValueError(f"format {found}, this hosttune reads {FORMAT}")
+        record = msgspec.json.decode(text, type=Record)
+        cpulist.parse(record.cpus)
+        if unknown := sorted(record.rlimits.keys() - RLIMITS):
+            raise ValueError(f"rlimits: {unknown[0]!r} is no resource limit")
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: {error}") from None
+    return record
 
 
 def load(run_directory: str, pid: int) -> Record | None:
     """Returns the record of this very process, or None where there is none (yet).
 
-    Raises ValueError if there is one that this version does not understand, OSError if it is unreadable.
+    Raises ValueError if there is one that this version does not understand, OSError if it is unreadable or could have
+    been written by another than root or this user.
     """
+    path = build_path(run_directory, pid)
     try:
-        with open(build_path(run_directory, pid), "rb") as file:
-            record = msgspec.json.decode(file.read(), type=Record)
+        record = parse(files.read_file(path, LIMIT), path)
     except FileNotFoundError:
         return None
-    except msgspec.DecodeError as error:
-        raise ValueError(f"{build_path(run_directory, pid)}: {error}") from None
-    if record.format != FORMAT:
-        raise ValueError(f"{build_path(run_directory, pid)}: format {record.format}, this hosttune reads {FORMAT}")
+    if record.pid != pid:
+        raise ValueError(f"{path}: it is of process {record.pid}")
     return record if record.starttime == read_start_time(pid) else None
 
 
-def is_released(run_directory: str, pid: int) -> bool:
-    """Returns whether the launcher's lock on the record is gone, that is, whether the program runs."""
-    descriptor = os.open(build_path(run_directory, pid), os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        return True
-    except BlockingIOError:
-        return False
-    finally:
-        os.close(descriptor)
-
-
 def remove_stale(run_directory: str) -> None:
-    """Remove the records of processes that are gone."""
-    for name in os.listdir(f"{run_directory}/launch"):
-        pid = name.removesuffix(".json")
-        if not pid.isdigit():
+    """Remove the records of processes that are gone, and drafts of them; of very many, the next launch removes more."""
+    directory = f"{run_directory}/{RECORDS}"
+    for name in os.listdir(directory)[:_MOST_STALE]:
+        pid = name.lstrip(".").partition(".")[0]
+        if not pid.isascii() or not pid.isdigit():
             continue
         try:
-            gone = load(run_directory, int(pid)) is None
+            own = name == f"{pid}.json"  # and no draft
+            gone = read_start_time(int(pid)) is None or (own and load(run_directory, int(pid)) is None)
         except (OSError, ValueError):
-            gone = read_start_time(int(pid)) is None
+            gone = False  # of a living process, and not understood: `hosttune attest` says so
         if gone:
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(f"{run_directory}/launch/{name}")
+                os.unlink(f"{directory}/{name}")
+
+
+class _Head(msgspec.Struct):
+    format: int

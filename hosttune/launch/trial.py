@@ -14,8 +14,8 @@ from collections.abc import Callable
 import msgspec
 
 from hosttune.host.sched import POLICY_NUMBERS
-from hosttune.launch.account import change_user
-from hosttune.launch.plan import Plan
+from hosttune.launch.plan import Plan, User
+from hosttune.launch.run_directory import LEASES, RECORDS, prepare
 
 
 class Trial(msgspec.Struct, frozen=True):
@@ -40,7 +40,7 @@ def try_call(call: Callable[[], object]) -> str:
 
 def require_executable(path: str) -> None:
     """Raises PermissionError unless this process may execute the file (access(2))."""
-    if not os.access(path, os.X_OK):
+    if not os.access(path, os.X_OK, effective_ids=True):
         raise PermissionError(errno.EACCES, path)
 
 
@@ -51,7 +51,10 @@ def require_readable(path: str) -> None:
 
 
 def try_as_user(plan: Plan, call: Callable[[], object]) -> str:
-    """Returns the answer that the target user would get, or this process's own where it cannot become that user."""
+    """Returns the answer that the target user would get, or this process's own where it cannot become that user.
+
+    A child has the user as its effective one only: the user could stop or end one that were its own (kill(2)).
+    """
     user = plan.user
     if user is None or user.uid == os.geteuid() or os.geteuid() != 0:
         return try_call(call)
@@ -59,7 +62,7 @@ def try_as_user(plan: Plan, call: Callable[[], object]) -> str:
     child = os.fork()
     if child == 0:
         try:
-            answer = try_call(lambda: change_user(user))
+            answer = try_call(lambda: _borrow_user(user))
             os.write(writer, (try_call(call) if answer == "ok" else "ok").encode())
         finally:
             os._exit(0)
@@ -68,6 +71,12 @@ def try_as_user(plan: Plan, call: Callable[[], object]) -> str:
         answer = pipe.read().decode()
     os.waitpid(child, 0)
     return answer
+
+
+def _borrow_user(user: User) -> None:
+    os.setgroups(user.groups)
+    os.setegid(user.gid)
+    os.seteuid(user.uid)
 
 
 def try_placement(plan: Plan, cpus: frozenset[int]) -> Trial:
@@ -108,12 +117,12 @@ def _catch_errno(call: Callable[[], object]) -> int:
 
 
 def try_run_directory(directory: str) -> str:
-    """Returns whether leases and records can be made: tried by making the directories."""
-
-    def make_directories() -> None:
-        for name in ("lease", "launch"):
-            os.makedirs(f"{directory}/{name}", mode=0o755, exist_ok=True)
+    """Returns `ok` if leases and records can be made, or why not: tried by making the directories."""
+    try:
+        prepare(directory)
+        for name in (RECORDS, LEASES):
             if not os.access(f"{directory}/{name}", os.W_OK, effective_ids=True):
-                raise PermissionError(errno.EACCES, f"{directory}/{name}")
-
-    return try_call(make_directories)
+                return f"{directory}/{name}: {os.strerror(errno.EACCES)}"
+    except OSError as error:
+        return f"{error.filename}: {error.strerror}"
+    return "ok"

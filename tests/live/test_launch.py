@@ -15,114 +15,25 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from hosttune.attest import reader
 from hosttune.host.root import Live
-from hosttune.launch import checks, record
+from hosttune.launch import checks, record, run_directory
 from hosttune.launch.facts import LIBRARY, read
+from hosttune.launch.identity import read_start_time
 from hosttune.launch.plan import Plan
+
+from ..unit.hosttune.launch.promises import ALL_CAPABILITIES, make_record
+from .launching import BOUND, CPU, MEMLOCK, SLEEP, Launch, read_back, statuses, until
 
 pytestmark = [
     pytest.mark.live,
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root (sudo .venv/bin/pytest tests/live)"),
 ]
-
-SLEEP = "/usr/bin/sleep"
-BOUND = 30.0  # seconds that anything here may take on a loaded machine
-CPU = max(os.sched_getaffinity(0))
-# Locked memory that `sleep` fits in and that any process here may have.
-MEMLOCK = "memlock=8M"
-
-PROBE = """\
-import time
-import msgspec
-from hosttune.findings import Finding
-
-class Section(msgspec.Struct, frozen=True):
-    status: str
-    seconds: float = 0.0
-
-def facts(root, wanted):
-    time.sleep(wanted.seconds)
-
-def check(wanted, facts, observed):
-    return [Finding(id="probe.knob", status=wanted.status, wanted=1, found=0, why="because", fix="turn it")]
-"""
-
-Launch = Callable[..., "subprocess.Popen[str]"]
-
-
-@pytest.fixture
-def launch(tmp_path: Path, readable: Path) -> Iterator[Launch]:
-    """Start `hosttune launch` with a profile whose only check answers as it is told; end it afterwards."""
-    site = tmp_path / "site"
-    (site / "probe-0.dist-info").mkdir(parents=True)
-    (site / "probe.py").write_text(PROBE)
-    (site / "probe-0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: probe\nVersion: 0\n")
-    (site / "probe-0.dist-info" / "entry_points.txt").write_text("[hosttune.checks]\nprobe = probe\n")
-    started: list[subprocess.Popen[str]] = []
-
-    def start(*words: str, status: str = "pass", seconds: float = 0.0, prefix: tuple[str, ...] = ()) -> Any:
-        profile = tmp_path / f"{status}.yml"
-        profile.write_text(f"probe: {{status: {status}, seconds: {seconds}}}\n")
-        options = ["--profile", str(profile)]
-        if "--run-dir" not in words:
-            options += ["--run-dir", str(tmp_path / "run")]
-        process = subprocess.Popen(
-            [*prefix, os.path.realpath(sys.executable), "-m", "hosttune", "launch", *options, *words],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": f"{site}:{readable}"},
-        )  # fmt: skip
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        process.kill()
-        process.communicate(timeout=BOUND)
-
-
-@pytest.fixture
-def refused(launch: Launch, tmp_path: Path) -> Callable[..., str]:
-    """Launch something that leaves a trace, expect a refusal, and return what it says."""
-
-    def run(*words: str, code: int = 1, **options: Any) -> str:
-        trace = tmp_path / "started"
-        command = words if "--" in words else (*words, "--", "/usr/bin/touch", str(trace))
-        process = launch(*command, **options)
-        _, said = process.communicate(timeout=BOUND)
-        assert process.returncode == code, said
-        assert not trace.exists(), "the program was started"
-        assert "Traceback" not in said
-        return said
-
-    return run
-
-
-def read_back(tmp_path: Path, pid: int, *words: str) -> tuple[int, Any]:
-    done = subprocess.run(
-        [sys.executable, "-m", "hosttune", "attest", str(pid), "--run-dir", str(tmp_path / "run"),
-         "--format", "json", *words],
-        capture_output=True, text=True, timeout=2 * BOUND, cwd=tmp_path,
-    )  # fmt: skip
-    assert "Traceback" not in done.stderr
-    return done.returncode, json.loads(done.stdout) if done.stdout else done.stderr
-
-
-def statuses(document: Any) -> dict[str, str]:
-    return {one["id"].removeprefix("attest."): one["status"] for one in document["findings"]}
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + BOUND
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.01)
 
 
 def test_the_preload_library_is_installed() -> None:
@@ -410,12 +321,13 @@ class TestReaderEndsWhatDoesNotHold:
         target = subprocess.Popen(program, stdout=subprocess.PIPE, text=True)
         assert target.stdout is not None and target.stdout.readline() == "x\n"
         run = str(tmp_path / "run")
-        promised = record.Record(
-            pid=target.pid, starttime=record.read_start_time(target.pid) or 0, command=program, policy="fifo",
-            priority=5, nice=0, cpus=str(CPU), user="root", uid=0, gid=0, groups=[], memory_locked=False,
-            cpu_dma_latency=False, timer_slack_ns=1, leases=[], rlimits={}, forced=[], preflight={},
+        started = read_start_time(target.pid)
+        promised = make_record(
+            pid=target.pid, starttime=started, priority=5, uid=0, gid=0, groups=[], memory_locked=False, leases=[],
+            changes_user=False, capabilities=ALL_CAPABILITIES, cpu_dma_latency=None, rlimits={},
         )  # fmt: skip
-        os.close(record.write(run, promised))
+        run_directory.prepare(run)
+        record.write(run, promised)
         handle = os.pidfd_open(target.pid)
         child = os.fork()
         if child == 0:

@@ -74,11 +74,11 @@ def check_run_directory(plan: Plan, facts: Facts) -> Finding:
     return make_finding(
         "run_directory",
         "pass" if facts.run_directory == "ok" else "fail",
-        f"{directory} is writable",
+        f"{directory} is writable, and for nobody but root and this user",
         facts.run_directory,
         directory,
-        "no CPU can be leased and no record written for attest",
-        "run as root, RuntimeDirectory=hosttune in a unit, or --run-dir with a directory of yours",
+        "no CPU can be leased and no record written that attest may believe",
+        "run as root, RuntimeDirectory=hosttune in a unit, or --run-dir with a directory that only you can write to",
     )
 
 

@@ -11,6 +11,7 @@ from hosttune.launch.plan import UNLIMITED, Plan, show_amount
 _CAPABILITIES = {
     "CAP_SETGID": 6,
     "CAP_SETUID": 7,
+    "CAP_SETPCAP": 8,
     "CAP_IPC_LOCK": 14,
     "CAP_SYS_NICE": 23,
     "CAP_SYS_RESOURCE": 24,
@@ -88,16 +89,17 @@ def check_user_privilege(plan: Plan, facts: Facts) -> Finding:
     if plan.user is None:
         return make_finding("privilege.user", "na", "no --user", "stays who it is", source)
     wanted = f"become {plan.user.name}"
-    missing = [name for name in ("CAP_SETUID", "CAP_SETGID") if not _has_capability(facts, name)]
-    if missing and plan.user.uid != facts.uid:
+    missing = [name for name in ("CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP") if not _has_capability(facts, name)]
+    if missing:
         return make_finding(
             "privilege.user",
             "fail",
             wanted,
             f"no {' and no '.join(missing)}",
             source,
-            "setresuid or setgroups would fail with EPERM",
-            f"start as root; add {' '.join(missing)} to CapabilityBoundingSet= of the unit",
+            "changing the user, its groups or the capabilities that a program may ever have would fail with EPERM",
+            f"start as root; add {' '.join(missing)} to CapabilityBoundingSet= of the unit; "
+            "leave --user out to stay who you are",
         )
     return make_finding("privilege.user", "pass", wanted, "allowed", source)
 
@@ -138,5 +140,5 @@ def _may_set(facts: Facts, name: str, hard: int) -> bool:
 
 
 def _loses_ipc_lock(plan: Plan, facts: Facts) -> bool:
-    """execve keeps capabilities only for uid 0 (capabilities(7))."""
-    return (plan.user.uid if plan.user else facts.uid) != 0 or not _has_capability(facts, "CAP_IPC_LOCK")
+    """A user that is named has no capability; else execve keeps them only for uid 0 (capabilities(7))."""
+    return plan.user is not None or facts.uid != 0 or not _has_capability(facts, "CAP_IPC_LOCK")

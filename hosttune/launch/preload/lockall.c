@@ -4,8 +4,8 @@
  * execve(2) drops memory locks (mlockall(2), NOTES), so the launcher cannot take them on the program's
  * behalf. As an LD_PRELOAD library this constructor runs inside the new image, after its libraries are
  * mapped and before it computes anything. It then removes itself from LD_PRELOAD, so that programs which
- * the agent starts are not locked too, and closes HOSTTUNE_READY_FD: closing it releases the launcher's
- * lock on the launch record, which is what `hosttune attest` waits for.
+ * the agent starts are not locked too, and closes HOSTTUNE_READY_FD: that the process has that descriptor no
+ * more is what `hosttune attest` waits for.
  *
  * If the memory cannot be locked, the program does not start: exit status 71 and one line on stderr.
  */

@@ -8,15 +8,12 @@ from hosttune.attest.read import Memory
 from hosttune.attest.show import Attestation
 from hosttune.findings import Finding, summarise_findings
 from hosttune.host.process import Thread
-from hosttune.launch.record import Record
 from hosttune.report import formats
 from hosttune.report.document import Page
 
-RECORD = Record(
-    pid=7, starttime=1, command=["agent"], policy="fifo", priority=80, nice=0, cpus="3", user="trader", uid=990,
-    gid=990, groups=[990], memory_locked=True, cpu_dma_latency=True, timer_slack_ns=1, leases=[],
-    rlimits={"memlock": (-1, -1)}, forced=[], preflight={},
-)  # fmt: skip
+from ..launch.promises import make_record
+
+RECORD = make_record(cpus="3", leases=[])
 FINDINGS = [
     Finding(id="attest.exec", status="pass", wanted="the program runs", found="it does"),
     Finding(id="attest.nice", status="fail", wanted=0, found="5 in log (8)", why="because", fix="launch it again"),

@@ -32,6 +32,9 @@ class TestArguments:
             (["--cpus", ""], "names no CPU"),
             (["--user", "no-such-user-here"], "no such user"),
             (["--rlimit", "memory=1"], "memlock"),
+            (["--umask", "888"], "0000 to 0777"),
+            (["--setenv", "NO_SUCH_VARIABLE_HERE"], "not set here"),
+            (["--setenv", "1=x"], "no digit first"),
         ],
     )
     def test_wrong_ones_are_usage_errors(self, words: list[str], message: str) -> None:

@@ -113,9 +113,11 @@ def test_one_process_is_named_by_number_and_start(fake_host):
     assert process.read_start_time(host, 10).state == "absent"
 
 
-def test_capabilities_that_can_be_used():
+def test_capabilities():
     text = "Name:\tx\nCapInh:\t0000000000000001\nCapPrm:\t00000000a80425fb\nCapEff:\t0000000000000080\nCapBnd:\tff\n"
-    assert process.parse_capabilities(text) == {"CapPrm": 0xA80425FB, "CapEff": 0x80, "CapAmb": 0}
+    assert process.parse_capabilities(text) == {
+        "CapInh": 1, "CapPrm": 0xA80425FB, "CapEff": 0x80, "CapBnd": 255, "CapAmb": 0,
+    }  # fmt: skip
     assert process.parse_capabilities(f"{text}CapAmb:\t10\n")["CapAmb"] == 16
     with pytest.raises(ValueError):
         process.parse_capabilities("Name:\tx\n")

@@ -17,7 +17,7 @@ from hosttune.launch.program import Program
 from hosttune.launch.trial import Trial
 
 ALL_CAPABILITIES = (1 << 41) - 1
-TRADER = User("trader", 990, 990, [990], "/home/trader")
+TRADER = User("trader", 990, 990, [990], "/home/trader", "/bin/sh")
 
 
 def plan(**changes: Any) -> Plan:
@@ -59,6 +59,7 @@ def without(*capabilities: str) -> Fact[int]:
     numbers = {
         "CAP_SETGID": 6,
         "CAP_SETUID": 7,
+        "CAP_SETPCAP": 8,
         "CAP_IPC_LOCK": 14,
         "CAP_SYS_NICE": 23,
         "CAP_SYS_RESOURCE": 24,
@@ -101,6 +102,7 @@ def test_the_same_ids_on_every_host_so_that_a_unit_can_force_them() -> None:
         ("privilege.memory_lock", {"capabilities": without("CAP_SYS_RESOURCE")}, "fail", "8388608"),
         ("privilege.user", {"capabilities": without("CAP_SETUID"), "uid": 0}, "fail", "no CAP_SETUID"),
         ("privilege.user", {"capabilities": without("CAP_SETGID"), "uid": 0}, "fail", "no CAP_SETGID"),
+        ("privilege.user", {"capabilities": without("CAP_SETPCAP"), "uid": 990}, "fail", "no CAP_SETPCAP"),
         ("privilege.rlimit.rttime", {"capabilities": without("CAP_SYS_RESOURCE")}, "fail", "8388608"),
         ("run_directory", {"run_directory": "EROFS"}, "fail", "EROFS"),
         ("cpu_dma_latency", {"dma_latency": "ENOENT"}, "warn", "ENOENT"),
@@ -136,6 +138,8 @@ def test_root_needs_no_memory_limit_and_a_named_limit_is_taken_at_its_word() -> 
     assert checks.choose_memory_limit(named, poor) == (4 << 20, 8 << 20)
     assert checks.choose_memory_limit(plan(), facts()) == (UNLIMITED, UNLIMITED)
     assert checks.choose_memory_limit(plan(user=None), facts()) is None
+    root = User("root", 0, 0, [0], "/root", "/bin/sh")
+    assert checks.choose_memory_limit(plan(user=root), facts()) == (UNLIMITED, UNLIMITED)
 
 
 class TestFifoTrap:

@@ -22,7 +22,18 @@ def test_rlimit(text: str, limit: tuple[str, tuple[int, int]]) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["memlock", "memlock=", "memlock=-1", "memlock=1.5", "nofile=2:1", "nofile=unlimited:1", "x=1"],
+    [
+        "nofile=9223372036854775808",
+        "memlock=8589934592G",
+        "nofile=" + "9" * 5000,
+        "memlock",
+        "memlock=",
+        "memlock=-1",
+        "memlock=1.5",
+        "nofile=2:1",
+        "nofile=unlimited:1",
+        "x=1",
+    ],
 )
 def test_bad_rlimit(text: str) -> None:
     with pytest.raises(ValueError, match="="):

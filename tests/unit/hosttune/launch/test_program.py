@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from pathlib import Path
 
@@ -46,6 +47,22 @@ class TestProgram:
     @pytest.mark.parametrize("content", [b"", b"echo hi\n", b"#!\n", b"\x7fELF\x02\x01", b"#!/no/such/interpreter\n"])
     def test_what_cannot_be_executed_has_a_problem(self, tmp_path: Path, content: bytes) -> None:
         assert inspect_program(self.write(tmp_path / "bad", content)).problem
+
+    def test_an_interpreter_that_is_a_fifo_is_not_waited_for(self, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "fifo")
+        assert "regular file" in inspect_program(self.write(tmp_path / "a", f"#!{tmp_path}/fifo\n".encode())).problem
+        assert inspect_program(self.write(tmp_path / "b", b"#!/dev/tty\n")).problem
+
+    @pytest.mark.parametrize(
+        ("offset", "size", "count"), [(64, 65535, 65535), (1 << 63, 56, 1), ((1 << 64) - 1, 56, 1), (64, 0, 65535)]
+    )
+    def test_headers_beyond_what_the_kernel_reads(self, tmp_path: Path, offset: int, size: int, count: int) -> None:
+        image = bytearray(elf([3]))
+        struct.pack_into("<Q", image, 32, offset)
+        struct.pack_into("<HH", image, 54, size, count)
+        path = self.write(tmp_path / "big", bytes(image))
+        os.truncate(path, 5 << 30)
+        assert inspect_program(path).problem
 
     def test_interpreters_in_a_circle(self, tmp_path: Path) -> None:
         path = tmp_path / "loop"

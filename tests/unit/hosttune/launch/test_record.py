@@ -1,4 +1,4 @@
-"""Launch records: of one process once, removed with it, refused if broken."""
+"""Launch records: of one process once, removed with it, refused if broken or too long."""
 
 from __future__ import annotations
 
@@ -8,50 +8,105 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from hosttune.launch import record
+from hosttune import files
+from hosttune.launch import record, run_directory
+from hosttune.launch.identity import read_start_time
 
-
-def make_record(pid: int, starttime: int, **changes: Any) -> record.Record:
-    return msgspec.structs.replace(
-        record.Record(
-            pid=pid, starttime=starttime, command=["agent"], policy="fifo", priority=80, nice=0, cpus="3",
-            user="trader", uid=990, gid=990, groups=[990], memory_locked=True, cpu_dma_latency=True,
-            timer_slack_ns=1, leases=[], rlimits={}, forced=[], preflight={},
-        ),
-        **changes,
-    )  # fmt: skip
+from .promises import make_record
 
 
-class TestRecord:
-    def test_belongs_to_one_process_once(self, tmp_path: Path) -> None:
-        pid, run = os.getpid(), str(tmp_path)
-        own = record.read_start_time(pid)
-        assert own is not None
-        descriptor = record.write(run, make_record(pid, own))
-        assert record.load(run, pid) == make_record(pid, own)
-        assert not record.is_released(run, pid)
-        os.close(descriptor)
-        assert record.is_released(run, pid)
-        os.close(record.write(run, make_record(pid, own - 1)))
-        assert record.load(run, pid) is None, "written by an earlier process with the same PID"
+@pytest.fixture
+def run(tmp_path: Path) -> str:
+    run_directory.prepare(str(tmp_path))
+    return str(tmp_path)
 
-    def test_those_of_the_dead_are_removed(self, tmp_path: Path) -> None:
-        (tmp_path / "launch").mkdir()
-        dead = tmp_path / "launch" / "4194305.json"  # above the largest possible PID
-        dead.write_text("{")
-        os.close(record.write(str(tmp_path), make_record(os.getpid(), record.read_start_time(os.getpid()) or 0)))
-        assert [path.name for path in (tmp_path / "launch").iterdir()] == [f"{os.getpid()}.json"]
 
-    @pytest.mark.parametrize("text", ["{", '{"format": 1}', "[]"])
-    def test_broken(self, tmp_path: Path, text: str) -> None:
-        (tmp_path / "launch").mkdir()
-        (tmp_path / "launch" / "1.json").write_text(text)
-        with pytest.raises(ValueError, match=r"1\.json"):
-            record.load(str(tmp_path), 1)
+def make_own(**changes: Any) -> record.Record:
+    return make_record(**{"pid": os.getpid(), "starttime": read_start_time(os.getpid()), **changes})
 
-    def test_of_another_format(self, tmp_path: Path) -> None:
-        (tmp_path / "launch").mkdir()
-        (tmp_path / "launch" / "1.json").write_bytes(msgspec.json.encode(make_record(1, 1, format=2)))
-        with pytest.raises(ValueError, match="format 2"):
-            record.load(str(tmp_path), 1)
+
+def test_belongs_to_one_process_once(run: str) -> None:
+    pid, own = os.getpid(), make_own()
+    record.write(run, own)
+    assert record.load(run, pid) == own
+    assert Path(record.build_path(run, pid)).stat().st_mode & 0o777 == 0o644
+    record.write(run, make_own(starttime=own.starttime - 1))
+    assert record.load(run, pid) is None, "written by an earlier process with the same PID"
+
+
+def test_those_of_the_dead_and_drafts_are_removed(run: str) -> None:
+    folder = Path(run, "launch")
+    for name in ("4194305.json", ".4194305.json.1.0011", f"{os.getpid()}.json"):  # above the largest possible PID
+        (folder / name).write_text("{")
+    (folder / "4194305.json").chmod(0o666)
+    (folder / "note").write_text("kept")
+    record.write(run, make_own())
+    assert {path.name for path in folder.iterdir()} == {f"{os.getpid()}.json", "note"}
+
+
+def test_a_launch_looks_at_so_many_and_no_more(run: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(record, "_MOST_STALE", 10)
+    for number in range(30):
+        Path(run, "launch", f"{4194305 + number}.json").touch()
+    record.remove_stale(run)
+    assert len(os.listdir(f"{run}/launch")) == 20
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"", b"{", b'{"format": 2}', b"[]", b"null", b"[" * 100_000, b'{"format": ' + b"9" * 5000 + b"}",
+        b'{"format": 1}',
+    ],
+)  # fmt: skip
+def test_broken(run: str, text: bytes) -> None:
+    Path(run, "launch", "1.json").write_bytes(text)
+    with pytest.raises(ValueError, match=r"1\.json"):
+        record.load(run, 1)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"format": 3}, {"pid": 2}, {"cpus": "0-999999999"}, {"cpus": "x"}, {"rlimits": {"none": (1, 1)}},
+        {"policy": "idle"}, {"umask": 0o1000}, {"nice": 20}, {"leases": [-1]}, {"priority": -1}, {"more": 1},
+    ],
+)  # fmt: skip
+def test_of_another_kind(run: str, changes: dict[str, Any]) -> None:
+    data = msgspec.to_builtins(make_record(pid=1)) | changes
+    Path(run, "launch", "1.json").write_bytes(msgspec.json.encode(data))
+    with pytest.raises(ValueError, match=r"1\.json"):
+        record.load(run, 1)
+
+
+@given(st.binary(max_size=2000))
+def test_any_bytes_are_refused_with_a_reason(data: bytes) -> None:
+    with pytest.raises(ValueError, match="record: "):
+        record.parse(data, "record")
+
+
+WHOLE = msgspec.json.encode(make_record())
+
+
+@given(st.integers(0, len(WHOLE)), st.integers(0, 20), st.binary(max_size=20))
+def test_a_spoilt_record_is_a_record_or_a_reason(start: int, length: int, data: bytes) -> None:
+    spoilt = WHOLE[:start] + data + WHOLE[start + length :]
+    try:
+        assert isinstance(record.parse(spoilt, "record"), record.Record)
+    except ValueError as error:
+        assert str(error).startswith("record: ")
+
+
+def test_a_long_one_is_neither_written_nor_read(run: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(record, "LIMIT", 10_000)
+    with pytest.raises(files.UntrustedFile, match="command"):
+        record.write(run, make_own(command=["x" * 10_000]))
+    assert record.load(run, os.getpid()) is None
+    path = Path(record.build_path(run, 1))
+    path.touch()
+    os.truncate(path, 3 << 30)
+    with pytest.raises(files.UntrustedFile, match="more than"):
+        record.load(run, 1)
