@@ -14,7 +14,7 @@ import msgspec
 from hosttune.checks import _sysctl
 from hosttune.findings import Finding
 from hosttune.host import globs, sysctl
-from hosttune.host.kept import keep_words
+from hosttune.host.forms import keep_words
 from hosttune.host.root import Observed, Root
 from hosttune.output import quote_word
 

@@ -12,8 +12,8 @@ import re
 import msgspec
 
 from hosttune.host import cpulist
+from hosttune.host.forms import CPU_LIST, DIGITS, NAME, UNINTELLIGIBLE, consists_of
 from hosttune.host.hugetlb import POLICIES
-from hosttune.host.kept import CPU_LIST, DIGITS, NAME, UNINTELLIGIBLE, consists_of
 
 Arguments = tuple[tuple[str, str | None], ...]
 

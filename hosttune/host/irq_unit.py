@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from hosttune.host import commands, systemd
-from hosttune.host.kept import CPU_LIST, NAME, UNINTELLIGIBLE, consists_of
+from hosttune.host.forms import CPU_LIST, NAME, UNINTELLIGIBLE, consists_of
 from hosttune.host.root import Fact, Root, derive, make_unreadable
 
 # What a script that sets affinities writes to.

@@ -11,7 +11,7 @@ from functools import partial
 import msgspec
 
 from hosttune.host import commands, cpulist, dropins, process, systemd
-from hosttune.host.kept import CPU_LIST, UNINTELLIGIBLE, consists_of
+from hosttune.host.forms import CPU_LIST, UNINTELLIGIBLE, consists_of
 from hosttune.host.root import Fact, Root, derive, make_unreadable
 
 SERVICE = "irqbalance.service"

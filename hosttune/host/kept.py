@@ -18,9 +18,6 @@ from hosttune.host.root import Fact, Names, Root, Table, derive, make_unreadable
 
 Rule = Callable[[str], str]
 
-#: In place of a value that a check reads and that is not written as such a value can be.
-UNINTELLIGIBLE = "..."
-
 _UNITS = ("/etc/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
 _MANAGER = ("/etc/systemd", "/usr/local/lib/systemd", "/usr/lib/systemd")
 _DROP_INS = ("/etc", "/run", "/usr/local/lib", "/usr/lib", "/lib")
@@ -34,9 +31,9 @@ RULES: dict[str, str] = {
     "/proc/modules": "modules.reduce_loaded",
     "/proc/meminfo": "hugepages.reduce_meminfo",
     "/proc/interrupts": "irq.reduce_interrupts",
-    "/proc/irq/default_smp_affinity": "kept.keep_number_list",
-    "/proc/irq/#/smp_affinity_list": "kept.keep_number_list",
-    "/proc/irq/#/effective_affinity_list": "kept.keep_number_list",
+    "/proc/irq/default_smp_affinity": "forms.keep_number_list",
+    "/proc/irq/#/smp_affinity_list": "forms.keep_number_list",
+    "/proc/irq/#/effective_affinity_list": "forms.keep_number_list",
     "/proc/#/status": "process.reduce_status",
     "/proc/#/comm": "process.reduce_comm",
     "/proc/#/cgroup": "process.reduce_cgroup",
@@ -44,12 +41,12 @@ RULES: dict[str, str] = {
     "/proc/#/limits": "limits.reduce_proc",
     "/proc/#/task/#/status": "process.reduce_status",
     "/proc/#/task/#/stat": "process.reduce_stat",
-    "/proc/sys/kernel/hostname": "kept.keep_word",
-    "/proc/sys/kernel/osrelease": "kept.keep_word",
-    "/proc/sys/net/core/default_qdisc": "kept.keep_word",
-    "/proc/sys/net/ipv4/tcp_congestion_control": "kept.keep_word",
-    "/proc/sys/net/ipv4/tcp_available_congestion_control": "kept.keep_words",
-    "/proc/sys/net/ipv4/tcp_allowed_congestion_control": "kept.keep_words",
+    "/proc/sys/kernel/hostname": "forms.keep_word",
+    "/proc/sys/kernel/osrelease": "forms.keep_word",
+    "/proc/sys/net/core/default_qdisc": "forms.keep_word",
+    "/proc/sys/net/ipv4/tcp_congestion_control": "forms.keep_word",
+    "/proc/sys/net/ipv4/tcp_available_congestion_control": "forms.keep_words",
+    "/proc/sys/net/ipv4/tcp_allowed_congestion_control": "forms.keep_words",
     "/sys/kernel/debug/irq/irqs/#": "irq.reduce_flags",
     **dict.fromkeys(
         [
@@ -60,10 +57,10 @@ RULES: dict[str, str] = {
             *(f"/sys/kernel/mm/hugepages/hugepages-#kB/{name}_hugepages" for name in ("nr", "free", "surplus")),
             "/sys/kernel/debug/sched/fair_server/cpu#/runtime",
         ],
-        "kept.keep_number_list",
+        "forms.keep_number_list",
     ),
-    "/sys/kernel/mm/transparent_hugepage/enabled": "kept.keep_choice",
-    "/sys/kernel/security/lockdown": "kept.keep_choice",
+    "/sys/kernel/mm/transparent_hugepage/enabled": "forms.keep_choice",
+    "/sys/kernel/security/lockdown": "forms.keep_choice",
     "/lib/modules/*/modules.builtin": "modules.reduce_builtin",
     "/etc/passwd": "limits.reduce_users",
     "/etc/group": "limits.reduce_groups",
@@ -89,7 +86,7 @@ RULES: dict[str, str] = {
 }
 
 #: The same for files at any depth: the beginning and the end of their paths.
-DEEP_RULES = {("/proc/sys/", ""): "sysctl.reduce_value", ("/sys/devices/", "/irq"): "kept.keep_number_list"}
+DEEP_RULES = {("/proc/sys/", ""): "sysctl.reduce_value", ("/sys/devices/", "/irq"): "forms.keep_number_list"}
 
 #: Of a link at one of these the target is kept; a drop-in may be one to /dev/null.
 LINKS = (
@@ -110,45 +107,6 @@ NAMES = (
 
 OMITTED = "left out: no check of hosttune's own reads it"
 _NOT_TEXT = "a name in it is not UTF-8"
-
-#: Characters of values.
-DIGITS = "0123456789"
-LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-NAME = LETTERS + DIGITS + "_-"
-CPU_LIST = DIGITS + "Nnal,:/ -"
-
-
-def consists_of(text: str, characters: str, most: int) -> bool:
-    """Returns whether a text has no others than these characters, and at most so many."""
-    return len(text) <= most and not text.strip(characters)
-
-
-def keep_number_list(text: str) -> str:
-    """Returns a file of the kernel that holds numbers, a list of CPUs or a mask. Raises ValueError."""
-    if not consists_of(text, DIGITS + "abcdefABCDEF,- \t\n", 1 << 16) and text.strip() != "(null)":
-        raise ValueError("it holds other than numbers")
-    return text
-
-
-def keep_word(text: str) -> str:
-    """Returns the text of a file that holds one word. Raises ValueError."""
-    if not consists_of(text.strip(), NAME + ".+~", 128):
-        raise ValueError("it holds other than a word")
-    return text
-
-
-def keep_choice(text: str) -> str:
-    """Returns the text of a file of the kernel that holds words, one of them in brackets. Raises ValueError."""
-    if not consists_of(text, NAME + "[] \n", 256):
-        raise ValueError("it holds other than words")
-    return text
-
-
-def keep_words(text: str) -> str:
-    """Returns the text of a file with the words of a sysctl that a profile asks for. Raises ValueError."""
-    if not consists_of(text, NAME + ".,:+ \t\n", 1024):
-        raise ValueError("it holds other than words")
-    return text
 
 
 class _Node:
@@ -304,7 +262,9 @@ class Kept:
 
     def netlink(self, request: str) -> Fact[Table]:
         """Returns the table: it holds names of interfaces and numbers."""
-        return self.root.netlink(request)
+        fact = self.root.netlink(request)
+        texts = [value for row in fact.value or () for value in row.values() if isinstance(value, str)]
+        return fact if all(map(_is_text, texts)) else make_unreadable(fact.source, _NOT_TEXT)
 
     def later(self, seconds: float) -> tuple[Kept, float] | None:
         """Returns the same host later, through the same patterns."""

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from hosttune.host import dropins
-from hosttune.host.kept import DIGITS, NAME, consists_of
+from hosttune.host.forms import DIGITS, NAME, consists_of
 from hosttune.host.root import Fact, Root, make_unreadable
 
 UNLIMITED = 2**64 - 1

@@ -11,7 +11,7 @@ import posixpath
 import msgspec
 
 from hosttune.host import cmdline, dropins, identity
-from hosttune.host.kept import NAME, consists_of
+from hosttune.host.forms import NAME, consists_of
 from hosttune.host.root import Fact, Root
 
 DIRECTORIES = (

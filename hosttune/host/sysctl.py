@@ -15,7 +15,7 @@ from functools import partial
 import msgspec
 
 from hosttune.host import dropins
-from hosttune.host.kept import DIGITS, NAME, UNINTELLIGIBLE, consists_of
+from hosttune.host.forms import DIGITS, NAME, UNINTELLIGIBLE, consists_of
 from hosttune.host.root import Fact, Root
 
 DIRECTORIES = ("/etc/sysctl.d", "/run/sysctl.d", "/usr/local/lib/sysctl.d", "/usr/lib/sysctl.d")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from hosttune.host import dropins, hugetlb
-from hosttune.host.kept import DIGITS, NAME, UNINTELLIGIBLE, consists_of
+from hosttune.host.forms import DIGITS, NAME, UNINTELLIGIBLE, consists_of
 from hosttune.host.root import Fact, Root
 
 DIRECTORIES = ("/etc/tmpfiles.d", "/run/tmpfiles.d", "/usr/local/lib/tmpfiles.d", "/usr/lib/tmpfiles.d")

@@ -7,7 +7,7 @@ its value is not kept, since it may reset or overrule another.
 from __future__ import annotations
 
 from hosttune.host import commands, irqbalance, limits, systemd
-from hosttune.host.kept import CPU_LIST, DIGITS, NAME, UNINTELLIGIBLE, consists_of
+from hosttune.host.forms import CPU_LIST, DIGITS, NAME, UNINTELLIGIBLE, consists_of
 from hosttune.host.systemd import Setting
 
 # The words infinity, and numbers with a unit or of a pair.

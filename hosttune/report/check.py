@@ -11,7 +11,7 @@ from hosttune.report.document import Page
 
 # Of a report that is read. One on 10,000 interrupts has 60,000 objects in 4 MB.
 MAX_BYTES = 10 << 20
-MAX_CONTAINERS = 250_000
+MAX_CONTAINERS = 100_000
 # Of values in values, such as `{"cpu1": 5}`.
 MAX_DEPTH = 16
 

@@ -15,12 +15,12 @@ from collections.abc import Callable
 from typing import Any
 
 from hosttune import host as package
-from hosttune.host import cmdline, grub, kept, limits, root
+from hosttune.host import cmdline, forms, grub, limits, root
 
 KERNEL, CONFIGURATION = root.MAX_BYTES, root.MAX_CONFIGURATION_BYTES
 #: Modules, and functions by their whole name, that read what the kernel or the system's tools write.
 FROM_KERNEL = (
-    *("cmdline.", "cpulist.", "hugepages.", "identity.", "irq.", "kept.", "modules.reduce_loaded", "process."),
+    *("cmdline.", "cpulist.", "hugepages.", "identity.", "irq.", "forms.", "modules.reduce_loaded", "process."),
     *("irqbalance.parse_banned", "irqbalance.reduce_environment", "sysctl.reduce_value"),
     *("limits.parse_proc", "limits.reduce_proc", "limits.reduce_users", "limits.reduce_groups"),
 )
@@ -100,7 +100,9 @@ MORE: dict[str, Callable[[str], Any]] = {
     "grub.find_default_entry of a saved entry": lambda text: grub.find_default_entry(
         "set default=${saved_entry}\nmenuentry a {\nlinux /v $x\n}", {"saved_entry": text, "x": text}
     ),
-    **{f"kept.{name}": getattr(kept, name) for name in ("keep_number_list", "keep_word", "keep_words", "keep_choice")},
+    **{
+        f"forms.{name}": getattr(forms, name) for name in ("keep_number_list", "keep_word", "keep_words", "keep_choice")
+    },
 }
 
 

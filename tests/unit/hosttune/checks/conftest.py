@@ -36,7 +36,8 @@ def _read_three_times(module: Any, read: Any, directory: Path) -> Any:
         file = directory / "s.json"
         file.write_bytes(snapshot.encode(recorder.data()))
         assert module.check(wanted, read(Once(reduce_root(Snapshot(str(file)))), wanted), None) == reduced
-        assert _summarise(module.check(wanted, found, None)) == _summarise(reduced)
+        if "not UTF-8" not in str(reduced):  # a name that JSON cannot hold makes its directory unknown
+            assert _summarise(module.check(wanted, found, None)) == _summarise(reduced)
         return found
 
     return facts

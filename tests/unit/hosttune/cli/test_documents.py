@@ -149,7 +149,7 @@ def test_a_report(tmp_path: Path, text: str) -> None:
 
 
 def test_a_report_of_many_findings_is_one(tmp_path: Path) -> None:
-    (tmp_path / "r").write_text(REPORT % ",".join([FINDING % 1] * 150_000))
+    (tmp_path / "r").write_text(REPORT % ",".join([FINDING % 1] * 50_000))
     assert run("diff", str(tmp_path / "r"), str(tmp_path / "r"))[0] == 0
 
 
