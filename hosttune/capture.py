@@ -8,6 +8,7 @@ from typing import Any
 
 from hosttune import profile as profiles
 from hosttune.host import globs, identity
+from hosttune.host.kept import Patterns
 from hosttune.host.root import Root
 from hosttune.host.snapshot import Data, Recorder
 from hosttune.profile import PROFILE_D, Profile
@@ -21,15 +22,17 @@ def take_snapshot(root: Root, profile: Profile, observe: float | None = None) ->
     sample that many seconds later.
     """
     # Whatever raises below: a check that cannot cope with this host must not stop the snapshot that shows why.
-    recorder = Recorder(root)
+    profiles_kept = {f"{PROFILE_D}/*{ending}": profiles.reduce_file for ending in (".yml", ".yaml")}
+    sections = [*profiles.load_built_in().sections, *profile.sections]
+    recorder = Recorder(root, Patterns({**profiles.list_kept(sections), **profiles_kept}))
     modules = {name: importlib.import_module(f"hosttune.checks.{name}") for name in profiles.built_in_sections()}
-    globs.read(recorder, f"{PROFILE_D}/*")
+    globs.read(recorder, *profiles_kept)
     for module in modules.values():
         if hasattr(module, "sweep"):
             with contextlib.suppress(Exception):
                 module.sweep(recorder)
     identity.read(recorder)
-    for section in [*profiles.load_built_in().sections, *profile.sections]:
+    for section in sections:
         modules[section.name] = section.module
         with contextlib.suppress(Exception):
             section.module.facts(recorder, section.wanted)

@@ -9,16 +9,18 @@ import msgspec
 from hosttune.findings import Finding, Hop, Report, summarise_findings
 from hosttune.hops import build_finding
 from hosttune.host import identity
+from hosttune.host.kept import reduce_root
 from hosttune.host.root import Observed, Once, Root
-from hosttune.profile import Profile, Section
+from hosttune.profile import Profile, Section, list_kept
 
 
 def run_checks(profile: Profile, root: Root, observe: float | None = None) -> Report:
-    """Return the report on one host.
+    """Return the report on one host, of which nothing is read but what a snapshot keeps.
 
     `observe`: seconds between two samples for the checks that have something to watch; None reads once.
     A check that raises, or that has nothing to say, becomes one `unknown` finding with the section's name.
     """
+    root = reduce_root(root, list_kept(profile.sections))
     host = {
         **identity.read(root),
         "time": root.taken,

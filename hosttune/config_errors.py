@@ -30,6 +30,14 @@ Key = tuple[str | int, ...]
 _YAML_SWITCH = " (YAML 1.1 reads on, off, yes and no as true and false: quote the word if you meant text)"
 
 
+class KeyRefused(ValueError):
+    """What a `__post_init__` raises for a value below its struct: `key` is the way to it from there."""
+
+    def __init__(self, key: Key, words: str) -> None:
+        super().__init__(words)
+        self.key = key
+
+
 class _Problem(NamedTuple):
     """`at` is the key whose place is named; `words` say the rest of the line."""
 
@@ -54,7 +62,7 @@ def explain(
     problem = _Search(name, syntax).find(kind, value, ())
     if problem is None:
         problem = _Problem((), f"{name}: {_strip_path(str(error))}" if name else _strip_path(str(error)))
-    return f"{locate(problem.at)}: {problem.words}"
+    return f"{locate(problem.at)}: {_shorten(problem.words, 500)}"
 
 
 def explain_toml(error: Exception | str, kind: Any, text: str, file: str) -> str:
@@ -109,7 +117,7 @@ def allow_names(found: str, names: Iterable[str]) -> str:
     import difflib
 
     names = sorted(names)
-    close = difflib.get_close_matches(found, names, n=1)
+    close = difflib.get_close_matches(found[:64], names, n=1)
     guess = f"did you mean {close[0]}? " if close else ""
     return f"{guess}allowed: {', '.join(names)}"
 
@@ -133,6 +141,7 @@ class _Search:
             return None
         except msgspec.ValidationError as error:
             message = _strip_path(str(error))
+            refused = error.__cause__
         origin, arguments = typing.get_origin(kind), typing.get_args(kind)
         whole = _Problem(key, f"{self._show(key)}: {message}" if key or self.name else message)
         if origin is typing.Annotated and isinstance(value, dict | list):
@@ -142,7 +151,10 @@ class _Search:
             if len(fitting) == 1:
                 return self.find(fitting[0], value, key)
         elif isinstance(kind, type) and issubclass(kind, msgspec.Struct) and isinstance(value, dict):
-            return self._find_in_struct(kind, value, key) or self._find_own_key(kind, value, key, message) or whole
+            found = self._find_in_struct(kind, value, key)
+            if found is None and isinstance(refused, KeyRefused):
+                found = _Problem((*key, *refused.key), f"{self._show(key)}: {message}" if key or self.name else message)
+            return found or self._find_own_key(kind, value, key, message) or whole
         elif origin is dict and isinstance(value, dict):
             return self._find_in_dict(arguments, value, key) or whole
         elif origin in (list, tuple) and isinstance(value, list):
@@ -185,7 +197,9 @@ class _Search:
             try:
                 msgspec.convert(name, kinds[0])
             except msgspec.ValidationError:
-                words = f"{self._show(key)}: key {name!r} is not allowed; wanted {describe_type(kinds[0])}"
+                words = (
+                    f"{self._show(key)}: key {_shorten(repr(name))} is not allowed; wanted {describe_type(kinds[0])}"
+                )
                 return _Problem((*key, name), words)
         return None
 
@@ -199,7 +213,7 @@ class _Search:
         return ""
 
     def _show(self, key: Key) -> str:
-        path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in key)
+        path = "".join(f"[{part}]" if isinstance(part, int) else f".{_show_name(part)}" for part in key)
         return self.name + path if self.name else path.lstrip(".")
 
 
@@ -265,7 +279,16 @@ def _show_value(value: Any) -> str:
         return "a list"
     if isinstance(value, int | float):
         return f"the number {value}"
-    return f"the text {value!r}" if isinstance(value, str) else f"the {type(value).__name__} {value}"
+    return f"the text {_shorten(repr(value))}" if isinstance(value, str) else f"the {type(value).__name__} {value}"
+
+
+def _show_name(name: str) -> str:
+    """Returns a key as it may stand in a line."""
+    return _shorten(name if name.isprintable() else repr(name))
+
+
+def _shorten(text: str, most: int = 80) -> str:
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def _strip_path(message: str) -> str:

@@ -23,6 +23,9 @@ _KINDS = {
     stat.S_IFREG: "a regular file",
 }
 
+# Names of the caller's own descriptors.
+_HANDED_OVER = ("/dev/fd/", "/dev/stdin", "/proc/self/fd/")
+
 
 class UntrustedFile(OSError):
     """What is at a path cannot be believed; `strerror` says what was found and what is allowed, `filename` where."""
@@ -106,6 +109,40 @@ def read_file(
         return read_bounded(descriptor, limit, path)
     finally:
         os.close(descriptor)
+
+
+def read_given(path: str | os.PathLike[str], limit: int) -> bytes:
+    """Returns what is in a file that the caller of a command named: whoever owns it, and through a link.
+
+    A FIFO, a device or a socket is refused, which somebody else may have put there to make the command wait, unless the
+    name is of a descriptor that the caller hands over (/dev/stdin, /dev/fd/N). Raises OSError, and UntrustedFile for
+    another kind of file or more than `limit` bytes.
+    """
+    name = os.fspath(path)
+    descriptor = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    try:
+        kind = stat.S_IFMT(os.fstat(descriptor).st_mode)
+        if kind == stat.S_IFIFO and name.startswith(_HANDED_OVER):
+            os.set_blocking(descriptor, True)
+        elif kind not in (stat.S_IFREG, stat.S_IFDIR):  # read(2) says EISDIR of a directory
+            raise UntrustedFile(name, _KINDS.get(kind, "another kind of file"), _KINDS[stat.S_IFREG])
+        return read_bounded(descriptor, limit, name)
+    finally:
+        os.close(descriptor)
+
+
+def check_replaceable(path: str | os.PathLike[str]) -> None:
+    """Raise UntrustedFile unless replace_file() may put a new file at a path: nothing is there, a regular file, or a
+    link to either, which is then replaced itself. Devices and what lies among them stay. Raises OSError."""
+    name = os.fspath(path)
+    if os.path.abspath(name).startswith(("/dev/", "/proc/", "/sys/")):
+        raise UntrustedFile(name, "a place of the kernel's", "a place for files")
+    try:
+        kind = stat.S_IFMT(os.stat(name).st_mode)
+    except FileNotFoundError:
+        return
+    if kind != stat.S_IFREG:
+        raise UntrustedFile(name, _KINDS.get(kind, "another kind of file"), _KINDS[stat.S_IFREG])
 
 
 def replace_file(path: str | os.PathLike[str], data: bytes, mode: int = 0o600) -> None:

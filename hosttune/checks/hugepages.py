@@ -35,12 +35,15 @@ class Section(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
 
     def __post_init__(self) -> None:
         for size, counts in self.pages.items():
-            hugetlb.parse_size(size)
+            try:
+                hugetlb.parse_size(size)
+            except ValueError as error:
+                raise _refuse((size,), str(error)) from None
             for node in counts:
                 try:
                     hugetlb.parse_node(node)
                 except ValueError as error:
-                    raise ValueError(f"pages.{size}: {error}") from None
+                    raise _refuse((size, node), f"pages.{size}: {error}") from None
 
     def list_pools(self) -> list[tuple[str, int, int, int]]:
         """Returns (size, its kB, node, count) in the order of the profile."""
@@ -49,6 +52,12 @@ class Section(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
             for size, counts in self.pages.items()
             for node, count in counts.items()
         ]
+
+
+def _refuse(key: tuple[str, ...], words: str) -> ValueError:
+    from hosttune.config_errors import KeyRefused  # late: only for what is wrong
+
+    return KeyRefused(("pages", *key), words)
 
 
 class Facts(msgspec.Struct):

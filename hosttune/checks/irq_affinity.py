@@ -40,9 +40,11 @@ class Section(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
         for interface, cpus in self.queues.items():
             try:
                 irq_plan.check_interface(interface)
+                _cpusets.validate(interface, cpus)
             except ValueError as error:
-                raise ValueError(f"queues: {error}") from None
-            _cpusets.validate(f"queues.{interface}", cpus)
+                from hosttune.config_errors import KeyRefused  # late: only for what is wrong
+
+                raise KeyRefused(("queues", interface), f"queues.{error}") from None
 
 
 class Facts(msgspec.Struct):

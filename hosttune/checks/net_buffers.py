@@ -7,12 +7,14 @@ kernel. Most net.* keys belong to a network namespace: they are read in the one 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import msgspec
 
 from hosttune.checks import _sysctl
 from hosttune.findings import Finding
 from hosttune.host import globs, sysctl
+from hosttune.host.forms import keep_words
 from hosttune.host.root import Observed, Root
 from hosttune.output import quote_word
 
@@ -54,12 +56,18 @@ class Section(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
         for key, value in self.sysctl.items():
             path = sysctl.normalise_key(key)
             if not _KEY.fullmatch(key) or not path.startswith("net/"):
-                raise ValueError(f"sysctl key {key!r}: allowed are net.* keys without wildcards")
+                raise _refuse(key, f"sysctl key {key!r}: allowed are net.* keys without wildcards")
             if path in seen:
-                raise ValueError(f"sysctl keys {seen[path]!r} and {key!r} are the same")
+                raise _refuse(key, f"sysctl keys {seen[path]!r} and {key!r} are the same")
             if value in ("", []):
-                raise ValueError(f"sysctl key {key!r} has an empty value")
+                raise _refuse(key, f"sysctl key {key!r} has an empty value")
             seen[path] = key
+
+
+def _refuse(key: str, words: str) -> ValueError:
+    from hosttune.config_errors import KeyRefused  # late: only for what is wrong
+
+    return KeyRefused(("sysctl", key), words)
 
 
 class Facts(msgspec.Struct):
@@ -71,6 +79,12 @@ class Facts(msgspec.Struct):
 def facts(root: Root, wanted: Section) -> Facts:
     """Read the wanted keys and all sysctl.d files."""
     return Facts(sysctl.read(root, wanted.sysctl))
+
+
+def kept(wanted: Section) -> dict[str, Callable[[str], str]]:
+    """Returns the files of the keys that shall hold words: of others, numbers are kept."""
+    words = {key for key, value in wanted.sysctl.items() if not sysctl.is_numeric(_sysctl.show_value(value))}
+    return {sysctl.build_path(key): keep_words for key in words}
 
 
 def sweep(root: Root) -> None:

@@ -15,13 +15,12 @@ import msgspec
 from hosttune.checks import _sysctl
 from hosttune.findings import Finding, Hop, HopName, Status, judge_hops
 from hosttune.hops import build_finding
-from hosttune.host import fair_server, globs, limits, process, sysctl, systemd
+from hosttune.host import commands, fair_server, globs, limits, process, sysctl, systemd
 from hosttune.host.root import Fact, Root
 from hosttune.output import quote_word
 
 RT_RUNTIME = "kernel.sched_rt_runtime_us"
 _SHOWN = 5
-_USER_OPTIONS = ("--user", "-u", "--reuid")
 
 _WHY = {
     "memlock": "mlockall fails, and a page fault stops the trading thread when memory is tight",
@@ -64,7 +63,9 @@ class Section(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
             raise ValueError(f"sched_rt_runtime_us: {value} is neither -1 (no limit) nor microseconds")
         for name in self.users:
             if not name or set(name) & set(":/ \t@*%"):
-                raise ValueError(f"users: {name!r} is not a user name")
+                from hosttune.config_errors import KeyRefused  # late: only for what is wrong
+
+                raise KeyRefused(("users", name), f"users: {name!r} is not a user name")
 
 
 class Services(msgspec.Struct):
@@ -89,7 +90,7 @@ class Facts(msgspec.Struct):
 
 def facts(root: Root, wanted: Section) -> Facts:
     """Read what PAM and systemd give each user, what the user's processes have, and the real-time budget."""
-    users = {name: limits.read_user(root, name) for name in wanted.users}
+    users = limits.read_users(root, wanted.users)
     tasks = process.read_tasks(root, threads=False) if wanted.users else process.Tasks([])
     return Facts(
         users=users,
@@ -117,8 +118,9 @@ def sweep(root: Root) -> None:
 
 def check(wanted: Section, facts: Facts, observed: None) -> list[Finding]:
     """Returns one finding for each limit of each user, and on what stops real-time threads."""
+    logins = _resolve_logins(wanted, facts)
     findings = [
-        _check_limit(name, item, value, facts)
+        _check_limit(name, item, value, facts, logins.get(name, {}))
         for name, user in wanted.users.items()
         for item in limits.ITEMS
         if (value := getattr(user, item)) is not None
@@ -131,9 +133,18 @@ def check(wanted: Section, facts: Facts, observed: None) -> list[Finding]:
     return findings
 
 
-def _check_limit(name: str, item: str, wanted: int | str, facts: Facts) -> Finding:
+def _resolve_logins(wanted: Section, facts: Facts) -> dict[str, dict[str, limits.Limit]]:
+    """Returns what a login of each user gets, by item. A user of no local file has the lines with the name."""
+    lines = [line for path, text in facts.pam_files.value or () for line in limits.parse_pam_limits(text, path)]
+    return {
+        name: limits.resolve_pam_lines(lines, facts.users[name].value or limits.User(name, -1, -1))
+        for name in wanted.users
+    }
+
+
+def _check_limit(name: str, item: str, wanted: int | str, facts: Facts, login: dict[str, limits.Limit]) -> Finding:
     need = _convert_wanted(item, wanted)
-    ways = {"login": _judge_login(name, item, need, facts), "service": _judge_service(name, item, need, facts)}
+    ways = {"login": _judge_login(name, item, need, facts, login), "service": _judge_service(name, item, need, facts)}
     hops: dict[HopName, Hop] = {"persisted": _join_ways(ways)}
     hops["runtime"] = _judge_running(name, item, need, facts)
     # No process of this user yet is the normal state of a fresh host: the files decide then.
@@ -150,8 +161,8 @@ def _check_limit(name: str, item: str, wanted: int | str, facts: Facts) -> Findi
     return build_finding(f"rt_limits.{name}.{item}", wanted, hops, why=why, fix=fix, status=status)
 
 
-def _judge_login(name: str, item: str, need: int, facts: Facts) -> Hop:
-    """What a PAM login gets. A user who is in no local file still matches the lines with the name."""
+def _judge_login(name: str, item: str, need: int, facts: Facts, login: dict[str, limits.Limit]) -> Hop:
+    """What a PAM login gets: `login` is what the lines of limits.conf come to."""
     if facts.pam_files.value is None:
         return Hop("unknown", facts.pam_files.reason, facts.pam_files.source)
     if facts.pam_enabled.value is None:
@@ -162,8 +173,7 @@ def _judge_login(name: str, item: str, need: int, facts: Facts) -> Hop:
     without = [service for service, enabled in facts.pam_enabled.value.items() if not enabled]
     if without:
         return Hop("bad", f"no pam_limits in the session of {', '.join(without)}", facts.pam_enabled.source)
-    who = user.value or limits.User(name, -1, -1)
-    limit = limits.resolve_pam_limits(facts.pam_files.value, who).get(item)
+    limit = login.get(item)
     if limit is None:
         return Hop("absent", None, "/etc/security/limits.conf, limits.d")
     return _judge_limit(item, need, limit)
@@ -201,14 +211,7 @@ def _runs_as(unit: systemd.Unit, name: str) -> bool:
     user = _find_last(unit.settings, "Service", "User")
     if user is not None and user.value == name:
         return True
-    for command in unit.values("Service", "ExecStart"):
-        words = [word.strip("\"'") for word in command.split()]
-        pairs = zip(words, [*words[1:], ""], strict=True)
-        if any(option in _USER_OPTIONS and value == name for option, value in pairs):
-            return True
-        if any(f"{option}={name}" in words for option in _USER_OPTIONS):
-            return True
-    return False
+    return any(commands.find_user(command) == name for command in unit.values("Service", "ExecStart"))
 
 
 def _judge_setting(item: str, need: int, setting: systemd.Setting) -> Hop:

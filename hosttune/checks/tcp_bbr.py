@@ -143,7 +143,9 @@ def _judge_module_at_boot(module: str, name: str, facts: sysctl.Sysctls, found: 
         return Hop("ok", "built in", found.builtin.source)
     # Available now, and no module of that name: it is part of the kernel, as reno always is.
     running = name in (facts.running[AVAILABLE].value or "").split()
-    if running and (found.loaded.state == "absent" or (found.loaded.value and module not in found.loaded.value)):
+    if running and (
+        found.loaded.state == "absent" or (found.loaded.value is not None and module not in found.loaded.value)
+    ):
         return Hop("ok", "built in", f"{found.loaded.source}, {sysctl.build_path(AVAILABLE)}")
     for fact in (found.at_boot, found.builtin):
         if fact.state == "unreadable":

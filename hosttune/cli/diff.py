@@ -21,16 +21,16 @@ def add_command(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print both reports side by side. Returns the exit status. Raises UsageError."""
-    from hosttune.report.check import read_report
+    from hosttune import files
+    from hosttune.report.check import MAX_BYTES, read_report
     from hosttune.report.diff import Difference
 
     reports = []
     for path in (arguments.before, arguments.after):
         try:
-            with open(path, "rb") as file:
-                reports.append(read_report(file.read()))
+            reports.append(read_report(files.read_given(path, MAX_BYTES)))
         except OSError as error:
-            raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
+            raise UsageError(f"{path}: cannot be read: {error.strerror or error}") from None
         except ValueError as error:
             raise UsageError(f"{path}: not a report of `hosttune check --format json`: {error}") from None
     write_document(Difference(*reports), arguments.format)

@@ -6,8 +6,11 @@ import argparse
 from typing import Any
 
 from hosttune.cli import arguments as shared
+from hosttune.cli.terminal import write_out
 from hosttune.errors import OK, UsageError
 from hosttune.output import escape, print_message
+
+_STANDARD_OUTPUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 
 
 def add_command(commands: Any) -> None:
@@ -40,9 +43,11 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(error) from None
     data = capture.take_snapshot(root, wanted, arguments.observe)
     try:
-        snapshot.write(data, arguments.output)
+        if arguments.output in _STANDARD_OUTPUT:
+            write_out(snapshot.encode(data).decode())
+        else:
+            snapshot.write(data, arguments.output)
+            print_message(escape(f"{arguments.output}: {snapshot.describe(data)}"))
     except OSError as error:
         raise UsageError(f"{arguments.output}: cannot be written: {error.strerror}") from None
-    if arguments.output != "-":
-        print_message(escape(f"{arguments.output}: {snapshot.describe(data)}"))
     return OK

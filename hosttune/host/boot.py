@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import msgspec
 
 from hosttune.host import cmdline, dropins, grub
-from hosttune.host.root import Fact, Root, make_unreadable
+from hosttune.host.root import Fact, Root, derive, make_unreadable
 
 _CONFIGS = ("/boot/grub/grub.cfg", "/boot/grub2/grub.cfg")
 _BLS = "/boot/loader/entries"
+#: Arguments of the kernel that a check asks the files of /etc/default for.
+ARGUMENTS = ("isolcpus", "nohz_full", "rcu_nocbs", "irqaffinity")
 
 
 class Boot(msgspec.Struct, frozen=True):
-    """Command lines. `sources` maps the files that `grub-mkconfig` reads to their text: they decide
-    nothing by themselves, but they say whether a rebuild of the menu was forgotten."""
+    """Command lines, with the parameters that a check looks at. `sources` maps the files that `grub-mkconfig` reads to
+    which of ARGUMENTS they set: they decide nothing, but they say whether a rebuild of the menu was forgotten."""
 
     booted: Fact[str]
     coming: Fact[str]
@@ -22,41 +26,52 @@ class Boot(msgspec.Struct, frozen=True):
 
 def read(root: Root) -> Boot:
     """Read both command lines."""
-    booted = root.read("/proc/cmdline").map(str.strip)
+    booted = root.read("/proc/cmdline").map(cmdline.reduce)
     return Boot(booted, _read_coming(root, booted), _read_sources(root))
 
 
 def find_source(boot: Boot, argument: str) -> str:
     """Returns the file below /etc/default that asks for `argument=`, or an empty string."""
-    for path, content in reversed(boot.sources.items()):
-        lines = (line for line in content.splitlines() if not line.lstrip().startswith("#"))
-        if any(f"{argument}=" in line for line in lines):
-            return path
-    return ""
+    return next((path for path, found in reversed(boot.sources.items()) if f"{argument}=" in found.splitlines()), "")
 
 
 def _read_coming(root: Root, booted: Fact[str]) -> Fact[str]:
     """Returns the default entry of GRUB, if it was GRUB that started this boot."""
     for path in _CONFIGS:
-        config = dropins.read_text(root, path)
-        if config.state == "absent":
+        entry = derive(root, path, partial(_read_entry, path))
+        if entry.state == "absent":
             continue
-        if config.state == "unreadable":
-            return config
         names = [name for name, _ in cmdline.split_arguments(booted.value or "")]
         if booted.state == "value" and "BOOT_IMAGE" not in names:
             return make_unreadable(path, "this boot did not come through GRUB (no BOOT_IMAGE= in /proc/cmdline)")
-        env = dropins.read_text(root, path.replace("grub.cfg", "grubenv"))
-        if env.state == "unreadable":
-            return env
-        try:
-            title, line = grub.find_default_entry(
-                config.value or "", grub.parse_environment(env.value or ""), _read_bls(root)
-            )
-        except ValueError as error:
-            return make_unreadable(path, f"not understood: {error}")
+        if entry.value is None:
+            return entry
+        title, _, line = entry.value.partition("\n")
         return Fact("value", line, f"{path}, entry {title!r}")
     return make_unreadable(_CONFIGS[0], "no GRUB configuration: what the next boot gets is decided elsewhere")
+
+
+def _read_entry(path: str, root: Root) -> Fact[str]:
+    """Returns the title of the default entry and, on a second line, what a check looks at of its command line."""
+    config = dropins.read_text(root, path)
+    if config.value is None:
+        return config
+    env = dropins.read_text(root, path.replace("grub.cfg", "grubenv"))
+    if env.state == "unreadable":
+        return env
+    try:
+        title, line = grub.find_default_entry(config.value, grub.parse_environment(env.value or ""), _read_bls(root))
+        return Fact("value", f"{title}\n{cmdline.reduce(line)}", path)
+    except ValueError as error:
+        return make_unreadable(path, f"not understood: {error}")
+
+
+def reduce_source(text: str) -> str:
+    """Returns which of the arguments that a check asks for a file of /etc/default sets, a line each, without values."""
+    sought = [argument for argument in ARGUMENTS if f"{argument}=" in text]
+    lines = [line for line in text.splitlines() if "=" in line and not line.lstrip().startswith("#")] if sought else []
+    found = (argument for argument in sought if any(f"{argument}=" in line for line in lines))
+    return "".join(f"{argument}=\n" for argument in found)
 
 
 def _read_bls(root: Root) -> dict[str, str] | None:
@@ -75,5 +90,5 @@ def _read_sources(root: Root) -> dict[str, str]:
     paths = ["/etc/default/grub"]
     fragments = root.list("/etc/default/grub.d")
     paths += [f"/etc/default/grub.d/{name}" for name in fragments.value or [] if name.endswith(".cfg")]
-    facts = {path: root.read(path) for path in paths}
+    facts = {path: root.read(path).map(reduce_source) for path in paths}
     return {path: fact.value for path, fact in facts.items() if fact.value is not None}

@@ -7,13 +7,33 @@ Sources in the Linux kernel: `lib/cmdline.c` (`next_arg`), `kernel/params.c` (`p
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
 from hosttune.host import cpulist
+from hosttune.host.forms import CPU_LIST, DIGITS, NAME, UNINTELLIGIBLE, consists_of
+from hosttune.host.hugetlb import POLICIES
 
 Arguments = tuple[tuple[str, str | None], ...]
 
+#: Characters. The longest command line that any architecture takes has 4 KiB; bootconfig may add 32 KiB.
+MAX_LENGTH = 1 << 16
+
 _FLAGS = ("nohz", "domain", "managed_irq")
+
+_SIZE = f"{DIGITS}KMGkmg"
+#: Parameters that a check looks at, and the characters of their values.
+PARAMETERS = {
+    "BOOT_IMAGE": "",
+    **dict.fromkeys(("isolcpus", "nohz_full", "rcu_nocbs", "irqaffinity", "systemd.cpu_affinity"), CPU_LIST),
+    "default_hugepagesz": _SIZE,
+    "hugepagesz": _SIZE,
+    "hugepages": f"{DIGITS}:,",
+    "transparent_hugepage": "",
+    "modules_load": f"{NAME},",
+}
+_ILLEGAL_FLAG = "x!"
 
 
 class Isolation(msgspec.Struct, frozen=True):
@@ -31,8 +51,11 @@ class Isolation(msgspec.Struct, frozen=True):
 def split_arguments(cmdline: str) -> Arguments:
     """Split a command line as the kernel does: double quotes protect spaces, `--` ends its part.
 
-    Names have `-` turned into `_`, which the kernel treats alike; a value is None if there is no `=`.
+    Names have `-` turned into `_`, which the kernel treats alike; a value is None if there is no `=`. Raises
+    ValueError for more than any kernel takes.
     """
+    if len(cmdline) > MAX_LENGTH:
+        raise ValueError(f"{len(cmdline)} characters; no kernel takes more than {MAX_LENGTH}")
     found: list[tuple[str, str | None]] = []
     for word in _split_words(cmdline):
         if word == "--":
@@ -48,6 +71,27 @@ def split_arguments(cmdline: str) -> Arguments:
             value = value[1:].removesuffix('"')
         found.append((name.replace("-", "_"), value if equals else None))
     return tuple(found)
+
+
+def reduce(cmdline: str) -> str:
+    """Returns a command line with the parameters that a check looks at, and nothing else of it. Raises ValueError."""
+    words = []
+    for name, value in split_arguments(cmdline):
+        characters = PARAMETERS.get(name)
+        if characters is None:
+            continue
+        if value is None:
+            words.append(name)
+            continue
+        flags = ""
+        if name == "isolcpus":
+            flags, value = _keep_flags(value)
+        elif name == "modules_load":
+            value = ",".join(module for module in value.split(",") if module.startswith("tcp"))
+        known = consists_of(value, characters, MAX_LENGTH) or (name == "transparent_hugepage" and value in POLICIES)
+        value = flags + (value if known else UNINTELLIGIBLE)
+        words.append(f'{name}="{value}"' if " " in value else f"{name}={value}")
+    return " ".join(words)
 
 
 def find_last(args: Arguments, name: str) -> str | None:
@@ -105,19 +149,27 @@ def resolve_cpus(args: Arguments, name: str, last_cpu: int | None) -> frozenset[
     return _parse_cpus(find_last(args, name) or "", last_cpu) or frozenset()
 
 
+def _keep_flags(value: str) -> tuple[str, str]:
+    """Returns the flags of an isolcpus= value that mean something, and the rest; an illegal one for one that is so."""
+    kinds, text = _split_flags(value)
+    if text is None:
+        return _ILLEGAL_FLAG, ""
+    return ("".join(f"{kind}," for kind in kinds) if value[:1].isalpha() else ""), text
+
+
 def _split_words(cmdline: str) -> list[str]:
-    words: list[str] = []
-    word, quoted = "", False
-    for character in cmdline.strip():
-        if character.isspace() and not quoted:
-            if word:
-                words.append(word)
-            word = ""
+    """Returns the words between white space that is not between double quotes."""
+    words: list[list[str]] = [[]]
+    for number, part in enumerate(cmdline.strip().split('"')):
+        if number:
+            words[-1].append('"')
+        if number % 2:
+            words[-1].append(part)
             continue
-        if character == '"':
-            quoted = not quoted
-        word += character
-    return [*words, word] if word else words
+        first, *others = re.split(r"\s+", part)
+        words[-1].append(first)
+        words += [[other] for other in others]
+    return [text for word in words if (text := "".join(word))]
 
 
 def _split_flags(value: str) -> tuple[list[str], str | None]:

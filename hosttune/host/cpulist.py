@@ -13,6 +13,10 @@ from collections.abc import Iterator, Sequence
 
 # The largest CONFIG_NR_CPUS of any architecture is 8192; a longer list is a mistake, not a machine.
 MAX_CPU = 8191
+# Characters of a list or mask: one that names each of these CPUs alone, and each twice, is shorter.
+MAX_LENGTH = 1 << 17
+# CPUs that the parts of a list may name in all, each as often as it is named.
+MAX_NAMED = 1 << 18
 
 
 def parse(text: str, last: int | None = None) -> frozenset[int]:
@@ -31,16 +35,19 @@ def parse_sequence(text: str, last: int | None = None) -> tuple[int, ...]:
     """
     cpus: list[int] = []
     for part in _split_parts(text, last):
-        cpus += part
-        if len(cpus) > MAX_CPU + 1:
+        if len(cpus) + len(part) > MAX_CPU + 1:
             raise ValueError(f"cpulist {text.strip()[:40]!r}... names more CPUs than any machine has")
+        cpus += part
     return tuple(cpus)
 
 
 def _split_parts(text: str, last: int | None) -> Iterator[Sequence[int]]:
+    """Yield the CPUs of each part; bounded in all by MAX_LENGTH and MAX_NAMED, whatever the text says."""
+    _check_length(text)
     text = text.strip()
     if text in ("", "(null)"):
         return
+    named = 0
     for part in text.split(","):
         part = part.strip()
         if not part:
@@ -52,24 +59,30 @@ def _split_parts(text: str, last: int | None) -> Iterator[Sequence[int]]:
         first = _parse_number(first_text, part, last)
         final = _parse_number(last_text, part, last) if dash else first
         if final < first:
-            raise ValueError(f"cpulist {part!r} runs backwards")
+            raise ValueError(f"cpulist {_shorten(part)} runs backwards")
+        named += final - first + 1
+        if named > MAX_NAMED:
+            raise ValueError(f"cpulist {text[:40]!r}... names the same CPUs over and over")
         if not stride:
             yield range(first, final + 1)
             continue
         used_text, slash, group_text = stride.partition("/")
         used, group = _parse_number(used_text, part, None), _parse_number(group_text, part, None) if slash else 0
         if not slash or not 0 < used <= group:
-            raise ValueError(f"cpulist {part!r}: a stride is USED/GROUP with 0 < USED <= GROUP")
+            raise ValueError(f"cpulist {_shorten(part)}: a stride is USED/GROUP with 0 < USED <= GROUP")
         yield [cpu for cpu in range(first, final + 1) if (cpu - first) % group < used]
 
 
 def parse_mask(text: str) -> frozenset[int]:
-    """Returns the CPUs of a hexadecimal mask such as `00000000,0000000c`."""
+    """Returns the CPUs of a hexadecimal mask such as `00000000,0000000c`. Raises ValueError."""
+    _check_length(text)
     words = text.strip().removeprefix("0x").split(",")
-    try:
-        bits = int("".join(word.zfill(8) for word in words), 16)
-    except ValueError:
-        raise ValueError(f"CPU mask {text.strip()!r} is not hexadecimal") from None
+    digits = "".join(word.zfill(8) for word in words).lstrip("0")
+    if not all(digit in "0123456789abcdefABCDEF" for digit in digits) or not all(words):
+        raise ValueError(f"CPU mask {_shorten(text.strip())} is not hexadecimal")
+    if len(digits) > (MAX_CPU + 1) // 4:
+        raise ValueError(f"CPU mask {_shorten(text.strip())} names more CPUs than any machine has")
+    bits = int(digits or "0", 16)
     return frozenset(cpu for cpu in range(bits.bit_length()) if bits >> cpu & 1)
 
 
@@ -94,10 +107,19 @@ def show_mask(cpus: frozenset[int]) -> str:
 def _parse_number(text: str, part: str, last: int | None) -> int:
     if text in ("N", "n"):
         if last is None:
-            raise ValueError(f"cpulist {part!r}: N needs to know the last CPU")
+            raise ValueError(f"cpulist {_shorten(part)}: N needs to know the last CPU")
         return last
     if not text.isascii() or not text.isdigit():
-        raise ValueError(f"cpulist {part!r}: {text!r} is not a CPU number")
-    if (cpu := int(text)) > MAX_CPU:
-        raise ValueError(f"cpulist {part!r}: no machine has a CPU {text}")
+        raise ValueError(f"cpulist {_shorten(part)}: {_shorten(text)} is not a CPU number")
+    if len(text) > 9 or (cpu := int(text)) > MAX_CPU:
+        raise ValueError(f"cpulist {_shorten(part)}: no machine has a CPU {text[:40]}")
     return cpu
+
+
+def _check_length(text: str) -> None:
+    if len(text) > MAX_LENGTH:
+        raise ValueError(f"{text[:40]!r}... has {len(text)} characters: longer than any list of CPUs")
+
+
+def _shorten(text: str) -> str:
+    return repr(text) if len(text) <= 80 else f"{text[:80]!r}..."

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import posixpath
+from bisect import bisect_left
 from collections.abc import Iterable
 
 from hosttune.host.root import NOT_CAPTURED, Fact, Root, make_unreadable
+
+
+def holds(names: list[str], name: str) -> bool:
+    """Returns whether a sorted listing has a name: a directory of thousands is asked once for each unit."""
+    at = bisect_left(names, name)
+    return at < len(names) and names[at] == name
 
 
 def list_names(root: Root, path: str) -> Fact[list[str]]:

@@ -10,10 +10,30 @@ import re
 
 import msgspec
 
+#: Of one file: longer than any menu.
+MAX_LENGTH = 1 << 20
+#: Characters that all variables of a configuration may expand to, and how deep menus may lie in menus.
+MAX_EXPANSION = 1 << 20
+MAX_DEPTH = 50
+
 _KERNEL_COMMANDS = ("linux", "linux16", "linuxefi")
 _WORD = re.compile(r"""((?:[^\s"'\\]|\\.|"(?:[^"\\]|\\.)*"|'[^']*')+)""")
 _PIECE = re.compile(r"""'([^']*)'|"((?:[^"\\]|\\.)*)"|\\(.)|([^'"\\]+)""")
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
+
+
+class _Variables(dict[str, str]):
+    """Variables by name. Values may hold variables, which then grow without limit: in all they come to `left`."""
+
+    left = MAX_EXPANSION
+
+    def expand(self, name: str) -> str:
+        """Returns a value, empty for a variable that is not set. Raises ValueError for too much in all."""
+        value = self.get(name, "")
+        self.left -= len(value)
+        if self.left < 0:
+            raise ValueError("its variables expand without limit")
+        return value
 
 
 class _Entry(msgspec.Struct):
@@ -36,8 +56,10 @@ def find_default_entry(config: str, env: dict[str, str], bls: dict[str, str] | N
     `config` is grub.cfg, `env` its environment block, `bls` the Boot Loader Specification entries by file
     name without `.conf`. Raises ValueError if there is no entry to find.
     """
+    if max(map(len, (config, *env.values(), *(bls or {}).values()))) > MAX_LENGTH:
+        raise ValueError(f"a file of it has more than {MAX_LENGTH:,} characters")
     top, variables, defaults = _parse_config(config, env)
-    if re.search(r"^\s*blscfg\b", config, re.MULTILINE):
+    if re.search(r"^[ \t]*blscfg\b", config, re.MULTILINE):
         if bls is None:
             raise ValueError("it takes its entries from /boot/loader/entries, which could not be read")
         top.entries[:0] = _make_bls_entries(bls, variables)
@@ -47,10 +69,10 @@ def find_default_entry(config: str, env: dict[str, str], bls: dict[str, str] | N
     return entry.title, " ".join(_quote_again(word) for word in entry.command[2:])
 
 
-def _parse_config(config: str, env: dict[str, str]) -> tuple[_Entry, dict[str, str], list[str]]:
+def _parse_config(config: str, env: dict[str, str]) -> tuple[_Entry, _Variables, list[str]]:
     top = _Entry(submenu=True)
     stack = [top]
-    variables: dict[str, str] = {**env, "menuentry_id_option": "--id"}
+    variables = _Variables({**env, "menuentry_id_option": "--id"})
     defaults: list[str] = []
     for line in map(str.strip, config.splitlines()):
         command = line.split(None, 1)[0] if line else ""
@@ -61,7 +83,9 @@ def _parse_config(config: str, env: dict[str, str]) -> tuple[_Entry, dict[str, s
                 entry.id = words[words.index("--id") + 1]
             stack[-1].entries.append(entry)
             stack.append(entry)
-        elif command == "function":
+            if len(stack) > MAX_DEPTH:
+                raise ValueError("its menus are nested too deep")
+        elif command == "function" and len(stack) <= MAX_DEPTH:
             stack.append(_Entry())
         elif line == "}" and len(stack) > 1:
             stack.pop()
@@ -76,7 +100,7 @@ def _parse_config(config: str, env: dict[str, str]) -> tuple[_Entry, dict[str, s
     return top, variables, defaults
 
 
-def _resolve_default(defaults: list[str], env: dict[str, str], variables: dict[str, str]) -> str:
+def _resolve_default(defaults: list[str], env: dict[str, str], variables: _Variables) -> str:
     """Returns the value that `default` ends up with: `next_entry`, set for one boot only, goes first."""
     once = [value for value in defaults if "next_entry" in value]
     if once and env.get("next_entry"):
@@ -87,21 +111,24 @@ def _resolve_default(defaults: list[str], env: dict[str, str], variables: dict[s
 
 def _select_entry(menu: _Entry, default: str) -> _Entry:
     """Follow `submenu>entry`; each part is an id, a title or an index, and what is not found means 0."""
-    part, _, rest = default.partition(">")
-    if not menu.entries:
-        raise ValueError("it has no menu entry")
-    named = [entry for entry in menu.entries if part and part in (entry.id, entry.title)]
-    # A title may itself hold ">".
-    named = [entry for entry in menu.entries if default and entry.title == default] or named
-    if named:
-        entry = named[0]
-    else:
-        index = int(part) if part.isdigit() else 0
-        entry = menu.entries[index if index < len(menu.entries) else 0]
-    return _select_entry(entry, rest) if entry.submenu else entry
+    while True:
+        part, _, rest = default.partition(">")
+        if not menu.entries:
+            raise ValueError("it has no menu entry")
+        named = [entry for entry in menu.entries if part and part in (entry.id, entry.title)]
+        # A title may itself hold ">".
+        named = [entry for entry in menu.entries if default and entry.title == default] or named
+        if named:
+            entry = named[0]
+        else:
+            index = int(part) if part.isdecimal() and len(part) < 7 else 0
+            entry = menu.entries[index if index < len(menu.entries) else 0]
+        if not entry.submenu:
+            return entry
+        menu, default = entry, rest
 
 
-def _make_bls_entries(files: dict[str, str], variables: dict[str, str]) -> list[_Entry]:
+def _make_bls_entries(files: dict[str, str], variables: _Variables) -> list[_Entry]:
     entries = []
     for name in sorted(files, key=_make_version_key, reverse=True):
         entry = _Entry(id=name, command=["linux", ""])
@@ -117,10 +144,11 @@ def _make_bls_entries(files: dict[str, str], variables: dict[str, str]) -> list[
 
 def _make_version_key(name: str) -> list[tuple[int, int, str]]:
     """Sort key that orders versions as RPM does: numbers as numbers, and above letters."""
-    return [(1, int(part), "") if part.isdigit() else (0, 0, part) for part in re.findall(r"\d+|[a-zA-Z]+", name)]
+    parts = re.findall(r"[0-9]{1,20}|[a-zA-Z]+", name)
+    return [(1, int(part), "") if part.isdigit() else (0, 0, part) for part in parts]
 
 
-def _split_words(line: str, variables: dict[str, str]) -> list[str]:
+def _split_words(line: str, variables: _Variables) -> list[str]:
     """Split into words as GRUB's shell does; an unquoted variable may bring several."""
     words: list[str] = []
     for raw in _WORD.findall(line):
@@ -139,8 +167,8 @@ def _split_words(line: str, variables: dict[str, str]) -> list[str]:
     return words
 
 
-def _expand_variables(text: str, variables: dict[str, str]) -> str:
-    return _VARIABLE.sub(lambda match: variables.get(match[1] or match[2], ""), text)
+def _expand_variables(text: str, variables: _Variables) -> str:
+    return _VARIABLE.sub(lambda match: variables.expand(match[1] or match[2]), text)
 
 
 def _quote_again(word: str) -> str:

@@ -17,8 +17,10 @@ from hosttune.host.root import NOT_CAPTURED, Fact, Root
 
 NO_NUMA = "/sys/kernel/mm/hugepages"  # all there is on a kernel without CONFIG_NUMA
 
+# No count has more digits than an unsigned 64-bit number.
+_COUNT = re.compile(r"[0-9]{1,20}")
 _BRACKETS = re.compile(r"\[(\w+)\]")
-_DEFAULT = re.compile(r"^Hugepagesize:\s*(\d+) kB", re.MULTILINE)
+_DEFAULT = re.compile(r"^Hugepagesize:\s*([0-9]{1,20}) kB", re.MULTILINE)
 
 
 class Pool(msgspec.Struct, frozen=True):
@@ -64,6 +66,12 @@ def read_default_kb(root: Root) -> Fact[int]:
     return root.read("/proc/meminfo").map(_parse_default)
 
 
+def reduce_meminfo(text: str) -> str:
+    """Returns the line of /proc/meminfo that a check reads, empty text if there is none."""
+    match = _DEFAULT.search(text)
+    return f"{match[0]}\n" if match else ""
+
+
 def read_transparent(root: Root) -> Fact[str]:
     """Returns the policy in force: always, madvise or never; absent for a kernel without transparent huge pages."""
     return root.read(TRANSPARENT).map(parse_chosen)
@@ -73,7 +81,7 @@ def parse_chosen(text: str) -> str:
     """Returns the word in brackets. Raises ValueError."""
     match = _BRACKETS.search(text)
     if match is None:
-        raise ValueError(f"{text.strip()!r} has no word in brackets")
+        raise ValueError(f"{text.strip()[:40]!r} has no word in brackets")
     return match[1]
 
 
@@ -100,10 +108,10 @@ def parse_requests(arguments: Arguments, default: int | None) -> dict[int, Reque
 
 
 def _parse_request(text: str) -> Request | None:
-    if text.isdigit():
+    if _COUNT.fullmatch(text):
         return Request(int(text))
     pairs = [pair.partition(":") for pair in text.split(",")]
-    if not all(node.isdigit() and count.isdigit() for node, _, count in pairs):
+    if not all(_COUNT.fullmatch(node) and _COUNT.fullmatch(count) for node, _, count in pairs):
         return None
     return Request(nodes={int(node): int(count) for node, _, count in pairs})
 
@@ -112,7 +120,7 @@ def _parse_size_argument(text: str) -> int | None:
     try:
         return parse_size(text.upper())
     except ValueError:
-        return int(text) >> 10 if text.isdigit() else None
+        return int(text) >> 10 if _COUNT.fullmatch(text) else None
 
 
 def _parse_default(text: str) -> int:

@@ -21,7 +21,7 @@ def parse_size(text: str) -> int:
     """Returns a page size in kB: `2M` as 2048. Raises ValueError."""
     match = _SIZE.fullmatch(text)
     if match is None:
-        raise ValueError(f"page size {text!r}: wanted a number with K, M or G, such as 2M or 1G")
+        raise ValueError(f"page size {text[:40]!r}: wanted a number with K, M or G, such as 2M or 1G")
     return int(match[1]) * _KB[match[2]]
 
 
@@ -29,7 +29,7 @@ def parse_node(name: str) -> int:
     """Returns the number of a NUMA node by its name: `node0` as 0. Raises ValueError."""
     match = _NODE.fullmatch(name)
     if match is None:
-        raise ValueError(f"{name!r} is not a NUMA node; allowed: node0, node1, ...")
+        raise ValueError(f"{name[:40]!r} is not a NUMA node; allowed: node0, node1, ...")
     return int(match[1])
 
 

@@ -33,5 +33,5 @@ def parse_release(text: str) -> tuple[int, int]:
     """Returns the major and minor number of a kernel release such as `6.12.9-amd64`. Raises ValueError."""
     match = re.match(r"(\d+)\.(\d+)", text)
     if match is None:
-        raise ValueError(f"{text.strip()!r} is not a kernel release")
+        raise ValueError(f"{text.strip()[:40]!r} is not a kernel release")
     return int(match[1]), int(match[2])

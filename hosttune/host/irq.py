@@ -15,10 +15,14 @@ import msgspec
 from hosttune.host import cpulist, irq_plan
 from hosttune.host.root import Fact, Root, make_unreadable
 
+COUNTERS = "/proc/interrupts"
+LOCAL_TIMER = "LOC"
+MANAGED_FLAG = "IRQD_AFFINITY_MANAGED"
+# A server with 512 CPUs and several cards has about 10,000 interrupts.
+MAX_ROWS = 1 << 15
+
 # Drivers whose queue interrupts the kernel places and moves itself (PCI_IRQ_AFFINITY), by the names
 # that they give them. Not nvme0q0, the admin queue.
-COUNTERS = "/proc/interrupts"
-
 _MANAGED = re.compile(
     r"nvme\d+q[1-9]\d*|virtio\d+-(req\.\d+|request|requests\.\d+)|megasas\d+-msix\d+|mpt[23]sas\d+-msix\d+"
     r"|lpfc:\d+|qla2xxx\S*|smartpqi|hpsa\d*-msix\d+|aacraid|hisi_sas\S*|mpi3mr\d+-msix\d+"
@@ -72,22 +76,47 @@ class Interrupts(msgspec.Struct, frozen=True):
 def parse_interrupts(text: str) -> dict[str, Row]:
     """Read /proc/interrupts. Columns are online CPUs, which need not be consecutive. Raises ValueError."""
     lines = text.splitlines()
-    columns = lines[0].split() if lines else []
-    if not columns or not all(column.startswith("CPU") and column[3:].isdigit() for column in columns):
-        raise ValueError("the first line of /proc/interrupts does not name CPUs")
-    cpus = [int(column[3:]) for column in columns]
+    cpus = _parse_columns(lines[0] if lines else "")
+    if len(lines) > MAX_ROWS:
+        raise ValueError(f"{len(lines)} rows; a host has at most {MAX_ROWS}")
     rows: dict[str, Row] = {}
     for line in lines[1:]:
         name, colon, rest = line.partition(":")
         if not colon:
             continue
         fields = rest.split(None, len(cpus))
-        numbers = [int(field) for field in fields[: len(cpus)] if field.isdigit()]
+        numbers = [int(field) for field in fields[: len(cpus)] if field.isdecimal()]
         rows[name.strip()] = Row(
             dict(zip(cpus, numbers, strict=False)),
             fields[len(cpus)].strip() if len(fields) > len(cpus) else "",
         )
     return rows
+
+
+def reduce_interrupts(text: str) -> str:
+    """Returns /proc/interrupts with the rows that a check reads, without the padding. Raises ValueError."""
+    rows = parse_interrupts(text)
+    cpus = _parse_columns(text.splitlines()[0])
+    kept = [" ".join(f"CPU{cpu}" for cpu in cpus)]
+    for name, row in rows.items():
+        if name.isdigit() or name == LOCAL_TIMER:
+            blanks = ["-"] * (len(cpus) - len(row.counts)) if row.description else []
+            kept.append(" ".join([f"{name}:", *map(str, row.counts.values()), *blanks, row.description]))
+    return "\n".join([*kept, ""])
+
+
+def _parse_columns(line: str) -> list[int]:
+    columns = line.split(None, cpulist.MAX_CPU + 1)
+    if not columns or not all(
+        column[:3] == "CPU" and column[3:].isdecimal() and len(column) < 10 for column in columns
+    ):
+        raise ValueError("the first line of /proc/interrupts does not name CPUs")
+    return [int(column[3:]) for column in columns]
+
+
+def reduce_flags(text: str) -> str:
+    """Returns the one flag of /sys/kernel/debug/irq/irqs/N that a check reads, if it is set."""
+    return MANAGED_FLAG if MANAGED_FLAG in text else ""
 
 
 def read_counts(root: Root) -> Fact[dict[str, Row]]:
@@ -172,4 +201,4 @@ def _read_managed(root: Root, number: int, actions: str) -> Literal["yes", "no",
     flags = root.read(f"/sys/kernel/debug/irq/irqs/{number}").value
     if flags is None:
         return "probably"
-    return "yes" if "IRQD_AFFINITY_MANAGED" in flags else "no"
+    return "yes" if MANAGED_FLAG in flags else "no"

@@ -7,18 +7,20 @@ YAML or JSON file that its command line or that script names.
 
 from __future__ import annotations
 
-import re
+from functools import partial
 from typing import Any
 
 import msgspec
 
-from hosttune.host import systemd
-from hosttune.host.root import Fact, Root, make_unreadable
+from hosttune.host import commands, systemd
+from hosttune.host.forms import CPU_LIST, NAME, UNINTELLIGIBLE, consists_of
+from hosttune.host.root import Fact, Root, derive, make_unreadable
 
-_PATH = re.compile(r"/[\w./@+-]+")
-_SETTINGS = re.compile(r"\.(ya?ml|json)$")
-# Programs of the distribution: not scripts that set affinities, and large.
-_VENDOR = ("/usr/bin/", "/usr/sbin/", "/bin/", "/sbin/", "/usr/lib/", "/lib/")
+# What a script that sets affinities writes to.
+_MARK = "smp_affinity"
+#: Of a settings file; and how many nodes of YAML it may have.
+MAX_SETTINGS_BYTES = 1 << 18
+MAX_EVENTS = 20_000
 
 
 class Applier(msgspec.Struct, frozen=True):
@@ -36,35 +38,87 @@ def find_appliers(root: Root) -> Fact[list[Applier]]:
         return make_unreadable(units.source, units.reason)
     found = []
     for unit in units.value:
-        if unit.started and (applier := _find_applier(root, unit)) is not None:
+        if unit.started and _runs_as_root(unit) and (applier := _find_applier(root, unit)) is not None:
             found.append(applier)
     return Fact("value", found, units.source)
 
 
+def _runs_as_root(unit: systemd.Unit) -> bool:
+    """Only root can write affinities; what another user's service runs may be that user's to change."""
+    users = unit.values("Service", "User")
+    return not users or users[-1] in ("root", "0")
+
+
 def _find_applier(root: Root, unit: systemd.Unit) -> Applier | None:
-    paths = [path for command in unit.values("Service", "ExecStart") for path in _PATH.findall(command)]
-    scripts = [path for path in paths if not path.startswith(_VENDOR) and not _SETTINGS.search(path)]
-    texts = [text for path in scripts if "smp_affinity" in (text := root.read(path).value or "")]
+    started = unit.values("Service", "ExecStart")
+    scripts = [path for command in started for path in commands.find_scripts(command)][: commands.MAX_PATHS]
+    texts = [text for path in scripts if (text := derive(root, path, partial(_read_script, path)).value)]
     if not texts:
         return None
-    named = [path for path in [*paths, *_PATH.findall("\n".join(texts))] if _SETTINGS.search(path)]
+    named = [
+        path for text in [*started, *texts] for path in commands.find_paths(text) if commands.SETTINGS.search(path)
+    ]
     if not named:
         return Applier(unit.name, make_unreadable(unit.source, "names no settings file that could be compared"))
-    return Applier(unit.name, root.read(named[0]).map(parse_settings))
+    return Applier(unit.name, derive(root, named[0], partial(_read_settings, named[0])).map(parse_settings))
+
+
+def reduce_script(text: str) -> str:
+    """Returns of a script that writes affinities this fact, and the settings file that it names; else empty text."""
+    if _MARK not in text:
+        return ""
+    settings = [path for path in commands.find_paths(text) if commands.SETTINGS.search(path)]
+    return " ".join([_MARK, *settings[:1]])
+
+
+def reduce_settings(text: str) -> str:
+    """Returns a settings file with what a check compares, as JSON, which is YAML too. Raises ValueError."""
+    return msgspec.json.encode({"irq_affinity": parse_settings(text)}).decode()
+
+
+def _read_script(path: str, root: Root) -> Fact[str]:
+    return root.read(path).map(reduce_script)
+
+
+def _read_settings(path: str, root: Root) -> Fact[str]:
+    return root.read(path).map(reduce_settings)
 
 
 def parse_settings(text: str) -> dict[str, Any]:
-    """Read a settings file. Raises ValueError."""
+    """Returns `housekeeping` and `queues` of a settings file, as far as it has them. Raises ValueError."""
     # Late: the profile loader has it already, and a host without such a service does not need it.
     import yaml
 
+    if len(text) > MAX_SETTINGS_BYTES:
+        raise ValueError(f"it has {len(text)} characters; allowed are {MAX_SETTINGS_BYTES}")
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        content = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except yaml.YAMLError as error:
-        raise ValueError(str(error).replace("\n", " ")) from None
+        for number, event in enumerate(yaml.parse(text, loader)):
+            if number > MAX_EVENTS or isinstance(event, yaml.AliasEvent):
+                raise ValueError("it is too large, or has an alias")
+        content = yaml.load(text, loader)
+    except (yaml.YAMLError, UnicodeError, RecursionError):
+        raise ValueError("it is not valid YAML") from None
+    except (ValueError, TypeError, OverflowError):
+        raise ValueError("it holds a value that is not understood") from None
     if not isinstance(content, dict):
         raise ValueError("it is not a mapping")
     section = content.get("irq_affinity", content)
     if not isinstance(section, dict):
         raise ValueError("its section irq_affinity is not a mapping")
-    return section
+    queues = section.get("queues")
+    found: dict[str, Any] = {}
+    if section.get("housekeeping") is not None:
+        found["housekeeping"] = _keep_cpus(section["housekeeping"])
+    if isinstance(queues, dict):
+        found["queues"] = {name: _keep_cpus(cpus) for name, cpus in queues.items() if _is_interface(name, cpus)}
+    return found
+
+
+def _keep_cpus(value: Any) -> str:
+    text = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
+    return text if text and consists_of(text, CPU_LIST, 4096) else UNINTELLIGIBLE
+
+
+def _is_interface(name: Any, cpus: Any) -> bool:
+    return isinstance(name, str) and consists_of(name, f"{NAME}.@:+", 15) and cpus is not None

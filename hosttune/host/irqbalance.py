@@ -5,16 +5,20 @@ Source: irqbalance(1), section "Environment variables".
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable
+from functools import partial
 
 import msgspec
 
-from hosttune.host import cpulist, dropins, process, systemd
-from hosttune.host.root import Fact, Root, make_unreadable
+from hosttune.host import commands, cpulist, dropins, process, systemd
+from hosttune.host.forms import CPU_LIST, UNINTELLIGIBLE, consists_of
+from hosttune.host.root import Fact, Root, derive, make_unreadable
 
 SERVICE = "irqbalance.service"
 _LIST, _MASK = "IRQBALANCE_BANNED_CPULIST", "IRQBALANCE_BANNED_CPUS"
+_EXECUTABLES = ("/usr/sbin/irqbalance", "/usr/bin/irqbalance", "/sbin/irqbalance", "/usr/local/sbin/irqbalance")
+_MAX_WORDS = 1 << 16  # characters of Environment=
+_VALUE = f"{CPU_LIST}abcdefABCDEFx"
 
 
 class Balancer(msgspec.Struct, frozen=True):
@@ -29,12 +33,14 @@ class Balancer(msgspec.Struct, frozen=True):
 
 def read(root: Root, last: int | None) -> Balancer:
     """Read it; `last` is the number of the last CPU."""
-    pids = process.find_pids(root, "irqbalance")
+    unit = systemd.read_unit(root, SERVICE)
+    started = unit.value.values("Service", "ExecStart") if unit.value else []
+    own = [path for command in started for path in commands.find_paths(command)[:1]]
+    pids = process.find_service_pids(root, "irqbalance", SERVICE, {*_EXECUTABLES, *own})
     banned: Fact[frozenset[int]] = Fact("absent")
     if pids.value:
         environment = root.read(f"/proc/{pids.value[0]}/environ")
         banned = _replace_unset(environment.map(lambda text: parse_banned(dict(_split_pairs(text.split("\0"))), last)))
-    unit = systemd.read_unit(root, SERVICE)
     return Balancer(pids.map(bool), banned, unit, _read_banned_next(root, unit, last))
 
 
@@ -51,17 +57,57 @@ def _read_banned_next(root: Root, unit: Fact[systemd.Unit], last: int | None) ->
         return make_unreadable(unit.source, unit.reason)
     environment: dict[str, str] = {}
     source = unit.value.source
-    for value in unit.value.values("Service", "Environment"):
-        environment.update(_split_pairs(_split_words(value)))
-    for path in unit.value.values("Service", "EnvironmentFile"):
-        text = dropins.read_text(root, path.lstrip("-"))
+    try:
+        for value in unit.value.values("Service", "Environment"):
+            environment.update(_split_pairs(_split_words(value)))
+    except ValueError as error:
+        return make_unreadable(source, f"not understood: {error}")
+    for path in map(_strip_dash, unit.value.values("Service", "EnvironmentFile")):
+        text = derive(root, path, partial(_read_file, path))
         if text.state == "unreadable":
             return make_unreadable(text.source, text.reason)
-        lines = [line for line in (text.value or "").splitlines() if not line.lstrip().startswith(("#", ";"))]
-        pairs = dict(_split_pairs(line.strip() for line in lines))
-        source = text.source if _LIST in pairs or _MASK in pairs else source
-        environment.update({key: value.strip("\"'") for key, value in pairs.items()})
+        pairs = dict(_split_pairs((text.value or "").splitlines()))
+        source = text.source if pairs else source
+        environment.update(pairs)
     return _replace_unset(Fact("value", environment, source).map(lambda env: parse_banned(env, last)))
+
+
+def reduce_environment(text: str) -> str:
+    """Returns the variables of /proc/PID/environ that are read, and no other."""
+    return "\0".join([*_choose(_split_pairs(text.split("\0"))), ""])
+
+
+def reduce_file(text: str) -> str:
+    """Returns the variables of an EnvironmentFile= that are read, a line each, without quotes."""
+    lines = (line.strip() for line in text.splitlines() if not line.lstrip().startswith(("#", ";")))
+    pairs = [(name.rstrip(), value.strip().strip("\"'")) for name, value in _split_pairs(lines)]
+    return "\n".join([*_choose(pairs), ""])
+
+
+def reduce_words(text: str) -> str:
+    """Returns the variables of Environment= that are read."""
+    try:
+        words = _split_words(text)
+    except ValueError:
+        return ""
+    return " ".join(f'"{word}"' for word in _choose(_split_pairs(words)))
+
+
+def _read_file(path: str, root: Root) -> Fact[str]:
+    return dropins.read_text(root, path).map(reduce_file)
+
+
+def _choose(pairs: Iterable[tuple[str, str]]) -> list[str]:
+    """Returns `NAME=VALUE` of the two variables; a value that is no list and no mask is as little one as it was."""
+    return [
+        f"{name}={value if consists_of(value, _VALUE, cpulist.MAX_LENGTH) else UNINTELLIGIBLE}"
+        for name, value in pairs
+        if name in (_LIST, _MASK)
+    ]
+
+
+def _strip_dash(path: str) -> str:
+    return path.lstrip("-")
 
 
 def _replace_unset(fact: Fact[frozenset[int] | None]) -> Fact[frozenset[int]]:
@@ -71,6 +117,11 @@ def _replace_unset(fact: Fact[frozenset[int] | None]) -> Fact[frozenset[int]]:
 
 
 def _split_words(text: str) -> list[str]:
+    """Raises ValueError for text that is longer than what anybody writes: shlex is slow."""
+    if len(text) > _MAX_WORDS:
+        raise ValueError(f"{len(text)} characters")
+    import shlex  # late: most hosts have no such line
+
     try:
         return shlex.split(text)
     except ValueError:

@@ -7,14 +7,20 @@ properties"), systemd-system.conf(5); setrlimit(2); proc_pid_limits(5).
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
 from hosttune.host import dropins
+from hosttune.host.forms import DIGITS, NAME, consists_of
 from hosttune.host.root import Fact, Root, make_unreadable
 
 UNLIMITED = 2**64 - 1
 _UNLIMITED_WORDS = ("-1", "unlimited", "infinity")
+# No value has more digits than an unsigned 64-bit number.
+_INTEGER = re.compile(r"[-+]?[0-9]{1,20}")
+_SIZE = re.compile(r"([0-9]{1,20})([KMGTPE]?)")
+_MAX_PROC = 1 << 14  # characters of /proc/PID/limits
 _SIZES = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40, "P": 2**50, "E": 2**60}
 
 #: Resource limits by the name that setrlimit(2) has after RLIMIT_: how /proc/PID/limits begins their line.
@@ -59,16 +65,30 @@ class User(msgspec.Struct, frozen=True):
 
 def read_user(root: Root, name: str) -> Fact[User]:
     """Look a user up in the local files; absent if it is not there (a directory service may have it)."""
+    return read_users(root, [name])[name]
+
+
+def read_users(root: Root, names: Iterable[str]) -> dict[str, Fact[User]]:
+    """Look users up in the local files, each of which is gone through once. Facts as of read_user()."""
+    names = list(names)
     passwd, group = root.read("/etc/passwd"), root.read("/etc/group")
     if passwd.value is None:
-        return make_unreadable(passwd.source, passwd.reason)
-    for line in passwd.value.splitlines():
-        fields = line.split(":")
-        if fields[0] == name and len(fields) > 3 and fields[2].isdigit() and fields[3].isdigit():
-            gid = int(fields[3])
-            names, gids = _parse_groups(group.value or "", name, gid)
-            return Fact("value", User(name, int(fields[2]), gid, names, gids), "/etc/passwd")
-    return Fact("absent", None, "/etc/passwd", f"no user {name}")
+        return dict.fromkeys(names, make_unreadable(passwd.source, passwd.reason))
+    numbers: dict[str, tuple[int, int]] = {}
+    for name, uid, gid in _parse_users(passwd.value):
+        if name in names:
+            numbers.setdefault(name, (uid, gid))
+    groups = list(_parse_groups(group.value or "")) if numbers else []
+    found: dict[str, Fact[User]] = {}
+    for name in names:
+        if name not in numbers:
+            found[name] = Fact("absent", None, "/etc/passwd", f"no user {name}")
+            continue
+        uid, gid = numbers[name]
+        own = [(title, number) for title, number, members in groups if number == gid or name in members]
+        titles, ids = frozenset(title for title, _ in own), frozenset({gid, *(number for _, number in own)})
+        found[name] = Fact("value", User(name, uid, gid, titles, ids), "/etc/passwd")
+    return found
 
 
 def read_pam_files(root: Root) -> Fact[list[tuple[str, str]]]:
@@ -88,30 +108,56 @@ def read_pam_files(root: Root) -> Fact[list[tuple[str, str]]]:
     )
 
 
+class PamLine(msgspec.Struct, frozen=True):
+    """One line of limits.conf: `item` and `value` are empty where it takes its domain off all limits (`NAME -`)."""
+
+    domain: str
+    kind: str
+    item: str
+    value: str
+    place: str
+
+
+def parse_pam_limits(text: str, path: str) -> list[PamLine]:
+    """Returns the lines of one file that can decide a limit which a check asks for; others are as good as comments."""
+    lines = []
+    for number, line in enumerate(text.splitlines(), 1):
+        fields = line.partition("#")[0].split(None, 4)
+        if not fields or not consists_of(fields[0], f"{NAME}@%.:$*\\", 66):
+            continue
+        place = f"{path}:{number}"
+        if len(fields) == 2 and fields[1] == "-":
+            lines.append(PamLine(fields[0], "-", "", "", place))
+            continue
+        domain, kind, item, value = [*fields, "", "", "", ""][:4]
+        if item in ITEMS and kind in ("soft", "hard", "-") and _parse_pam_value(item, value) is not None:
+            lines.append(PamLine(domain, kind, item, value, place))
+    return lines
+
+
 def resolve_pam_limits(files: list[tuple[str, str]], who: User) -> dict[str, Limit]:
     """Returns the limits that a login of `who` gets, by item; an item that no line sets is inherited and not listed.
 
     A line for the user beats one for a group, which beats `*`; among equals the later wins. For root
     only lines that name it count.
     """
+    return resolve_pam_lines([line for path, text in files for line in parse_pam_limits(text, path)], who)
+
+
+def resolve_pam_lines(lines: Iterable[PamLine], who: User) -> dict[str, Limit]:
+    """The same of lines that were parsed: for callers that ask for several users."""
     found: dict[tuple[str, str], tuple[int, int, str]] = {}
-    for path, text in files:
-        for number, line in enumerate(text.splitlines(), 1):
-            fields = line.partition("#")[0].split()
-            rank = _rank_domain(fields[0], who) if fields else None
-            if rank is None or len(fields) < 2:
-                continue
-            if len(fields) == 2 and fields[1] == "-":
-                return {}  # "NAME -": pam_limits does nothing for this user
-            if len(fields) < 4 or fields[2] not in ITEMS or fields[1] not in ("soft", "hard", "-"):
-                continue
-            value = _parse_pam_value(fields[2], fields[3])
-            if value is None:
-                continue
-            for kind in ("soft", "hard") if fields[1] == "-" else (fields[1],):
-                known = found.get((fields[2], kind))
-                if known is None or rank <= known[0]:
-                    found[fields[2], kind] = (rank, value, f"{path}:{number}")
+    for line in lines:
+        rank = _rank_domain(line.domain, who)
+        if rank is None:
+            continue
+        if not line.item:
+            return {}  # "NAME -": pam_limits does nothing for this user
+        value = _parse_pam_value(line.item, line.value) or 0
+        for kind in ("soft", "hard") if line.kind == "-" else (line.kind,):
+            known = found.get((line.item, kind))
+            if known is None or rank <= known[0]:
+                found[line.item, kind] = (rank, value, line.place)
     return {item: limit for item in ITEMS if (limit := _join_pair(found, item)) is not None}
 
 
@@ -123,7 +169,7 @@ def read_pam_enabled(root: Root) -> Fact[dict[str, bool]]:
     services = [name for name in ("sshd", "login") if name in (names.value or [])]
     enabled: dict[str, bool] = {}
     for service in services:
-        fact = _find_pam_limits(root, service, 5)
+        fact = _find_pam_limits(root, service)
         if fact.value is None:
             return make_unreadable(fact.source, fact.reason)
         enabled[service] = fact.value
@@ -142,11 +188,13 @@ def parse_systemd(item: str, text: str, source: str = "") -> Limit:
 
 def parse_proc(text: str, source: str = "") -> dict[str, Limit]:
     """Read /proc/PID/limits, by the names of :data:`PROC_LINES`. Raises ValueError."""
+    if len(text) > _MAX_PROC:
+        raise ValueError(f"{len(text)} characters; the kernel writes fewer than {_MAX_PROC}")
     found: dict[str, Limit] = {}
     for line in text.splitlines():
         for item, start in PROC_LINES.items():
             if line.startswith(start + " "):
-                soft, hard = line[len(start) :].split()[:2]
+                soft, hard = [*line[len(start) :].split(None, 2), "", ""][:2]
                 found[item] = Limit(_parse_number(soft), _parse_number(hard), source)
     return found
 
@@ -161,7 +209,7 @@ def _rank_domain(domain: str, who: User) -> int | None:
     if domain == who.name:
         return 0
     low, colon, high = domain.lstrip("@").partition(":")
-    if colon and (low + high).isdigit():
+    if colon and _is_id(low + high, 20):
         numbers = who.gids if domain.startswith("@") else frozenset({who.uid})
         first = int(low or high)
         last = int(high) if high else UNLIMITED
@@ -179,7 +227,7 @@ def _rank_domain(domain: str, who: User) -> int | None:
 def _parse_pam_value(item: str, text: str) -> int | None:
     if item != "nice" and text in _UNLIMITED_WORDS:
         return UNLIMITED
-    if not re.fullmatch(r"[-+]?\d+", text):
+    if not _INTEGER.fullmatch(text):
         return None
     number = int(text)
     if item == "nice":
@@ -201,48 +249,105 @@ def _join_pair(found: dict[tuple[str, str], tuple[int, int, str]], item: str) ->
 def _parse_systemd_value(item: str, text: str) -> int:
     if text == "infinity":
         return UNLIMITED
-    if item == "nice" and text[:1] in ("+", "-"):
+    if item == "nice" and text[:1] in ("+", "-") and _INTEGER.fullmatch(text):
         return 20 - int(text)
-    match = re.fullmatch(r"(\d+)([KMGTPE]?)", text)
+    match = _SIZE.fullmatch(text)
     if not match or (match[2] and item != "memlock"):
-        raise ValueError(f"{text!r} is not a limit for {item}")
+        raise ValueError(f"{text[:40]!r} is not a limit for {item}")
     return int(match[1]) * _SIZES[match[2]]
 
 
 def _parse_number(text: str) -> int:
-    return UNLIMITED if text == "unlimited" else int(text)
+    if text == "unlimited":
+        return UNLIMITED
+    if not _INTEGER.fullmatch(text):
+        raise ValueError("a limit is not a number")
+    return int(text)
 
 
-def _parse_groups(text: str, name: str, gid: int) -> tuple[frozenset[str], frozenset[int]]:
-    names, gids = set(), {gid}
+def _is_id(text: str, most: int = 10) -> bool:
+    return text != "" and consists_of(text, DIGITS, most)
+
+
+def _parse_users(text: str) -> Iterator[tuple[str, int, int]]:
+    """Yield name, user and group number of each line of passwd(5) that has them."""
     for line in text.splitlines():
-        fields = line.split(":")
-        if len(fields) < 4 or not fields[2].isdigit():
+        fields = line.split(":", 4)
+        if len(fields) > 3 and _is_id(fields[2]) and _is_id(fields[3]):
+            yield fields[0], int(fields[2]), int(fields[3])
+
+
+def _parse_groups(text: str) -> Iterator[tuple[str, int, list[str]]]:
+    """Yield name, number and members of each line of group(5) that has them."""
+    for line in text.splitlines():
+        fields = line.split(":", 4)
+        if len(fields) > 3 and _is_id(fields[2]):
+            yield fields[0], int(fields[2]), fields[3].split(",")
+
+
+def _find_pam_limits(root: Root, service: str) -> Fact[bool]:
+    """Returns whether a service or a file that it includes has pam_limits; each file is looked at once."""
+    waiting, seen = [service], {service}
+    while waiting:
+        path = f"/etc/pam.d/{waiting.pop()}"
+        text = root.read(path)
+        if text.state == "absent":
             continue
-        if int(fields[2]) == gid or name in fields[3].split(","):
-            names.add(fields[0])
-            gids.add(int(fields[2]))
-    return frozenset(names), frozenset(gids)
+        if text.value is None:
+            return make_unreadable(path, text.reason)
+        included = []
+        for name, enables in _parse_pam_session(text.value):
+            if enables:
+                return Fact("value", True, path)
+            if name not in seen:
+                seen.add(name)
+                included.append(name)
+        waiting += reversed(included)
+    return Fact("value", False, f"/etc/pam.d/{service}")
 
 
-def _find_pam_limits(root: Root, service: str, depth: int) -> Fact[bool]:
-    path = f"/etc/pam.d/{service}"
-    text = root.read(path)
-    if text.state == "absent" or not depth:
-        return Fact("value", False, path)
-    if text.value is None:
-        return make_unreadable(path, text.reason)
-    for line in text.value.splitlines():
+def _parse_pam_session(text: str) -> Iterator[tuple[str, bool]]:
+    """Yield ("", True) for a line that runs pam_limits in a session, (NAME, False) for one that includes a service."""
+    for line in text.splitlines():
         words = line.partition("#")[0].split()
         if not words:
             continue
-        if words[0].lstrip("-") == "session" and any(w.endswith("pam_limits.so") for w in words):
-            return Fact("value", True, path)
-        included = words[1] if words[0] == "@include" else ""
-        if words[0] == "session" and len(words) > 2 and words[1] in ("include", "substack"):
-            included = words[2]
-        if included:
-            fact = _find_pam_limits(root, included, depth - 1)
-            if fact.value is not False:
-                return fact
-    return Fact("value", False, path)
+        if words[0].lstrip("-") == "session" and any(word.endswith("pam_limits.so") for word in words):
+            yield "", True
+        elif words[0] == "@include" and len(words) > 1:
+            yield words[1], False
+        elif words[0] == "session" and len(words) > 2 and words[1] in ("include", "substack"):
+            yield words[2], False
+
+
+def reduce_users(text: str) -> str:
+    """Returns /etc/passwd with names and numbers alone."""
+    return "".join(f"{name}:x:{uid}:{gid}\n" for name, uid, gid in _parse_users(text))
+
+
+def reduce_groups(text: str) -> str:
+    """Returns /etc/group with names, numbers and members alone."""
+    return "".join(f"{name}:x:{gid}:{','.join(members)}\n" for name, gid, members in _parse_groups(text))
+
+
+def reduce_pam_limits(text: str) -> str:
+    """Returns the lines of limits.conf that can decide a limit which a check asks for, each where it was."""
+    kept = [""] * len(text.splitlines())
+    for line in parse_pam_limits(text, ""):
+        words = (line.domain, line.kind, line.item, line.value)
+        kept[int(line.place.rpartition(":")[2]) - 1] = " ".join(word for word in words if word)
+    return "".join(f"{line}\n" for line in kept)
+
+
+def reduce_pam_service(text: str) -> str:
+    """Returns what a file of pam.d includes, and whether it runs pam_limits in a session."""
+    lines = ("session - pam_limits.so" if enables else f"@include {name}" for name, enables in _parse_pam_session(text))
+    return "".join(f"{line}\n" for line in lines)
+
+
+def reduce_proc(text: str) -> str:
+    """Returns the limits of /proc/PID/limits that a check asks for. Raises ValueError."""
+    found = parse_proc(text)
+    return "".join(
+        f"{PROC_LINES[item]} {show(found[item].soft)} {show(found[item].hard)}\n" for item in ITEMS if item in found
+    )

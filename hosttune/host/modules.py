@@ -10,7 +10,8 @@ import posixpath
 
 import msgspec
 
-from hosttune.host import dropins, identity
+from hosttune.host import cmdline, dropins, identity
+from hosttune.host.forms import NAME, consists_of
 from hosttune.host.root import Fact, Root
 
 DIRECTORIES = (
@@ -19,6 +20,9 @@ DIRECTORIES = (
     "/usr/local/lib/modules-load.d",
     "/usr/lib/modules-load.d",
 )
+
+# Modules of congestion controls: the only ones that a profile can ask for.
+_SOUGHT = ("tcp_", "tcp-")
 
 
 class Modules(msgspec.Struct, frozen=True):
@@ -49,6 +53,27 @@ def normalise_name(text: str) -> str:
     return text.replace("-", "_")
 
 
+def _is_sought(name: str) -> bool:
+    return name.startswith(_SOUGHT) and consists_of(name, NAME, 64)
+
+
+def reduce_loaded(text: str) -> str:
+    """Returns the names in /proc/modules that a check may look for."""
+    names = (line.split(None, 1)[0] for line in text.splitlines() if line.strip())
+    return "".join(f"{name}\n" for name in names if _is_sought(name))
+
+
+def reduce_builtin(text: str) -> str:
+    """Returns the names in modules.builtin that a check may look for."""
+    return "".join(f"{name}\n" for name in sorted(_parse_builtin(text)) if _is_sought(name))
+
+
+def reduce_at_boot(text: str) -> str:
+    """Returns the lines of a modules-load.d file that a check may look for, each where it was."""
+    lines = map(str.strip, text.splitlines())
+    return "".join(f"{line if _is_sought(line) else ''}\n" for line in lines)
+
+
 def _parse_builtin(text: str) -> frozenset[str]:
     return frozenset(normalise_name(posixpath.basename(line).removesuffix(".ko")) for line in text.split())
 
@@ -58,9 +83,8 @@ def _read_at_boot(root: Root) -> Fact[dict[str, str]]:
     if files.state == "unreadable":
         return files.drop_value()
     found: dict[str, str] = {}
-    for word in (root.read("/proc/cmdline").value or "").split():
-        key, _, names = word.partition("=")
-        if normalise_name(key) == "modules_load":
+    for key, names in root.read("/proc/cmdline").map(cmdline.split_arguments).value or ():
+        if key == "modules_load" and names:
             found.update({normalise_name(module): "/proc/cmdline" for module in names.split(",") if module})
     for file in files.value or []:
         text = dropins.read_fragment(root, file)

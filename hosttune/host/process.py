@@ -7,13 +7,20 @@ Sources: proc_pid_status(5), proc_pid_stat(5).
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import msgspec
 
 from hosttune.host import cpulist
 from hosttune.host.root import Fact, Root, make_unreadable
 from hosttune.host.sched import PF_KTHREAD, POLICY_NAMES
 
+#: Services that a check looks for among the processes.
+SOUGHT = frozenset({"irqbalance"})
+
 _CAPABILITY_SETS = (("CapInh", ""), ("CapPrm", ""), ("CapEff", ""), ("CapBnd", ""), ("CapAmb", "0"))
+_SWITCHES = ("voluntary_ctxt_switches", "nonvoluntary_ctxt_switches")
+_STATUS = tuple(f"{name}:" for name in ("Name", "State", "PPid", "Uid", "Threads", "Cpus_allowed_list", *_SWITCHES))
 
 
 class Task(msgspec.Struct, frozen=True):
@@ -147,15 +154,83 @@ def list_pids(root: Root) -> Fact[list[int]]:
     return Fact("value", pids, "/proc")
 
 
-def find_pids(root: Root, name: str) -> Fact[list[int]]:
-    """Returns the processes whose command name is `name`; unreadable if no process can be seen."""
+def find_service_pids(root: Root, name: str, service: str, executables: Collection[str]) -> Fact[list[int]]:
+    """Returns the processes of a system service; unreadable if that cannot be told of a process with its name.
+
+    A name proves nothing: any user's process can have it. The process is root's (all its user ids are 0), and either
+    runs one of the `executables` or is in the control group that systemd makes for `service`, where only root puts
+    processes. Source: proc_pid_exe(5), `Documentation/admin-guide/cgroup-v2.rst` of the Linux kernel.
+    """
     pids = list_pids(root)
     if pids.value is None:
         return make_unreadable("/proc", pids.reason)
     if 1 not in pids.value:
         return make_unreadable("/proc", "processes of other users are hidden (hidepid)")
-    found = [pid for pid in pids.value if (root.read(f"/proc/{pid}/comm").value or "").strip() == name]
+    found: list[int] = []
+    for pid in pids.value:
+        comm = root.read(f"/proc/{pid}/comm")
+        if comm.state == "absent" or (comm.value is not None and comm.value.strip() != name):
+            continue
+        belongs = _belongs_to_service(root, pid, service, executables) if comm.value else comm.drop_value()
+        if belongs.state == "unreadable":
+            return make_unreadable(belongs.source, belongs.reason)
+        if belongs.value:
+            found.append(pid)
     return Fact("value", found, "/proc/*/comm")
+
+
+def _belongs_to_service(root: Root, pid: int, service: str, executables: Collection[str]) -> Fact[bool]:
+    """Returns whether a process is the service's; absent if it has ended."""
+    status = root.read(f"/proc/{pid}/status")
+    if status.value is None:
+        return status.drop_value()
+    users = find_field(status.value, "Uid").split()
+    if len(users) != 4:
+        return make_unreadable(status.source, "no line Uid")
+    if any(user != "0" for user in users):
+        return Fact("value", False, status.source)
+    executable = root.link(f"/proc/{pid}/exe")
+    if executable.value is not None and executable.value.removesuffix(" (deleted)") in executables:
+        return Fact("value", True, executable.source)
+    group = root.read(f"/proc/{pid}/cgroup").map(lambda text: _is_in_group(text, service))
+    if group.value:
+        return group
+    return executable.drop_value() if executable.state == "unreadable" else Fact("value", False, status.source)
+
+
+def _is_in_group(text: str, service: str) -> bool:
+    """Returns whether /proc/PID/cgroup names the group of a system service, or one below it."""
+    if len(text) > 1 << 16:
+        raise ValueError(f"{len(text)} characters; it has a line for each hierarchy")
+    path = f"/system.slice/{service}"
+    groups = [line.split(":", 2) for line in text.splitlines()]
+    own = [group[2] for group in groups if len(group) == 3 and group[1] in ("", "name=systemd")]
+    return any(each == path or each.startswith(f"{path}/") for each in own)
+
+
+def reduce_status(text: str) -> str:
+    """Returns the lines of /proc/PID/status that a check reads."""
+    return "\n".join([line for line in text.split("\n") if line.startswith(_STATUS)] + [""])
+
+
+def reduce_comm(text: str) -> str:
+    """Returns a command name if a check looks for it, else an empty line."""
+    return text if text.strip() in SOUGHT else "\n"
+
+
+def reduce_cgroup(text: str) -> str:
+    """Returns the lines of /proc/PID/cgroup that name a service which a check looks for."""
+    lines = [line for line in text.splitlines() if "/system.slice/" in line]
+    sought = [line for line in lines if any(_is_in_group(line, f"{name}.service") for name in SOUGHT)]
+    return "".join(f"{line}\n" for line in sought)
+
+
+def reduce_stat(text: str) -> str:
+    """Returns /proc/PID/stat with the CPU time and the last CPU, and 0 for all other fields. Raises ValueError."""
+    stat = parse_stat(text)
+    fields = ["0"] * 39
+    fields[11], fields[36] = str(stat.ticks), str(stat.last_cpu)
+    return f"0 () {' '.join(fields)}\n"
 
 
 def parse_stat(text: str) -> Stat:
@@ -210,7 +285,8 @@ def _describe_missing(seen: list[Task], refused: list[str]) -> str:
 
 
 def _parse_task(pid: int, tid: int, status: str, stat: str | None, lists: dict[str, frozenset[int]]) -> Task:
-    allowed = find_field(status, "Cpus_allowed_list")
+    fields = {name: value.strip() for name, _, value in [line.partition(":") for line in status.split("\n")]}
+    allowed = fields.get("Cpus_allowed_list", "")
     if allowed not in lists:
         lists[allowed] = cpulist.parse(allowed)
     last_cpu = ticks = None
@@ -220,12 +296,12 @@ def _parse_task(pid: int, tid: int, status: str, stat: str | None, lists: dict[s
     return Task(
         pid=pid,
         tid=tid,
-        comm=find_field(status, "Name"),
-        kernel=pid == 2 or find_field(status, "PPid") == "2",
-        uid=int(find_field(status, "Uid").partition("\t")[0]),
-        running=find_field(status, "State").startswith("R"),
+        comm=fields.get("Name", ""),
+        kernel=pid == 2 or fields.get("PPid") == "2",
+        uid=int(fields.get("Uid", "").partition("\t")[0]),
+        running=fields.get("State", "").startswith("R"),
         cpus=lists[allowed],
         last_cpu=last_cpu,
         ticks=ticks,
-        switches=sum(int(find_field(status, f"{kind}_ctxt_switches") or 0) for kind in ("voluntary", "nonvoluntary")),
+        switches=sum(int(fields.get(name) or 0) for name in _SWITCHES),
     )

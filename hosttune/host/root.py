@@ -26,11 +26,20 @@ U = TypeVar("U")
 Names: TypeAlias = list[str]
 Table: TypeAlias = list[dict[str, Any]]
 
-# `/proc/interrupts` of a server with 512 CPUs and 4000 interrupts is about 25 MB.
-MAX_BYTES = 64 << 20
+# Of one file. What is larger is unreadable, never cut short: what stands beyond the limit might decide.
+MAX_BYTES = 10 << 20
+# Files that people write, and the longest of them are a few hundred kB.
+MAX_CONFIGURATION_BYTES = 1 << 20
+# `/proc/interrupts` of a server with 512 CPUs and 4000 interrupts is about 25 MB; smaps has 700 bytes a mapping.
+MAX_TABLE_BYTES = 64 << 20
 MAX_LINKS = 40  # as the kernel's MAXSYMLINKS
 
+_CONFIGURATION = ("/etc/", "/boot/", "/usr/", "/lib/", "/run/")
+_ACCOUNTS = ("/etc/passwd", "/etc/group")
+_TABLES = ("interrupts", "smaps")
+
 NOT_CAPTURED = "not in the capture"
+NOT_REGULAR = "not a regular file"
 
 # The kernel's answers that mean "this does not exist". ESRCH: the process of a /proc file has ended.
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ESRCH)
@@ -64,6 +73,17 @@ class Fact(msgspec.Struct, Generic[T], frozen=True):
 def make_unreadable(source: str, reason: str) -> Fact[Any]:
     """Returns a fact that could not be read."""
     return Fact("unreadable", None, source, reason)
+
+
+def derive(root: Root, path: str, make: Callable[[Root], Fact[str]]) -> Fact[str]:
+    """Returns what a check takes of a file whose name is in a configuration, or whose meaning depends on other files.
+
+    `make` reads and reduces it. A root that keeps facts keeps only the result, under `path`; one that was made of such
+    facts has the result already.
+    """
+    derived = getattr(root, "derive", None)
+    fact: Fact[str] = derived(path, make) if derived is not None else make(root)
+    return msgspec.structs.replace(fact, source=path)
 
 
 class Observed(msgspec.Struct, Generic[T], frozen=True):
@@ -117,20 +137,20 @@ class Live:
         try:
             # O_NONBLOCK: a FIFO or a device must not stop the whole check.
             return _read_text(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY), path)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             return _report_error(path, error)
 
     def list(self, path: str) -> Fact[Names]:
         try:
             return Fact("value", sorted(os.listdir(path)), path)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             return _report_error(path, error)
 
     def link(self, path: str) -> Fact[str]:
         try:
             return Fact("value", os.readlink(path), path)
-        except OSError as error:
-            return _report_not_a_link(path) if error.errno == errno.EINVAL else _report_error(path, error)
+        except (OSError, ValueError) as error:
+            return _report_link_error(path, error)
 
     def netlink(self, request: str) -> Fact[Table]:
         # Late: a profile that asks for no netlink fact must not pay for the import.
@@ -157,6 +177,14 @@ class Once:
         self.list = cache(root.list)
         self.link = cache(root.link)
         self.netlink = cache(root.netlink)
+        self._root = root
+        self._derived: dict[str, Fact[str]] = {}
+
+    def derive(self, path: str, make: Callable[[Root], Fact[str]]) -> Fact[str]:
+        """Returns the result of the first `make` for a path."""
+        if path not in self._derived:
+            self._derived[path] = derive(self._root, path, make)
+        return self._derived[path]
 
 
 class Tree:
@@ -178,32 +206,45 @@ class Tree:
 
     def read(self, path: str) -> Fact[str]:
         try:
-            real = self.directory + self._resolve(path)
-            mode = os.lstat(real).st_mode
-            if not stat.S_ISREG(mode):
-                return make_unreadable(path, "EISDIR" if stat.S_ISDIR(mode) else "not a regular file")
-            return _read_text(os.open(real, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK), path)
-        except OSError as error:
+            real = self._resolve(path)
+            mode = os.lstat(self.directory + real).st_mode
+            if not stat.S_ISREG(mode):  # before it is opened: to open a device may have an effect
+                return make_unreadable(path, "EISDIR" if stat.S_ISDIR(mode) else NOT_REGULAR)
+            return _read_text(self._open(real, os.O_NONBLOCK), path)
+        except (OSError, ValueError) as error:
             return _report_not_captured(path, error)
 
     def list(self, path: str) -> Fact[Names]:
         try:
-            return Fact("value", sorted(os.listdir(self.directory + self._resolve(path))), path)
-        except OSError as error:
+            descriptor = self._open(self._resolve(path), os.O_DIRECTORY)
+            try:
+                return Fact("value", sorted(os.listdir(descriptor)), path)
+            finally:
+                os.close(descriptor)
+        except (OSError, ValueError) as error:
             return _report_not_captured(path, error)
 
     def link(self, path: str) -> Fact[str]:
         parent, _, name = path.rstrip("/").rpartition("/")
         try:
             return Fact("value", os.readlink(f"{self.directory}{self._resolve(parent or '/')}/{name}"), path)
-        except OSError as error:
-            return _report_not_a_link(path) if error.errno == errno.EINVAL else _report_not_captured(path, error)
+        except (OSError, ValueError) as error:
+            return _report_link_error(path, error, captured=True)
 
     def netlink(self, request: str) -> Fact[Table]:
         return make_unreadable(f"netlink {request}", NOT_CAPTURED)
 
     def later(self, seconds: float) -> None:
         return None
+
+    def _open(self, real: str, flags: int) -> int:
+        """Returns a descriptor of a resolved path. Raises OSError, also where a directory of it became a link since."""
+        place = f"{self.directory.rstrip('/')}{real}"
+        descriptor = os.open(place, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NOCTTY | flags)
+        if self.directory != "/" and os.readlink(f"/proc/self/fd/{descriptor}") != place.rstrip("/"):
+            os.close(descriptor)
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), real)
+        return descriptor
 
     def _resolve(self, path: str) -> str:
         """Returns the path inside the tree with no symbolic link left in it; raises OSError (ELOOP, ENOENT...)."""
@@ -236,30 +277,56 @@ class Tree:
         return current
 
 
+def _find_limit(path: str) -> int:
+    """Returns how many bytes of a file are read."""
+    if path.startswith("/proc/") and path.rpartition("/")[2] in _TABLES:
+        return MAX_TABLE_BYTES
+    return MAX_CONFIGURATION_BYTES if path.startswith(_CONFIGURATION) and path not in _ACCOUNTS else MAX_BYTES
+
+
+def accept_text(text: str, path: str) -> Fact[str]:
+    """Returns the text of a file as a fact, unreadable if it is longer than a file of that name may be."""
+    limit = _find_limit(path)
+    if len(text) > limit:
+        return make_unreadable(path, f"larger than {limit >> 20} MiB")
+    return Fact("value", text, path)
+
+
 def _read_text(descriptor: int, path: str) -> Fact[str]:
     """Read and close; kernel files give their text in pieces and have no size to ask for."""
+    limit = _find_limit(path)
     try:
+        found = os.fstat(descriptor)
+        if stat.S_ISCHR(found.st_mode) and found.st_rdev == os.makedev(1, 3):
+            return Fact("value", "", path)  # /dev/null: a link to it empties a file
+        if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
+            return make_unreadable(path, NOT_REGULAR)
         pieces = []
         size = 0
         while piece := os.read(descriptor, 1 << 16):
             pieces.append(piece)
             size += len(piece)
-            if size > MAX_BYTES:
-                return make_unreadable(path, f"larger than {MAX_BYTES >> 20} MiB")
+            if size > limit:
+                return make_unreadable(path, f"larger than {limit >> 20} MiB")
     finally:
         os.close(descriptor)
     return Fact("value", b"".join(pieces).decode("utf-8", "replace"), path)
 
 
-def _report_error(path: str, error: OSError) -> Fact[Any]:
+def _report_error(path: str, error: Exception) -> Fact[Any]:
+    """ValueError: a path that no file can have, such as one with a NUL."""
+    if not isinstance(error, OSError):
+        return Fact("absent", None, path, "ENOENT")
     state: Literal["absent", "unreadable"] = "absent" if error.errno in _ABSENT else "unreadable"
     return Fact(state, None, path, errno.errorcode.get(error.errno or 0, str(error)))
 
 
-def _report_not_captured(path: str, error: OSError) -> Fact[Any]:
+def _report_not_captured(path: str, error: Exception) -> Fact[Any]:
     fact = _report_error(path, error)
     return make_unreadable(path, NOT_CAPTURED) if fact.state == "absent" else fact
 
 
-def _report_not_a_link(path: str) -> Fact[Any]:
-    return Fact("absent", None, path, "not a symbolic link")
+def _report_link_error(path: str, error: Exception, *, captured: bool = False) -> Fact[Any]:
+    if isinstance(error, OSError) and error.errno == errno.EINVAL:
+        return Fact("absent", None, path, "not a symbolic link")
+    return _report_not_captured(path, error) if captured else _report_error(path, error)

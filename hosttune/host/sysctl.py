@@ -10,10 +10,12 @@ import posixpath
 import re
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
+from functools import partial
 
 import msgspec
 
 from hosttune.host import dropins
+from hosttune.host.forms import DIGITS, NAME, UNINTELLIGIBLE, consists_of
 from hosttune.host.root import Fact, Root
 
 DIRECTORIES = ("/etc/sysctl.d", "/run/sysctl.d", "/usr/local/lib/sysctl.d", "/usr/lib/sysctl.d")
@@ -21,6 +23,15 @@ UNMERGED = "/lib/sysctl.d"  # the same directory as the last, unless /usr is not
 CONF = "/etc/sysctl.conf"
 WILDCARDS = frozenset("*?[")
 
+#: Keys that hold words, and that a check asks for.
+WORD_KEYS = frozenset(
+    {"net/core/default_qdisc", "net/ipv4/tcp_congestion_control", "net/ipv4/tcp_allowed_congestion_control"}
+)
+#: Of one file: each has to be compared with each key that is asked for.
+MAX_GLOBS = 1000
+
+# Paths below /proc/sys, and the beginning of those that a profile may name.
+_SOUGHT = ("net/", "vm/nr_hugepages", "kernel/sched_rt_runtime_us")
 _SEPARATORS = re.compile(r"[/.]")
 
 
@@ -65,7 +76,7 @@ def read(root: Root, keys: Iterable[str]) -> Sysctls:
     if conf.state == "unreadable":
         manual = conf.drop_value()
     elif conf.value is not None and boot.value is not None:
-        manual = Fact("value", [*boot.value, *parse(conf.value, CONF)], boot.source)
+        manual = conf.map(lambda text: [*(boot.value or []), *parse(text, CONF)])
     return Sysctls(running, boot, manual)
 
 
@@ -98,7 +109,44 @@ def parse(text: str, file: str) -> list[Assignment]:
         key = key.strip().removeprefix("-").strip()
         if key and (equals or excludes):
             found.append(Assignment(normalise_key(key), value.strip() if equals else None, file, number))
+    if len([1 for line in found if not WILDCARDS.isdisjoint(line.key)]) > MAX_GLOBS:
+        raise ValueError(f"more than {MAX_GLOBS} keys with wildcards")
     return found
+
+
+def reduce(text: str, asked: frozenset[str] = frozenset()) -> str:
+    """Returns the lines of a file that can decide a key which a check may ask for, each where it was.
+
+    That is any of net.*, and a few others. A value is kept if it is of numbers; a word only of WORD_KEYS and of what is
+    `asked` for (paths below /proc/sys): a key of net.* may hold a cryptographic one. Raises ValueError.
+    """
+    kept = [""] * len(text.splitlines())
+    for line in parse(text, ""):
+        if line.key.startswith(_SOUGHT) or line.key in asked or _may_match(line.key):
+            kept[line.line - 1] = (
+                f"{line.key} = {_keep_value(line, asked)}" if line.value is not None else f"-{line.key}"
+            )
+    return "".join(f"{line}\n" for line in kept)
+
+
+def reduce_value(text: str) -> str:
+    """Returns the text of a file below /proc/sys that holds numbers. Raises ValueError for any other."""
+    if not is_numeric(text.strip()):
+        raise ValueError("it holds other than numbers")
+    return text
+
+
+def is_numeric(value: str) -> bool:
+    """Returns whether a value is of numbers alone."""
+    words = value.split()
+    return len(words) <= 64 and all(map(_is_number, words))
+
+
+def _is_number(word: str) -> bool:
+    digits = word[1:] if word[:1] in ("+", "-") else word
+    if digits[:2] in ("0x", "0X"):
+        return len(digits) > 2 and consists_of(digits[2:], f"{DIGITS}abcdefABCDEF", 16)
+    return digits != "" and consists_of(digits, DIGITS, 20)
 
 
 def find_winner(assignments: list[Assignment], key: str) -> Assignment | None:
@@ -110,8 +158,25 @@ def find_winner(assignments: list[Assignment], key: str) -> Assignment | None:
     named = [line for line in assignments if line.key == wanted]
     if named:
         return named[-1] if named[-1].value is not None else None
-    globs = [line for line in assignments if WILDCARDS & set(line.key) and _matches(wanted, line.key)]
+    globs = [line for line in assignments if not WILDCARDS.isdisjoint(line.key) and _matches(wanted, line.key)]
     return globs[-1] if globs and globs[-1].value is not None else None
+
+
+def _may_match(pattern: str) -> bool:
+    """Returns whether a key with a wildcard may mean one that a check asks for."""
+    first, _, _ = pattern.partition("/")
+    return not WILDCARDS.isdisjoint(pattern) and any(fnmatchcase(key.partition("/")[0], first) for key in _SOUGHT)
+
+
+def _keep_value(line: Assignment, asked: frozenset[str]) -> str:
+    value = line.value or ""
+    if is_numeric(value):
+        return value
+    for keys, longest in ((WORD_KEYS, 15), (asked, 64)):
+        known = all(consists_of(word, f"{NAME}.,:+", longest) for word in value.split()[:33])
+        if known and len(value) <= 1024 and (line.key in keys or any(_matches(key, line.key) for key in keys)):
+            return value
+    return UNINTELLIGIBLE
 
 
 def _matches(path: str, pattern: str) -> bool:
@@ -127,8 +192,8 @@ def _list_directories(root: Root) -> list[str]:
 def _read_assignments(root: Root, files: list[str]) -> Fact[list[Assignment]]:
     found: list[Assignment] = []
     for file in files:
-        text = dropins.read_fragment(root, file)
-        if text.state == "unreadable":
-            return text.drop_value()
-        found += parse(text.value or "", file)
+        lines = dropins.read_fragment(root, file).map(partial(parse, file=file))
+        if lines.state == "unreadable":
+            return lines.drop_value()
+        found += lines.value or []
     return Fact("value", found, DIRECTORIES[0])

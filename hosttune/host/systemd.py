@@ -14,8 +14,8 @@ import msgspec
 from hosttune.host import dropins
 from hosttune.host.root import Fact, Root, make_unreadable
 
-_MANAGER = ("/etc/systemd", "/usr/local/lib/systemd", "/usr/lib/systemd")
-_UNITS = (
+MANAGER = ("/etc/systemd", "/usr/local/lib/systemd", "/usr/lib/systemd")
+UNITS = (
     "/etc/systemd/system",
     "/usr/local/lib/systemd/system",
     "/usr/lib/systemd/system",
@@ -56,22 +56,28 @@ def list_values(settings: Iterable[Setting], section: str, key: str) -> list[str
     left: list[str] = []
     for setting in settings:
         if (setting.section, setting.key) == (section, key):
-            left = [*left, setting.value] if setting.value else []
+            if setting.value:
+                left.append(setting.value)
+            else:
+                left.clear()
     return left
 
 
 def parse(text: str, source: str) -> list[Setting]:
     """Read one file: sections, `key=value`, comments, lines continued by a backslash."""
     settings: list[Setting] = []
-    section, pending = "", ""
+    section = ""
+    pending: list[str] = []
     for raw in text.splitlines():
         line = raw.strip()
         if line.startswith(("#", ";")) or (not line and not pending):
             continue
         if line.endswith("\\"):
-            pending += line[:-1] + " "
+            pending.append(line[:-1])
             continue
-        line, pending = pending + line, ""
+        if pending:
+            line = " ".join([*pending, line])
+            pending.clear()
         if line.startswith("[") and line.endswith("]"):
             section = line[1:-1]
         elif "=" in line:
@@ -83,14 +89,14 @@ def parse(text: str, source: str) -> list[Setting]:
 def read_manager(root: Root) -> Fact[list[Setting]]:
     """Returns the settings of `system.conf` and its drop-ins, in the order in which they are applied."""
     files: list[str] = []
-    for directory in _MANAGER:
+    for directory in MANAGER:
         main = dropins.read_text(root, f"{directory}/system.conf")
         if main.state == "unreadable":
             return make_unreadable(main.source, main.reason)
         if main.state == "value":
             files.append(main.source)
             break
-    fragments = dropins.list_merged(root, [f"{directory}/system.conf.d" for directory in _MANAGER], ".conf")
+    fragments = dropins.list_merged(root, [f"{directory}/system.conf.d" for directory in MANAGER], ".conf")
     return _read_settings(root, files, fragments, "/etc/systemd/system.conf")
 
 
@@ -99,16 +105,16 @@ def read_unit(root: Root, name: str, wanted: Fact[frozenset[str]] | None = None)
 
     `wanted` is the result of :func:`read_wanted_units`, for callers that read several units.
     """
-    for directory in _UNITS:
+    for directory in UNITS:
         names = dropins.list_names(root, directory)
         if names.state == "unreadable":
             return make_unreadable(directory, names.reason)
-        if name not in (names.value or []):
+        if not dropins.holds(names.value or [], name):
             continue
         path = f"{directory}/{name}"
         if root.link(path).value == "/dev/null" or root.read(path).value == "":
             return Fact("value", Unit(name, "masked", source=path), path)
-        fragments = dropins.list_merged(root, [f"{d}/{name}.d" for d in _UNITS], ".conf")
+        fragments = dropins.list_merged(root, [f"{d}/{name}.d" for d in UNITS], ".conf")
         settings = _read_settings(root, [path], fragments, path)
         wanted = wanted or read_wanted_units(root)
         if settings.value is None:
@@ -116,17 +122,17 @@ def read_unit(root: Root, name: str, wanted: Fact[frozenset[str]] | None = None)
         if wanted.value is None:
             return make_unreadable(wanted.source, wanted.reason)
         return Fact("value", Unit(name, "installed", name in wanted.value, settings.value, path), path)
-    fragments = dropins.list_merged(root, [f"{d}/{name}.d" for d in _UNITS], ".conf")
-    settings = _read_settings(root, [], fragments, _UNITS[0])
+    fragments = dropins.list_merged(root, [f"{d}/{name}.d" for d in UNITS], ".conf")
+    settings = _read_settings(root, [], fragments, UNITS[0])
     if settings.value is None:
         return make_unreadable(settings.source, settings.reason)
-    return Fact("value", Unit(name, "absent", settings=settings.value), _UNITS[0])
+    return Fact("value", Unit(name, "absent", settings=settings.value), UNITS[0])
 
 
 def read_wanted_units(root: Root) -> Fact[frozenset[str]]:
     """Returns the names of all units that a `.wants` or `.requires` directory pulls in."""
     found: set[str] = set()
-    for directory in _UNITS:
+    for directory in UNITS:
         names = dropins.list_names(root, directory)
         if names.state == "unreadable":
             return make_unreadable(directory, names.reason)
@@ -136,12 +142,12 @@ def read_wanted_units(root: Root) -> Fact[frozenset[str]]:
                 if links.state == "unreadable":
                     return make_unreadable(links.source, links.reason)
                 found.update(links.value or [])
-    return Fact("value", frozenset(found), _UNITS[0])
+    return Fact("value", frozenset(found), UNITS[0])
 
 
 def read_local_services(root: Root) -> Fact[list[Unit]]:
     """Returns the services that this host's administrator installed or changed (in /etc), with their settings."""
-    names = dropins.list_names(root, _UNITS[0])
+    names = dropins.list_names(root, UNITS[0])
     if names.state == "unreadable":
         return make_unreadable(names.source, names.reason)
     units: list[Unit] = []
@@ -149,12 +155,12 @@ def read_local_services(root: Root) -> Fact[list[Unit]]:
     services = {name.removesuffix(".d") for name in names.value or [] if name.endswith((".service", ".service.d"))}
     for name in sorted(services):
         # A link to a vendor's unit is an alias of it, or masks it.
-        if root.link(f"{_UNITS[0]}/{name}").value is None:
+        if root.link(f"{UNITS[0]}/{name}").value is None:
             fact = read_unit(root, name, wanted)
             if fact.value is None:
                 return make_unreadable(fact.source, fact.reason)
             units.append(fact.value)
-    return Fact("value", units, _UNITS[0])
+    return Fact("value", units, UNITS[0])
 
 
 def _read_settings(root: Root, files: list[str], fragments: Fact[list[str]], source: str) -> Fact[list[Setting]]:

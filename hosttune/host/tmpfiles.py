@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import msgspec
 
-from hosttune.host import dropins
+from hosttune.host import dropins, hugetlb
+from hosttune.host.forms import DIGITS, NAME, UNINTELLIGIBLE, consists_of
 from hosttune.host.root import Fact, Root
 
 DIRECTORIES = ("/etc/tmpfiles.d", "/run/tmpfiles.d", "/usr/local/lib/tmpfiles.d", "/usr/lib/tmpfiles.d")
+
+_POOL = f"{hugetlb.NODES}/node"
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -43,3 +46,16 @@ def parse(text: str, file: str) -> list[Line]:
             if path.startswith(("/proc/", "/sys/")):
                 found.append(Line(path, value, f"{file}:{number}"))
     return found
+
+
+def reduce(text: str) -> str:
+    """Returns the lines of a file that write to pools of huge pages or to their policy, each where it was."""
+    kept = [""] * len(text.splitlines())
+    for line in parse(text, ""):
+        if line.path == hugetlb.TRANSPARENT or (
+            line.path.startswith(_POOL) and consists_of(line.path, f"{NAME}/", 120)
+        ):
+            known = line.value in hugetlb.POLICIES or consists_of(line.value, DIGITS, 20)
+            value = line.value if known else UNINTELLIGIBLE
+            kept[int(line.place.rpartition(":")[2]) - 1] = f"w {line.path} - - - - {value}"
+    return "".join(f"{line}\n" for line in kept)

@@ -18,8 +18,10 @@ from hosttune.profile.load import built_in_profiles as built_in_profiles
 from hosttune.profile.load import load as load
 from hosttune.profile.load import load_built_in as load_built_in
 from hosttune.profile.load import load_text as load_text
+from hosttune.profile.load import reduce_file as reduce_file
 from hosttune.profile.sections import ENTRY_POINTS as ENTRY_POINTS
 from hosttune.profile.sections import Profile as Profile
 from hosttune.profile.sections import Section as Section
 from hosttune.profile.sections import allowed_sections as allowed_sections
 from hosttune.profile.sections import built_in_sections as built_in_sections
+from hosttune.profile.sections import list_kept as list_kept

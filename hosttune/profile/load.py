@@ -9,8 +9,8 @@ import os
 
 from hosttune.host.root import Live, Root
 from hosttune.profile.errors import ProfileError
-from hosttune.profile.nodes import Node, merge, parse
-from hosttune.profile.sections import Profile, build
+from hosttune.profile.nodes import Budget, Node, merge, parse, reduce
+from hosttune.profile.sections import Profile, allowed_sections, build
 
 PROFILE_D = "/etc/hosttune/profile.d"
 BUILT_IN = os.path.join(os.path.dirname(os.path.dirname(__file__)), "profiles")
@@ -49,6 +49,18 @@ def load_text(text: str, file: str) -> Profile:
     return build(parse(text, file), file)
 
 
+def reduce_file(text: str) -> str:
+    """Returns a file of a profile without comments, and of sections that are not known the names alone; every key stays
+    on its line. Raises ValueError for what is not a profile."""
+    try:
+        node = parse(text, "")
+    except ProfileError:
+        raise ValueError("it cannot be used as a profile") from None
+    if not isinstance(node.value, dict):
+        raise ValueError("it is not a mapping of sections")
+    return reduce(node, frozenset(allowed_sections()).__contains__)
+
+
 def _load_files(path: str, root: Root, source: str | None = None) -> Profile:
     listing = root.list(path)
     if listing.state == "value":
@@ -61,11 +73,12 @@ def _load_files(path: str, root: Root, source: str | None = None) -> Profile:
         names = "" if "/" in path else f"; built-in profiles: {', '.join(built_in_profiles())}"
         raise ProfileError(f"{path}: cannot be read ({listing.reason or listing.state}){names}")
     tree: Node | None = None
+    budget = Budget()
     for file in files:
         text = root.read(file)
         if text.state != "value" or text.value is None:
             raise ProfileError(f"{file}: cannot be read ({text.reason or text.state})")
-        parsed = parse(text.value, file)
+        parsed = parse(text.value, file, budget)
         tree = parsed if tree is None else merge(tree, parsed)
     assert tree is not None
     return build(tree, source or path)

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 import yaml
 
+from hosttune.output import escape
 from hosttune.profile.errors import ProfileError
 
+# Of one file, and of all files of a profile.
+MAX_CHARACTERS = 1 << 20
 MAX_NODES = 20_000  # aliases may repeat a node: this bounds what a small file can grow to
 MAX_DEPTH = 20
+_MAX_SIMPLE_KEY = 1000  # characters; YAML takes 1024
+MAX_DIGITS = 20  # as an unsigned 64-bit number
+
+_NOT_UTF8 = "\ufffd"  # what stands for bytes that are none
 
 
 class Node(msgspec.Struct):
@@ -26,27 +34,73 @@ class Node(msgspec.Struct):
         return f"{self.file}:{self.line}"
 
 
-def parse(text: str, file: str) -> Node:
-    """Read the text of one YAML file. Raises ProfileError."""
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+class Budget:
+    """How many nodes the files of a profile may still have, the repetitions by aliases counted."""
+
+    def __init__(self) -> None:
+        self.left = MAX_NODES
+
+
+def parse(text: str, file: str, budget: Budget | None = None) -> Node:
+    """Read the text of one YAML file. Nothing is made of it beyond the budget. Raises ProfileError."""
+    if len(text) > MAX_CHARACTERS:
+        raise ProfileError(f"{file}: {len(text):,} characters; a file of a profile has at most {MAX_CHARACTERS:,}")
+    if _NOT_UTF8 in text:
+        raise ProfileError(f"{file}:{_count_lines(text, text.index(_NOT_UTF8))}: not valid YAML: it is not UTF-8")
     try:
-        top = yaml.compose(text, loader)
+        return _Reader(text.removeprefix("\ufeff"), file, budget or Budget()).read()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f"{file}:{mark.line + 1}:{mark.column + 1}" if mark else file
-        raise ProfileError(f"{line}: not valid YAML: {error.problem or error}") from None
-    except yaml.YAMLError as error:
-        raise ProfileError(f"{file}: not valid YAML: {error}") from None
-    if top is None:
-        return Node({}, file, 1)
-    budget = iter(range(MAX_NODES))
-    return _convert_node(top, file, top.start_mark.line + 1, 0, budget)
+        raise ProfileError(f"{line}: not valid YAML: {show(str(error.problem or error))}") from None
+    except (yaml.YAMLError, UnicodeError):
+        at = next((at for at, character in enumerate(text) if _is_refused(character)), 0)
+        words = f"character U+{ord(text[at]):04X} is not allowed" if text else "it cannot be read"
+        raise ProfileError(f"{file}:{_count_lines(text, at)}: not valid YAML: {words}") from None
+
+
+def reduce(node: Node, keep: Callable[[str], bool]) -> str:
+    """Returns a mapping as YAML that reads as the same, each key on the line where it was, without comments.
+
+    Of a key that `keep` says no to, the value is left out.
+    """
+    pieces: list[str] = []
+    line = 1
+
+    def write(item: Node, name: str | None, first: bool) -> None:
+        nonlocal line
+        pieces.append("" if first else ",")
+        if item.line > line:
+            pieces.append("\n" * (item.line - line))
+            line = item.line
+        if name is not None:
+            quoted = _quote(name)
+            pieces.append(f"{quoted}: " if len(quoted) < _MAX_SIMPLE_KEY else f"? {quoted} : ")
+        write_value(item.value)
+
+    def write_value(value: Any) -> None:
+        if isinstance(value, dict):
+            pieces.append("{")
+            for number, (key, item) in enumerate(value.items()):
+                write(item, key, not number)
+            pieces.append("}")
+        elif isinstance(value, list):
+            pieces.append("[")
+            for number, item in enumerate(value):
+                write(item, None, not number)
+            pieces.append("]")
+        else:
+            pieces.append(_write_scalar(value))
+
+    entries = {key: item if keep(key) else Node(None, item.file, item.line) for key, item in node.value.items()}
+    write_value(entries)
+    return "".join(pieces) + "\n"
 
 
 def merge(first: Node, second: Node, path: tuple[str, ...] = ()) -> Node:
     """Join two mappings at all depths; `path` is the key that they are at. Raises ProfileError for a key in both."""
     if not (isinstance(first.value, dict) and isinstance(second.value, dict)):
-        name = ".".join(path) or "the whole profile"
+        name = show(".".join(path)) or "the whole profile"
         raise ProfileError(f"{second.place}: {name} is given twice, first at {first.place}")
     entries = dict(first.value)
     for key, node in second.value.items():
@@ -70,35 +124,128 @@ def find_place(node: Node, key: tuple[str | int, ...]) -> str:
     return node.place
 
 
-def _convert_node(node: Any, file: str, line: int, depth: int, budget: Iterator[int]) -> Node:
-    place = f"{file}:{line}"
-    if depth > MAX_DEPTH or next(budget, None) is None:
-        raise ProfileError(f"{place}: nested too deep or too large for a profile")
-    if isinstance(node, yaml.ScalarNode):
-        return Node(_read_scalar(node, place), file, line)
-    if isinstance(node, yaml.SequenceNode):
-        items = [_convert_node(item, file, item.start_mark.line + 1, depth + 1, budget) for item in node.value]
-        return Node(items, file, line)
-    entries: dict[str, Node] = {}
-    for key, value in node.value:
-        key_line = key.start_mark.line + 1
-        name = _read_key(key, f"{file}:{key_line}")
-        if name in entries:
-            raise ProfileError(f"{file}:{key_line}: {name} is given twice, first at {entries[name].place}")
-        entries[name] = _convert_node(value, file, key_line, depth + 1, budget)
-    return Node(entries, file, line)
+class _Reader:
+    """Makes nodes of the events of one file, counting them: composing would make of an alias what it stands for."""
+
+    def __init__(self, text: str, file: str, budget: Budget) -> None:
+        self.loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)
+        self.file = file
+        self.budget = budget
+        # Node, size and depth; None while the node is being read: an alias within it repeats it without end.
+        self.anchors: dict[str, tuple[Node, int, int] | None] = {}
+
+    def read(self) -> Node:
+        """Returns the node of the one document, an empty mapping if there is none."""
+        self.loader.get_event()  # the start of the stream
+        event = self.loader.get_event()
+        if isinstance(event, yaml.StreamEndEvent):
+            return Node({}, self.file, 1)
+        event = self.loader.get_event()
+        node, _, _ = self._read_node(event, event.start_mark.line + 1, 0)
+        self.loader.get_event()  # the end of the document
+        event = self.loader.get_event()
+        if not isinstance(event, yaml.StreamEndEvent):
+            place = f"{self.file}:{event.start_mark.line + 1}:{event.start_mark.column + 1}"
+            raise ProfileError(f"{place}: not valid YAML: but found another document")
+        return node
+
+    def _read_node(self, event: Any, line: int, depth: int) -> tuple[Node, int, int]:
+        """Returns the node that an event begins, how many nodes it comes to, and how deep they are nested."""
+        place = f"{self.file}:{line}"
+        if isinstance(event, yaml.AliasEvent):
+            if event.anchor not in self.anchors:
+                raise ProfileError(f"{place}: not valid YAML: found undefined alias {show(str(event.anchor))}")
+            known, size, height = self.anchors[event.anchor] or (None, MAX_NODES + 1, 0)
+            self._spend(size, depth + height, place)
+            return Node(known.value if known else None, self.file, line), size, height
+        if event.anchor is not None:
+            self.anchors[event.anchor] = None
+        left = self.budget.left
+        self._spend(1, depth, place)
+        height = 0
+        value: Any
+        if isinstance(event, yaml.ScalarEvent):
+            value = _read_scalar(self._resolve(event), place)
+        elif isinstance(event, yaml.SequenceStartEvent):
+            value = []
+            while not isinstance(item := self.loader.get_event(), yaml.SequenceEndEvent):
+                node, _, below = self._read_node(item, item.start_mark.line + 1, depth + 1)
+                value.append(node)
+                height = max(height, below + 1)
+        else:
+            value = {}
+            while not isinstance(item := self.loader.get_event(), yaml.MappingEndEvent):
+                key_line = item.start_mark.line + 1
+                name = self._read_key(item, f"{self.file}:{key_line}")
+                if name in value:
+                    first = value[name].place
+                    raise ProfileError(f"{self.file}:{key_line}: {show(name)} is given twice, first at {first}")
+                value[name], _, below = self._read_node(self.loader.get_event(), key_line, depth + 1)
+                height = max(height, below + 1)
+        made = Node(value, self.file, line), left - self.budget.left, height
+        if event.anchor is not None:
+            self.anchors[event.anchor] = made
+        return made
+
+    def _spend(self, nodes: int, depth: int, place: str) -> None:
+        self.budget.left -= nodes
+        if depth > MAX_DEPTH or self.budget.left < 0:
+            raise ProfileError(f"{place}: nested too deep or too large for a profile")
+
+    def _resolve(self, event: Any) -> yaml.ScalarNode:
+        tag = event.tag
+        if tag is None or tag == "!":
+            tag = self.loader.resolve(yaml.ScalarNode, event.value, event.implicit)
+        return yaml.ScalarNode(tag, event.value)
+
+    def _read_key(self, event: Any, place: str) -> str:
+        if not isinstance(event, yaml.ScalarEvent):
+            raise ProfileError(f"{place}: a key must be a plain word")
+        node = self._resolve(event)
+        if node.tag == "tag:yaml.org,2002:merge":
+            raise ProfileError(f"{place}: merge keys (<<) are not supported, write the keys out")
+        if node.tag != "tag:yaml.org,2002:str":
+            shown = show(node.value)
+            raise ProfileError(f"{place}: YAML reads the key {shown} as {_describe_kind(node)}, quote it: '{shown}'")
+        name = str(node.value)
+        if event.anchor is not None:
+            self.anchors[event.anchor] = (Node(name, self.file, int(place.rpartition(":")[2])), 1, 0)
+        return name
 
 
-def _read_key(node: Any, place: str) -> str:
-    if not isinstance(node, yaml.ScalarNode):
-        raise ProfileError(f"{place}: a key must be a plain word")
-    if node.tag == "tag:yaml.org,2002:merge":
-        raise ProfileError(f"{place}: merge keys (<<) are not supported, write the keys out")
-    if node.tag != "tag:yaml.org,2002:str":
-        raise ProfileError(
-            f"{place}: YAML reads the key {node.value} as {_describe_kind(node)}, quote it: '{node.value}'"
-        )
-    return str(node.value)
+def show(text: str) -> str:
+    """Returns text as it may stand in a line of an error."""
+    return escape(text if len(text) <= 60 else f"{text[:57]}...")
+
+
+def _is_refused(character: str) -> bool:
+    """Returns whether YAML refuses a character wherever it is. Source: YAML 1.1, section 5.1."""
+    return (
+        character in "\x7f\ufffe\uffff"
+        or "\ud800" <= character <= "\udfff"
+        or (character < " " and character not in "\t\n\r")
+    )
+
+
+def _count_lines(text: str, position: int) -> int:
+    return text.count("\n", 0, position) + 1
+
+
+def _quote(text: str) -> str:
+    """Returns text between double quotes, as YAML reads it whatever it holds."""
+    return '"' + "".join(c if c.isprintable() and c not in '"\\' else f"\\U{ord(c):08x}" for c in text) + '"'
+
+
+def _write_scalar(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        # YAML 1.1 takes it for a number only with a dot, and an exponent only with a sign.
+        mantissa, exponent, power = repr(value).partition("e")
+        return mantissa + ("" if "." in mantissa else ".0") + exponent + power
+    return str(value) if isinstance(value, int) else _quote(str(value))
 
 
 def _read_scalar(node: Any, place: str) -> Any:
@@ -113,27 +260,38 @@ def _read_scalar(node: Any, place: str) -> Any:
         case "int":
             return _parse_integer(text, place)
         case "float":
-            try:
-                return float(text.replace("_", ""))
-            except ValueError:
-                pass
-    raise ProfileError(f"{place}: YAML reads {text} as {_describe_kind(node)}, quote it if it is text: '{text}'")
+            if (value := _parse_float(text)) is not None:
+                return value
+    shown = show(text)
+    raise ProfileError(f"{place}: YAML reads {shown} as {_describe_kind(node)}, quote it if it is text: '{shown}'")
+
+
+def _parse_float(text: str) -> float | None:
+    """Returns a finite number, None for text that is none."""
+    try:
+        value = float(text.replace("_", ""))
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
 
 
 def _parse_integer(text: str, place: str) -> int:
     """Decimal and 0x only: YAML 1.1 also reads 010 as 8 and 1:30 as 90, which nobody means here."""
     digits = text.replace("_", "").lstrip("+-")
     sign = -1 if text.startswith("-") else 1
+    if len(digits) > MAX_DIGITS:
+        raise ProfileError(f"{place}: found a number of {len(digits):,} digits; wanted at most {MAX_DIGITS}")
     if digits.isdigit() and (digits == "0" or digits[0] != "0"):
         return sign * int(digits)
     if digits.startswith("0x"):
         return sign * int(digits, 16)
     raise ProfileError(
-        f"{place}: YAML reads {text} as a number in base 2, 8 or 60; write it in decimal, or quote it if it is text"
+        f"{place}: YAML reads {show(text)} as a number in base 2, 8 or 60; "
+        "write it in decimal, or quote it if it is text"
     )
 
 
 def _describe_kind(node: Any) -> str:
     tag = node.tag.rpartition(":")[2]
     words = {"bool": "true or false", "int": "a number", "float": "a number", "null": "nothing"}
-    return words.get(tag, f"a {tag}")
+    return words.get(tag, f"a {show(tag)}")

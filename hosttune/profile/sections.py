@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
-from functools import partial
+import sys
+from collections.abc import Callable, Iterable
+from functools import cache, partial
 from types import ModuleType
 from typing import Any
 
 import msgspec
 
 from hosttune.profile.errors import ProfileError
-from hosttune.profile.nodes import Node, drop_places, find_place
+from hosttune.profile.nodes import Node, drop_places, find_place, show
 
 ENTRY_POINTS = "hosttune.checks"
 
@@ -43,6 +46,19 @@ def built_in_sections() -> list[str]:
     from hosttune import checks
 
     return sorted(module.name for module in pkgutil.iter_modules(checks.__path__) if module.name[0] != "_")
+
+
+def list_kept(sections: Iterable[Section]) -> dict[str, Callable[[str], str]]:
+    """Returns what may be kept of a host for these sections, besides what is kept for any: rules by pattern of paths.
+
+    A section's module says so in a function `kept(wanted)`; see :mod:`hosttune.host.kept`.
+    """
+    rules: dict[str, Callable[[str], str]] = {}
+    for section in sections:
+        if hasattr(section.module, "kept"):
+            with contextlib.suppress(Exception):  # of a desk's own: then its files are not kept
+                rules.update(section.module.kept(section.wanted))
+    return rules
 
 
 def build(tree: Node, source: str) -> Profile:
@@ -86,10 +102,16 @@ def _find_module(name: str, node: Node) -> ModuleType:
             return found
     from hosttune.config_errors import allow_names
 
-    raise ProfileError(f"{node.place}: unknown section {name}; {allow_names(name, allowed_sections())}")
+    raise ProfileError(f"{node.place}: unknown section {show(name)}; {allow_names(name, allowed_sections())}")
 
 
 def _list_entry_points() -> list[Any]:
+    return _find_entry_points(tuple(sys.path))
+
+
+@cache
+def _find_entry_points(path: tuple[str, ...]) -> list[Any]:
+    """Returns the entry points of all packages on a path for modules, each path's looked up once."""
     from importlib.metadata import entry_points  # late: 10 ms, and needed only for a desk's own sections
 
     return list(entry_points(group=ENTRY_POINTS))

@@ -52,6 +52,8 @@ class FakeHost:
         return Fact("value", sorted(names), path) if names else Fact("absent", None, path, "ENOENT")
 
     def link(self, path: str) -> Fact[str]:
+        if path in self.denied:
+            return make_unreadable(path, self.denied[path])
         if path in self.links:
             return Fact("value", self.links[path], path)
         return Fact("absent", None, path, "not a symbolic link")

@@ -8,6 +8,7 @@ def test_a_snapshot_holds_what_other_profiles_ask_for(tree):
             {
                 "/proc/sys/net/ipv4/tcp_sack": "1\n",
                 "/proc/sys/net/core/netdev_rss_key": "SECRET\n",
+                "/etc/hosttune/profile.d/README": "SECRET\n",
                 "/sys/devices/system/node/node3/hugepages/hugepages-2048kB/nr_hugepages": "5\n",
                 "/etc/hosttune/profile.d/x.yml": "tcp_bbr: {qdisc: fq}\n",
             }
@@ -17,7 +18,7 @@ def test_a_snapshot_holds_what_other_profiles_ask_for(tree):
     read = data.moments[0].read
     assert read["/proc/sys/net/ipv4/tcp_sack"].value == "1\n"
     assert read["/sys/devices/system/node/node3/hugepages/hugepages-2048kB/nr_hugepages"].value == "5\n"
-    assert read["/etc/hosttune/profile.d/x.yml"].value.startswith("tcp_bbr")
+    assert read["/etc/hosttune/profile.d/x.yml"].value.startswith('{"tcp_bbr": ')
     assert "SECRET" not in str(data)
 
 
@@ -28,8 +29,8 @@ def test_a_check_that_raises_does_not_stop_the_snapshot(host, monkeypatch):
         raise RuntimeError
 
     monkeypatch.setattr(tcp_bbr, "facts", boom)
-    data = capture.take_snapshot(host({"/proc/cmdline": "quiet"}), profile.load_built_in())
-    assert data.moments[0].read["/proc/cmdline"].value == "quiet"
+    data = capture.take_snapshot(host({"/proc/cmdline": "quiet nohz_full=2"}), profile.load_built_in())
+    assert data.moments[0].read["/proc/cmdline"].value == "nohz_full=2"
 
 
 def test_a_second_moment_for_all_that_watch(host):
@@ -40,3 +41,21 @@ def test_a_second_moment_for_all_that_watch(host):
     first, second = data.moments
     assert data.seconds == 3.0
     assert first.read["/proc/interrupts"].value != second.read["/proc/interrupts"].value
+
+
+def test_a_desks_own_section_says_what_a_snapshot_keeps_of_its_files(host, monkeypatch):
+    """What it does not say is left out, and so unknown where the snapshot is checked: never another value."""
+    import types
+
+    wanted = profile.Section("own", "p.yml:1", types.SimpleNamespace(), None)
+    wanted.module.facts = lambda root, _: [root.read(path) for path in ("/opt/a", "/opt/b")]
+    own = profile.Profile("p.yml", [wanted])
+    live = host({"/opt/a": "port=1 password=SECRET", "/opt/b": "SECRET"})
+    read = capture.take_snapshot(live, own).moments[0].read
+    assert {path: read[path].unreadable for path in ("/opt/a", "/opt/b")} == dict.fromkeys(
+        ("/opt/a", "/opt/b"), "left out: no check of hosttune's own reads it"
+    )
+    wanted.module.kept = lambda _: {"/opt/a": lambda text: text.split()[0]}
+    data = capture.take_snapshot(live, own)
+    assert data.moments[0].read["/opt/a"].value == "port=1"
+    assert "SECRET" not in str(data)

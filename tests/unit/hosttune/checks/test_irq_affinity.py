@@ -247,7 +247,20 @@ class TestQueues:
 UNIT = "[Service]\nEnvironmentFile=-/etc/default/irqbalance\nExecStart=/usr/sbin/irqbalance\n"
 INSTALLED = {"/usr/lib/systemd/system/irqbalance.service": UNIT}
 ENABLED = {**INSTALLED, f"{ETC}/multi-user.target.wants/irqbalance.service": UNIT}
-RUNNING = {**ENABLED, "/proc/8/comm": "irqbalance\n", "/proc/8/environ": "IRQBALANCE_BANNED_CPULIST=2-3\0"}
+RUNNING = {
+    **ENABLED,
+    "/proc/8/comm": "irqbalance\n",
+    "/proc/8/status": "Name:\tirqbalance\nUid:\t0\t0\t0\t0\n",
+    "/proc/8/cgroup": "0::/system.slice/irqbalance.service\n",
+    "/proc/8/environ": "IRQBALANCE_BANNED_CPULIST=2-3\0",
+}
+# A process that any user can start.
+STRANGER = {
+    "/proc/9/comm": "irqbalance\n",
+    "/proc/9/status": "Name:\tirqbalance\nUid:\t12345\t12345\t12345\t12345\n",
+    "/proc/9/cgroup": "0::/user.slice/user-12345.slice/session-1.scope\n",
+    "/proc/9/environ": "IRQBALANCE_BANNED_CPULIST=0-999999999\0",
+}
 BANNED = {"/etc/default/irqbalance": "IRQBALANCE_BANNED_CPULIST=2-3\n"}
 
 
@@ -276,8 +289,20 @@ class TestIrqbalance:
     def test_unreadable(self, run):
         changes = {**RUNNING, **BANNED}
         wanted = Section(housekeeping="0-1", irqbalance="banned")
-        for path in ("/proc/8/environ", "/etc/default/irqbalance", ETC):
+        for path in ("/proc/8/environ", "/proc/8/status", "/etc/default/irqbalance", ETC):
             assert run(changes, wanted=wanted, deny=[path])["irqbalance"].status == "unknown"
+
+    @pytest.mark.parametrize("environment", ["IRQBALANCE_BANNED_CPULIST=2-3\0", "A=1\0", None])
+    @pytest.mark.parametrize("base", [INSTALLED, ENABLED, {**RUNNING, **BANNED}, {**RUNNING, "/proc/8/environ": ""}])
+    @pytest.mark.parametrize("wanted", ["banned", "stopped"])
+    def test_a_strangers_process_of_that_name_changes_nothing(self, run, wanted, base, environment):
+        section = Section(housekeeping="0-1", irqbalance=wanted)
+        stranger = STRANGER if environment is None else {**STRANGER, "/proc/9/environ": environment}
+        # Also with a lower number than the true one's, where the first that is found would count.
+        lower = {path.replace("/9/", "/3/"): text for path, text in stranger.items()}
+        expected = run(base, wanted=section)["irqbalance"]
+        assert run({**base, **stranger}, wanted=section)["irqbalance"] == expected
+        assert run({**base, **lower}, wanted=section)["irqbalance"] == expected
 
     def test_processes_that_are_hidden(self, run):
         changes = {**INSTALLED, "/proc/1/comm": None, "/proc/9/comm": "sh\n"}

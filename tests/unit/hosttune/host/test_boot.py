@@ -126,8 +126,8 @@ CMDLINE = {"/proc/cmdline": "BOOT_IMAGE=/boot/vmlinuz-6.1.0 root=UUID=1 ro\n"}
 
 def test_both_command_lines(fake_host):
     found = boot.read(fake_host({**CMDLINE, "/boot/grub/grub.cfg": DEBIAN}))
-    assert found.booted.value == "BOOT_IMAGE=/boot/vmlinuz-6.1.0 root=UUID=1 ro"
-    assert found.coming.value == "root=UUID=1 ro isolcpus=domain,2-3 quiet"
+    assert found.booted.value == "BOOT_IMAGE=..."
+    assert found.coming.value == "isolcpus=domain,2-3"
     assert found.coming.source == "/boot/grub/grub.cfg, entry 'Debian GNU/Linux'"
 
 
@@ -137,10 +137,10 @@ def test_boot_loader_specification_on_a_host(fake_host):
             **CMDLINE,
             "/boot/grub2/grub.cfg": FEDORA,
             "/boot/grub2/grubenv": "saved_entry=a\n",
-            "/boot/loader/entries/a.conf": "title A\noptions ro quiet\n",
+            "/boot/loader/entries/a.conf": "title A\noptions ro nohz_full=2-3\n",
         }
     )
-    assert boot.read(host).coming.value == "ro quiet"
+    assert boot.read(host).coming.value == "nohz_full=2-3"
     assert boot.read(host.deny("/boot/loader/entries/a.conf")).coming.state == "unreadable"
 
 

@@ -152,6 +152,11 @@ def test_interrupts_that_carry_packets(actions, packets):
 
 # --- irqbalance ---
 
+PROCESS = {
+    "/proc/5/comm": "irqbalance\n",
+    "/proc/5/status": "Name:\tirqbalance\nUid:\t0\t0\t0\t0\n",
+    "/proc/5/cgroup": "0::/system.slice/irqbalance.service\n",
+}
 UNIT = "[Service]\nEnvironmentFile=-/etc/default/irqbalance\nExecStart=/usr/sbin/irqbalance --foreground\n"
 BALANCE = {"/proc/1/comm": "systemd\n", "/lib/systemd/system/irqbalance.service": UNIT}
 
@@ -167,7 +172,7 @@ def test_irqbalance_running_and_at_the_next_boot(fake_host):
     host = fake_host(
         {
             **BALANCE,
-            "/proc/5/comm": "irqbalance\n",
+            **PROCESS,
             "/proc/5/environ": "A=1\0IRQBALANCE_BANNED_CPULIST=2,3\0",
             "/etc/default/irqbalance": '# x\nIRQBALANCE_BANNED_CPULIST="2"\n',
             "/etc/systemd/system/irqbalance.service.d/a.conf": '[Service]\nEnvironment="IRQBALANCE_BANNED_CPULIST=3"\n',
@@ -181,7 +186,7 @@ def test_irqbalance_running_and_at_the_next_boot(fake_host):
 
 
 def test_irqbalance_that_nobody_told_anything(fake_host):
-    found = irqbalance.read(fake_host({**BALANCE, "/proc/5/comm": "irqbalance\n", "/proc/5/environ": ""}), 3)
+    found = irqbalance.read(fake_host({**BALANCE, **PROCESS, "/proc/5/environ": ""}), 3)
     assert (found.banned.state, found.banned_next.state) == ("absent", "absent")
     assert irqbalance.read(fake_host(BALANCE), 3).running.value is False
 

@@ -73,11 +73,57 @@ def test_what_may_be_missing_is_said(fake_host):
     assert "EACCES" in process.read_tasks(fake_host().deny("/proc")).missing
 
 
-def test_find_by_name(fake_host):
-    host = fake_host({"/proc/1/comm": "systemd\n", "/proc/5/comm": "irqbalance\n", "/proc/6/comm": "irqbalance-x\n"})
-    assert process.find_pids(host, "irqbalance").value == [5]
-    assert process.find_pids(fake_host({"/proc/5/comm": "a"}), "irqbalance").state == "unreadable"
-    assert process.find_pids(fake_host({"/proc/cmdline": ""}), "irqbalance").state == "unreadable"
+def build_service(uids="0\t0\t0\t0", comm="irqbalance", exe="/usr/sbin/irqbalance", cgroup="0::/user.slice/x\n"):
+    files = {
+        "/proc/1/comm": "systemd\n",
+        "/proc/5/comm": f"{comm}\n",
+        "/proc/5/status": f"Name:\t{comm}\nUid:\t{uids}\n",
+        "/proc/5/cgroup": cgroup,
+    }
+    return files, {"/proc/5/exe": exe}
+
+
+def find_service(host):
+    return process.find_service_pids(host, "irqbalance", "irqbalance.service", {"/usr/sbin/irqbalance"})
+
+
+OWN = "0::/system.slice/irqbalance.service\n"
+
+
+@pytest.mark.parametrize(
+    ("changes", "pids"),
+    [
+        ({}, [5]),
+        ({"exe": "/usr/sbin/irqbalance (deleted)"}, [5]),  # its package was upgraded
+        ({"exe": "/opt/irqbalance", "cgroup": OWN}, [5]),
+        ({"exe": "/opt/irqbalance", "cgroup": "3:cpu:/x\n1:name=systemd:/system.slice/irqbalance.service/a\n"}, [5]),
+        ({"comm": "irqbalance-x"}, []),
+        # The name alone: an unprivileged user's, a set-user-ID program that one started, another program of root's.
+        ({"uids": "1000\t1000\t1000\t1000"}, []),
+        ({"uids": "1000\t0\t0\t0"}, []),
+        ({"uids": "0\t1000\t0\t0"}, []),
+        ({"uids": "1000\t1000\t1000\t1000", "cgroup": OWN}, []),
+        ({"exe": "/tmp/irqbalance"}, []),
+        ({"exe": "/tmp/irqbalance", "cgroup": "0::/user.slice/a/system.slice/irqbalance.service\n"}, []),
+        ({"exe": "/tmp/irqbalance", "cgroup": "0::/system.slice/irqbalance.service.d\n"}, []),
+        ({"exe": "/tmp/irqbalance", "cgroup": "9:freezer:/system.slice/irqbalance.service\n"}, []),
+    ],
+)
+def test_a_service_is_known_by_its_user_and_its_program_not_by_its_name(host, changes, pids):
+    files, links = build_service(**changes)
+    assert find_service(host(files, links=links)).value == pids
+
+
+def test_a_process_of_which_nobody_can_tell_is_unknown(host):
+    files, links = build_service()
+    for path in ("/proc/5/status", "/proc/5/comm"):
+        assert find_service(host(files, links=links, refused={path: "EACCES"})).state == "unreadable"
+    assert find_service(host(files, refused={"/proc/5/exe": "EACCES"})).reason == "EACCES"
+    assert find_service(host({**files, "/proc/5/cgroup": OWN}, refused={"/proc/5/exe": "EACCES"})).value == [5]
+    gone = {path: text for path, text in files.items() if path != "/proc/5/status"}
+    assert find_service(host(gone, links=links)).value == []
+    assert find_service(host({"/proc/5/comm": "a"})).state == "unreadable"
+    assert find_service(host({"/proc/cmdline": ""})).state == "unreadable"
 
 
 def full_stat(name, *, flags=0, nice=0, start=77, priority=0, policy=0):

@@ -2,6 +2,7 @@ import os
 
 import pytest
 
+from hosttune.host import root
 from hosttune.host.root import NOT_CAPTURED, Fact, Live, Once, Tree
 
 
@@ -28,16 +29,52 @@ def test_a_process_that_has_ended_is_absent():
     assert Live().read(f"/proc/{child}/status").state == "absent"
 
 
-def test_a_fifo_does_not_stop_the_check(tmp_path):
+def test_a_fifo_or_a_device_does_not_stop_the_check_and_is_no_file(tmp_path):
     os.mkfifo(tmp_path / "fifo")
-    assert Live().read(str(tmp_path / "fifo")) == Fact("value", "", str(tmp_path / "fifo"))
+    (tmp_path / "zero").symlink_to("/dev/zero")
+    (tmp_path / "null").symlink_to("/dev/null")
+    for name in ("fifo", "zero"):
+        fact = Live().read(str(tmp_path / name))
+        assert (fact.state, fact.reason) == ("unreadable", "not a regular file")
+    assert Live().read(str(tmp_path / "null")).value == ""  # how a drop-in is masked
     assert Tree(str(tmp_path)).read("/fifo").reason == "not a regular file"
 
 
-def test_a_file_that_is_too_large_is_not_read_to_the_end(monkeypatch, tmp_path):
-    monkeypatch.setattr("hosttune.host.root.MAX_BYTES", 1 << 20)
-    (tmp_path / "file").write_bytes(b"x" * ((1 << 20) + 1))
-    assert Live().read(str(tmp_path / "file")).reason == "larger than 1 MiB"
+@pytest.mark.parametrize(
+    ("path", "limit"),
+    [
+        ("/x", root.MAX_BYTES),
+        ("/etc/passwd", root.MAX_BYTES),
+        ("/etc/sysctl.d/a.conf", root.MAX_CONFIGURATION_BYTES),
+        ("/proc/interrupts", root.MAX_TABLE_BYTES),
+        ("/etc/interrupts", root.MAX_CONFIGURATION_BYTES),
+    ],
+)
+def test_a_file_that_is_too_large_is_not_read_to_the_end(tmp_path, path, limit):
+    """A file with a hole: it takes no memory, unless it is read."""
+    tree = Tree(str(tmp_path))
+    place = tmp_path / path.lstrip("/")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.touch()
+    os.truncate(place, limit)
+    assert len(tree.read(path).value) == limit
+    os.truncate(place, limit + 1)
+    assert (tree.read(path).state, tree.read(path).reason) == ("unreadable", f"larger than {limit >> 20} MiB")
+    os.truncate(place, 1 << 40)
+    assert tree.read(path).state == "unreadable"
+
+
+def test_a_directory_that_becomes_a_link_while_the_tree_is_read_leads_nowhere(tree, tmp_path_factory):
+    """The tree's owner exchanges a directory between the look at it and the opening."""
+    outside = tmp_path_factory.mktemp("outside")
+    (outside / "a.conf").write_text("secret")
+    top = tree({"/etc/d/a.conf": "harmless"})
+    root = Tree(top)
+    assert root.read("/etc/d/a.conf").value == "harmless"
+    os.rename(f"{top}/etc/d", f"{top}/etc/e")
+    os.symlink(outside, f"{top}/etc/d")
+    assert root.read("/etc/d/a.conf").state == "unreadable"
+    assert root.list("/etc/d").state == "unreadable"
 
 
 def test_what_a_capture_does_not_hold_is_never_absent(tree):

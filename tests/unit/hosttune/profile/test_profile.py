@@ -49,7 +49,8 @@ def test_only_modules_of_sections_that_are_present_are_imported():
         ("tcp_bbr", "a profile is a mapping of sections"),
         ("tcp_bbr: {", "not valid YAML"),
         ("a: b\n\tc: d", "p.yml:2:1: not valid YAML"),
-        ("\x00", "p.yml: not valid YAML"),
+        ("\x00", "p.yml:1: not valid YAML: character U+0000 is not allowed"),
+        ("a: 1\nb: x\ufffdy", "p.yml:2: not valid YAML: it is not UTF-8"),
         ("a: 1\n---\nb: 2\n", "p.yml:2:1: not valid YAML: but found another document"),
         ("a: [1, *b]", "not valid YAML: found undefined alias"),
         (
@@ -209,3 +210,21 @@ def test_a_desks_own_section(monkeypatch, tmp_path):
     assert "unknown key feed.prot; did you mean port?" in refusal("feed: {prot: 1}")
     assert "allowed: broken, cpu_isolation, feed," in refusal("nothing: {}")
     assert "section broken: desk_missing cannot be loaded" in refusal("broken: {}")
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("net_buffers:\n  sysctl:\n    net.core.rmem_max: 5\n    kernel.x: 1\n", 4),
+        ("net_buffers:\n  sysctl:\n    net.core.rmem_max: 5\n    net.core.wmem_max: ''\n", 4),
+        ("hugepages:\n  pages:\n    2M:\n      node0: 1\n      nodex: 1\n", 5),
+        ("hugepages:\n  pages:\n    2M: {node0: 1}\n    2X: {node0: 1}\n", 4),
+        ("irq_affinity:\n  housekeeping: '0'\n  queues:\n    eth0: '1'\n    eth1: '3-2'\n", 5),
+        ("irq_affinity:\n  housekeeping: '0'\n  queues:\n    'a/b': '1'\n", 4),
+        ("irq_affinity:\n  queues: {}\n  housekeeping: '3-2'\n", 3),
+        ("rt_limits:\n  users:\n    a: {nice: 1}\n    'b c': {nice: 1}\n", 4),
+        ("rt_limits:\n  users:\n    a:\n      nice: 99\n", 4),
+    ],
+)
+def test_a_value_that_a_section_refuses_has_the_line_of_its_key(text, line):
+    assert refusal(text).startswith(f"p.yml:{line}: ")

@@ -1,0 +1,88 @@
+"""What is kept of systemd's files: the assignments that a check looks at, in sections, with values as they are parsed.
+
+Source: systemd.syntax(7). An assignment of no meaning to a check is left out. One that has a meaning stays even where
+its value is not kept, since it may reset or overrule another.
+"""
+
+from __future__ import annotations
+
+from hosttune.host import commands, irqbalance, limits, systemd
+from hosttune.host.forms import CPU_LIST, DIGITS, NAME, UNINTELLIGIBLE, consists_of
+from hosttune.host.systemd import Setting
+
+# The words infinity, and numbers with a unit or of a pair.
+_LIMIT = f"{DIGITS}infity:+-KMGTPE"
+_SERVICE_LIMITS = frozenset(limits.ITEMS.values())
+_DEFAULT_LIMITS = frozenset(f"Default{key}" for key in _SERVICE_LIMITS)
+
+
+def reduce(text: str) -> str:
+    """Returns what is kept of a service, or of a drop-in of one: its commands' files and users, user and limits."""
+    return _write(text, [_keep_service(setting) for setting in systemd.parse(text, "")])
+
+
+def reduce_irqbalance(text: str) -> str:
+    """Returns what is kept of irqbalance's own service: also what its environment says of it, and where more is."""
+    settings = systemd.parse(text, "")
+    return _write(text, [_keep_environment(setting) or _keep_service(setting) for setting in settings])
+
+
+def reduce_manager(text: str) -> str:
+    """Returns what is kept of system.conf, or of a drop-in of it: the CPUs and the limits that services inherit."""
+    return _write(text, [_keep_manager(setting) for setting in systemd.parse(text, "")])
+
+
+def _write(text: str, settings: list[Setting | None]) -> str:
+    if not text:
+        return text  # an empty file masks a unit
+    lines: list[str] = []
+    section = ""
+    for setting in settings:
+        if setting is not None:
+            if setting.section != section:
+                section = setting.section
+                lines.append(f"[{section}]")
+            lines.append(f"{setting.key}={setting.value}")
+    return "\n".join([*lines, ""]) or "\n"
+
+
+def _keep_service(setting: Setting) -> Setting | None:
+    if setting.section != "Service":
+        return None
+    if setting.key == "ExecStart":
+        return _replace(setting, commands.reduce(setting.value))
+    if setting.key == "User":
+        return _replace(setting, setting.value if commands.USER.fullmatch(setting.value) else "")
+    if setting.key in _SERVICE_LIMITS:
+        return _replace(setting, setting.value if consists_of(setting.value, _LIMIT, 64) else "")
+    return None
+
+
+def _keep_environment(setting: Setting) -> Setting | None:
+    if setting.section != "Service":
+        return None
+    if setting.key == "Environment":
+        return _replace(setting, irqbalance.reduce_words(setting.value))
+    if setting.key == "EnvironmentFile":
+        return _replace(setting, setting.value if _is_file(setting.value) else "")
+    return None
+
+
+def _keep_manager(setting: Setting) -> Setting | None:
+    if setting.section != "Manager":
+        return None
+    if setting.key == "CPUAffinity":
+        return _replace(setting, setting.value if consists_of(setting.value, f"{CPU_LIST}\t", 4096) else "")
+    if setting.key in _DEFAULT_LIMITS:
+        return _replace(setting, setting.value if consists_of(setting.value, _LIMIT, 64) else "")
+    return None
+
+
+def _is_file(value: str) -> bool:
+    return value.startswith(("/", "-/")) and consists_of(value, f"{NAME}./@+", 256)
+
+
+def _replace(setting: Setting, kept: str) -> Setting:
+    """Returns an assignment of what is kept; empty only if it was, since an empty one resets those before it."""
+    value = kept or UNINTELLIGIBLE if setting.value else ""
+    return Setting(setting.section, setting.key, value, setting.source)
