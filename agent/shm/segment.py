@@ -31,6 +31,7 @@ _WORD_BITS = 64
 #: What a value may be called; a metric's name is made of it.
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
+
 class SegmentError(AgentError):
     """There is no such segment, it is not one that this version reads, or it cannot be written; the message names
     its file."""
@@ -53,8 +54,8 @@ class Symbol(msgspec.Struct, frozen=True):
 class Segment(msgspec.Struct, frozen=True):
     """One reading of a segment. start_time in clock ticks after boot; started_ns is CLOCK_REALTIME, heartbeat_ns
     CLOCK_MONOTONIC of that boot. feed_session: of MoldUDP64, as its packets have it; "": none is read yet. limits: in
-    the names and units of AGENT_LIMITS in shm/include/agent_shm.h; agent/limits.py has them in the user's. counters: those of the engine's build, and 0 for one of this build that it
-    lacks."""
+    the names and units of AGENT_LIMITS in shm/include/agent_shm.h; agent/limits.py has them in the user's. counters:
+    those of the engine's build, and 0 for one of this build that it lacks."""
 
     path: str
     state: str
