@@ -138,7 +138,7 @@ class Series(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=Tr
 
 
 class Journal(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """directory of NAME.journal (default: $STATE_DIRECTORY, else ~/.local/state/hosttune-agent), records that
+    """directory of NAME.journal (default: $STATE_DIRECTORY, else ~/.local/state/trading_agent), records that
     its ring holds while its writer is behind."""
 
     directory: str = ""
@@ -187,8 +187,9 @@ class Strategy(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=
 
 
 class Engine(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """name of the segment; shm: its path if not /dev/shm/hosttune-agent-NAME; cache_dir of compiled
-    strategies; busy_poll_us: SO_BUSY_POLL, 0 for none.
+    """name of the engine; shm: path of its segment if not NAME.segment in $RUNTIME_DIRECTORY, else
+    $XDG_RUNTIME_DIR/trading_agent, else /run/trading_agent; cache_dir of compiled strategies; busy_poll_us:
+    SO_BUSY_POLL, 0 for none.
 
     Every yield_every_ms the loop sleeps yield_us when nothing is due, so that the kernel's own threads of
     its CPU get a turn although it runs SCHED_FIFO; 0 milliseconds: never. stamps: measure every stage, at a

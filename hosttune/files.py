@@ -13,6 +13,9 @@ from collections.abc import Collection
 #: Of every open here: no symbolic link at the name, no waiting for the other end of a FIFO, no way into a program.
 SAFE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
+#: As many symbolic links on one way as the kernel follows.
+_MOST_LINKS = 40
+
 _KINDS = {
     stat.S_IFLNK: "a symbolic link",
     stat.S_IFIFO: "a FIFO",
@@ -83,6 +86,56 @@ def open_directory(path: str | os.PathLike[str], *, owners: Collection[int] | No
         os.close(descriptor)
         raise
     return descriptor
+
+
+def find_path(path: str | os.PathLike[str], *, owners: Collection[int] | None = None) -> str:
+    """Returns where a path leads, from the root and without symbolic links, if nobody else can make it lead elsewhere.
+
+    Each directory on the way, and at its end, is one of the owners', who alone make names in it, or whose sticky bit
+    keeps others off names that are not their own; each symbolic link is one of the owners' too. Who uses the path opens
+    it by open_file() or open_directory(), which say whether what is there can be believed. owners: as of open_file().
+    Raises OSError as lstat(2), and UntrustedFile. Source: path_resolution(7); inode(7), sticky bit.
+    """
+    believed = trusted_owners() if owners is None else owners
+    found, links = "/", 0
+    pending = [part for part in os.path.join(os.getcwd(), os.fspath(path)).split("/")[::-1] if part not in ("", ".")]
+    while pending:
+        part = pending.pop()
+        found = os.path.dirname(found) if part == ".." else os.path.join(found, part)
+        state = os.lstat(found)
+        if stat.S_ISLNK(state.st_mode):
+            _require_owner(state, found, believed)
+            links += 1
+            if links > _MOST_LINKS:
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), os.fspath(path))
+            target = os.readlink(found)
+            found = "/" if target.startswith("/") else os.path.dirname(found)
+            pending += [part for part in target.split("/")[::-1] if part not in ("", ".")]
+        elif pending or stat.S_ISDIR(state.st_mode):
+            _require(state, found, stat.S_IFDIR, believed, 0 if state.st_mode & stat.S_ISVTX else 0o022)
+    return found
+
+
+def require_tree(path: str | os.PathLike[str], most: int, *, owners: Collection[int] | None = None) -> None:
+    """Raise UntrustedFile unless all below a directory is regular files and directories of one of the owners, which
+    nobody else can write to (where others can enter the directory at all), and there are no more than `most` of them.
+
+    The directory itself is checked by the caller: find_path(), open_directory(). Raises OSError as scandir(2).
+    """
+    forbidden = 0o022 if os.stat(path).st_mode & 0o077 else 0
+    limit = most
+    pending = [os.fspath(path)]
+    while pending:
+        with os.scandir(pending.pop()) as entries:
+            for entry in entries:
+                state = entry.stat(follow_symlinks=False)
+                kind = stat.S_IFDIR if entry.is_dir(follow_symlinks=False) else stat.S_IFREG
+                _require(state, entry.path, kind, owners, forbidden)
+                most -= 1
+                if kind == stat.S_IFDIR:
+                    pending.append(entry.path)
+                if most < 0:
+                    raise UntrustedFile(os.fspath(path), f"more than {limit:,} files", "no more than that; remove them")
 
 
 def read_bounded(descriptor: int, limit: int, path: str | os.PathLike[str]) -> bytes:
@@ -184,14 +237,18 @@ def _require(found: os.stat_result, path: str, kind: int, owners: Collection[int
     """Raise UntrustedFile unless a file is of this kind, of one of the owners, and without these bits of its mode."""
     if stat.S_IFMT(found.st_mode) != kind:
         raise UntrustedFile(path, _KINDS.get(stat.S_IFMT(found.st_mode), "another kind of file"), _KINDS[kind])
-    if found.st_uid not in (trusted_owners() if owners is None else owners):
-        believed = sorted(trusted_owners() if owners is None else owners)
-        raise UntrustedFile(path, f"a file of user {found.st_uid}", f"one of user {' or '.join(map(str, believed))}")
+    _require_owner(found, path, trusted_owners() if owners is None else owners)
     if found.st_mode & forbidden:
         bits = stat.S_IMODE(found.st_mode)
         raise UntrustedFile(path, f"mode {bits:04o}", f"no more than {bits & ~forbidden:04o}")
     if kind == stat.S_IFREG and found.st_nlink > 1:
         raise UntrustedFile(path, f"a file with {found.st_nlink} names", "one name")
+
+
+def _require_owner(found: os.stat_result, path: str, believed: Collection[int]) -> None:
+    if found.st_uid not in believed:
+        users = " or ".join(map(str, sorted(believed)))
+        raise UntrustedFile(path, f"a file of user {found.st_uid}", f"one of user {users}")
 
 
 def _explain(error: OSError, path: str, wanted: str) -> OSError:

@@ -38,7 +38,7 @@ from testhost.errors import TesthostError  # noqa: E402 - found through the line
 LOGS = ROOT / ".cache" / "demo"
 HOST = "demo"
 AGENT = "/opt/trading_agent/current/bin/agent"
-SEGMENT = "/dev/shm/hosttune-agent-main"
+SEGMENT = "/run/trading_agent/main.segment"
 HOUSEKEEPING_CPU = 0
 PLAYBOOK_TIMEOUT_S = 900
 FEED_TIMEOUT_S = 300

@@ -19,9 +19,14 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Read the journal and print it. Returns the exit code. Raises AgentError."""
-    from agent.cli.output import print_document
+    from agent.cli.output import print_document, write_out
+    from agent.journal.show import WRITERS
 
-    print_document(Journal(arguments.file), arguments.format)
+    if write := WRITERS.get(arguments.format):
+        for part in write(arguments.file):
+            write_out(part)
+    else:
+        print_document(Journal(arguments.file), arguments.format)
     return OK
 
 

@@ -32,7 +32,7 @@ def add_engine(command: argparse.ArgumentParser) -> None:
 
 def add_cache_directory(command: argparse.ArgumentParser, holds: str = "") -> None:
     """Add `--cache-dir`; `holds` says in its help what the directory holds."""
-    default = "default: ~/.cache/hosttune-agent"
+    default = "default: ~/.cache/trading_agent"
     command.add_argument("--cache-dir", default="", help=f"{holds} ({default})" if holds else default)
 
 

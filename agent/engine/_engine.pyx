@@ -15,7 +15,7 @@ from agent.engine.open_orders cimport add_open, find_open
 from agent.engine.receive cimport BATCH, SOURCES, STRIDE, init_receiver, set_sources
 from agent.engine.session cimport drop_connection, step_session
 from agent.engine.setup cimport add_symbol, init_core, next_part, padded_name, tables_size
-from agent.engine.state cimport (CATCHING_UP, LIVE, READY, RUNNING, SENT, STOP_LOST, STOP_REFUSED, STOP_SIGNAL,
+from agent.engine.state cimport (CATCHING_UP, LIVE, READY, RUNNING, SENT, SLOTS, STOP_LOST, STOP_REFUSED, STOP_SIGNAL,
                                  Core, OpenOrder)
 from agent.protocols.formats cimport FeedFormat, require_feed_format
 from agent.protocols.moldudp64 cimport mold_init
@@ -193,13 +193,20 @@ cdef class Engine:
                 uint32_t queries, uint64_t records):
         """What the journal says: the last UserRefNum; (symbol index, units) of positions; (id, symbol index,
         side, leaves, price with 4 decimals, tag, original, filled, accepted) of open orders; the exchange's session and
-        the sequenced messages read in it, and its Account Queries without an answer; records so far."""
+        the sequenced messages read in it, and its Account Queries without an answer; records so far. Raises ValueError
+        for an order or a position that the engine has no place for; then it may have some of them."""
         cdef Core *e = &self.loop.core
         cdef OpenOrder *o
         e.orders.reference = reference
         for symbol, units in positions:
+            if not 0 <= symbol < e.feed.capacity:
+                raise ValueError(f"position of symbol {symbol}, allowed: below {e.feed.capacity}")
             e.feed.rows[symbol].position = <uint64_t> <int64_t> units
         for id, symbol, side, leaves, price, tag, original, filled, accepted in open_orders:
+            if not 0 <= symbol < e.feed.capacity or side not in (1, -1) or not 0 < leaves < 1 << 32 \
+                    or not 0 < id < 1 << 32 or e.orders.open[id & (SLOTS - 1)].id != 0:
+                raise ValueError(f"open order {id} of symbol {symbol}, side {side}, {leaves} units: "
+                                 "no order that the engine has a place for")
             o = add_open(e, id, symbol, side, leaves, price, tag)
             o.original = original
             o.filled = filled

@@ -148,12 +148,22 @@ cdef inline bint close_ignored_replaces(Core *e, uint32_t id) noexcept nogil:
     return True
 
 
+cdef inline bint has_possible_quantity(const ouch.Answer *a) noexcept nogil:
+    """Whether the quantity is one that OUCH allows in this answer. Nothing else is done, nor written in the journal."""
+    if a.type == c'A' or a.type == c'U' or a.type == c'E' or a.type == c'C' or a.type == c'D':
+        return 0 < a.quantity <= ouch.MAX_QUANTITY
+    return a.type != c'M' or a.quantity <= ouch.MAX_QUANTITY
+
+
 cdef inline bint handle_answer(Core *e, const ouch.Answer *a) noexcept nogil:
     """Handle one OUCH answer about an order."""
     cdef OpenOrder *o = find_open(e, a.id)
     cdef uint32_t replacement
     if o == NULL:
         e.counters.answers_unmatched += 1
+        return True
+    if not has_possible_quantity(a):
+        e.counters.exchange_malformed += 1
         return True
     replacement = o.replacement
     if not handle_by_type(e, a, o):

@@ -14,14 +14,18 @@ from agent.config import Journal
 from agent.engine.errors import RunError
 from agent.journal import file as journal
 from agent.journal import record
+from agent.journal.errors import JournalError
 from agent.journal.rebuild import State
 from agent.journal.writer import drain
-from agent.shm import segment as shm
+from agent.shm import place
 
 #: Seconds for the journal's writer of an engine that was killed to write what is left, and to end.
 _WRITER_ENDS = 10.0
 #: Seconds for the writer to write what is left when the engine is done.
 _WRITER_EMPTIES = 30.0
+#: What to do about a ring that an engine left and that cannot be emptied into the file. Nothing does it unasked: what
+#: the ring holds may be executions, and the positions would be wrong.
+_ADVICE = "the journal may lack what is in it: compare the positions with the exchange's, then move it away"
 
 
 def start_writer(ring: Path, path: Path) -> int:
@@ -70,23 +74,25 @@ def drain_ring(ring: Any, path: Path) -> None:
     from agent.shm.ring import RingError
 
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
-        try:
-            while drain(ring, descriptor):
+        with journal.Appender(path) as end:
+            while drain(ring, end):
                 pass
-        finally:
-            os.close(descriptor)
-    except RingError as error:
-        raise RunError(f"journal: {error}; what {path} lacks may be in it") from None
+    except (RingError, JournalError) as error:
+        why = str(error).removeprefix(f"{ring.path}: ")
+        raise RunError(f"journal: {ring.path}: {why}; {_ADVICE}") from None
     except OSError as error:
         raise RunError(f"journal: {path}: {error.strerror}; what it lacks is kept in {ring.path}") from None
 
 
 def drain_left_ring(ring_path: Path, path: Path, seconds: float = _WRITER_ENDS) -> None:
     """Write what an engine that was killed had said, and its writer had not written, and remove the ring. That writer
-    ends by itself, and is waited for. Raises RunError, RingError and OSError."""
+    ends by itself, and is waited for. A ring that nobody had begun to write is removed. Raises RunError, RingError and
+    OSError; then the ring stays."""
     from agent.shm.ring import Ring, RingHeld
 
+    if _is_unwritten(ring_path):
+        ring_path.unlink()
+        return
     limit = time.monotonic() + seconds
     while True:
         try:
@@ -101,6 +107,15 @@ def drain_left_ring(ring_path: Path, path: Path, seconds: float = _WRITER_ENDS) 
     ring_path.unlink()
 
 
+def _is_unwritten(ring_path: Path) -> bool:
+    """Whether an engine was killed between making its ring and writing the ring's header, or has never been there."""
+    descriptor = place.open_file(ring_path, os.O_RDONLY)
+    try:
+        return not any(os.read(descriptor, 64))
+    finally:
+        os.close(descriptor)
+
+
 @contextlib.contextmanager
 def open_journal(wanted: Journal, name: str, segment: Path, symbols: list[str]) -> Iterator[tuple[Any, State]]:
     """The journal's ring for the engine to write, and what the journal says so far. When the engine is done its writer
@@ -113,16 +128,21 @@ def open_journal(wanted: Journal, name: str, segment: Path, symbols: list[str]) 
 
     directory = Path(wanted.directory) if wanted.directory else journal.default_directory()
     path = directory / f"{name}.journal"
-    ring_path = segment.with_name(segment.name + shm.JOURNAL_SUFFIX)
+    ring_path = place.ring_of(segment)
     journal.create(path, symbols)
     try:
-        if ring_path.exists():
+        if os.path.lexists(ring_path):
             drain_left_ring(ring_path, path)
-        ring = Ring.create(ring_path, wanted.ring * record.SIZE, record=record.SIZE)
-    except (RingError, ValueError, OSError) as error:
-        raise RunError(f"journal: {ring_path}: {error}") from None
+    except RingError as error:
+        raise RunError(f"journal: {error}; {_ADVICE}") from None
+    except OSError as error:
+        raise RunError(f"journal: {place.explain(error, ring_path)}; {_ADVICE}") from None
     try:
-        _, _, state = journal.load(path)
+        ring = Ring.create(ring_path, wanted.ring * record.SIZE, record=record.SIZE)
+    except RingError as error:
+        raise RunError(f"journal: {error}") from None
+    try:
+        _, state = journal.load(path)
         writer = start_writer(ring_path, path)
     except BaseException:
         ring.close()

@@ -20,7 +20,7 @@ from agent.engine.journal_writer import open_journal
 from agent.engine.shared_memory import create_segment, create_series
 from agent.engine.systemd import notify
 from agent.journal.rebuild import State
-from agent.shm import _segment, identity
+from agent.shm import _segment, identity, place
 from agent.shm import segment as shm
 from agent.strategy.cache import use_cache
 from hosttune.output import escape, print_message, write_out
@@ -125,7 +125,15 @@ def create_engine(
 
 
 def restore_state(engine: Any, state: State) -> None:
-    """Give the engine what the journal says."""
+    """Give the engine what the journal says. Raises RunError for what no engine can have: two open orders whose numbers
+    are 65,536 apart, say."""
+    try:
+        _restore(engine, state)
+    except ValueError as error:
+        raise RunError(f"journal: {error}") from None
+
+
+def _restore(engine: Any, state: State) -> None:
     engine.restore(
         reference=state.reference,
         positions=sorted(state.positions.items()),
@@ -158,6 +166,21 @@ def describe_start(config: Config, traded: list[bool], path: Path, receive_buffe
     )
 
 
+def find_segment(wanted: str, name: str) -> Path:
+    """Returns the path of the segment to make: the configuration's, else that of this user's engine called name, whose
+    directory is made where it is missing. Raises RunError."""
+    if wanted:
+        return Path(wanted)
+    try:
+        place.make_own_directory()
+    except OSError as error:
+        raise RunError(
+            f"{place.explain(error, place.own_directory())}; the agent's files in shared memory lie there: "
+            "$RUNTIME_DIRECTORY, $XDG_RUNTIME_DIR/trading_agent or engine.shm say where else"
+        ) from None
+    return shm.path_of(name)
+
+
 def run(config: Config, *, once: bool, shard: Shard = _WHOLE) -> tuple[shm.Segment, str, int]:
     """Run the engine until it ends. Returns the last reading of the segment, why the engine ended, and the exit code.
 
@@ -174,7 +197,7 @@ def run(config: Config, *, once: bool, shard: Shard = _WHOLE) -> tuple[shm.Segme
         strategy.load(wanted.name), wanted.fast, wanted.slow, wanted.size, len(symbols), wanted.values
     )
     name = shard.name(config.engine.name)
-    path = Path(config.engine.shm) if config.engine.shm else shm.path_of(name)
+    path = find_segment(config.engine.shm, name)
     with contextlib.ExitStack() as open_until_the_end:
         lines, receive_buffer = open_feed(feed, config.engine.busy_poll_us)
         for line in filter(None, lines):

@@ -7,14 +7,16 @@ from typing import Any
 
 from agent.config import Series
 from agent.engine.errors import RunError
+from agent.shm import _segment, place
 from agent.shm import segment as shm
 
 
 def create_segment(path: Path, size: int) -> mmap.mmap:
     """Returns a new segment of `size` zero bytes, mapped and backed by memory. One left by an engine that has ended is
-    replaced.
+    replaced; what is no segment is kept under another name (agent.shm.place).
 
-    Raises RunError when the engine of an existing one still runs, or the file cannot be made.
+    Raises RunError when the engine of an existing one still runs, when others than this process's user and root could
+    have made or written what is there, and when the file cannot be made.
     """
     try:
         old = shm.read(path)
@@ -23,15 +25,13 @@ def create_segment(path: Path, size: int) -> mmap.mmap:
     except shm.SegmentError:
         pass
     try:
-        path.unlink(missing_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+        descriptor = place.create_file(path, size, _segment.MAGIC)
         try:
-            os.posix_fallocate(descriptor, 0, size)
             return mmap.mmap(descriptor, size, flags=mmap.MAP_SHARED | mmap.MAP_POPULATE)
         finally:
             os.close(descriptor)
     except OSError as error:
-        raise RunError(f"engine.shm: {path}: {error.strerror}") from None
+        raise RunError(f"engine.shm: {place.explain(error, path)}") from None
 
 
 def create_series(wanted: Series, segment: Path, symbols: list[str]) -> Any:
@@ -41,7 +41,7 @@ def create_series(wanted: Series, segment: Path, symbols: list[str]) -> Any:
         return None
     from agent.shm import series
 
-    path = Path(wanted.path) if wanted.path else segment.with_name(segment.name + shm.SERIES_SUFFIX)
+    path = Path(wanted.path) if wanted.path else place.series_of(segment)
     try:
         return series.create(path, symbols, wanted.capacity)
     except series.SeriesError as error:

@@ -3,8 +3,13 @@
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
-from agent.journal.record cimport (ACCEPTED, CANCELED, CAUGHT_UP, ENTERED, EXECUTED, IGNORED, NEVER_REACHED, QUERIED,
-                                   REJECTED, REPLACED, REPLACING, SESSION, JournalRecord)
+from agent.journal import _record
+
+from agent.journal.record cimport (ACCEPTED, CANCELED, CAUGHT_UP, ENTERED, EXECUTED, FINE, IGNORED, NEVER_REACHED,
+                                   QUERIED, REJECTED, REPLACED, REPLACING, SESSION, JournalRecord, find_fault)
+
+#: What OpenOrder.filled of the engine holds.
+cdef uint64_t MOST_FILLED = 0xFFFFFFFF
 
 
 cdef class Rebuilt:
@@ -33,6 +38,9 @@ cdef int reduce_order(dict orders, const JournalRecord *r) except -1:
         o.leaves -= r.quantity
         if r.kind == EXECUTED:
             o.filled += r.quantity
+            if <uint64_t> o.filled > MOST_FILLED:
+                raise ValueError(f"record {r.number}: order {r.id}: found {o.filled} units executed of it and of those "
+                                 f"that it replaced, allowed: at most {MOST_FILLED}")
         if o.leaves <= 0:
             del orders[r.id]
     return 0
@@ -51,55 +59,72 @@ cdef int accept_order(dict orders, const JournalRecord *r) except -1:
     return 0
 
 
-def rebuild(const uint8_t[::1] records not None, uint32_t symbols):
-    """Returns what a journal's records (whole ones) add up to: the last UserRefNum; units by symbol index; open orders
-    as Engine.restore() takes them; the exchange's session, the sequenced messages read in it, the Account Queries that
-    may still be answered; records.
+cdef class Rebuilder:
+    """What the records of a journal with so many symbols add up to, given in pieces."""
 
-    Records with a number already seen are skipped (the writer died between file and ring). Raises ValueError when a
-    number is missing: what is behind a hole cannot be trusted; and for an order of a symbol from `symbols` on.
-    """
-    cdef const JournalRecord *r
-    cdef uint64_t last = 0, sequence = 0
-    cdef uint32_t reference = 0, queries = 0
-    cdef Py_ssize_t i
-    cdef Rebuilt o
-    cdef dict orders = {}, positions = {}
-    cdef bytes session = b""
-    for i in range(records.shape[0] // <Py_ssize_t> sizeof(JournalRecord)):
-        r = <const JournalRecord *> &records[i * <Py_ssize_t> sizeof(JournalRecord)]
-        if r.number <= last:
-            continue
-        if r.number != last + 1:
-            raise ValueError(f"record {r.number} follows record {last}: records are missing")
-        last = r.number
+    cdef uint64_t last, sequence
+    cdef uint32_t reference, queries, symbols
+    cdef dict orders, positions
+    cdef bytes session
+
+    def __cinit__(self, uint32_t symbols):
+        self.symbols = symbols
+        self.orders, self.positions, self.session = {}, {}, b""
+
+    def add(self, const uint8_t[::1] records not None):
+        """Add whole records, which follow those that were added before.
+
+        Records with a number already seen are skipped (the writer died between file and ring). Raises ValueError when a
+        number is missing, since what is behind a hole cannot be trusted, and for a record that no engine writes.
+        """
+        cdef const JournalRecord *r
+        cdef Py_ssize_t i
+        cdef int fault
+        for i in range(records.shape[0] // <Py_ssize_t> sizeof(JournalRecord)):
+            r = <const JournalRecord *> &records[i * <Py_ssize_t> sizeof(JournalRecord)]
+            if r.number <= self.last:
+                continue
+            if r.number != self.last + 1:
+                raise ValueError(f"record {r.number} follows record {self.last}: records are missing")
+            fault = find_fault(r, self.symbols)
+            if fault != FINE:
+                raise ValueError(_record.explain_fault(fault, r[0], self.symbols))
+            self.last = r.number
+            self.add_record(r)
+
+    cdef int add_record(self, const JournalRecord *r) except -1:
         if r.exchange_sequence:
-            sequence = r.exchange_sequence
+            self.sequence = r.exchange_sequence
         if r.kind == SESSION:
-            session = (<const char *> &r.tag)[:8] + (<const char *> &r.price)[:2]
-            sequence, queries = r.exchange_sequence, 0
+            self.session = (<const char *> &r.tag)[:8] + (<const char *> &r.price)[:2]
+            self.sequence, self.queries = r.exchange_sequence, 0
         elif r.kind == QUERIED:
-            queries += 1
+            self.queries += 1
         elif r.kind == CAUGHT_UP:
-            queries -= queries > 0
-        elif r.symbol >= symbols:
-            raise ValueError(f"record {r.number} is of symbol {r.symbol}, but the journal has {symbols} symbols")
+            self.queries -= self.queries > 0
         elif r.kind == ENTERED or r.kind == REPLACING:
-            reference = max(reference, r.id)
-            add_order(orders, r, r.quantity)
+            self.reference = max(self.reference, r.id)
+            add_order(self.orders, r, r.quantity)
         elif r.kind == EXECUTED:
-            positions[r.symbol] = positions.get(r.symbol, 0) + r.side * <int64_t> r.quantity
-            reduce_order(orders, r)
+            self.positions[r.symbol] = self.positions.get(r.symbol, 0) + r.side * <int64_t> r.quantity
+            reduce_order(self.orders, r)
         elif r.kind == CANCELED:
-            reduce_order(orders, r)
+            reduce_order(self.orders, r)
         elif r.kind == REJECTED or r.kind == NEVER_REACHED or r.kind == IGNORED:
-            orders.pop(r.id, None)
+            self.orders.pop(r.id, None)
         elif r.kind == ACCEPTED or r.kind == REPLACED:
-            if r.id not in orders:
-                reference = max(reference, r.id)
-            accept_order(orders, r)
-    found = []
-    for id in orders:
-        o = orders[id]
-        found.append((id, o.symbol, o.side, o.leaves, o.price, o.tag, o.original, o.filled, o.accepted))
-    return reference, positions, found, session, sequence, queries, last
+            if r.id not in self.orders:
+                self.reference = max(self.reference, r.id)
+            accept_order(self.orders, r)
+        return 0
+
+    def result(self):
+        """Returns the last UserRefNum; units by symbol index; open orders as Engine.restore() takes them; the
+        exchange's session, the sequenced messages read in it, the Account Queries that may still be answered;
+        records."""
+        cdef Rebuilt o
+        found = []
+        for id in self.orders:
+            o = self.orders[id]
+            found.append((id, o.symbol, o.side, o.leaves, o.price, o.tag, o.original, o.filled, o.accepted))
+        return self.reference, self.positions, found, self.session, self.sequence, self.queries, self.last

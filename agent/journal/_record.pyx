@@ -1,10 +1,11 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """record.pxd for Python: fields go by their names, so the layout stands there alone."""
 
-from libc.stdint cimport uint8_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 cimport agent.journal.record as layout
-from agent.journal.record cimport JournalRecord
+from agent.journal.record cimport (BAD_ID, BAD_KIND, BAD_ORIGINAL, BAD_QUANTITY, BAD_SESSION, BAD_SIDE, BAD_SYMBOL,
+                                   FINE, MAX_QUANTITY, JournalRecord, find_fault)
 
 SIZE = sizeof(JournalRecord)
 
@@ -33,3 +34,40 @@ def pack(dict fields not None):
     """Returns the SIZE bytes of a record from its fields by name. Raises ValueError when one is missing."""
     cdef JournalRecord record = fields
     return (<const char *> &record)[:sizeof(JournalRecord)]
+
+
+def explain_fault(int fault, dict record not None, uint32_t symbols):
+    """Returns what is wrong with a record (fields by name), one line, by the number that find_fault() gives it."""
+    field, allowed = {
+        BAD_KIND: ("kind", f"{layout.ENTERED} to {layout.IGNORED}"),
+        BAD_SYMBOL: ("symbol", f"below {symbols}, the number of the journal's symbols, and 0 of no order"),
+        BAD_SIDE: ("side", "1 (buy) or -1 (sell), and 0 of no order"),
+        BAD_QUANTITY: ("quantity", f"1 to {MAX_QUANTITY}, and 0 of no order"),
+        BAD_ID: ("id", "a number from 1"),
+        BAD_ORIGINAL: ("original", "the number of another order of a Replace, else 0"),
+        BAD_SESSION: ("price", "of a session the last 2 of its characters"),
+    }[fault]
+    return f"record {record['number']}: {field}: found {record[field]}, allowed: {allowed}"
+
+
+def select(const uint8_t[::1] records not None, uint32_t symbols, uint64_t last):
+    """Returns (first, end, why): of whole records, those from `first` to before `end` follow record number `last`, one
+    after the other, and are such as an engine writes. Those before `first` are in the journal already. why: "" when
+    that is all of them, else what is wrong with the one at `end`, one line."""
+    cdef Py_ssize_t count = records.shape[0] // <Py_ssize_t> sizeof(JournalRecord), first = 0, end
+    cdef const JournalRecord *r
+    cdef int fault
+    while first < count:
+        r = <const JournalRecord *> &records[first * <Py_ssize_t> sizeof(JournalRecord)]
+        if r.number > last:
+            break
+        first += 1
+    for end in range(first, count):
+        r = <const JournalRecord *> &records[end * <Py_ssize_t> sizeof(JournalRecord)]
+        if r.number != last + 1:
+            return first, end, f"record {r.number} follows record {last}: records are missing"
+        fault = find_fault(r, symbols)
+        if fault != FINE:
+            return first, end, explain_fault(fault, r[0], symbols)
+        last = r.number
+    return first, count, ""

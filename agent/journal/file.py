@@ -2,29 +2,40 @@
 
 The engine writes records into a ring in shared memory; a process of its own (writer.py) appends them to the file. Both
 outlive the engine: a restart reads the file and what is still in the ring, and knows its positions, its open orders,
-and from which message on it wants the exchange to go on.
+and from which message on it wants the exchange to go on. Nothing of either is believed that no engine writes.
 """
 
 import os
+import re
 import struct
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
+from agent.journal import _record
 from agent.journal.errors import JournalError
 from agent.journal.rebuild import State, rebuild
 from agent.journal.record import SIZE
+from agent.shm import place
 from agent.symbols import MAX_SYMBOLS
+from hosttune import files
 
 #: What the file begins with: the layout's version. The number of symbols and their names of 8 characters follow.
 MAGIC = b"HTJOURN1"
+#: Bytes of a journal's file at most: 16 million records.
+MOST_BYTES = 1 << 30
 _NAMES = 16  # offset of the names, bytes
+_NAME = re.compile(rb"[!-~]{1,8} *")
+_PIECE = SIZE << 14  # bytes that are read at once
 
 
 def default_directory() -> Path:
-    """Returns $STATE_DIRECTORY (systemd), else $XDG_STATE_HOME/hosttune-agent, else ~/.local/state/hosttune-agent."""
+    """Returns $STATE_DIRECTORY (systemd), else $XDG_STATE_HOME/trading_agent, else ~/.local/state/trading_agent."""
     if state := os.environ.get("STATE_DIRECTORY"):
         return Path(state.split(":")[0])
     base = os.environ.get("XDG_STATE_HOME") or os.path.join(os.path.expanduser("~"), ".local", "state")
-    return Path(base) / "hosttune-agent"
+    return Path(base) / place.DIRECTORY
 
 
 def pack_header(symbols: list[str]) -> bytes:
@@ -32,61 +43,160 @@ def pack_header(symbols: list[str]) -> bytes:
     return MAGIC + struct.pack("<Q", len(symbols)) + b"".join(s.encode().ljust(8) for s in symbols)
 
 
-def _unpack_header(path: Path, data: bytes) -> tuple[list[str], int]:
+def unpack_header(data: bytes) -> tuple[list[str], int]:
     """Returns (symbols, bytes of the header) from what a file begins with. Raises JournalError."""
     if data[:8] != MAGIC or len(data) < _NAMES:
-        raise JournalError(f"{path}: not an agent's journal (no {MAGIC.decode()} at its start)")
+        raise JournalError(f"not an agent's journal (no {MAGIC.decode()} at its start)")
     count = struct.unpack_from("<Q", data, 8)[0]
     begin = _NAMES + 8 * count
-    if count > MAX_SYMBOLS or len(data) < begin:
-        raise JournalError(f"{path}: damaged: {count} symbols in {len(data)} bytes")
-    return [data[i : i + 8].decode("ascii", "replace").rstrip() for i in range(_NAMES, begin, 8)], begin
+    if not 0 < count <= MAX_SYMBOLS or len(data) < begin:
+        raise JournalError(f"damaged: {count} symbols in {len(data)} bytes")
+    names = [data[i : i + 8] for i in range(_NAMES, begin, 8)]
+    if not all(map(_NAME.fullmatch, names)) or len(set(names)) != count:
+        raise JournalError("damaged: its symbols are not each a name")
+    return [name.decode().rstrip() for name in names], begin
 
 
-def read(path: Path) -> tuple[list[str], memoryview]:
-    """Returns (symbols, whole records) of a journal's file. A torn last record is not a record. Raises JournalError."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise JournalError(f"{path}: {error.strerror}") from None
-    symbols, begin = _unpack_header(path, data)
-    return symbols, memoryview(data)[begin : begin + (len(data) - begin) // SIZE * SIZE]
+class Journal:
+    """A journal's file, open; a context manager. symbols: of its records, by index.
+
+    Raises JournalError, which names the file, for one that is no journal, that is larger than MOST_BYTES, or that
+    others than this process's user and root could have made or written (agent.shm.place; root also reads that of the
+    user who owns the directory).
+    """
+
+    def __init__(self, path: Path, flags: int = os.O_RDONLY) -> None:
+        self.path = path
+        try:
+            self.descriptor = place.open_file(path, flags, reading=flags == os.O_RDONLY)
+        except OSError as error:
+            raise JournalError(place.explain(error, path)) from None
+        try:
+            self.size = os.fstat(self.descriptor).st_size
+            if self.size > MOST_BYTES:
+                raise JournalError(f"found {self.size:,} bytes, allowed: at most {MOST_BYTES:,}; move it away while "
+                                   "the agent is stopped and its position is flat")  # fmt: skip
+            self.symbols, self._begin = unpack_header(os.pread(self.descriptor, _NAMES + 8 * MAX_SYMBOLS, 0))
+        except (JournalError, OSError) as error:
+            self.close()
+            raise self._name(error) from None
+
+    def read(self) -> Iterator[bytes]:
+        """Yields the whole records that there were when the file was opened, many at once. A torn last record is not a
+        record. Raises JournalError."""
+        at = self._begin
+        while at + SIZE <= self.size:
+            try:
+                piece = os.pread(self.descriptor, min(_PIECE, self.size - at), at)
+            except OSError as error:
+                raise self._name(error) from None
+            piece = piece[: len(piece) // SIZE * SIZE]
+            if not piece:
+                return
+            at += len(piece)
+            yield piece
+
+    def add_up(self, pieces: Iterable[bytes]) -> State:
+        """Returns what whole records of this journal add up to. Raises JournalError as agent.journal.rebuild."""
+        try:
+            return rebuild(pieces, len(self.symbols))
+        except JournalError as error:
+            raise self._name(error) from None
+
+    def cut_torn_record(self) -> None:
+        """Cut off a last record that is not whole. Raises OSError."""
+        if torn := (self.size - self._begin) % SIZE:
+            self.size -= torn
+            os.ftruncate(self.descriptor, self.size)
+
+    def add_symbols(self, symbols: list[str]) -> None:
+        """Put a file with more symbols in the place of this one, which may not be used any more. Raises OSError."""
+        records = os.pread(self.descriptor, self.size - self._begin, self._begin)
+        files.replace_file(self.path, pack_header(symbols) + records)
+
+    def _name(self, error: Exception) -> JournalError:
+        text = str(getattr(error, "strerror", None) or error)
+        return JournalError(text if text.startswith(f"{self.path}: ") else f"{self.path}: {text}")
+
+    def close(self) -> None:
+        os.close(self.descriptor)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
 
-def load(path: Path) -> tuple[list[str], memoryview, State]:
-    """Returns (symbols, whole records, what they add up to) of a journal's file. Raises JournalError."""
-    symbols, records = read(path)
-    try:
-        return symbols, records, rebuild(records, len(symbols))
-    except JournalError as error:
-        raise JournalError(f"{path}: {error}") from None
+class Appender(Journal):
+    """The end of a journal's file: what is appended is checked before, and the file holds whole records only. last: the
+    number of its last record. One process at a time. Raises as Journal, and OSError."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, os.O_RDWR | os.O_APPEND)
+        try:
+            self.cut_torn_record()
+            self.last = 0
+            if self.size > self._begin:
+                record = os.pread(self.descriptor, SIZE, self.size - SIZE)
+                self.last = _record.unpack(record, 0)["number"]
+        except BaseException:
+            self.close()
+            raise
+
+    def append(self, records: bytes) -> int:
+        """Append whole records, on disk when this returns, but for those that are in the file already. Returns how many
+        records it was given. Raises OSError, and JournalError, which names the record and no file, for one that no
+        engine writes or that does not follow the last one; those before it are appended then."""
+        first, end, why = _record.select(records, len(self.symbols), self.last)
+        data = memoryview(records)[first * SIZE : end * SIZE]
+        if data:
+            last = _record.unpack(records, end - 1)["number"]
+            while data:
+                data = data[os.write(self.descriptor, data) :]
+            os.fdatasync(self.descriptor)
+            self.last = last
+        if why:
+            raise JournalError(why)
+        return len(records) // SIZE
+
+
+def load(path: Path) -> tuple[list[str], State]:
+    """Returns (symbols, what the records add up to) of a journal's file. Raises JournalError."""
+    with Journal(path) as journal:
+        return journal.symbols, journal.add_up(journal.read())
 
 
 def create(path: Path, symbols: list[str]) -> None:
-    """Make an empty journal, or check that the one there is for the same symbols, in the same order, and cut off a torn
-    last record; new symbols may stand behind those there. Raises JournalError."""
+    """Make an empty journal (mode 0600), and its directory where it is missing, or check that the one there is for the
+    same symbols, in the same order, and cut off a torn last record; new symbols may stand behind those there. Raises
+    JournalError."""
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not path.exists() or path.stat().st_size == 0:
-            path.write_bytes(pack_header(symbols))
-            return
-        with path.open("rb") as file:
-            data = file.read(_NAMES + 8 * MAX_SYMBOLS)
+        place.make_directory(path.parent)
+        _write_header(path, pack_header(symbols))
+        with Journal(path, os.O_RDWR) as journal:
+            if journal.symbols != symbols[: len(journal.symbols)]:
+                raise JournalError(
+                    f"{path}: is for the symbols {', '.join(journal.symbols)}; allowed: these first, in this order, or "
+                    "another journal.directory"
+                )
+            journal.cut_torn_record()
+            if journal.symbols != symbols:
+                journal.add_symbols(symbols)
     except OSError as error:
-        raise JournalError(f"journal.directory: {path}: {error.strerror}") from None
-    found, begin = _unpack_header(path, data)
-    if found != symbols[: len(found)]:
-        raise JournalError(
-            f"{path}: is for the symbols {', '.join(found)}; allowed: these first, in this order, or another "
-            "journal.directory"
-        )
+        raise JournalError(f"journal.directory: {place.explain(error, path)}") from None
+
+
+def _write_header(path: Path, header: bytes) -> None:
+    """Begin a file that is new, or whose maker was killed before its header was whole. Raises OSError."""
+    descriptor = place.open_file(path, os.O_RDWR | os.O_CREAT)
     try:
-        size = path.stat().st_size
-        if torn := (size - begin) % SIZE:
-            os.truncate(path, size - torn)
-        if found != symbols:
-            new = path.with_suffix(".new")
-            new.write_bytes(pack_header(symbols) + path.read_bytes()[begin:])
-            new.replace(path)
-    except OSError as error:
-        raise JournalError(f"journal.directory: {path}: {error.strerror}") from None
+        begin = os.pread(descriptor, len(header) + 1, 0)
+        if len(begin) < len(header) and header.startswith(begin):
+            os.pwrite(descriptor, header, 0)
+            os.fsync(descriptor)
+            files.sync_directory(path.parent)
+    finally:
+        os.close(descriptor)

@@ -1,5 +1,7 @@
 """What the records of a journal add up to: positions, open orders, and where the exchange's session goes on."""
 
+from collections.abc import Iterable
+
 import msgspec
 
 from agent.journal import _rebuild
@@ -35,15 +37,19 @@ class State(msgspec.Struct):
     records: int
 
 
-def rebuild(records: bytes | memoryview, symbols: int) -> State:
-    """Returns what whole records of a journal with so many symbols add up to.
+def rebuild(records: Iterable[bytes | memoryview], symbols: int) -> State:
+    """Returns what whole records of a journal with so many symbols add up to, given in pieces of whole records.
 
     Records with a number already seen are skipped (the writer died between file and ring). Raises JournalError when a
-    number is missing (what is behind a hole cannot be trusted), and for a symbol that the journal does not have.
+    number is missing (what is behind a hole cannot be trusted), and for a record that no engine writes: of an unknown
+    kind, symbol or side, or with a quantity or number that no order has.
     """
+    rebuilder = _rebuild.Rebuilder(symbols)
     try:
-        reference, positions, orders, session, sequence, queries, last = _rebuild.rebuild(records, symbols)
+        for piece in records:
+            rebuilder.add(piece)
     except ValueError as error:
         raise JournalError(str(error)) from None
+    reference, positions, orders, session, sequence, queries, last = rebuilder.result()
     held = {order[0]: OpenOrder(*order) for order in orders}
     return State(reference, positions, held, session, sequence, queries, last)

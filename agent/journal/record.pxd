@@ -34,3 +34,45 @@ cdef enum:                      # JournalRecord.kind
     QUERIED = 10                # an Account Query was sent
     CAUGHT_UP = 11              # an Account Query was answered
     IGNORED = 12                # a Replace of an order that was closed already: the exchange does not answer it
+
+
+cdef enum:
+    MAX_QUANTITY = 999999       # of OUCH 5.0: a quantity is below 1,000,000
+
+cdef enum:                      # what is wrong with a record by itself
+    FINE
+    BAD_KIND
+    BAD_SYMBOL
+    BAD_SIDE
+    BAD_QUANTITY
+    BAD_ID
+    BAD_ORIGINAL
+    BAD_SESSION
+
+
+cdef inline int find_fault(const JournalRecord *r, uint32_t symbols) noexcept nogil:
+    """Returns what makes a record one that no engine of so many symbols writes; FINE: nothing."""
+    if r.kind < ENTERED or r.kind > IGNORED:
+        return BAD_KIND
+    if r.kind == SESSION or r.kind == QUERIED or r.kind == CAUGHT_UP:
+        # Of no order.
+        if r.symbol != 0:
+            return BAD_SYMBOL
+        if r.side != 0:
+            return BAD_SIDE
+        if r.quantity != 0:
+            return BAD_QUANTITY
+        if r.original != 0:
+            return BAD_ORIGINAL
+        return BAD_SESSION if r.kind == SESSION and r.price > 0xFFFF else FINE
+    if r.symbol >= symbols:
+        return BAD_SYMBOL
+    if r.side != 1 and r.side != -1:
+        return BAD_SIDE
+    if r.quantity < 1 or r.quantity > MAX_QUANTITY:
+        return BAD_QUANTITY
+    if r.id == 0:
+        return BAD_ID
+    if r.original == r.id or (r.kind == REPLACING and r.original == 0) or (r.kind == ENTERED and r.original != 0):
+        return BAD_ORIGINAL
+    return FINE

@@ -1,6 +1,6 @@
 """One record of the journal for Python, and what its kinds are called. record.pxd has the layout."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -66,12 +66,13 @@ class Record(msgspec.Struct, frozen=True):
         return text.decode("ascii", "replace").strip()
 
 
-def decode(records: bytes | memoryview) -> Iterator[Record]:
-    """Returns the records in a whole number of records' bytes; those with a number already seen are skipped, as by
+def decode(pieces: Iterable[bytes]) -> Iterator[Record]:
+    """Yields the records in pieces of whole ones; those with a number already seen are skipped, as by
     agent.journal.rebuild."""
     last = 0
-    for index in range(len(records) // SIZE):
-        record = Record(**_record.unpack(records, index))
-        if record.number > last:
-            last = record.number
-            yield record
+    for piece in pieces:
+        for index in range(len(piece) // SIZE):
+            record = Record(**_record.unpack(piece, index))
+            if record.number > last:
+                last = record.number
+                yield record

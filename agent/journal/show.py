@@ -1,44 +1,102 @@
 """`agent journal`: a journal's records and what they add up to, as plain data or as text."""
 
+import itertools
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from agent.journal.file import load
+from agent.journal.file import Journal
+from agent.journal.rebuild import State
 from agent.journal.record import CAUGHT_UP, KINDS, QUERIED, SESSION, Record, decode
 from hosttune.output import escape, escape_values
 
+#: Records that are written at once.
+_BATCH = 1000
 _SIDES = {1: "buy", -1: "sell"}
 
 
-def _name_symbol(symbols: list[str], index: int) -> str:
-    """Returns a symbol's name; records that only a damaged file has may have an index that it lacks."""
-    return symbols[index] if index < len(symbols) else f"symbol {index}"
+def _read(path: Path) -> tuple[list[str], list[bytes], State]:
+    """Returns (symbols, whole records, what they add up to): of one reading, so that what is shown is what was checked.
+    Raises JournalError."""
+    with Journal(path) as journal:
+        pieces = list(journal.read())
+        return journal.symbols, pieces, journal.add_up(pieces)
 
 
 def as_data(path: Path) -> dict[str, Any]:
     """Returns every record and what they add up to, as plain data. Raises JournalError."""
-    symbols, records, state = load(path)
+    symbols, pieces, state = _read(path)
+    return {"file": str(path), "records": list(_name_records(symbols, pieces)), **_sum_up(symbols, state)}
+
+
+def as_text(path: Path) -> str:
+    """Returns a line per record, then positions and open orders. Raises JournalError."""
+    return "".join(write_text(path))
+
+
+def write_json(path: Path) -> Iterator[str]:
+    """Yields as_data() as JSON, in parts: a record a line. Raises JournalError before the first."""
+    symbols, pieces, state = _read(path)
+    yield f'{{"file":{_encode(str(path))},"records":['
+    before = "\n"
+    for batch in _batch(map(_encode, _name_records(symbols, pieces))):
+        yield before + ",\n".join(batch)
+        before = ",\n"
+    yield f"],\n{_encode(_sum_up(symbols, state))[1:]}\n"
+
+
+def write_text(path: Path) -> Iterator[str]:
+    """Yields as_text(), in parts. Raises JournalError before the first."""
+    symbols, pieces, state = _read(path)
+    symbols = escape_values(symbols)
+    for batch in _batch(_show_record(r, symbols) for r in decode(pieces)):
+        yield "\n".join(batch) + "\n"
+    lines = [f"{state.records:,} records; the last order was {state.reference}"]
+    lines += [f"position {symbols[i]}: {units:+,}" for i, units in sorted(state.positions.items())]
+    lines += [f"open {o.id}: {_SIDES[o.side]} {o.leaves} {symbols[o.symbol]}" for o in state.open_orders.values()]
+    yield "\n".join(lines) + "\n"
+
+
+#: By output format: a journal in parts, for one that is as large as it may be.
+WRITERS = {"json": write_json, "text": write_text}
+
+
+def _name_records(symbols: list[str], pieces: Iterable[bytes]) -> Iterator[Record]:
+    """Yields the records with the names of their kind and symbol in place of the numbers."""
+    for r in decode(pieces):
+        yield msgspec.structs.replace(r, kind=KINDS[r.kind], symbol=symbols[r.symbol])
+
+
+def _sum_up(symbols: list[str], state: State) -> dict[str, Any]:
     return {
-        "file": str(path),
-        "records": [
-            msgspec.structs.asdict(r)
-            | {"kind": KINDS.get(r.kind, str(r.kind)), "symbol": _name_symbol(symbols, r.symbol)}
-            for r in decode(records)
-        ],
         "positions": {symbols[i]: units for i, units in sorted(state.positions.items())},
-        "open_orders": [msgspec.structs.asdict(o) | {"symbol": symbols[o.symbol]} for o in state.open_orders.values()],
+        "open_orders": [msgspec.structs.replace(o, symbol=symbols[o.symbol]) for o in state.open_orders.values()],
         "last_id": state.reference,
         "exchange_session": state.session.decode("ascii", "replace").strip(),
         "exchange_sequence": state.sequence,
     }
 
 
+def _encode(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _batch(lines: Iterator[str]) -> Iterator[list[str]]:
+    while batch := list(itertools.islice(lines, _BATCH)):
+        yield batch
+
+
 def _show_record(record: Record, symbols: list[str]) -> str:
+    at = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(record.time_ns // 1_000_000_000))
+    return f"{at}.{record.time_ns % 1_000_000_000:09d}Z  {_describe(record, symbols)}"
+
+
+def _describe(record: Record, symbols: list[str]) -> str:
     """Returns one line without the time."""
-    kind = KINDS.get(record.kind, str(record.kind))
+    kind = KINDS[record.kind]
     if record.kind == SESSION:
         return f"logged in, session {escape(record.session)}"
     if record.kind in (QUERIED, CAUGHT_UP):
@@ -46,23 +104,6 @@ def _show_record(record: Record, symbols: list[str]) -> str:
         return f"{kind}{expects}"
     old = f" for {record.original}" if record.original else ""
     return (
-        f"{kind} {record.id}{old}: {_SIDES.get(record.side, '?')} {record.quantity} "
-        f"{_name_symbol(symbols, record.symbol)} at {record.price // 10_000}.{record.price % 10_000:04d}"
+        f"{kind} {record.id}{old}: {_SIDES[record.side]} {record.quantity} "
+        f"{symbols[record.symbol]} at {record.price // 10_000}.{record.price % 10_000:04d}"
     )
-
-
-def as_text(path: Path) -> str:
-    """Returns a line per record, then positions and open orders. Raises JournalError."""
-    symbols, records, state = load(path)
-    symbols = escape_values(symbols)
-    lines = []
-    for record in decode(records):
-        at = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(record.time_ns // 1_000_000_000))
-        lines.append(f"{at}.{record.time_ns % 1_000_000_000:09d}Z  {_show_record(record, symbols)}")
-    lines.append(f"{len(lines):,} records; the last order was {state.reference}")
-    lines += [f"position {symbols[i]}: {units:+,}" for i, units in sorted(state.positions.items())]
-    lines += [
-        f"open {o.id}: {_SIDES[1] if o.side > 0 else _SIDES[-1]} {o.leaves} {symbols[o.symbol]}"
-        for o in state.open_orders.values()
-    ]
-    return "\n".join(lines) + "\n"

@@ -2,8 +2,8 @@
 
     python -m agent.journal.writer RING FILE PARENT
 
-The engine (process PARENT) starts it. Exit code 0; 1 when the ring cannot be read or the file cannot be written: the
-records stay in the ring.
+The engine (process PARENT) starts it. Exit code 0; 1 when the ring cannot be read, when it holds what no engine writes,
+or when the file cannot be written: the records stay in the ring.
 """
 
 import os
@@ -13,6 +13,9 @@ import time
 from pathlib import Path
 
 from agent.errors import AgentError
+from agent.journal.errors import JournalError
+from agent.journal.file import Appender
+from agent.journal.record import SIZE
 from agent.shm.ring import Ring
 from hosttune.output import escape, print_message
 
@@ -21,23 +24,21 @@ from hosttune.output import escape, print_message
 _PAUSE = 0.05
 
 
-def drain(ring: Ring, descriptor: int) -> int:
+def drain(ring: Ring, journal: Appender) -> int:
     """Append what is in the ring to the file, then take it off the ring. Returns how many records it was. Raises
-    OSError when the file cannot be written, RingError when the ring is damaged."""
+    OSError when the file cannot be written, RingError when the ring is damaged, and JournalError for a record that no
+    engine writes, which stays in the ring with all behind it."""
+    if ring.record_size != SIZE:
+        raise JournalError(f"{ring.path}: records of {ring.record_size} bytes, allowed: {SIZE}")
     block = ring.peek_block()
-    count = len(block) // ring.record_size
-    if count:
-        data = memoryview(block)
-        while data:
-            data = data[os.write(descriptor, data) :]
-        os.fdatasync(descriptor)
-        ring.commit(count)
+    count = journal.append(block)
+    ring.commit(count)
     return count
 
 
 def write(ring_path: Path, path: Path, parent: int) -> None:
     """Drain the ring until SIGTERM and an empty ring, or until the engine (process `parent`) is gone and the ring is
-    empty. Raises OSError and RingError as drain(), and when the ring or the file cannot be opened."""
+    empty. Raises OSError, RingError and JournalError as drain(), and when the ring or the file cannot be opened."""
     stop = False
 
     def request_stop(number: int, frame: object) -> None:
@@ -47,16 +48,13 @@ def write(ring_path: Path, path: Path, parent: int) -> None:
     signal.signal(signal.SIGTERM, request_stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     ring = Ring.attach(ring_path, "reader")
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
-    try:
+    with Appender(path) as journal:
         while True:
-            if drain(ring, descriptor):
+            if drain(ring, journal):
                 continue
             if stop or os.getppid() != parent:
                 return
             time.sleep(_PAUSE)
-    finally:
-        os.close(descriptor)
 
 
 def main() -> int:
@@ -65,7 +63,8 @@ def main() -> int:
     try:
         write(Path(ring), Path(file), int(parent))
     except (AgentError, OSError) as error:
-        print_message(escape(f"agent: journal {file}: {getattr(error, 'strerror', None) or error}"))
+        why = str(getattr(error, "strerror", None) or error).removeprefix(f"{file}: ")
+        print_message(escape(f"agent: journal {file}: {why}"))
         return 1
     return 0
 

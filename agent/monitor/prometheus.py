@@ -12,9 +12,9 @@ from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
 from agent.limits import LIMITS, from_words
-from agent.shm import _segment
+from agent.shm import _segment, place
 from agent.shm.histogram import Histogram, bucket_middle
-from agent.shm.segment import PREFIX, Segment, SegmentError
+from agent.shm.segment import Segment, SegmentError
 
 _NAME = re.compile(r"[a-z0-9_]+")
 #: Upper bounds of the buckets, ns.
@@ -29,7 +29,7 @@ def collect_metrics(segment: Segment) -> Iterator[Metric]:
     for name in (*segment.counters, *segment.histograms):
         if not _NAME.fullmatch(name):
             raise SegmentError(f"{segment.path}: name of a value: found {name!r}, allowed: of a-z, 0-9 and _")
-    agent = Path(segment.path).name.removeprefix(PREFIX)
+    agent = place.name_of(Path(segment.path))
     yield _make_gauge("agent_up", "1: the engine's process runs", agent, float(segment.alive))
     counters, fields, stages = _segment.counters(), _segment.symbol_fields(), _segment.histograms()
     for name, value in segment.counters.items():

@@ -24,6 +24,16 @@ _TROUBLE_PREFIXES = ("malformed_", "reject_")
 _TROUBLE_COLUMNS = 4
 
 
+def is_comparable(before: Segment, now: Segment) -> bool:
+    """Returns whether two readings are of one process, with the same values: only then is there a difference."""
+
+    def describe(segment: Segment) -> tuple[object, ...]:
+        shapes = {name: (h.bits, len(h.buckets)) for name, h in segment.histograms.items()}
+        return segment.pid, segment.start_time, segment.counters.keys(), shapes
+
+    return describe(before) == describe(now)
+
+
 def subtract_histogram(now: Histogram, before: Histogram) -> Histogram:
     """Returns what was recorded between two readings of a histogram; min and max are those of `now`."""
     return Histogram(
@@ -104,7 +114,7 @@ def watch_engine(path: Path, interval: float, count: int | None) -> Iterator[str
     while True:
         time.sleep(interval)
         now, now_time = shm.read(path), time.monotonic()
-        if now.pid != before.pid:
+        if not is_comparable(before, now):
             before = now
         yield format_frame(before, now, now_time - before_time)
         shown += 1

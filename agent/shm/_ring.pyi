@@ -2,7 +2,9 @@ from typing_extensions import Buffer
 
 HEADER_SIZE: int
 VERSION: int
+MOST_BYTES: int
 
+def check_sizes(capacity: int, record: int) -> None: ...
 def initialise(memory: Buffer, capacity: int, record: int, boot_id: bytes) -> None: ...
 
 class Handle:

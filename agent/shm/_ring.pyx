@@ -6,27 +6,36 @@ from libc.string cimport memcmp, memcpy, memset
 
 from cpython.bytes cimport PyBytes_AsStringAndSize
 
-from agent.shm.ring cimport (RING_LOAD, RING_STORE, RING_VERSION, WORD, Ring, ring_end, ring_header, ring_padded_size,
-                             ring_peek, ring_peek_at, ring_pop, ring_push)
+from agent.shm.ring cimport (RING_LOAD, RING_MOST, RING_STORE, RING_VERSION, WORD, Ring, ring_end, ring_header,
+                             ring_padded_size, ring_peek, ring_peek_at, ring_pop, ring_push)
 
 HEADER_SIZE = sizeof(ring_header)
 VERSION = RING_VERSION
+#: Of a ring's file.
+MOST_BYTES = sizeof(ring_header) + RING_MOST
 
 
 cdef bint is_possible(uint64_t capacity, uint64_t record) noexcept:
-    return capacity >= 64 and capacity & (capacity - 1) == 0 and ring_padded_size(record, record != 0) <= capacity // 2
+    return 64 <= capacity <= RING_MOST and capacity & (capacity - 1) == 0 \
+        and ring_padded_size(record, record != 0) <= capacity // 2
+
+
+def check_sizes(uint64_t capacity, uint32_t record):
+    """Raise ValueError for a capacity that is no power of two from 64 to 2 GiB, and for a record over half of it."""
+    if not 64 <= capacity <= RING_MOST or capacity & (capacity - 1):
+        raise ValueError(f"capacity: found {capacity}, allowed: a power of two from 64 to {RING_MOST}")
+    if not is_possible(capacity, record):
+        raise ValueError(f"record of {record} bytes, allowed in a ring of {capacity}: at most {capacity // 2}")
 
 
 def initialise(memory, uint64_t capacity, uint32_t record, bytes boot_id not None):
     """Write the header of an empty ring into a zeroed, writable buffer of HEADER_SIZE bytes, which capacity bytes
-    follow. record: bytes of each record, 0: they vary. Raises ValueError for a capacity that is no power of two from
-    64, and for a record over half of it."""
+    follow. record: bytes of each record, 0: they vary. Raises ValueError as check_sizes(), and for another buffer."""
     cdef uint8_t[::1] view = memory
     cdef ring_header *h = <ring_header *> &view[0]
-    if capacity < 64 or capacity & (capacity - 1) or view.shape[0] != sizeof(ring_header):
-        raise ValueError(f"capacity: {capacity}, allowed: a power of two from 64, and a buffer of a header")
-    if not is_possible(capacity, record):
-        raise ValueError(f"record of {record} bytes, allowed in a ring of {capacity}: at most {capacity // 2}")
+    check_sizes(capacity, record)
+    if view.shape[0] != sizeof(ring_header):
+        raise ValueError(f"memory of {view.shape[0]} bytes, allowed: {sizeof(ring_header)}")
     h.record = record
     h.capacity = capacity
     h.data = sizeof(ring_header)

@@ -1,12 +1,56 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """segment.pxd for Python: the segment's head, and its words with their descriptions."""
 
+import os
+
 from libc.stdint cimport uint8_t, uint64_t
+from libc.stdlib cimport free, malloc
 
 from agent.shm.histogram cimport bucket
 from agent.shm.segment cimport (AGENT_CONNECTING, AGENT_COUNTER_WORDS, AGENT_HEADER_SIZE, AGENT_HISTOGRAM_WORDS,
                                 AGENT_LIMIT_WORDS, AGENT_RUNNING, AGENT_SHM_MAGIC, AGENT_SHM_VERSION, AGENT_STARTING,
                                 AGENT_STOPPED, AGENT_SYMBOL_WORDS, agent_shm, agent_shm_size, agent_word)
+
+cdef extern from *:
+    """
+    #include <errno.h>
+    #include <setjmp.h>
+    #include <signal.h>
+    #include <stdint.h>
+    #include <string.h>
+    #include <sys/mman.h>
+
+    static sigjmp_buf segment_cut;
+
+    static void segment_was_cut(int number) { (void)number; siglongjmp(segment_cut, 1); }
+
+    /* Stores words at places (bytes from the begin) of a file that its owner may cut short meanwhile, which is SIGBUS
+       once it is mapped. Returns 0, or an error number. */
+    static int segment_store(int descriptor, size_t size, const size_t *places, const uint64_t *words, size_t count)
+    {
+        struct sigaction ours, before;
+        volatile int failed = 0;
+        volatile size_t i;
+        char *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0);
+        if (memory == MAP_FAILED)
+            return errno;
+        memset(&ours, 0, sizeof ours);
+        ours.sa_handler = segment_was_cut;
+        sigemptyset(&ours.sa_mask);
+        sigaction(SIGBUS, &ours, &before);
+        if (sigsetjmp(segment_cut, 1) == 0) {
+            for (i = 0; i < count; i++)
+                __atomic_store_n((uint64_t *)(memory + places[i]), words[i], __ATOMIC_SEQ_CST);
+        } else {
+            failed = EIO;
+        }
+        sigaction(SIGBUS, &before, NULL);
+        munmap(memory, size);
+        return failed;
+    }
+    """
+    int segment_store(int descriptor, size_t size, const size_t *places, const uint64_t *words, size_t count)
+
 
 MAGIC = AGENT_SHM_MAGIC
 VERSION = AGENT_SHM_VERSION
@@ -97,3 +141,29 @@ def size(uint64_t symbols):
 def find_bucket(uint64_t value):
     """Returns the index of the histogram bucket that holds value, ns."""
     return bucket(value)
+
+
+def store(int descriptor, size_t size, list words not None):
+    """Store words in a segment: (bytes from its begin, number) of each, one aligned store after the other, in order.
+
+    descriptor: open for reading and writing; size: bytes of the file. Raises OSError, also when the file is cut short
+    meanwhile, and ValueError for a place that is not aligned or not inside; then no word is stored."""
+    cdef size_t count = len(words), i
+    cdef size_t *places
+    cdef uint64_t *values
+    cdef int failed
+    for place, _ in words:
+        if place % 8 or not 0 <= place <= size - 8:
+            raise ValueError(f"place: {place} of {size} bytes, allowed: a multiple of 8 inside")
+    places = <size_t *> malloc(count * (sizeof(size_t) + sizeof(uint64_t)) + 1)
+    if places == NULL:
+        raise MemoryError
+    values = <uint64_t *> (places + count)
+    try:
+        for i in range(count):
+            places[i], values[i] = words[i]
+        failed = segment_store(descriptor, size, places, values, count)
+    finally:
+        free(places)
+    if failed:
+        raise OSError(failed, os.strerror(failed))

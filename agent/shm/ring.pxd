@@ -44,6 +44,7 @@ cdef extern from *:
     #define RING_STORE(p, v) __atomic_store_n(p, v, __ATOMIC_RELEASE)
     #define RING_PREFETCH(p) __builtin_prefetch(p)
     #define RING_SKIP UINT64_MAX
+    #define RING_MOST ((uint64_t)1 << 31)       /* bytes of records at most: all of them are mapped at once */
     """
     struct ring_end:                # each field: above
         uint64_t index
@@ -64,6 +65,7 @@ cdef extern from *:
     void RING_STORE(uint64_t *, uint64_t) nogil
     void RING_PREFETCH(const void *) nogil
     uint64_t SKIP "RING_SKIP"
+    uint64_t RING_MOST
 
 
 cdef enum:

@@ -6,14 +6,17 @@ The layout and the memory ordering are in ring.pxd; docs/ring.md says what happe
 import fcntl
 import mmap
 import os
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
 from agent.errors import AgentError
-from agent.shm import _ring, identity
+from agent.shm import _ring, identity, place
 
 Role = Literal["writer", "reader"]
+#: Seconds that another process may hold a ring's lock: it attaches meanwhile.
+_LOCKED = 1.0
 
 
 class RingError(AgentError):
@@ -27,31 +30,51 @@ class RingHeld(RingError):
 class Ring:
     """One end of a ring. At most one writer and one reader at a time, each a process.
 
-    Raises RingError for a file that is not a ring of this boot, and when the file cannot be made or mapped; RingHeld
-    for an end that a living process holds (this one too).
+    Raises RingError for a file that is not a ring of this boot, for one that others than this process's user and root
+    could have made or written (agent.shm.place), for one whose lock another process holds for longer than a second, and
+    when the file cannot be made or mapped; RingHeld for an end that a living process holds (this one too).
     """
 
     def __init__(self, path: Path, role: Role) -> None:
         self.path, self.role = path, role
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+            descriptor = place.open_file(path, os.O_RDWR)
             try:
                 # Two that attach at once: one after the other.
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-                # Its pages are there before the loop that writes them runs.
-                self._map = mmap.mmap(descriptor, 0, flags=mmap.MAP_SHARED | mmap.MAP_POPULATE)
-                self._handle = _ring.Handle(self._map, role == "writer")
-                self._claim()
+                self._lock(descriptor)
+                try:
+                    size = os.fstat(descriptor).st_size
+                    if not _ring.HEADER_SIZE < size <= _ring.MOST_BYTES:
+                        raise ValueError(f"{size} bytes: not a ring")
+                    # Its pages are there before the loop that writes them runs.
+                    self._map = mmap.mmap(descriptor, size, flags=mmap.MAP_SHARED | mmap.MAP_POPULATE)
+                    self._handle = _ring.Handle(self._map, role == "writer")
+                    self._claim()
+                finally:
+                    # Not by close(): the mapping has a duplicate of the descriptor.
+                    fcntl.flock(descriptor, fcntl.LOCK_UN)
             finally:
-                # Not by close(): the mapping has a duplicate of the descriptor.
-                fcntl.flock(descriptor, fcntl.LOCK_UN)
                 os.close(descriptor)
-        except (OSError, ValueError) as error:
-            raise RingError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+        except OSError as error:
+            raise RingError(place.explain(error, path)) from None
+        except ValueError as error:
+            raise RingError(f"{path}: {error}") from None
         # The end that this is, until close().
         self._closed = False
         self._writer = self._handle if role == "writer" else None
         self._reader = self._handle if role == "reader" else None
+
+    def _lock(self, descriptor: int) -> None:
+        limit = time.monotonic() + _LOCKED
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                if time.monotonic() > limit:
+                    raise RingError(f"{self.path}: another process holds its lock: found longer than {_LOCKED:g} s, "
+                                    "allowed: while it attaches") from None  # fmt: skip
+                time.sleep(0.01)
 
     def _claim(self) -> None:
         if self._handle.boot_id != identity.read_boot_id().encode():
@@ -66,25 +89,22 @@ class Ring:
         """Make a new, empty ring. Returns its writer.
 
         capacity: bytes of records, the padding of each to 8 included, and 8 more where they vary; rounded up to a power
-        of two. record: bytes of each record, up to half of the capacity; 0: they vary. Raises RingError when the file
-        is there already or cannot be made, and for a record over half of the capacity.
+        of two, at most 2 GiB. record: bytes of each record, up to half of the capacity; 0: they vary. Raises RingError
+        when the file is there already or cannot be made, and for a record over half of the capacity.
         """
         size = 64
         while size < capacity:
             size *= 2
-        temporary = path.with_name(f"{path.name}.{os.getpid()}")
         try:
-            descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            _ring.check_sizes(size, record)
+            descriptor = place.create_file(path, _ring.HEADER_SIZE + size, locked=True)
             try:
-                os.posix_fallocate(descriptor, 0, _ring.HEADER_SIZE + size)
                 with mmap.mmap(descriptor, _ring.HEADER_SIZE) as memory:
                     _ring.initialise(memory, size, record, identity.read_boot_id().encode())
-                os.link(temporary, path)
             finally:
                 os.close(descriptor)
-                os.unlink(temporary)
         except OSError as error:
-            raise RingError(f"{path}: {error.strerror}") from None
+            raise RingError(place.explain(error, path)) from None
         except (ValueError, OverflowError) as error:
             raise RingError(f"{path}: {error}") from None
         return cls(path, "writer")

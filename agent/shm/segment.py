@@ -2,28 +2,34 @@
 describes itself, so an engine of another build is read right as well, and reading it writes nothing.
 """
 
-import mmap
+import contextlib
+import itertools
 import os
+import re
 import struct
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from agent.errors import AgentError
-from agent.shm import _segment, identity
+from agent.shm import _segment, identity, place
 from agent.shm.histogram import Histogram
+from agent.symbols import MAX_SYMBOLS
+from hosttune import files
 
-DIRECTORY = Path("/dev/shm")
-PREFIX = "hosttune-agent-"
-#: Behind the segment's name: the ring that carries its journal, and its tick series.
-JOURNAL_SUFFIX = ".journal"
-SERIES_SUFFIX = ".series"
+#: Bytes of a segment at most, and values with a name: several times as many as one of this build with all symbols has.
+MOST_BYTES = 2 << 20
+_MOST_NAMES = 1024
 
 _STATES = _segment.STATES
+#: Of a histogram: 2**bits buckets to a power of two, of which 64 bits have 64.
 _MOST_BITS = 16
+_WORD_BITS = 64
+#: What a value may be called; a metric's name is made of it.
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
 class SegmentError(AgentError):
@@ -47,9 +53,9 @@ class Symbol(msgspec.Struct, frozen=True):
 
 class Segment(msgspec.Struct, frozen=True):
     """One reading of a segment. start_time in clock ticks after boot; started_ns is CLOCK_REALTIME, heartbeat_ns
-    CLOCK_MONOTONIC of that boot. feed_session: of MoldUDP64, as its packets have it; "": none is
-    read yet. limits: in the names and units of AGENT_LIMITS in shm/include/agent_shm.h;
-    agent/limits.py has them in the user's."""
+    CLOCK_MONOTONIC of that boot. feed_session: of MoldUDP64, as its packets have it; "": none is read yet. limits: in
+    the names and units of AGENT_LIMITS in shm/include/agent_shm.h; agent/limits.py has them in the user's. counters:
+    those of the engine's build, and 0 for one of this build that it lacks."""
 
     path: str
     state: str
@@ -82,42 +88,60 @@ class _Places(msgspec.Struct, frozen=True):
 
 
 def path_of(name: str) -> Path:
-    """Returns the path of the segment of the engine called name."""
-    return DIRECTORY / (PREFIX + name)
+    """Returns the path of the segment of this user's engine called name."""
+    return place.own_directory() / (name + place.SEGMENT_SUFFIX)
 
 
 def find(wanted: str | None) -> Path:
     """Returns the path of a segment by path, by engine name, or (None) of the only one there is. Raises SegmentError
-    for None when there is none, or more than one."""
-    if wanted is not None:
-        return Path(wanted) if "/" in wanted else path_of(wanted)
-    found = sorted(p for p in DIRECTORY.glob(PREFIX + "*") if not p.name.endswith((JOURNAL_SUFFIX, SERIES_SUFFIX)))
-    if len(found) == 1:
+    when there is none, and for None when there is more than one.
+
+    Names are looked for in this user's directory, then in the service's. One that somebody else may have put there is
+    passed over: the user's where another user owns it, either where others can write in it.
+    """
+    if wanted is not None and "/" in wanted:
+        return Path(wanted)
+    found: list[Path] = []
+    passed = []
+    for directory in dict.fromkeys((place.own_directory(), place.SYSTEM)):
+        try:
+            names = place.list_segments(directory)
+        except FileNotFoundError:
+            passed.append(f"there is no {directory}")
+        except OSError as error:
+            passed.append(place.explain(error, directory))
+        else:
+            found += [directory / name for name in names if wanted in (None, name.removesuffix(place.SEGMENT_SUFFIX))]
+            passed.append(f"none in {directory}")
+    if len(found) == 1 or (found and wanted is not None):
         return found[0]
     if not found:
-        raise SegmentError(f"no agent has run here: there is no {DIRECTORY / PREFIX}*")
-    names = ", ".join(p.name.removeprefix(PREFIX) for p in found)
-    raise SegmentError(f"there are {len(found)} agents here, name one: {names}")
+        raise SegmentError(f"no agent{f' called {wanted}' if wanted else ''} has run here: {'; '.join(passed)}")
+    raise SegmentError(f"there are {len(found)} agents here, name one: {', '.join(map(str, found))}")
 
 
 def read(path: Path) -> Segment:
     """Returns a reading of the segment at path.
 
-    Raises SegmentError when the file is missing, is not a segment, or is of another version or
+    Raises SegmentError when the file is missing, is not a segment, is another user's, or is of another version or
     size than its header says.
     """
-    return decode(_read_bytes(path), str(path))
+    with _open(path, os.O_RDONLY) as (_, data):
+        return decode(data, str(path))
 
 
-def _read_bytes(path: Path) -> bytes:
+@contextlib.contextmanager
+def _open(path: Path, flags: int) -> Iterator[tuple[int, bytes]]:
+    """A segment's descriptor, and what is in it: read and not mapped, since the mapping of a file that is cut short
+    kills. Raises SegmentError for every OSError, also for one from within."""
     try:
-        with path.open("rb") as file:
-            if not os.fstat(file.fileno()).st_size:
-                return b""
-            with mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as view:
-                return bytes(view)
-    except (OSError, ValueError) as error:
-        raise SegmentError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+        descriptor = place.open_file(path, flags, reading=True)
+        try:
+            yield descriptor, files.read_bounded(descriptor, MOST_BYTES, path)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise SegmentError(place.explain(error, path)) from None
 
 
 def decode(data: bytes, path: str) -> Segment:
@@ -131,6 +155,7 @@ def decode(data: bytes, path: str) -> Segment:
         histograms[name] = Histogram(
             count=count, sum=total, min=low, max=high, bits=head["histogram_bits"], buckets=tuple(held)
         )
+    counters = dict(zip(places.counters, _words(data, head["counters_offset"], head["counters_count"]), strict=True))
     symbols, row_size = [], 8 * len(places.fields)
     for row in range(head["symbols_offset"], head["symbols_offset"] + row_size * head["symbols_count"], row_size):
         fields: dict[str, Any] = dict(zip(places.fields, _words(data, row, row_size // 8, "q"), strict=True))
@@ -146,7 +171,7 @@ def decode(data: bytes, path: str) -> Segment:
         boot_id=_text(head["boot_id"]),
         ended=_text(head["ended"]),
         feed_session=_text(head["feed_session"]),
-        counters=dict(zip(places.counters, _words(data, head["counters_offset"], head["counters_count"]), strict=True)),
+        counters=counters | {name: 0 for name in _segment.counters() if name not in counters},
         histograms=histograms,
         limits=dict(zip(places.limits, _words(data, head["limits_offset"], head["limits_count"], "q"), strict=True)),
         symbols=tuple(symbols),
@@ -182,8 +207,10 @@ def _locate(data: bytes, path: str) -> _Places:
     end = max(head[f"{part}_offset"] + size for part, size in sizes.items())
     if head["size"] != len(data) or end > len(data) or head["state"] not in _STATES:
         raise SegmentError(f"{path}: {len(data)} bytes, but its header describes {max(head['size'], end)}")
-    names = data[head["names_offset"] :][: head["names_size"]].decode("ascii", "replace").split()
     counts = [head[key] for key in ("counters_count", "histograms_count", "limits_count", "symbol_words")]
+    if sum(counts) > _MOST_NAMES:
+        raise SegmentError(f"{path}: its header describes {sum(counts)} values, allowed: at most {_MOST_NAMES}")
+    names = data[head["names_offset"] :][: head["names_size"]].decode("ascii", "replace").split()
     if len(names) != sum(counts):
         raise SegmentError(f"{path}: {len(names)} names, but its header describes another number of values")
     found = []
@@ -197,7 +224,11 @@ def _locate(data: bytes, path: str) -> _Places:
         names = names[count:]
     if (
         found[3].keys() != set(Symbol.__struct_fields__)
+        or not found[2].keys() >= _segment.limits().keys()
         or head["histogram_bits"] > _MOST_BITS
+        or head["histogram_buckets"] > (_WORD_BITS + 1) << head["histogram_bits"]
+        or head["symbols_count"] > MAX_SYMBOLS
+        or not all(map(_NAME.fullmatch, itertools.chain(*found)))
         or any(head[key] % 8 for key in ("size", "limits_offset"))
         or [len(part) for part in found] != counts
     ):
@@ -208,26 +239,23 @@ def _locate(data: bytes, path: str) -> _Places:
 def counter_offset(path: Path, name: str) -> int:
     """Returns where in the segment at path a counter lies, in bytes. Raises SegmentError as read(), and KeyError for an
     unknown name."""
-    return _locate(_read_bytes(path), str(path)).counters[name]
+    with _open(path, os.O_RDONLY) as (_, data):
+        return _locate(data, str(path)).counters[name]
 
 
 def set_limits(path: Path, values: dict[str, int]) -> None:
     """Write limits of a running (or stopped) engine, in the names and units of AGENT_LIMITS, one aligned word each.
     Raises SegmentError as read(), and for an unknown name, a negative number, or a segment that may not be written:
     then none of them is."""
-    places = _locate(_read_bytes(path), str(path)).limits
-    for name, value in values.items():
-        if name not in places:
-            raise SegmentError(f"limit: found {name!r}, allowed: {', '.join(places)}")
-        if not 0 <= value < 1 << 63:
-            raise SegmentError(f"limit {name}: found {value}, allowed: a whole number from 0")
-    try:
-        with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as view, memoryview(view).cast("Q") as words:
-            now = {name: words[place // 8] for name, place in places.items()}
-            for name in order_writes(values, now):
-                words[places[name] // 8] = values[name]
-    except OSError as error:
-        raise SegmentError(f"{path}: {error.strerror}") from None
+    with _open(path, os.O_RDWR) as (descriptor, data):
+        places = _locate(data, str(path)).limits
+        for name, value in values.items():
+            if name not in places:
+                raise SegmentError(f"limit: found {name!r}, allowed: {', '.join(places)}")
+            if not 0 <= value < 1 << 63:
+                raise SegmentError(f"limit {name}: found {value}, allowed: a whole number from 0")
+        now = {name: _words(data, at, 1)[0] for name, at in places.items()}
+        _segment.store(descriptor, len(data), [(places[name], values[name]) for name in order_writes(values, now)])
 
 
 def order_writes(values: Mapping[str, int], now: Mapping[str, int]) -> list[str]:

@@ -1,6 +1,6 @@
 """The tick series of a running engine, as NumPy arrays without a copy.
 
-    with Series(Path("/dev/shm/hosttune-agent-main.series")) as series:
+    with Series(Path("/run/trading_agent/main.series")) as series:
         recent = series.recent("AAPL", 1000)
         mean = (recent.prices * recent.sizes).sum() / recent.sizes.sum()
         if series.intact(recent): ...
@@ -11,16 +11,23 @@ The arrays are windows into memory that the engine goes on writing. series.pxd h
 import ctypes
 import mmap
 import os
+import re
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from agent.errors import AgentError
-from agent.shm import _series, identity
+from agent.shm import _series, identity, place
+from agent.symbols import MAX_SYMBOLS
 
+_MAGIC = b"HTSERIES"
+_NAME = re.compile(r"[!-~]{1,8} *")
+#: Entries of a symbol at most: as agent.toml allows.
+_MOST_ENTRIES = 1 << 24
 _WORDS = _series.LINE // 8  # from one count to the next
 _PROT_NONE, _PROT_READ = 0, 1
 _MAP_SHARED, _MAP_FIXED, _MAP_PRIVATE, _MAP_ANONYMOUS = 0x01, 0x10, 0x02, 0x20
@@ -50,16 +57,14 @@ def create(path: Path, names: list[str], capacity: int) -> _series.Writer:
     while entries < capacity:
         entries *= 2
     try:
-        path.unlink(missing_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+        size = _series.size(len(names), entries)
+        descriptor = place.create_file(path, size, _MAGIC)
         try:
-            size = _series.size(len(names), entries)
-            os.posix_fallocate(descriptor, 0, size)
             memory = mmap.mmap(descriptor, size, flags=mmap.MAP_SHARED | mmap.MAP_POPULATE)
         finally:
             os.close(descriptor)
     except OSError as error:
-        raise SeriesError(f"{path}: {error.strerror}") from None
+        raise SeriesError(place.explain(error, path)) from None
     return _series.Writer(
         memory, [name.encode() for name in names], entries, identity.read_boot_id().encode(), *identity.own()
     )
@@ -75,8 +80,8 @@ class _DoubleMap:
         self._libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
         self.size = size
         self.address = self._map(None, 2 * size, _PROT_NONE, _MAP_PRIVATE | _MAP_ANONYMOUS, -1, 0)
-        for place in (self.address, self.address + size):
-            self._map(place, size, _PROT_READ, _MAP_SHARED | _MAP_FIXED, descriptor, offset)
+        for half in (self.address, self.address + size):
+            self._map(half, size, _PROT_READ, _MAP_SHARED | _MAP_FIXED, descriptor, offset)
 
     def _map(self, at: int | None, size: int, protection: int, flags: int, descriptor: int, offset: int) -> int:
         found = self._libc.mmap(at, size, protection, flags, descriptor, offset)
@@ -99,54 +104,79 @@ class _DoubleMap:
         return array
 
 
+class Head(msgspec.Struct, frozen=True):
+    """What a series says of itself. counts, data: offsets of the first count and of the first array, bytes; size: bytes
+    of the whole file."""
+
+    symbols: tuple[str, ...]
+    capacity: int
+    counts: int
+    data: int
+    size: int
+    boot_id: str
+    pid: int
+    start_time: int
+
+
+def decode_head(begin: bytes, size: int) -> Head:
+    """Returns what a series says of itself. begin: the file's first HEAD_SIZE bytes, or all of a shorter one; size:
+    bytes of the file. Raises ValueError unless all that it describes lies inside of the file, each symbol once."""
+    head: dict[str, Any] = _series.read_header(begin)
+    if head["magic"] != _MAGIC:
+        raise ValueError("not a tick series (no HTSERIES at its start)")
+    if head["version"] != _series.VERSION:
+        raise ValueError(f"layout version {head['version']}, this agent reads version {_series.VERSION}")
+    capacity, symbols, counts, data = head["capacity"], head["symbols"], head["counts"], head["data"]
+    at, whole = _series.NAMES_OFFSET, data + 24 * capacity * symbols
+    if (
+        capacity & (capacity - 1)
+        or not _series.MIN_CAPACITY <= capacity <= _MOST_ENTRIES
+        or symbols > MAX_SYMBOLS
+        or counts % 8
+        or data % _series.PAGE
+        or whole != size
+        or counts + _series.LINE * symbols > data
+        or at + 8 * symbols > min(counts, len(begin))
+    ):
+        raise ValueError(f"{size} bytes, but its header describes {whole}")
+    names = [begin[i : i + 8].decode("ascii", "replace") for i in range(at, at + 8 * symbols, 8)]
+    if not all(map(_NAME.fullmatch, names)) or len(set(names)) != symbols:
+        raise ValueError("damaged: its symbols are not each a name")
+    boot_id = head["boot_id"].split(b"\0")[0].decode("ascii", "replace")
+    found = tuple(name.rstrip() for name in names)
+    return Head(found, capacity, counts, data, size, boot_id, head["pid"], head["start_time"])
+
+
+#: Bytes that the header and the names of the most symbols take.
+HEAD_SIZE = _series.NAMES_OFFSET + 8 * MAX_SYMBOLS
+
+
 class Series:
-    """A series to read; a context manager. Raises SeriesError when the file is not there or is no series."""
+    """A series to read; a context manager. Raises SeriesError when the file is not there, is no series, or is not this
+    user's or root's, who could cut it short: a mapping of what is gone kills its reader (SIGBUS)."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = place.open_file(path, os.O_RDONLY)
             try:
                 self._open(descriptor)
             finally:
                 os.close(descriptor)
-        except (OSError, ValueError) as error:
-            raise SeriesError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+        except OSError as error:
+            raise SeriesError(place.explain(error, path)) from None
+        except ValueError as error:
+            raise SeriesError(f"{path}: {error}") from None
 
     def _open(self, descriptor: int) -> None:
-        size = os.fstat(descriptor).st_size
-        if size < _series.HEADER_SIZE:
-            raise ValueError(f"{size} bytes, too short for a tick series")
-        self._map = mmap.mmap(descriptor, 0, prot=mmap.PROT_READ)
-        # A copy: what is checked is what is used.
-        head: dict[str, Any] = _series.read_header(self._map[: _series.HEADER_SIZE])
-        if head["magic"] != b"HTSERIES":
-            raise ValueError("not a tick series (no HTSERIES at its start)")
-        if head["version"] != _series.VERSION:
-            raise ValueError(f"layout version {head['version']}, this agent reads version {_series.VERSION}")
-        self.capacity: int = head["capacity"]
-        self.pid: int = head["pid"]
-        self._start_time: int = head["start_time"]
-        symbols, counts, data = head["symbols"], head["counts"], head["data"]
-        at, whole = _series.NAMES_OFFSET, data + 24 * self.capacity * symbols
-        if (
-            self.capacity & (self.capacity - 1)
-            or self.capacity < _series.MIN_CAPACITY
-            or counts % 8
-            or data % _series.PAGE
-            or whole != size
-            or counts + _series.LINE * symbols > data
-            or at + 8 * symbols > counts
-        ):
-            raise ValueError(f"{size} bytes, but its header describes {whole}")
-        self.symbols = [
-            self._map[i : i + 8].decode("ascii", "replace").rstrip() for i in range(at, at + 8 * symbols, 8)
-        ]
-        self._boot_id: str = head["boot_id"].split(b"\0")[0].decode("ascii", "replace")
-        self._counts = memoryview(self._map)[counts : counts + _series.LINE * symbols].cast("Q")
+        head = decode_head(os.pread(descriptor, HEAD_SIZE, 0), os.fstat(descriptor).st_size)
+        self._head, self.symbols, self.capacity, self.pid = head, list(head.symbols), head.capacity, head.pid
+        self._map = mmap.mmap(descriptor, head.size, prot=mmap.PROT_READ)
+        self._counts = memoryview(self._map)[head.counts : head.counts + _series.LINE * len(self.symbols)].cast("Q")
         length = 8 * self.capacity
         self._maps = [
-            tuple(_DoubleMap(descriptor, data + (3 * i + k) * length, length) for k in range(3)) for i in range(symbols)
+            tuple(_DoubleMap(descriptor, head.data + (3 * i + k) * length, length) for k in range(3))
+            for i in range(len(self.symbols))
         ]
 
     def __enter__(self) -> Self:
@@ -166,7 +196,7 @@ class Series:
     @property
     def alive(self) -> bool:
         """Whether the process that writes it still runs."""
-        return identity.is_alive(self._boot_id, self.pid, self._start_time)
+        return identity.is_alive(self._head.boot_id, self._head.pid, self._head.start_time)
 
     def _index(self, symbol: str) -> int:
         try:

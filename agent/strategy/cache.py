@@ -4,29 +4,36 @@ import os
 import time
 from pathlib import Path
 
+from agent.shm import place
 from agent.strategy import loader
 from agent.strategy.definition import StrategyError
+from hosttune import files
 from hosttune.output import escape, print_message
+
+#: Files and directories of a cache at most: all are looked at before any is used.
+_MOST_FILES = 10_000
 
 
 def default_cache_dir() -> str:
-    """Returns $XDG_CACHE_HOME/hosttune-agent, else ~/.cache/hosttune-agent."""
+    """Returns $XDG_CACHE_HOME/trading_agent, else ~/.cache/trading_agent."""
     base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return os.path.join(base, "hosttune-agent")
+    return os.path.join(base, place.DIRECTORY)
 
 
 def use_cache(directory: str) -> Path:
     """Point Numba's on-disk cache at directory, which is created (mode 0700); "": default_cache_dir(). To be called
     before Numba is imported.
 
-    Returns the directory. Warns on stderr of one that cannot be written. Raises StrategyError if it cannot be created.
-    Source: Numba's reference manual, "Environment variables", NUMBA_CACHE_DIR.
+    Returns the directory. Warns on stderr of one that cannot be written. Raises StrategyError if it cannot be created,
+    and unless it and all in it are this user's or root's, and nobody else can write there: it holds code.
+    Source: Numba's reference manual, "Environment variables", NUMBA_CACHE_DIR and NUMBA_CACHE_LOCATOR_CLASSES.
     """
     path = Path(directory or default_cache_dir())
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        place.make_directory(path)
+        files.require_tree(path, _MOST_FILES)
     except OSError as error:
-        raise StrategyError(f"engine.cache_dir: {path}: {error.strerror}") from None
+        raise StrategyError(f"engine.cache_dir: {place.explain(error, path)}") from None
     if not os.access(path, os.W_OK):
         print_message(
             escape(
@@ -35,6 +42,8 @@ def use_cache(directory: str) -> Path:
             )
         )
     os.environ["NUMBA_CACHE_DIR"] = str(path)
+    # From nowhere else: where it cannot write to this directory it would take code from other ones.
+    os.environ["NUMBA_CACHE_LOCATOR_CLASSES"] = "UserProvidedCacheLocator"
     # NumPy's BLAS would start a thread per CPU on import; the process is to have one.
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
     return path

@@ -12,6 +12,7 @@ from typing import Any
 
 from agent.strategy import _table
 from agent.strategy.definition import Loaded, Strategy, StrategyError
+from hosttune import files
 
 # Numba caches a function by its file and name, and forgets what it closes over. So the glue between the C
 # pointers and a strategy's records is a file of its own, named by a hash of all that the strategy is made of.
@@ -105,9 +106,7 @@ def _write_glue(strategy: Strategy) -> dict[str, Any]:
     if directory and not path.exists():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            unfinished = path.with_suffix(f".{os.getpid()}")
-            unfinished.write_text(_GLUE)
-            unfinished.replace(path)
+            files.replace_file(path, _GLUE.encode(), 0o644)
         except OSError:
             pass  # a cache that cannot be written: compiled anew each time, and use_cache() warned of it
     # What comes out of the cache looks its module up by name.

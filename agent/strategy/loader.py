@@ -6,11 +6,13 @@ so that a native one starts fast.
 
 import importlib
 import importlib.util
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from agent.strategy import _table, compile_numba
 from agent.strategy.definition import Loaded, Prepared, Strategy, StrategyError
+from hosttune import files
 
 
 def _built_in_files() -> list[Path]:
@@ -40,6 +42,19 @@ def _is_built_in_module(name: str) -> bool:
         and name[0] != "_"
         and importlib.util.find_spec(f"agent.strategy.builtin.{name}") is not None
     )
+
+
+def _find_library(name: str) -> Path:
+    """Returns the path, without symbolic links, of a shared object that is given by its path. Raises StrategyError
+    unless it is this user's or root's, and nobody else can write to it or put another in its place: it is code."""
+    from agent.shm import place
+
+    try:
+        path = Path(files.find_path(name))
+        os.close(place.open_file(path, os.O_RDONLY))
+    except OSError as error:
+        raise StrategyError(f"strategy.name: {place.explain(error, Path(name))}") from None
+    return path
 
 
 def _load_library(name: str, path: Path) -> Loaded:
@@ -73,7 +88,7 @@ def load(name: str) -> Loaded:
     such strategy, when it does not compile, or when it was built for another layout of agent_strategy.h.
     """
     if "/" in name or name.endswith(".so"):
-        return _load_library(name, Path(name).resolve())
+        return _load_library(name, _find_library(name))
     module, _, attribute = name.partition(":")
     if not attribute and not _is_built_in_module(name):
         for library in _built_in_files():

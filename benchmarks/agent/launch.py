@@ -175,7 +175,7 @@ def first_tick(place: Path, cpu: int, forced: list[str], strategy: str, cache: P
         config.write_text(
             example.replace("26400", str(market.feed_port)).replace("26401", str(market.order_port))
             .replace('"ema_cross"', f'"{strategy}"')
-            .replace('# shm = "/dev/shm/elsewhere"', f'shm = "{segment}"')
+            .replace('# shm = "/run/trading_agent/other.segment"', f'shm = "{segment}"')
             .replace('# cache_dir = "/var/cache/trading_agent"', f'cache_dir = "{cache}"')
         )  # fmt: skip
         command = [*_launcher(place, cpu, forced), str(PYTHON.with_name("agent")), "run", str(config)]

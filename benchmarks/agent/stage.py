@@ -12,6 +12,7 @@ from typing import Any
 from agent.exchange import feed
 from agent.exchange import simulator as exchange
 from agent.shm import segment as shm
+from agent.shm.place import ring_of
 from benchmarks.agent import drive
 from benchmarks.agent.sample import BenchError
 
@@ -84,7 +85,7 @@ def play(
 
 def _writes_journal(segment: Path) -> None:
     """Wait until the engine's journal has its writer: while Python starts one, it takes the simulator's CPU."""
-    reader = drive.Count(segment.with_name(segment.name + shm.JOURNAL_SUFFIX), _READER)
+    reader = drive.Count(ring_of(segment), _READER)
     limit = time.monotonic() + drive.STARTS
     while reader.value == 0:
         if time.monotonic() > limit:

@@ -34,7 +34,7 @@ def test_it_has_left_the_engine_before_the_engine_is_ready(tmp_path: Path) -> No
             example.replace("26400", str(free_port(socket.SOCK_DGRAM)))
             .replace("26401", str(exchange.getsockname()[1]))
             .replace('"ema_cross"', '"every_tick_cython"')
-            .replace('# shm = "/dev/shm/elsewhere"', f'shm = "{tmp_path / "segment"}"')
+            .replace('# shm = "/run/trading_agent/other.segment"', f'shm = "{tmp_path / "segment"}"')
         )
         engine = subprocess.Popen(
             ["chrt", "--fifo", "50", "taskset", "--cpu-list", str(CPU), str(AGENT), "run", str(config)],

@@ -2,7 +2,8 @@
 
 A fuzzer is tests/fuzz/_fuzz_NAME.pyx: DECODERS, and fuzz(decoder, seeds, count, rng_seed). Its inputs come
 from seeds_NAME.py here: seeds() by decoder, and REACHED, the verdicts that a run must have met. The fuzzer of the
-market data decoders (codecs) also has one for each feed format of quotes and trades, by the name of the format.
+market data decoders (codecs) also has one for each feed format of quotes and trades, by the name of the format. The
+fuzzer of the readers calls Python, which is given the compiled modules below it with the sanitizers, too.
 FUZZ_INPUTS is how many inputs each decoder gets (10 million).
 """
 
@@ -25,12 +26,30 @@ ROOT = Path(__file__).parent.parent.parent
 FUZZERS = sorted(path.stem.removeprefix("_fuzz_") for path in (ROOT / "tests" / "fuzz").glob("_fuzz_*.pyx"))
 INPUTS = int(os.environ.get("FUZZ_INPUTS", "10000000"))
 
+#: Compiled modules below the fuzzer of the readers.
+_BELOW = (
+    "agent.shm._ring",
+    "agent.shm._segment",
+    "agent.shm._series",
+    "agent.journal._record",
+    "agent.journal._rebuild",
+)
+
 _DRIVER = """
 import importlib.machinery, importlib.util, json, sys
-name, path, decoder, seeds, count = sys.argv[1:]
-loader = importlib.machinery.ExtensionFileLoader(name, path)
-module = importlib.util.module_from_spec(importlib.util.spec_from_loader(name, loader))
-loader.exec_module(module)
+
+def load(name, path):
+    loader = importlib.machinery.ExtensionFileLoader(name, path)
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(name, loader))
+    sys.modules[name] = module
+    loader.exec_module(module)
+    return module
+
+name, path, decoder, seeds, count, root, below = sys.argv[1:]
+sys.path.append(root)
+for module, place in json.loads(below).items():
+    load(module, place)
+module = load(name, path)
 with open(seeds) as file:
     texts = [bytes.fromhex(text) for text in json.load(file)]
 counts = module.fuzz(decoder, texts, int(count), 1)
@@ -54,15 +73,18 @@ def _libraries() -> str:
 
 @pytest.fixture(scope="session")
 def build(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
-    """The fuzzers, built: NAME to the extension's path."""
+    """The fuzzers, built: NAME to the extension's path. And the modules of _BELOW, by theirs."""
     directory = tmp_path_factory.mktemp("fuzz")
     built = {}
-    for name in FUZZERS:
-        source, code = ROOT / "tests" / "fuzz" / f"_fuzz_{name}.pyx", directory / f"_fuzz_{name}.c"
-        built[name] = directory / f"_fuzz_{name}.so"
+    sources = {name: ROOT / "tests" / "fuzz" / f"_fuzz_{name}.pyx" for name in FUZZERS}
+    sources |= {name: ROOT / f"{name.replace('.', '/')}.pyx" for name in _BELOW}
+    for name, source in sources.items():
+        code, built[name] = directory / f"{source.stem}.c", directory / f"{source.stem}.so"
         cython = [sys.executable, "-m", "cython", "-3", "-I", str(ROOT), "-o", str(code), str(source)]
         compiler = ["gcc", "-shared", "-fPIC", "-O1", "-g", "-fno-omit-frame-pointer", "-Wno-unused-function"]
         compiler += ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+        if name in _BELOW:
+            compiler += ["-fno-sanitize=alignment"]  # a ring is in memory of Python's, not at a multiple of 128
         compiler += [
             *(f"-I{ROOT / 'agent' / room / 'include'}" for room in ("shm", "strategy")),
             "-I",
@@ -74,7 +96,9 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]
     yield built
 
 
-def _fuzz(path: Path, decoder: str, seeds: list[bytes], count: int, tmp_path: Path) -> subprocess.CompletedProcess[str]:
+def _fuzz(
+    build: dict[str, Path], name: str, decoder: str, seeds: list[bytes], count: int, tmp_path: Path
+) -> subprocess.CompletedProcess[str]:
     file = tmp_path / "seeds.json"
     file.write_text(json.dumps([seed.hex() for seed in seeds]))
     environment = os.environ | {
@@ -83,12 +107,15 @@ def _fuzz(path: Path, decoder: str, seeds: list[bytes], count: int, tmp_path: Pa
         "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=0:exitcode=99",
         "UBSAN_OPTIONS": "print_stacktrace=1:exitcode=98",
     }
+    python = name == "readers"
+    below = {module: str(build[module]) for module in _BELOW if python}
+    words = [build[name].stem, str(build[name]), decoder, str(file), str(count), str(ROOT), json.dumps(below)]
     return subprocess.run(
-        [sys.executable, "-I", "-S", "-c", _DRIVER, path.stem, str(path), decoder, str(file), str(count)],
+        [sys.executable, *(["-P"] if python else ["-I", "-S"]), "-c", _DRIVER, *words],
         capture_output=True,
         text=True,
         env=environment,
-        timeout=60 + count / 10_000,
+        timeout=60 + count / (2_000 if python else 10_000),
     )
 
 
@@ -102,7 +129,7 @@ def test_no_input_makes_a_decoder_read_beyond_it(
     name: str, decoder: str, build: dict[str, Path], tmp_path: Path
 ) -> None:
     corpus = importlib.import_module(f"tests.long.seeds_{name}")
-    done = _fuzz(build[name], decoder, corpus.seeds()[decoder], INPUTS, tmp_path)
+    done = _fuzz(build, name, decoder, corpus.seeds()[decoder], INPUTS, tmp_path)
     assert done.returncode == 0, done.stderr
     counts = dict(json.loads(done.stdout))
     assert None not in counts, f"{counts[None]} inputs whose result contradicts itself"
@@ -121,6 +148,6 @@ def test_every_decoder_of_a_fuzzer_is_run(name: str) -> None:
 
 
 def test_the_sanitizer_sees_one_byte_too_many(build: dict[str, Path], tmp_path: Path) -> None:
-    done = _fuzz(build["codecs"], "overread", [b"abc"], 10, tmp_path)
+    done = _fuzz(build, "codecs", "overread", [b"abc"], 10, tmp_path)
     assert done.returncode == 99
     assert "heap-buffer-overflow" in done.stderr

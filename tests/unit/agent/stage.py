@@ -27,7 +27,7 @@ class Stage:
         self.environment = os.environ | {"PYTHONPATH": str(folder), "STATE_DIRECTORY": str(folder / "state")}
         self.children: list[subprocess.Popen[str]] = []
         self.write(EXAMPLE.replace("26400", str(self.feed)).replace("26401", str(self.orders))
-                   .replace("# shm = \"/dev/shm/elsewhere\"", f'shm = "{self.segment}"')
+                   .replace("# shm = \"/run/trading_agent/other.segment\"", f'shm = "{self.segment}"')
                    .replace("# cache_dir = \"/var/cache/trading_agent\"", f'cache_dir = "{CACHE}"')
                    .replace("max_orders_per_second = 1000", "max_orders_per_second = 1000000"))  # fmt: skip
 

@@ -134,3 +134,101 @@ def test_a_replacement_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         signal.signal(signal.SIGXFSZ, ignored)
     assert [p.name for p in tmp_path.iterdir()] == ["name"] and path.read_bytes() == b"old"
+
+
+# ---------------------------------------------------------------------------------- the way to a file
+
+
+def strangers(path: Path) -> None:
+    os.chown(path, 12345, 12345, follow_symlinks=False)
+
+
+@pytest.fixture
+def way(tmp_path: Path) -> Path:
+    found = tmp_path / "a" / "b"
+    found.mkdir(parents=True, mode=0o700)
+    return found
+
+
+def test_a_path_leads_where_its_links_lead(way: Path) -> None:
+    (way / "file").write_bytes(b"")
+    (way.parent / "there").symlink_to("b/../b/.//")
+    (way.parent / "absolute").symlink_to(way.parent / "there")
+    for given in (
+        way / "file",
+        way.parent / "there" / "file",
+        way.parent / "absolute" / "file",
+        Path(f"{way}/../b//file"),
+    ):
+        assert files.find_path(given) == str(way / "file")
+    here = os.getcwd()
+    os.chdir(way.parent)
+    try:
+        assert files.find_path("there/file") == str(way / "file") and files.find_path("there") == str(way)
+    finally:
+        os.chdir(here)
+    assert files.find_path("/") == files.find_path("/..") == "/"
+    for given, error in ((way / "none", FileNotFoundError), (way / "file" / "x", files.UntrustedFile)):
+        with pytest.raises(error):
+            files.find_path(given)
+    (way / "loop").symlink_to("loop")
+    with pytest.raises(OSError, match="Too many levels of symbolic links"):
+        files.find_path(way / "loop")
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o702, 0o777])
+def test_a_way_that_others_can_change_is_refused(way: Path, mode: int) -> None:
+    (way / "file").write_bytes(b"")
+    for directory in (way, way.parent):
+        directory.chmod(mode)
+        with pytest.raises(files.UntrustedFile, match=rf"found mode {mode:04o}, allowed: no more than 07[05][05]"):
+            files.find_path(way / "file")
+        directory.chmod(0o1777)  # as /tmp is
+        assert files.find_path(way / "file") == str(way / "file")
+
+
+@pytest.mark.skipif(MINE != 0, reason="only root can give a file away")
+def test_a_way_of_another_user_is_refused_unless_believed(way: Path) -> None:
+    (way / "file").write_bytes(b"")
+    (way / "link").symlink_to("file")
+    strangers(way / "link")
+    strangers(way / "file")  # whoever opens it looks at its owner
+    assert files.find_path(way / "file") == str(way / "file")
+    with pytest.raises(files.UntrustedFile, match=r"found a file of user 12345, allowed: one of user 0: .*/link"):
+        files.find_path(way / "link")
+    assert files.find_path(way / "link", owners={0, 12345}) == str(way / "file")
+    strangers(way.parent)
+    with pytest.raises(files.UntrustedFile, match="found a file of user 12345, allowed: one of user 0"):
+        files.find_path(way / "file")
+    assert files.find_path(way / "file", owners={0, 12345}) == str(way / "file")
+
+
+def nest(tree: Path) -> None:
+    (tree / "one" / "two").mkdir(parents=True)
+    (tree / "one" / "two" / "code").write_bytes(b"")
+
+
+@pytest.mark.parametrize("attack", [*(a for a in ATTACKS if a is not folder), *([strangers] if MINE == 0 else [])])
+def test_a_tree_with_one_untrusted_file_is_refused(tmp_path: Path, attack: object) -> None:
+    assert callable(attack)
+    nest(tmp_path)
+    tmp_path.chmod(0o755)
+    files.require_tree(tmp_path, 10)
+    place = tmp_path / "one" / "two" / "entry"
+    if attack is strangers:
+        place.write_bytes(b"")
+    attack(place)
+    with pytest.raises(files.UntrustedFile, match=rf"^\[Errno 1\] found .*, allowed: .*: '{place.parent}"):
+        files.require_tree(tmp_path, 100)
+
+
+def test_a_tree_is_read_to_a_limit_and_modes_count_where_others_can_enter(tmp_path: Path) -> None:
+    nest(tmp_path)
+    (tmp_path / "one").chmod(0o777)
+    tmp_path.chmod(0o700)
+    files.require_tree(tmp_path, 3)
+    with pytest.raises(files.UntrustedFile, match="found more than 2 files, allowed: no more than that"):
+        files.require_tree(tmp_path, 2)
+    tmp_path.chmod(0o701)
+    with pytest.raises(files.UntrustedFile, match="found mode 0777, allowed: no more than 0755"):
+        files.require_tree(tmp_path, 3)

@@ -121,14 +121,14 @@ def describe_replay(text: str) -> Result:
     return Result(data, replay_report.as_text)
 
 
-def load_journal(text: str) -> tuple[list[str], bytes, State]:
+def load_journal(text: str) -> tuple[list[str], list[bytes], State]:
     """Returns what a journal's file holds whose symbol and whose exchange's session have this name."""
     name = text.encode("ascii", "replace")[:10].ljust(10)
     fields = dict.fromkeys(Record.__struct_fields__, 1) | {"symbol": 0}
     session = {"tag": int.from_bytes(name[:8], "little"), "price": int.from_bytes(name[8:], "little")}
     records = _record.pack(fields | session | {"kind": SESSION}) + _record.pack(fields | {"kind": ENTERED, "number": 2})
     state = State(reference=1, positions={0: 1}, open_orders={}, session=name, sequence=1, queries=0, records=2)
-    return [text], records, state
+    return [text], [records], state
 
 
 def list_documents() -> dict[str, type]:
@@ -163,7 +163,7 @@ del MAKERS["Result"]
 
 def make(name: str, text: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Returns the document of this name with a text wherever it holds one."""
-    monkeypatch.setattr("agent.journal.show.load", lambda path: load_journal(text))
+    monkeypatch.setattr("agent.journal.show._read", lambda path: load_journal(text))
     return MAKERS[name](text)
 
 

@@ -28,7 +28,7 @@ def test_what_the_engine_said_is_in_the_file_when_it_is_done(tmp_path: Path) -> 
     with opened(tmp_path) as (ring, state):
         assert state.reference == 0
         assert all(ring.push(entered(number)) for number in (1, 2, 3))
-    assert not (tmp_path / "segment.journal").exists()
+    assert not (tmp_path / "segment.journal-ring").exists()
     with opened(tmp_path) as (_, state):
         assert state.reference == 3 and sorted(state.open_orders) == [1, 2, 3]
 
@@ -36,7 +36,7 @@ def test_what_the_engine_said_is_in_the_file_when_it_is_done(tmp_path: Path) -> 
 def test_what_a_killed_engine_left_in_the_ring_is_written(tmp_path: Path) -> None:
     with opened(tmp_path) as (ring, _):
         ring.push(entered(1))
-    with Ring.create(tmp_path / "segment.journal", 1 << 16, record=record.SIZE) as ring:
+    with Ring.create(tmp_path / "segment.journal-ring", 1 << 16, record=record.SIZE) as ring:
         ring.push(entered(2))
     with opened(tmp_path) as (_, state):
         assert state.reference == 2
@@ -57,13 +57,13 @@ def test_a_writer_that_does_not_start_leaves_no_ring(tmp_path: Path, monkeypatch
     message = r"^journal: its writer could not be started: Operation not permitted$"
     with pytest.raises(RunError, match=message), opened(tmp_path):
         raise AssertionError("the engine must not run without its journal")
-    assert not (tmp_path / "segment.journal").exists()
+    assert not (tmp_path / "segment.journal-ring").exists()
 
 
 def test_a_ring_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     segment = tmp_path / "missing" / "segment"
     with (
-        pytest.raises(RunError, match=rf"^journal: {segment}\.journal: "),
+        pytest.raises(RunError, match=rf"^journal: {segment.parent}: No such file or directory"),
         open_journal(Journal(directory=str(tmp_path)), "main", segment, ["AAPL"]),
     ):
         raise AssertionError("the engine must not run without its journal")

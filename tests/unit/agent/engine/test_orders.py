@@ -12,13 +12,9 @@ from tests.compiled import _sessions
 
 from .. import soup_client as soup
 from ..conftest import Hand
+from ..ouch_answers import accepted, canceled
 
 GOOD = (100.01, 5, 1, 0)
-
-
-def accepted(reference: int) -> bytes:
-    body = b"A" + bytes(8) + struct.pack(">I", reference) + b"B" + bytes(46)
-    return soup.packet(b"S", body + b"\0\0" * 2)
 
 
 def read_all(peer: socket.socket, size: int) -> bytes:
@@ -48,8 +44,8 @@ def test_an_order_reaches_the_exchange_and_its_answer_is_matched(hand: Callable[
         data = read_all(peer, 100)
         assert data[:50] == _sessions.ouch_enter(b"BTCUSDT", 1, b"B", 5, 1_000_100, 1)
         assert data[50:] == _sessions.ouch_enter(b"BTCUSDT", 2, b"S", 7, 995_000, 1)
-        # Split anywhere, the answers are read; an unknown and a repeated one are told apart.
-        answers = accepted(1) + soup.packet(b"H") + accepted(2) + accepted(2) + accepted(77)
+        # Split anywhere, the answers are read; one of an unknown and one of a closed order are told apart.
+        answers = accepted(1) + soup.packet(b"H") + accepted(2, 7) + canceled(2, 7) + accepted(2, 7) + accepted(77)
         for i in range(0, len(answers), 7):
             peer.sendall(answers[i : i + 7])
             time.sleep(0.001)

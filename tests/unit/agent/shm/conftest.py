@@ -1,6 +1,6 @@
-"""Files in shared memory, removed behind each test."""
+"""Files in shared memory, in a directory of their own that is removed behind each test."""
 
-import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +9,5 @@ import pytest
 
 @pytest.fixture
 def path() -> Iterator[Path]:
-    found = Path(f"/dev/shm/hosttune-test-ring-{os.getpid()}")
-    found.unlink(missing_ok=True)
-    yield found
-    found.unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="hosttune-test-") as folder:
+        yield Path(folder) / "ring"
