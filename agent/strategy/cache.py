@@ -10,7 +10,10 @@ from hosttune.output import escape, print_message
 
 
 def default_cache_dir() -> str:
-    """Returns $XDG_CACHE_HOME/hosttune-agent, else ~/.cache/hosttune-agent."""
+    """Returns $CACHE_DIRECTORY, the service manager's (systemd.exec(5)), else $XDG_CACHE_HOME/hosttune-agent, else
+    ~/.cache/hosttune-agent."""
+    if given := os.environ.get("CACHE_DIRECTORY", "").partition(":")[0]:
+        return given
     base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     return os.path.join(base, "hosttune-agent")
 
