@@ -188,3 +188,16 @@ def test_writing_the_password_does_not_show_it(tmp_path: Path, fails: bool, opti
         assert not [form for each in (SECRET, SECRET[::-1]) for form in forms(each) if form in said]
         if not fails and not options:
             assert target.read_text() == secret and target.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_hosts_python_takes_no_module_from_where_it_begins(tmp_path: Path) -> None:
+    """The first thing that runs on a host, as root, in the home of the user that ssh logs in as."""
+    (tmp_path / "json.py").write_text(f"open({str(tmp_path / 'taken')!r}, 'w')\nraise SystemExit(1)\n")
+    (task,) = yaml.safe_load((PROJECT / "roles/hosttune/tasks/release.yml").read_text())[:1]
+    task["ansible.builtin.raw"] = f"cd {tmp_path}; " + task["ansible.builtin.raw"].replace(
+        "'probe.py'", repr(str(PROJECT / "roles/hosttune/files/probe.py"))
+    )
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([{"hosts": "all", "gather_facts": False, "tasks": [task]}]))
+    host = {"hosttune_python": sys.executable, "__hosttune_root": str(tmp_path)}
+    assert "failed=0" in play(tmp_path, {"one": host}, playbook=tmp_path / "play.yml")
+    assert not (tmp_path / "taken").exists()
