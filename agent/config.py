@@ -301,7 +301,7 @@ def _read_regular_file(path: Path) -> bytes:
 
 
 def _refuse_password(tables: dict[str, Any], text: str, file: str) -> None:
-    """Raise ConfigError where the password itself is in agent.toml, which diffs and backups show; without showing it."""
+    """Raise ConfigError where the password itself is in agent.toml, which diffs and backups show. Does not show it."""
     exchange = tables.get("exchange")
     if not isinstance(exchange, dict):
         return

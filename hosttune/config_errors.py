@@ -280,7 +280,11 @@ def _show_value(value: Any) -> str:
         return f"the number {value}"
     if not isinstance(value, str):
         return f"the {type(value).__name__} {value}"
-    return f"the text {value!r}" if len(value) <= _SHOWN else f"the text {value[:_SHOWN]!r} and {len(value) - _SHOWN} more characters"
+    return (
+        f"the text {value!r}"
+        if len(value) <= _SHOWN
+        else f"the text {value[:_SHOWN]!r} and {len(value) - _SHOWN} more characters"
+    )
 
 
 def _strip_path(message: str) -> str:

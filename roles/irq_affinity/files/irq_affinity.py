@@ -191,7 +191,9 @@ def is_irqbalance(process: int) -> bool:
     if not any(line.split() == ["Uid:", "0", "0", "0", "0"] for line in status.splitlines()):
         return False
     try:
-        if any(line.split(":", 2)[2:] == [IRQBALANCE_CGROUP] for line in text_of(f"/proc/{process}/cgroup").splitlines()):
+        if any(
+            line.split(":", 2)[2:] == [IRQBALANCE_CGROUP] for line in text_of(f"/proc/{process}/cgroup").splitlines()
+        ):
             return True
         return os.readlink(f"{ROOT}/proc/{process}/exe").removesuffix(" (deleted)") in IRQBALANCE
     except OSError:  # a thread of the kernel, or it has ended
@@ -344,7 +346,7 @@ def watch(profile_path: str) -> None:
     """Apply at the start, and whenever the kernel tells of a link that is up, until it is ended. Raises OSError.
 
     At most one apply per second; a burst of events waits in the socket meanwhile, and whatever it was about, the last
-    apply sees its outcome. Each apply is a process of its own, so that the profile and this file count as they are then.
+    apply sees its outcome. Each apply is a process of its own, so that profile and program count as they are then.
     Source: rtnetlink(7).
     """
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE) as events:

@@ -1,4 +1,4 @@
-"""The three units are closed, and do their work so; what root keeps from the agent's user, and that user from others."""
+"""The three units are closed, and do their work so; what root keeps from the agent's user, and that user from all."""
 
 import json
 import time
@@ -63,7 +63,9 @@ def test_the_regular_check_says_what_a_check_by_hand_says(host, report):
 def test_the_interrupts_service_lacks_nothing(host):
     said = host.check_output("journalctl -b -u hosttune-irq_affinity.service -o cat --no-pager")
     assert host.service("hosttune-irq_affinity.service").is_running
-    assert not [line for line in said.splitlines() if line.startswith(("failed", "unknown", "irq_affinity:", "missing"))]
+    assert not [
+        line for line in said.splitlines() if line.startswith(("failed", "unknown", "irq_affinity:", "missing"))
+    ]
     pid = host.check_output("systemctl show -P MainPID hosttune-irq_affinity.service")
     assert "CapPrm:\t0000000000000000" in host.check_output(f"cat /proc/{pid}/status").splitlines()
 
@@ -97,9 +99,7 @@ def test_programs_are_roots_alone(host):
 
 def test_the_password_reaches_the_agent_and_nobody_else(host, python):
     pid = host.check_output("systemctl show -P MainPID trading_agent.service")
-    environment = python(
-        f"import json; print(json.dumps(open('/proc/{pid}/environ').read().split('\\0')))"
-    )
+    environment = python(f"import json; print(json.dumps(open('/proc/{pid}/environ').read().split('\\0')))")
     assert "CREDENTIALS_DIRECTORY=/run/credentials/trading_agent.service" in environment
     assert not [variable for variable in environment if "pw-of" in variable]
     for user in ("trader", "nobody"):
@@ -109,7 +109,9 @@ def test_the_password_reaches_the_agent_and_nobody_else(host, python):
 
 
 def test_the_password_is_in_its_file_and_nowhere_else(host):
-    places = "/etc /run /var/log /var/lib/trading_agent /var/cache /var/tmp /tmp /root /home /opt/trading_agent/current/"
+    places = (
+        "/etc /run /var/log /var/lib/trading_agent /var/cache /var/tmp /tmp /root /home /opt/trading_agent/current/"
+    )
     found = host.run(f"grep -rlEs --exclude-dir=journal '{PASSWORD}' {places}").stdout.split()
     assert sorted(found) == [
         "/etc/trading_agent/exchange_password",

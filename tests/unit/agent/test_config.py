@@ -230,7 +230,9 @@ def test_a_password_in_the_configuration_is_refused_and_not_shown(tmp_path: Path
     text = EXAMPLE.read_text().replace('username = "trader"', f'username = "trader"\n{line}', 1)
     path.write_text(text)
     number = 1 + text[: text.index(line)].count("\n")
-    with pytest.raises(config.ConfigError, match=rf"^{path}:{number}: exchange\.{key}: found .* allowed: the password in") as e:
+    with pytest.raises(
+        config.ConfigError, match=rf"^{path}:{number}: exchange\.{key}: found .* allowed: the password in"
+    ) as e:
         config.load(path)
     assert SECRET not in str(e.value) and "86420" not in str(e.value)
 
@@ -264,7 +266,9 @@ def test_no_password(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with pytest.raises(config.ConfigError, match=r"^exchange\.password_file: missing, and required where systemd"):
         config.read_password(exchange())
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
-    with pytest.raises(config.ConfigError, match=rf"^exchange\.password_file: {tmp_path}/exchange_password: No such file"):
+    with pytest.raises(
+        config.ConfigError, match=rf"^exchange\.password_file: {tmp_path}/exchange_password: No such file"
+    ):
         config.read_password(exchange())
 
 
@@ -287,7 +291,7 @@ def test_a_password_that_others_can_read_is_refused(password_file: Path, mode: i
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to make files of another user")
 def test_a_password_of_another_user_is_refused(password_file: Path) -> None:
     os.chown(password_file, 12345, 12345)
-    with pytest.raises(config.ConfigError, match="found a file of user 12345, allowed: one of user 0$"):
+    with pytest.raises(config.ConfigError, match=r"found a file of user 12345, allowed: one of user 0$"):
         config.read_password(exchange(password_file))
 
 

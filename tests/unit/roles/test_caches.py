@@ -1,4 +1,4 @@
-"""Compiled strategies: root makes, marks and removes what the agent's user owns, and that user tries to turn it on root.
+"""Compiled strategies: root makes, marks and removes what the agent's user owns, who tries to turn it on root.
 
 The programs of the release are stand-ins; the user, the links and the scripts are real.
 """
@@ -42,7 +42,7 @@ class Host:
         path.write_text(f"#!/bin/sh\n{script}\n")
         path.chmod(0o755)
 
-    def warm(self) -> "subprocess.CompletedProcess[str]":
+    def warm(self) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             ["sh", FILES / "warm_release.sh", self.release, self.cache, USER, GROUP],
             capture_output=True, text=True, timeout=60, check=False, env={**os.environ, "SECRET": "root's"},
@@ -98,8 +98,9 @@ def test_the_users_code_leads_root_nowhere(host: Host) -> None:
 
 def test_the_users_code_has_nothing_of_roots(host: Host) -> None:
     host.program("agent", """
-        { id -u; id -g; grep -E '^(Cap(Inh|Prm|Eff|Bnd|Amb)|NoNewPrivs):' /proc/self/status; umask; env
-          readlink /proc/self/fd/0; awk '{ print "tty", $7, "session", $6 == $1 }' /proc/$$/stat; } >"$3/said" 2>&1""")  # fmt: skip
+        exec >"$3/said" 2>&1
+        id -u; id -g; grep -E '^(Cap(Inh|Prm|Eff|Bnd|Amb)|NoNewPrivs):' /proc/self/status; umask; env
+        readlink /proc/self/fd/0; awk '{ print "tty", $7, "session", $6 == $1 }' /proc/$$/stat""")  # fmt: skip
     assert host.warm().returncode == 0
     said = (host.cache / "said").read_text().splitlines()
     assert said[:2] == [str(UID), str(pwd.getpwnam(USER).pw_gid)]

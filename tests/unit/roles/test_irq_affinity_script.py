@@ -227,7 +227,12 @@ def test_a_process_is_not_irqbalance_by_its_name(tree: Tree, imposter: dict[str,
 
 
 @pytest.mark.parametrize(
-    "own", [{"comm": "x"}, {"exe": "/usr/sbin/irqbalance (deleted)"}, {"exe": "", "cgroup": "/system.slice/irqbalance.service"}]
+    "own",
+    [
+        {"comm": "x"},
+        {"exe": "/usr/sbin/irqbalance (deleted)"},
+        {"exe": "", "cgroup": "/system.slice/irqbalance.service"},
+    ],
 )
 def test_it_is_irqbalance_by_its_program_or_its_unit(tree: Tree, own: dict[str, str]) -> None:
     tree.process(77, "", **own)
@@ -259,7 +264,15 @@ def test_a_strangers_process_of_that_name_changes_nothing(tree: Tree) -> None:
 
 @pytest.mark.parametrize(
     "banned",
-    ["0-999999999", "0-8191," * 20_000, "9" * 100_000, "0-8191:1/8191," * 8_000, "x" * (2 << 20), "0-" * 50_000, "\x1b[2J"],
+    [
+        "0-999999999",
+        "0-8191," * 20_000,
+        "9" * 100_000,
+        "0-8191:1/8191," * 8_000,
+        "x" * (2 << 20),
+        "0-" * 50_000,
+        "\x1b[2J",
+    ],
 )
 def test_a_list_of_irqbalance_costs_no_time_and_no_lines(tree: Tree, banned: str) -> None:
     tree.process(77, f"IRQBALANCE_BANNED_CPULIST={banned}\0")
@@ -283,7 +296,9 @@ def test_an_environment_that_cannot_be_read_is_said(tree: Tree) -> None:
     assert lines == ["unknown: irqbalance runs as process 77, whose environment cannot be read: Permission denied"]
 
 
-@pytest.mark.parametrize("content", ["[" * 100_000, "x" * (2 << 20), '{"irq_affinity": {"housekeeping": "0", "queues": {"a/b": "1"}}}'])
+@pytest.mark.parametrize(
+    "content", ["[" * 100_000, "x" * (2 << 20), '{"irq_affinity": {"housekeeping": "0", "queues": {"a/b": "1"}}}']
+)
 def test_a_profile_that_is_a_bomb(tree: Tree, content: str) -> None:
     tree.write("/etc/hosttune/profile.d/irq_affinity.yml", content)
     environment = {**os.environ, "HOSTTUNE_ROOT": str(tree.root)}
@@ -307,11 +322,15 @@ def test_watch_applies_again_when_a_link_comes_up(tree: Tree) -> None:
             wait_until(lambda: tree.cpus(32) == "0")
             for state in ("up", "up", "down"):  # not of `down` alone, below
                 tree.write("/proc/irq/32/smp_affinity_list", "0-1\n")
-                subprocess.run(["nsenter", f"--net=/proc/{program.pid}/ns/net", "ip", "link", "set", "lo", "down"], check=True)
+                subprocess.run(
+                    ["nsenter", f"--net=/proc/{program.pid}/ns/net", "ip", "link", "set", "lo", "down"], check=True
+                )
                 time.sleep(1.5)
                 assert tree.cpus(32) == "0-1"
                 if state == "up":
-                    subprocess.run(["nsenter", f"--net=/proc/{program.pid}/ns/net", "ip", "link", "set", "lo", "up"], check=True)
+                    subprocess.run(
+                        ["nsenter", f"--net=/proc/{program.pid}/ns/net", "ip", "link", "set", "lo", "up"], check=True
+                    )
                     wait_until(lambda: tree.cpus(32) == "0")
         finally:
             program.terminate()

@@ -37,7 +37,14 @@ def test_a_report_counts_once(path: Path) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"{}", b"[" * 100_000, b"\xff", b'{"host": {}, "verdict": "fine", "summary": {}, "findings": []}', b"1" * 5_000],
+    [
+        b"",
+        b"{}",
+        b"[" * 100_000,
+        b"\xff",
+        b'{"host": {}, "verdict": "fine", "summary": {}, "findings": []}',
+        b"1" * 5_000,
+    ],
 )
 def test_what_is_not_a_report_is_refused(path: Path, content: bytes) -> None:
     path.write_bytes(content)
