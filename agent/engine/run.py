@@ -80,8 +80,8 @@ def create_engine(
 ) -> Any:
     """Returns the _engine.Engine that the configuration describes, with its limits set.
 
-    traded, username: this shard's. password: the exchange's. prepared: the strategy's table and state. segment: the mapped
-    segment. lines: the feed's sockets.
+    traded, username: this shard's. password: the exchange's. prepared: the strategy's table and state. segment: the
+    mapped segment. lines: the feed's sockets.
     Raises RunError when the host does not have the memory.
     """
     from agent.engine import _engine
