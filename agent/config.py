@@ -29,7 +29,7 @@ Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,31}\Z"
 #: The most of an agent.toml: bytes; characters of a line; dots in one. Python takes time that grows with the square of
 #: the parts of a key.
 MAX_BYTES = 1 << 16
-_MAX_LINE, _MAX_DOTS = 4096, 512
+_MAX_LINE, _MAX_DOTS = 4096, 300
 #: The systemd credential that holds the exchange's password (LoadCredential= of systemd.exec(5)).
 CREDENTIAL = "exchange_password"
 

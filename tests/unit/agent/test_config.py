@@ -326,7 +326,7 @@ BOMBS = {
     "deep lists": "a = " + "[" * 60_000,
     "deep tables": "a = " + "{a = " * 10_000 + "1" + "}" * 10_000,
     "a dotted key": "a" + ".a" * 30_000 + " = 1",
-    "dotted keys": "".join(f"a{i}" + ".a" * 500 + " = 1\n" for i in range(63)),
+    "dotted keys": "".join(f"a{i}" + ".a" * 300 + " = 1\n" for i in range(105)),
     "dotted tables": "".join(f"[a{'.a' * i}]\n" for i in range(200)),
     "a long number": "[feed]\nport = " + "1" * 5_000,
     "many keys": "[feed]\n" + "".join(f"k{i} = 1\n" for i in range(6_000)),
@@ -338,8 +338,8 @@ BOMBS = {
 def test_a_bomb_is_refused_in_a_line_and_soon(tmp_path: Path, name: str) -> None:
     path = tmp_path / "agent.toml"
     path.write_text(BOMBS[name])
-    begun = time.monotonic()
+    begun = time.process_time()  # whatever else this machine does
     with pytest.raises(config.ConfigError, match=rf"^{path}[^\n]*\Z") as e:
         config.load(path)
-    assert time.monotonic() - begun < 2
+    assert time.process_time() - begun < 2
     assert len(str(e.value)) < 1000
