@@ -168,6 +168,20 @@ def test_what_the_argument_specification_refuses_is_not_shown(tmp_path: Path) ->
     assert not [form for form in forms(SECRET) if form in said]
 
 
+def test_a_removal_does_not_show_a_password_either(tmp_path: Path) -> None:
+    """Of an inventory from before, whose configuration holds it."""
+    given = {
+        **GOOD,
+        "trading_agent_state": "absent",
+        "trading_agent_config": REFUSED["password"][0]["trading_agent_config"],
+    }
+    tasks = [{"ansible.builtin.import_role": {"name": "trading_agent"}}]
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([{"hosts": "all", "gather_facts": False, "tasks": tasks}]))
+    said = play(tmp_path, {"one": given}, "--check", playbook=tmp_path / "play.yml")
+    assert "failed=0" in said and "Remove the agent" in said, said[-3000:]
+    assert not [form for form in forms(SECRET) if form in said]
+
+
 @pytest.mark.parametrize("fails", [False, True])
 @pytest.mark.parametrize("options", [(), ("--check",)])
 def test_writing_the_password_does_not_show_it(tmp_path: Path, fails: bool, options: tuple[str, ...]) -> None:
