@@ -13,9 +13,10 @@ PASSWORD = "pw-of-[d]emo"
 
 @pytest.fixture(scope="module")
 def trading(host):
-    """An exchange on the housekeeping CPUs, to whom the agent sends orders; until the module is done."""
+    """An exchange on the housekeeping CPUs, to whom the agent sends orders for some minutes. It ends its session by itself:
+    an agent whose exchange only went away would end, and start again."""
     assert host.run("timeout 120 systemctl start trading_agent.service").rc == 0
-    command = f"{AGENT} exchange --feed generated --messages 40000 --rate 200 --no-spin --cpu 0 --timeout 200"
+    command = f"{AGENT} exchange --feed generated --messages 30000 --rate 200 --no-spin --cpu 0 --timeout 280"
     assert host.run(f"systemd-run --quiet --collect --unit=exchange-simulator {command}").rc == 0
     limit = time.monotonic() + 120
     while True:
@@ -25,7 +26,11 @@ def trading(host):
         assert time.monotonic() < limit, counters
         time.sleep(2)
     yield
-    host.run("systemctl stop exchange-simulator.service")
+    before = host.check_output("systemctl show -P InvocationID trading_agent.service")
+    while host.run("systemctl is-active exchange-simulator.service").rc == 0:
+        assert time.monotonic() < limit + 300
+        time.sleep(2)
+    assert host.check_output("systemctl show -P InvocationID trading_agent.service") == before
 
 
 @pytest.mark.parametrize("unit", UNITS)
