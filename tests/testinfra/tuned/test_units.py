@@ -13,8 +13,10 @@ PASSWORD = "pw-of-[d]emo"
 
 @pytest.fixture(scope="module")
 def trading(host):
-    """An exchange on the housekeeping CPUs, to whom the agent sends orders for some minutes. It ends its session by itself:
-    an agent whose exchange only went away would end, and start again."""
+    """An exchange on the housekeeping CPUs, to whom the agent sends orders for some minutes.
+
+    It ends its session by itself: an agent whose exchange only went away would end, and start again.
+    """
     assert host.run("timeout 120 systemctl start trading_agent.service").rc == 0
     command = f"{AGENT} exchange --feed generated --messages 30000 --rate 200 --no-spin --cpu 0 --timeout 280"
     assert host.run(f"systemd-run --quiet --collect --unit=exchange-simulator {command}").rc == 0
