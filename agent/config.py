@@ -1,9 +1,12 @@
 """agent.toml: the typed configuration of one engine."""
 
 import ipaddress
+import os
+import re
+import stat
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 
@@ -11,6 +14,7 @@ from agent.errors import AgentError
 from agent.limits import Risk
 from agent.protocols import formats
 from agent.symbols import MAX_SYMBOLS
+from hosttune import files
 
 if TYPE_CHECKING:
     FeedFormat = str
@@ -18,8 +22,16 @@ else:
     FeedFormat = Literal[formats.NAMES]
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
-Symbol = Annotated[str, msgspec.Meta(pattern=r"^[!-~]{1,8}$")]
-Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,31}$")]
+Symbol = Annotated[str, msgspec.Meta(pattern=r"^[!-~]{1,8}\Z")]
+Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,31}\Z")]
+
+
+#: The most of an agent.toml: bytes; characters of a line; dots in one. Python takes time that grows with the square of
+#: the parts of a key.
+MAX_BYTES = 1 << 16
+_MAX_LINE, _MAX_DOTS = 4096, 300
+#: The systemd credential that holds the exchange's password (LoadCredential= of systemd.exec(5)).
+CREDENTIAL = "exchange_password"
 
 
 class ConfigError(AgentError):
@@ -147,12 +159,13 @@ class Journal(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
 
 class Exchange(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """The SoupBinTCP/OUCH server and the login; a lost connection is opened again for reconnect_s seconds, then
-    the engine ends. {shard} in the username is the shard's number."""
+    the engine ends. {shard} in the username is the shard's number. password_file: an absolute path; default: the
+    systemd credential CREDENTIAL. read_password() reads it."""
 
     address: str
     port: Port
-    username: Annotated[str, msgspec.Meta(pattern=r"^[ -~]{1,12}$")]
-    password: Annotated[str, msgspec.Meta(pattern=r"^[ -~]{1,10}$")]
+    username: Annotated[str, msgspec.Meta(pattern=r"^[ -~]{1,12}\Z")]
+    password_file: str = ""
     reconnect_s: Annotated[float, msgspec.Meta(ge=0, le=86_400)] = 30.0
 
     def __post_init__(self) -> None:
@@ -219,21 +232,91 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=Tr
 def load(path: Path) -> Config:
     """Returns the configuration in an agent.toml. Raises ConfigError, which names the file, the line and the key."""
     try:
-        text = path.read_text(encoding="utf-8")
+        return parse(_read_regular_file(path).decode(), str(path))
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: not UTF-8 text") from None
-    return parse(text, str(path))
 
 
 def parse(text: str, file: str) -> Config:
     """Returns the configuration in the text of an agent.toml; `file` names the text in an error. Raises ConfigError."""
+    long = (number for number, line in enumerate(text.split("\n"), 1) if _is_too_long(line))
+    if number := next(long, 0):
+        raise ConfigError(
+            f"{file}:{number}: found a longer line, allowed: {_MAX_LINE} characters, {_MAX_DOTS} of them dots"
+        )
     try:
-        return msgspec.convert(tomllib.loads(text), Config)
-    except tomllib.TOMLDecodeError as error:
+        tables = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # also a number with more digits, or values deeper, than Python reads
         raise ConfigError(f"{file}: not TOML: {error}") from None
+    _refuse_password(tables, text, file)
+    try:
+        return msgspec.convert(tables, Config)
     except msgspec.ValidationError as error:
         from hosttune.config_errors import explain_toml
 
         raise ConfigError(explain_toml(error, Config, text, file)) from None
+
+
+def read_password(exchange: Exchange) -> bytes:
+    """Returns the password that an exchange is logged in to with: what is in exchange.password_file, which nobody but
+    its owner (root or this user) can read, or in the systemd credential; a line end behind it does not count.
+
+    Raises ConfigError, whose message never holds what is in the file.
+    """
+    path, directory = exchange.password_file, os.environ.get("CREDENTIALS_DIRECTORY")
+    if not path and not directory:
+        raise ConfigError(
+            "exchange.password_file: missing, and required where systemd hands over no credential (LoadCredential="
+            f"{CREDENTIAL}:PATH in the unit, and --setenv CREDENTIALS_DIRECTORY for hosttune launch)"
+        )
+    try:
+        # Whom else a credential's mode shows (a mask of an access control list) its directory keeps out.
+        data = files.read_file(path or f"{directory}/{CREDENTIAL}", MAX_BYTES, hidden=bool(path))
+    except OSError as error:
+        raise ConfigError(f"exchange.password_file: {error.filename}: {error.strerror}") from None
+    password = data.removesuffix(b"\n")
+    if not re.fullmatch(rb"[ -~]{1,10}", password):
+        place = path or f"the credential {CREDENTIAL}"
+        raise ConfigError(
+            f"exchange.password_file: {place}: found {len(password):,} bytes, allowed: one line of 1 to 10 printable "
+            "ASCII characters"
+        )
+    return password
+
+
+def _is_too_long(line: str) -> bool:
+    return len(line) > _MAX_LINE or line.count(".") > _MAX_DOTS
+
+
+def _read_regular_file(path: Path) -> bytes:
+    """Raises OSError; does not wait for what a FIFO at the path is yet to say."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise files.UntrustedFile(str(path), "something else than a regular file", "a regular file")
+        return files.read_bounded(descriptor, MAX_BYTES, path)
+    finally:
+        os.close(descriptor)
+
+
+def _refuse_password(tables: dict[str, Any], text: str, file: str) -> None:
+    """Raise ConfigError where the password itself is in agent.toml, which diffs and backups show. Does not show it."""
+    exchange = tables.get("exchange")
+    if not isinstance(exchange, dict):
+        return
+    path = exchange.get("password_file", "/")
+    if "password" in exchange:
+        key, words = "password", "found in the configuration"
+    elif not isinstance(path, str) or not path.startswith("/"):
+        key, words = "password_file", "found something else than an absolute path"
+    else:
+        return
+    from hosttune.config_errors import find_toml_line
+
+    line = find_toml_line(text, ("exchange", key))
+    raise ConfigError(
+        f"{file}{'' if line is None else f':{line}'}: exchange.{key}: {words}; allowed: the password in a file of mode "
+        "0600 of its own, and the file's absolute path as exchange.password_file; or as a systemd credential"
+    )

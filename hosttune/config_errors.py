@@ -16,6 +16,8 @@ module only when a configuration is wrong.
 
 from __future__ import annotations
 
+import itertools
+import time
 import types
 import typing
 from collections.abc import Callable, Iterable
@@ -23,6 +25,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import inspect
+
+
+# Seconds. A statement of ten thousand lines has ten thousand ends that it could have.
+_PATIENCE = 0.5
 
 #: The way to a value: names of keys, and indices in lists.
 Key = tuple[str | int, ...]
@@ -80,7 +86,8 @@ def explain_toml(error: Exception | str, kind: Any, text: str, file: str) -> str
 
 
 def find_toml_line(text: str, key: Key) -> int | None:
-    """Returns the line, counted from 1, where the statement begins that brings `key` about; None if none does.
+    """Returns the line, counted from 1, where the statement begins that brings `key` about; None if none does, and
+    where finding it out would take longer than _PATIENCE.
 
     A statement is a table's header or `KEY = VALUE`, which may take several lines. tomllib, which is to have
     read `text` without an error, tells no lines. But it reads the first N lines without an error if and only
@@ -89,6 +96,7 @@ def find_toml_line(text: str, key: Key) -> int | None:
     import tomllib
 
     lines = text.replace("\r\n", "\n").split("\n")
+    limit = time.monotonic() + _PATIENCE
 
     def read(count: int) -> dict[str, Any] | None:
         try:
@@ -102,8 +110,11 @@ def find_toml_line(text: str, key: Key) -> int | None:
     while True:
         middle = (without + including) // 2
         between = [*range(middle, without, -1), *range(middle + 1, including)]
-        ends = ((count, data) for count in between if (data := read(count)) is not None)
+        soon = itertools.takewhile(lambda _: time.monotonic() < limit, between)
+        ends = ((count, data) for count in soon if (data := read(count)) is not None)
         count, data = next(ends, (without, None))
+        if time.monotonic() > limit:
+            return None
         if count == without:
             return without + 1
         if _holds(data, key):

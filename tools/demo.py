@@ -170,10 +170,10 @@ def feed_agent(host: Host, feed: Feed | None, symbols: Sequence[str]) -> tuple[s
             source += f" --symbol {shlex.quote(','.join(symbols))}"
     else:
         with feed.path.open("rb") as file:
-            argv = host.access.argv("root", ["sh", "-c", "cat >/var/tmp/feed"])
+            argv = host.access.argv("root", ["sh", "-c", "cat >/root/feed"])
             subprocess.run(argv, stdin=file, check=True, timeout=120)
-        source = "--feed /var/tmp/feed"
-    report = "/var/tmp/exchange.json"
+        source = "--feed /root/feed"
+    report = "/root/exchange.json"
     shown = fetch(host, f"{AGENT} exchange {source} {options} --report {report}", "exchange.txt",
                   ok=(0, 1), timeout=FEED_TIMEOUT_S + 60)  # fmt: skip
     return shown, json.loads(fetch(host, f"cat {report}", "exchange.json"))
@@ -212,7 +212,7 @@ def demo(recording: Path | None, symbols: Sequence[str]) -> int:
 
         progress.step("hosttune on the untuned host, to remember what it was")
         playbook(progress, "deploy", "--tags", "hosttune")
-        fetch(host, "hosttune snapshot -o /var/tmp/untuned.json && cat /var/tmp/untuned.json", "untuned.json")
+        fetch(host, "hosttune snapshot -o /root/untuned.json && cat /root/untuned.json", "untuned.json")
 
         progress.step("playbooks/site.yml: tune, reboot once, verify, deploy the agent, launch")
         playbook(progress, "site", *configure_agent(feed, symbols))

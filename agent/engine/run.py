@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from agent.config import Config
+from agent.config import Config, read_password
 from agent.engine.errors import RunError
 from agent.engine.feed_sockets import attach_ring, open_feed, pack_sources
 from agent.engine.journal_writer import open_journal
@@ -72,6 +72,7 @@ def create_engine(
     *,
     traded: list[bool],
     username: str,
+    password: bytes,
     prepared: Any,
     segment: Any,
     lines: list[socket.socket | None],
@@ -79,8 +80,8 @@ def create_engine(
 ) -> Any:
     """Returns the _engine.Engine that the configuration describes, with its limits set.
 
-    traded, username: this shard's. prepared: the strategy's table and state. segment: the mapped segment. lines: the
-    feed's sockets.
+    traded, username: this shard's. password: the exchange's. prepared: the strategy's table and state. segment: the
+    mapped segment. lines: the feed's sockets.
     Raises RunError when the host does not have the memory.
     """
     from agent.engine import _engine
@@ -98,7 +99,7 @@ def create_engine(
             address=socket.inet_aton(config.exchange.address),
             port=config.exchange.port,
             user=username.encode(),
-            password=config.exchange.password.encode(),
+            password=password,
             orders=config.book.orders,
             levels=config.book.levels,
             store=feed.store,
@@ -184,8 +185,8 @@ def find_segment(wanted: str, name: str) -> Path:
 def run(config: Config, *, once: bool, shard: Shard = _WHOLE) -> tuple[shm.Segment, str, int]:
     """Run the engine until it ends. Returns the last reading of the segment, why the engine ended, and the exit code.
 
-    once: end with the exchange's session instead of waiting for the next one. Raises RunError, StrategyError of
-    agent.strategy, and JournalError of agent.journal.
+    once: end with the exchange's session instead of waiting for the next one. Raises RunError, ConfigError,
+    StrategyError of agent.strategy, and JournalError of agent.journal.
     """
     use_cache(config.engine.cache_dir)
     from agent import strategy
@@ -193,6 +194,7 @@ def run(config: Config, *, once: bool, shard: Shard = _WHOLE) -> tuple[shm.Segme
     wanted, symbols, feed = config.strategy, config.strategy.traded, config.feed
     traded = shard.traded(symbols)
     username = shard.username(config.exchange.username)
+    password = read_password(config.exchange)
     prepared = strategy.prepare(
         strategy.load(wanted.name), wanted.fast, wanted.slow, wanted.size, len(symbols), wanted.values
     )
@@ -204,7 +206,14 @@ def run(config: Config, *, once: bool, shard: Shard = _WHOLE) -> tuple[shm.Segme
             open_until_the_end.enter_context(line)
         segment = create_segment(path, _segment.size(len(symbols)))
         engine = create_engine(
-            config, traded=traded, username=username, prepared=prepared, segment=segment, lines=lines, once=once
+            config,
+            traded=traded,
+            username=username,
+            password=password,
+            prepared=prepared,
+            segment=segment,
+            lines=lines,
+            once=once,
         )
         engine.identify(*identity.own(), time.time_ns(), identity.read_boot_id().encode(), receive_buffer)
         with open_journal(config.journal, name, path, symbols) as (ring, state):

@@ -15,7 +15,10 @@ _MOST_FILES = 10_000
 
 
 def default_cache_dir() -> str:
-    """Returns $XDG_CACHE_HOME/trading_agent, else ~/.cache/trading_agent."""
+    """Returns $CACHE_DIRECTORY, the service manager's (systemd.exec(5)), else $XDG_CACHE_HOME/trading_agent, else
+    ~/.cache/trading_agent."""
+    if given := os.environ.get("CACHE_DIRECTORY", "").partition(":")[0]:
+        return given
     base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     return os.path.join(base, place.DIRECTORY)
 

@@ -116,11 +116,20 @@ class Engine:
             time.sleep(0.01)
 
 
+def write_password(place: Path) -> Path:
+    """The file of a password that any exchange here takes, in a directory, for exchange.password_file."""
+    path = place / "password"
+    path.touch(mode=0o600)
+    path.write_text("secret\n")
+    return path
+
+
 def command(place: Path, cpu: int, tables: Tables, once: bool = False, before: str = "") -> list[str]:
     """`agent run` on one CPU with these tables of agent.toml, its segment and its journal in `place`. before: Python
     statements for its process to begin with."""
     own = {"engine": {"yield_every_ms": 0, **tables.get("engine", {}), "shm": str(place / "segment")}}
     own["journal"] = {**tables.get("journal", {}), "directory": str(place)}
+    own["exchange"] = {**tables.get("exchange", {}), "password_file": str(write_password(place))}
     lines = []
     for name, table in (tables | own).items():
         # JSON's strings, numbers, lists and booleans are TOML's.

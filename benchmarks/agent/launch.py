@@ -34,7 +34,7 @@ from typing import Self
 import agent
 from agent.shm import segment as shm
 from benchmarks.agent import machine
-from benchmarks.agent.drive import free_port
+from benchmarks.agent.drive import free_port, write_password
 from benchmarks.agent.sample import BenchError, Sample, limit
 
 #: Strategies by language, and milliseconds that are promised to the first tick.
@@ -177,6 +177,8 @@ def first_tick(place: Path, cpu: int, forced: list[str], strategy: str, cache: P
             .replace('"ema_cross"', f'"{strategy}"')
             .replace('# shm = "/run/trading_agent/other.segment"', f'shm = "{segment}"')
             .replace('# cache_dir = "/var/cache/trading_agent"', f'cache_dir = "{cache}"')
+            .replace("# password_file = \"/etc/trading_agent/exchange_password\"",
+                     f'password_file = "{write_password(place)}"')
         )  # fmt: skip
         command = [*_launcher(place, cpu, forced), str(PYTHON.with_name("agent")), "run", str(config)]
         environment = _environment(place)

@@ -123,7 +123,7 @@ def engine(place: Path, cpu: int, receive_buffer: int) -> Iterator[tuple[Engine,
     with drive.exchange() as exchange_port:
         tables: drive.Tables = {
             "feed": {"address": "127.0.0.1", "port": port, "format": "itch", "receive_buffer": receive_buffer},
-            "exchange": {"address": "127.0.0.1", "port": exchange_port, "username": "trader", "password": "secret"},
+            "exchange": {"address": "127.0.0.1", "port": exchange_port, "username": "trader"},
             "strategy": {"name": "ema_cross", "symbol": "AAPL", "size": 1},
             "risk": {"max_size": 10, "max_orders_per_second": 1000},
         }
@@ -211,7 +211,7 @@ def orders(ticks: feed.Feed, other: int) -> Sample:
         ports = drive.free_port(socket.SOCK_DGRAM), drive.free_port(socket.SOCK_STREAM)
         tables: drive.Tables = {
             "feed": {"address": "127.0.0.1", "port": ports[0]},
-            "exchange": {"address": "127.0.0.1", "port": ports[1], "username": "trader", "password": "secret"},
+            "exchange": {"address": "127.0.0.1", "port": ports[1], "username": "trader"},
             "strategy": {"name": "every_tick", "symbol": "BTCUSDT", "size": 1},
             "risk": {"max_size": 10, "max_orders_per_second": 10_000_000},
             # Room for the whole run: where there are two CPUs the journal's writer shares the simulator's.

@@ -25,7 +25,11 @@ _EPILOG = (
 def add_command(commands: Any) -> None:
     """Add the command to the subparsers of the `hosttune` parser."""
     launch = commands.add_parser("launch", help="start a program on this host, if the host is ready", epilog=_EPILOG)
-    launch.add_argument("--profile", metavar="PATH", help="profile of the preflight; default: as `hosttune check`")
+    preflight = launch.add_mutually_exclusive_group()
+    preflight.add_argument("--profile", metavar="PATH", help="profile of the preflight; default: as `hosttune check`")
+    preflight.add_argument(
+        "--preflight", metavar="REPORT", help="of a check that was made just now, as JSON; the file is removed"
+    )
     shared.add_policy(launch)
     launch.add_argument("--priority", metavar="N", type=int, help="1 to 98, with fifo and rr")
     launch.add_argument("--cpus", metavar="LIST", help="run on these CPUs and lease them")
@@ -58,14 +62,17 @@ def run(arguments: argparse.Namespace) -> int:
     gc.disable()  # until exec, which is soon
     from hosttune import checker, profile
     from hosttune.host.root import Live
-    from hosttune.launch import checks, confine, facts, process, session
+    from hosttune.launch import checks, confine, facts, preflight, process, session
 
     confine.open_standard()
     plan = build_plan(arguments)
     root = Live()
     try:
-        report = checker.run_checks(profile.load(arguments.profile, root), root, None)
-    except profile.ProfileError as error:
+        if arguments.preflight is None:
+            report = checker.run_checks(profile.load(arguments.profile, root), root, None)
+        else:
+            report = preflight.take_report(arguments.preflight)
+    except (profile.ProfileError, preflight.PreflightError) as error:
         raise UsageError(error) from None
     known = facts.read(root, plan)
     findings = [*report.findings, *checks.check(plan, known)]

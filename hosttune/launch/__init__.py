@@ -4,6 +4,7 @@ plan      what was asked for: plain data
 account   the user that the program runs as
 program   what execve will make of the command
 facts     what this host and this process allow: read, and where only a trial tells, tried (trial)
+preflight the report of a check that was made before, where none is made here
 checks    plan and facts → findings, and the decision: pure
 run_directory, identity   where leases and records are, and which process they name
 lease     one process per CPU

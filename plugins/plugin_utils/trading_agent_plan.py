@@ -19,6 +19,7 @@ _RULES = {
     "trading_agent_priority": inputs.make_number(1, 98),
     "trading_agent_force": inputs.make_list(inputs.FINDING),
     "trading_agent_launch_arguments": inputs.make_list(inputs.ARGUMENT),
+    "trading_agent_preflight_arguments": inputs.make_list(inputs.ARGUMENT),
     "trading_agent_start_timeout": inputs.make_number(1, 86400),
 }
 

@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("numpy")
 
 import agent
-from benchmarks.agent.drive import free_port
+from benchmarks.agent.drive import free_port, write_password
 
 pytestmark = [
     pytest.mark.live,
@@ -35,6 +35,10 @@ def test_it_has_left_the_engine_before_the_engine_is_ready(tmp_path: Path) -> No
             .replace("26401", str(exchange.getsockname()[1]))
             .replace('"ema_cross"', '"every_tick_cython"')
             .replace('# shm = "/run/trading_agent/other.segment"', f'shm = "{tmp_path / "segment"}"')
+            .replace(
+                '# password_file = "/etc/trading_agent/exchange_password"',
+                f'password_file = "{write_password(tmp_path)}"',
+            )
         )
         engine = subprocess.Popen(
             ["chrt", "--fifo", "50", "taskset", "--cpu-list", str(CPU), str(AGENT), "run", str(config)],

@@ -25,7 +25,8 @@ elements() {
     for word in $1; do echo "$word"; done | awk -F= '{
         count = split($2, parts, ",")
         for (i = 1; i <= count; i++)
-            if (parts[i] ~ /^[0-9]+-[0-9]+$/) {
+            # No machine has a CPU 8192 (CONFIG_NR_CPUS): such a list is a mistake, and is compared as it is written.
+            if (parts[i] ~ /^[0-9][0-9]?[0-9]?[0-9]?-[0-9][0-9]?[0-9]?[0-9]?$/) {
                 split(parts[i], ends, "-")
                 for (cpu = ends[1]; cpu <= ends[2] + 0; cpu++) print $1, cpu
             } else
@@ -44,6 +45,8 @@ configured=$(
     done
     echo "$GRUB_CMDLINE_LINUX $GRUB_CMDLINE_LINUX_DEFAULT"
 )
+# From here on no word is a pattern of file names.
+set -f
 menu=
 if [ -e "$root/boot/grub/grub.cfg" ]; then
     menu=$(awk '$1 ~ /^linux(16|efi)?$/ { $1 = $2 = ""; print; exit }' "$root/boot/grub/grub.cfg")

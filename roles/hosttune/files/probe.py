@@ -2,7 +2,7 @@
 
 Runs on the trading host with its own Python (3.6 or newer), from standard input or `-c`:
 
-    ssh HOST python3 - < roles/hosttune/files/probe.py > host.json
+    ssh HOST python3 -I - < roles/hosttune/files/probe.py > host.json
 
 An argument names a directory of releases: each is listed with whether its installation was completed.
 """

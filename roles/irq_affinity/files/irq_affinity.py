@@ -22,7 +22,8 @@ from __future__ import annotations
 import errno
 import json
 import os
-import select
+import socket
+import struct
 import subprocess
 import sys
 import time
@@ -31,15 +32,26 @@ from typing import NamedTuple
 # /usr/local/lib/hosttune holds this program, and in host/ the modules of hosttune that it shares with the check.
 # Last on the path: nothing of that place may stand for a module of Python.
 sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from hosttune import output
 from hosttune.host import cpulist, irq_plan
 
 PROFILE = "/etc/hosttune/profile.d/irq_affinity.yml"
 ROOT = os.environ.get("HOSTTUNE_ROOT", "")
 SAVED = "/var/lib/hosttune/irq_affinity/interrupts"
 # Interrupts that refused to move since boot, so that check does not call them wrong.
-KEPT = "/run/hosttune/irq_affinity.kept"
+KEPT = "/run/hosttune/irq_affinity/kept"
+# Bytes of a file at most: the kernel's have a line of a page, and a process's environment has what execve(2) takes.
+MOST_BYTES = 1 << 20
+IRQBALANCE = ("/usr/sbin/irqbalance", "/usr/bin/irqbalance", "/sbin/irqbalance", "/usr/local/sbin/irqbalance")
+IRQBALANCE_CGROUP = "/system.slice/irqbalance.service"
 # Of an interrupt that is managed or per CPU. Any other error is shown.
 REFUSALS = (errno.EIO, errno.EPERM, errno.EACCES)
+# Characters of what a process says that are shown.
+SHOWN = 200
+
+# linux/rtnetlink.h, linux/netlink.h, linux/if.h
+RTMGRP_LINK, RTM_NEWLINK, IFF_UP = 1, 16, 1
+NLMSGHDR, IFINFOMSG = struct.Struct("=IHHII"), struct.Struct("=BxHiII")
 
 
 class ProfileError(Exception):
@@ -69,14 +81,21 @@ def parse_profile(text: str) -> Profile:
         section = json.loads("\n".join(lines))["irq_affinity"]
         housekeeping = frozenset(cpulist.parse_sequence(section.get("housekeeping", "")))
         queues = {name: cpulist.parse_sequence(cpus) for name, cpus in section.get("queues", {}).items()}
+        for name in queues:
+            irq_plan.check_interface(name)
         irqbalance = str(section.get("irqbalance", "ignore"))
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise ProfileError(f"not as the role writes it ({type(error).__name__}: {error})") from None
     if not housekeeping:
         raise ProfileError("no housekeeping CPUs")
     if unlisted := [name for name, cpus in queues.items() if not cpus]:
         raise ProfileError(f"no CPUs for the queues of {', '.join(unlisted)}")
     return Profile(housekeeping, irqbalance, queues)
+
+
+def say(line: str) -> None:
+    """Print a line; what an interrupt or interface is called may hold a terminal's orders."""
+    print(output.escape(line), flush=True)
 
 
 def listed(cpus: frozenset[int]) -> str:
@@ -87,11 +106,24 @@ def listed(cpus: frozenset[int]) -> str:
 # --- the host ---------------------------------------------------------------------------------------------
 
 
+def text_of(path: str) -> str:
+    """Return what is in a file, without waiting for anybody to write it. Raises OSError: EFBIG for over MOST_BYTES."""
+    descriptor = os.open(ROOT + path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        data = b""
+        while part := os.read(descriptor, 1 << 16):
+            data += part
+            if len(data) > MOST_BYTES:
+                raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), ROOT + path)
+    finally:
+        os.close(descriptor)
+    return data.decode("utf-8", "replace")
+
+
 def line_of(path: str) -> str:
     """Return the first line of a file, empty if it cannot be read."""
     try:
-        with open(ROOT + path, encoding="utf-8", errors="replace") as file:
-            return file.readline().strip()
+        return text_of(path).partition("\n")[0].strip()
     except OSError:
         return ""
 
@@ -145,8 +177,27 @@ def device_irqs(interface: str) -> frozenset[int]:
 
 def irqbalance_process() -> int | None:
     """Return the number of irqbalance's process, None if it does not run."""
-    processes = (name for name in names_in("/proc") if name.isdecimal())
-    return next((int(name) for name in processes if line_of(f"/proc/{name}/comm") == "irqbalance"), None)
+    processes = sorted(int(name) for name in names_in("/proc") if name.isdecimal())
+    return next(filter(is_irqbalance, processes), None)
+
+
+def is_irqbalance(process: int) -> bool:
+    """Tell whether a process is irqbalance: root's, and of its program or its unit. By its name anybody's could be."""
+    try:
+        status = text_of(f"/proc/{process}/status")
+    except OSError:  # it has ended
+        return False
+    # All four: of a set-user-ID program that a user started, the real one is that user's.
+    if not any(line.split() == ["Uid:", "0", "0", "0", "0"] for line in status.splitlines()):
+        return False
+    try:
+        if any(
+            line.split(":", 2)[2:] == [IRQBALANCE_CGROUP] for line in text_of(f"/proc/{process}/cgroup").splitlines()
+        ):
+            return True
+        return os.readlink(f"{ROOT}/proc/{process}/exe").removesuffix(" (deleted)") in IRQBALANCE
+    except OSError:  # a thread of the kernel, or it has ended
+        return False
 
 
 # --- what is to be done -----------------------------------------------------------------------------------
@@ -158,7 +209,7 @@ def queue_cpus(profile: Profile, interrupts: list[Interrupt]) -> dict[int, int]:
     placed: dict[int, int] = {}
     for interface, cpus in profile.queues.items():
         if not os.path.exists(f"{ROOT}/sys/class/net/{interface}"):
-            print(f"missing: {interface}: no such network interface")
+            say(f"missing: {interface}: no such network interface")
             continue
         for number in irq_plan.find_queue_irqs(interface, device_irqs(interface), actions):
             placed.setdefault(number, irq_plan.choose_queue_cpu(actions[number], cpus))
@@ -168,24 +219,26 @@ def queue_cpus(profile: Profile, interrupts: list[Interrupt]) -> dict[int, int]:
 def apply(profile_path: str, *, write_it: bool) -> None:
     """Move each interrupt that is elsewhere, or only say so. Raises ProfileError and OSError."""
     try:
-        with open(ROOT + profile_path, encoding="utf-8") as file:
-            profile = parse_profile(file.read())
-    except UnicodeDecodeError as error:
-        raise ProfileError(str(error)) from None
+        text = text_of(profile_path)
+    except OSError as error:
+        if error.errno != errno.EFBIG:
+            raise
+        raise ProfileError(f"found more than {MOST_BYTES} bytes, allowed: no more than that") from None
+    profile = parse_profile(text)
     if write_it and not os.path.exists(ROOT + SAVED):
         save()
     refused = [] if write_it else line_of(KEPT).split()
 
     def move(name: str, path: str, value: str, text: str) -> None:
         if not write_it:
-            print(f"{'kept' if name in refused else 'wrong'}: {text}")
+            say(f"{'kept' if name in refused else 'wrong'}: {text}")
             return
         try:
             put(path, value)
-            print(f"changed: {text}")
+            say(f"changed: {text}")
         except OSError as error:
             reason = "" if error.errno in REFUSALS else f" ({errno.errorcode.get(error.errno or 0)}: {error.strerror})"
-            print(f"kept: {text}{reason}")
+            say(f"kept: {text}{reason}")
             refused.append(name)
 
     default = "/proc/irq/default_smp_affinity"
@@ -220,24 +273,29 @@ def check_irqbalance(profile: Profile) -> None:
     if process is None:
         return
     if profile.irqbalance == "stopped":
-        print(f"irqbalance: runs as process {process}, and shall not")
+        say(f"irqbalance: runs as process {process}, and shall not")
         return
     try:
-        with open(f"{ROOT}/proc/{process}/environ", encoding="utf-8", errors="replace") as file:
-            words = dict(word.partition("=")[::2] for word in file.read().split("\0"))
+        environment = text_of(f"/proc/{process}/environ")
     except (FileNotFoundError, ProcessLookupError):  # it has ended
         return
+    except OSError as error:
+        say(f"unknown: irqbalance runs as process {process}, whose environment cannot be read: {error.strerror}")
+        return
+    words = dict(word.partition("=")[::2] for word in environment.split("\0"))
     cpus = "/sys/devices/system/cpu"
     possible = cpulist.parse(line_of(f"{cpus}/possible") or line_of(f"{cpus}/present"))
     wanted = irq_plan.find_banned_cpus(possible, profile.housekeeping)
     banned = words.get("IRQBALANCE_BANNED_CPULIST", "")
     try:
-        found = cpulist.parse(banned, max(possible, default=None))
+        # At most as many CPUs as any machine has, and of these only those that this one has count.
+        found = frozenset(cpulist.parse_sequence(banned, max(possible, default=None))) & possible
         banned = listed(found)
     except ValueError:
         found = None
     if found != wanted:
-        print(f"irqbalance: process {process} is banned from CPUs '{banned}', and shall be from '{listed(wanted)}'")
+        shown = banned if len(banned) <= SHOWN else banned[:SHOWN] + "..."
+        say(f"irqbalance: process {process} is banned from CPUs '{shown}', and shall be from '{listed(wanted)}'")
 
 
 # --- undoing it -------------------------------------------------------------------------------------------
@@ -255,14 +313,13 @@ def save() -> None:
 def restore() -> None:
     """Put everything back that :func:`save` wrote down, and forget it. Raises OSError."""
     try:
-        with open(ROOT + SAVED, encoding="utf-8", errors="replace") as file:
-            lines = file.read().splitlines()
+        lines = text_of(SAVED).splitlines()
     except FileNotFoundError:
         return
     for line in filter(None, lines):
         name, before, actions = (*line.split(None, 2), "", "")[:3]
         if name == "irqbalance":
-            print("irqbalance: ran before")
+            say("irqbalance: ran before")
             continue
         # After a reboot the number may be another device's.
         if name != "default" and handlers(int(name)) != actions.strip():
@@ -274,7 +331,7 @@ def restore() -> None:
             continue
         try:
             put(path, before)
-            print(f"changed: {text} {found} -> {before}")
+            say(f"changed: {text} {found} -> {before}")
         except OSError:  # the kernel kept it before, too
             continue
     for path in (SAVED, KEPT):
@@ -286,39 +343,47 @@ def restore() -> None:
 
 
 def watch(profile_path: str) -> None:
-    """Apply whenever a link comes up, until the monitor ends. Raises OSError.
+    """Apply at the start, and whenever the kernel tells of a link that is up, until it is ended. Raises OSError.
 
-    The monitor asks for all links first, and drops what is told meanwhile: an interface that comes up then, too. So lo
-    is announced until the monitor shows anything, and the first apply comes then: what happened before, it sees, and
-    nothing after that is missed. At most one apply per second; a burst of events waits in the pipe meanwhile, and
-    whatever it was about, the last apply sees its outcome. Each apply is a process of its own, so that the profile and
-    this file count as they are then.
+    At most one apply per second; a burst of events waits in the socket meanwhile, and whatever it was about, the last
+    apply sees its outcome. Each apply is a process of its own, so that profile and program count as they are then.
+    Source: rtnetlink(7).
     """
-    monitor = subprocess.Popen(["ip", "-o", "monitor", "link"], stdout=subprocess.PIPE)
-    assert monitor.stdout is not None
-    events = monitor.stdout.fileno()
-    try:
-        announce_until_readable(events)
-        first, pending = True, b""
-        while piece := os.read(events, 1 << 16):
-            told, _, pending = (pending + piece).rpartition(b"\n")
-            if first or b"UP" in told:
-                time.sleep(1)
-                done = subprocess.run([os.path.abspath(__file__), "apply", profile_path])
-                if done.returncode:
-                    print(f"failed: apply ended with {done.returncode}", flush=True)
-            first = False
-    finally:
-        monitor.terminate()
-        monitor.wait()
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE) as events:
+        # Before the first apply: what comes up after it is told, what was up before, it sees.
+        events.bind((0, RTMGRP_LINK))
+        while True:
+            done = subprocess.run([os.path.abspath(__file__), "apply", profile_path])
+            if done.returncode:
+                say(f"failed: apply ended with {done.returncode}")
+            wait_for_link(events)
+            time.sleep(1)
 
 
-def announce_until_readable(events: int) -> None:
-    """Have the kernel tell of lo, with nothing changed, once a second until something can be read."""
-    group = line_of("/sys/class/net/lo/netdev_group")
-    while subprocess.run(["ip", "link", "set", "dev", "lo", "group", group]).returncode == 0:
-        if select.select([events], [], [], 1)[0]:
+def wait_for_link(events: socket.socket) -> None:
+    """Wait until the kernel tells of a link that is up, or has told more than the socket could hold. Raises OSError."""
+    while True:
+        try:
+            data, (sender, _) = events.recvfrom(1 << 16)
+        except OSError as error:
+            if error.errno == errno.ENOBUFS:
+                return
+            raise
+        if sender == 0 and any(flags & IFF_UP for flags in link_flags(data)):  # 0: the kernel
             return
+
+
+def link_flags(data: bytes) -> list[int]:
+    """Return the flags of the links that RTM_NEWLINK messages in a datagram tell of (struct nlmsghdr, ifinfomsg)."""
+    found = []
+    while len(data) >= NLMSGHDR.size:
+        length, kind = NLMSGHDR.unpack_from(data)[:2]
+        if not NLMSGHDR.size <= length <= len(data):
+            break
+        if kind == RTM_NEWLINK and length >= NLMSGHDR.size + IFINFOMSG.size:
+            found.append(IFINFOMSG.unpack_from(data, NLMSGHDR.size)[3])
+        data = data[(length + 3) & ~3 :]
+    return found
 
 
 def main(arguments: list[str]) -> int:
@@ -336,11 +401,11 @@ def main(arguments: list[str]) -> int:
             print("usage: irq_affinity apply|check|watch|restore [PROFILE]", file=sys.stderr)
             return 2
     except ProfileError as error:
-        print(f"{profile_path}: {error}", file=sys.stderr)
+        print(output.escape(f"{profile_path}: {error}"), file=sys.stderr)
         return 2
     except (OSError, ValueError) as error:
         text = f"{error.filename or command}: {error.strerror}" if isinstance(error, OSError) else error
-        print(f"irq_affinity: {text}", file=sys.stderr)
+        print(output.escape(f"irq_affinity: {text}"), file=sys.stderr)
         return 1
     return 0
 

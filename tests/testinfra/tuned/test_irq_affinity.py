@@ -83,4 +83,11 @@ def test_the_program_finds_nothing_wrong(host):
 def test_the_program_leaves_nothing_beside_itself(host):
     """It runs as root, from a directory that a revert has to find as it left it."""
     found = host.check_output("cd /usr/local/lib/hosttune && find . -type f | sort").splitlines()
-    assert found == ["./host/cpulist.py", "./host/irq_plan.py", "./irq_affinity", "./irqbalance_policy"]
+    assert found == [
+        "./errors.py",
+        "./host/cpulist.py",
+        "./host/irq_plan.py",
+        "./irq_affinity",
+        "./irqbalance_policy",
+        "./output.py",
+    ]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import agent
-from benchmarks.agent.drive import free_port
+from benchmarks.agent.drive import free_port, write_password
 
 EXAMPLE = (Path(agent.__file__).parent / "example.toml").read_text()
 CACHE = Path("/tmp") / f"hosttune-agent-test-{os.getuid()}"
@@ -29,6 +29,8 @@ class Stage:
         self.write(EXAMPLE.replace("26400", str(self.feed)).replace("26401", str(self.orders))
                    .replace("# shm = \"/run/trading_agent/other.segment\"", f'shm = "{self.segment}"')
                    .replace("# cache_dir = \"/var/cache/trading_agent\"", f'cache_dir = "{CACHE}"')
+                   .replace("# password_file = \"/etc/trading_agent/exchange_password\"",
+                            f'password_file = "{write_password(folder)}"')
                    .replace("max_orders_per_second = 1000", "max_orders_per_second = 1000000"))  # fmt: skip
 
     def write(self, text: str) -> None:

@@ -1,5 +1,7 @@
 """agent.toml: what is refused, and whether the message helps."""
 
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ def test_the_example_is_complete_and_right() -> None:
     settings = config.load(EXAMPLE)
     assert settings.strategy.name == "ema_cross"
     assert settings.feed.receive_buffer == 8 << 20
+    assert settings.exchange.password_file == ""
     text = EXAMPLE.read_text()
     for table in (config.Feed, config.Exchange, config.Strategy, config.Risk, config.Book, config.Series,
                   config.Journal, config.Engine):  # fmt: skip
@@ -55,7 +58,7 @@ PORT = "an integer from 1 to 65535"
             '"BTCUSDT"',
             '"BTCUSDT_PERP"',
             '"BTCUSDT_PERP"',
-            "strategy.symbol: found the text 'BTCUSDT_PERP'; wanted text matching ^[!-~]{1,8}$",
+            "strategy.symbol: found the text 'BTCUSDT_PERP'; wanted text matching ^[!-~]{1,8}\\Z",
         ),
         (
             "max_size = 10",
@@ -167,6 +170,12 @@ PORT = "an integer from 1 to 65535"
             "unknown key feed.b.adress; did you mean address? allowed: address, interface, port, source",
         ),
         (
+            '"trader"',
+            '"trader\\n"',
+            "username =",
+            "exchange.username: found the text 'trader\\n'; wanted text matching ^[ -~]{1,12}\\Z",
+        ),
+        (
             "[risk]",
             "[risk]\ncollar = 11",
             "collar = 11",
@@ -201,3 +210,136 @@ def test_what_is_not_toml_is_explained(tmp_path: Path) -> None:
 def test_no_file(tmp_path: Path) -> None:
     with pytest.raises(config.ConfigError, match=r"none\.toml: No such file"):
         config.load(tmp_path / "none.toml")
+
+
+SECRET = "hunter2!"
+
+
+@pytest.mark.parametrize(
+    ("line", "key"),
+    [
+        (f'password = "{SECRET}"', "password"),
+        (f'password = ["{SECRET}"]', "password"),
+        (f'password_file = "{SECRET}"', "password_file"),
+        ("password_file = 86420", "password_file"),
+        (f'password_file = {{ path = "{SECRET}" }}', "password_file"),
+    ],
+)
+def test_a_password_in_the_configuration_is_refused_and_not_shown(tmp_path: Path, line: str, key: str) -> None:
+    path = tmp_path / "agent.toml"
+    text = EXAMPLE.read_text().replace('username = "trader"', f'username = "trader"\n{line}', 1)
+    path.write_text(text)
+    number = 1 + text[: text.index(line)].count("\n")
+    with pytest.raises(
+        config.ConfigError, match=rf"^{path}:{number}: exchange\.{key}: found .* allowed: the password in"
+    ) as e:
+        config.load(path)
+    assert SECRET not in str(e.value) and "86420" not in str(e.value)
+
+
+@pytest.fixture
+def password_file(tmp_path: Path) -> Path:
+    path = tmp_path / "password"
+    path.touch(mode=0o600)
+    path.write_text(SECRET + "\n")
+    return path
+
+
+def exchange(path: Path | str = "") -> config.Exchange:
+    return config.Exchange(address="127.0.0.1", port=1, username="u", password_file=str(path))
+
+
+def test_the_password_is_in_a_file(password_file: Path) -> None:
+    assert config.read_password(exchange(password_file)) == SECRET.encode()
+
+
+def test_the_password_is_a_credential(password_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(password_file.parent))
+    credential = password_file.rename(password_file.with_name("exchange_password"))
+    for mode in (0o400, 0o440):  # systemd's; the latter where it lets the service's user in by an access control list
+        credential.chmod(mode)
+        assert config.read_password(exchange()) == SECRET.encode()
+
+
+def test_no_password(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    with pytest.raises(config.ConfigError, match=r"^exchange\.password_file: missing, and required where systemd"):
+        config.read_password(exchange())
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    with pytest.raises(
+        config.ConfigError, match=rf"^exchange\.password_file: {tmp_path}/exchange_password: No such file"
+    ):
+        config.read_password(exchange())
+
+
+@pytest.mark.parametrize("content", ["", "\n", "98765432101", "QZ\nQZ", "QZ\n\n", "QZä", "QZ\t", "QZ\0", "QZ" * 50_000])
+def test_what_is_no_password_is_refused_and_not_shown(password_file: Path, content: str) -> None:
+    password_file.write_text(content)
+    with pytest.raises(config.ConfigError) as e:
+        config.read_password(exchange(password_file))
+    assert str(e.value).startswith(f"exchange.password_file: {password_file}: found ")
+    assert "QZ" not in str(e.value) and "9876" not in str(e.value)
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o666, 0o644])
+def test_a_password_that_others_can_read_is_refused(password_file: Path, mode: int) -> None:
+    password_file.chmod(mode)
+    with pytest.raises(config.ConfigError, match=rf"found mode {mode:04o}, allowed: no more than 0[46]00$"):
+        config.read_password(exchange(password_file))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to make files of another user")
+def test_a_password_of_another_user_is_refused(password_file: Path) -> None:
+    os.chown(password_file, 12345, 12345)
+    with pytest.raises(config.ConfigError, match=r"found a file of user 12345, allowed: one of user 0$"):
+        config.read_password(exchange(password_file))
+
+
+@pytest.mark.parametrize("kind", ["fifo", "link", "directory"])
+def test_what_is_not_a_regular_file_is_refused_at_once(password_file: Path, kind: str) -> None:
+    real = password_file.rename(password_file.with_name("real"))
+    if kind == "fifo":
+        os.mkfifo(password_file, 0o600)
+    elif kind == "link":
+        password_file.symlink_to(real)
+    else:
+        password_file.mkdir(mode=0o700)
+    begun = time.monotonic()
+    with pytest.raises(config.ConfigError, match=f"^exchange.password_file: {password_file}: found a "):
+        config.read_password(exchange(password_file))
+    assert time.monotonic() - begun < 1
+
+
+def test_a_configuration_that_is_no_regular_file_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    for path in (tmp_path / "fifo", tmp_path, Path("/dev/zero")):
+        begun = time.monotonic()
+        with pytest.raises(config.ConfigError, match=f"^{path}: found .*, allowed: a regular file$"):
+            config.load(path)
+        assert time.monotonic() - begun < 1
+
+
+BOMBS = {
+    "ten megabytes": "# " + "x" * 10_000_000,
+    "many lines": "[feed]\n" + "# x\n" * 15_000,
+    "a long text": '[feed]\nport = """' + "\n" * 60_000 + '"""',
+    "deep lists": "a = " + "[" * 60_000,
+    "deep tables": "a = " + "{a = " * 10_000 + "1" + "}" * 10_000,
+    "a dotted key": "a" + ".a" * 30_000 + " = 1",
+    "dotted keys": "".join(f"a{i}" + ".a" * 300 + " = 1\n" for i in range(105)),
+    "dotted tables": "".join(f"[a{'.a' * i}]\n" for i in range(200)),
+    "a long number": "[feed]\nport = " + "1" * 5_000,
+    "many keys": "[feed]\n" + "".join(f"k{i} = 1\n" for i in range(6_000)),
+    "many wrong values": "[strategy]\nsize = 1\nvalues = [" + '"x", ' * 10_000 + "]",
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_bomb_is_refused_in_a_line_and_soon(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "agent.toml"
+    path.write_text(BOMBS[name])
+    begun = time.process_time()  # whatever else this machine does
+    with pytest.raises(config.ConfigError, match=rf"^{path}[^\n]*\Z") as e:
+        config.load(path)
+    assert time.process_time() - begun < 2
+    assert len(str(e.value)) < 1000

@@ -32,8 +32,8 @@ class Tree:
         self.program = root / INSTALLED[1:]
         self.write(INSTALLED, (ROLE / "files/irq_affinity.py").read_text())
         self.program.chmod(0o755)
-        for module in ("cpulist.py", "irq_plan.py"):
-            self.write(f"/usr/local/lib/hosttune/host/{module}", (PROJECT / "hosttune/host" / module).read_text())
+        for module in ("host/cpulist.py", "host/irq_plan.py", "errors.py", "output.py"):
+            self.write(f"/usr/local/lib/hosttune/{module}", (PROJECT / "hosttune" / module).read_text())
         self.write("/etc/hosttune/profile.d/irq_affinity.yml", PROFILE)
         self.write("/sys/devices/system/cpu/present", "0-3\n")
         self.write("/proc/irq/default_smp_affinity", "f\n")
@@ -59,6 +59,16 @@ class Tree:
     def irq(self, number: int, actions: str, cpus: str) -> None:
         self.write(f"/proc/irq/{number}/smp_affinity_list", cpus + "\n")
         self.write(f"/sys/kernel/irq/{number}/actions", actions + "\n" if actions else "")
+
+    def process(self, number: int, environ: str, *, uids: str = "0 0 0 0", comm: str = "irqbalance",
+                exe: str = "/usr/sbin/irqbalance", cgroup: str = "/system.slice/x.service") -> None:  # fmt: skip
+        """A process as /proc shows it: irqbalance's own, if nothing else is said."""
+        self.write(f"/proc/{number}/comm", comm + "\n")
+        self.write(f"/proc/{number}/environ", environ)
+        self.write(f"/proc/{number}/status", f"Name:\t{comm}\nUid:\t" + "\t".join(uids.split()) + "\n")
+        self.write(f"/proc/{number}/cgroup", f"0::{cgroup}\n")
+        if exe:
+            (self.root / f"proc/{number}/exe").symlink_to(exe)
 
     def cpus(self, number: int) -> str:
         return (self.root / f"proc/irq/{number}/smp_affinity_list").read_text().strip()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -42,8 +43,9 @@ class Boot:
     def compare(self) -> list[str]:
         environment = {**os.environ, "HOSTTUNE_ROOT": str(self.root)}
         done = subprocess.run(
-            ["sh", SCRIPT, *PARAMETERS], env=environment, capture_output=True, text=True, check=True, timeout=60
-        )
+            ["sh", SCRIPT, *PARAMETERS], env=environment, cwd=self.root, capture_output=True, text=True, check=True,
+            timeout=60,
+        )  # fmt: skip
         assert done.stderr == ""
         return [line.partition(":")[0] for line in done.stdout.splitlines()]
 
@@ -125,3 +127,23 @@ def test_a_host_without_grub(boot: Boot) -> None:
 def test_arguments_with_spaces_and_wildcards(boot: Boot) -> None:
     boot.running('ro quiet dyndbg=\\"file *.c +p\\" [*]')
     assert boot.compare() == []
+
+
+@pytest.mark.parametrize("cpus", ["0-999999999", "0-99999999999999999999", "-".join("9" * 5000), "0-9999"])
+def test_a_list_of_more_cpus_than_there_are_takes_no_time(boot: Boot, cpus: str) -> None:
+    boot.running(f"ro quiet isolcpus={cpus}")
+    begun = time.monotonic()
+    assert boot.compare() == ["running"]
+    assert time.monotonic() - begun < 2
+    boot.menu(f"isolcpus={cpus}")
+    boot.configure(f"isolcpus={cpus}", "")
+    assert boot.compare() == []
+
+
+def test_no_argument_is_a_pattern_of_file_names(boot: Boot) -> None:
+    """As root begins in a directory of somebody's who has put a file there that is called like an argument."""
+    (boot.root / "isolcpus=2-3").touch()
+    boot.running("ro quiet isolcpus=[2]-3")
+    boot.configure("isolcpus=2-3", "")
+    boot.menu("isolcpus=2-3")
+    assert boot.compare() == ["running"]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -87,8 +88,7 @@ def test_restore_leaves_an_interrupt_that_is_another_devices_now(tree: Tree) -> 
     ],
 )
 def test_irqbalance_is_compared_as_it_runs(tree: Tree, environment: str, expected: list[str]) -> None:
-    tree.write("/proc/77/comm", "irqbalance\n")
-    tree.write("/proc/77/environ", f"PATH=/bin\0{environment}\0")
+    tree.process(77, f"PATH=/bin\0{environment}\0")
     assert [line for line in tree.run("apply") if line.startswith("irqbalance")] == expected
 
 
@@ -96,7 +96,7 @@ def test_irqbalance_that_shall_be_stopped(tree: Tree) -> None:
     profile = PROFILE.replace("banned", "stopped")
     tree.write("/etc/hosttune/profile.d/irq_affinity.yml", profile)
     assert not [line for line in tree.run("apply") if line.startswith("irqbalance")]
-    tree.write("/proc/77/comm", "irqbalance\n")
+    tree.process(77, "")
     assert tree.run("check") == ["irqbalance: runs as process 77, and shall not"]
 
 
@@ -138,7 +138,7 @@ def test_a_profile_without_housekeeping(tree: Tree) -> None:
         ('{"irq_affinity": {"housekeeping": "0-9999999"}}', "no machine has a CPU 9999999"),
         ('{"irq_affinity": {"housekeeping": 0}}', "not as the role writes it (AttributeError: "),
         ('{"irq_affinity": {"housekeeping": "0", "queues": {"eth0": ""}}}', "no CPUs for the queues of eth0"),
-        ("\udcff", "can't decode"),
+        ("\udcff", "not as the role writes it (JSONDecodeError: "),
     ],
 )
 def test_a_profile_that_cannot_be_applied_is_named_and_nothing_is_moved(tree: Tree, profile: str, message: str) -> None:
@@ -177,16 +177,14 @@ def test_a_card_without_message_signalled_interrupts(tree: Tree) -> None:
 
 
 def test_a_list_of_irqbalance_that_is_none(tree: Tree) -> None:
-    tree.write("/proc/77/comm", "irqbalance\n")
-    tree.write("/proc/77/environ", "IRQBALANCE_BANNED_CPULIST=two\0")
+    tree.process(77, "IRQBALANCE_BANNED_CPULIST=two\0")
     lines = [line for line in tree.run("check") if line.startswith("irqbalance")]
     assert lines == ["irqbalance: process 77 is banned from CPUs 'two', and shall be from '2,3'"]
 
 
 def test_irqbalance_is_banned_from_cpus_that_may_come(tree: Tree) -> None:
     tree.write("/sys/devices/system/cpu/possible", "0-5\n")
-    tree.write("/proc/77/comm", "irqbalance\n")
-    tree.write("/proc/77/environ", "IRQBALANCE_BANNED_CPULIST=2-5\0")
+    tree.process(77, "IRQBALANCE_BANNED_CPULIST=2-5\0")
     assert not [line for line in tree.run("apply") if line.startswith("irqbalance")]
 
 
@@ -203,52 +201,143 @@ def test_3000_queues_take_no_time(tree: Tree) -> None:
     assert seconds < 5, seconds
 
 
-# As the real one: announcements that come while it asks for all links are lost.
-MONITOR = """\
-#!{python}
-import pathlib, sys, time
-announced = pathlib.Path({announced!r})
-if sys.argv[1:] == "link set dev lo group 0".split():
-    announced.touch()
-    sys.exit()
-assert sys.argv[1:] == "-o monitor link".split()
-time.sleep(2)  # a busy boot: the program is still being loaded
-time.sleep(3)  # it asks for all links, and waits for whoever brings one up
-open({mask!r}, "w").write("0-1\\n")  # it is up
-announced.unlink(missing_ok=True)
-for _ in range(50):
-    time.sleep(0.1)
-    if announced.exists():
-        announced.unlink()
-        print("1: lo: <LOOPBACK,UP,LOWER_UP> mtu 65536", flush=True)
-"""
-
-
-def watch(tree: Tree) -> tuple[subprocess.CompletedProcess[str], float]:
-    """Run `watch` with the programs of the tree's bin/ in front, until it ends: what it said, and seconds."""
-    tree.write("/sys/class/net/lo/netdev_group", "0\n")
-    path = f"{tree.root}/bin"
-    begun = time.monotonic()
-    done = subprocess.run(
-        [tree.program, "watch"], capture_output=True, text=True, timeout=60,
-        env={"HOSTTUNE_ROOT": str(tree.root), "PATH": path},
-    )  # fmt: skip
-    return done, time.monotonic() - begun
-
-
-def test_watch_sees_what_came_before_its_monitor_listened(tree: Tree) -> None:
+@pytest.mark.parametrize(
+    "imposter",
+    [
+        {"uids": "12345 12345 12345 12345"},
+        {"uids": "12345 12345 12345 12345", "cgroup": "/system.slice/irqbalance.service"},
+        # A set-user-ID program, by a link of that name.
+        {"uids": "12345 0 0 0", "exe": "/usr/bin/su"},
+        {"exe": "/tmp/irqbalance"},
+        {"exe": "/usr/bin/python3.11", "cgroup": "/user.slice/user-0.slice/system.slice/irqbalance.service"},
+        {"exe": ""},
+    ],
+)
+@pytest.mark.parametrize("wanted", ["banned", "stopped"])
+def test_a_process_is_not_irqbalance_by_its_name(tree: Tree, imposter: dict[str, str], wanted: str) -> None:
+    tree.write("/etc/hosttune/profile.d/irq_affinity.yml", PROFILE.replace("banned", wanted))
+    tree.process(66, "IRQBALANCE_BANNED_CPULIST=0-999999999\0", **imposter)
+    assert not [line for line in tree.run("check") if line.startswith("irqbalance")]
     tree.run("apply")
-    assert tree.cpus(32) == "0"
-    mask, announced = tree.root / "proc/irq/32/smp_affinity_list", tree.root / "announced"
-    tree.write("/bin/ip", MONITOR.format(python=sys.executable, mask=str(mask), announced=str(announced)))
-    (tree.root / "bin/ip").chmod(0o755)
-    done, seconds = watch(tree)
-    assert "irq 32 (eth0-rxtx-1): 0-1 -> 0" in done.stdout, done.stderr
-    assert tree.cpus(32) == "0"
-    # And it ends when its monitor does: systemd starts it again.
-    assert 10 <= seconds < 30
+    assert "irqbalance" not in (tree.root / "var/lib/hosttune/irq_affinity/interrupts").read_text()
+    tree.process(77, "IRQBALANCE_BANNED_CPULIST=3\0")
+    assert [line.split()[2] for line in tree.run("check") if line.startswith("irqbalance: process")] == (
+        ["77"] if wanted == "banned" else []
+    )
 
 
-def test_watch_ends_when_there_is_no_monitor(tree: Tree) -> None:
-    done, seconds = watch(tree)
-    assert seconds < 20 and "ip" in done.stderr
+@pytest.mark.parametrize(
+    "own",
+    [
+        {"comm": "x"},
+        {"exe": "/usr/sbin/irqbalance (deleted)"},
+        {"exe": "", "cgroup": "/system.slice/irqbalance.service"},
+    ],
+)
+def test_it_is_irqbalance_by_its_program_or_its_unit(tree: Tree, own: dict[str, str]) -> None:
+    tree.process(77, "", **own)
+    assert [line for line in tree.run("check") if line.startswith("irqbalance: process 77 ")]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to start a process of another user")
+def test_a_strangers_process_of_that_name_changes_nothing(tree: Tree) -> None:
+    """Really one, on this machine's /proc."""
+    (tree.root / "proc/77").mkdir()
+    shutil.rmtree(tree.root / "proc/77")
+    program = tree.root / "irqbalance"
+    shutil.copy(shutil.which("sleep") or "/bin/sleep", program)
+    program.chmod(0o755)
+    with subprocess.Popen(
+        [program, "60"], user=12345, group=12345, extra_groups=[], env={"IRQBALANCE_BANNED_CPULIST": "0-999999999"}
+    ) as stranger:
+        try:
+            for name in ("comm", "environ", "status", "cgroup"):
+                tree.write(f"/proc/{stranger.pid}/{name}", Path(f"/proc/{stranger.pid}/{name}").read_text())
+            assert (tree.root / f"proc/{stranger.pid}/comm").read_text() == "irqbalance\n"
+            (tree.root / f"proc/{stranger.pid}/exe").symlink_to(os.readlink(f"/proc/{stranger.pid}/exe"))
+            begun = time.monotonic()
+            assert not [line for line in tree.run("check") if line.startswith("irqbalance")]
+            assert time.monotonic() - begun < 5
+        finally:
+            stranger.kill()
+
+
+@pytest.mark.parametrize(
+    "banned",
+    [
+        "0-999999999",
+        "0-8191," * 20_000,
+        "9" * 100_000,
+        "0-8191:1/8191," * 8_000,
+        "x" * (2 << 20),
+        "0-" * 50_000,
+        "\x1b[2J",
+    ],
+)
+def test_a_list_of_irqbalance_costs_no_time_and_no_lines(tree: Tree, banned: str) -> None:
+    tree.process(77, f"IRQBALANCE_BANNED_CPULIST={banned}\0")
+    begun = time.monotonic()
+    lines = [line for line in tree.run("check") if "irqbalance" in line]
+    assert time.monotonic() - begun < 5
+    assert len(lines) == 1 and len(lines[0]) < 400 and lines[0].isprintable()
+
+
+def test_more_cpus_than_there_are_count_as_those_that_there_are(tree: Tree) -> None:
+    tree.process(77, "IRQBALANCE_BANNED_CPULIST=2-8191\0")
+    assert not [line for line in tree.run("check") if "irqbalance" in line]
+
+
+@pytest.mark.skipif(os.geteuid() == 0 and not shutil.which("setpriv"), reason="needs setpriv")
+def test_an_environment_that_cannot_be_read_is_said(tree: Tree) -> None:
+    tree.process(77, "")
+    tree.managed(24)
+    (tree.root / "proc/77/environ").chmod(0)
+    lines = [line for line in tree.run("check") if "irqbalance" in line]
+    assert lines == ["unknown: irqbalance runs as process 77, whose environment cannot be read: Permission denied"]
+
+
+@pytest.mark.parametrize(
+    "content", ["[" * 100_000, "x" * (2 << 20), '{"irq_affinity": {"housekeeping": "0", "queues": {"a/b": "1"}}}']
+)
+def test_a_profile_that_is_a_bomb(tree: Tree, content: str) -> None:
+    tree.write("/etc/hosttune/profile.d/irq_affinity.yml", content)
+    environment = {**os.environ, "HOSTTUNE_ROOT": str(tree.root)}
+    done = subprocess.run([tree.program, "apply"], env=environment, capture_output=True, text=True, timeout=5)
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and len(done.stderr) < 400
+
+
+def test_what_an_interrupt_is_called_gives_the_terminal_no_orders(tree: Tree) -> None:
+    tree.irq(1, "eth0\x1b[2J-rx", "0-3")
+    assert "wrong: irq 1 (eth0\\u001b[2J-rx): 0-3 -> 0,1" in tree.run("check")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for a network of its own")
+def test_watch_applies_again_when_a_link_comes_up(tree: Tree) -> None:
+    tree.own()
+    with subprocess.Popen(
+        ["unshare", "--net", tree.program, "watch"], env={**os.environ, "HOSTTUNE_ROOT": str(tree.root)},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    ) as program:  # fmt: skip
+        try:
+            wait_until(lambda: tree.cpus(32) == "0")
+            for state in ("up", "up", "down"):  # not of `down` alone, below
+                tree.write("/proc/irq/32/smp_affinity_list", "0-1\n")
+                subprocess.run(
+                    ["nsenter", f"--net=/proc/{program.pid}/ns/net", "ip", "link", "set", "lo", "down"], check=True
+                )
+                time.sleep(1.5)
+                assert tree.cpus(32) == "0-1"
+                if state == "up":
+                    subprocess.run(
+                        ["nsenter", f"--net=/proc/{program.pid}/ns/net", "ip", "link", "set", "lo", "up"], check=True
+                    )
+                    wait_until(lambda: tree.cpus(32) == "0")
+        finally:
+            program.terminate()
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    limit = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < limit
+        time.sleep(0.05)

@@ -25,6 +25,7 @@ from agent import strategy
 from agent.protocols import _codecs
 from agent.strategy import BOOK, BUY, SELL, TRADE, Strategy, StrategyError, _table, compile_numba, loader
 from agent.strategy import types as structures
+from agent.strategy.cache import default_cache_dir
 
 DOC = Path(__file__).parents[4] / "docs" / "strategies.md"
 HUGE = 2**63 - 1
@@ -572,3 +573,11 @@ def test_documented_cython(documented: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_documented_trial(capsys: pytest.CaptureFixture[str]) -> None:
     exec(blocks("python")[1], {})
     assert len(capsys.readouterr().out.splitlines()) > 5
+
+
+def test_the_service_managers_cache_directory_comes_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user"))
+    monkeypatch.setenv("CACHE_DIRECTORY", f"{tmp_path}/unit:{tmp_path}/other")
+    assert default_cache_dir() == f"{tmp_path}/unit"
+    monkeypatch.setenv("CACHE_DIRECTORY", "")
+    assert default_cache_dir().startswith(f"{tmp_path}/user/")

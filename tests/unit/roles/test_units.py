@@ -1,0 +1,217 @@
+"""The units that the roles hosttune, trading_agent and irq_affinity write: how far they are closed by the measure of
+`systemd-analyze security`, and that the exchange's password is shown nowhere.
+
+Each test host is this machine under another name; all of it is one run of ansible-playbook.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+HERE = Path(__file__).resolve().parent
+PROJECT = HERE.parents[2]
+PLAYBOOK = Path(sys.executable).with_name("ansible-playbook")
+pytestmark = pytest.mark.skipif(not PLAYBOOK.exists(), reason="ansible-core is not installed beside this Python")
+
+SECRET = "qV7~zK1 #x"  # as long as a password may be
+EXCHANGE = {"address": "10.1.2.3", "port": 26401, "username": "trader"}
+CONFIG = {
+    "feed": {"address": "239.1.2.3", "port": 26400, "b": {"address": "239.1.2.4", "port": 26400}},
+    "exchange": EXCHANGE,
+    "strategy": {"symbol": "AAPL", "size": 1},
+    "risk": {"max_size": 1, "max_orders_per_second": 1},
+}
+GOOD = {"trading_agent_cpus": "3", "trading_agent_config": CONFIG, "trading_agent_exchange_password": SECRET}
+HOSTS: dict[str, dict[str, Any]] = {
+    "plain": GOOD,
+    "file": {
+        **GOOD,
+        "trading_agent_config": {**CONFIG, "exchange": {**EXCHANGE, "password_file": "/root/password"}},
+        "trading_agent_exchange_password": "",
+    },
+}
+
+# host: (variables, what the refusal says)
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "password": (
+        {"trading_agent_config": {**CONFIG, "exchange": {**EXCHANGE, "password": SECRET}}},
+        "the key password, whose value every diff .* trading_agent_exchange_password",
+    ),
+    "long-password": ({"trading_agent_exchange_password": SECRET + "1"}, "has 11 characters: allowed are at most 10"),
+    "two-lines": ({"trading_agent_exchange_password": SECRET[:5] + "\n"}, "has 6 characters: allowed"),
+}
+
+
+def play(work: Path, hosts: dict[str, Any], *options: str, playbook: Path = HERE / "units.yml") -> str:
+    """Run a playbook for test hosts; returns all that ansible-playbook prints, as it does at a desk, and at -vvv."""
+    for name in hosts:
+        (work / name).mkdir(exist_ok=True)
+    variables = {
+        "ansible_connection": "local",
+        "ansible_python_interpreter": sys.executable,
+        "work": str(work),
+        "project_roles": str(PROJECT / "roles"),
+    }
+    (work / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": hosts, "vars": variables}}, sort_keys=False))
+    environment = {
+        **os.environ,
+        "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"),
+        "ANSIBLE_ROLES_PATH": str(PROJECT / "roles"),
+        "ANSIBLE_HOME": str(work / "home"),
+        "ANSIBLE_NOCOLOR": "1",
+    }
+    done = subprocess.run(
+        [PLAYBOOK, "-vvv", "--diff", "--forks", "4", "-i", work / "hosts.yml", *options, playbook],
+        cwd=work, env=environment, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def outcome(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Directory of what was rendered, HOST/FILE, and the output."""
+    work = tmp_path_factory.mktemp("units")
+    return work, play(work, {**HOSTS, **{name: {**GOOD, **given} for name, (given, _) in REFUSED.items()}})
+
+
+def read_unit(path: Path) -> dict[str, list[str]]:
+    """Returns a unit's settings in order, by SECTION.KEY, as systemd.syntax(7) reads lines."""
+    found: dict[str, list[str]] = {}
+    section = ""
+    for line in re.sub(r"\\\n", " ", re.sub(r"(?m)^[#;].*\n", "", path.read_text())).splitlines():
+        if line.startswith("["):
+            section = line.strip("[]")
+        elif line:
+            key, _, value = line.partition("=")
+            found.setdefault(f"{section}.{key}", []).append(value)
+    return found
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd is not on this machine")
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("unit", ["trading_agent.service", "hosttune-check.service", "service"])
+def test_exposure(outcome: tuple[Path, str], host: str, unit: str, tmp_path: Path) -> None:
+    name = "hosttune-irq_affinity.service" if unit == "service" else unit
+    shutil.copy(outcome[0] / host / unit, tmp_path / name)
+    done = subprocess.run(
+        ["systemd-analyze", "security", "--offline=true", "--threshold=20", "--no-pager", f"./{name}"],
+        capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path,
+    )  # fmt: skip
+    shown = re.search(r"Overall exposure level for \S+: ([0-9.]+)", done.stdout)
+    assert shown and float(shown[1]) <= 2.0, done.stdout + done.stderr
+    assert done.returncode == 0
+
+
+def test_the_password_is_a_credential_of_the_unit(outcome: tuple[Path, str]) -> None:
+    plain, file = (read_unit(outcome[0] / host / "trading_agent.service") for host in ("plain", "file"))
+    assert plain["Service.LoadCredential"] == ["exchange_password:/etc/trading_agent/exchange_password"]
+    assert '"--setenv" "CREDENTIALS_DIRECTORY"' in plain["Service.ExecStart"][0]
+    assert "Service.LoadCredential" not in file and "CREDENTIALS" not in file["Service.ExecStart"][0]
+    config = tomllib.loads((outcome[0] / "file" / "agent.toml").read_text())
+    assert config["exchange"]["password_file"] == "/root/password"
+    assert "engine" not in config
+    assert plain["Service.CacheDirectory"] == ["trading_agent/1.0-abc"]
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refusal(name: str, outcome: tuple[Path, str]) -> None:
+    failed = re.findall(rf"^(?:fatal|failed): \[{name}\].*?=> (\{{\n(?:.*\n)*?\}})$", outcome[1], re.MULTILINE)
+    assert failed, outcome[1][-3000:]
+    message = " ".join(json.loads(failed[0])["msg"].split()) if "msg" in failed[0] else failed[0]
+    assert re.search(REFUSED[name][1], message), message
+    assert not list((outcome[0] / name).iterdir())
+
+
+def forms(secret: str) -> list[str]:
+    """A password in all the ways in which something could show it."""
+    data = secret.encode()
+    digests = [getattr(hashlib, name)(data).hexdigest() for name in ("md5", "sha1", "sha256")]
+    quoted = [repr(secret)[1:-1], json.dumps(secret)[1:-1]]
+    return [secret, data.hex(), base64.b64encode(data).decode(), *digests, *quoted]
+
+
+def test_no_password_is_shown(outcome: tuple[Path, str]) -> None:
+    assert "agent.toml" in outcome[1] and "exchange_password" in outcome[1]
+    assert not [form for form in forms(SECRET) if form in outcome[1]]
+    # Nor in what was rendered.
+    for path in outcome[0].glob("*/*"):
+        assert not [form for form in forms(SECRET) if path.is_file() and form in path.read_text()], path
+
+
+def test_what_the_argument_specification_refuses_is_not_shown(tmp_path: Path) -> None:
+    """The whole role, which goes no further than that."""
+    wrong: dict[str, dict[str, Any]] = {
+        "config-list": {"trading_agent_config": [SECRET]},
+        "config-text": {"trading_agent_config": SECRET},
+        "password-list": {"trading_agent_exchange_password": [SECRET]},
+        "password-dict": {"trading_agent_exchange_password": {"value": SECRET}},
+    }
+    tasks = [{"ansible.builtin.import_role": {"name": "trading_agent"}}]
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([{"hosts": "all", "gather_facts": False, "tasks": tasks}]))
+    said = play(tmp_path, {name: {**GOOD, **given} for name, given in wrong.items()}, "--check",
+                playbook=tmp_path / "play.yml")  # fmt: skip
+    for name in wrong:
+        assert re.search(rf"^{name} .* ok=[0-3] .*failed=1 ", said, re.MULTILINE), said[-3000:]
+    assert not [form for form in forms(SECRET) if form in said]
+
+
+def test_a_removal_does_not_show_a_password_either(tmp_path: Path) -> None:
+    """Of an inventory from before, whose configuration holds it."""
+    given = {
+        **GOOD,
+        "trading_agent_state": "absent",
+        "trading_agent_config": REFUSED["password"][0]["trading_agent_config"],
+    }
+    tasks = [{"ansible.builtin.import_role": {"name": "trading_agent"}}]
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([{"hosts": "all", "gather_facts": False, "tasks": tasks}]))
+    said = play(tmp_path, {"one": given}, "--check", playbook=tmp_path / "play.yml")
+    assert "failed=0" in said and "Remove the agent" in said, said[-3000:]
+    assert not [form for form in forms(SECRET) if form in said]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("options", [(), ("--check",)])
+def test_writing_the_password_does_not_show_it(tmp_path: Path, fails: bool, options: tuple[str, ...]) -> None:
+    """The role's own task, with another place and owner to write to; at its best, and where it cannot be done."""
+    tasks = yaml.safe_load((PROJECT / "roles/trading_agent/tasks/present.yml").read_text())
+    (task,) = (task for task in tasks if task["name"] == "Write the exchange's password")
+    target = tmp_path / ("file/inside" if fails else "password")
+    (tmp_path / "file").touch()
+    copy = task["ansible.builtin.copy"]
+    assert (copy["mode"], copy["owner"], copy["group"]) == ("0600", "root", "root")
+    copy |= {"dest": str(target), "owner": os.geteuid(), "group": os.getegid()}
+    playbook = [{"hosts": "all", "gather_facts": False, "tasks": [task]}]
+    (tmp_path / "play.yml").write_text(yaml.safe_dump(playbook))
+    for secret in (SECRET, SECRET[::-1]):  # a new one, then one in place of another
+        said = play(tmp_path, {"one": {**GOOD, "trading_agent_exchange_password": secret}}, *options,
+                    playbook=tmp_path / "play.yml")  # fmt: skip
+        assert f"failed={int(fails)}" in said, said
+        assert not [form for each in (SECRET, SECRET[::-1]) for form in forms(each) if form in said]
+        if not fails and not options:
+            assert target.read_text() == secret and target.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_hosts_python_takes_no_module_from_where_it_begins(tmp_path: Path) -> None:
+    """The first thing that runs on a host, as root, in the home of the user that ssh logs in as."""
+    (tmp_path / "json.py").write_text(f"open({str(tmp_path / 'taken')!r}, 'w')\nraise SystemExit(1)\n")
+    (task,) = yaml.safe_load((PROJECT / "roles/hosttune/tasks/release.yml").read_text())[:1]
+    task["ansible.builtin.raw"] = f"cd {tmp_path}; " + task["ansible.builtin.raw"].replace(
+        "'probe.py'", repr(str(PROJECT / "roles/hosttune/files/probe.py"))
+    )
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([{"hosts": "all", "gather_facts": False, "tasks": [task]}]))
+    host = {"hosttune_python": sys.executable, "__hosttune_root": str(tmp_path)}
+    assert "failed=0" in play(tmp_path, {"one": host}, playbook=tmp_path / "play.yml")
+    assert not (tmp_path / "taken").exists()
