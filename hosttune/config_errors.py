@@ -26,7 +26,6 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import inspect
 
-
 # Seconds. A statement of ten thousand lines has ten thousand ends that it could have.
 _PATIENCE = 0.5
 
