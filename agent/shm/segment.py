@@ -17,7 +17,6 @@ import msgspec
 from agent.errors import AgentError
 from agent.shm import _segment, identity, place
 from agent.shm.histogram import Histogram
-from agent.symbols import MAX_SYMBOLS
 from hosttune import files
 
 #: Bytes of a segment at most, and values with a name: several times as many as one of this build with all symbols has.
@@ -227,7 +226,6 @@ def _locate(data: bytes, path: str) -> _Places:
         or not found[2].keys() >= _segment.limits().keys()
         or head["histogram_bits"] > _MOST_BITS
         or head["histogram_buckets"] > (_WORD_BITS + 1) << head["histogram_bits"]
-        or head["symbols_count"] > MAX_SYMBOLS
         or not all(map(_NAME.fullmatch, itertools.chain(*found)))
         or any(head[key] % 8 for key in ("size", "limits_offset"))
         or [len(part) for part in found] != counts

@@ -136,7 +136,7 @@ def test_a_profile_without_housekeeping(tree: Tree) -> None:
         ('{"cpu_isolation": {}}', "not as the role writes it (KeyError: 'irq_affinity')"),
         ('{"irq_affinity": {"housekeeping": "3-2"}}', "cpulist '3-2' runs backwards"),
         ('{"irq_affinity": {"housekeeping": "0-9999999"}}', "no machine has a CPU 9999999"),
-        ('{"irq_affinity": {"housekeeping": 0}}', "not as the role writes it (AttributeError: "),
+        ('{"irq_affinity": {"housekeeping": 0}}', "not as the role writes it (TypeError: "),
         ('{"irq_affinity": {"housekeeping": "0", "queues": {"eth0": ""}}}', "no CPUs for the queues of eth0"),
         ("\udcff", "not as the role writes it (JSONDecodeError: "),
     ],
