@@ -26,7 +26,7 @@ import pytest
 
 import agent
 from agent.journal import _record, record
-from benchmarks.agent.drive import free_port
+from benchmarks.agent.drive import free_port, write_password
 
 from ..unit.agent.shm.ring_memory import memory
 
@@ -79,6 +79,9 @@ class Desk:
         example = (Path(agent.__file__).parent / "example.toml").read_text()
         text = example.replace("26400", str(free_port(socket.SOCK_DGRAM))).replace('"ema_cross"', '"every_tick_cython"')
         text = text.replace("26401", str(self.exchange.getsockname()[1])).replace('name = "main"', f'name = "{NAME}"')
+        password = write_password(self.state)
+        os.chown(password, user, user)
+        text = text.replace('# password_file = "/etc/trading_agent/exchange_password"', f'password_file = "{password}"')
         # The loop sleeps nearly always: the seconds that commands take are theirs.
         text = re.sub("# (yield_every_ms|yield_us) = [0-9]+", lambda key: f"{key[1]} = {QUIET[key[1]]}", text)
         self.config.write_text(text)
@@ -247,7 +250,7 @@ def normal(desk: Desk) -> dict[str, float]:
             found = {words[0]: desk.take(words[0], str(desk.segment), *words[1:]) for words in COMMANDS}
         _normal[desk.user] = found | {"run": ready}
         shutil.rmtree(desk.own)
-        for path in desk.state.iterdir():
+        for path in desk.state.glob("*.journal"):
             path.unlink()
     return _normal[desk.user]
 
