@@ -256,9 +256,10 @@ cdef class Engine:
             return f"the exchange refused the login: {letter} ({why})", errors.FAILED
         return "the exchange ended the session", errors.OK
 
-    def run(self):
+    def run(self, announce=None):
         """Run the loop without the GIL until it ends; SIGTERM and SIGINT end it. Returns the reason, one line, and the
-        exit code: OK asked to end, FAILED login refused, CONNECTION_LOST (agent.errors)."""
+        exit code: OK asked to end, FAILED login refused, CONNECTION_LOST (agent.errors). announce: called when these
+        signals are the loop's already, just before the loop begins; what it raises ends the run."""
         global stop_requested
         cdef sigaction_t action
         cdef sigaction_t old_term
@@ -274,11 +275,15 @@ cdef class Engine:
         e.shm.state = AGENT_CONNECTING
         sigaction(SIGTERM, &action, &old_term)
         sigaction(SIGINT, &action, &old_int)
-        with nogil:
-            run_loop(loop)
-            do_housekeeping(loop, monotonic_ns())
-        sigaction(SIGTERM, &old_term, NULL)
-        sigaction(SIGINT, &old_int, NULL)
+        try:
+            if announce is not None:
+                announce()
+            with nogil:
+                run_loop(loop)
+                do_housekeeping(loop, monotonic_ns())
+        finally:
+            sigaction(SIGTERM, &old_term, NULL)
+            sigaction(SIGINT, &old_int, NULL)
         reason, code = self.end_reason()
         if e.session.state >= CATCHING_UP:
             send(e.session.socket, <const char *> b"\x00\x01O", 3, MSG_DONTWAIT | MSG_NOSIGNAL)

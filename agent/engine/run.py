@@ -226,9 +226,12 @@ def run(config: Config, *, once: bool, shard: Shard = _WHOLE) -> tuple[shm.Segme
                     f"agent: the receive buffer is {receive_buffer // 2} bytes, {feed.receive_buffer} were asked "
                     "for: raise net.core.rmem_max, or give the agent CAP_NET_ADMIN"
                 )
-            with quiet_collector():
+
+            def announce() -> None:
                 write_out(start + "\n")
                 notify("READY=1\nSTATUS=" + start)
-                why, code = engine.run()
+
+            with quiet_collector():
+                why, code = engine.run(announce)
             notify("STOPPING=1\nSTATUS=" + escape(why))
     return shm.read(path), why, code

@@ -259,3 +259,17 @@ def test_line_b_fills_what_line_a_lost(hand: Callable[..., Hand]) -> None:
     c = h.counters
     assert c["messages"] == c["events"] == c["orders_sent"] == 6
     assert "lost" not in c
+
+
+def test_a_signal_ends_the_run_as_soon_as_it_is_announced(hand: Callable[..., Hand]) -> None:
+    with udp() as (feed, _):
+        h = hand(feeds=(feed.fileno(), -1, -1), port=1)
+        with limit():
+            assert h.engine.run(lambda: os.kill(os.getpid(), signal.SIGTERM)) == ("stopped by signal 15", 0)
+
+
+def test_an_announcement_that_fails_ends_the_run_and_gives_the_signals_back(hand: Callable[..., Hand]) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with udp() as (feed, _), pytest.raises(ZeroDivisionError):
+        hand(feeds=(feed.fileno(), -1, -1), port=1).engine.run(lambda: 1 // 0)
+    assert signal.getsignal(signal.SIGTERM) is before
