@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -313,6 +314,27 @@ int main(void) { return sleep(60); }
             program.kill()
             program.wait(BOUND)
             os.close(unread)
+
+
+@pytest.mark.parametrize("more", [(), ("--no-mlock", *AS_NOBODY)])
+def test_many_mappings_do_not_make_attest_wait(launch: Launch, tmp_path: Path, more: tuple[str, ...]) -> None:
+    script = (
+        "import ctypes, time\nlibc = ctypes.CDLL(None)\nlibc.munlockall()\nlibc.mmap.restype = ctypes.c_void_p\nSIZE = 4096\n"
+        "at = libc.mmap(None, ctypes.c_size_t(60000 * SIZE), 0, 0x22, -1, ctypes.c_long(0))\n"
+        "for n in range(0, 60000, 2): libc.mprotect(ctypes.c_void_p(at + n * SIZE), ctypes.c_size_t(SIZE), 1)\n"
+        "print('done', flush=True); time.sleep(60)"
+    )
+    process = launch(*more, "--", "/usr/bin/python3", "-c", script)
+    assert lines_until(process, "done") == []
+    assert Path(f"/proc/{process.pid}/maps").read_text().count("\n") > 60_000
+    begun = time.monotonic()
+    code, document = read_back(tmp_path, process.pid)
+    assert time.monotonic() - begun < 2  # with the start of Python
+    (found,) = [one for one in document["findings"] if one["id"] == "attest.memory_lock"]
+    if more:
+        assert (code, found["status"], document["memory"]) == (0, "na", None)
+    else:
+        assert (code, found["status"]) == (3, "unknown") and "more than 6 MiB" in found["found"]
 
 
 @pytest.mark.parametrize("more", [(), ("--attest",)])
