@@ -35,7 +35,7 @@ _MAPPING = re.compile(r"^([0-9a-f]+-[0-9a-f]+) \S+ \S+ \S+ \S+ *(.*)\n(?:(?!VmFl
 
 #: More threads or descriptors than this are not read: a program that makes so many would have attest wait for it.
 MOST = 4096
-#: Nor are more bytes of smaps, of which the kernel writes about 700 for each mapping: it takes a second for 15,000.
+#: Nor are more bytes of smaps, of which the kernel writes about 700 for each mapping; 60,000 of them cost seconds.
 MOST_SMAPS = 6 << 20
 # A program that starts and ends threads all the time may hide one; so the list has to stay as it is once.
 _TRIES = 5
