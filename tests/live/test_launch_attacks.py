@@ -319,7 +319,8 @@ int main(void) { return sleep(60); }
 @pytest.mark.parametrize("more", [(), ("--no-mlock", *AS_NOBODY)])
 def test_many_mappings_do_not_make_attest_wait(launch: Launch, tmp_path: Path, more: tuple[str, ...]) -> None:
     script = (
-        "import ctypes, time\nlibc = ctypes.CDLL(None)\nlibc.munlockall()\nlibc.mmap.restype = ctypes.c_void_p\nSIZE = 4096\n"
+        "import ctypes, time\nlibc = ctypes.CDLL(None)\nlibc.munlockall()\n"
+        "libc.mmap.restype = ctypes.c_void_p\nSIZE = 4096\n"
         "at = libc.mmap(None, ctypes.c_size_t(60000 * SIZE), 0, 0x22, -1, ctypes.c_long(0))\n"
         "for n in range(0, 60000, 2): libc.mprotect(ctypes.c_void_p(at + n * SIZE), ctypes.c_size_t(SIZE), 1)\n"
         "print('done', flush=True); time.sleep(60)"
