@@ -261,7 +261,8 @@ def parse(text: str, file: str) -> Config:
 
 def read_password(exchange: Exchange) -> bytes:
     """Returns the password that an exchange is logged in to with: what is in exchange.password_file, which nobody but
-    its owner (root or this user) can read, or in the systemd credential; a line end behind it does not count.
+    its owner (root or this user) can read, and nobody else can put another one in the place of, or in the systemd
+    credential; a line end behind it does not count.
 
     Raises ConfigError, whose message never holds what is in the file.
     """
@@ -273,7 +274,8 @@ def read_password(exchange: Exchange) -> bytes:
         )
     try:
         # Whom else a credential's mode shows (a mask of an access control list) its directory keeps out.
-        data = files.read_file(path or f"{directory}/{CREDENTIAL}", MAX_BYTES, hidden=bool(path))
+        file = files.find_name(path) if path else f"{directory}/{CREDENTIAL}"
+        data = files.read_file(file, MAX_BYTES, hidden=bool(path))
     except OSError as error:
         raise ConfigError(f"exchange.password_file: {error.filename}: {error.strerror}") from None
     password = data.removesuffix(b"\n")

@@ -5,6 +5,7 @@ Sources: open(2), inode(7), rename(2), fsync(2).
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -70,22 +71,67 @@ def open_file(
     return descriptor
 
 
-def open_directory(path: str | os.PathLike[str], *, owners: Collection[int] | None = None, hidden: bool = False) -> int:
+def open_directory(
+    path: str | os.PathLike[str],
+    *,
+    owners: Collection[int] | None = None,
+    hidden: bool = False,
+    directory: int | None = None,
+    sticky: bool = False,
+) -> int:
     """Returns a descriptor of a directory that nobody but its owner and root can make or remove files in.
 
-    Arguments as of open_file(). Raises OSError as open(2), and UntrustedFile for another kind, owner or mode.
+    Arguments as of open_file(). sticky: one where others can make files, but cannot touch those of others, will do.
+    Raises OSError as open(2), and UntrustedFile for another kind, owner or mode.
     """
     name = os.fspath(path)
     try:
-        descriptor = os.open(name, os.O_RDONLY | os.O_DIRECTORY | SAFE)
+        descriptor = os.open(name, os.O_RDONLY | os.O_DIRECTORY | SAFE, dir_fd=directory)
     except OSError as error:
         raise _explain(error, name, "a directory") from None
     try:
-        _require(os.fstat(descriptor), name, stat.S_IFDIR, owners, 0o077 if hidden else 0o022)
+        state = os.fstat(descriptor)
+        forbidden = 0o077 if hidden else 0 if sticky and state.st_mode & stat.S_ISVTX else 0o022
+        _require(state, name, stat.S_IFDIR, owners, forbidden)
     except BaseException:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def make_directory(path: str | os.PathLike[str], mode: int = 0o755) -> None:
+    """Make a directory and those above it, where they are missing; each in the one that was made or found before, so
+    that nobody who makes a name meanwhile, in a sticky directory, has a directory made elsewhere.
+
+    Raises OSError as mkdir(2), and UntrustedFile as find_path() and where anybody but this process's user and root
+    could put another directory on the way. What is there already at the path itself is for the caller to check.
+    """
+    name = os.path.join(os.getcwd(), os.fspath(path))
+    parts: list[str] = []
+    while True:
+        try:
+            found = find_path(name)
+            break
+        except FileNotFoundError:
+            name, part = os.path.split(name.rstrip("/"))
+            parts.append(part)
+    if not parts:
+        return
+    descriptor = open_directory(found, sticky=True)
+    try:
+        for part in reversed(parts):
+            found = os.path.join(found, part)
+            try:
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(part, mode, dir_fd=descriptor)
+                below = open_directory(part, directory=descriptor, sticky=True)
+            except OSError as error:
+                error.filename = found
+                raise
+            os.close(descriptor)
+            descriptor = below
+    finally:
+        os.close(descriptor)
 
 
 def find_path(path: str | os.PathLike[str], *, owners: Collection[int] | None = None) -> str:
@@ -114,6 +160,13 @@ def find_path(path: str | os.PathLike[str], *, owners: Collection[int] | None = 
         elif pending or stat.S_ISDIR(state.st_mode):
             _require(state, found, stat.S_IFDIR, believed, 0 if state.st_mode & stat.S_ISVTX else 0o022)
     return found
+
+
+def find_name(path: str | os.PathLike[str], *, owners: Collection[int] | None = None) -> str:
+    """Returns where a path leads, as find_path(), but for what is at its end, which need not be there: open_file()
+    refuses a link there. Arguments and errors as of find_path()."""
+    above, name = os.path.split(os.fspath(path))
+    return os.path.join(find_path(above, owners=owners), name)
 
 
 def require_tree(path: str | os.PathLike[str], most: int, *, owners: Collection[int] | None = None) -> None:

@@ -5,6 +5,7 @@ A start imports the module of that subcommand alone, and the subcommand imports 
 
 import argparse
 import importlib
+import signal
 import sys
 
 import hosttune
@@ -34,6 +35,8 @@ COMMANDS = {
 def main(argv: list[str] | None = None) -> int:
     """Run one subcommand. Returns its exit code; argparse itself exits with 2 on wrong arguments."""
     words = sys.argv[1:] if argv is None else argv
+    # A caller that ignores SIGCHLD leaves that to this process, and waitpid(2) would know no child.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     with guard_messages():
         try:
             arguments = build_parser(words[0] if words and words[0] in COMMANDS else "").parse_args(words)

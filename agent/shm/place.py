@@ -44,11 +44,8 @@ def make_own_directory() -> Path:
 def make_directory(path: Path) -> None:
     """Make a directory (mode 0700), and those above it, where they are missing. Raises OSError, and UntrustedFile where
     anybody but this process's user and root could put another directory there, or make files in it."""
-    try:
-        os.close(open_directory(path))
-    except FileNotFoundError:
-        _make_missing(path)
-        os.close(open_directory(path))
+    files.make_directory(path, 0o700)
+    os.close(open_directory(path))
 
 
 def open_directory(path: Path, *, reading: bool = False) -> int:
@@ -138,16 +135,6 @@ def name_of(segment: Path) -> str:
 
 def _beside(segment: Path, suffix: str) -> Path:
     return segment.with_name(name_of(segment) + suffix)
-
-
-def _make_missing(path: Path) -> None:
-    try:
-        files.find_path(path.parent)
-    except FileNotFoundError:
-        if path.parent == path:
-            raise
-        _make_missing(path.parent)
-    path.mkdir(mode=0o700, exist_ok=True)
 
 
 def _remove_old(path: Path, magic: bytes) -> None:

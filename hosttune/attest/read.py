@@ -35,6 +35,8 @@ _MAPPING = re.compile(r"^([0-9a-f]+-[0-9a-f]+) \S+ \S+ \S+ \S+ *(.*)\n(?:(?!VmFl
 
 #: More threads or descriptors than this are not read: a program that makes so many would have attest wait for it.
 MOST = 4096
+#: Nor are more bytes of smaps, of which the kernel writes about 700 for each mapping; 60,000 of them cost seconds.
+MOST_SMAPS = 6 << 20
 # A program that starts and ends threads all the time may hide one; so the list has to stay as it is once.
 _TRIES = 5
 
@@ -105,7 +107,7 @@ def read_process(root: Root, promised: Record) -> Process:
         no_new_privileges=known.map(lambda text: int(process.find_field(text, "NoNewPrivs"))),
         umask=known.map(lambda text: int(process.find_field(text, "Umask"), 8)),
         terminal=stat_line.map(lambda found: found.terminal),
-        memory=root.read(f"{here}/smaps").map(lambda text: _parse_memory(status, text)),
+        memory=_read_memory(f"{here}/smaps", status) if promised.memory_locked else Fact("absent"),
         rlimits={name: (_as_rlimit(limit.soft), _as_rlimit(limit.hard)) for name, limit in rlimits.items()},
         timer_slack=root.read(f"{here}/timerslack_ns").map(int),
         latency=_ask(DMA_LATENCY, lambda: _read_latency(promised)),
@@ -172,8 +174,20 @@ def _read_threads(root: Root, pid: int) -> Fact[list[Thread]]:
     return make_unreadable(source, "threads began or ended each time they were read")
 
 
-def _parse_memory(status: str, smaps: str) -> Memory:
-    return Memory(_parse_kilobytes(status, "VmLck"), _parse_kilobytes(status, "VmRSS"), find_unlocked(smaps))
+def _read_memory(path: str, status: str) -> Fact[Memory]:
+    """Returns what smaps says, unreadable for more than MOST_SMAPS bytes."""
+
+    def read_smaps() -> str:
+        descriptor = os.open(path, os.O_RDONLY | files.SAFE)
+        try:
+            return files.read_bounded(descriptor, MOST_SMAPS, path).decode(errors="replace")
+        except files.UntrustedFile:
+            raise OSError(f"more than {MOST_SMAPS >> 20} MiB, of about 8,000 mappings") from None
+        finally:
+            os.close(descriptor)
+
+    locked, resident = _parse_kilobytes(status, "VmLck"), _parse_kilobytes(status, "VmRSS")
+    return _ask(path, read_smaps).map(lambda text: Memory(locked, resident, find_unlocked(text)))
 
 
 def _parse_numbers(status: str, name: str) -> list[int]:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import select
 import signal
+import threading
 from typing import NoReturn
 
 from hosttune.attest.read import Gone
@@ -14,6 +15,10 @@ from hosttune.errors import BY_VERDICT, FAILED
 from hosttune.output import escape, print_message
 from hosttune.report import formats
 from hosttune.report.document import Page
+
+#: Seconds for others to take what the reader prints, before it ends the program (a launcher that stays ends with the
+#: program, and prints no more), and before it ends itself.
+_FIRST, _PRINTING_ENDS = 0.5, 5.0
 
 
 def fork_reader(run_directory: str, wait: float) -> None:
@@ -38,7 +43,6 @@ def read_back(target: int, handle: int, run_directory: str, wait: float) -> NoRe
     code = FAILED
     try:
         os.setsid()  # a signal to the terminal's foreground group is not for the reader
-        text = ""
         try:
             result = attest(run_directory, target, wait)
             code, text = BY_VERDICT[result.report.verdict], formats.write("text", result, Page()).rstrip("\n")
@@ -47,13 +51,18 @@ def read_back(target: int, handle: int, run_directory: str, wait: float) -> NoRe
             os._exit(code)
         except NotLaunched as error:
             text = escape(str(error))
-        print_message(text)
         if code:
-            print_message(f"hosttune launch: attest does not hold, ending process {target}")
-            stop(handle)
+            text += f"\nhosttune launch: attest does not hold, ending process {target}"
     except BaseException as error:
-        print_message(f"hosttune launch: attest failed, ending process {target}: {escape(repr(error))}")
-        stop(handle)
+        code, text = FAILED, f"hosttune launch: attest failed, ending process {target}: {escape(repr(error))}"
+    try:
+        # The program shares the pipe, and may have filled it: its end does not wait for that of the printing.
+        printing = threading.Thread(target=print_message, args=(text,), daemon=True)
+        printing.start()
+        printing.join(_FIRST if code else _PRINTING_ENDS)
+        if code:
+            stop(handle)
+            printing.join(_PRINTING_ENDS)
     finally:
         os._exit(code)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import signal
 import sys
 
 from hosttune import __version__
@@ -20,6 +21,8 @@ COMMANDS = ("check", "snapshot", "diff", "launch", "attest", "gaps")
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit status; argparse itself exits with 2 on wrong arguments."""
     words = sys.argv[1:] if argv is None else argv
+    # A caller that ignores SIGCHLD leaves that to this process, and waitpid(2) would know no child.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     with guard_messages():
         try:
             arguments = _build_parser(words[0] if words else "").parse_args(words)

@@ -30,13 +30,13 @@ Table: TypeAlias = list[dict[str, Any]]
 MAX_BYTES = 10 << 20
 # Files that people write, and the longest of them are a few hundred kB.
 MAX_CONFIGURATION_BYTES = 1 << 20
-# `/proc/interrupts` of a server with 512 CPUs and 4000 interrupts is about 25 MB; smaps has 700 bytes a mapping.
+# `/proc/interrupts` of a server with 512 CPUs and 4000 interrupts is about 25 MB.
 MAX_TABLE_BYTES = 64 << 20
 MAX_LINKS = 40  # as the kernel's MAXSYMLINKS
 
 _CONFIGURATION = ("/etc/", "/boot/", "/usr/", "/lib/", "/run/")
 _ACCOUNTS = ("/etc/passwd", "/etc/group")
-_TABLES = ("interrupts", "smaps")
+_TABLES = ("interrupts",)
 
 NOT_CAPTURED = "not in the capture"
 NOT_REGULAR = "not a regular file"

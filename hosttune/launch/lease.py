@@ -92,8 +92,15 @@ def acquire(run_directory: str, cpu: int, holder: Holder) -> None:
 def _guard(run_directory: str) -> Iterator[None]:
     """Let one launch at a time look and take. The lock is on a file that nobody else can open."""
     path = f"{run_directory}/{LEASES}/guard"
-    descriptor = files.open_file(path, os.O_RDONLY | os.O_CREAT, hidden=True)
-    try:
+    with contextlib.ExitStack() as opened:
+        directory = files.open_directory(os.path.dirname(path))
+        opened.callback(os.close, directory)
+        try:
+            descriptor = files.open_file("guard", os.O_RDONLY | os.O_CREAT, hidden=True, directory=directory)
+        except OSError as error:
+            error.filename = path
+            raise
+        opened.callback(os.close, descriptor)
         deadline = time.monotonic() + _PATIENCE
         while True:
             try:
@@ -103,12 +110,10 @@ def _guard(run_directory: str) -> Iterator[None]:
                 if time.monotonic() >= deadline:
                     raise Taken(f"another launch is about to take a CPU; it holds {path}") from None
                 time.sleep(0.005)
-        for name in os.listdir(f"{run_directory}/{LEASES}"):
+        for name in os.listdir(directory):
             if name.startswith("."):  # a draft of a launch that was killed here
-                os.unlink(f"{run_directory}/{LEASES}/{name}")
+                os.unlink(name, dir_fd=directory)
         yield
-    finally:
-        os.close(descriptor)
 
 
 def _read_namespace() -> int:

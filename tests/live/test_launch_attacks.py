@@ -13,12 +13,13 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from .launching import AS_NOBODY, BOUND, CPU, SLEEP, Launch, lines_until, read_back, statuses, until
+from .launching import AS_NOBODY, BOUND, CPU, SLEEP, Launch, Launcher, lines_until, read_back, statuses, until
 
 pytestmark = [
     pytest.mark.live,
@@ -269,6 +270,82 @@ class TestWords:
         assert refused.returncode == 1 and len(said) < 2000
         for text in (done.stdout, said):
             assert all(character.isprintable() or character == "\n" for character in text)
+
+
+class TestReader:
+    #: Its .preinit_array runs before the preload library: leaves the CPU, and fills the pipe that it shares.
+    FILLER = r"""
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <sched.h>
+#include <unistd.h>
+static void early(int c, char **v, char **e)
+{
+    static char text[4096];
+    cpu_set_t all;
+    int flags = fcntl(2, F_GETFL);
+    CPU_ZERO(&all);
+    for (int n = 0; n < 64; n++)
+        CPU_SET(n, &all);
+    sched_setaffinity(0, sizeof all, &all);
+    fcntl(2, F_SETFL, flags | O_NONBLOCK);
+    while (write(2, text, sizeof text) > 0)
+        ;
+    while (write(2, text, 1) > 0)
+        ;
+    fcntl(2, F_SETFL, flags & ~O_NONBLOCK);
+}
+__attribute__((section(".preinit_array"), used)) static void (*first)(int, char **, char **) = early;
+int main(void) { return sleep(60); }
+"""
+
+    def test_a_full_pipe_does_not_save_a_program_that_does_not_hold(
+        self, launcher: Launcher, open_folder: Path
+    ) -> None:
+        (open_folder / "filler.c").write_text(self.FILLER)
+        subprocess.run(["cc", "-o", open_folder / "filler", open_folder / "filler.c"], check=True, timeout=BOUND)
+        command, env = launcher("--attest", *AS_NOBODY, "--cpus", str(CPU), "--", str(open_folder / "filler"))
+        unread, pipe = os.pipe()
+        program = subprocess.Popen(command, env=env, stderr=pipe, stdin=subprocess.DEVNULL, cwd="/")
+        os.close(pipe)
+        try:
+            assert program.wait(BOUND) == -signal.SIGTERM
+        finally:
+            program.kill()
+            program.wait(BOUND)
+            os.close(unread)
+
+
+@pytest.mark.parametrize("more", [(), ("--no-mlock", *AS_NOBODY)])
+def test_many_mappings_do_not_make_attest_wait(launch: Launch, tmp_path: Path, more: tuple[str, ...]) -> None:
+    script = (
+        "import ctypes, time\nlibc = ctypes.CDLL(None)\nlibc.munlockall()\n"
+        "libc.mmap.restype = ctypes.c_void_p\nSIZE = 4096\n"
+        "at = libc.mmap(None, ctypes.c_size_t(60000 * SIZE), 0, 0x22, -1, ctypes.c_long(0))\n"
+        "for n in range(0, 60000, 2): libc.mprotect(ctypes.c_void_p(at + n * SIZE), ctypes.c_size_t(SIZE), 1)\n"
+        "print('done', flush=True); time.sleep(60)"
+    )
+    process = launch(*more, "--", "/usr/bin/python3", "-c", script)
+    assert lines_until(process, "done") == []
+    assert Path(f"/proc/{process.pid}/maps").read_text().count("\n") > 60_000
+    begun = time.monotonic()
+    code, document = read_back(tmp_path, process.pid)
+    assert time.monotonic() - begun < 2  # with the start of Python
+    (found,) = [one for one in document["findings"] if one["id"] == "attest.memory_lock"]
+    if more:
+        assert (code, found["status"], document["memory"]) == (0, "na", None)
+    else:
+        assert (code, found["status"]) == (3, "unknown") and "more than 6 MiB" in found["found"]
+
+
+@pytest.mark.parametrize("more", [(), ("--attest",)])
+def test_a_caller_that_ignores_sigchld(launch: Launch, more: tuple[str, ...]) -> None:
+    ignore = (
+        "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); os.execvp(sys.argv[1], sys.argv[1:])"
+    )
+    program = launch(*more, "--no-mlock", *AS_NOBODY, "--", "/bin/true", prefix=(sys.executable, "-c", ignore))
+    assert "Traceback" not in program.communicate(timeout=BOUND)[1]
+    assert program.returncode == 0
 
 
 def test_json_of_the_record_is_what_the_kernel_says(launch: Launch, tmp_path: Path) -> None:

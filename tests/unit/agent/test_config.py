@@ -288,6 +288,16 @@ def test_a_password_that_others_can_read_is_refused(password_file: Path, mode: i
         config.read_password(exchange(password_file))
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give files away")
+def test_a_password_in_a_directory_of_another_user_is_refused(password_file: Path) -> None:
+    theirs = password_file.with_name("theirs")
+    theirs.mkdir()
+    path = password_file.rename(theirs / "password")
+    os.chown(theirs, 12345, 12345)
+    with pytest.raises(config.ConfigError, match=rf"^exchange\.password_file: {theirs}: found a file of user 12345"):
+        config.read_password(exchange(path))
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to make files of another user")
 def test_a_password_of_another_user_is_refused(password_file: Path) -> None:
     os.chown(password_file, 12345, 12345)

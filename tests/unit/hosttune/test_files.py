@@ -3,11 +3,14 @@
 import os
 import resource
 import socket
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hosttune import files
+from hosttune.launch import run_directory
 
 MINE = os.geteuid()
 
@@ -232,3 +235,52 @@ def test_a_tree_is_read_to_a_limit_and_modes_count_where_others_can_enter(tmp_pa
     tmp_path.chmod(0o701)
     with pytest.raises(files.UntrustedFile, match="found mode 0777, allowed: no more than 0755"):
         files.require_tree(tmp_path, 3)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give files away")
+@pytest.mark.parametrize("make", [files.make_directory, lambda path: run_directory.prepare(str(path))])
+@pytest.mark.parametrize("kind", ["link", "directory"])
+def test_no_directory_is_made_behind_what_comes_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], None], kind: str
+) -> None:
+    """A stranger makes the name in a sticky directory, between the look at what is missing and mkdir(2)."""
+    sticky, victim = tmp_path / "sticky", tmp_path / "victim"
+    sticky.mkdir()
+    sticky.chmod(0o1777)
+    victim.mkdir()
+    real = os.mkdir
+
+    def plant(path: Any, *words: Any, **options: Any) -> None:
+        if not os.path.lexists(sticky / "base"):
+            if kind == "link":
+                os.symlink(victim, sticky / "base")
+            else:
+                real(sticky / "base")
+            os.chown(sticky / "base", 12345, 12345, follow_symlinks=False)
+        real(path, *words, **options)
+
+    monkeypatch.setattr(os, "mkdir", plant)
+    with pytest.raises(OSError) as caught:
+        make(sticky / "base" / "sub" / "own")
+    assert list(victim.iterdir()) == [] and list((sticky / "base").iterdir()) == []
+    assert caught.value.filename == str(sticky / "base")
+
+
+def test_make_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = os.umask(0)
+    try:
+        files.make_directory(tmp_path / "a" / "b", 0o700)
+        monkeypatch.chdir(tmp_path)
+        files.make_directory("c/d/../e/")
+        files.make_directory("c")
+    finally:
+        os.umask(before)
+    assert {str(path.relative_to(tmp_path)): path.stat().st_mode & 0o777 for path in tmp_path.rglob("*")} == {
+        "a": 0o700, "a/b": 0o700, "c": 0o755, "c/d": 0o755, "c/e": 0o755,
+    }  # fmt: skip
+    (tmp_path / "nowhere").symlink_to(tmp_path / "none")
+    (tmp_path / "file").touch()
+    for name in ("nowhere", "file"):
+        with pytest.raises(OSError, match=r"Not a directory|found a regular file"):
+            files.make_directory(tmp_path / name / "below")
+    assert not (tmp_path / "none").exists()

@@ -118,6 +118,18 @@ def test_sigterm_ends_it_and_its_numbers_stay(stage: Stage) -> None:
     assert stage.stats()["state"] == "stopped"
 
 
+def test_a_caller_that_ignores_sigchld_leaves_no_ring(stage: Stage) -> None:
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        child = stage.agent()
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+    child.send_signal(signal.SIGTERM)
+    _, error = child.communicate(timeout=30)
+    assert child.returncode == 0 and error == ""
+    assert list(stage.folder.glob("*.journal-ring")) == []
+
+
 def test_sigkill_leaves_readable_numbers(stage: Stage) -> None:
     child = stage.agent()
     child.kill()

@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -155,3 +156,26 @@ def test_the_example_and_the_page_name_the_same_places() -> None:
         assert "/run/trading_agent" in text and "$XDG_RUNTIME_DIR/trading_agent" in text
         assert "NAME" + place.SEGMENT_SUFFIX in text and "NAME" + place.SERIES_SUFFIX in text
         assert "/dev/shm" not in text
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give files away")
+def test_no_directory_is_made_behind_a_link_that_comes_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stranger makes it in a sticky directory, between the look at what is missing and mkdir(2)."""
+    sticky, victim = tmp_path / "sticky", tmp_path / "victim"
+    sticky.mkdir()
+    sticky.chmod(0o1777)
+    victim.mkdir()
+    real = os.mkdir
+
+    def plant(path: Any, *words: Any, **options: Any) -> None:
+        if not os.path.lexists(sticky / "base"):
+            os.symlink(victim, sticky / "base")
+            os.lchown(sticky / "base", 12345, 12345)
+        real(path, *words, **options)
+
+    monkeypatch.setattr(os, "mkdir", plant)
+    with pytest.raises(OSError, match="Not a directory"):
+        place.make_directory(sticky / "base" / "sub" / "own")
+    assert list(victim.iterdir()) == []

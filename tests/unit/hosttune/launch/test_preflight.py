@@ -76,6 +76,39 @@ def test_what_somebody_else_could_have_made_is_refused_at_once(path: Path, kind:
     assert time.monotonic() - begun < 1
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give files away")
+@pytest.mark.parametrize("behind", ["directory", "link"])
+def test_one_in_a_place_of_a_strangers_is_refused(path: Path, behind: str) -> None:
+    """Whoever owns the directory gives an old report of root's this name, or takes it away before it is read."""
+    theirs = path.with_name("theirs")
+    if behind == "directory":
+        theirs.mkdir()
+        path = path.rename(theirs / path.name)
+    else:
+        theirs.symlink_to(path.parent)
+        path = theirs / path.name
+    os.chown(theirs, 12345, 12345, follow_symlinks=False)
+    with pytest.raises(preflight.PreflightError, match=rf"^--preflight {path}: {theirs}: found a file of user 12345"):
+        preflight.take_report(str(path))
+    assert path.exists()
+
+
+@pytest.mark.parametrize(
+    ("age", "found"),
+    [(-60, "[0-9]+ s in the future"), (1e9, "before this boot")],
+)
+def test_one_of_another_time_is_refused(path: Path, age: float, found: str) -> None:
+    os.utime(path, (time.time() - age,) * 2)
+    with pytest.raises(preflight.PreflightError, match=rf"^--preflight {path}: found a report from {found}, allowed: "):
+        preflight.take_report(str(path))
+
+
+def test_an_old_one_and_a_young_one_of_before_this_boot_are_refused() -> None:
+    assert preflight._explain_age(preflight.MAX_AGE + 1, uptime=4000.0) == "a report from 301 s ago"
+    assert preflight._explain_age(50.0, uptime=40.0) == "a report from before this boot"
+    assert preflight._explain_age(30.0, uptime=40.0) == preflight._explain_age(-0.5, uptime=40.0) == ""
+
+
 def launch(path: Path, *options: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-P", "-m", "hosttune", "launch", "--preflight", str(path), *options, "--", "/bin/true"]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)

@@ -63,3 +63,17 @@ def test_another_users_directory_or_link_on_the_way_is_refused(tmp_path: Path, n
     path = {"run": tmp_path / "run", "": tmp_path / "run"}.get(name, tmp_path / "link" / "run")
     with pytest.raises(files.UntrustedFile, match="of user 12345"):
         run_directory.prepare(str(path))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give files away")
+def test_a_chain_of_links_through_anothers_directory_is_refused(tmp_path: Path) -> None:
+    """The first link and the last directory are root's; whoever owns what is between decides where the path leads."""
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "safe" / "run").mkdir(parents=True)
+    (tmp_path / "theirs" / "link").symlink_to(tmp_path / "safe")
+    (tmp_path / "link").symlink_to(tmp_path / "theirs" / "link")
+    run_directory.prepare(str(tmp_path / "link" / "run"))
+    os.chown(tmp_path / "theirs", 12345, 12345)
+    for refuse in (run_directory.check, run_directory.prepare):
+        with pytest.raises(files.UntrustedFile, match="of user 12345"):
+            refuse(str(tmp_path / "link" / "run"))
