@@ -291,7 +291,8 @@ def _write_fix(name: str, item: str, wanted: int | str, ways: dict[str, Hop], ru
     unit = "infinity" if wanted == "unlimited" else wanted
     steps = []
     if ways["login"].state != "ok":
-        steps.append(f"echo {quote_word(f'{name} - {item} {pam}')} >> /etc/security/limits.d/99-rt_limits.conf")
+        line = quote_word(f"{name} - {item} {pam}")
+        steps.append(f"echo {line} >> /etc/security/limits.d/99-hosttune-rt_limits.conf")
     if ways["service"].state != "ok":
         steps.append(
             f"set {key}={unit} in the unit, or Default{key}={unit} under [Manager] in "
@@ -309,7 +310,7 @@ def _check_rt_runtime(wanted: int, facts: sysctl.Sysctls) -> Finding:
         wanted,
         facts,
         why="a real-time thread that spins is stopped for the rest of every period: by default 50 ms in 1 s",
-        file="/etc/sysctl.d/99-zz-rt_limits.conf",
+        file="/etc/sysctl.d/99-zz-hosttune-rt_limits.conf",
     )
 
 

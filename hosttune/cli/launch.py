@@ -173,7 +173,10 @@ def _print_refusal(decision: Decision) -> None:
     for finding in decision.against:
         print_message(f"  {escape(finding.id)}: {finding.status}")
         for label in ("wanted", "found", "why", "fix"):
-            print_message(f"    {label + ':':8}{show_value(getattr(finding, label))}")
+            # A line each: commands of a fix that are joined do another thing.
+            lines = [show_value(line) for line in str(getattr(finding, label)).splitlines()] if label == "fix" else []
+            first, *others = lines or [show_value(getattr(finding, label))]
+            print_message("\n".join([f"    {label + ':':8}{first}", *(f"{'':12}{line}" for line in others)]))
     print_message("  accept a finding with --force ID")
 
 
