@@ -1,5 +1,7 @@
 """Interrupts: the table, who manages them, and the queues of a card."""
 
+import time
+
 import pytest
 
 from hosttune.host import irq, irq_plan, irq_unit, irqbalance
@@ -236,3 +238,28 @@ def test_services_that_do_not_count(fake_host):
     assert irq_unit.find_appliers(disabled).value == []
     assert irq_unit.find_appliers(applied(fake_host, move, script="#!/bin/sh\ntrue\n")).value == []
     assert irq_unit.find_appliers(fake_host().deny(ETC)).state == "unreadable"
+
+
+@pytest.mark.parametrize(
+    ("settings", "kept"),
+    [
+        ("irq_affinity: {housekeeping: 1" + ":1" * 130_000 + "}", {"housekeeping": "..."}),
+        ('housekeeping: 0-1\na: !!bool "x"\nb: !!int ""\nc: !!timestamp "x"\n', {"housekeeping": "0-1"}),
+        ("housekeeping: 3\nqueues: {eth0: 1, eth1: null, eth2: }\n", {"housekeeping": "3", "queues": {"eth0": "1"}}),
+        ("housekeeping: 010\n", {"housekeeping": "..."}),
+        ("housekeeping: 1:30\n", {"housekeeping": "..."}),
+        ("housekeeping: true\n", {"housekeeping": "..."}),
+        ("housekeeping: [1]\n", {"housekeeping": "..."}),
+        ("housekeeping: ~\n", {}),
+    ],
+)
+def test_settings_are_read_at_once_whatever_their_scalars_are(settings, kept):
+    start = time.process_time()
+    assert irq_unit.parse_settings(settings) == kept
+    assert irq_unit.parse_settings(irq_unit.reduce_settings(settings)) == kept
+    assert time.process_time() - start < 1
+
+
+def test_settings_with_a_merge_key_are_not_understood():
+    with pytest.raises(ValueError, match="merge key"):
+        irq_unit.parse_settings('irq_affinity: {<<: {housekeeping: "0"}}')
