@@ -71,8 +71,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
         with contextlib.suppress(Exception):  # whatever a template may raise, which no message shows
             return _evaluate_all(self._templar.template(value))
         raise AnsibleActionFail(
-            f"{name} cannot be evaluated; its value is not shown. Where it has two braces, or a brace and a percent sign "
-            "or a number sign in it, mark it !unsafe; where it names another variable, define that"
+            f"{name} cannot be evaluated; its value is not shown. Where it has two braces, or a brace and a percent "
+            "sign or a number sign in it, mark it !unsafe; where it names another variable, define that"
         )
 
 
