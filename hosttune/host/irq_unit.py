@@ -59,9 +59,8 @@ def _find_applier(root: Root, unit: systemd.Unit) -> Applier | None:
     texts = [text for path in scripts if (text := derive(root, path, partial(_read_script, path)).value)]
     if not texts:
         return None
-    named = [
-        path for text in [*started, *texts] for path in commands.find_paths(text) if commands.SETTINGS.search(path)
-    ]
+    named = [path for command in started for path in commands.find_settings(command)]
+    named += [path for text in texts for path in commands.find_paths(text) if commands.SETTINGS.search(path)]
     if not named:
         return Applier(unit.name, make_unreadable(unit.source, "names no settings file that could be compared"))
     return Applier(unit.name, derive(root, named[0], partial(_read_settings, named[0])).map(parse_settings))

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from hosttune.host import irq, irq_plan, irq_unit, irqbalance
+from hosttune.host import irq, irq_plan, irq_unit, irqbalance, units
 
 TABLE = """\
            CPU0       CPU2
@@ -210,12 +210,19 @@ def applied(fake_host, unit, settings='irq_affinity: {housekeeping: "0-1"}', scr
     [
         "[Service]\nExecStart=/usr/local/sbin/move apply /etc/any.yml\n",
         "[Service]\nExecStart=/bin/sh -c '/usr/local/sbin/move /etc/any.yml'\n",
+        "[Service]\nExecStart=-/bin/bash -ec 'cd /; A=/x/y exec /usr/local/sbin/move'  --settings=/etc/any.yml\n",
+        "[Service]\nExecStart=/usr/bin/python3 -I /usr/local/sbin/move '/etc/any.yml'\n",
+        "[Service]\nExecStart=/usr/bin/env A=/x/y /usr/local/sbin/move /etc/any.yml\n",
+        "[Service]\nExecStart=/opt/venv/bin/python /usr/local/sbin/move /etc/any.yml\n",
+        '[Service]\nExecStart=+"/usr/local/sbin/move" /etc/any.yml\n',
     ],
 )
 def test_a_service_is_known_by_what_it_does(fake_host, unit):
     (found,) = irq_unit.find_appliers(applied(fake_host, unit)).value
     assert found.unit == "any.service"
     assert found.settings.value == {"housekeeping": "0-1"}
+    (again,) = irq_unit.find_appliers(applied(fake_host, units.reduce(unit))).value
+    assert again == found
 
 
 def test_settings_named_in_the_script(fake_host):
