@@ -13,6 +13,7 @@ import msgspec
 from agent.errors import AgentError
 from agent.limits import Risk
 from agent.protocols import formats
+from agent.shm.place import NAME
 from agent.symbols import MAX_SYMBOLS
 from hosttune import files
 
@@ -23,7 +24,7 @@ else:
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Symbol = Annotated[str, msgspec.Meta(pattern=r"^[!-~]{1,8}\Z")]
-Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,31}\Z")]
+Name = Annotated[str, msgspec.Meta(pattern=rf"^{NAME}\Z")]
 
 
 #: The most of an agent.toml: bytes; characters of a line; dots in one. Python takes time that grows with the square of

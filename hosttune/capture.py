@@ -9,7 +9,7 @@ from typing import Any
 from hosttune import profile as profiles
 from hosttune.host import globs, identity
 from hosttune.host.kept import Patterns
-from hosttune.host.root import Root
+from hosttune.host.root import Once, Root
 from hosttune.host.snapshot import Data, Recorder
 from hosttune.profile import PROFILE_D, Profile
 
@@ -25,23 +25,33 @@ def take_snapshot(root: Root, profile: Profile, observe: float | None = None) ->
     profiles_kept = {f"{PROFILE_D}/*{ending}": profiles.reduce_file for ending in (".yml", ".yaml")}
     sections = [*profiles.load_built_in().sections, *profile.sections]
     recorder = Recorder(root, Patterns({**profiles.list_kept(sections), **profiles_kept}))
+    # As a check does: each path once, so that the processes that are looked at are those of the one list that is kept.
+    once = Once(recorder)
     modules = {name: importlib.import_module(f"hosttune.checks.{name}") for name in profiles.built_in_sections()}
-    globs.read(recorder, *profiles_kept)
+    globs.read(once, *profiles_kept)
     for module in modules.values():
         if hasattr(module, "sweep"):
             with contextlib.suppress(Exception):
-                module.sweep(recorder)
-    identity.read(recorder)
+                module.sweep(once)
+    identity.read(once)
     for section in sections:
         modules[section.name] = section.module
         with contextlib.suppress(Exception):
-            section.module.facts(recorder, section.wanted)
+            section.module.facts(once, section.wanted)
     watchers = [module for module in modules.values() if hasattr(module, "sample")]
     if observe is not None and watchers:
-        _sample_all(watchers, recorder)
+        _sample_all(watchers, _Resampled(recorder, once))
         if second := recorder.later(observe):
-            _sample_all(watchers, second[0])
+            _sample_all(watchers, Once(second[0]))
     return recorder.data()
+
+
+class _Resampled(Once):
+    """Reads the files again, at the time of a sample, of the directories as they were listed before."""
+
+    def __init__(self, root: Root, before: Once) -> None:
+        super().__init__(root)
+        self.list = before.list
 
 
 def _sample_all(modules: list[Any], root: Root) -> None:

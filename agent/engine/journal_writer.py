@@ -18,6 +18,7 @@ from agent.journal.errors import JournalError
 from agent.journal.rebuild import State
 from agent.journal.writer import drain
 from agent.shm import place
+from hosttune.output import escape, print_message
 
 #: Seconds for the journal's writer of an engine that was killed to write what is left, and to end.
 _WRITER_ENDS = 10.0
@@ -116,6 +117,27 @@ def _is_unwritten(ring_path: Path) -> bool:
         os.close(descriptor)
 
 
+def recover(path: Path, ring_path: Path, symbols: list[str]) -> State:
+    """Returns what the journal at path says, with what is left in the ring. The file is read before: where it cannot be
+    believed nothing is taken off the ring. What a lost write has left at the file's end is moved away, and it is said.
+    Raises RunError and JournalError."""
+    from agent.shm.ring import RingError
+
+    if lost := journal.create(path, symbols):
+        what = f"moved the last {lost:,} bytes, of a write that was lost (a power failure?), to {journal.tail_of(path)}"
+        print_message(escape(f"agent: {path}: {what}"))
+    _, state = journal.load(path)
+    try:
+        if not os.path.lexists(ring_path):
+            return state
+        drain_left_ring(ring_path, path)
+    except RingError as error:
+        raise RunError(f"journal: {error}; {_ADVICE}") from None
+    except OSError as error:
+        raise RunError(f"journal: {place.explain(error, ring_path)}; {_ADVICE}") from None
+    return journal.load(path)[1]
+
+
 @contextlib.contextmanager
 def open_journal(wanted: Journal, name: str, segment: Path, symbols: list[str]) -> Iterator[tuple[Any, State]]:
     """The journal's ring for the engine to write, and what the journal says so far. When the engine is done its writer
@@ -129,20 +151,12 @@ def open_journal(wanted: Journal, name: str, segment: Path, symbols: list[str]) 
     directory = Path(wanted.directory) if wanted.directory else journal.default_directory()
     path = directory / f"{name}.journal"
     ring_path = place.ring_of(segment)
-    journal.create(path, symbols)
-    try:
-        if os.path.lexists(ring_path):
-            drain_left_ring(ring_path, path)
-    except RingError as error:
-        raise RunError(f"journal: {error}; {_ADVICE}") from None
-    except OSError as error:
-        raise RunError(f"journal: {place.explain(error, ring_path)}; {_ADVICE}") from None
+    state = recover(path, ring_path, symbols)
     try:
         ring = Ring.create(ring_path, wanted.ring * record.SIZE, record=record.SIZE)
     except RingError as error:
         raise RunError(f"journal: {error}") from None
     try:
-        _, state = journal.load(path)
         writer = start_writer(ring_path, path)
     except BaseException:
         ring.close()

@@ -82,13 +82,13 @@ cdef class Rebuilder:
         cdef int fault
         for i in range(records.shape[0] // <Py_ssize_t> sizeof(JournalRecord)):
             r = <const JournalRecord *> &records[i * <Py_ssize_t> sizeof(JournalRecord)]
-            if r.number <= self.last:
-                continue
-            if r.number != self.last + 1:
+            if r.number > self.last + 1:
                 raise ValueError(f"record {r.number} follows record {self.last}: records are missing")
             fault = find_fault(r, self.symbols)
             if fault != FINE:
                 raise ValueError(_record.explain_fault(fault, r[0], self.symbols))
+            if r.number <= self.last:
+                continue
             self.last = r.number
             self.add_record(r)
 

@@ -4,8 +4,8 @@
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 cimport agent.journal.record as layout
-from agent.journal.record cimport (BAD_ID, BAD_KIND, BAD_ORIGINAL, BAD_QUANTITY, BAD_SESSION, BAD_SIDE, BAD_SYMBOL,
-                                   FINE, MAX_QUANTITY, JournalRecord, find_fault)
+from agent.journal.record cimport (BAD_ID, BAD_KIND, BAD_NUMBER, BAD_ORIGINAL, BAD_QUANTITY, BAD_SESSION, BAD_SIDE,
+                                   BAD_SYMBOL, FINE, MAX_QUANTITY, JournalRecord, find_fault)
 
 SIZE = sizeof(JournalRecord)
 
@@ -39,6 +39,7 @@ def pack(dict fields not None):
 def explain_fault(int fault, dict record not None, uint32_t symbols):
     """Returns what is wrong with a record (fields by name), one line, by the number that find_fault() gives it."""
     field, allowed = {
+        BAD_NUMBER: ("number", "from 1"),
         BAD_KIND: ("kind", f"{layout.ENTERED} to {layout.IGNORED}"),
         BAD_SYMBOL: ("symbol", f"below {symbols}, the number of the journal's symbols, and 0 of no order"),
         BAD_SIDE: ("side", "1 (buy) or -1 (sell), and 0 of no order"),
@@ -50,15 +51,26 @@ def explain_fault(int fault, dict record not None, uint32_t symbols):
     return f"record {record['number']}: {field}: found {record[field]}, allowed: {allowed}"
 
 
+def check(const uint8_t[::1] records not None, Py_ssize_t index, uint32_t symbols):
+    """Returns what is wrong with record `index` by itself, one line; "" for one that an engine writes. Raises
+    IndexError as unpack()."""
+    cdef dict fields = unpack(records, index)
+    cdef int fault = find_fault(<const JournalRecord *> &records[index * <Py_ssize_t> sizeof(JournalRecord)], symbols)
+    return "" if fault == FINE else explain_fault(fault, fields, symbols)
+
+
 def select(const uint8_t[::1] records not None, uint32_t symbols, uint64_t last):
     """Returns (first, end, why): of whole records, those from `first` to before `end` follow record number `last`, one
-    after the other, and are such as an engine writes. Those before `first` are in the journal already. why: "" when
-    that is all of them, else what is wrong with the one at `end`, one line."""
+    after the other. Those before `first` are in the journal already. All before `end` are such as an engine writes.
+    why: "" when that is all of them, else what is wrong with the one at `end`, one line."""
     cdef Py_ssize_t count = records.shape[0] // <Py_ssize_t> sizeof(JournalRecord), first = 0, end
     cdef const JournalRecord *r
     cdef int fault
     while first < count:
         r = <const JournalRecord *> &records[first * <Py_ssize_t> sizeof(JournalRecord)]
+        fault = find_fault(r, symbols)
+        if fault != FINE:
+            return first, first, explain_fault(fault, r[0], symbols)
         if r.number > last:
             break
         first += 1

@@ -28,6 +28,10 @@ MOST_BYTES = 1 << 30
 _NAMES = 16  # offset of the names, bytes
 _NAME = re.compile(rb"[!-~]{1,8} *")
 _PIECE = SIZE << 14  # bytes that are read at once
+#: What a disk writes whole or not at all, bytes: where a write that the power's loss ended turns into zeros.
+_SECTOR = 512
+#: Bytes of zeros at the end that are taken for one write that was lost: 65,536 records. More may have been written.
+_MOST_LOST = SIZE << 16
 
 
 def default_directory() -> Path:
@@ -55,6 +59,11 @@ def unpack_header(data: bytes) -> tuple[list[str], int]:
     if not all(map(_NAME.fullmatch, names)) or len(set(names)) != count:
         raise JournalError("damaged: its symbols are not each a name")
     return [name.decode().rstrip() for name in names], begin
+
+
+def tail_of(path: Path) -> Path:
+    """Returns where a journal's end is kept that a lost write left and that was cut off."""
+    return path.with_name(path.name + ".damaged-tail")
 
 
 class Journal:
@@ -103,11 +112,54 @@ class Journal:
         except JournalError as error:
             raise self._name(error) from None
 
-    def cut_torn_record(self) -> None:
-        """Cut off a last record that is not whole. Raises OSError."""
-        if torn := (self.size - self._begin) % SIZE:
-            self.size -= torn
+    def cut_lost_write(self) -> int:
+        """Cut off what a write that did not come to its end has left: a last record that is not whole; then zeros.
+        Where they begin inside of a record, at a sector's begin, that record is cut off with them; where the one before
+        is damaged, nothing is. Returns how many bytes of whole records were cut off: they are kept at tail_of(path).
+        Raises OSError; and JournalError for more zeros than one write has, which stay."""
+        self._cut((self.size - self._begin) % SIZE)
+        end = self._find_zeros()
+        whole = end + (self._begin - end) % SIZE  # end of the record in which they begin
+        if self._find_fault(whole) and -end % _SECTOR < whole - end:
+            whole -= SIZE
+        lost = self.size - whole
+        if lost > _MOST_LOST:
+            raise JournalError(
+                f"{self.path}: at least the last {lost:,} bytes are zeros, more than one write that was lost; "
+                "restore the file from a copy, or move it away while the position is flat"
+            )
+        if lost == 0 or self._find_fault(whole):
+            return 0
+        files.replace_file(tail_of(self.path), os.pread(self.descriptor, lost, whole))
+        self._cut(lost)
+        return lost
+
+    def _find_zeros(self) -> int:
+        """Returns where the zeros at the end begin, at most one piece more than _MOST_LOST before it."""
+        end = self.size
+        while end > self._begin and self.size - end <= _MOST_LOST:
+            start = max(self._begin, end - _PIECE)
+            piece = os.pread(self.descriptor, end - start, start).rstrip(b"\0")
+            end = start + len(piece)
+            if piece:
+                break
+        return end
+
+    def _find_fault(self, end: int) -> str:
+        """Returns what is wrong with the record that ends there, one line; "": nothing, or there is none."""
+        if end <= self._begin:
+            return ""
+        record = os.pread(self.descriptor, SIZE, end - SIZE)
+        if fault := _record.check(record, 0, len(self.symbols)):
+            return fault
+        number, most = _record.unpack(record, 0)["number"], (end - self._begin) // SIZE
+        return f"record {number} is last of {most}: records are missing" if number > most else ""
+
+    def _cut(self, count: int) -> None:
+        if count:
+            self.size -= count
             os.ftruncate(self.descriptor, self.size)
+            os.fsync(self.descriptor)
 
     def add_symbols(self, symbols: list[str]) -> None:
         """Put a file with more symbols in the place of this one, which may not be used any more. Raises OSError."""
@@ -132,12 +184,15 @@ class Journal:
 
 class Appender(Journal):
     """The end of a journal's file: what is appended is checked before, and the file holds whole records only. last: the
-    number of its last record. One process at a time. Raises as Journal, and OSError."""
+    number of its last record, which is one that an engine writes. One process at a time. Raises as Journal, and
+    OSError."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, os.O_RDWR | os.O_APPEND)
         try:
-            self.cut_torn_record()
+            self._cut((self.size - self._begin) % SIZE)
+            if fault := self._find_fault(self.size):
+                raise self._name(JournalError(fault))
             self.last = 0
             if self.size > self._begin:
                 record = os.pread(self.descriptor, SIZE, self.size - SIZE)
@@ -169,10 +224,10 @@ def load(path: Path) -> tuple[list[str], State]:
         return journal.symbols, journal.add_up(journal.read())
 
 
-def create(path: Path, symbols: list[str]) -> None:
+def create(path: Path, symbols: list[str]) -> int:
     """Make an empty journal (mode 0600), and its directory where it is missing, or check that the one there is for the
-    same symbols, in the same order, and cut off a torn last record; new symbols may stand behind those there. Raises
-    JournalError."""
+    same symbols, in the same order, and cut off what a lost write has left; new symbols may stand behind those there.
+    Returns as Journal.cut_lost_write(). Raises JournalError."""
     try:
         place.make_directory(path.parent)
         _write_header(path, pack_header(symbols))
@@ -182,9 +237,10 @@ def create(path: Path, symbols: list[str]) -> None:
                     f"{path}: is for the symbols {', '.join(journal.symbols)}; allowed: these first, in this order, or "
                     "another journal.directory"
                 )
-            journal.cut_torn_record()
+            lost = journal.cut_lost_write()
             if journal.symbols != symbols:
                 journal.add_symbols(symbols)
+            return lost
     except OSError as error:
         raise JournalError(f"journal.directory: {place.explain(error, path)}") from None
 

@@ -41,6 +41,7 @@ cdef enum:
 
 cdef enum:                      # what is wrong with a record by itself
     FINE
+    BAD_NUMBER
     BAD_KIND
     BAD_SYMBOL
     BAD_SIDE
@@ -52,6 +53,8 @@ cdef enum:                      # what is wrong with a record by itself
 
 cdef inline int find_fault(const JournalRecord *r, uint32_t symbols) noexcept nogil:
     """Returns what makes a record one that no engine of so many symbols writes; FINE: nothing."""
+    if r.number == 0:
+        return BAD_NUMBER
     if r.kind < ENTERED or r.kind > IGNORED:
         return BAD_KIND
     if r.kind == SESSION or r.kind == QUERIED or r.kind == CAUGHT_UP:

@@ -6,7 +6,10 @@ by its user or by root. Sources: systemd.exec(5), RuntimeDirectory=; the XDG Bas
 
 import contextlib
 import fcntl
+import itertools
 import os
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from hosttune import files
@@ -15,12 +18,17 @@ from hosttune import files
 DIRECTORY = "trading_agent"
 #: Where the service's agent has its files; so has one without $RUNTIME_DIRECTORY and $XDG_RUNTIME_DIR.
 SYSTEM = Path("/run") / DIRECTORY
+#: What an engine may be called. Behind it is the shard's number, where there is one (of at most 256 shards).
+NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}"
 #: Behind the engine's name: its segment, the ring that carries its journal, its tick series.
 SEGMENT_SUFFIX = ".segment"
 RING_SUFFIX = ".journal-ring"
 SERIES_SUFFIX = ".series"
 #: Behind the name of a segment or series that is no such thing any more, and was in the way of a new one.
 DAMAGED_SUFFIX = ".damaged"
+#: Names in a directory that are looked at, at most: several times as many as 256 shards have files.
+MOST_NAMES = 4096
+_SEGMENT = re.compile(rf"{NAME}(\.[0-9]{{1,3}})?{re.escape(SEGMENT_SUFFIX)}")
 
 
 def own_directory() -> Path:
@@ -80,11 +88,32 @@ def open_file(path: Path, flags: int, *, reading: bool = False) -> int:
 
 
 def list_segments(directory: Path) -> list[str]:
-    """Returns the names of the segments in own_directory() or SYSTEM, sorted. Raises OSError and UntrustedFile: of the
-    two, only the latter may be another user's, and only for root."""
+    """Returns the names of the segments in own_directory() or SYSTEM that an engine's name gives, sorted. Raises
+    OSError and UntrustedFile: of the two, only the latter may be another user's, and only for root; and for more than
+    MOST_NAMES names in it."""
+    with _open_listed(directory) as descriptor, os.scandir(descriptor) as entries:
+        names = [entry.name for entry in itertools.islice(entries, MOST_NAMES + 1)]
+    if len(names) > MOST_NAMES:
+        raise files.UntrustedFile(str(directory), f"more than {MOST_NAMES:,} names", "no more; name a segment's path")
+    return sorted(filter(_SEGMENT.fullmatch, names))
+
+
+def has_segment(directory: Path, name: str) -> bool:
+    """Returns whether own_directory() or SYSTEM has a segment of this name, whatever else is there. Raises as
+    list_segments()."""
+    with _open_listed(directory) as descriptor:
+        try:
+            os.stat(name + SEGMENT_SUFFIX, dir_fd=descriptor, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+    return True
+
+
+@contextlib.contextmanager
+def _open_listed(directory: Path) -> Iterator[int]:
     descriptor = open_directory(directory, reading=directory == SYSTEM)
     try:
-        return sorted(name for name in os.listdir(descriptor) if name.endswith(SEGMENT_SUFFIX))
+        yield descriptor
     finally:
         os.close(descriptor)
 

@@ -22,6 +22,8 @@ from hosttune import files
 #: Bytes of a segment at most, and values with a name: several times as many as one of this build with all symbols has.
 MOST_BYTES = 2 << 20
 _MOST_NAMES = 1024
+#: Segments that a message names.
+_MOST_SHOWN = 5
 
 _STATES = _segment.STATES
 #: Of a histogram: 2**bits buckets to a power of two, of which 64 bits have 64.
@@ -104,19 +106,24 @@ def find(wanted: str | None) -> Path:
     passed = []
     for directory in dict.fromkeys((place.own_directory(), place.SYSTEM)):
         try:
-            names = place.list_segments(directory)
+            if wanted is None:
+                names = place.list_segments(directory)
+            else:
+                names = [wanted + place.SEGMENT_SUFFIX] if place.has_segment(directory, wanted) else []
         except FileNotFoundError:
             passed.append(f"there is no {directory}")
         except OSError as error:
             passed.append(place.explain(error, directory))
         else:
-            found += [directory / name for name in names if wanted in (None, name.removesuffix(place.SEGMENT_SUFFIX))]
+            found += [directory / name for name in names]
             passed.append(f"none in {directory}")
     if len(found) == 1 or (found and wanted is not None):
         return found[0]
     if not found:
         raise SegmentError(f"no agent{f' called {wanted}' if wanted else ''} has run here: {'; '.join(passed)}")
-    raise SegmentError(f"there are {len(found)} agents here, name one: {', '.join(map(str, found))}")
+    more = f" and {len(found) - _MOST_SHOWN} more" if len(found) > _MOST_SHOWN else ""
+    shown = ", ".join(map(str, found[:_MOST_SHOWN]))
+    raise SegmentError(f"there are {len(found)} agents here, name one: {shown}{more}")
 
 
 def read(path: Path) -> Segment:

@@ -45,4 +45,7 @@ def read_width() -> int:
 
 def wants_colour(choice: str) -> bool:
     """Returns whether to colour the output: `always`, `never`, or `auto` by terminal and https://no-color.org."""
-    return choice == "always" or (choice == "auto" and sys.stdout.isatty() and not os.environ.get("NO_COLOR"))
+    if choice == "auto":
+        # A command that was started with its output closed has no sys.stdout.
+        return sys.stdout is not None and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    return choice == "always"

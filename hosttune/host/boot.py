@@ -7,9 +7,12 @@ from functools import partial
 import msgspec
 
 from hosttune.host import cmdline, dropins, grub
+from hosttune.host.forms import NAME, UNINTELLIGIBLE, consists_of
 from hosttune.host.root import Fact, Root, derive, make_unreadable
 
 _CONFIGS = ("/boot/grub/grub.cfg", "/boot/grub2/grub.cfg")
+# Of titles of menu entries, such as "Debian GNU/Linux, with Linux 6.12.9-amd64 (recovery mode)".
+_TITLE = f"{NAME} .,:()/+~'"
 _BLS = "/boot/loader/entries"
 #: Arguments of the kernel that a check asks the files of /etc/default for.
 ARGUMENTS = ("isolcpus", "nohz_full", "rcu_nocbs", "irqaffinity")
@@ -61,7 +64,8 @@ def _read_entry(path: str, root: Root) -> Fact[str]:
         return env
     try:
         title, line = grub.find_default_entry(config.value, grub.parse_environment(env.value or ""), _read_bls(root))
-        return Fact("value", f"{title}\n{cmdline.reduce(line)}", path)
+        shown = title if consists_of(title, _TITLE, 128) else UNINTELLIGIBLE
+        return Fact("value", f"{shown}\n{cmdline.reduce(line)}", path)
     except ValueError as error:
         return make_unreadable(path, f"not understood: {error}")
 

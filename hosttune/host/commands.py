@@ -7,6 +7,7 @@ command line is kept or shown: arguments hold passwords.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 #: Programs that start another one as another user, and the options that name the user.
 LAUNCHERS = frozenset({"hosttune", "runuser", "setpriv", "sudo"})
@@ -17,14 +18,26 @@ MAX_PATHS = 64
 SETTINGS = re.compile(r"\.(ya?ml|json)$")
 # Programs of the distribution: not scripts that set affinities, and large.
 _VENDOR = ("/usr/bin/", "/usr/sbin/", "/bin/", "/sbin/", "/usr/lib/", "/lib/")
+# Programs whose first argument is a script, or the script's text after -c.
+_SHELLS = frozenset({"sh", "ash", "bash", "dash", "ksh", "zsh"})
+_INTERPRETERS = re.compile(r"(python|perl|ruby)[0-9.]{0,8}|env")
+_MAX_NESTED = 3  # commands in arguments of commands
 
 # A whole word, or the value after `=`: a slash within a word, such as a password's, begins no path.
 _PATH = re.compile(r"(?:^|(?<=[\s\"'=;|&(<>]))[@:+!|-]{0,8}(/(?!/)[\w./@+-]+)", re.ASCII)
+_WHOLE_PATH = re.compile(r"/(?!/)[\w./@+-]+", re.ASCII)
+_OPTION = re.compile(r"--?[A-Za-z][\w-]{0,63}=", re.ASCII)
+_ASSIGNMENT = re.compile(r"[A-Za-z_]\w{0,63}=", re.ASCII)
+# Blanks are in a word between quotes and after a backslash. A quote without an end goes to the end of the line.
+_PIECE = r"""[^\s"'\\]+|\\.?|"(?:[^"\\]|\\.?)*"?|'[^']*'?"""
+_WORD = re.compile(f"(?:{_PIECE})+", re.DOTALL)
+_QUOTED = re.compile(r"""\\(.?)|"((?:[^"\\]|\\.?)*)"?|'([^']*)'?""", re.DOTALL)
+_COMMAND_END = re.compile(r"[;|&()\n]+")
 USER = re.compile(r"[A-Za-z_][\w.-]{0,31}\$?", re.ASCII)
 
 
 def find_paths(text: str) -> list[str]:
-    """Returns the absolute paths that a command line or a script names, each once, in order; at most MAX_PATHS."""
+    """Returns the absolute paths that a script names, each once, in order; at most MAX_PATHS."""
     found: dict[str, None] = {}
     for match in _PATH.finditer(text):
         found[match[1]] = None
@@ -33,10 +46,23 @@ def find_paths(text: str) -> list[str]:
     return list(found)
 
 
+def find_programs(command: str) -> list[str]:
+    """Returns the absolute paths of the program and, if that is an interpreter, of its script; at most MAX_PATHS."""
+    found = dict.fromkeys(_find_programs(command, 0))
+    return list(found)[:MAX_PATHS]
+
+
 def find_scripts(command: str) -> list[str]:
-    """Returns the paths that may be programs of this host's administrator: no values of options."""
-    paths = [path for path in find_paths(command) if path.count("/") > 1 and not path.startswith(_VENDOR)]
-    return [path for path in paths if not SETTINGS.search(path) and f"={path}" not in command]
+    """Returns those of the programs that may be of this host's administrator."""
+    paths = [path for path in find_programs(command) if path.count("/") > 1 and not path.startswith(_VENDOR)]
+    return [path for path in paths if not SETTINGS.search(path)]
+
+
+def find_settings(command: str) -> list[str]:
+    """Returns the settings files among the arguments: a whole word, or the value of an option; at most MAX_PATHS."""
+    words = (_OPTION.sub("", word, count=1) for word in _find_words(command, 0))
+    found = dict.fromkeys(word for word in words if SETTINGS.search(word) and _WHOLE_PATH.fullmatch(word))
+    return list(found)[:MAX_PATHS]
 
 
 def find_user(command: str) -> str | None:
@@ -54,8 +80,78 @@ def find_user(command: str) -> str | None:
 
 def reduce(command: str) -> str:
     """Returns a command line that names the same files and the same user, and has no other word."""
-    words = [*find_scripts(command), *(path for path in find_paths(command) if SETTINGS.search(path))]
+    scripts = find_scripts(command)
+    words = [f"sh -c '{';'.join(scripts)}'"] if len(scripts) > 1 else scripts
+    words += find_settings(command)
     user = find_user(command)
     if user is not None:
         words += ["hosttune", f"--user={user}"]
     return " ".join(words)
+
+
+def _split_words(command: str) -> list[str]:
+    """Returns the words as the program gets them, without their quotes."""
+    return [_QUOTED.sub(_unquote, word) for word in _WORD.findall(command)]
+
+
+def _unquote(match: re.Match[str]) -> str:
+    bare, double, single = match.groups()
+    return single or re.sub(r"\\(.)", r"\1", double or "", flags=re.DOTALL) or bare or ""
+
+
+def _find_programs(command: str, depth: int) -> Iterator[str]:
+    words = _split_words(command)
+    while words and (_ASSIGNMENT.match(words[0]) or words[0] == "exec") and depth:
+        words.pop(0)
+    if not words:
+        return
+    first = words[0].lstrip("@:+!|-")
+    if _WHOLE_PATH.fullmatch(first):
+        yield first
+    nested = _find_nested(words) if depth < _MAX_NESTED else None
+    if nested is not None:
+        for each in _COMMAND_END.split(nested):
+            yield from _find_programs(each, depth + 1)
+        return
+    if first.rpartition("/")[2] in LAUNCHERS:
+        script = words[words.index("--") + 1 :] if "--" in words else words[1:]
+    elif _is_interpreter(first):
+        script = words[1:]
+        while script and (_ASSIGNMENT.match(script[0]) if first.endswith("env") else script[0][:1] == "-"):
+            if script.pop(0) in ("-c", "-e", "-m"):
+                return
+    else:
+        return
+    if script and _WHOLE_PATH.fullmatch(script[0]):
+        yield script[0]
+
+
+def _is_interpreter(program: str) -> bool:
+    name = program.rpartition("/")[2]
+    return name in _SHELLS or _INTERPRETERS.fullmatch(name) is not None
+
+
+def _find_nested(words: list[str]) -> str | None:
+    """Returns the text that a shell is given to run, None for any other command."""
+    if words[0].lstrip("@:+!|-").rpartition("/")[2] not in _SHELLS:
+        return None
+    for at, word in enumerate(words[1:-1], 1):
+        if word[:1] != "-":
+            return None
+        if word.startswith("--"):
+            continue
+        if word.endswith("c"):
+            return words[at + 1]
+    return None
+
+
+def _find_words(command: str, depth: int) -> Iterator[str]:
+    """Yield the words of a command line, and for what a shell is given to run, the words of that."""
+    words = _split_words(command)
+    nested = _find_nested(words) if words and depth < _MAX_NESTED else None
+    for word in words:
+        if word == nested:
+            for each in _COMMAND_END.split(nested):
+                yield from _find_words(each, depth + 1)
+        else:
+            yield word

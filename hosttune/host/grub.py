@@ -65,7 +65,7 @@ def find_default_entry(config: str, env: dict[str, str], bls: dict[str, str] | N
         top.entries[:0] = _make_bls_entries(bls, variables)
     entry = _select_entry(top, _resolve_default(defaults, env, variables))
     if not entry.command:
-        raise ValueError(f"its default entry {entry.title!r} has no kernel command")
+        raise ValueError("its default entry has no kernel command")
     return entry.title, " ".join(_quote_again(word) for word in entry.command[2:])
 
 

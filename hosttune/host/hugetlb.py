@@ -14,7 +14,8 @@ POLICIES = ("always", "madvise", "never")
 
 _SIZE = re.compile(r"([1-9][0-9]*)([KMG])")
 _KB = {"K": 1, "M": 1 << 10, "G": 1 << 20}
-_NODE = re.compile(r"node([0-9]+)")
+_NODE = re.compile(r"node([0-9]{1,4})")
+_NODES = 1024  # CONFIG_NODES_SHIFT of the kernel is 10 at the most
 
 
 def parse_size(text: str) -> int:
@@ -28,8 +29,8 @@ def parse_size(text: str) -> int:
 def parse_node(name: str) -> int:
     """Returns the number of a NUMA node by its name: `node0` as 0. Raises ValueError."""
     match = _NODE.fullmatch(name)
-    if match is None:
-        raise ValueError(f"{name[:40]!r} is not a NUMA node; allowed: node0, node1, ...")
+    if match is None or int(match[1]) >= _NODES:
+        raise ValueError(f"{name[:40]!r} is not a NUMA node; allowed: node0, node1, ... node{_NODES - 1}")
     return int(match[1])
 
 

@@ -7,6 +7,7 @@ YAML or JSON file that its command line or that script names.
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from typing import Any
 
@@ -21,6 +22,9 @@ _MARK = "smp_affinity"
 #: Of a settings file; and how many nodes of YAML it may have.
 MAX_SETTINGS_BYTES = 1 << 18
 MAX_EVENTS = 20_000
+# Numbers that YAML 1.1 reads in base 8 or 60, and kernel lists in base 10.
+_AMBIGUOUS = re.compile(r"[-+]?0[0-9_]+|[-+]?[0-9_]+(:[0-9_]+)+")
+_NULL = ("", "~", "null", "Null", "NULL")
 
 
 class Applier(msgspec.Struct, frozen=True):
@@ -55,9 +59,8 @@ def _find_applier(root: Root, unit: systemd.Unit) -> Applier | None:
     texts = [text for path in scripts if (text := derive(root, path, partial(_read_script, path)).value)]
     if not texts:
         return None
-    named = [
-        path for text in [*started, *texts] for path in commands.find_paths(text) if commands.SETTINGS.search(path)
-    ]
+    named = [path for command in started for path in commands.find_settings(command)]
+    named += [path for text in texts for path in commands.find_paths(text) if commands.SETTINGS.search(path)]
     if not named:
         return Applier(unit.name, make_unreadable(unit.source, "names no settings file that could be compared"))
     return Applier(unit.name, derive(root, named[0], partial(_read_settings, named[0])).map(parse_settings))
@@ -91,7 +94,8 @@ def parse_settings(text: str) -> dict[str, Any]:
 
     if len(text) > MAX_SETTINGS_BYTES:
         raise ValueError(f"it has {len(text)} characters; allowed are {MAX_SETTINGS_BYTES}")
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    # Scalars stay text: nothing here is a date, and a number in base 60 takes time with the square of its length.
+    loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
     try:
         for number, event in enumerate(yaml.parse(text, loader)):
             if number > MAX_EVENTS or isinstance(event, yaml.AliasEvent):
@@ -99,16 +103,16 @@ def parse_settings(text: str) -> dict[str, Any]:
         content = yaml.load(text, loader)
     except (yaml.YAMLError, UnicodeError, RecursionError):
         raise ValueError("it is not valid YAML") from None
-    except (ValueError, TypeError, OverflowError):
-        raise ValueError("it holds a value that is not understood") from None
     if not isinstance(content, dict):
         raise ValueError("it is not a mapping")
     section = content.get("irq_affinity", content)
     if not isinstance(section, dict):
         raise ValueError("its section irq_affinity is not a mapping")
+    if "<<" in section or "<<" in content:
+        raise ValueError("it has a merge key (<<)")
     queues = section.get("queues")
     found: dict[str, Any] = {}
-    if section.get("housekeeping") is not None:
+    if section.get("housekeeping", "") not in _NULL:
         found["housekeeping"] = _keep_cpus(section["housekeeping"])
     if isinstance(queues, dict):
         found["queues"] = {name: _keep_cpus(cpus) for name, cpus in queues.items() if _is_interface(name, cpus)}
@@ -116,9 +120,10 @@ def parse_settings(text: str) -> dict[str, Any]:
 
 
 def _keep_cpus(value: Any) -> str:
-    text = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
-    return text if text and consists_of(text, CPU_LIST, 4096) else UNINTELLIGIBLE
+    text = value if isinstance(value, str) else ""
+    understood = consists_of(text, CPU_LIST, 4096) and not _AMBIGUOUS.fullmatch(text)
+    return text if text and understood else UNINTELLIGIBLE
 
 
 def _is_interface(name: Any, cpus: Any) -> bool:
-    return isinstance(name, str) and consists_of(name, f"{NAME}.@:+", 15) and cpus is not None
+    return isinstance(name, str) and consists_of(name, f"{NAME}.@:+", 15) and cpus not in _NULL

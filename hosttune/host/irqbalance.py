@@ -35,7 +35,7 @@ def read(root: Root, last: int | None) -> Balancer:
     """Read it; `last` is the number of the last CPU."""
     unit = systemd.read_unit(root, SERVICE)
     started = unit.value.values("Service", "ExecStart") if unit.value else []
-    own = [path for command in started for path in commands.find_paths(command)[:1]]
+    own = [path for command in started for path in commands.find_programs(command)[:1]]
     pids = process.find_service_pids(root, "irqbalance", SERVICE, {*_EXECUTABLES, *own})
     banned: Fact[frozenset[int]] = Fact("absent")
     if pids.value:

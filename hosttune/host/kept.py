@@ -106,6 +106,8 @@ NAMES = (
 )
 
 OMITTED = "left out: no check of hosttune's own reads it"
+# Of numbers in names: those of processes, interrupts, and CPUs, and sizes of pages in kB.
+_MAX_DIGITS = 20
 _NOT_TEXT = "a name in it is not UTF-8"
 
 
@@ -145,7 +147,7 @@ def _fits(name: str, prefix: str, suffix: str, digits: bool) -> bool:
         return False
     if digits:
         middle = name[len(prefix) : len(name) - len(suffix)] if suffix else name[len(prefix) :]
-        return middle.isascii() and middle.isdigit()
+        return middle.isascii() and middle.isdigit() and len(middle) <= _MAX_DIGITS
     return bool(prefix) or name[:1] != "."
 
 
@@ -184,7 +186,7 @@ class Patterns:
         if _lies_between(path, _SYSCTLS, ""):
             return names
         if _lies_between(path, "/sys/devices/", "/msi_irqs"):
-            return [name for name in names if name.isascii() and name.isdigit()]
+            return [name for name in names if _fits(name, "", "", True)]
         nodes = self._find(path.rstrip("/"))
         if not any(node.names or node.globs for node in nodes):
             return None

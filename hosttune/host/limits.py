@@ -20,6 +20,11 @@ _UNLIMITED_WORDS = ("-1", "unlimited", "infinity")
 # No value has more digits than an unsigned 64-bit number.
 _INTEGER = re.compile(r"[-+]?[0-9]{1,20}")
 _SIZE = re.compile(r"([0-9]{1,20})([KMGTPE]?)")
+# Names of users and groups, as of useradd(8), and those of a Windows domain; lines of passwd(5) and group(5).
+_MAX_ACCOUNT = 66
+_ACCOUNT = f"{NAME}.@$\\"
+_PASSWD_LINE = re.compile(r"^([A-Za-z0-9_.@$\\-]{1,66}):[^:\n]*:([0-9]{1,10}):([0-9]{1,10})(?=:|$)", re.MULTILINE)
+_GROUP_LINE = re.compile(r"^([A-Za-z0-9_.@$\\-]{1,66}):[^:\n]*:([0-9]{1,10}):([^:\n]*)", re.MULTILINE)
 _MAX_PROC = 1 << 14  # characters of /proc/PID/limits
 _SIZES = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40, "P": 2**50, "E": 2**60}
 
@@ -271,18 +276,15 @@ def _is_id(text: str, most: int = 10) -> bool:
 
 def _parse_users(text: str) -> Iterator[tuple[str, int, int]]:
     """Yield name, user and group number of each line of passwd(5) that has them."""
-    for line in text.splitlines():
-        fields = line.split(":", 4)
-        if len(fields) > 3 and _is_id(fields[2]) and _is_id(fields[3]):
-            yield fields[0], int(fields[2]), int(fields[3])
+    for match in _PASSWD_LINE.finditer(text):
+        yield match[1], int(match[2]), int(match[3])
 
 
 def _parse_groups(text: str) -> Iterator[tuple[str, int, list[str]]]:
     """Yield name, number and members of each line of group(5) that has them."""
-    for line in text.splitlines():
-        fields = line.split(":", 4)
-        if len(fields) > 3 and _is_id(fields[2]):
-            yield fields[0], int(fields[2]), fields[3].split(",")
+    for match in _GROUP_LINE.finditer(text):
+        members = match[3].split(",")
+        yield match[1], int(match[2]), [each for each in members if consists_of(each, _ACCOUNT, _MAX_ACCOUNT)]
 
 
 def _find_pam_limits(root: Root, service: str) -> Fact[bool]:
@@ -314,10 +316,14 @@ def _parse_pam_session(text: str) -> Iterator[tuple[str, bool]]:
             continue
         if words[0].lstrip("-") == "session" and any(word.endswith("pam_limits.so") for word in words):
             yield "", True
-        elif words[0] == "@include" and len(words) > 1:
-            yield words[1], False
+            continue
+        name = ""
+        if words[0] == "@include" and len(words) > 1:
+            name = words[1]
         elif words[0] == "session" and len(words) > 2 and words[1] in ("include", "substack"):
-            yield words[2], False
+            name = words[2]
+        if name and name[0] != "." and consists_of(name, f"{NAME}.", 64):
+            yield name, False
 
 
 def reduce_users(text: str) -> str:

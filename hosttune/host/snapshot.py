@@ -31,6 +31,14 @@ MAX_BYTES = 24 << 20
 # Objects and pieces of text in it: JSON of a few bytes becomes Python objects of a hundred.
 MAX_OBJECTS = 1 << 18
 MAX_TEXTS = 1 << 20
+# Of the words for why something could not be read, and of the name of where the snapshot was taken.
+MAX_REASON = 1000
+MAX_SOURCE = 8192
+# Of a name and of a link's target. Source: path_resolution(7).
+MAX_NAME = 255
+MAX_PATH = 4096
+# Of what a check takes of a file that a configuration names.
+MAX_DERIVED = 1 << 18
 # Between two moments: `hosttune snapshot --observe` takes at most an hour.
 MAX_SECONDS = 86_400.0
 
@@ -53,15 +61,15 @@ class Entry(msgspec.Struct, Generic[V], omit_defaults=True, forbid_unknown_field
         if self.value is not msgspec.UNSET:
             return Fact("value", self.value, source)
         if self.absent is not msgspec.UNSET:
-            return Fact("absent", None, source, self.absent)
-        return make_unreadable(source, str(self.unreadable))
+            return Fact("absent", None, source, str(self.absent)[:MAX_REASON])
+        return make_unreadable(source, str(self.unreadable)[:MAX_REASON])
 
 
 class Row(msgspec.Struct, forbid_unknown_fields=True):
     """One queueing discipline of a dump."""
 
-    interface: str
-    kind: str | None
+    interface: Annotated[str, msgspec.Meta(max_length=MAX_NAME)]
+    kind: Annotated[str, msgspec.Meta(max_length=MAX_NAME)] | None
     handle: int
     parent: int
 
@@ -87,7 +95,7 @@ class Data(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     version: int
     tool: str
     moments: list[Moment]
-    source: Annotated[str, msgspec.Meta(max_length=4096)]
+    source: Annotated[str, msgspec.Meta(max_length=MAX_SOURCE)]
     taken: Annotated[str, msgspec.Meta(pattern=r"\A\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ\Z")] | None = None
     seconds: Annotated[float, msgspec.Meta(gt=0, le=MAX_SECONDS)] | None = None
 
@@ -156,10 +164,10 @@ class Recorder(Kept):
 
 
 class Snapshot:
-    """A snapshot file as a root. What it does not hold is unreadable. Raises SnapshotError."""
+    """A snapshot file as a root. What it does not hold is unreadable. Raises SnapshotError.
 
-    #: It was read through the patterns already.
-    reduced = True
+    Whoever sent the file may have written anything into it: a check reads it through the same patterns as a host.
+    """
 
     def __init__(self, file: str) -> None:
         data = _load(file)
@@ -173,10 +181,12 @@ class Snapshot:
         return accept_text(fact.value, path) if fact.value is not None else fact
 
     def list(self, path: str) -> Fact[Names]:
-        return _find_fact(self._moments[0].list, path)
+        fact = _find_fact(self._moments[0].list, path)
+        return _refuse(fact, path) if any(len(name) > MAX_NAME for name in fact.value or ()) else fact
 
     def link(self, path: str) -> Fact[str]:
-        return _find_fact(self._moments[0].link, path)
+        fact = _find_fact(self._moments[0].link, path)
+        return _refuse(fact, path) if len(fact.value or "") > MAX_PATH else fact
 
     def netlink(self, request: str) -> Fact[Table]:
         fact = _find_fact(self._moments[0].netlink, request)
@@ -185,7 +195,8 @@ class Snapshot:
 
     def derive(self, path: str, make: Callable[[Root], Fact[str]]) -> Fact[str]:
         """Returns what was taken of the file when the snapshot was made."""
-        return self.read(path)
+        fact = self.read(path)
+        return _refuse(fact, path) if len(fact.value or "") > MAX_DERIVED else fact
 
     def later(self, seconds: float) -> tuple[Snapshot, float] | None:
         """Returns the second moment; the seconds that passed are those it was taken with, whatever is asked."""
@@ -202,6 +213,8 @@ def encode(data: Data) -> bytes:
     text = msgspec.json.encode(data)
     if len(text) > MAX_BYTES:
         raise OSError(errno.EFBIG, f"it would have {len(text):,} bytes; a snapshot has at most {MAX_BYTES:,}")
+    if _has_too_many(text):
+        raise OSError(errno.EFBIG, f"it would have more than {MAX_OBJECTS:,} entries, or {MAX_TEXTS:,} names and texts")
     return text
 
 
@@ -265,12 +278,17 @@ def _load(file: str) -> Data:
 
 def decode(text: bytes, file: str) -> Data:
     """Returns the snapshot in a JSON text. `file`: for the message. Raises SnapshotError."""
-    if text.count(b"{") > MAX_OBJECTS or text.count(b'"') > 2 * MAX_TEXTS:
+    if _has_too_many(text):
         raise SnapshotError(f"{file}: not a snapshot: it has more entries than any host")
     try:
         return _decode(text, file)
     except RecursionError:
         raise SnapshotError(f"{file}: damaged snapshot: it is nested too deep") from None
+
+
+def _has_too_many(text: bytes) -> bool:
+    """Returns whether a JSON text may hold more objects and texts than a snapshot has."""
+    return text.count(b"{") > MAX_OBJECTS or text.count(b'"') > 2 * MAX_TEXTS
 
 
 def _decompress(packed: bytes) -> bytes:
@@ -315,6 +333,10 @@ def _decode(text: bytes, file: str) -> Data:
     if len(data.moments) == 2 and data.seconds is None:
         raise SnapshotError(f"{file}: damaged snapshot: two moments and no seconds between them")
     return data
+
+
+def _refuse(fact: Fact[V], path: str) -> Fact[V]:
+    return make_unreadable(path, "longer than it is on any host")
 
 
 def _find_fact(entries: dict[str, Entry[V]], key: str) -> Fact[V]:

@@ -29,6 +29,7 @@ WORD_KEYS = frozenset(
 )
 #: Of one file: each has to be compared with each key that is asked for.
 MAX_GLOBS = 1000
+_MAX_VALUE = 4096  # characters
 
 # Paths below /proc/sys, and the beginning of those that a profile may name.
 _SOUGHT = ("net/", "vm/nr_hugepages", "kernel/sched_rt_runtime_us")
@@ -138,7 +139,7 @@ def reduce_value(text: str) -> str:
 
 def is_numeric(value: str) -> bool:
     """Returns whether a value is of numbers alone."""
-    words = value.split()
+    words = value.split() if len(value) <= _MAX_VALUE else [""]
     return len(words) <= 64 and all(map(_is_number, words))
 
 

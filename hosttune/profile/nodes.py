@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +20,8 @@ MAX_DEPTH = 20
 _MAX_SIMPLE_KEY = 1000  # characters; YAML takes 1024
 MAX_DIGITS = 20  # as an unsigned 64-bit number
 
+_DECIMAL = re.compile(r"0|[1-9][0-9]*")
+_HEXADECIMAL = re.compile(r"0x[0-9a-fA-F]+")
 _NOT_UTF8 = "\ufffd"  # what stands for bytes that are none
 
 
@@ -277,13 +280,14 @@ def _parse_float(text: str) -> float | None:
 
 def _parse_integer(text: str, place: str) -> int:
     """Decimal and 0x only: YAML 1.1 also reads 010 as 8 and 1:30 as 90, which nobody means here."""
-    digits = text.replace("_", "").lstrip("+-")
+    digits = text.replace("_", "")
+    digits = digits[1:] if digits[:1] in ("+", "-") else digits
     sign = -1 if text.startswith("-") else 1
     if len(digits) > MAX_DIGITS:
         raise ProfileError(f"{place}: found a number of {len(digits):,} digits; wanted at most {MAX_DIGITS}")
-    if digits.isdigit() and (digits == "0" or digits[0] != "0"):
+    if _DECIMAL.fullmatch(digits):
         return sign * int(digits)
-    if digits.startswith("0x"):
+    if _HEXADECIMAL.fullmatch(digits):
         return sign * int(digits, 16)
     raise ProfileError(
         f"{place}: YAML reads {show(text)} as a number in base 2, 8 or 60; "

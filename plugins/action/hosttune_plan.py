@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from importlib import import_module
 from importlib.machinery import ModuleSpec
@@ -50,10 +51,35 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
                     "choices": sorted(path.name.removesuffix("_plan.py") for path in PLANS.glob("*_plan.py")),
                 },
                 "asked": {"type": "dict", "required": True},
+                "evaluated": {"type": "dict", "default": {}},
             }
         )
+        asked = dict(arguments["asked"])
+        for argument, variable in arguments["evaluated"].items():
+            asked[argument] = self._evaluate(variable, (task_vars or {}).get(variable))
         try:
-            plan: dict[str, Any] = load(arguments["role"]).plan(**arguments["asked"])
+            plan: dict[str, Any] = load(arguments["role"]).plan(**asked)
         except ValueError as error:
             raise AnsibleActionFail(str(error)) from None
         return {"changed": False, **plan}
+
+    def _evaluate(self, name: str, value: Any) -> Any:
+        """Returns the value of a variable that holds a secret.
+
+        Ansible shows what it cannot evaluate, and the lines of the inventory around it, whatever no_log says.
+        """
+        with contextlib.suppress(Exception):  # whatever a template may raise, which no message shows
+            return _evaluate_all(self._templar.template(value))
+        raise AnsibleActionFail(
+            f"{name} cannot be evaluated; its value is not shown. Where it has two braces, or a brace and a percent "
+            "sign or a number sign in it, mark it !unsafe; where it names another variable, define that"
+        )
+
+
+def _evaluate_all(value: Any) -> Any:
+    """Returns a value with everything in it, which Ansible evaluates when it is read."""
+    if isinstance(value, dict):
+        return {key: _evaluate_all(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_evaluate_all(inner) for inner in value]
+    return value

@@ -28,8 +28,10 @@ SAFE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 #: Bytes of a file that can be kept.
 MOST = 1 << 20
-#: What a killed run may leave, also one of an earlier release: a file, a link, or a directory with a link in it.
-DRAFT = re.compile(r"\.hosttune-[a-z0-9_]{8}")
+#: What a killed run may leave: a file or a link.
+DRAFT = re.compile(r"\.hosttune-[0-9a-f]{8}")
+#: What one of an earlier release may leave: a directory with nothing but a link of the name `link` in it.
+_OLD_DRAFT = re.compile(r"\.hosttune-[a-z0-9_]{8}")
 _KINDS = {stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket", stat.S_IFDIR: "a directory"}
 #: The kernel works these out itself.
 _OF_THE_KERNEL = frozenset({"security.evm", "security.ima"})
@@ -153,6 +155,7 @@ class Host:
                 while left:
                     left = left[os.write(descriptor, left) :]
                 os.fchown(descriptor, *owner)
+                _drop_access_list(descriptor)
                 # After the owner, whose change takes setuid away; and before an access list, which says it again.
                 os.fchmod(descriptor, int(wanted["mode"], 8) & (0o7777 if "uid" in wanted else 0o777))
                 for attribute, value in wanted.get("xattrs", {}).items():
@@ -222,7 +225,7 @@ class Host:
         """Remove from a directory what killed runs left there."""
         try:
             with self.directory(path) as directory:
-                left = [name for name in os.listdir(directory) if DRAFT.fullmatch(name)]
+                left = [name for name in os.listdir(directory) if _OLD_DRAFT.fullmatch(name)]
                 for name in left:
                     self._remove_draft(directory, name)
                 if left:
@@ -237,12 +240,13 @@ class Host:
             try:
                 if os.listdir(inner) == ["link"] and _read_link("link", inner) is not None:
                     os.unlink("link", dir_fd=inner)
-                if not os.listdir(inner):
                     os.rmdir(name, dir_fd=directory)
             finally:
                 os.close(inner)
         # The draft of what belonged to another user has that owner already.
-        elif stat.S_ISLNK(found.st_mode) or (stat.S_ISREG(found.st_mode) and found.st_nlink == 1):
+        elif DRAFT.fullmatch(name) and (
+            stat.S_ISLNK(found.st_mode) or (stat.S_ISREG(found.st_mode) and found.st_nlink == 1)
+        ):
             os.unlink(name, dir_fd=directory)
 
     def value(self, path: str) -> str:
@@ -344,6 +348,15 @@ def _read_attributes(descriptor: int) -> dict[str, str]:
             return {}
         raise
     return {name: base64.b64encode(os.getxattr(descriptor, name)).decode() for name in sorted(names)}
+
+
+def _drop_access_list(descriptor: int) -> None:
+    """Take away what a new file has from its directory's default access list (acl(5)), which chmod would widen."""
+    try:
+        os.removexattr(descriptor, "system.posix_acl_access")
+    except OSError as error:
+        if error.errno not in (errno.ENODATA, errno.ENOTSUP):
+            raise
 
 
 def _set_attribute(descriptor: int, name: str, value: bytes) -> None:

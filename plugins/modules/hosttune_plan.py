@@ -18,6 +18,12 @@ options:
     description: The role's variables and what it read on the host, the arguments of C(plan) there.
     type: dict
     required: true
+  evaluated:
+    description: >-
+      Further arguments of C(plan), each the name of a variable that holds a secret. The plugin evaluates it, and shows
+      nothing of a value that cannot be evaluated.
+    type: dict
+    default: {}
 author: The hosttune authors
 """
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils import hosttune_record
-from ..module_utils.hosttune_files import LABEL, Host, Refused
+from ..module_utils.hosttune_files import LABEL, MOST, Host, Refused
 from ..module_utils.hosttune_record import Record, check_path, mark, same
 
 if TYPE_CHECKING:  # Python 3.9 on a host would not evaluate these
@@ -22,6 +22,9 @@ if TYPE_CHECKING:  # Python 3.9 on a host would not evaluate these
     # Path to (what is there, what shall be there).
     FileChanges = dict[str, tuple[Entry, Entry]]
     ValueChanges = dict[str, tuple[str, str]]
+
+#: Bytes of a path (path_resolution(7)), and of what the kernel takes as a value (sysfs(5)).
+PATH_MAX = PAGE = 4096
 
 
 def look(host: Host, path: str) -> Entry:
@@ -225,20 +228,38 @@ def normal_files(host: Host, files: Mapping[str, Any]) -> dict[str, Entry]:
             raise Refused(f"files: {problem}") from None
         if isinstance(wanted, str):
             wanted = {"content": wanted}
+        if not isinstance(wanted, dict):
+            raise Refused(f"files: {path}: found {type(wanted).__name__}, allowed: text, or content and mode, or link")
         owner = {"uid": host.uid, "gid": host.gid}
         if set(wanted) == {"link"}:
+            check_text(f"files: {path}: link", wanted["link"], PATH_MAX)
+            if not wanted["link"] or "\0" in wanted["link"]:
+                raise Refused(f"files: {path}: link: found {wanted['link']!r}, allowed: a path")
             normal[path] = {"link": wanted["link"], **owner}
         elif set(wanted) <= {"content", "mode"} and "content" in wanted:
             mode = wanted.get("mode", "0644")
             if not isinstance(mode, str) or not re.fullmatch("0[0-7]{3}", mode):
                 raise Refused(f"files: {path}: mode: found {mode!r}, allowed: four octal digits such as '0644'")
+            check_text(f"files: {path}: content", wanted["content"], MOST)
             normal[path] = {"content": wanted["content"], "mode": mode, **owner}
         else:
-            raise Refused(f"files: {path}: expected content and mode, or link; found {sorted(wanted)}")
+            raise Refused(f"files: {path}: expected content and mode, or link; found {sorted(map(str, wanted))}")
     for path in normal:
         if is_above(path, normal):
             raise Refused(f"files: {path} is asked for, and files below it")
     return normal
+
+
+def check_text(name: str, text: Any, most: int) -> None:
+    """Raises :class:`Refused` for what cannot be written, or not read again by the next run."""
+    if not isinstance(text, str):
+        raise Refused(f"{name}: found {type(text).__name__}, allowed: text")
+    try:
+        size = len(text.encode("utf-8", "surrogateescape"))
+    except UnicodeEncodeError:
+        raise Refused(f"{name}: found half a character, allowed: text of whole characters") from None
+    if size > most:
+        raise Refused(f"{name}: found {size:,} bytes, allowed: {most:,}")
 
 
 def normal_values(values: Mapping[str, Any]) -> dict[str, str]:
@@ -252,9 +273,16 @@ def normal_values(values: Mapping[str, Any]) -> dict[str, str]:
         if isinstance(wanted, bool):
             raise Refused(f"values: {path}: {wanted} is a YAML boolean; quote kernel words")
         words = wanted if isinstance(wanted, list) else [wanted]
+        for word in words:
+            if isinstance(word, bool) or not isinstance(word, (str, int)):
+                raise Refused(
+                    f"values: {path}: found {type(word).__name__}, allowed: text or a whole number; quote others"
+                )
         normal[path] = " ".join(" ".join(str(word).split()) for word in words)
         if not re.fullmatch("[!-~]+( [!-~]+)*", normal[path]):
             raise Refused(f"values: {path}: found {wanted!r}, allowed: words of ASCII characters")
+        if len(normal[path]) >= PAGE:
+            raise Refused(f"values: {path}: found {len(normal[path]):,} characters, allowed: fewer than {PAGE:,}")
     return normal
 
 
@@ -320,7 +348,8 @@ def run(
     `reload` is called after files were changed; None if there is nobody to tell. `wait`: seconds for the lock.
     """
     wanted_files = normal_files(host, files)
-    wanted_values = None if offline else normal_values(values)
+    all_values = normal_values(values)
+    wanted_values = None if offline else all_values
     with hosttune_record.lock(host, name, check=check, wait=wait):
         record = Record(host, name)
         resumed = state == "present" and record.pending and reload is not None

@@ -13,6 +13,8 @@ from hosttune.host import hugetlb
 
 from . import cpu_lists, inputs
 
+#: Physical addresses of x86-64 and arm64 have at most 52 bits.
+_MOST_KB = 1 << 42
 _MOUNT = ("group", "path", "size")
 _PATH = re.compile(r"(/[A-Za-z0-9:_-][A-Za-z0-9:_.-]*)+")
 _KEPT_IN_UNIT_NAMES = re.compile(r"[^A-Za-z0-9:_.]")
@@ -86,7 +88,7 @@ def _pools(pages: Any, problems: list[str]) -> list[Pool]:
             kb = hugetlb.parse_size(str(size))
             if not isinstance(counts, dict):
                 raise ValueError("no nodes")
-            numbers = [(hugetlb.parse_node(str(node)), _count(count)) for node, count in counts.items()]
+            numbers = [(hugetlb.parse_node(str(node)), _count(count, kb)) for node, count in counts.items()]
         except ValueError as error:
             problems.append(
                 f"{found}: {error}; expected a size such as 2M or 1G, and for it nodes with a number of pages, "
@@ -102,10 +104,10 @@ def _pools(pages: Any, problems: list[str]) -> list[Pool]:
     return pools
 
 
-def _count(value: Any) -> int:
-    """Return a number of pages. Raises ValueError."""
-    if isinstance(value, bool) or not re.fullmatch(r"[0-9]+", str(value)):
-        raise ValueError(f"{cpu_lists.show(value)} is not a number of pages")
+def _count(value: Any, kb: int) -> int:
+    """Return a number of pages of a size. Raises ValueError."""
+    if isinstance(value, bool) or not re.fullmatch(r"[0-9]{1,15}", str(value)) or int(value) * kb > _MOST_KB:
+        raise ValueError(f"{cpu_lists.show(value)} is not a number of pages (at most {_MOST_KB // kb})")
     return int(value)
 
 

@@ -21,7 +21,7 @@ _ESCAPED = re.compile(r'[\x00-\x1f"\\\x7f-\x9f\u2028\u2029]')
 def write(name: str, document: dict[str, Any]) -> str:
     """Returns a document with a section for each table at its top. name: of the variable that holds it, for messages.
 
-    Raises ValueError with one line for each value that TOML has no form for.
+    Raises ValueError with one line for each value that TOML has no form for; none of them shows it.
     """
     problems: list[str] = []
     lines = _write_pairs(name, {key: value for key, value in document.items() if not isinstance(value, dict)}, problems)
@@ -30,6 +30,15 @@ def write(name: str, document: dict[str, Any]) -> str:
             lines += ["", f"[{_write_key(name, key, problems)}]", *_write_pairs(f"{name}.{key}", table, problems)]
     cpu_lists.refuse(problems)
     return "\n".join(lines).lstrip("\n") + "\n"
+
+
+def name_type(value: Any) -> str:
+    """Returns what kind of value of YAML a value is, for messages that may not show it."""
+    kinds = ((bool, "true or false"), (str, "text"), (int, "a number"), (float, "a number"), (dict, "a dictionary"),
+             (list | tuple, "a list"))  # fmt: skip
+    return (
+        "null" if value is None else next((kind for types, kind in kinds if isinstance(value, types)), "no such value")
+    )
 
 
 def _write_pairs(name: str, table: dict[Any, Any], problems: list[str]) -> list[str]:
@@ -41,14 +50,14 @@ def _write_pairs(name: str, table: dict[Any, Any], problems: list[str]) -> list[
 
 def _write_key(name: str, key: Any, problems: list[str]) -> str:
     if not isinstance(key, str):
-        problems.append(f"{name}: the key {cpu_lists.show(key)}: allowed: text; quote it")
+        problems.append(f"{name}: a key is {name_type(key)}: allowed: text; quote it")
         return ""
     return key if _BARE.fullmatch(key) else _write_text(name, key, problems)
 
 
 def _write_text(name: str, text: str, problems: list[str]) -> str:
     if re.search("[\ud800-\udfff]", text):
-        problems.append(f"{name} is {cpu_lists.show(text)}: allowed: text of whole characters")
+        problems.append(f"{name} is text of other kinds of characters: allowed: text of whole characters")
     return '"' + _ESCAPED.sub(lambda match: _SHORT.get(match[0], f"\\u{ord(match[0]):04x}"), text) + '"'
 
 
@@ -70,9 +79,7 @@ def _write_value(name: str, value: Any, problems: list[str]) -> str:
             pairs = ", ".join(_write_pairs(name, value, problems))
             return f"{{ {pairs} }}" if pairs else "{}"
     allowed = "text, a number of at most 64 bits, true, false, a date, a list or a table"
-    problems.append(
-        f"{name} is {cpu_lists.show(value)}: allowed: {allowed}" + ("; leave it out" if value is None else "")
-    )
+    problems.append(f"{name} is {name_type(value)}: allowed: {allowed}" + ("; leave it out" if value is None else ""))
     return ""
 
 

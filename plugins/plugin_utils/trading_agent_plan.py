@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from . import cpu_lists, inputs, toml_text
@@ -23,27 +24,95 @@ _RULES = {
     "trading_agent_start_timeout": inputs.make_number(1, 86400),
 }
 
+_LINE = frozenset({"address", "port", "interface", "source"})
+#: The keys of each table of agent.toml, as agent/config.py and agent/limits.py have them: a test compares. They need
+#: packages that a controller may not have.
+TABLES: dict[str, frozenset[str]] = {
+    "feed": _LINE
+    | {"ring", "format", "receive_buffer", "gap_wait_us", "gap_limit_ms", "start", "session", "silence_ms", "max_jump"}
+    | {"store", "timestamps", "b", "request"},
+    "feed.b": _LINE,
+    "feed.request": _LINE,
+    "exchange": frozenset({"address", "port", "username", "password_file", "reconnect_s"}),
+    "strategy": frozenset({"name", "symbol", "symbols", "size", "fast", "slow", "values", "timer_ms"}),
+    "risk": frozenset({"max_size", "max_orders_per_second", "burst", "max_notional", "collar", "max_position"})
+    | {"max_open_orders", "duplicate_ms"},
+    "book": frozenset({"orders", "levels"}),
+    "series": frozenset({"path", "capacity"}),
+    "journal": frozenset({"directory", "ring"}),
+    "engine": frozenset(
+        {"name", "shm", "cache_dir", "busy_poll_us", "yield_every_ms", "yield_us", "stamps", "warm_us"}
+    ),
+}
 
-def plan(variables: dict[str, Any], config: Any, refuse: bool = True) -> dict[str, Any]:
-    """Returns `config`, the text of agent.toml without the comment at its top.
 
-    config: the tables of agent.toml. Raises ValueError with one line per problem; without `refuse`, for a removal, only
-    of what that uses.
+def plan(variables: dict[str, Any], config: Any = None, password: Any = "", refuse: bool = True) -> dict[str, Any]:
+    """Returns `config`, the text of agent.toml without the comment at its top, and `has_password`.
+
+    config: the tables of agent.toml. password: the exchange's, empty for the one that the host has. Raises ValueError
+    with one line per problem, which shows nothing of the two; without `refuse`, for a removal, only of what that uses.
     """
     if not refuse:
         cpu_lists.refuse(inputs.find_problems(variables, _USERS))
-        return {"config": ""}
+        return {"config": "", "has_password": False}
     given = dict(variables)
     if isinstance(given["trading_agent_cpus"], int) and not isinstance(given["trading_agent_cpus"], bool):
         given["trading_agent_cpus"] = str(given["trading_agent_cpus"])
     problems = inputs.find_problems(given, _RULES)
     text = ""
-    if not isinstance(config, dict):
-        problems.append(f"trading_agent_config is {cpu_lists.show(config)}: allowed: a dictionary for each table")
+    if of_config := _find_problems("trading_agent_config", config):
+        problems += of_config
     else:
         try:
             text = toml_text.write("trading_agent_config", config)
         except ValueError as error:
             problems += str(error).split("\n")
+    problems += _find_password_problems("trading_agent_exchange_password", password)
     cpu_lists.refuse(problems)
-    return {"config": text}
+    return {"config": text, "has_password": password != ""}
+
+
+def _find_password_problems(name: str, password: Any) -> list[str]:
+    allowed = "allowed are at most 10, and each of them printable ASCII"
+    if isinstance(password, int) and not isinstance(password, bool):  # of digits, without quotes
+        password = str(password)
+    if not isinstance(password, str):
+        return [f"{name} is {toml_text.name_type(password)}: allowed: text; quote it"]
+    if not re.fullmatch("[ -~]{0,10}", password):
+        return [f"{name} has {len(password)} characters: {allowed}"]
+    return []
+
+
+def _find_problems(name: str, found: Any) -> list[str]:
+    """Returns a line for each key that no table of agent.toml has, and for each table that is none.
+
+    None of them holds a value: what has a wrong name or shape may be the password.
+    """
+    place = name.partition(".")[2]
+    known = TABLES[place] if place else {table for table in TABLES if "." not in table}
+    if not isinstance(found, dict):
+        return [f"{name} is {toml_text.name_type(found)}: allowed: a dictionary" + ("" if place else " for each table")]
+    problems = []
+    for key, value in found.items():
+        below = f"{place}.{key}".lstrip(".")
+        if not isinstance(key, str):
+            problems.append(f"{name} has a key that is {toml_text.name_type(key)}: allowed: text; quote it")
+        elif key in known and below in TABLES:
+            problems += _find_problems(f"{name}.{key}", value)
+        elif key in known:
+            if isinstance(value, dict) or (isinstance(value, list) and any(isinstance(x, dict | list) for x in value)):
+                problems.append(
+                    f"{name}.{key} is {toml_text.name_type(value)} with values in it: allowed: a plain value"
+                )
+        elif "password" in re.sub("[^a-z]", "", key.lower()):
+            problems.append(
+                f"{name} has the key {_show_key(key)}, whose value every diff and every backup of the configuration "
+                "would show: remove it, and give the password as trading_agent_exchange_password (from ansible-vault)"
+            )
+        else:
+            problems.append(f"{name} has the key {_show_key(key)}: allowed: {', '.join(sorted(known))}")
+    return problems
+
+
+def _show_key(key: str) -> str:
+    return key if re.fullmatch("[A-Za-z0-9_-]{1,40}", key) else cpu_lists.show(key)

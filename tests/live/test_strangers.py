@@ -7,6 +7,7 @@ takes a second longer.
 
 import contextlib
 import importlib.util
+import itertools
 import json
 import os
 import re
@@ -427,3 +428,23 @@ def test_a_lock_that_the_agents_user_keeps_costs_root_nothing(traders: Desk) -> 
         assert status == 0, text
     for descriptor in held:
         os.close(descriptor)
+
+
+def fill(directory: Path) -> None:
+    for number in range(20_000):
+        os.close(os.open(directory / f"{number:06d}{chr(27) * 240}.segment", os.O_CREAT | os.O_WRONLY, 0o600))
+
+
+def test_names_by_the_thousand_in_the_services_directory_do_not_keep_root_waiting(traders: Desk) -> None:
+    with traders.trading():
+        seconds = {words[0]: traders.take(words[0], str(traders.segment), *words[1:]) for words in COMMANDS}
+    assert become(TRADER, lambda: fill(traders.own)) is None
+    code = f"from agent.shm import place; place.SYSTEM = place.Path({str(traders.own)!r}); import runpy, sys; "
+    code += "runpy.run_module('agent', run_name='__main__')"
+    for words, (wanted, status) in itertools.product(COMMANDS, [((), 2), ((NAME,), 0)]):
+        begun = time.monotonic()
+        command = [sys.executable, "-P", "-c", code, words[0], *wanted, *words[1:]]
+        found = subprocess.run(command, capture_output=True, text=True, cwd="/", env={"PYTHONPATH": str(traders.code)})
+        assert time.monotonic() - begun < seconds[words[0]] + LONGER
+        assert found.returncode == status and len(found.stderr) < 1000, found.stderr
+        assert status == 0 or "found more than 4,096 names, allowed: no more" in found.stderr

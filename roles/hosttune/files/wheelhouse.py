@@ -25,7 +25,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from hosttune_wheelhouse import build, fit
+from hosttune_wheelhouse import build, fit, manifests
 from hosttune_wheelhouse.wheels import Broken
 
 TREE = Path(__file__).resolve().parents[3]
@@ -60,7 +60,7 @@ def main(argv: list[str] | None = None) -> int:
                 wheel, changed = build.own_wheel(arguments.source.resolve(), directory)
             print(json.dumps({"wheel": str(wheel), "changed": changed}))
             return 0
-        text = arguments.host if arguments.host.lstrip().startswith("{") else Path(arguments.host).read_text()
+        text = arguments.host if arguments.host.lstrip().startswith("{") else manifests.read_text(Path(arguments.host))
         host = fit.Host.parse(text)
         if reasons := fit.misfits_of_any_build(host):
             raise fit.Refusal("\n".join(reasons))

@@ -1,5 +1,9 @@
-from hosttune import capture, profile
-from hosttune.host.root import Tree
+import msgspec
+import pytest
+
+from hosttune import capture, checker, profile
+from hosttune.host import snapshot
+from hosttune.host.root import Fact, Tree
 
 
 def test_a_snapshot_holds_what_other_profiles_ask_for(tree):
@@ -59,3 +63,38 @@ def test_a_desks_own_section_says_what_a_snapshot_keeps_of_its_files(host, monke
     data = capture.take_snapshot(live, own)
     assert data.moments[0].read["/opt/a"].value == "port=1"
     assert "SECRET" not in str(data)
+
+
+class Restless(Tree):
+    """A host on which one more process is there at each listing of /proc, as any user can have it."""
+
+    last = 100
+
+    def list(self, path):
+        fact = super().list(path)
+        if path != "/proc":
+            return fact
+        self.last += 1
+        return msgspec.structs.replace(fact, value=[*fact.value, str(self.last)])
+
+    def read(self, path):
+        fact = super().read(path)
+        return Fact("absent", None, path, "ENOENT") if path.startswith("/proc/1") and fact.value is None else fact
+
+
+@pytest.mark.parametrize("observe", [None, 1.0])
+def test_processes_that_come_and_go_leave_the_verdict(tree, tmp_path_factory, observe):
+    """Where the kept list of processes is a later one than that by which they were read, some have no name in it."""
+    status = "Name:\tinit\nState:\tS\nPPid:\t0\nUid:\t0\t0\t0\t0\nThreads:\t1\nCpus_allowed_list:\t0-1\n"
+    top = tree({"/proc/1/comm": "init\n", "/proc/1/status": status, "/etc/systemd/system/x": ""})
+    wanted = profile.load_text('irq_affinity: {housekeeping: "0-1", irqbalance: stopped}', "p.yml")
+    file = str(tmp_path_factory.mktemp("out") / "s.json")
+    snapshot.write(capture.take_snapshot(Restless(top), profile.load_built_in(), observe), file)
+
+    def judge(root):
+        findings = checker.run_checks(wanted, root).findings
+        hops = {each.id: {name: (hop.state, hop.value) for name, hop in each.hops.items()} for each in findings}
+        return hops["irq_affinity.irqbalance"]
+
+    assert judge(Restless(top))["runtime"] == ("ok", "not running")
+    assert judge(snapshot.Snapshot(file)) == judge(Restless(top))

@@ -102,6 +102,12 @@ LINKS = {
     "/proc/8/exe": "/usr/sbin/irqbalance",
 }
 
+#: Arguments of a program that hold a secret which looks like a path.
+ARGUMENTS = (
+    *('--password="/{0}/abc"', '"--password=/{0}/abc"', "--token '/x/{0}'", "-p /x/{0}", "-p=/x/{0}", "/x/{0}"),
+    *('-H "A: /x/{0}"', '-H "A: /x/{0}.yml"', '-H "A:\\" /x/{0}.yml"', '"/x/{0} /x/y"', "/x/\\ /x/{0}", '"/x/{0}'),
+)
+
 #: Where a secret can stand in what is read: the file, and the text that is put before what it holds, or after it (+).
 PLACES = [
     *(
@@ -147,6 +153,8 @@ PLACES = [
                 "set superusers='{0}'\n",
             ),
             *("function f {{\n echo {0}\n}}\n", "export x={0}\n", "+menuentry 'B {0}' {{\n linux /v {0}=1 a={0}\n}}\n"),
+            "menuentry 'x={0}' {{\n linux /v a\n}}\n",
+            "menuentry 'x={0}' {{\n}}\n",
             *("set pw={0}\nset default=0\n", "+submenu '{0}' --id {0} {{\n}}\n", "echo <<E\n{0}\nE\n"),
         ]
     ),
@@ -182,6 +190,9 @@ PLACES = [
                 "[Service]\n{0}={0}\n",
             ),
             *(
+                *(f"[Service]\nExecStart=/opt/x/run {words}\n" for words in ARGUMENTS),
+                *(f"[Service]\nExecStart=/bin/sh -c 'exec /opt/x/run {words}'\n" for words in ARGUMENTS),
+                *(f"[Service]\nExecStart=/usr/bin/python3 -I /opt/x/run {words}\n" for words in ARGUMENTS),
                 "[Service]\nExecStart=/bin/a --token {0}\n",
                 "[Service]\nExecStart=/usr/local/bin/a --token={0} \\\n -u {0}\n",
             ),
@@ -228,9 +239,12 @@ PLACES = [
     ("/etc/tmpfiles.d/thp.conf", "# {0}\nf /run/x 0600 - - - {0}\nw /proc/sys/kernel/x - - - - {0}\n"),
     ("/etc/tmpfiles.d/thp.conf", "w /sys/kernel/mm/transparent_hugepage/enabled - - - - {0}\n"),
     ("/etc/passwd", "a:{0}:5:5:{0}:/{0}:/{0}\n{0}\n"),
+    ("/etc/passwd", "a{0}!:x:5:5::/:/\n{0} x:x:5:5::/:/\n:{0}:x:5:5\n"),
     ("/etc/group", "a:{0}:5:\n{0}\n"),
+    ("/etc/group", "a{0}!:x:5:\na:x:5:trader,{0}=\n"),
     ("/etc/security/limits.d/rt.conf", "# {0}\na - rtprio 5 # {0}\na - rtprio {0}\na - {0} 5\na {0} rtprio 5\n{0}\n"),
     ("/etc/pam.d/sshd", "# {0}\nauth required x.so password={0}\nsession optional pam_exec.so {0}\n"),
+    ("/etc/pam.d/sshd", "@include {0}!\n@include /{0}\nsession include x={0}\nsession substack ../{0}\n"),
     ("/usr/local/lib/move", "P={0}\ncat <<E\n{0}\nE\ncurl -u {0} # {0}\n"),
     ("/etc/move.yml", "# {0}\npassword: {0}\n"),
     ("/etc/move.yml", "+other: [{0}, {{a: {0}}}]\n"),

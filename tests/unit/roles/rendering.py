@@ -44,9 +44,9 @@ def load(path: Path) -> Any:
 
 
 def list_options(role: str) -> dict[str, Any]:
-    """Returns the public variables of a role: its argument specs."""
+    """Returns the public variables of a role: its argument specs, and what it checks itself."""
     options: dict[str, Any] = load(ROLES / role / "meta/argument_specs.yml")["argument_specs"]["main"]["options"]
-    return options
+    return options | {name: {"type": "raw"} for name in load(ROLES / role / "defaults/main.yml") if name not in options}
 
 
 def render(role: str, given: dict[str, Any]) -> dict[str, str]:
@@ -77,8 +77,11 @@ def render(role: str, given: dict[str, Any]) -> dict[str, str]:
     for task in tasks:
         if "hosttune_plan" in task:
             arguments = templar.template(task["hosttune_plan"])
+            asked = dict(arguments["asked"])
+            for argument, name in arguments.get("evaluated", {}).items():
+                asked[argument] = templar.template(trust_as_template(f"{{{{ {name} }}}}"))
             try:
-                variables[task.get("register", "_")] = action.load(role).plan(**arguments["asked"])
+                variables[task.get("register", "_")] = action.load(role).plan(**asked)
             except ValueError as error:
                 raise NotPlanned(str(error)) from None
             templar = Templar(LOADER, variables=variables)

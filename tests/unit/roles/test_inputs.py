@@ -16,6 +16,7 @@ import tomllib
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 import yaml
 from hypothesis import example, given, settings
@@ -25,10 +26,12 @@ from tests.unit.roles.plans import importlib
 
 pytest.importorskip("ansible.plugins.action")
 
+from agent import config as agent_config
 from hosttune.host import systemd
 from tests.unit.roles.rendering import ROLES, NotAllowed, NotPlanned, list_options, render
 
 toml_text = importlib.import_module("hosttune_plans.toml_text")
+trading_agent_plan = importlib.import_module("hosttune_plans.trading_agent_plan")
 inputs = importlib.import_module("hosttune_plans.inputs")
 
 NAMES = sorted(path.parts[-3] for path in ROLES.glob("*/meta/argument_specs.yml"))
@@ -247,10 +250,10 @@ def test_toml_is_read_back_as_it_was(document: dict[str, Any]) -> None:
     [
         ({"a": {"b": None}}, r"^config.a.b is null: allowed: text, .*; leave it out$"),
         ({"a": [1, None]}, r"^config.a\[1\] is null"),
-        ({"a": 1 << 63}, r"^config.a is 9223372036854775808: allowed: .*64 bits"),
-        ({"a": {True: 1}}, r"^config.a: the key true: allowed: text; quote it"),
-        ({1: 2}, r"^config: the key 1: allowed: text"),
-        ({"a": "\ud800"}, r'^config.a is "\\ud800": allowed: text of whole characters'),
+        ({"a": 1 << 63}, r"^config.a is a number: allowed: .*64 bits"),
+        ({"a": {True: 1}}, r"^config.a: a key is true or false: allowed: text; quote it"),
+        ({1: 2}, r"^config: a key is a number: allowed: text"),
+        ({"a": "\ud800"}, r"^config.a is text of other kinds of characters: allowed: text of whole characters"),
         ({"a": b"x"}, r"^config.a is "),
         ({"a": None, "b": None}, r"^config.a is null.*\nconfig.b is null"),
     ],
@@ -258,6 +261,17 @@ def test_toml_is_read_back_as_it_was(document: dict[str, Any]) -> None:
 def test_what_toml_has_no_form_for_is_refused(document: dict[Any, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         toml_text.write("config", document)
+
+
+def test_the_tables_of_the_plan_are_those_of_the_agent() -> None:
+    def list_keys(table: type[msgspec.Struct]) -> set[str]:
+        return {field.encode_name for field in msgspec.structs.fields(table)}
+
+    nested = {"feed.b": agent_config.Line, "feed.request": agent_config.Line}
+    tables = {field.encode_name: field.type for field in msgspec.structs.fields(agent_config.Config)}
+    assert {name: set(keys) for name, keys in trading_agent_plan.TABLES.items()} == {
+        name: list_keys(table) for name, table in (tables | nested).items()
+    }
 
 
 @pytest.mark.parametrize("name", ["svc.trader", "_apt", "T", "a-b_c.d", "x" * 32])
@@ -292,13 +306,13 @@ def test_an_error_names_each_wrong_variable_once() -> None:
     with pytest.raises(NotAllowed) as problem:
         render(
             "trading_agent",
-            {"trading_agent_user": "a\nb", "trading_agent_cpus": "", "trading_agent_config": {"feed": {"a": None}}},
+            {"trading_agent_user": "a\nb", "trading_agent_cpus": "", "trading_agent_config": {"feed": {"port": None}}},
         )
     lines = str(problem.value).splitlines()
     assert [line.split(" ")[0] for line in lines] == [
         "trading_agent_user",
         "trading_agent_group",
         "trading_agent_cpus",
-        "trading_agent_config.feed.a",
+        "trading_agent_config.feed.port",
     ]
     assert 'trading_agent_user is "a\\nb": allowed: ' in lines[0]

@@ -147,7 +147,11 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
     "priority": ("trading_agent", {"trading_agent_priority": "80\n"}, "trading_agent_priority is "),
     "launch": ("trading_agent", {"trading_agent_launch_arguments": ["$HOME"]}, "trading_agent_launch_arguments is "),
     "force": ("trading_agent", {"trading_agent_force": ["a b"]}, "trading_agent_force is "),
-    "config": ("trading_agent", {"trading_agent_config": {"feed": {"a": None}}}, "trading_agent_config.feed.a is null"),
+    "config": (
+        "trading_agent",
+        {"trading_agent_config": {"feed": {"port": None}}},
+        "trading_agent_config.feed.port is null",
+    ),
     "python": ("hosttune", {"hosttune_python": "/usr/bin/python3\nreboot"}, "hosttune_python is "),
     "calendar": ("hosttune", {"hosttune_check_calendar": "hourly\nUnit=x"}, "hosttune_check_calendar is "),
     "check": ("hosttune", {"hosttune_check_arguments": ["%n"]}, "hosttune_check_arguments is "),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import struct
 import subprocess
 import sys
 import time
@@ -29,6 +30,7 @@ from tests.unit.roles.machine import (
 
 STRANGER = 12345
 WANTED = {**FILES, THEIRS: "ours\n"}
+NOBODY = 2**32 - 1
 root = pytest.mark.skipif(os.geteuid() != 0, reason="gives files to other users")
 
 
@@ -123,12 +125,33 @@ def test_a_value_of_this_machine_is_of_the_kernels_file_systems(tmp_path: Path) 
         ({"/etc/a": {"content": "", "mode": "0644\n"}}, "mode: found"),
         ({"/etc/a": {"content": "", "mode": "0٦44"}}, "mode: found"),
         ({"/etc/a": {"content": "", "mode": 420}}, "mode: found 420"),
+        ({"/etc/a": "", "/etc/b": {"link": None}}, "b: link: found NoneType, allowed: text"),
+        ({"/etc/a": "", "/etc/b": {"link": ["/x"]}}, "link: found list"),
+        ({"/etc/a": "", "/etc/b": {"link": ""}}, "link: found '', allowed: a path"),
+        ({"/etc/a": "", "/etc/b": {"link": "/x\0y"}}, "link: found '/x.x00y', allowed: a path"),
+        ({"/etc/a": "", "/etc/b": {"link": "x" * 5000}}, "link: found 5,000 bytes"),
+        ({"/etc/a": "", "/etc/b": {"content": 7}}, "content: found int, allowed: text"),
+        ({"/etc/a": "", "/etc/b": {"content": {"x": 1}}}, "content: found dict"),
+        ({"/etc/a": "", "/etc/b": {"content": "\ud800"}}, "content: found half a character"),
+        ({"/etc/a": "", "/etc/b": "x" * (2 << 20)}, "content: found 2,097,152 bytes, allowed: 1,048,576"),
+        ({"/etc/a": "", "/etc/b": None}, "b: found NoneType, allowed: text"),
+        ({"/etc/a": "", "/etc/b": ["content"]}, "b: found list, allowed: text"),
+        ({"/etc/a": "", "/etc/b": {7: 1, "x": 2}}, "expected content and mode, or link; found"),
     ],
 )
 def test_bad_files(machine: Machine, files: dict[str, Any], message: str) -> None:
     before = machine.tree()
     with pytest.raises(settings.Refused, match=message):
         run(machine, files=files)
+    assert machine.tree() == before
+
+
+@pytest.mark.parametrize("offline", [False, True])
+@pytest.mark.parametrize("value", [None, {}, {"a": 1}, 1.5, float("inf"), [1, None], [[1]], [True], [], "", "1" * 5000])
+def test_bad_values(machine: Machine, value: Any, offline: bool) -> None:
+    before = machine.tree()
+    with pytest.raises(settings.Refused, match=rf"^values: {BACKLOG}: found .*, allowed: "):
+        run(machine, values={BACKLOG: value}, offline=offline)
     assert machine.tree() == before
 
 
@@ -140,22 +163,18 @@ def test_bad_names(machine: Machine, name: str) -> None:
     assert machine.tree() == before
 
 
+def pack_access_list(entries: list[tuple[int, int, int]]) -> bytes:
+    """Returns an access list as its attribute has it: version 2, then tag, rights and id of each entry."""
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+
+
 @root
 def test_owner_mode_and_attributes_come_back(machine: Machine) -> None:
     machine.write(THEIRS, b"theirs \xff\xed\xa0\x80\0\r\n\r")
     os.chown(machine.at(THEIRS), 1001, 1002)
     machine.at(THEIRS).chmod(0o4750)
-    nobody = 2**32 - 1
-    access = b"\x02\0\0\0" + b"".join(
-        tag.to_bytes(2, "little") + bits.to_bytes(2, "little") + user.to_bytes(4, "little")
-        for tag, bits, user in [
-            (1, 7, nobody),
-            (2, 4, STRANGER),
-            (4, 5, nobody),
-            (16, 5, nobody),
-            (32, 0, nobody),
-        ]
-    )
+    entries = [(1, 7, NOBODY), (2, 4, STRANGER), (4, 5, NOBODY), (16, 5, NOBODY), (32, 0, NOBODY)]
+    access = pack_access_list(entries)
     os.setxattr(machine.at(THEIRS), "system.posix_acl_access", access)
     link = "/etc/default/link"
     machine.at(link).symlink_to("nowhere")
@@ -169,6 +188,20 @@ def test_owner_mode_and_attributes_come_back(machine: Machine) -> None:
     run(machine, state="absent", files=wanted)
     assert machine.tree() == before
     assert os.getxattr(machine.at(THEIRS), "system.posix_acl_access") == access
+
+
+@root
+def test_a_directory_gives_no_rights_to_what_is_written_in_it(machine: Machine) -> None:
+    machine.write(THEIRS, "theirs\n")
+    machine.at(THEIRS).chmod(0o660)
+    entries = [(1, 7, NOBODY), (2, 7, STRANGER), (4, 5, NOBODY), (16, 7, NOBODY), (32, 5, NOBODY)]
+    os.setxattr(machine.at(THEIRS).parent, "system.posix_acl_default", pack_access_list(entries))
+    before = machine.tree()
+    run(machine, files={THEIRS: {"content": "ours\n", "mode": "0660"}})
+    assert os.listxattr(machine.at(THEIRS)) == []
+    run(machine, files={THEIRS: "ours\n"}, state="absent")
+    assert machine.tree() == before
+    assert os.listxattr(machine.at(THEIRS)) == []
 
 
 @root

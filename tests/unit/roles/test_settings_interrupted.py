@@ -223,25 +223,32 @@ def test_a_lock_that_somebody_removed_meanwhile(machine: Machine) -> None:
     assert lock.read_text() == "another run's"
 
 
-def test_what_an_earlier_release_left_is_removed(machine: Machine) -> None:
+def test_what_a_killed_run_left_is_removed_and_nothing_else(machine: Machine) -> None:
     directory = machine.at("/etc/sysctl.d")
-    (directory / ".hosttune-abcdefg1").write_text("half")
-    (directory / ".hosttune-abcdefg2").mkdir()
+    (directory / ".hosttune-0123abcd").write_text("half")
+    (directory / ".hosttune-0123abce").symlink_to("/dev/null")
+    (directory / ".hosttune-abcdefg2").mkdir()  # of an earlier release
     (directory / ".hosttune-abcdefg2/link").symlink_to("/dev/null")
+    theirs = [
+        ".hosttune-settings",
+        ".hosttune-override",
+        ".hosttune-not-ours",
+        ".hosttune-ABCDEF01",
+        ".hosttune-0123abc",
+    ]
+    for name in theirs:
+        (directory / name).write_text("theirs")
+    (directory / ".hosttune-manually").symlink_to("theirs")
     (directory / ".hosttune-abcdefg3").mkdir()
-    (directory / ".hosttune-not-ours").write_text("theirs")
     (directory / ".hosttune-abcdefg4").mkdir()
     (directory / ".hosttune-abcdefg4/theirs").write_text("theirs")
     run(machine)
-    assert {path.name for path in directory.iterdir()} == {
-        Path(CONFIG).name,
-        ".hosttune-not-ours",
-        ".hosttune-abcdefg4",
-    }
+    left = {Path(CONFIG).name, *theirs, ".hosttune-manually", ".hosttune-abcdefg3", ".hosttune-abcdefg4"}
+    assert {path.name for path in directory.iterdir()} == left
 
 
 def test_check_mode_removes_nothing_and_waits_as_well(machine: Machine) -> None:
-    (machine.at("/etc/sysctl.d") / ".hosttune-abcdefg1").write_text("half")
+    (machine.at("/etc/sysctl.d") / ".hosttune-0123abcd").write_text("half")
     child = start(machine, 12, signal.SIGSTOP)
     os.waitpid(child, os.WUNTRACED)
     before = machine.tree()

@@ -51,6 +51,36 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         "the key password, whose value every diff .* trading_agent_exchange_password",
     ),
     "long-password": ({"trading_agent_exchange_password": SECRET + "1"}, "has 11 characters: allowed are at most 10"),
+    "capital": (
+        {"trading_agent_config": {**CONFIG, "exchange": {"Password": SECRET}}},
+        "the key Password, whose value",
+    ),
+    "space": ({"trading_agent_config": {"exchange": {"password ": SECRET}}}, 'the key "password ", whose value'),
+    "dotted": ({"trading_agent_config": {"exchange.password": SECRET}}, 'the key "exchange.password", whose value'),
+    "table-list": (
+        {"trading_agent_config": {"exchange": [{"password": SECRET}]}},
+        "exchange is a list: allowed: a dict",
+    ),
+    "table-text": ({"trading_agent_config": {"exchange": SECRET}}, "exchange is text: allowed: a dictionary"),
+    "table-below": (
+        {"trading_agent_config": {"exchange": {"username": {"x": SECRET}}}},
+        "username is a dictionary with",
+    ),
+    "list-below": ({"trading_agent_config": {"exchange": {"username": [[SECRET]]}}}, "username is a list with values"),
+    "config-list": ({"trading_agent_config": [{"exchange": {"password": SECRET}}]}, "trading_agent_config is a list"),
+    "config-text": (
+        {"trading_agent_config": f"{{exchange: {SECRET}}}"},
+        "trading_agent_config is text: allowed: a dict",
+    ),
+    "other-name": (
+        {"trading_agent_config": {"exchange": {"passphrase": SECRET}}},
+        "the key passphrase: allowed: address",
+    ),
+    "password-list": ({"trading_agent_exchange_password": [SECRET]}, "password is a list: allowed: text; quote it"),
+    "password-dict": (
+        {"trading_agent_exchange_password": {"value": SECRET}},
+        "password is a dictionary: allowed: text",
+    ),
     "two-lines": ({"trading_agent_exchange_password": SECRET[:5] + "\n"}, "has 6 characters: allowed"),
 }
 
@@ -151,13 +181,20 @@ def test_no_password_is_shown(outcome: tuple[Path, str]) -> None:
         assert not [form for form in forms(SECRET) if path.is_file() and form in path.read_text()], path
 
 
-def test_what_the_argument_specification_refuses_is_not_shown(tmp_path: Path) -> None:
-    """The whole role, which goes no further than that."""
+def test_what_cannot_be_evaluated_is_not_shown(tmp_path: Path) -> None:
+    """The whole role, whose argument specification would be the first to evaluate it."""
+    secret = "qV7zK1"
     wrong: dict[str, dict[str, Any]] = {
-        "config-list": {"trading_agent_config": [SECRET]},
-        "config-text": {"trading_agent_config": SECRET},
-        "password-list": {"trading_agent_exchange_password": [SECRET]},
-        "password-dict": {"trading_agent_exchange_password": {"value": SECRET}},
+        "config-list": {"trading_agent_config": [secret]},
+        "config-text": {"trading_agent_config": secret},
+        "password-list": {"trading_agent_exchange_password": [secret]},
+        "password-dict": {"trading_agent_exchange_password": {"value": secret}},
+        "tag": {"trading_agent_exchange_password": f"a{{%{secret}"},
+        "variable": {"trading_agent_exchange_password": f"{{{{{secret}}}}}"},
+        "brace": {"trading_agent_exchange_password": f"{{{{ {{{secret}"},
+        "comment": {"trading_agent_exchange_password": f"{{#{secret}"},
+        "config-tag": {"trading_agent_config": {**CONFIG, "exchange": {**EXCHANGE, "username": f"{{%{secret}"}}},
+        "config-variable": {"trading_agent_config": {"exchange": {"password": [f"{{{{{secret}}}}}"]}}},
     }
     tasks = [{"ansible.builtin.import_role": {"name": "trading_agent"}}]
     (tmp_path / "play.yml").write_text(yaml.safe_dump([{"hosts": "all", "gather_facts": False, "tasks": tasks}]))
@@ -165,7 +202,9 @@ def test_what_the_argument_specification_refuses_is_not_shown(tmp_path: Path) ->
                 playbook=tmp_path / "play.yml")  # fmt: skip
     for name in wrong:
         assert re.search(rf"^{name} .* ok=[0-3] .*failed=1 ", said, re.MULTILINE), said[-3000:]
-    assert not [form for form in forms(SECRET) if form in said]
+    assert said.count('"msg": "trading_agent_exchange_password cannot be evaluated; its value is not shown') == 4
+    assert said.count('"msg": "trading_agent_config cannot be evaluated; its value is not shown') == 2
+    assert not [form for form in forms(secret) if form in said]
 
 
 def test_a_removal_does_not_show_a_password_either(tmp_path: Path) -> None:
@@ -195,8 +234,9 @@ def test_writing_the_password_does_not_show_it(tmp_path: Path, fails: bool, opti
     copy |= {"dest": str(target), "owner": os.geteuid(), "group": os.getegid()}
     playbook = [{"hosts": "all", "gather_facts": False, "tasks": [task]}]
     (tmp_path / "play.yml").write_text(yaml.safe_dump(playbook))
+    planned = {"__trading_agent_plan": {"has_password": True}}
     for secret in (SECRET, SECRET[::-1]):  # a new one, then one in place of another
-        said = play(tmp_path, {"one": {**GOOD, "trading_agent_exchange_password": secret}}, *options,
+        said = play(tmp_path, {"one": {**GOOD, **planned, "trading_agent_exchange_password": secret}}, *options,
                     playbook=tmp_path / "play.yml")  # fmt: skip
         assert f"failed={int(fails)}" in said, said
         assert not [form for each in (SECRET, SECRET[::-1]) for form in forms(each) if form in said]

@@ -11,6 +11,7 @@ import os
 import platform
 import re
 import shutil
+import stat
 import sys
 import tarfile
 import tempfile
@@ -20,7 +21,7 @@ from typing import Any
 
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
-from hosttune_wheelhouse import lock, sbom
+from hosttune_wheelhouse import lock, manifests, sbom
 from hosttune_wheelhouse.fit import Host, Refusal, dotless, dotted, version
 from hosttune_wheelhouse.wheels import (
     FLAVOURS,
@@ -178,6 +179,8 @@ def build(tree: Path, directory: Path, host: Host) -> dict[str, Any]:
             pack(new, flavour, [wheels[name] for name in (*flavour["packages"], INSTALLER)], manifest)
             flavour["sha256"] = sha256(new / flavour["archive"])
         (new / sbom.FILE).write_text(list_parts(wheels, str(project), host))
+        # Not in the archives, whose manifest is written before.
+        manifest["files"] = {sbom.FILE: sha256(new / sbom.FILE)}
         (new / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
         if directory.exists():
             directory.rename(work / "old")
@@ -220,22 +223,21 @@ def pack(into: Path, flavour: dict[str, Any], wheels: list[Path], manifest: dict
 
 
 def load(directory: Path) -> dict[str, Any]:
-    """Read a manifest; raise Broken if there is none, it is of another format, or an archive is missing."""
+    """Read a manifest; raise Broken if there is none, it is of another format, or a file is not what was built."""
     path = directory / MANIFEST
     try:
-        manifest: dict[str, Any] = json.loads(path.read_text())
+        manifest = manifests.parse(manifests.read_text(path), str(path), FORMAT)
     except FileNotFoundError:
         raise Broken(f"{directory} is not a wheelhouse: it has no {MANIFEST}") from None
-    except json.JSONDecodeError as error:
-        raise Broken(f"{path}: {error}") from None
-    if manifest.get("format") != FORMAT:
-        raise Broken(f"{path} has format {manifest.get('format')!r}, this project reads {FORMAT}: build it again")
-    for flavour in manifest["flavours"].values():
-        archive = directory / flavour["archive"]
-        if not archive.is_file():
-            raise Broken(f"{directory} lacks {archive.name}: build it again")
-        if sha256(archive) != flavour.get("sha256"):
-            raise Broken(f"{archive} is not what was built, by its SHA-256: build it again")
+    except ValueError as error:
+        raise Broken(str(error)) from None
+    wanted = {flavour["archive"]: flavour["sha256"] for flavour in manifest["flavours"].values()}
+    for name, digest in (wanted | manifest.get("files", {})).items():
+        file = directory / name
+        if not stat.S_ISREG(file.lstat().st_mode if os.path.lexists(file) else 0):
+            raise Broken(f"{directory} lacks {name}: build it again")
+        if sha256(file) != digest:
+            raise Broken(f"{file} is not what was built, by its SHA-256: build it again")
     return manifest
 
 
@@ -251,15 +253,22 @@ def up_to_date(tree: Path, directory: Path, host: Host) -> dict[str, Any] | None
 def locked(directory: Path) -> Iterator[None]:
     """Several hosts of a play may ask for the same wheelhouse at once; the first builds it.
 
-    Raises Broken for a directory that others can write to: what is in it runs here and on the hosts.
+    Raises Broken for a directory that its group or others can write to: what is in it runs here and on the hosts.
     """
     directory.mkdir(mode=0o755, parents=True, exist_ok=True)
     found = directory.stat()
-    if found.st_uid not in (0, os.geteuid(), int(os.environ.get("SUDO_UID", 0))) or found.st_mode & 0o002:
+    if found.st_uid not in (0, os.geteuid(), int(os.environ.get("SUDO_UID", 0))) or found.st_mode & 0o022:
         raise Broken(
             f"{directory}: found a directory of user {found.st_uid} with mode {found.st_mode & 0o7777:04o}, "
             "allowed: one of your own that others cannot write to"
         )
-    with (directory / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    # Neither through a link nor with O_TRUNC: whoever made the name does not choose a file that is emptied.
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(directory / ".lock", flags, 0o600)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise Broken(f"{directory}/.lock: found something else than a regular file: remove it")
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(descriptor)

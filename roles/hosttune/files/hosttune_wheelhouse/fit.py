@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any, NamedTuple
+
+from hosttune_wheelhouse import manifests
 
 # The psABI's micro-architecture levels, by the names of /proc/cpuinfo (pni is SSE3, abm has LZCNT).
 # https://gitlab.com/x86-psABIs/x86-64-ABI
@@ -33,20 +34,25 @@ class Host(NamedTuple):
     @classmethod
     def parse(cls, text: str) -> Host:
         """Read the JSON of probe.py; raise ValueError with what is wrong."""
+        facts = manifests.read_json(text, "the host's description is not what probe.py prints")
         try:
-            facts = json.loads(text)
+            flags = facts["cpu_flags"]
+            if not isinstance(flags, list) or not all(isinstance(flag, str) for flag in flags):
+                raise ValueError(
+                    "the host's description is not what probe.py prints: cpu_flags: allowed: a list of texts"
+                )
+            if not re.fullmatch("[A-Za-z0-9_]{1,40}", str(facts["machine"])):  # a part of a directory's name here
+                raise ValueError("the host's description is not what probe.py prints: machine: allowed: as of uname")
             return cls(
                 implementation=str(facts["implementation"]),
                 python=version(facts["python"]),
                 free_threaded=bool(facts["free_threaded"]),
                 machine=str(facts["machine"]),
                 libc=str(facts["libc"]),
-                cpu_flags=frozenset(facts["cpu_flags"]),
+                cpu_flags=frozenset(flags),
             )
         except KeyError as error:
             raise ValueError(f"the host's description has no {error}") from None
-        except (TypeError, json.JSONDecodeError) as error:
-            raise ValueError(f"the host's description is not what probe.py prints: {error}") from None
 
     @property
     def glibc(self) -> tuple[int, int]:
@@ -60,9 +66,9 @@ class Host(NamedTuple):
 
 def version(text: str) -> tuple[int, int]:
     """'2.36' and '2.36.1' → (2, 36)."""
-    match = re.match(r"(\d+)\.(\d+)", str(text))
+    match = re.match(r"([0-9]{1,5})\.([0-9]{1,5})(?![0-9])", str(text))
     if not match:
-        raise ValueError(f"{text!r} is not a version like 3.11")
+        raise ValueError(f"{str(text)[:60]!r} is not a version like 3.11")
     return int(match[1]), int(match[2])
 
 

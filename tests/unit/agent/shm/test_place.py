@@ -129,6 +129,31 @@ def test_a_name_is_looked_for_in_the_users_directory_then_in_the_services(base: 
         shm.find("other")
 
 
+def test_names_that_no_engine_gives_are_passed_over_and_few_are_named(base: Path) -> None:
+    service = place.SYSTEM
+    names = ["main", "main.255", "a" * 32, "A_b.c-d", "x1", "x2", "a" * 32 + ".7"]
+    for name in names:
+        make_segment(service, name)
+    for name in ("-x", "", ".hidden", "a" * 33, "x\n", "\x1b[2J", "x y", "\udcff", "a" * 32 + ".7777", "x" * 240):
+        make_segment(service, name)
+    assert place.list_segments(service) == sorted(f"{name}.segment" for name in names)
+    with pytest.raises(shm.SegmentError) as caught:
+        shm.find(None)
+    shown = ", ".join(str(service / name) for name in place.list_segments(service)[:5])
+    assert str(caught.value) == f"there are 7 agents here, name one: {shown} and 2 more"
+
+
+def test_a_directory_of_too_many_names_is_not_read_to_its_end(base: Path) -> None:
+    theirs = make_segment(place.SYSTEM, "main")
+    for number in range(place.MOST_NAMES):
+        (place.SYSTEM / str(number)).touch()
+    with pytest.raises(shm.SegmentError, match=rf"{place.SYSTEM}: found more than 4,096 names, allowed: no more; name"):
+        shm.find(None)
+    assert shm.find("main") == theirs
+    (place.SYSTEM / "0").unlink()
+    assert shm.find(None) == theirs
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
 def test_what_a_stranger_offers_is_passed_over(base: Path) -> None:
     """Root keeps the stranger's $XDG_RUNTIME_DIR after su(1)."""

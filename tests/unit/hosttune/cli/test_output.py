@@ -41,3 +41,10 @@ def test_a_reader_that_has_left_ends_the_output_and_not_the_verdict(folder: Path
     with open("/dev/null", "w") as null:
         whole = hosttune(folder, *arguments, stdout=null)
     assert (done.returncode, done.stderr) == (whole.returncode, "")
+
+
+@pytest.mark.parametrize("arguments", EACH, ids=" ".join)
+def test_a_closed_output_is_an_error_of_the_call(folder: Path, arguments: list[str]) -> None:
+    command = ["sh", "-c", 'exec "$@" >&-', "sh", sys.executable, "-P", "-m", "hosttune", *arguments]
+    done = subprocess.run(command, cwd=folder, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (2, "hosttune: standard output: Bad file descriptor\n")

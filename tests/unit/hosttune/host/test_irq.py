@@ -1,8 +1,10 @@
 """Interrupts: the table, who manages them, and the queues of a card."""
 
+import time
+
 import pytest
 
-from hosttune.host import irq, irq_plan, irq_unit, irqbalance
+from hosttune.host import irq, irq_plan, irq_unit, irqbalance, units
 
 TABLE = """\
            CPU0       CPU2
@@ -208,12 +210,19 @@ def applied(fake_host, unit, settings='irq_affinity: {housekeeping: "0-1"}', scr
     [
         "[Service]\nExecStart=/usr/local/sbin/move apply /etc/any.yml\n",
         "[Service]\nExecStart=/bin/sh -c '/usr/local/sbin/move /etc/any.yml'\n",
+        "[Service]\nExecStart=-/bin/bash -ec 'cd /; A=/x/y exec /usr/local/sbin/move'  --settings=/etc/any.yml\n",
+        "[Service]\nExecStart=/usr/bin/python3 -I /usr/local/sbin/move '/etc/any.yml'\n",
+        "[Service]\nExecStart=/usr/bin/env A=/x/y /usr/local/sbin/move /etc/any.yml\n",
+        "[Service]\nExecStart=/opt/venv/bin/python /usr/local/sbin/move /etc/any.yml\n",
+        '[Service]\nExecStart=+"/usr/local/sbin/move" /etc/any.yml\n',
     ],
 )
 def test_a_service_is_known_by_what_it_does(fake_host, unit):
     (found,) = irq_unit.find_appliers(applied(fake_host, unit)).value
     assert found.unit == "any.service"
     assert found.settings.value == {"housekeeping": "0-1"}
+    (again,) = irq_unit.find_appliers(applied(fake_host, units.reduce(unit))).value
+    assert again == found
 
 
 def test_settings_named_in_the_script(fake_host):
@@ -236,3 +245,28 @@ def test_services_that_do_not_count(fake_host):
     assert irq_unit.find_appliers(disabled).value == []
     assert irq_unit.find_appliers(applied(fake_host, move, script="#!/bin/sh\ntrue\n")).value == []
     assert irq_unit.find_appliers(fake_host().deny(ETC)).state == "unreadable"
+
+
+@pytest.mark.parametrize(
+    ("settings", "kept"),
+    [
+        ("irq_affinity: {housekeeping: 1" + ":1" * 130_000 + "}", {"housekeeping": "..."}),
+        ('housekeeping: 0-1\na: !!bool "x"\nb: !!int ""\nc: !!timestamp "x"\n', {"housekeeping": "0-1"}),
+        ("housekeeping: 3\nqueues: {eth0: 1, eth1: null, eth2: }\n", {"housekeeping": "3", "queues": {"eth0": "1"}}),
+        ("housekeeping: 010\n", {"housekeeping": "..."}),
+        ("housekeeping: 1:30\n", {"housekeeping": "..."}),
+        ("housekeeping: true\n", {"housekeeping": "..."}),
+        ("housekeeping: [1]\n", {"housekeeping": "..."}),
+        ("housekeeping: ~\n", {}),
+    ],
+)
+def test_settings_are_read_at_once_whatever_their_scalars_are(settings, kept):
+    start = time.process_time()
+    assert irq_unit.parse_settings(settings) == kept
+    assert irq_unit.parse_settings(irq_unit.reduce_settings(settings)) == kept
+    assert time.process_time() - start < 1
+
+
+def test_settings_with_a_merge_key_are_not_understood():
+    with pytest.raises(ValueError, match="merge key"):
+        irq_unit.parse_settings('irq_affinity: {<<: {housekeeping: "0"}}')

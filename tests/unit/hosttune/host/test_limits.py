@@ -1,5 +1,7 @@
 """Limits by PAM, by systemd, and as a process has them."""
 
+import time
+
 import pytest
 
 from hosttune.host import limits
@@ -139,3 +141,13 @@ def test_limits_of_a_process():
         "nice": Limit(0, 40),
         "nofile": Limit(1024, 524288),
     }
+
+
+@pytest.mark.parametrize(
+    "text", ["user12:x:12:34:::\n" * 580_000, ":" * 10_000_000, "a" * 10_000_000, "a:x:1:1\n" * 650_000]
+)
+def test_a_large_passwd_is_read_within_two_seconds(fake_host, text):
+    start = time.process_time()
+    found = limits.read_user(fake_host({"/etc/passwd": limits.reduce_users(text)}), "none")
+    assert time.process_time() - start < 1.9
+    assert found.state == "absent"

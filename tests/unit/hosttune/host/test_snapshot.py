@@ -1,9 +1,12 @@
 import gzip
 import json
 import os
+import time
 
+import msgspec
 import pytest
 
+from hosttune import checker, profile
 from hosttune.host import snapshot
 from hosttune.host.root import NOT_CAPTURED, Tree
 from hosttune.host.snapshot import Recorder, Snapshot, SnapshotError
@@ -186,3 +189,44 @@ def test_what_could_not_be_read_back_is_not_written(host, tmp_path, monkeypatch)
     with pytest.raises(OSError, match=r"a snapshot has at most"):
         snapshot.write(Recorder(host({})).data(), str(tmp_path / "s"))
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("state", ["value", "unreadable", "absent"])
+@pytest.mark.parametrize("text", ["1 " * 4_900_000, "\x01" * 1_600_000, "1" * 9_800_000])
+def test_a_large_text_from_elsewhere_is_refused_at_once_and_not_shown(tmp_path, text, state):
+    key = "/proc/sys/net/core/rmem_max"
+    entry = snapshot.Entry(**{state: text})
+    data = snapshot.Data("hosttune-snapshot", 2, "0", [snapshot.Moment(read={key: entry})], "live")
+    (tmp_path / "s.json").write_bytes(snapshot.encode(data))
+    wanted = profile.load_text("net_buffers: {sysctl: {net.core.rmem_max: 5}}", "p.yml")
+    start = time.process_time()
+    report = checker.run_checks(wanted, Snapshot(str(tmp_path / "s.json")))
+    shown = msgspec.json.encode(report)
+    assert time.process_time() - start < 1
+    assert len(shown) < 1 << 16
+    assert report.findings[0].status in ("unknown", "fail")
+
+
+@pytest.mark.parametrize("name", ["\u00b2", "9" * 5000, "0" * 256, "x" * 1_000_000])
+def test_a_name_that_is_no_process_is_none(tmp_path, name):
+    listed = {"/proc": snapshot.Entry(value=["1", name])}
+    data = snapshot.Data("hosttune-snapshot", 2, "0", [snapshot.Moment(list=listed)], "live")
+    (tmp_path / "s.json").write_bytes(snapshot.encode(data))
+    found = checker.run_checks(
+        profile.load_text('irq_affinity: {housekeeping: "0-1", irqbalance: stopped}', "p.yml"),
+        Snapshot(str(tmp_path / "s.json")),
+    ).findings
+    assert not [each.found for each in found if "the check failed" in str(each.found)]
+    assert name not in str(found)
+
+
+def test_what_is_written_can_be_read():
+    gone = snapshot.Entry(absent="ENOENT")
+    read = {f"/proc/{number}/stat": gone for number in range(snapshot.MAX_OBJECTS)}
+    with pytest.raises(OSError, match="more than 262,144 entries"):
+        snapshot.encode(snapshot.Data("hosttune-snapshot", 2, "0", [snapshot.Moment(read=read)], "live"))
+    fewer = dict(list(read.items())[:-4])
+    text = snapshot.encode(
+        snapshot.Data("hosttune-snapshot", 2, "0", [snapshot.Moment(read=fewer)], "tree /" + "x" * 4095)
+    )
+    assert len(snapshot.decode(text, "f").moments[0].read) == len(fewer)

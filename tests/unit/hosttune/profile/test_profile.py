@@ -93,6 +93,10 @@ def test_only_modules_of_sections_that_are_present_are_imported():
         ),
         ("cpu_isolation:\n  isolated: 010\n", "p.yml:2: YAML reads 010 as a number in base 2, 8 or 60"),
         ("cpu_isolation:\n  isolated: 0b11\n", "YAML reads 0b11 as a number in base 2"),
+        *(
+            (f"cpu_isolation:\n  isolated: {text}\n", "p.yml:2: YAML reads")
+            for text in ("0x_", '!!int "0xzz"', '!!int "²"', '!!int ""', '!!int "+"', '!!int "0x+1"', '!!int " 1"')
+        ),
         ("cpu_isolation:\n  isolated: 1:30\n", "YAML reads 1:30 as a number in base 2, 8 or 60"),
         ("cpu_isolation:\n  isolated: 2025-01-31\n", "YAML reads 2025-01-31 as a timestamp, quote it"),
         ("cpu_isolation: {isolated: !!python/object:os.system x}\n", "quote it if it is text"),

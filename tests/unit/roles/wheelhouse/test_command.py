@@ -8,6 +8,8 @@ import pytest
 
 from tests.unit.roles.wheelhouse.examples import FACTS, MANIFEST, wheelhouse
 
+FLAVOUR = MANIFEST["flavours"]["hosttune"]
+
 
 @pytest.fixture
 def built(tmp_path: Path) -> Path:
@@ -39,8 +41,30 @@ def test_check_refuses_before_anything_is_copied(built: Path, capsys: pytest.Cap
     [
         ("{", "wheelhouse.json"),
         (json.dumps({**MANIFEST, "format": 99}), "format 99"),
-        (json.dumps({**MANIFEST, "flavours": {"agent": {"archive": "gone.tar"}}}), "lacks gone.tar"),
+        (json.dumps({**MANIFEST, "flavours": {"agent": {**FLAVOUR, "archive": "gone.tar"}}}), "lacks gone.tar"),
         (json.dumps(MANIFEST).replace("e3b0c442", "e3b0c443"), "hosttune-0.1.0-abc.tar is not what was built"),
+        (json.dumps({**MANIFEST, "files": {"sbom.cdx.json": "0" * 64}}), "lacks sbom.cdx.json"),
+        ("[1]", "found list, allowed: an object"),
+        ("null", "found NoneType, allowed: an object"),
+        ("[" * 100_000, "too deep"),
+        ('{"format": ' + "9" * 5000 + "}", "wheelhouse.json: "),
+        ("{" + " " * (4 << 20) + "}", "more than 4,194,304 bytes"),
+        (json.dumps({"format": 2}), "version: found None"),
+        (json.dumps({**MANIFEST, "python": None}), "python: found None"),
+        (json.dumps({**MANIFEST, "glibc": "9" * 9000 + ".1"}), "glibc: found '999"),
+        (json.dumps({**MANIFEST, "flavours": []}), "flavours: found list"),
+        (json.dumps({**MANIFEST, "flavours": {}}), "flavours: found dict"),
+        (json.dumps({**MANIFEST, "flavours": {"agent": 1}}), "flavours.'agent': found 1"),
+        (
+            json.dumps({**MANIFEST, "flavours": {"agent": {**FLAVOUR, "archive": "/etc/hostname"}}}),
+            "archive: found '/etc",
+        ),
+        (json.dumps({**MANIFEST, "flavours": {"agent": {**FLAVOUR, "archive": "../.."}}}), "archive: found '../..'"),
+        (
+            json.dumps({**MANIFEST, "flavours": {"agent": {**FLAVOUR, "release": "../x; touch /pwn"}}}),
+            "release: found '..",
+        ),
+        (json.dumps({**MANIFEST, "files": {"../x": "0" * 64}}), "files: found the name '../x'"),
     ],
 )
 def test_a_damaged_wheelhouse_is_named(
@@ -49,7 +73,69 @@ def test_a_damaged_wheelhouse_is_named(
     (built / "wheelhouse.json").write_text(manifest)
     code, out, err = run(capsys, "check", str(built), "--host", json.dumps(FACTS))
     assert (code, out) == (2, "")
-    assert message in err
+    assert message in err and err.count("\n") == 1 and len(err) < 500
+
+
+@pytest.mark.parametrize("name", ["wheelhouse.json", "hosttune-0.1.0-abc.tar"])
+def test_a_fifo_in_a_wheelhouse_makes_nobody_wait(built: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    (built / name).unlink()
+    os.mkfifo(built / name)
+    code, out, err = run(capsys, "check", str(built), "--host", json.dumps(FACTS))
+    assert (code, out) == (2, "") and name in err
+
+
+def test_an_archive_that_is_a_link_is_not_taken(built: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (built / "hosttune-0.1.0-abc.tar").rename(built / "elsewhere")
+    (built / "hosttune-0.1.0-abc.tar").symlink_to("elsewhere")
+    assert run(capsys, "check", str(built), "--host", json.dumps(FACTS))[0] == 2
+
+
+def test_the_bill_of_materials_is_compared(built: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (built / "wheelhouse.json").write_text(json.dumps({**MANIFEST, "files": {"sbom.cdx.json": FLAVOUR["sha256"]}}))
+    (built / "sbom.cdx.json").write_text("")
+    assert run(capsys, "check", str(built), "--host", json.dumps(FACTS))[0] == 0
+    (built / "sbom.cdx.json").write_text("{}")
+    code, _, err = run(capsys, "check", str(built), "--host", json.dumps(FACTS))
+    assert code == 2 and "sbom.cdx.json is not what was built" in err
+
+
+@pytest.mark.parametrize(
+    "facts",
+    ['{"python": ' + "[" * 100_000, json.dumps({**FACTS, "machine": "../x"}), json.dumps({**FACTS, "cpu_flags": [[]]}),
+     json.dumps({**FACTS, "python": "9" * 9000 + ".1"})],
+)  # fmt: skip
+def test_a_host_that_says_something_else_is_refused(
+    built: Path, capsys: pytest.CaptureFixture[str], facts: str
+) -> None:
+    code, out, err = run(capsys, "check", str(built), "--host", facts)
+    assert (code, out, err.count("\n")) == (2, "", 1) and len(err) < 500
+
+
+@pytest.mark.parametrize("kind", ["link", "fifo"])
+def test_a_lock_that_somebody_else_made_empties_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    victim, place = tmp_path / "victim", tmp_path / "place"
+    victim.write_text("precious")
+    place.mkdir()
+    if kind == "link":
+        (place / ".lock").symlink_to(victim)
+    else:
+        os.mkfifo(place / ".lock")
+    code, _, err = run(capsys, "wheel", str(place), "--source", str(tmp_path))
+    assert code == 2 and ".lock" in err
+    assert victim.read_text() == "precious"
+
+
+def test_a_lock_is_not_emptied_and_a_directory_of_a_group_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / ".lock").write_text("precious")
+    assert "not the project's source tree" in run(capsys, "wheel", str(tmp_path), "--source", str(tmp_path))[2]
+    assert (tmp_path / ".lock").read_text() == "precious"
+    tmp_path.chmod(0o775)
+    code, _, err = run(capsys, "wheel", str(tmp_path), "--source", str(tmp_path))
+    assert code == 2 and "mode 0775" in err
 
 
 def test_building_on_another_machine_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

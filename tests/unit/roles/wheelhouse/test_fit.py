@@ -37,7 +37,7 @@ def test_probe_describes_this_machine(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("{}", "no 'implementation'"),
+        ("{}", "no 'cpu_flags'"),
         ("not json", "not what probe.py prints"),
         (json.dumps({**FACTS, "python": "eleven"}), "'eleven' is not a version"),
         (json.dumps({**FACTS, "cpu_flags": 1}), "not what probe.py prints"),
