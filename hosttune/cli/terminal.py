@@ -46,6 +46,8 @@ def read_width() -> int:
 def wants_colour(choice: str) -> bool:
     """Returns whether to colour the output: `always`, `never`, or `auto` by terminal and https://no-color.org."""
     if choice == "auto":
-        # A command that was started with its output closed has no sys.stdout.
-        return sys.stdout is not None and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+        try:
+            return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+        except AttributeError:  # closed, so there is no sys.stdout
+            return False
     return choice == "always"
