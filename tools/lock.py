@@ -5,10 +5,14 @@
 
 requirements/deployed.txt holds what goes to a host beside our own wheel: the dependencies of every flavour, and pip;
 requirements/build.txt holds what compiles our wheel on the controller: [build-system] and the dependency group `build`.
+Offline, what packages need is known of those that are installed here in the version that is locked. Whether a version
+exists, and whether a hash is that of one of its wheels, only the index can tell.
+
 Each pin has the SHA-256 of the wheels that fit: CPython of PYTHONS on MACHINES with Linux and glibc, and no sdist.
 """
 
 import argparse
+import importlib.metadata
 import itertools
 import subprocess
 import sys
@@ -79,13 +83,50 @@ def compare(project: dict[str, Any], entries: list[lock.Entry], file: str) -> li
     return list(dict.fromkeys(found))
 
 
+def compare_installed(entries: list[lock.Entry], file: str) -> list[str]:
+    """Returns a line for each disagreement between the entries and what the packages of this environment say that they
+    need. A package that is not installed here, or is in another version, can be compared only by name or not at all."""
+    found: list[str] = []
+    for entry in entries:
+        needed = _list_needs(entry.name)
+        if needed is None:
+            continue
+        names = {canonicalize_name(each.name) for each in needed}
+        claimed = {each.name for each in entries if entry.name in each.via}
+        found += [f"{file}: {entry.name} does not need {name}" for name in sorted(claimed - names)]
+        if importlib.metadata.version(entry.name) != entry.version:
+            continue
+        for python, machine in itertools.product(PYTHONS, MACHINES):
+            environment = lock.describe_environment(python, machine)
+            if not entry.applies(environment):
+                continue
+            chosen = {each.name: each for each in entries if each.applies(environment)}
+            for each in needed:
+                name = canonicalize_name(each.name)
+                if each.marker and not each.marker.evaluate(environment):
+                    continue
+                if name not in chosen:
+                    found.append(f"{file}: {entry.name} {entry.version} needs '{each}', which is not locked")
+                elif not each.specifier.contains(chosen[name].version, prereleases=True):
+                    found.append(f"{file}: {entry.name} {entry.version} needs '{each}', locked: {chosen[name].version}")
+    return list(dict.fromkeys(found))
+
+
+def _list_needs(name: str) -> list[Requirement] | None:
+    try:
+        return [Requirement(line) for line in importlib.metadata.requires(name) or ()]
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
 def check(root: Path) -> list[str]:
     """Returns a line for each disagreement in a tree. Raises OSError and ValueError for files that cannot be read."""
     project = tomllib.loads((root / "pyproject.toml").read_text())
     found = []
     for file in (lock.DEPLOYED, lock.BUILD):
         try:
-            found += compare(project, lock.read(root / file), file)
+            entries = lock.read(root / file)
+            found += compare(project, entries, file) + compare_installed(entries, file)
         except FileNotFoundError:
             found.append(f"{file} is missing")
     return found

@@ -89,6 +89,8 @@ def _parse(line: str, via: tuple[str, ...], place: str) -> Entry:
     pins = [each.version for each in requirement.specifier if each.operator == "=="]
     if len(pins) != 1 or len(requirement.specifier) != 1 or requirement.url or pins[0].endswith("*"):
         raise ValueError(f"{place}: found {words!r}, allowed: NAME==VERSION")
+    if requirement.extras or "+" in pins[0]:  # a version of nobody's but whoever made the file
+        raise ValueError(f"{place}: found {words!r}, allowed: NAME==VERSION without extras and without a local version")
     if not hashes or None in hashes:
         raise ValueError(f"{place}: {words}: found {' '.join(options) or 'no hash'}, allowed: --hash=sha256:HEX")
     digests = frozenset(each[1] for each in hashes if each)

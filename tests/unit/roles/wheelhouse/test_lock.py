@@ -77,6 +77,11 @@ def tree(tmp_path: Path) -> Path:
         (lock.DEPLOYED, "pip==", "pipe==", "deployed.txt: pip is not locked"),
         (lock.BUILD, "cython==", "cythan==", "build.txt: nothing needs cythan"),
         (lock.DEPLOYED, "    # via numba\nmsgspec", "    # via nobody\nmsgspec", "nothing needs llvmlite"),
+        # By what the installed packages say that they need.
+        (lock.DEPLOYED, "    # via numba\nmsgspec", "    # via msgspec\nmsgspec", "msgspec does not need llvmlite"),
+        (lock.DEPLOYED, "llvmlite==", "llvmlight==", "numba does not need llvmlight"),
+        (lock.DEPLOYED, "llvmlite==", "llvmlight==", "which is not locked"),
+        (lock.DEPLOYED, "llvmlite==", "llvmlite==0.1.", "needs 'llvmlite"),
     ],
 )
 def test_a_disagreement_is_found(tree: Path, file: str, old: str, new: str, said: str) -> None:
@@ -109,6 +114,8 @@ def test_make_lint_fails_for_it(tree: Path) -> None:
         ("a==1.* --hash=sha256:" + 64 * "0", "allowed: NAME==VERSION"),
         ("a --hash=sha256:" + 64 * "0", "allowed: NAME==VERSION"),
         ("a @ https://example.org/a.whl --hash=sha256:" + 64 * "0", "allowed: NAME==VERSION"),
+        ("a==1+evil --hash=sha256:" + 64 * "0", "without a local version"),
+        ("a[evil]==1 --hash=sha256:" + 64 * "0", "without extras"),
         ("a==1", "no hash"),
         ("a==1 --hash=md5:0", "allowed: --hash=sha256:HEX"),
         ("a==1 --hash=sha256:0", "allowed: --hash=sha256:HEX"),
