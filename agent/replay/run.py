@@ -3,6 +3,7 @@
 Time is the recording's. What is timed is the loop over messages in memory, not the reading of the file.
 """
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def run(path: Path, name: str, *, symbols: tuple[str, ...] = (), fast: float = 1
             str(path),
             name,
             form,
-            segment=shm.decode(replay.segment_bytes, str(path)),
+            segment=shm.decode(replay.segment_bytes, str(path), most_symbols=sys.maxsize),
             types=replay.types,
             skipped_bytes=recording.skipped,
             notes=recording.notes,

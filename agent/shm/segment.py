@@ -17,6 +17,7 @@ import msgspec
 from agent.errors import AgentError
 from agent.shm import _segment, identity, place
 from agent.shm.histogram import Histogram
+from agent.symbols import MAX_SYMBOLS
 from hosttune import files
 
 #: Bytes of a segment at most, and values with a name: several times as many as one of this build with all symbols has.
@@ -150,9 +151,10 @@ def _open(path: Path, flags: int) -> Iterator[tuple[int, bytes]]:
         raise SegmentError(place.explain(error, path)) from None
 
 
-def decode(data: bytes, path: str) -> Segment:
-    """Returns what the bytes of a segment say; path is for messages. Raises SegmentError if they are no segment."""
-    places = _locate(data, path)
+def decode(data: bytes, path: str, most_symbols: int = MAX_SYMBOLS) -> Segment:
+    """Returns what the bytes of a segment say; path is for messages. most_symbols:
+    a recording has more than an engine. Raises SegmentError if they are no segment."""
+    places = _locate(data, path, most_symbols)
     head = places.head
     words = 4 + head["histogram_buckets"]
     histograms = {}
@@ -192,7 +194,7 @@ def _text(raw: bytes) -> str:
     return raw.split(b"\0", 1)[0].decode("utf-8", "replace")
 
 
-def _locate(data: bytes, path: str) -> _Places:
+def _locate(data: bytes, path: str, most_symbols: int = MAX_SYMBOLS) -> _Places:
     """Returns where the words of a segment lie, from its own description. Raises SegmentError if it is none, or if
     what it describes does not lie inside of it."""
     magic = _segment.MAGIC
@@ -233,6 +235,7 @@ def _locate(data: bytes, path: str) -> _Places:
         or not found[2].keys() >= _segment.limits().keys()
         or head["histogram_bits"] > _MOST_BITS
         or head["histogram_buckets"] > (_WORD_BITS + 1) << head["histogram_bits"]
+        or head["symbols_count"] > most_symbols
         or not all(map(_NAME.fullmatch, itertools.chain(*found)))
         or any(head[key] % 8 for key in ("size", "limits_offset"))
         or [len(part) for part in found] != counts

@@ -84,8 +84,8 @@ class TestDescriptors:
         script += "  try: print(n, os.readlink(f'/proc/self/fd/{n}'))\n  except OSError: pass"
         with secret.open("r+") as one, secret.open() as other:
             many = tuple(os.dup(other.fileno()) for _ in range(20))
-            command = ("--no-mlock", "--", "/usr/bin/python3", "-c", script)
-            process = launch(*AS_NOBODY, *command, pass_fds=(one.fileno(), *many))
+            words = ("--no-mlock", "--", "/usr/bin/python3", "-c", script)
+            process = launch(*AS_NOBODY, *words, pass_fds=(one.fileno(), *many))
             said, error = process.communicate(timeout=BOUND)
             for number in many:
                 os.close(number)
