@@ -1,14 +1,16 @@
 """Files in places where a lesser user may have made something: believed for what they are, never for their name.
 
-Sources: open(2), inode(7), rename(2), fsync(2).
+Sources: open(2), inode(7), flock(2), rename(2), fsync(2).
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import stat
+import time
 from collections.abc import Collection
 
 #: Of every open here: no symbolic link at the name, no waiting for the other end of a FIFO, no way into a program.
@@ -191,6 +193,19 @@ def require_tree(path: str | os.PathLike[str], most: int, *, owners: Collection[
                     raise UntrustedFile(os.fspath(path), f"more than {limit:,} files", "no more than that; remove them")
 
 
+def lock_file(descriptor: int, seconds: float) -> None:
+    """Take the exclusive lock (flock) of an open file, within so many seconds. Raises BlockingIOError when another
+    process holds it for longer, and OSError."""
+    limit = time.monotonic() + seconds
+    while True:
+        try:
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > limit:
+                raise
+            time.sleep(0.005)
+
+
 def read_bounded(descriptor: int, limit: int, path: str | os.PathLike[str]) -> bytes:
     """Returns what is in a file from where its descriptor stands. path: for the message.
 
@@ -198,7 +213,7 @@ def read_bounded(descriptor: int, limit: int, path: str | os.PathLike[str]) -> b
     """
     parts: list[bytes] = []
     left = limit + 1
-    while left and (part := os.read(descriptor, min(left, 1 << 20))):
+    while left and (part := os.read(descriptor, min(left, 1 << 16))):
         parts.append(part)
         left -= len(part)
     if not left:

@@ -6,13 +6,13 @@ The layout and the memory ordering are in ring.pxd; docs/ring.md says what happe
 import fcntl
 import mmap
 import os
-import time
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
 from agent.errors import AgentError
 from agent.shm import _ring, identity, place
+from hosttune import files
 
 Role = Literal["writer", "reader"]
 #: Seconds that another process may hold a ring's lock: it attaches meanwhile.
@@ -65,16 +65,11 @@ class Ring:
         self._reader = self._handle if role == "reader" else None
 
     def _lock(self, descriptor: int) -> None:
-        limit = time.monotonic() + _LOCKED
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return
-            except BlockingIOError:
-                if time.monotonic() > limit:
-                    raise RingError(f"{self.path}: another process holds its lock: found longer than {_LOCKED:g} s, "
-                                    "allowed: while it attaches") from None  # fmt: skip
-                time.sleep(0.01)
+        try:
+            files.lock_file(descriptor, _LOCKED)
+        except BlockingIOError:
+            raise RingError(f"{self.path}: another process holds its lock: found longer than {_LOCKED:g} s, "
+                            "allowed: while it attaches") from None  # fmt: skip
 
     def _claim(self) -> None:
         if self._handle.boot_id != identity.read_boot_id().encode():

@@ -19,6 +19,8 @@ from typing import Any, Generic, Literal, Protocol, TypeAlias, TypeVar
 
 import msgspec
 
+from hosttune import files
+
 T = TypeVar("T")
 U = TypeVar("U")
 
@@ -287,9 +289,7 @@ def _find_limit(path: str) -> int:
 def accept_text(text: str, path: str) -> Fact[str]:
     """Returns the text of a file as a fact, unreadable if it is longer than a file of that name may be."""
     limit = _find_limit(path)
-    if len(text) > limit:
-        return make_unreadable(path, f"larger than {limit >> 20} MiB")
-    return Fact("value", text, path)
+    return _report_too_large(path, limit) if len(text) > limit else Fact("value", text, path)
 
 
 def _read_text(descriptor: int, path: str) -> Fact[str]:
@@ -301,16 +301,15 @@ def _read_text(descriptor: int, path: str) -> Fact[str]:
             return Fact("value", "", path)  # /dev/null: a link to it empties a file
         if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
             return make_unreadable(path, NOT_REGULAR)
-        pieces = []
-        size = 0
-        while piece := os.read(descriptor, 1 << 16):
-            pieces.append(piece)
-            size += len(piece)
-            if size > limit:
-                return make_unreadable(path, f"larger than {limit >> 20} MiB")
+        return Fact("value", files.read_bounded(descriptor, limit, path).decode("utf-8", "replace"), path)
+    except files.UntrustedFile:
+        return _report_too_large(path, limit)
     finally:
         os.close(descriptor)
-    return Fact("value", b"".join(pieces).decode("utf-8", "replace"), path)
+
+
+def _report_too_large(path: str, limit: int) -> Fact[Any]:
+    return make_unreadable(path, f"larger than {limit >> 20} MiB")
 
 
 def _report_error(path: str, error: Exception) -> Fact[Any]:

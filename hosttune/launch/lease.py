@@ -8,9 +8,7 @@ that has ended is none.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
-import time
 from collections.abc import Iterator
 from typing import Annotated
 
@@ -101,15 +99,10 @@ def _guard(run_directory: str) -> Iterator[None]:
             error.filename = path
             raise
         opened.callback(os.close, descriptor)
-        deadline = time.monotonic() + _PATIENCE
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    raise Taken(f"another launch is about to take a CPU; it holds {path}") from None
-                time.sleep(0.005)
+        try:
+            files.lock_file(descriptor, _PATIENCE)
+        except BlockingIOError:
+            raise Taken(f"another launch is about to take a CPU; it holds {path}") from None
         for name in os.listdir(directory):
             if name.startswith("."):  # a draft of a launch that was killed here
                 os.unlink(name, dir_fd=directory)
