@@ -17,6 +17,22 @@ _CONTROL = re.compile(
 _LAST_NUMBER = re.compile(r"[0-9]+$")
 
 
+#: Where irqbalance's program may be, and the unit that runs it: a process is irqbalance by one of these, never by name.
+IRQBALANCE = ("/usr/sbin/irqbalance", "/usr/bin/irqbalance", "/sbin/irqbalance", "/usr/local/sbin/irqbalance")
+IRQBALANCE_SERVICE = "irqbalance.service"
+
+
+def is_in_service(cgroup: str, service: str) -> bool:
+    """Returns whether /proc/PID/cgroup names the group of a system service, or one below it. Raises ValueError for more
+    text than that file has."""
+    if len(cgroup) > 1 << 16:
+        raise ValueError(f"{len(cgroup)} characters; it has a line for each hierarchy")
+    path = f"/system.slice/{service}"
+    groups = [line.split(":", 2) for line in cgroup.splitlines()]
+    own = [group[2] for group in groups if len(group) == 3 and group[1] in ("", "name=systemd")]
+    return any(each == path or each.startswith(f"{path}/") for each in own)
+
+
 def check_interface(name: str) -> None:
     """Raise ValueError unless `name` can be the name of a network interface (`dev_valid_name` in net/core/dev.c)."""
     if not name or name in (".", "..") or len(name.encode()) > 15 or re.search(r"[/:\s]", name):

@@ -10,13 +10,12 @@ from functools import partial
 
 import msgspec
 
-from hosttune.host import commands, cpulist, dropins, process, systemd
+from hosttune.host import commands, cpulist, dropins, irq_plan, process, systemd
 from hosttune.host.forms import CPU_LIST, UNINTELLIGIBLE, consists_of
 from hosttune.host.root import Fact, Root, derive, make_unreadable
 
-SERVICE = "irqbalance.service"
+SERVICE = irq_plan.IRQBALANCE_SERVICE
 _LIST, _MASK = "IRQBALANCE_BANNED_CPULIST", "IRQBALANCE_BANNED_CPUS"
-_EXECUTABLES = ("/usr/sbin/irqbalance", "/usr/bin/irqbalance", "/sbin/irqbalance", "/usr/local/sbin/irqbalance")
 _MAX_WORDS = 1 << 16  # characters of Environment=
 _VALUE = f"{CPU_LIST}abcdefABCDEFx"
 
@@ -36,7 +35,7 @@ def read(root: Root, last: int | None) -> Balancer:
     unit = systemd.read_unit(root, SERVICE)
     started = unit.value.values("Service", "ExecStart") if unit.value else []
     own = [path for command in started for path in commands.find_programs(command)[:1]]
-    pids = process.find_service_pids(root, "irqbalance", SERVICE, {*_EXECUTABLES, *own})
+    pids = process.find_service_pids(root, "irqbalance", SERVICE, {*irq_plan.IRQBALANCE, *own})
     banned: Fact[frozenset[int]] = Fact("absent")
     if pids.value:
         environment = root.read(f"/proc/{pids.value[0]}/environ")

@@ -11,7 +11,7 @@ from collections.abc import Collection
 
 import msgspec
 
-from hosttune.host import cpulist
+from hosttune.host import cpulist, irq_plan
 from hosttune.host.root import Fact, Root, make_unreadable
 from hosttune.host.sched import PF_KTHREAD, POLICY_NAMES
 
@@ -137,14 +137,6 @@ def read_threads(root: Root, pid: int) -> list[Thread]:
     return threads
 
 
-def read_start_time(root: Root, pid: int) -> Fact[int]:
-    """Read when a process was started, in clock ticks since boot; absent if it is gone.
-
-    With its number it names one process for as long as the machine is up: numbers are used again.
-    """
-    return root.read(f"/proc/{pid}/stat").map(lambda text: parse_stat(text).start_time)
-
-
 def list_pids(root: Root) -> Fact[list[int]]:
     """Returns the numbers of the processes that can be seen, unreadable if there is none."""
     names = root.list("/proc")
@@ -192,20 +184,10 @@ def _belongs_to_service(root: Root, pid: int, service: str, executables: Collect
     executable = root.link(f"/proc/{pid}/exe")
     if executable.value is not None and executable.value.removesuffix(" (deleted)") in executables:
         return Fact("value", True, executable.source)
-    group = root.read(f"/proc/{pid}/cgroup").map(lambda text: _is_in_group(text, service))
+    group = root.read(f"/proc/{pid}/cgroup").map(lambda text: irq_plan.is_in_service(text, service))
     if group.value:
         return group
     return executable.drop_value() if executable.state == "unreadable" else Fact("value", False, status.source)
-
-
-def _is_in_group(text: str, service: str) -> bool:
-    """Returns whether /proc/PID/cgroup names the group of a system service, or one below it."""
-    if len(text) > 1 << 16:
-        raise ValueError(f"{len(text)} characters; it has a line for each hierarchy")
-    path = f"/system.slice/{service}"
-    groups = [line.split(":", 2) for line in text.splitlines()]
-    own = [group[2] for group in groups if len(group) == 3 and group[1] in ("", "name=systemd")]
-    return any(each == path or each.startswith(f"{path}/") for each in own)
 
 
 def reduce_status(text: str) -> str:
@@ -221,7 +203,7 @@ def reduce_comm(text: str) -> str:
 def reduce_cgroup(text: str) -> str:
     """Returns the lines of /proc/PID/cgroup that name a service which a check looks for."""
     lines = [line for line in text.splitlines() if "/system.slice/" in line]
-    sought = [line for line in lines if any(_is_in_group(line, f"{name}.service") for name in SOUGHT)]
+    sought = [line for line in lines if any(irq_plan.is_in_service(line, f"{name}.service") for name in SOUGHT)]
     return "".join(f"{line}\n" for line in sought)
 
 

@@ -42,8 +42,6 @@ SAVED = "/var/lib/hosttune/irq_affinity/interrupts"
 KEPT = "/run/hosttune/irq_affinity/kept"
 # Bytes of a file at most: the kernel's have a line of a page, and a process's environment has what execve(2) takes.
 MOST_BYTES = 1 << 20
-IRQBALANCE = ("/usr/sbin/irqbalance", "/usr/bin/irqbalance", "/sbin/irqbalance", "/usr/local/sbin/irqbalance")
-IRQBALANCE_CGROUP = "/system.slice/irqbalance.service"
 # Of an interrupt that is managed or per CPU. Any other error is shown.
 REFUSALS = (errno.EIO, errno.EPERM, errno.EACCES)
 # Characters of what a process says that are shown.
@@ -191,12 +189,10 @@ def is_irqbalance(process: int) -> bool:
     if not any(line.split() == ["Uid:", "0", "0", "0", "0"] for line in status.splitlines()):
         return False
     try:
-        if any(
-            line.split(":", 2)[2:] == [IRQBALANCE_CGROUP] for line in text_of(f"/proc/{process}/cgroup").splitlines()
-        ):
+        if irq_plan.is_in_service(text_of(f"/proc/{process}/cgroup"), irq_plan.IRQBALANCE_SERVICE):
             return True
-        return os.readlink(f"{ROOT}/proc/{process}/exe").removesuffix(" (deleted)") in IRQBALANCE
-    except OSError:  # a thread of the kernel, or it has ended
+        return os.readlink(f"{ROOT}/proc/{process}/exe").removesuffix(" (deleted)") in irq_plan.IRQBALANCE
+    except (OSError, ValueError):  # a thread of the kernel, or it has ended
         return False
 
 

@@ -5,14 +5,13 @@ import os
 import pytest
 
 from agent.shm import identity
-from hosttune.host.process import read_start_time
-from hosttune.host.root import Live
+from hosttune.launch.identity import read_start_time
 
 
 def test_the_start_time_is_what_hosttune_reads() -> None:
     """The agent's start does not wait for hosttune's reader, so there are two: they must agree."""
     for pid in (os.getpid(), os.getppid(), 1):
-        assert identity.read_start_time(pid) == read_start_time(Live(), pid).value
+        assert identity.read_start_time(pid) == read_start_time(pid)
     assert identity.read_start_time(2**22 + 1) is None
 
 

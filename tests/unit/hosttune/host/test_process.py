@@ -153,10 +153,14 @@ def test_threads_as_the_scheduler_has_them(fake_host):
 
 def test_one_process_is_named_by_number_and_start(fake_host):
     host = fake_host({"/proc/7/stat": full_stat("x", start=4711), "/proc/8/stat": "8 (x) S 1"}).deny("/proc/9/stat")
-    assert process.read_start_time(host, 7).value == 4711
-    assert "not understood: 4 fields" in process.read_start_time(host, 8).reason
-    assert process.read_start_time(host, 9).state == "unreadable"
-    assert process.read_start_time(host, 10).state == "absent"
+    started = {
+        pid: host.read(f"/proc/{pid}/stat").map(lambda text: process.parse_stat(text).start_time)
+        for pid in (7, 8, 9, 10)
+    }
+    assert started[7].value == 4711
+    assert "not understood: 4 fields" in started[8].reason
+    assert started[9].state == "unreadable"
+    assert started[10].state == "absent"
 
 
 def test_capabilities():
