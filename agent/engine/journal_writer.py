@@ -36,7 +36,7 @@ def start_writer(ring: Path, path: Path) -> int:
 
     ring, path: of the journal's ring and file. Returns the process's number. Raises RunError.
     """
-    # The launcher's lease ends with the engine.
+    # What the launcher left open (/dev/cpu_dma_latency) ends with the engine.
     for descriptor in map(int, os.listdir("/proc/self/fd")):
         if descriptor > 2:
             with contextlib.suppress(OSError):  # the listing's own is closed

@@ -123,9 +123,8 @@ def create_file(path: Path, size: int, magic: bytes = b"", *, locked: bool = Fal
 
     One that is there already is replaced where it begins with the magic, or with as many zero bytes: it is of an engine
     that has ended, or was killed before it had begun to write. Another one is kept as NAME.damaged. b"": none is
-    replaced. locked: with the file's
-    lock (flock), until the descriptor and its copies are closed. Raises OSError and UntrustedFile; then no new file is
-    left.
+    replaced. locked: with the file's lock (flock), until the descriptor and its copies are closed. Raises OSError and
+    UntrustedFile; then no new file is left.
     """
     if magic:
         _remove_old(path, magic)

@@ -68,13 +68,9 @@ class User(msgspec.Struct, frozen=True):
     gids: frozenset[int] = frozenset()
 
 
-def read_user(root: Root, name: str) -> Fact[User]:
-    """Look a user up in the local files; absent if it is not there (a directory service may have it)."""
-    return read_users(root, [name])[name]
-
-
 def read_users(root: Root, names: Iterable[str]) -> dict[str, Fact[User]]:
-    """Look users up in the local files, each of which is gone through once. Facts as of read_user()."""
+    """Look users up in the local files, each of which is gone through once; one that is not there (a directory service
+    may have it) is absent."""
     names = list(names)
     passwd, group = root.read("/etc/passwd"), root.read("/etc/group")
     if passwd.value is None:
@@ -140,17 +136,12 @@ def parse_pam_limits(text: str, path: str) -> list[PamLine]:
     return lines
 
 
-def resolve_pam_limits(files: list[tuple[str, str]], who: User) -> dict[str, Limit]:
+def resolve_pam_lines(lines: Iterable[PamLine], who: User) -> dict[str, Limit]:
     """Returns the limits that a login of `who` gets, by item; an item that no line sets is inherited and not listed.
 
     A line for the user beats one for a group, which beats `*`; among equals the later wins. For root
     only lines that name it count.
     """
-    return resolve_pam_lines([line for path, text in files for line in parse_pam_limits(text, path)], who)
-
-
-def resolve_pam_lines(lines: Iterable[PamLine], who: User) -> dict[str, Limit]:
-    """The same of lines that were parsed: for callers that ask for several users."""
     found: dict[tuple[str, str], tuple[int, int, str]] = {}
     for line in lines:
         rank = _rank_domain(line.domain, who)

@@ -28,8 +28,8 @@ def test_it_has_left_the_engine_before_the_engine_is_ready(tmp_path: Path) -> No
     """Else it may never leave: on the engine's CPU the engine is all that runs."""
     example = (Path(agent.__file__).parent / "example.toml").read_text()
     config = tmp_path / "agent.toml"
-    with socket.create_server(("127.0.0.1", 0)) as exchange, open(os.devnull) as lease:
-        os.set_inheritable(lease.fileno(), True)  # as `hosttune launch` gives its lease
+    with socket.create_server(("127.0.0.1", 0)) as exchange, open(os.devnull) as held:
+        os.set_inheritable(held.fileno(), True)  # as `hosttune launch` hands down /dev/cpu_dma_latency
         config.write_text(
             example.replace("26400", str(free_port(socket.SOCK_DGRAM)))
             .replace("26401", str(exchange.getsockname()[1]))
@@ -44,7 +44,7 @@ def test_it_has_left_the_engine_before_the_engine_is_ready(tmp_path: Path) -> No
             ["chrt", "--fifo", "50", "taskset", "--cpu-list", str(CPU), str(AGENT), "run", str(config)],
             stdout=subprocess.PIPE,
             text=True,
-            pass_fds=[lease.fileno()],
+            pass_fds=[held.fileno()],
             env={**os.environ, "STATE_DIRECTORY": str(tmp_path)},
         )
         try:
@@ -52,8 +52,8 @@ def test_it_has_left_the_engine_before_the_engine_is_ready(tmp_path: Path) -> No
             writer = int(Path(f"/proc/{engine.pid}/task/{engine.pid}/children").read_text())
             assert os.sched_getscheduler(engine.pid) == os.SCHED_FIFO and os.sched_getaffinity(engine.pid) == {CPU}
             assert os.sched_getscheduler(writer) == os.SCHED_OTHER and CPU not in os.sched_getaffinity(writer)
-            # The lease ends with the engine.
-            number = str(lease.fileno())
+            # What the launcher left open ends with the engine.
+            number = str(held.fileno())
             assert number in os.listdir(f"/proc/{engine.pid}/fd")
             held = {os.readlink(entry) for entry in Path(f"/proc/{writer}/fd").iterdir() if entry.name == number}
             assert os.devnull not in held

@@ -12,7 +12,7 @@ ROOT = User("root", 0, 0, frozenset({"root"}), frozenset({0}))
 
 
 def pam(*lines, who=TRADER):
-    found = limits.resolve_pam_limits([("f", "\n".join(lines))], who)
+    found = limits.resolve_pam_lines(limits.parse_pam_limits("\n".join(lines), "f"), who)
     return {item: (limit.soft, limit.hard) for item, limit in found.items()}
 
 
@@ -63,7 +63,9 @@ def test_files_in_the_order_of_pam_limits(fake_host):
         }
     )
     files = limits.read_pam_files(host).value
-    assert limits.resolve_pam_limits(files, TRADER)["nofile"] == Limit(3, 3, "/etc/security/limits.d/90-b.conf:1")
+    assert limits.resolve_pam_lines(
+        [line for path, text in files for line in limits.parse_pam_limits(text, path)], TRADER
+    )["nofile"] == Limit(3, 3, "/etc/security/limits.d/90-b.conf:1")
     assert limits.read_pam_files(host.deny("/etc/security/limits.d/20-a.conf")).state == "unreadable"
     assert limits.read_pam_files(fake_host()).value == []
     assert limits.read_pam_files(fake_host().deny("/etc/security/limits.d")).state == "unreadable"
@@ -76,9 +78,9 @@ def test_user_and_groups(fake_host):
             "/etc/group": "root:x:0:\ntrader:x:1001:\nrt:x:2000:a,trader\nbad\n",
         }
     )
-    assert limits.read_user(host, "trader").value == TRADER
-    assert limits.read_user(host, "nobody").state == "absent"
-    assert limits.read_user(fake_host().deny("/etc/passwd"), "trader").state == "unreadable"
+    assert limits.read_users(host, ["trader"])["trader"].value == TRADER
+    assert limits.read_users(host, ["nobody"])["nobody"].state == "absent"
+    assert limits.read_users(fake_host().deny("/etc/passwd"), ["trader"])["trader"].state == "unreadable"
 
 
 @pytest.mark.parametrize(
@@ -148,6 +150,6 @@ def test_limits_of_a_process():
 )
 def test_a_large_passwd_is_read_within_two_seconds(fake_host, text):
     start = time.process_time()
-    found = limits.read_user(fake_host({"/etc/passwd": limits.reduce_users(text)}), "none")
+    found = limits.read_users(fake_host({"/etc/passwd": limits.reduce_users(text)}), ["none"])["none"]
     assert time.process_time() - start < 1.9
     assert found.state == "absent"

@@ -90,7 +90,7 @@ PARSERS = {
     "banned": lambda text: irqbalance.parse_banned({"IRQBALANCE_BANNED_CPULIST": text}, 7),
     "banned mask": lambda text: irqbalance.parse_banned({"IRQBALANCE_BANNED_CPUS": text}, 7),
     "units": lambda text: systemd.parse(text, "f"),
-    "limits.conf": lambda text: limits.resolve_pam_limits([("f", text)], USER),
+    "limits.conf": lambda text: limits.resolve_pam_lines(limits.parse_pam_limits(text, "f"), USER),
     "LimitMEMLOCK": lambda text: limits.parse_systemd("memlock", text),
     "LimitNICE": lambda text: limits.parse_systemd("nice", text),
     "proc limits": limits.parse_proc,
