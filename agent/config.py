@@ -3,7 +3,6 @@
 import ipaddress
 import os
 import re
-import stat
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -295,10 +294,8 @@ def _is_too_long(line: str) -> bool:
 
 def _read_regular_file(path: Path) -> bytes:
     """Raises OSError; does not wait for what a FIFO at the path is yet to say."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    descriptor = files.open_given(path)
     try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise files.UntrustedFile(str(path), "something else than a regular file", "a regular file")
         return files.read_bounded(descriptor, MAX_BYTES, path)
     finally:
         os.close(descriptor)

@@ -232,22 +232,37 @@ def read_file(
         os.close(descriptor)
 
 
-def read_given(path: str | os.PathLike[str], limit: int) -> bytes:
-    """Returns what is in a file that the caller of a command named: whoever owns it, and through a link.
+def open_given(path: str | os.PathLike[str], *, pipes: bool = False) -> int:
+    """Returns a descriptor, to read from, of a regular file that the caller of a command named: whoever owns it, and
+    through a link.
 
-    A FIFO, a device or a socket is refused, which somebody else may have put there to make the command wait, unless the
-    name is of a descriptor that the caller hands over (/dev/stdin, /dev/fd/N). Raises OSError, and UntrustedFile for
-    another kind of file or more than `limit` bytes.
+    A FIFO, a device or a socket is refused, which somebody else may have put there to make the command wait. pipes: but
+    for one at the name of a descriptor that the caller hands over (/dev/stdin, /dev/fd/N). Raises OSError
+    (EISDIR for a directory), and UntrustedFile for another kind of file.
     """
     name = os.fspath(path)
     descriptor = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     try:
         kind = stat.S_IFMT(os.fstat(descriptor).st_mode)
-        if kind == stat.S_IFIFO and name.startswith(_HANDED_OVER):
+        if kind == stat.S_IFIFO and pipes and name.startswith(_HANDED_OVER):
             os.set_blocking(descriptor, True)
-        elif kind not in (stat.S_IFREG, stat.S_IFDIR):  # read(2) says EISDIR of a directory
+        elif kind == stat.S_IFDIR:
+            words = f"found {_KINDS[stat.S_IFDIR]}, allowed: {_KINDS[stat.S_IFREG]}"
+            raise IsADirectoryError(errno.EISDIR, words, name)
+        elif kind != stat.S_IFREG:
             raise UntrustedFile(name, _KINDS.get(kind, "another kind of file"), _KINDS[stat.S_IFREG])
-        return read_bounded(descriptor, limit, name)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def read_given(path: str | os.PathLike[str], limit: int) -> bytes:
+    """Returns what is in a file, or comes through a pipe, that the caller of a command named. Raises as open_given(),
+    and UntrustedFile for more than `limit` bytes."""
+    descriptor = open_given(path, pipes=True)
+    try:
+        return read_bounded(descriptor, limit, path)
     finally:
         os.close(descriptor)
 

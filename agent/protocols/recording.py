@@ -10,7 +10,6 @@ Sources: Nasdaq "BinaryFILE" 1.00; RFC 1952 (gzip).
 
 import errno
 import os
-import stat
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import BinaryIO
 
 from agent.errors import AgentError
 from agent.protocols import _codecs, formats
+from hosttune import files
 
 #: Bytes of a chunk, unless chunks() is given another size.
 CHUNK = 1 << 20
@@ -306,17 +306,10 @@ def _open_regular(path: Path) -> tuple[BinaryIO, int]:
     Raises RecordingError for what is no regular file.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        try:
-            found = os.fstat(descriptor)
-            if not stat.S_ISREG(found.st_mode):
-                kind = "a FIFO" if stat.S_ISFIFO(found.st_mode) else "a device"
-                text = os.strerror(errno.EISDIR) if stat.S_ISDIR(found.st_mode) else f"found {kind}"
-                raise RecordingError(f"{path}: {text}, allowed: a regular file")
-            return os.fdopen(descriptor, "rb"), found.st_size
-        except BaseException:
-            os.close(descriptor)
-            raise
+        file = os.fdopen(files.open_given(path), "rb")
+        return file, os.fstat(file.fileno()).st_size
+    except IsADirectoryError:
+        raise RecordingError(f"{path}: {os.strerror(errno.EISDIR)}, allowed: a regular file") from None
     except OSError as error:
         raise RecordingError(f"{path}: {error.strerror}") from None
     except ValueError as error:  # a NUL in the path

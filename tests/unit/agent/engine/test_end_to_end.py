@@ -119,6 +119,7 @@ def test_sigterm_ends_it_and_its_numbers_stay(stage: Stage) -> None:
 
 
 def test_a_caller_that_ignores_sigchld_leaves_no_ring(stage: Stage) -> None:
+    stage.set(receive_buffer="65536")  # as much as every user may have
     before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     try:
         child = stage.agent()
