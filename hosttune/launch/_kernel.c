@@ -2,13 +2,14 @@
  * System calls that Python 3.11 has no function for; each raises OSError with the kernel's answer.
  *
  * In C: a launch waits for the import, and what Cython makes for the limited API imports `inspect` (5 ms).
- * Sources: prctl(2), capset(2), capabilities(7), keyctl_join_session_keyring(3).
+ * Sources: prctl(2), capset(2), capabilities(7), keyctl_join_session_keyring(3), rt_sigaction(2), nptl(7).
  */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 #include <errno.h>
 #include <linux/capability.h>
 #include <linux/keyctl.h>
+#include <signal.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -67,12 +68,25 @@ static PyObject *join_new_session_keyring(PyObject *Py_UNUSED(self), PyObject *P
     return conclude(keyring < 0 && errno != ENOSYS && errno != EPERM);
 }
 
+static PyObject *reset_signal_actions(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(none))
+{
+    /* By the system call: the C library refuses its own signals (32 and 33), which a caller that was started by
+     * posix_spawn has ignored. All zero is SIG_DFL in each architecture's structure, none of which is over 64 bytes. */
+    static const char default_action[64];
+    for (int number = 1; number <= 64; number++)
+        if (number != SIGKILL && number != SIGSTOP &&
+            syscall(SYS_rt_sigaction, number, default_action, NULL, (size_t)8))
+            return conclude(1);
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef functions[] = {
     {"set_no_new_privileges", set_no_new_privileges, METH_NOARGS, NULL},
     {"set_parent_death_signal", set_parent_death_signal, METH_VARARGS, NULL},
     {"empty_bounding_set", empty_bounding_set, METH_NOARGS, NULL},
     {"set_capabilities", set_capabilities, METH_VARARGS, NULL},
     {"join_new_session_keyring", join_new_session_keyring, METH_NOARGS, NULL},
+    {"reset_signal_actions", reset_signal_actions, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 

@@ -12,3 +12,6 @@ def set_capabilities(permitted: int, effective: int) -> None:
 
 def join_new_session_keyring() -> None:
     """Leave the session keyring that was inherited for a new, empty one, if there are keyrings."""
+
+def reset_signal_actions() -> None:
+    """Give every signal its default action, also those that the C library keeps for itself."""

@@ -91,8 +91,7 @@ def reset_signals() -> None:
     """Stop timers, give every signal its default action, and block none: exec keeps all that (signal(7))."""
     for timer in _TIMERS:
         signal.setitimer(timer, 0)
-    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
-        signal.signal(number, signal.SIG_DFL)
+    _kernel.reset_signal_actions()
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 

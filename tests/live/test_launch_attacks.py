@@ -120,6 +120,10 @@ class TestDescriptors:
         assert code == 1 and broken["id"] == "attest.cpu_dma_latency" and found in broken["found"]
 
 
+#: The number of rt_sigaction(2): the C library's function refuses the signals that are its own.
+SIGACTION = {"x86_64": 13, "aarch64": 134}
+
+
 class TestPrivileges:
     SHOW = ("/bin/sh", "-c", "cat /proc/self/status; exec sleep 60")
 
@@ -173,8 +177,11 @@ class TestPrivileges:
 
     def test_signals_and_timers_are_as_of_a_new_process(self, launch: Launch) -> None:
         script = (
-            "import os, signal, sys\n"
+            "import ctypes, os, signal, sys\n"
             "signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())\n"
+            "ignored = (ctypes.c_uint64 * 4)(1)\n"  # struct sigaction of the kernel: the handler comes first
+            f"call = {SIGACTION[os.uname().machine]}\n"
+            "for n in (32, 33): assert ctypes.CDLL(None).syscall(call, n, ignored, None, 8) == 0\n"
             "for n in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, 40): signal.signal(n, signal.SIG_IGN)\n"
             "signal.setitimer(signal.ITIMER_REAL, 3600); signal.setitimer(signal.ITIMER_PROF, 3600)\n"
             "os.execvp(sys.argv[1], sys.argv[1:])"
