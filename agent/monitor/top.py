@@ -96,7 +96,7 @@ def _list_trouble(before: Segment, now: Segment) -> list[str]:
 
 
 def _list_symbols(now: Segment, rows: int) -> list[str]:
-    width = max(10, *(measure(symbol.name) + 1 for symbol in now.symbols[:rows]))
+    width = max([10, *(measure(symbol.name) + 1 for symbol in now.symbols[:rows])])
     lines = [f"{'symbol':<{width}}{'bid':>16}{'ask':>16}{'position':>12}{'buying':>10}{'selling':>10}"]
     for symbol in now.symbols[:rows]:
         lines.append(

@@ -50,6 +50,7 @@ BOMBS: dict[str, tuple[bytes, str | None]] = {
     "all counts too large": (build(counters_count=2**64 - 1, symbols_count=2**64 - 1), "but its header describes"),
     "symbols without fields": (build(symbol_words=0, symbols_count=2**64 - 1), "names, but its header describes"),
     "more symbols than an agent has": (build(symbols=257), "its header describes another agent's values"),
+    "no symbols": (build(symbols=0), None),
     "2 MB of symbols": (build(symbols=28_000), "its header describes another agent's values"),
     "250,000 names": (build(names={"counters": [f"c{i}" for i in range(250_000)]}), "found more than 2,097,152 bytes"),
     "100,000 names": (
