@@ -41,9 +41,7 @@ def find_binance_type(message: bytes) -> str:
 
 
 def read_binance_prices(message: bytes) -> Prices | None:
-    """Returns the prices of a bookTicker; None: it is none, or damaged."""
-    if find_binance_type(message) != "bookTicker":
-        return None
+    """Returns the prices of a bookTicker; None: it is damaged."""
     try:
         data = json.loads(message)
         data = data.get("data", data)

@@ -24,6 +24,8 @@ MAX_MESSAGE = 65485
 
 #: The content of a recording, which is held in memory, may have so many bytes, or so many times the file's size.
 _HELD, _HELD_EXPANSION = 1 << 26, 16
+#: It may have so many lines or messages, or one for so many bytes of it.
+_COUNT, _BYTES_PER_MESSAGE = 1 << 18, 24
 _STEP_NS = 1_000_000
 
 #: A message and its time in ns.
@@ -84,8 +86,8 @@ def recording(path: Path, limit: int | None = None) -> Feed:
     Of Binance's lines the REST snapshot that such recordings begin with (`{"lastUpdateId":...}`) is not a message of
     the feed: it is excluded and counted, as are empty lines and messages too long for a datagram.
 
-    Returns a Feed, which is in memory. Raises FeedError for a file that cannot be read, a line that is none, and a gzip
-    file that holds too much for that.
+    Returns a Feed, which is in memory. Raises FeedError for a file that cannot be read, a line that is none, and content
+    of too many bytes or messages for that.
     """
     excluded: dict[str, int] = {}
     try:
@@ -119,12 +121,25 @@ def _read_chunks(source: Recording) -> Iterator[bytes]:
         yield chunk
 
 
+def _check_count(source: Recording, count: int, size: int) -> None:
+    """Raise FeedError when so many lines or messages in so many bytes are none of a market, and take too long."""
+    if count > max(_COUNT, size // _BYTES_PER_MESSAGE):
+        raise FeedError(
+            f"{source.path}: found {count:,} messages in {size:,} bytes, allowed: {_COUNT:,}, or one for "
+            f"{_BYTES_PER_MESSAGE} bytes; --messages N takes the first"
+        )
+
+
 def _read_binaryfile(source: Recording, excluded: dict[str, int]) -> Iterator[Timed]:
     """Yields the messages of a BinaryFILE. excluded: how many bytes are none, by reason."""
     from agent.protocols import _codecs
 
+    count = size = 0
     for chunk in _read_chunks(source):
-        for m in _codecs.binaryfile_messages(chunk)[0]:
+        messages = _codecs.binaryfile_messages(chunk)[0]
+        count, size = count + len(messages), size + len(chunk)
+        _check_count(source, count, size)
+        for m in messages:
             yield int.from_bytes(m[5:11], "big"), m
     excluded |= {f"bytes: {reason}": n for reason, n in source.skipped.items()}
 
@@ -140,9 +155,10 @@ def _read_csv(source: Recording, excluded: dict[str, int]) -> Iterator[Timed]:
 def _read_lines(source: Recording, excluded: dict[str, int], split: Callable[[bytes], Timed | str]) -> Iterator[Timed]:
     """Yields the lines of a recording that are messages. split: returns a message, or why the line is none; raises
     ValueError. excluded: how many are none, by reason. Raises FeedError for what is no line, or damaged."""
-    number = 0
+    number = size = 0
     for chunk in _read_chunks(source):
-        number = number or source.lines_before
+        number, size = number or source.lines_before, size + len(chunk)
+        _check_count(source, number + chunk.count(b"\n"), size)
         for line in chunk.removesuffix(b"\n").split(b"\n"):
             number += 1
             try:
@@ -256,7 +272,11 @@ class Format(NamedTuple):
 
 
 def _make_binance_reader() -> MessageReader:
-    return lambda message: (find_binance_type(message), read_binance_prices(message))
+    def read(message: bytes) -> tuple[str, Prices | None]:
+        type = find_binance_type(message)
+        return type, read_binance_prices(message) if type == "bookTicker" else None
+
+    return read
 
 
 def _make_itch_reader() -> MessageReader:

@@ -29,8 +29,9 @@ _BLOCK = 1 << 16  # bytes that are read, or unzipped, at a time
 _HEAD = 1 << 16  # bytes that the format is told by
 _RUN = 256  # bytes; more than binaryfile.find_records() looks at from a place on
 _NOTES = 20  # of a recording, at most
-#: A gzip file may hold so many bytes, or so many times its own size. Recordings expand up to 20 times.
-_EXPANSION, _EXPANDED = 100, 1 << 28
+#: A gzip file may hold so many bytes, or so many times its own size, so that a small file does not take long: recordings
+#: expand 4 to 15 times.
+_EXPANSION, _EXPANDED = 20, 3 << 26
 
 
 class RecordingError(AgentError):
@@ -130,7 +131,7 @@ class Recording:
                 if left < 0:
                     raise RecordingError(
                         f"{self.path}: byte {place} of the gzip file: found content of more than {_EXPANSION} times "
-                        "the file's size, which no recording has"
+                        "the file's size; gunzip the file first if that is right"
                     )
                 yield out
             if not member.eof:

@@ -57,6 +57,10 @@ def test_a_recording_leaves_out_and_counts_what_is_no_message(tmp_path: Path) ->
         (CSV + b"1,A,1,1,1,1\n\nx\n", ":4: found b'x'"),
         (b"\n\n" + CSV + b"1,A,1,1,1,1\n\0,\n", r":5: found b'\\x00,'"),
         (gzip.compress(LINES * 50)[:-20], "damaged gzip file"),
+        (b"1 {}\n" * 2_000_000, "found [0-9,]+ messages in [0-9,]+ bytes, allowed: 262,144, or one for 24 bytes"),
+        (b"1 {}\n" + b"\n" * 9_999_000, "messages in"),
+        (CSV + b"1,A\n" * 2_500_000, "messages in"),
+        (b"\0\x0cS" + bytes(11) + b"\0\x0cS" * 10 + (b"\0\x0cS" + bytes(11)) * 700_000, "messages in"),
     ],
 )
 def test_a_damaged_recording_is_named(tmp_path: Path, data: bytes, message: str) -> None:
