@@ -86,8 +86,8 @@ def recording(path: Path, limit: int | None = None) -> Feed:
     Of Binance's lines the REST snapshot that such recordings begin with (`{"lastUpdateId":...}`) is not a message of
     the feed: it is excluded and counted, as are empty lines and messages too long for a datagram.
 
-    Returns a Feed, which is in memory. Raises FeedError for a file that cannot be read, a line that is none, and content
-    of too many bytes or messages for that.
+    Returns a Feed, which is in memory. Raises FeedError for a file that cannot be read, a line that is none, and for
+    content of too many bytes or messages for that.
     """
     excluded: dict[str, int] = {}
     try:

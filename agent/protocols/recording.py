@@ -29,7 +29,7 @@ _BLOCK = 1 << 16  # bytes that are read, or unzipped, at a time
 _HEAD = 1 << 16  # bytes that the format is told by
 _RUN = 256  # bytes; more than binaryfile.find_records() looks at from a place on
 _NOTES = 20  # of a recording, at most
-#: A gzip file may hold so many bytes, or so many times its own size, so that a small file does not take long: recordings
+#: A gzip file may hold so many bytes, or so many times its size, so that a small file does not take long. Recordings
 #: expand 4 to 15 times.
 _EXPANSION, _EXPANDED = 20, 3 << 26
 
