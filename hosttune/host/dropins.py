@@ -8,6 +8,9 @@ from collections.abc import Iterable
 
 from hosttune.host.root import NOT_CAPTURED, Fact, Root, make_unreadable
 
+_NOTHING = "/dev/null"
+_IN_MEMORY = ("/run/", "/var/run/", "/dev/", "/proc/", "/sys/", "/tmp/")
+
 
 def holds(names: list[str], name: str) -> bool:
     """Returns whether a sorted listing has a name: a directory of thousands is asked once for each unit."""
@@ -43,6 +46,23 @@ def read_text(root: Root, path: str) -> Fact[str]:
     return fact
 
 
+def outlives_boot(path: str) -> bool:
+    """Returns whether a file at an absolute path is still there after the next boot: `/run` is empty then.
+
+    Sources: file-hierarchy(7), `/run/`, `/dev/`, `/proc/`, `/sys/`, `/tmp/`.
+    """
+    return not f"{posixpath.normpath(path)}/".startswith(_IN_MEMORY)
+
+
+def choose_lasting(directories: Iterable[str]) -> list[str]:
+    """Returns those of the directories whose files the next boot finds, in the same order.
+
+    What such a program applies at boot is `list_merged(root, choose_lasting(DIRECTORIES), ".conf")`, with the texts
+    from `read_lasting`: a file in `/run` neither sets anything there, nor masks a file of its name, nor overrules one.
+    """
+    return [directory for directory in directories if outlives_boot(directory)]
+
+
 def list_merged(root: Root, directories: Iterable[str], suffix: str) -> Fact[list[str]]:
     """Returns the paths of the files that count, in the order in which they are applied: by file name.
 
@@ -65,12 +85,26 @@ def list_merged(root: Root, directories: Iterable[str], suffix: str) -> Fact[lis
 
 
 def read_fragment(root: Root, path: str) -> Fact[str]:
-    """Returns the text of a listed drop-in: empty for a link to /dev/null , absent for one that leads nowhere."""
+    """Returns the text of a listed drop-in: empty for a link to /dev/null, absent for one that leads nowhere."""
     fact = root.read(path)
     if fact.state == "value":
         return fact
     link = root.link(path)
     if link.value is None:
         return fact
-    target = posixpath.normpath(posixpath.join(posixpath.dirname(path), link.value))
-    return Fact("value", "", path) if target == "/dev/null" else read_text(root, target)
+    target = _find_target(path, link.value)
+    return Fact("value", "", path) if target == _NOTHING else read_text(root, target)
+
+
+def read_lasting(root: Root, path: str) -> Fact[str]:
+    """Returns the text that the next boot finds in a listed drop-in: absent for a link to a file that is gone then."""
+    link = root.link(path)
+    if link.value is not None:
+        target = _find_target(path, link.value)
+        if target != _NOTHING and not outlives_boot(target):
+            return Fact("absent", None, path, f"a link to {target}, which the next boot does not find")
+    return read_fragment(root, path)
+
+
+def _find_target(path: str, link: str) -> str:
+    return posixpath.normpath(posixpath.join(posixpath.dirname(path), link))

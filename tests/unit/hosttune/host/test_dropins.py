@@ -1,0 +1,42 @@
+import pytest
+
+from hosttune.host import dropins
+
+DIRECTORIES = ("/etc/x.d", "/run/x.d", "/usr/local/lib/x.d", "/usr/lib/x.d")
+
+
+@pytest.mark.parametrize(
+    ("path", "outlives"),
+    [
+        ("/etc/x.d", True),
+        ("/usr/local/lib/x.d/a.conf", True),
+        ("/var/lib/a.conf", True),
+        ("/runner/x.d", True),
+        ("/run", False),
+        ("/run/x.d/a.conf", False),
+        ("/var/run/a.conf", False),
+        ("/etc/../run/a.conf", False),
+        ("/dev/shm/a.conf", False),
+        ("/tmp/a.conf", False),
+    ],
+)
+def test_what_the_next_boot_finds(path, outlives):
+    assert dropins.outlives_boot(path) is outlives
+
+
+def test_a_file_in_run_neither_sets_nor_masks_at_boot(host):
+    files = {"/usr/lib/x.d/a.conf": "1", "/run/x.d/a.conf": "2", "/run/x.d/b.conf": "3", "/etc/x.d/c.conf": "4"}
+    now = dropins.list_merged(host(files), DIRECTORIES, ".conf").value
+    assert now == ["/run/x.d/a.conf", "/run/x.d/b.conf", "/etc/x.d/c.conf"]
+    boot = dropins.list_merged(host(files), dropins.choose_lasting(DIRECTORIES), ".conf").value
+    assert boot == ["/usr/lib/x.d/a.conf", "/etc/x.d/c.conf"]
+
+
+@pytest.mark.parametrize(
+    ("target", "text"),
+    [("/dev/null", ""), ("/etc/real", "1"), ("../real", "1"), ("/run/real", None), ("../../run/real", None)],
+)
+def test_a_link_into_run_leads_nowhere_at_boot(host, target, text):
+    root = host({"/etc/real": "1", "/run/real": "1"}, links={"/etc/x.d/a.conf": target})
+    assert dropins.read_lasting(root, "/etc/x.d/a.conf").value == text
+    assert dropins.read_fragment(root, "/etc/x.d/a.conf").value in ("", "1")
