@@ -11,7 +11,7 @@ import os
 import re
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     Mark = dict[str, Any]
 
 RECORDS = "/var/lib/hosttune"
+#: Where a role says what must be true, and where that is kept for the day on which somebody removes it there: the check
+#: compares the two directories. A file of the second has the name and the text of the first's.
+STATEMENTS, STATED = "/etc/hosttune/profile.d/", f"{RECORDS}/stated/"
 #: Seconds that a run waits for another one.
 WAIT = 60.0
 #: Bytes of a record.
@@ -43,6 +46,14 @@ def check_path(path: Any, below: tuple[str, ...] = ("/",)) -> str:
     if re.search(r"[\x00-\x1f\x7f]", path) or {"", ".", ".."} & set(path.split("/")[1:]):
         raise ValueError(f"{path!r} has an empty part, `.`, `..` or a control character in it")
     return path
+
+
+def add_statements(files: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the files that a role asks for, and of each statement among them the copy that is kept."""
+    copies = {
+        f"{STATED}{path[len(STATEMENTS) :]}": wanted for path, wanted in files.items() if path.startswith(STATEMENTS)
+    }
+    return {**files, **copies}
 
 
 def same(found: Entry, past: Entry) -> bool:

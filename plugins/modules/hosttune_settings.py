@@ -429,7 +429,7 @@ def main() -> None:
     def reload() -> None:
         module.run_command(["systemctl", "daemon-reload"], check_rc=True)
 
-    options = dict(module.params)
+    options = {**module.params, "files": hosttune_record.add_statements(module.params["files"])}
     options["reload"] = reload if options.pop("reload_systemd") else None
     try:
         result = run(Host(), check=module.check_mode, **options)

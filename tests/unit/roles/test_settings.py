@@ -7,7 +7,10 @@ from typing import Any
 
 import pytest
 
-from tests.unit.roles.machine import BACKLOG, CONFIG, FILES, RECORD, RMEM, THP, VALUES, Machine, run, settings
+from tests.unit.roles.machine import BACKLOG, CONFIG, FILES, PROFILE, RECORD, RMEM, THP, VALUES, Machine, run, settings
+from tests.unit.roles.machine import records as hosttune_record
+
+STATED = "/var/lib/hosttune/stated/demo.yml"
 
 
 def test_first_run_writes_everything(machine: Machine) -> None:
@@ -204,3 +207,37 @@ def test_a_mask_of_the_administrator_survives_a_revert_that_had_nothing_to_do(ma
 def test_bad_options(machine: Machine, options: dict[str, Any], message: str) -> None:
     with pytest.raises(settings.Refused, match=message):
         run(machine, **options)
+
+
+def test_what_a_role_states_is_kept_until_the_role_takes_it_back(machine: Machine) -> None:
+    """`hosttune check` compares the two: whoever removes a statement by hand is told."""
+    before = machine.tree()
+    asked = hosttune_record.add_statements(FILES)
+    run(machine, files=asked)
+    assert machine.text(STATED) == machine.text(PROFILE) == FILES[PROFILE]
+    assert machine.at(STATED).stat().st_mode & 0o777 == 0o644
+    machine.at(PROFILE).unlink()
+    assert machine.text(STATED) == FILES[PROFILE]
+    assert run(machine, files=asked)["paths"] == [PROFILE]
+    changed = hosttune_record.add_statements({**FILES, PROFILE: "demo: {a: 1}\n"})
+    assert run(machine, files=changed)["paths"] == [PROFILE, STATED]
+    run(machine, files=changed, state="absent")
+    assert machine.tree() == before
+
+
+def test_the_module_itself_keeps_what_is_stated(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, Any] = {}
+    parameters = {"name": "demo", "state": "present", "files": FILES, "values": {}, "reload_systemd": False}
+
+    class Module:
+        check_mode = True
+        params = {**parameters, "offline": True}
+
+        def __init__(self, **_: Any) -> None: ...
+
+        def exit_json(self, **result: Any) -> None: ...
+
+    monkeypatch.setattr(settings, "AnsibleModule", Module)
+    monkeypatch.setattr(settings, "run", lambda host, **options: asked.update(options) or {"conflicts": {}})
+    settings.main()
+    assert asked["files"] == {**FILES, STATED: FILES[PROFILE]}
