@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-SUITE = "bookworm"
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _PARTS = ("", "-updates", "-security")
 
@@ -52,10 +51,15 @@ def _one_line(text: str) -> Iterator[tuple[list[str], list[str], list[str], str]
         yield [words[0]], [words[1]], words[2:], signed
 
 
-def debian_sources(etc_apt: Path, os_release: Mapping[str, str]) -> list[str]:
-    """One-line `deb` entries for the guest's suite, its updates and its security archive.
+def _one_release(key: str) -> bool:
+    """Whether a key file is Debian's own, with the keys of one release: those of another are not in it."""
+    return Path(key).name.startswith("debian-archive-") and Path(key).stem != KEYRING.stem
 
-    On a Debian machine the mirrors of its own suite are used, with the guest's suite in its place. Entries of other
+
+def debian_sources(etc_apt: Path, os_release: Mapping[str, str], suite: str) -> list[str]:
+    """One-line `deb` entries for a suite (a release's code name), its updates and its security archive.
+
+    On a Debian machine the mirrors of its own suite are used, with the wanted suite in its place. Entries of other
     archives (a vendor's) are left out. `os_release` holds ID and VERSION_CODENAME as in os-release(5).
     """
     own = os_release.get("VERSION_CODENAME", "") if os_release.get("ID") == "debian" else ""
@@ -67,16 +71,16 @@ def debian_sources(etc_apt: Path, os_release: Mapping[str, str]) -> list[str]:
                 continue
             text = file.read_text(encoding="utf-8", errors="replace")
             for uris, suites, components, signed in (_deb822 if file.suffix == ".sources" else _one_line)(text):
-                for suite in suites:
-                    part = suite.removeprefix(own)
-                    if not suite.startswith(own) or part not in _PARTS or "main" not in components:
+                for own_suite in suites:
+                    part = own_suite.removeprefix(own)
+                    if not own_suite.startswith(own) or part not in _PARTS or "main" not in components:
                         continue
-                    key = signed if signed.startswith("/") else str(KEYRING)
-                    found += [f"deb [signed-by={key}] {uri} {SUITE}{part} main" for uri in uris]
-    if any(line.endswith(f" {SUITE} main") for line in found):
+                    key = signed if signed.startswith("/") and not _one_release(signed) else str(KEYRING)
+                    found += [f"deb [signed-by={key}] {uri} {suite}{part} main" for uri in uris]
+    if any(line.endswith(f" {suite} main") for line in found):
         return list(dict.fromkeys(found))
     return [
-        f"deb [signed-by={KEYRING}] http://deb.debian.org/debian {SUITE} main",
-        f"deb [signed-by={KEYRING}] http://deb.debian.org/debian {SUITE}-updates main",
-        f"deb [signed-by={KEYRING}] http://deb.debian.org/debian-security {SUITE}-security main",
+        f"deb [signed-by={KEYRING}] http://deb.debian.org/debian {suite} main",
+        f"deb [signed-by={KEYRING}] http://deb.debian.org/debian {suite}-updates main",
+        f"deb [signed-by={KEYRING}] http://deb.debian.org/debian-security {suite}-security main",
     ]

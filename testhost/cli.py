@@ -18,11 +18,12 @@ from testhost.errors import TesthostError, UsageError
 from testhost.host import BOOT_TIMEOUT_S, LIVE, Host
 from testhost.inventory import ansible, ssh_config
 from testhost.output import print_message, write_out
+from testhost.systems import KERNELS, RELEASES, System
 from testhost.topology import NIC_MODELS, Topology
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m testhost", description="Debian 12 guests under QEMU.")
+    parser = argparse.ArgumentParser(prog="python -m testhost", description="Debian 12 and 13 guests under QEMU.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     build = commands.add_parser("build", help="build the guest's image, if it is not in the cache")
@@ -31,6 +32,11 @@ def _parser() -> argparse.ArgumentParser:
 
     start = commands.add_parser("start", help="start a host and wait until ssh answers")
     start.add_argument("name", metavar="NAME")
+    for command in (build, start):
+        command.add_argument("--release", choices=list(RELEASES), default="bookworm", help="Debian (default bookworm)")
+        command.add_argument(
+            "--kernel", choices=list(KERNELS), default="stock", help="stock (default), or rt: Debian's PREEMPT_RT"
+        )
     start.add_argument("--cpus", type=int, default=4, metavar="N", help="vCPUs (default 4)")
     start.add_argument("--memory", type=int, default=3072, metavar="MIB", help="MiB of memory (default 3072)")
     start.add_argument("--numa", type=int, default=2, metavar="N", help="NUMA nodes (default 2)")
@@ -121,7 +127,9 @@ def _run(args: argparse.Namespace, cache: Cache) -> int:
             live = [host.name for host in _hosts(cache) if host.state()["phase"] in LIVE]
             if args.rebuild and live:
                 raise UsageError(f"--rebuild replaces the disk under running hosts; stop them first: {' '.join(live)}")
-            write_out(f"{images.build(cache, print_message, rebuild=args.rebuild, mirror=args.mirror).directory}\n")
+            system = System(args.release, args.kernel)
+            image = images.build(cache, print_message, system, rebuild=args.rebuild, mirror=args.mirror)
+            write_out(f"{image.directory}\n")
         case "start":
             started = time.monotonic()
             topology = Topology(args.cpus, args.memory, args.numa, args.nic, args.queues, args.nics)
@@ -129,7 +137,12 @@ def _run(args: argparse.Namespace, cache: Cache) -> int:
             others = host.state()["phase"] in LIVE if host.directory.exists() else False
             try:
                 host.start(
-                    topology, asked_accel=args.accel, boot=args.boot, open_network=args.open, progress=print_message
+                    topology,
+                    System(args.release, args.kernel),
+                    asked_accel=args.accel,
+                    boot=args.boot,
+                    open_network=args.open,
+                    progress=print_message,
                 )
                 if not args.no_wait:
                     host.wait(args.timeout)

@@ -22,6 +22,7 @@ from testhost.image import Image
 from testhost.ports import free_port
 from testhost.process import Process
 from testhost.qmp import Qmp
+from testhost.systems import System
 from testhost.topology import Topology, snapshot_recipe
 
 BOOT_TIMEOUT_S = 300.0
@@ -94,6 +95,7 @@ class Host:
     def start(
         self,
         topology: Topology,
+        system: System,
         *,
         asked_accel: str = "auto",
         boot: str = "auto",
@@ -109,7 +111,7 @@ class Host:
         if not NAME.fullmatch(self.name):
             raise UsageError(f"host name {self.name!r}: lower-case letters, digits and hyphens, at most 63")
         requirements.require(requirements.RUN)
-        image = images.build(self.cache, progress)
+        image = images.build(self.cache, progress, system)
         self.cache.make()
         kind = accel.choose(self.cache, image, asked_accel, progress)
         if boot != "fresh":
@@ -346,10 +348,7 @@ class Host:
     def tags(self) -> list[str]:
         """Saved states of this host, oldest first."""
         with self._qmp() as qmp:
-            lines = qmp.monitor("info snapshots", 30).splitlines()
-        # A table: a title, a heading `ID TAG VM-SIZE …`, then rows; ID is `--` when all disks have the state.
-        rows = [line.split() for line in lines if re.match(r"(--|\d+)\s", line)]
-        return [row[1] for row in rows if row[1] != READY]
+            return [tag for tag in qmp.snapshots() if tag != READY]
 
     def save(self, tag: str) -> None:
         """Saves the whole machine state under a tag; an older one of the same tag is replaced."""

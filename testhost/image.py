@@ -23,15 +23,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from testhost import requirements
-from testhost.aptsources import SUITE, debian_sources
+from testhost.aptsources import KEYRING, debian_sources
 from testhost.cache import Cache, locked, write_json
 from testhost.errors import TesthostError, UsageError, tail
 from testhost.output import print_message
+from testhost.systems import System
 
 PACKAGES = (
     "systemd-sysv", "libpam-systemd", "dbus", "udev", "kmod", "openssh-server", "sudo",
     "python3", "python3-apt", "procps", "psmisc", "netbase", "iproute2", "ethtool", "irqbalance", "numactl",
-    "linux-image-cloud-amd64", "initramfs-tools", "lz4", "grub2-common", "e2fsprogs", "util-linux-extra",
+    "initramfs-tools", "lz4", "grub2-common", "e2fsprogs", "util-linux-extra",
 )  # fmt: skip
 GRUB_MODULES = [
     "biosdisk", "part_gpt", "part_msdos", "ext2", "search", "search_fs_uuid", "normal", "configfile", "linux", "boot",
@@ -87,11 +88,16 @@ def recipe_key(recipe: object) -> str:
     return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def recipe() -> dict[str, object]:
+def packages_of(system: System) -> tuple[str, ...]:
+    """The packages that are asked for by name."""
+    return (*PACKAGES, system.kernel_package)
+
+
+def recipe(system: System) -> dict[str, object]:
     """What the image depends on: packages, scripts, boot loader modules, size."""
     return {
-        "suite": SUITE,
-        "packages": PACKAGES,
+        "suite": system.release,
+        "packages": packages_of(system),
         "scripts": {file.name: file.read_text(encoding="utf-8") for file in sorted(GUEST.glob("*.sh"))},
         "grub": GRUB_MODULES,
         "exclude": PATH_EXCLUDE,
@@ -99,9 +105,9 @@ def recipe() -> dict[str, object]:
     }
 
 
-def find(cache: Cache) -> Image | None:
+def find(cache: Cache, system: System) -> Image | None:
     """The image of the present recipe, if it is in the cache."""
-    key = recipe_key(recipe())
+    key = recipe_key(recipe(system))
     directory = cache.images / key
     return Image(key, directory) if (directory / "image.json").is_file() else None
 
@@ -145,8 +151,8 @@ def apt_settings() -> list[str]:
 
 
 def mmdebstrap_argv(
-    *, root: bool, sources: Sequence[str], settings: Sequence[str], target: Path, root_uuid: str, public_key: str,
-    host_key: Path,
+    *, system: System, root: bool, sources: Sequence[str], settings: Sequence[str], target: Path, root_uuid: str,
+    public_key: str, host_key: Path,
 ) -> list[str]:  # fmt: skip
     """The mmdebstrap command; `target` is the tar file. As root it works directly, else in a user namespace."""
     assigned = f"ROOT_UUID={shlex.quote(root_uuid)}\nBUILD_KEY={shlex.quote(public_key)}\n"
@@ -156,7 +162,7 @@ def mmdebstrap_argv(
         "--variant=minbase",
         "--format=tar",
         "--architectures=amd64",
-        "--include=" + ",".join(PACKAGES),
+        "--include=" + ",".join(packages_of(system)),
         *(f"--aptopt={setting.rstrip(';')}" for setting in settings),
         '--aptopt=Acquire::Languages "none"',
         "--dpkgopt=force-unsafe-io",
@@ -165,10 +171,20 @@ def mmdebstrap_argv(
         "--customize-hook=" + assigned + (GUEST / "customize.sh").read_text(encoding="utf-8"),
         f"--customize-hook=upload {host_key} /etc/ssh/ssh_host_ed25519_key",
         '--customize-hook=chown 0:0 "$1/etc/ssh/ssh_host_ed25519_key"; chmod 0600 "$1/etc/ssh/ssh_host_ed25519_key"',
-        SUITE,
+        system.release,
         str(target),
         *sources,
     ]
+
+
+def explain_key(error: TesthostError, system: System) -> TesthostError:
+    """Returns the error, with what to do added when apt does not know the key that signed the release."""
+    if "NO_PUBKEY" not in str(error):
+        return error
+    return TesthostError(
+        f"{error}\n{KEYRING} of this machine does not have the key of {system.release}: "
+        "apt install --only-upgrade debian-archive-keyring"
+    )
 
 
 def filesystem_script(tar: Path, tree: Path, disk: Path, root_uuid: str) -> str:
@@ -189,12 +205,14 @@ def filesystem_script(tar: Path, tree: Path, disk: Path, root_uuid: str) -> str:
     ])  # fmt: skip
 
 
-def build(cache: Cache, progress: Progress, *, rebuild: bool = False, mirror: str | None = None) -> Image:
+def build(
+    cache: Cache, progress: Progress, system: System, *, rebuild: bool = False, mirror: str | None = None
+) -> Image:
     """Returns the image of the present recipe, from the cache if it is there; one build at a time per cache.
 
     Raises UsageError before doing anything when a program is missing, TesthostError with the end of the log otherwise.
     """
-    present = find(cache)
+    present = find(cache, system)
     if present is not None and not rebuild:
         return present
     root = os.geteuid() == 0
@@ -203,22 +221,22 @@ def build(cache: Cache, progress: Progress, *, rebuild: bool = False, mirror: st
     requirements.require(requirements.BUILD, {} if root else requirements.BUILD_UNPRIVILEGED)
     cache.make()
     with locked(cache.images / ".lock", 2 * STEP_TIMEOUT_S, "another build of the image"):
-        present = find(cache)
+        present = find(cache, system)
         if present is not None and not rebuild:
             return present
-        return _build(cache, progress, root=root, mirror=mirror)
+        return _build(cache, progress, system, root=root, mirror=mirror)
 
 
-def _build(cache: Cache, progress: Progress, *, root: bool, mirror: str | None) -> Image:
-    key = recipe_key(recipe())
+def _build(cache: Cache, progress: Progress, system: System, *, root: bool, mirror: str | None) -> Image:
+    key = recipe_key(recipe(system))
     log = cache.logs / f"build-{key}.log"
     log.unlink(missing_ok=True)
     if mirror is None:
-        sources = debian_sources(Path("/etc/apt"), platform.freedesktop_os_release())
+        sources = debian_sources(Path("/etc/apt"), platform.freedesktop_os_release(), system.release)
     else:
-        sources = debian_sources(Path("/nonexistent"), {})[:1]
+        sources = debian_sources(Path("/nonexistent"), {}, system.release)[:1]
         sources = [sources[0].replace("http://deb.debian.org/debian", mirror)]
-    progress(f"building image {key}: Debian {SUITE}, {len(PACKAGES)} named packages; log {log}")
+    progress(f"building image {key}: {system}, {len(packages_of(system))} named packages; log {log}")
     for line in sources:
         progress(f"  {line}")
     for stale in cache.images.glob(".build-*"):
@@ -237,14 +255,17 @@ def _build(cache: Cache, progress: Progress, *, root: bool, mirror: str | None) 
         root_uuid = str(uuid.uuid4())
         tar = work / "root.tar"
         argv = mmdebstrap_argv(
-            root=root, sources=sources, settings=apt_settings(), target=tar, root_uuid=root_uuid,
+            system=system, root=root, sources=sources, settings=apt_settings(), target=tar, root_uuid=root_uuid,
             public_key=(result / "build_key.pub").read_text(encoding="ascii").strip(), host_key=result / "host_key",
         )  # fmt: skip
         environment = dict(os.environ, PATH=requirements.SEARCH, LC_ALL="C.UTF-8")
         if root:
             environment["TMPDIR"] = str(work)
         progress("  packages: download, verify, unpack, configure (the longest step)")
-        _run(argv, log, env=environment)
+        try:
+            _run(argv, log, env=environment)
+        except TesthostError as error:
+            raise explain_key(error, system) from None
         progress(f"  packages done after {time.monotonic() - started:.0f} s; file system and boot loader")
         disk = result / "disk.img"
         _partition(disk, log)
@@ -252,8 +273,17 @@ def _build(cache: Cache, progress: Progress, *, root: bool, mirror: str | None) 
         _run([*([] if root else ["fakeroot"]), "sh", "-c", script], log, env=environment)
         _boot_loader(result, work, root_uuid, log)
         (result / "host_key").unlink()
-        write_json(result / "image.json", {"key": key, "suite": SUITE, "root_uuid": root_uuid, "sources": sources,
-                                           "seconds": round(time.monotonic() - started, 1)})  # fmt: skip
+        write_json(
+            result / "image.json",
+            {
+                "key": key,
+                "release": system.release,
+                "kernel": system.kernel,
+                "root_uuid": root_uuid,
+                "sources": sources,
+                "seconds": round(time.monotonic() - started, 1),
+            },
+        )
         target = cache.images / key
         if target.exists():
             # Running hosts keep the old disk open; snapshots of it are made anew.
@@ -283,4 +313,4 @@ def _boot_loader(result: Path, work: Path, root_uuid: str, log: Path) -> None:
 
 
 if __name__ == "__main__":
-    build(Cache(), print_message)
+    build(Cache(), print_message, System())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import time
 from collections import deque
@@ -108,6 +109,12 @@ class Qmp:
     def monitor(self, line: str, timeout: float) -> str:
         """Runs a command of the human monitor and returns its output, which is where it also puts errors."""
         return str(self.command("human-monitor-command", timeout, **{"command-line": line}))
+
+    def snapshots(self) -> list[str]:
+        """Tags of the saved machine states, oldest first."""
+        lines = self.monitor("info snapshots", 30).splitlines()
+        # A table: a title, a heading `ID TAG VM-SIZE …`, then rows; ID is `--` when all disks have the state.
+        return [line.split()[1] for line in lines if re.match(r"(--|\d+)\s", line)]
 
     def event(self, timeout: float) -> Message | None:
         """The next event, or None when none came in time or QEMU has closed (see `closed`)."""

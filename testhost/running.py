@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from testhost.cache import Cache
 from testhost.host import BOOT_TIMEOUT_S, Host, Progress, silent
+from testhost.systems import System
 from testhost.topology import Topology
 
 
@@ -14,6 +15,8 @@ from testhost.topology import Topology
 def running(
     name: str,
     *,
+    release: str = "bookworm",
+    kernel: str = "stock",
     cpus: int = 4,
     memory: int = 3072,
     numa: int = 2,
@@ -30,7 +33,8 @@ def running(
     """A host that can be used inside the `with` block and is gone after it, whatever happens. See Host.start."""
     host = Host(cache or Cache(), name)
     topology = Topology(cpus=cpus, memory=memory, numa=numa, nic=nic, queues=queues, nics=nics)
-    host.start(topology, asked_accel=accel, boot=boot, open_network=open_network, progress=progress)
+    system = System(release, kernel)
+    host.start(topology, system, asked_accel=accel, boot=boot, open_network=open_network, progress=progress)
     try:
         host.wait(timeout)
         yield host

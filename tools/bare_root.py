@@ -29,10 +29,11 @@ from typing import NoReturn
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT))
 
-from testhost.aptsources import SUITE, debian_sources  # noqa: E402 - found through the line above
+from testhost.aptsources import debian_sources  # noqa: E402 - found through the line above
 from testhost.image import apt_settings, recipe_key  # noqa: E402
 from testhost.output import print_message  # noqa: E402
 
+SUITE = "bookworm"
 PACKAGES = ("ca-certificates", "git", "make", "python3", "sudo")
 CACHE = ROOT / ".cache/bare-root"
 CACHE_S = 7 * 86_400  # An older base lacks security updates, which would be all that apt does in it.
@@ -87,7 +88,7 @@ def run(*argv: str | Path, env: dict[str, str] | None = None) -> None:
 
 def find_base(work: Path) -> Path:
     """Returns the tar file of the bare system, made anew (in the directory `work`) when there is none or an old one."""
-    sources = debian_sources(Path("/etc/apt"), platform.freedesktop_os_release())
+    sources = debian_sources(Path("/etc/apt"), platform.freedesktop_os_release(), SUITE)
     tar = CACHE / f"{recipe_key([SUITE, PACKAGES, sources])}.tar"
     if tar.exists() and time.time() - tar.stat().st_mtime < CACHE_S:
         return tar

@@ -82,9 +82,10 @@ chroot "$root" systemctl mask --quiet \
     systemd-update-utmp-runlevel.service proc-sys-fs-binfmt_misc.automount systemd-binfmt.service \
     modprobe@configfs.service modprobe@drm.service modprobe@efi_pstore.service modprobe@fuse.service \
     sys-kernel-config.mount sys-fs-fuse-connections.mount getty@tty1.service systemd-timesyncd.service \
-    systemd-ask-password-wall.path systemd-ask-password-console.path
-# Drivers that udev would load for a CPU model with every feature, and that have nothing to drive.
-printf 'blacklist %s\n' kvm_amd kvm_intel powernow_k8 acpi_cpufreq > "$root/etc/modprobe.d/testhost.conf"
+    systemd-ask-password-wall.path systemd-ask-password-console.path grub-common.service
+# Drivers that udev would load for a CPU model with every feature, or for a desk's machine, and that have nothing to drive.
+printf 'blacklist %s\n' kvm_amd kvm_intel powernow_k8 acpi_cpufreq cfg80211 vga16fb pcspkr psmouse iTCO_wdt lpc_ich i2c_i801 \
+    > "$root/etc/modprobe.d/testhost.conf"
 # A user's systemd stays for the next login: starting it is most of the cost of an ssh command under emulation.
 mkdir -p "$root/etc/systemd/logind.conf.d"
 printf '[Login]\nUserStopDelaySec=infinity\n' > "$root/etc/systemd/logind.conf.d/testhost.conf"

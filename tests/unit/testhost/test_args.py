@@ -8,6 +8,7 @@ import pytest
 from testhost import image, ssh
 from testhost.errors import UsageError
 from testhost.inventory import ansible, ssh_config
+from testhost.systems import System
 from testhost.topology import Topology, driver_queues, machine_args, network_args, qemu_args, snapshot_recipe
 
 
@@ -100,8 +101,9 @@ def test_what_does_not_fit_is_refused(wrong: dict[str, object], says: str) -> No
 def test_mmdebstrap_runs_in_a_namespace_unless_root(tmp_path: Path) -> None:
     def argv(root: bool) -> list[str]:
         return image.mmdebstrap_argv(
-            root=root, sources=["deb [signed-by=/k] http://m bookworm main"], settings=['Acquire::Retries "3";'],
-            target=tmp_path / "t.tar", root_uuid="u-1", public_key="ssh-ed25519 AAAA c", host_key=tmp_path / "k",
+            system=System(), root=root, sources=["deb [signed-by=/k] http://m bookworm main"],
+            settings=['Acquire::Retries "3";'], target=tmp_path / "t.tar", root_uuid="u-1",
+            public_key="ssh-ed25519 AAAA c", host_key=tmp_path / "k",
         )  # fmt: skip
 
     assert "--mode=root" in argv(True) and "--mode=unshare" in argv(False)
@@ -117,10 +119,10 @@ def test_the_guest_has_no_trader() -> None:
 
 
 def test_image_key_follows_the_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = image.recipe_key(image.recipe())
-    assert before == image.recipe_key(image.recipe())
+    before = image.recipe_key(image.recipe(System()))
+    assert before == image.recipe_key(image.recipe(System()))
     monkeypatch.setattr(image, "PACKAGES", (*image.PACKAGES, "strace"))
-    assert image.recipe_key(image.recipe()) != before
+    assert image.recipe_key(image.recipe(System())) != before
 
 
 def test_ssh_ignores_the_users_configuration_and_keeps_words_apart(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ URIs: http://mirror.example/debian-security
 Suites: bookworm-security
 Components: main
 """
-    assert debian_sources(etc(tmp_path, debian_sources=text), BOOKWORM) == [
+    assert debian_sources(etc(tmp_path, debian_sources=text), BOOKWORM, "bookworm") == [
         "deb [signed-by=/usr/share/keyrings/own.gpg] http://mirror.example/debian bookworm main",
         "deb [signed-by=/usr/share/keyrings/own.gpg] http://mirror.example/debian bookworm-updates main",
         f"deb [signed-by={KEYRING}] http://mirror.example/debian-security bookworm-security main",
@@ -47,28 +47,40 @@ def test_other_archives_are_left_out(tmp_path: Path) -> None:
         "off_sources": "Types: deb\nEnabled: no\nURIs: http://off.example\nSuites: bookworm\nComponents: main\n",
         "old_save": "deb http://old.example/debian bookworm main\n",
     }
-    assert debian_sources(etc(tmp_path, **files), BOOKWORM) == [
+    assert debian_sources(etc(tmp_path, **files), BOOKWORM, "bookworm") == [
         f"deb [signed-by={KEYRING}] http://mirror.example/debian bookworm main"
     ]
 
 
 def test_trusted_is_not_taken_over(tmp_path: Path) -> None:
     text = "deb [trusted=yes signed-by=/k.gpg] http://mirror.example/debian bookworm main\n"
-    assert debian_sources(etc(tmp_path, main=text), BOOKWORM) == [
+    assert debian_sources(etc(tmp_path, main=text), BOOKWORM, "bookworm") == [
         "deb [signed-by=/k.gpg] http://mirror.example/debian bookworm main"
     ]
 
 
 def test_a_newer_debian_gives_its_mirror_for_the_guests_suite(tmp_path: Path) -> None:
     path = etc(tmp_path, main="deb http://mirror.example/debian trixie main\n")
-    lines = debian_sources(path, {"ID": "debian", "VERSION_CODENAME": "trixie"})
+    lines = debian_sources(path, {"ID": "debian", "VERSION_CODENAME": "trixie"}, "bookworm")
     assert lines == [f"deb [signed-by={KEYRING}] http://mirror.example/debian bookworm main"]
+
+
+def test_an_older_debian_gives_its_mirror_for_a_newer_suite(tmp_path: Path) -> None:
+    own = "/usr/share/keyrings/debian-archive-bookworm-stable.gpg"
+    text = f"""deb [signed-by={own}] http://mirror.example/debian bookworm main
+deb [signed-by=/etc/apt/keyrings/mirror.gpg] http://mirror.example/security bookworm-security main
+"""
+    # A key of one release has not signed the other; a mirror that signs by itself has one key for all.
+    assert debian_sources(etc(tmp_path, main=text), BOOKWORM, "trixie") == [
+        f"deb [signed-by={KEYRING}] http://mirror.example/debian trixie main",
+        "deb [signed-by=/etc/apt/keyrings/mirror.gpg] http://mirror.example/security trixie-security main",
+    ]
 
 
 def test_ubuntu_uses_debians_own_archive(tmp_path: Path) -> None:
     path = etc(tmp_path, main="deb http://archive.ubuntu.com/ubuntu noble main\n")
-    lines = debian_sources(path, {"ID": "ubuntu", "VERSION_CODENAME": "noble"})
-    assert len(lines) == 3 and all("debian.org" in line and str(KEYRING) in line for line in lines)
+    lines = debian_sources(path, {"ID": "ubuntu", "VERSION_CODENAME": "noble"}, "trixie")
+    assert len(lines) == 3 and all(f"{KEYRING}] http://deb.debian.org/" in line and " trixie" in line for line in lines)
 
 
 def test_missing_programs_are_all_named_with_their_package() -> None:
