@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 #: The value of `--feed` for a feed that is made up; how many messages it has, and how many of them go out in a second.
 GENERATED, MESSAGES, RATE = "generated", 10_000, 1000.0
+#: Where agent/example.toml has its agent look.
+FEED_TO, LISTEN = "127.0.0.1:26400", "127.0.0.1:26401"
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -33,13 +35,25 @@ def _add_feed(group: Any) -> None:
     group.add_argument(
         "--feed", required=True, metavar="PATH|generated", help="a recording (Binance lines, BinaryFILE, CSV; .gz too)"
     )
-    group.add_argument("--generate", choices=list(FORMATS), default="binance", help="format of `generated`")
-    group.add_argument("--symbol", default="BTCUSDT", metavar="A,B", help="symbols of the generated feed")
+    group.add_argument(
+        "--generate", choices=list(FORMATS), default="binance", help="format of `generated` (default %(default)s)"
+    )
+    group.add_argument(
+        "--symbol", default="BTCUSDT", metavar="A,B", help="symbols of the generated feed (default %(default)s)"
+    )
     group.add_argument(
         "--messages", type=parse_count, metavar="N", help=f"send the first N (generated: make N, default {MESSAGES})"
     )
-    group.add_argument("--seed", type=parse_seed, default=1, help="of the generated feed, and of the faults")
-    group.add_argument("--feed-to", type=parse_endpoint, default=("127.0.0.1", 26400), metavar="ADDRESS:PORT")
+    group.add_argument(
+        "--seed", type=parse_seed, default=1, help="of the generated feed, and of the faults (default %(default)s)"
+    )
+    group.add_argument(
+        "--feed-to",
+        type=parse_endpoint,
+        default=FEED_TO,
+        metavar="ADDRESS:PORT",
+        help="send the packets here, where the agent's feed.address and feed.port are (default %(default)s)",
+    )
     group.add_argument(
         "--feed-b", type=parse_endpoint, metavar="ADDRESS:PORT", help="send the same packets here as well"
     )
@@ -48,7 +62,11 @@ def _add_feed(group: Any) -> None:
     )
     group.add_argument("--interface", default="", help="send the feed from this interface")
     group.add_argument(
-        "--per-datagram", type=parse_count, default=1, metavar="N", help="messages in one packet, at most"
+        "--per-datagram",
+        type=parse_count,
+        default=1,
+        metavar="N",
+        help="messages in one packet, at most (default %(default)s)",
     )
 
 
@@ -74,7 +92,13 @@ def _add_faults(group: Any) -> None:
 
 
 def _add_orders(group: Any) -> None:
-    group.add_argument("--listen", type=parse_endpoint, default=("127.0.0.1", 26401), metavar="ADDRESS:PORT")
+    group.add_argument(
+        "--listen",
+        type=parse_endpoint,
+        default=LISTEN,
+        metavar="ADDRESS:PORT",
+        help="take orders here, the agent's exchange.address and exchange.port (default %(default)s)",
+    )
     group.add_argument("--login", default="", metavar="USER:PASSWORD", help="accept only this login (default: any)")
     group.add_argument("--no-match", action="store_true", help="only acknowledge orders (default: fill what crosses)")
     group.add_argument("--reject", type=parse_count, default=0, metavar="N", help="reject each N-th order")
@@ -94,11 +118,27 @@ def _add_orders(group: Any) -> None:
 def _add_run(group: Any) -> None:
     group.add_argument("--no-spin", action="store_true", help="sleep between ticks: for a CPU that is shared")
     group.add_argument("--cpu", type=parse_cpu, help="run on this CPU")
-    group.add_argument("--wait", type=parse_positive, default=60.0, metavar="S", help="wait for the agent's login")
     group.add_argument(
-        "--linger", type=parse_positive, default=1.0, metavar="S", help="wait for late orders after the last tick"
+        "--wait",
+        type=parse_positive,
+        default=60.0,
+        metavar="S",
+        help="wait for the agent's login (default %(default)s)",
     )
-    group.add_argument("--timeout", type=parse_positive, default=900.0, metavar="S", help="bound of the whole run")
+    group.add_argument(
+        "--linger",
+        type=parse_positive,
+        default=1.0,
+        metavar="S",
+        help="wait for late orders after the last tick (default %(default)s)",
+    )
+    group.add_argument(
+        "--timeout",
+        type=parse_positive,
+        default=900.0,
+        metavar="S",
+        help="bound of the whole run (default %(default)s)",
+    )
 
 
 def _add_results(group: Any) -> None:
