@@ -14,7 +14,7 @@ from hosttune.checks import _sysctl
 from hosttune.findings import READ_IT, Finding, Hop, HopName, Status
 from hosttune.hops import build_finding, judge_fact
 from hosttune.host import modules, qdisc, sysctl
-from hosttune.host.root import Fact, Observed, Root
+from hosttune.host.root import NOT_CAPTURED, Fact, Observed, Root
 from hosttune.output import quote_word
 
 CONTROL = "net.ipv4.tcp_congestion_control"
@@ -167,6 +167,8 @@ def _check_default_qdisc(name: str, facts: sysctl.Sysctls) -> Finding:
 def _check_attached(name: str, required: bool, devices: Fact[list[qdisc.Device]]) -> list[Finding]:
     if devices.value is None:
         hops: dict[HopName, Hop] = {"runtime": Hop("unknown", devices.reason, devices.source)}
+        # A tree of files never holds them. Where nothing worse than a warning could be found, that is the finding.
+        status: Status | None = "warn" if devices.reason == NOT_CAPTURED and not required else None
         return [
             build_finding(
                 "tcp_bbr.qdisc.interfaces",
@@ -176,6 +178,7 @@ def _check_attached(name: str, required: bool, devices: Fact[list[qdisc.Device]]
                 why="which queueing discipline the interfaces have could not be read",
                 fix=READ_IT,
                 required=("runtime",),
+                status=status,
             )
         ]
     return [_check_device(name, required, device) for device in devices.value if device.physical is not False]

@@ -6,7 +6,7 @@ import posixpath
 from bisect import bisect_left
 from collections.abc import Iterable
 
-from hosttune.host.root import NOT_CAPTURED, Fact, Root, make_unreadable
+from hosttune.host.root import Fact, Root, make_unreadable
 
 _NOTHING = "/dev/null"
 _IN_MEMORY = ("/run/", "/var/run/", "/dev/", "/proc/", "/sys/", "/tmp/")
@@ -19,31 +19,13 @@ def holds(names: list[str], name: str) -> bool:
 
 
 def list_names(root: Root, path: str) -> Fact[list[str]]:
-    """Returns the names in a directory.
-
-    A captured tree that holds the parent directory holds its whole listing: a directory missing from it
-    is absent, where one whose parent is missing too stays unreadable.
-    """
-    fact = root.list(path)
-    if fact.reason != NOT_CAPTURED:
-        return fact
-    parent, _, name = path.rpartition("/")
-    above = root.list(parent or "/")
-    if above.state == "value" and name not in (above.value or []):
-        return Fact("absent", None, path, "ENOENT")
-    return fact
+    """Returns the names in a directory that may be missing; what is absent from a captured tree, the tree says."""
+    return root.list(path)
 
 
 def read_text(root: Root, path: str) -> Fact[str]:
-    """Returns the text of a file that may be missing, with the same rule for captured trees."""
-    fact = root.read(path)
-    if fact.reason != NOT_CAPTURED:
-        return fact
-    parent, _, name = path.rpartition("/")
-    above = list_names(root, parent)
-    if above.state == "absent" or (above.state == "value" and name not in (above.value or [])):
-        return Fact("absent", None, path, "ENOENT")
-    return fact
+    """Returns the text of a file that may be missing, with the same rule."""
+    return root.read(path)
 
 
 def outlives_boot(path: str) -> bool:

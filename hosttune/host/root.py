@@ -46,6 +46,13 @@ NOT_REGULAR = "not a regular file"
 # The kernel's answers that mean "this does not exist". ESRCH: the process of a /proc file has ended.
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ESRCH)
 
+# What every host has: where a tree lacks one of these, nobody copied it. Of /proc and /sys people copy single files.
+_EVERYWHERE = frozenset({"/etc/default", "/etc/pam.d", "/etc/security", "/etc/systemd", "/usr/lib", "/usr/lib/systemd"})
+_PICKED = ("/proc/", "/sys/", "/dev/")
+_EMPTY_AT_BOOT = "/run"
+# Source: file-hierarchy(7), "Compatibility Symlinks".
+_MERGED = {"/lib": "/usr/lib", "/bin": "/usr/bin", "/sbin": "/usr/sbin"}
+
 
 class Fact(msgspec.Struct, Generic[T], frozen=True):
     """One thing read: its value, or that it is absent, or why it could not be read.
@@ -152,7 +159,7 @@ class Live:
         try:
             return Fact("value", os.readlink(path), path)
         except (OSError, ValueError) as error:
-            return _report_link_error(path, error)
+            return _report_not_a_link(path) if _is_not_a_link(error) else _report_error(path, error)
 
     def netlink(self, request: str) -> Fact[Table]:
         # Late: a profile that asks for no netlink fact must not pay for the import.
@@ -192,8 +199,11 @@ class Once:
 class Tree:
     """Files copied from a host to a directory, with the host's `/` at `directory`.
 
-    A capture holds what somebody chose to copy, so what is missing is unreadable, never absent. Symbolic
-    links, absolute ones too, are followed inside the tree and cannot lead out of it.
+    A tree holds what somebody chose to copy. Of configuration (/etc, /usr, /boot, /var) that is whole directories: what
+    a directory in the tree lacks, the host lacked, and it is absent. Of /proc and /sys it is single files: what is
+    missing there is unreadable, and so is what lies below a directory that every host has and the tree has not.
+    /run is empty at the next boot, and in a tree without it. Where only /usr/lib was copied, it is /lib too.
+    Symbolic links, absolute ones too, are followed inside the tree and cannot lead out of it.
     Raises OSError if `directory` is not a directory.
     """
 
@@ -214,7 +224,7 @@ class Tree:
                 return make_unreadable(path, "EISDIR" if stat.S_ISDIR(mode) else NOT_REGULAR)
             return _read_text(self._open(real, os.O_NONBLOCK), path)
         except (OSError, ValueError) as error:
-            return _report_not_captured(path, error)
+            return self._report_error(path, error)
 
     def list(self, path: str) -> Fact[Names]:
         try:
@@ -224,14 +234,16 @@ class Tree:
             finally:
                 os.close(descriptor)
         except (OSError, ValueError) as error:
-            return _report_not_captured(path, error)
+            return self._report_error(path, error)
 
     def link(self, path: str) -> Fact[str]:
         parent, _, name = path.rstrip("/").rpartition("/")
         try:
-            return Fact("value", os.readlink(f"{self.directory}{self._resolve(parent or '/')}/{name}"), path)
+            return Fact(
+                "value", os.readlink(f"{self.directory}{self._resolve(parent or '/').rstrip('/')}/{name}"), path
+            )
         except (OSError, ValueError) as error:
-            return _report_link_error(path, error, captured=True)
+            return _report_not_a_link(path) if _is_not_a_link(error) else self._report_error(path, error)
 
     def netlink(self, request: str) -> Fact[Table]:
         return make_unreadable(f"netlink {request}", NOT_CAPTURED)
@@ -239,10 +251,23 @@ class Tree:
     def later(self, seconds: float) -> None:
         return None
 
+    def _report_error(self, path: str, error: Exception) -> Fact[Any]:
+        """Returns why a path could not be read: absent only where what lacks it was copied whole."""
+        fact = _report_error(path, error)
+        if fact.state != "absent" or not isinstance(error, OSError):
+            return fact
+        missing = str(error.filename or "")[len(self.directory.rstrip("/")) :]
+        return fact if _is_copied_with(missing) else make_unreadable(path, NOT_CAPTURED)
+
     def _open(self, real: str, flags: int) -> int:
         """Returns a descriptor of a resolved path. Raises OSError, also where a directory of it became a link since."""
         place = f"{self.directory.rstrip('/')}{real}"
-        descriptor = os.open(place, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NOCTTY | flags)
+        try:
+            descriptor = os.open(place, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NOCTTY | flags)
+        except NotADirectoryError:
+            if os.path.islink(place):
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), real) from None
+            raise
         if self.directory != "/" and os.readlink(f"/proc/self/fd/{descriptor}") != place.rstrip("/"):
             os.close(descriptor)
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), real)
@@ -267,6 +292,8 @@ class Tree:
             step = f"{current.rstrip('/')}/{part}"
             known = self._real.get(step)
             if known is None:
+                if step in _MERGED and not os.path.lexists(self.directory + step):
+                    step = _MERGED[step]
                 if stat.S_ISLNK(os.lstat(self.directory + step).st_mode):
                     if not links:
                         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
@@ -320,12 +347,17 @@ def _report_error(path: str, error: Exception) -> Fact[Any]:
     return Fact(state, None, path, errno.errorcode.get(error.errno or 0, str(error)))
 
 
-def _report_not_captured(path: str, error: Exception) -> Fact[Any]:
-    fact = _report_error(path, error)
-    return make_unreadable(path, NOT_CAPTURED) if fact.state == "absent" else fact
+def _is_not_a_link(error: Exception) -> bool:
+    """Returns whether an error is readlink(2)'s answer for what is no symbolic link."""
+    return isinstance(error, OSError) and error.errno == errno.EINVAL
 
 
-def _report_link_error(path: str, error: Exception, *, captured: bool = False) -> Fact[Any]:
-    if isinstance(error, OSError) and error.errno == errno.EINVAL:
-        return Fact("absent", None, path, "not a symbolic link")
-    return _report_not_captured(path, error) if captured else _report_error(path, error)
+def _report_not_a_link(path: str) -> Fact[Any]:
+    return Fact("absent", None, path, "not a symbolic link")
+
+
+def _is_copied_with(missing: str) -> bool:
+    """Returns whether the directory that lacks this name was copied to a tree with all that was in it."""
+    if missing == _EMPTY_AT_BOOT or missing.startswith(f"{_EMPTY_AT_BOOT}/"):
+        return True
+    return missing.count("/") > 1 and missing not in _EVERYWHERE and not missing.startswith(_PICKED)

@@ -143,3 +143,60 @@ def test_each_path_is_read_once(host):
     later, _ = once.later(1.0)
     assert later.read("/a").value == "3"
     assert (once.source, once.taken) == (live.source, live.taken)
+
+
+@pytest.mark.parametrize(
+    ("path", "state"),
+    [
+        # Configuration is copied by whole directories.
+        ("/etc/sysctl.d/b.conf", "absent"),
+        ("/etc/none/at/all", "absent"),
+        ("/usr/local/lib/systemd/system.conf.d", "absent"),
+        ("/usr/lib/sysctl.d", "absent"),
+        ("/lib/sysctl.d", "absent"),
+        ("/boot/loader/entries", "absent"),
+        ("/etc/dangling", "absent"),
+        ("/etc/sysctl.d/a.conf/below", "absent"),
+        # What every host has was not copied.
+        ("/etc/security/limits.conf", "unreadable"),
+        ("/etc/dangling-out", "unreadable"),
+        # Nor was a whole directory of the top.
+        ("/var/lib/hosttune", "unreadable"),
+        ("/opt/x", "unreadable"),
+        # The next boot begins with an empty /run.
+        ("/run/sysctl.d", "absent"),
+        # Of the kernel's files people copy one and not the other.
+        ("/proc/modules", "unreadable"),
+        ("/sys/devices/system/cpu/nohz_full", "unreadable"),
+        ("/sys/devices/system/cpu/online/x", "unreadable"),
+    ],
+)
+def test_what_a_tree_lacks_is_absent_only_where_a_whole_directory_was_copied(tree, path, state):
+    top = tree(
+        {
+            "/etc/sysctl.d/a.conf": "",
+            "/etc/dangling": "-> sysctl.d/none",
+            "/etc/dangling-out": "-> /etc/security/x",
+            "/usr/lib/systemd/a": "",
+            "/usr/local/lib/x": "",
+            "/boot/grub/grub.cfg": "",
+            "/proc/cmdline": "",
+            "/sys/devices/system/cpu/online": "0",
+        }
+    )
+    root = Tree(top)
+    assert (root.read(path).state, root.list(path).state) == (state, state)
+    assert root.link(f"{path}/link").state == state
+    assert Tree(top + "/").read(path).state == state
+
+
+def test_a_tree_without_a_merged_lib_has_that_of_usr(tree):
+    root = Tree(tree({"/usr/lib/modules/6.1/modules.builtin": "x", "/usr/lib/systemd/a": ""}))
+    assert root.read("/lib/modules/6.1/modules.builtin").value == "x"
+    assert root.list("/lib").value == root.list("/usr/lib").value == ["modules", "systemd"]
+    assert root.read("/sbin/init").state == "absent"
+
+
+def test_a_tree_with_a_lib_of_its_own_keeps_it(tree):
+    root = Tree(tree({"/usr/lib/a": "", "/lib/b": ""}))
+    assert root.list("/lib").value == ["b"]
