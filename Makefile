@@ -1,4 +1,4 @@
-# make demo | test | test-fast | test-long | check | lint | lock | bench | clean      (README.md says what each does)
+# make demo | test | test-fast | test-long | test-matrix | check | lint | lock | bench | clean      (README.md says what each does)
 PYTHON ?= python3
 FEED ?=
 SYMBOLS ?=
@@ -9,7 +9,7 @@ export PYTHON
 export LC_ALL := C.UTF-8
 export PATH := $(CURDIR)/$(VENV):$(PATH)
 
-.PHONY: demo test test-fast test-long check lint lock bench clean setup-host setup-dev setup-vm setup-bench
+.PHONY: demo test test-fast test-long test-matrix check lint lock bench clean setup-host setup-dev setup-vm setup-bench
 
 demo: setup-vm
 	$(VENV)/python tools/demo.py $(if $(FEED),--feed '$(FEED)') $(if $(SYMBOLS),--symbols '$(SYMBOLS)')
@@ -18,7 +18,14 @@ test: setup-vm
 	$(VENV)/pytest tests/unit -n auto
 	$(AS_ROOT) $(CURDIR)/$(VENV)/pytest tests/live
 	$(VENV)/pytest tests/vm
-	tools/molecule-test
+	tools/molecule-test default bookworm stock
+	tools/molecule-test short trixie rt
+
+# The whole scenario on each guest that testhost builds; a failure does not keep the others from running.
+test-matrix: setup-vm
+	@failed=; for guest in 'bookworm stock' 'bookworm rt' 'trixie stock' 'trixie rt'; do \
+		tools/molecule-test default $$guest || failed="$$failed ($$guest)"; \
+	done; test -z "$$failed" || { echo "failed:$$failed" >&2; exit 1; }
 
 test-fast: setup-dev
 	$(VENV)/pytest tests/unit -m 'not vm and not live' -n auto

@@ -36,7 +36,8 @@ PACKAGES = (
 )  # fmt: skip
 GRUB_MODULES = [
     "biosdisk", "part_gpt", "part_msdos", "ext2", "search", "search_fs_uuid", "normal", "configfile", "linux", "boot",
-    "echo", "test", "serial", "terminal", "gzio", "minicmd", "sleep", "reboot", "halt", "loadenv", "ls", "cat", "probe",
+    "all_video", "echo", "test", "serial", "terminal", "gzio", "minicmd", "sleep", "reboot", "halt", "loadenv", "ls",
+    "cat", "probe",
 ]  # fmt: skip
 # Documentation and translations are not looked at in a test guest.
 PATH_EXCLUDE = ("/usr/share/man/*", "/usr/share/doc/*", "/usr/share/info/*", "/usr/share/locale/*")
