@@ -55,7 +55,7 @@ class Section(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
         seen: dict[str, str] = {}
         for key, value in self.sysctl.items():
             path = sysctl.normalise_key(key)
-            if not _KEY.fullmatch(key) or not path.startswith("net/"):
+            if not _KEY.fullmatch(key) or not path.startswith("net/") or ".." in path.split("/"):
                 raise _refuse(key, f"sysctl key {key!r}: allowed are net.* keys without wildcards")
             if path in seen:
                 raise _refuse(key, f"sysctl keys {seen[path]!r} and {key!r} are the same")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import posixpath
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from hosttune.host.root import Fact, Root, make_unreadable
 
+_TOPS = ("/etc", "/run", "/usr/local/lib", "/usr/lib")
 _NOTHING = "/dev/null"
 _IN_MEMORY = ("/run/", "/var/run/", "/dev/", "/proc/", "/sys/", "/tmp/")
 
@@ -39,10 +40,19 @@ def outlives_boot(path: str) -> bool:
 def choose_lasting(directories: Iterable[str]) -> list[str]:
     """Returns those of the directories whose files the next boot finds, in the same order.
 
-    What such a program applies at boot is `list_merged(root, choose_lasting(DIRECTORIES), ".conf")`, with the texts
-    from `read_lasting`: a file in `/run` neither sets anything there, nor masks a file of its name, nor overrules one.
+    `read_merged` with `lasting` goes by it: a file in `/run` neither sets anything at the next boot, nor masks a file of
+    its name, nor overrules one.
     """
     return [directory for directory in directories if outlives_boot(directory)]
+
+
+def find_directories(root: Root, name: str) -> list[str]:
+    """Returns the directories that systemd and kmod merge, such as those called `sysctl.d`, the first of them first.
+
+    `/lib` is one more where it is no link to `/usr/lib`; where it is one, the files in it are known already.
+    """
+    unmerged = f"/lib/{name}"
+    return [*(f"{top}/{name}" for top in _TOPS), *([unmerged] if root.list(unmerged).state == "value" else [])]
 
 
 def list_merged(root: Root, directories: Iterable[str], suffix: str) -> Fact[list[str]]:
@@ -64,6 +74,37 @@ def list_merged(root: Root, directories: Iterable[str], suffix: str) -> Fact[lis
     if not chosen:
         return Fact("absent", None, source, "ENOENT")
     return Fact("value", [chosen[name] for name in sorted(chosen)], source)
+
+
+def read_merged(
+    root: Root, directories: Sequence[str], suffix: str, *, lasting: bool = False
+) -> Fact[list[tuple[str, str]]]:
+    """Returns the path and the text of each file that counts, in the order in which they are applied: by file name.
+
+    Of files with one name the one in the earliest directory counts; a directory of such a name, or a file whose name
+    begins with a dot, is passed over as systemd passes it over. `lasting`: only what the next boot finds. Unreadable
+    if any directory could not be listed or any file not be read.
+    """
+    candidates: dict[str, list[str]] = {}
+    for directory in choose_lasting(directories) if lasting else directories:
+        names = list_names(root, directory)
+        if names.state == "unreadable":
+            return make_unreadable(directory, names.reason)
+        for name in names.value or []:
+            if name.endswith(suffix) and not name.startswith("."):
+                candidates.setdefault(name, []).append(f"{directory}/{name}")
+    found: list[tuple[str, str]] = []
+    for name in sorted(candidates):
+        for path in candidates[name]:
+            text = (read_lasting if lasting else read_fragment)(root, path)
+            if text.reason == "EISDIR" and root.link(path).value is None:
+                continue
+            if text.state == "unreadable":
+                return make_unreadable(path, text.reason)
+            if text.value is not None:
+                found.append((path, text.value))
+            break
+    return Fact("value", found, directories[0])
 
 
 def read_fragment(root: Root, path: str) -> Fact[str]:

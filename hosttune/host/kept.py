@@ -91,6 +91,7 @@ DEEP_RULES = {("/proc/sys/", ""): "sysctl.reduce_value", ("/sys/devices/", "/irq
 #: Of a link at one of these the target is kept; a drop-in may be one to /dev/null.
 LINKS = (
     "/proc/#/exe",
+    "/sbin/init",
     "/sys/class/net/*",
     "/sys/class/net/*/device",
     *(pattern for pattern in RULES if pattern.endswith((".conf", ".service"))),
@@ -100,6 +101,7 @@ LINKS = (
 NAMES = (
     "/boot/grub/grub.cfg",
     "/boot/grub2/grub.cfg",
+    "/etc/init.d/procps",
     "/etc/hosttune/profile.d/*.yml",
     "/etc/hosttune/profile.d/*.yaml",
     *(f"{top}/*.{kind}/*.service" for top in _UNITS for kind in ("wants", "requires")),

@@ -1,16 +1,15 @@
 """sysctl: the running value of a key, and the line that decides it at the next boot.
 
-Sources: sysctl.d(5); systemd `src/sysctl/sysctl.c` and `src/basic/sysctl-util.c`; procps `sysctl.c`;
-`Documentation/admin-guide/sysctl/` of the Linux kernel.
+Sources: sysctl.d(5); systemd `src/sysctl/sysctl.c`, `src/basic/sysctl-util.c` and `src/basic/fileio.c` (`read_line`);
+procps `src/sysctl.c` and its init script; `Documentation/admin-guide/sysctl/` of the Linux kernel.
 """
 
 from __future__ import annotations
 
-import posixpath
 import re
 from collections.abc import Iterable
-from fnmatch import fnmatchcase
-from functools import partial
+from fnmatch import translate
+from functools import lru_cache, partial
 
 import msgspec
 
@@ -19,7 +18,6 @@ from hosttune.host.forms import DIGITS, NAME, UNINTELLIGIBLE, consists_of
 from hosttune.host.root import Fact, Root
 
 DIRECTORIES = ("/etc/sysctl.d", "/run/sysctl.d", "/usr/local/lib/sysctl.d", "/usr/lib/sysctl.d")
-UNMERGED = "/lib/sysctl.d"  # the same directory as the last, unless /usr is not merged
 CONF = "/etc/sysctl.conf"
 WILDCARDS = frozenset("*?[")
 
@@ -34,6 +32,16 @@ _MAX_VALUE = 4096  # characters
 # Paths below /proc/sys, and the beginning of those that a profile may name.
 _SOUGHT = ("net/", "vm/nr_hugepages", "kernel/sched_rt_runtime_us")
 _SEPARATORS = re.compile(r"[/.]")
+# What ends a line for systemd: any of these together are one end.
+_LINE_ENDS = re.compile("\r\n\0|\n\r\0|\r\n|\n\r|\n\0|\r\0|\n|\r|\0")
+_SPACES = " \t\n\r"
+_PARTS = re.compile(r"[ \t]+|[^ \t]+")
+# A number, or what somebody takes for one and the kernel does not.
+_LIKE_NUMBER = re.compile(r"[+-]{0,2}(?:0[xX][0-9a-fA-F]{1,16}|(?:0[bBoO])?[0-9][0-9_.,]{0,22}[kKmMgGtT]?)", re.ASCII)
+
+_SERVICE = "systemd-sysctl.service"
+_UNITS = "/etc/systemd/system"
+_INIT_SCRIPT = "/etc/init.d/procps"
 
 
 class Assignment(msgspec.Struct, frozen=True):
@@ -54,43 +62,48 @@ class Assignment(msgspec.Struct, frozen=True):
 
 
 class Sysctls(msgspec.Struct, frozen=True):
-    """Running values by key as asked for, and the lines of all files in the order in which they are applied.
+    """Running values by key as asked for, and what the next boot applies.
 
-    `boot` is what systemd-sysctl applies. `manual` is the same and then /etc/sysctl.conf, as procps's
-    `sysctl --system` does; on most hosts a link in /etc/sysctl.d makes both the same.
+    `boot` is what the program that applies sysctls at boot is left with, in the order in which it writes. `lines` are
+    all lines of its files, and `gone` those of files in /run, which that boot does not find.
     """
 
     running: dict[str, Fact[str]]
     boot: Fact[list[Assignment]]
-    manual: Fact[list[Assignment]]
+    lines: Fact[list[Assignment]]
+    gone: Fact[list[Assignment]]
 
 
 def read(root: Root, keys: Iterable[str]) -> Sysctls:
     """Read the running value of each key, and all configuration files."""
     running = {key: root.read(build_path(key)).map(str.strip) for key in keys}
-    files = dropins.list_merged(root, _list_directories(root), ".conf")
-    boot = _read_assignments(root, [file for file in files.value or [] if not posixpath.basename(file).startswith(".")])
-    if files.state == "unreadable":
-        boot = files.drop_value()
-    conf = dropins.read_text(root, CONF)
-    manual = boot
-    if conf.state == "unreadable":
-        manual = conf.drop_value()
-    elif conf.value is not None and boot.value is not None:
-        manual = conf.map(lambda text: [*(boot.value or []), *parse(text, CONF)])
-    return Sysctls(running, boot, manual)
+    directories = dropins.find_directories(root, "sysctl.d")
+    lines = _read_lines(root, directories, lasting=True)
+    gone = _read_lines(root, [each for each in directories if not dropins.outlives_boot(each)])
+    if _starts_procps(root):
+        conf = dropins.read_text(root, CONF).map(partial(parse, file=CONF))
+        lines = conf.drop_value() if conf.state == "unreadable" else lines.map(lambda found: found + (conf.value or []))
+        return Sysctls(running, lines, lines, gone)  # `sysctl --system` writes one line after the other
+    masked = _is_masked(root)
+    boot = lines.map(_settle_systemd)
+    if masked.value is None:
+        boot = masked.drop_value()
+    elif masked.value:
+        boot = Fact("absent", None, masked.source, f"{_SERVICE} is masked: no file of sysctl.d is applied at boot")
+    return Sysctls(running, boot, lines, gone)
 
 
 def normalise_key(key: str) -> str:
     """Returns the path below /proc/sys that a key means.
 
     If the first separator is a dot, dots separate and a slash stands for a dot in a name (an interface
-    `eth0.100` is written `net.ipv4.conf.eth0/100.rp_filter`); if it is a slash, the key is a path already.
+    `eth0.100` is written `net.ipv4.conf.eth0/100.rp_filter`); if it is a slash, the key is a path already. What is
+    empty or `.` between two separators is dropped; a path with `..` stays as it is, which systemd refuses to write.
     """
     first = _SEPARATORS.search(key)
     if first is not None and first[0] == ".":
         key = key.translate({ord("."): "/", ord("/"): "."})
-    return posixpath.normpath(key).lstrip("/")
+    return "/".join(part for part in key.split("/") if part not in ("", "."))
 
 
 def build_path(key: str) -> str:
@@ -98,18 +111,25 @@ def build_path(key: str) -> str:
     return f"/proc/sys/{normalise_key(key)}"
 
 
+def split_lines(text: str) -> list[str]:
+    """Returns the lines of a file as systemd reads them: a carriage return, and a NUL, end one as well."""
+    lines = _LINE_ENDS.split(text)
+    return lines if lines[-1] else lines[:-1]
+
+
 def parse(text: str, file: str) -> list[Assignment]:
     """Returns the lines of one file; lines that systemd-sysctl would refuse are left out, as it does."""
     found = []
-    for number, raw in enumerate(text.splitlines(), 1):
-        line = raw.strip()
+    for number, raw in enumerate(split_lines(text), 1):
+        line = raw.strip(_SPACES)
         if not line or line[0] in "#;":
             continue
         key, equals, value = line.partition("=")
-        excludes = key.startswith("-")
-        key = key.strip().removeprefix("-").strip()
-        if key and (equals or excludes):
-            found.append(Assignment(normalise_key(key), value.strip() if equals else None, file, number))
+        if not equals and not line.startswith("-"):
+            continue
+        key = normalise_key(key.removeprefix("-").strip(_SPACES))
+        if key:
+            found.append(Assignment(key, value.strip(_SPACES) if equals else None, file, number))
     if len([1 for line in found if not WILDCARDS.isdisjoint(line.key)]) > MAX_GLOBS:
         raise ValueError(f"more than {MAX_GLOBS} keys with wildcards")
     return found
@@ -121,11 +141,12 @@ def reduce(text: str, asked: frozenset[str] = frozenset()) -> str:
     That is any of net.*, and a few others. A value is kept if it is of numbers; a word only of WORD_KEYS and of what is
     `asked` for (paths below /proc/sys): a key of net.* may hold a cryptographic one. Raises ValueError.
     """
-    kept = [""] * len(text.splitlines())
+    kept = [""] * len(split_lines(text))
     for line in parse(text, ""):
         if line.key.startswith(_SOUGHT) or line.key in asked or _may_match(line.key):
+            # The slash in front: the first separator says how the key is read.
             kept[line.line - 1] = (
-                f"{line.key} = {_keep_value(line, asked)}" if line.value is not None else f"-{line.key}"
+                f"/{line.key} = {_keep_value(line, asked)}" if line.value is not None else f"-/{line.key}"
             )
     return "".join(f"{line}\n" for line in kept)
 
@@ -151,22 +172,77 @@ def _is_number(word: str) -> bool:
 
 
 def find_winner(assignments: list[Assignment], key: str) -> Assignment | None:
-    """Returns the line that decides a key, None if no line does.
+    """Returns the line of `Sysctls.boot` that is written last for a key, None if no line is."""
+    return next(iter(find_written(assignments, key)), None)
 
-    The last line that names it; a line with a glob counts only if no line names the key itself.
+
+def find_written(assignments: list[Assignment], key: str) -> list[Assignment]:
+    """Returns the lines of `Sysctls.boot` that are written for a key, the last one first.
+
+    The next one counts where the kernel refuses the one before it. A line with a glob is written only if no line names
+    the key itself, be it to exclude it.
     """
     wanted = normalise_key(key)
     named = [line for line in assignments if line.key == wanted]
-    if named:
-        return named[-1] if named[-1].value is not None else None
-    globs = [line for line in assignments if not WILDCARDS.isdisjoint(line.key) and _matches(wanted, line.key)]
-    return globs[-1] if globs and globs[-1].value is not None else None
+    lines = named or [line for line in assignments if _is_glob(line) and _matches(wanted, line.key)]
+    return [line for line in reversed(lines) if line.value is not None]
+
+
+def find_lines(assignments: list[Assignment], key: str) -> list[Assignment]:
+    """Returns all lines that give a key a value, by its name or by a glob."""
+    wanted = normalise_key(key)
+    return [
+        line
+        for line in assignments
+        if line.value is not None and (line.key == wanted or (_is_glob(line) and _matches(wanted, line.key)))
+    ]
+
+
+def _settle_systemd(lines: list[Assignment]) -> list[Assignment]:
+    """Returns what systemd-sysctl writes: one line for each key or glob, in the order of their last change.
+
+    A line that repeats the value which its key has already stays where the first one was.
+    """
+    options: dict[str, Assignment] = {}
+    for line in lines:
+        known = options.get(line.key)
+        if known is None or known.value != line.value:
+            options.pop(line.key, None)
+            options[line.key] = line
+    return list(options.values())
+
+
+def _starts_procps(root: Root) -> bool:
+    """Returns whether the init script of procps applies sysctls at boot: systemd has a service of its own."""
+    directory, _, name = _INIT_SCRIPT.rpartition("/")
+    if name not in (dropins.list_names(root, directory).value or []):
+        return False
+    init = root.link("/sbin/init")
+    return init.state == "absent" or (init.value is not None and "systemd" not in init.value)
+
+
+def _is_masked(root: Root) -> Fact[bool]:
+    """Returns whether the administrator masked the service that applies sysctls at boot."""
+    names = dropins.list_names(root, _UNITS)
+    if names.state == "unreadable":
+        return names.drop_value()
+    path = f"{_UNITS}/{_SERVICE}"
+    if _SERVICE not in (names.value or []):
+        return Fact("value", False, path)
+    link = root.link(path)
+    if link.state == "unreadable":
+        return link.drop_value()
+    return Fact("value", link.value == "/dev/null" or root.read(path).value == "", path)
+
+
+def _is_glob(line: Assignment) -> bool:
+    return not WILDCARDS.isdisjoint(line.key)
 
 
 def _may_match(pattern: str) -> bool:
     """Returns whether a key with a wildcard may mean one that a check asks for."""
     first, _, _ = pattern.partition("/")
-    return not WILDCARDS.isdisjoint(pattern) and any(fnmatchcase(key.partition("/")[0], first) for key in _SOUGHT)
+    return not WILDCARDS.isdisjoint(pattern) and any(_matches(key.partition("/")[0], first) for key in _SOUGHT)
 
 
 def _keep_value(line: Assignment, asked: frozenset[str]) -> str:
@@ -177,24 +253,44 @@ def _keep_value(line: Assignment, asked: frozenset[str]) -> str:
         known = all(consists_of(word, f"{NAME}.,:+", longest) for word in value.split()[:33])
         if known and len(value) <= 1024 and (line.key in keys or any(_matches(key, line.key) for key in keys)):
             return value
-    return UNINTELLIGIBLE
+    return _keep_numbers(value)
+
+
+def _keep_numbers(value: str) -> str:
+    """Returns a value with what is like a number left in it: the kernel may refuse it, or look no further."""
+    kept = []
+    for part in _PARTS.findall(value[:_MAX_VALUE]):
+        number = part.lstrip("\v\f")
+        like = not number.strip() or _LIKE_NUMBER.fullmatch(number)
+        kept.append(part if like else UNINTELLIGIBLE)
+        if not like:
+            break
+    return "".join(kept)
 
 
 def _matches(path: str, pattern: str) -> bool:
-    """glob(7): a wildcard does not match a slash."""
+    """glob(7): a wildcard does not match a slash, and `[^a]` is `[!a]`."""
     parts, patterns = path.split("/"), pattern.split("/")
-    return len(parts) == len(patterns) and all(map(fnmatchcase, parts, patterns))
+    return len(parts) == len(patterns) and all(map(_matches_part, parts, patterns))
 
 
-def _list_directories(root: Root) -> list[str]:
-    return [*DIRECTORIES, *([UNMERGED] if root.list(UNMERGED).state == "value" else [])]
+def _matches_part(part: str, pattern: str) -> bool:
+    return part == pattern if WILDCARDS.isdisjoint(pattern) else _compile(pattern).fullmatch(part) is not None
 
 
-def _read_assignments(root: Root, files: list[str]) -> Fact[list[Assignment]]:
+@lru_cache(4 * MAX_GLOBS)
+def _compile(pattern: str) -> re.Pattern[str]:
+    return re.compile(translate(pattern.replace("[^", "[!")))
+
+
+def _read_lines(root: Root, directories: list[str], *, lasting: bool = False) -> Fact[list[Assignment]]:
+    files = dropins.read_merged(root, directories, ".conf", lasting=lasting)
+    if files.value is None:
+        return files.drop_value()
     found: list[Assignment] = []
-    for file in files:
-        lines = dropins.read_fragment(root, file).map(partial(parse, file=file))
-        if lines.state == "unreadable":
+    for file, text in files.value:
+        lines = Fact("value", text, file).map(partial(parse, file=file))
+        if lines.value is None:
             return lines.drop_value()
-        found += lines.value or []
+        found += lines.value
     return Fact("value", found, DIRECTORIES[0])

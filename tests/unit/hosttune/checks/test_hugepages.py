@@ -152,7 +152,7 @@ def test_a_kernel_without_transparent_huge_pages(host):
     assert found.status == "fail"
 
 
-@pytest.mark.parametrize("refused", [PATH, "/etc/tmpfiles.d", "/run/sysctl.d"])
+@pytest.mark.parametrize("refused", [PATH, "/etc/tmpfiles.d", "/usr/lib/sysctl.d"])
 def test_what_could_not_be_read_does_not_pass(host, refused):
     found = check(host, TMPFILES, refused={refused: "EACCES"})["hugepages.2M.node0"]
     assert found.status == "unknown"

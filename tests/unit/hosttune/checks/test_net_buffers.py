@@ -46,16 +46,88 @@ def test_a_file_that_comes_later_overrules_the_right_one(host):
     assert "at /usr/lib/sysctl.d/99-zz.conf:2" in finding.fix
 
 
-def test_sysctl_conf_would_undo_it(host):
-    files = {"/etc/sysctl.conf": f"{RMEM} = 1"}
-    finding = check(host({**NOTHING, **RUNNING, **PERSISTED, **files}))[f"net_buffers.{RMEM}"]
-    assert (finding.status, finding.hops["persisted"].source) == ("volatile", "/etc/sysctl.conf:1")
+@pytest.mark.parametrize(("value", "status"), [("1", "volatile"), ("67108864", "pass")])
+@pytest.mark.parametrize("name", ["99-sysctl.conf", "99-zzz.conf"])
+def test_sysctl_conf_decides_where_a_link_has_the_boot_read_it(host, value, status, name):
+    files = {"/etc/sysctl.conf": f"{RMEM} = {value}"}
+    root = host({**NOTHING, **RUNNING, **PERSISTED, FILE: PERSISTED[FILE].replace(f"{RMEM} = 67108864", "")})
+    root.files.update(files)
+    root.links[f"/etc/sysctl.d/{name}"] = "../sysctl.conf"
+    finding = check(root)[f"net_buffers.{RMEM}"]
+    assert (finding.status, finding.hops["persisted"].source) == (status, f"/etc/sysctl.d/{name}:1")
 
 
-def test_sysctl_conf_alone_is_not_what_the_boot_reads(host):
-    files = {"/etc/sysctl.conf": f"{RMEM} = 67108864"}
-    finding = check(host({**NOTHING, **RUNNING, **files}))[f"net_buffers.{RMEM}"]
+@pytest.mark.parametrize(("value", "persisted", "status"), [("1", True, "pass"), ("67108864", False, "volatile")])
+def test_sysctl_conf_that_systemd_does_not_read_neither_sets_nor_overrules(host, value, persisted, status):
+    files = {"/etc/sysctl.conf": f"{RMEM} = {value}", **(PERSISTED if persisted else {})}
+    assert check(host({**NOTHING, **RUNNING, **files}))[f"net_buffers.{RMEM}"].status == status
+
+
+@pytest.mark.parametrize(("links", "status"), [({}, "volatile"), ({"/sbin/init": "/lib/systemd/systemd"}, "pass")])
+def test_sysctl_conf_is_last_where_the_init_script_of_procps_starts(host, links, status):
+    files = {"/etc/sysctl.conf": f"{RMEM} = 1", "/etc/init.d/procps": "#!/bin/sh"}
+    finding = check(host({**NOTHING, **RUNNING, **PERSISTED, **files}, links=links))[f"net_buffers.{RMEM}"]
+    assert finding.status == status
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "67_108_864",
+        "+67108864",
+        "0b100",
+        "0o400000000",
+        "067108864",
+        "６７１０８８６４",
+        "64M",
+        "67108864,",
+        "-1_0",
+        "0x",
+    ],
+)
+def test_a_value_that_the_kernel_refuses_sets_nothing(host, value):
+    finding = check(host({**NOTHING, **RUNNING, FILE: f"{RMEM} = {value}"}))[f"net_buffers.{RMEM}"]
+    assert (finding.status, finding.hops["persisted"].state) == ("volatile", "bad")
+    assert finding.hops["persisted"].value == f"{value}: the kernel refuses this"
+
+
+@pytest.mark.parametrize("value", ["0x4000000", "0X4000000", "0400000000", "67108864 # 64 MiB", "67108864 0 0"])
+def test_a_value_that_the_kernel_reads_so(host, value):
+    files = {FILE: PERSISTED[FILE].replace("67108864\n", f"{value}\n", 1)}
+    assert check(host({**NOTHING, **RUNNING, **files}))[f"net_buffers.{RMEM}"].status == "pass"
+
+
+@pytest.mark.parametrize("value", ["4096 87380", "4096,87380,67108864", "4096 87380 # 67108864", "4096 87380 64M"])
+def test_a_triple_of_which_the_kernel_takes_less(host, value):
+    finding = check(host({**NOTHING, **RUNNING, FILE: f"{TCP} = {value}"}))[f"net_buffers.{TCP}"]
+    assert (finding.status, finding.hops["persisted"].state) == ("volatile", "bad")
+
+
+@pytest.mark.parametrize("repeated", [f"{RMEM} = 64M", "net.core.rmem_* = 64M"])
+def test_of_a_refused_line_and_an_earlier_one_systemd_writes_the_refused_one_of_its_key(host, repeated):
+    finding = check(host({**NOTHING, **RUNNING, FILE: f"net.core.*_max = 67108864\n{repeated}\n"}))
+    assert finding[f"net_buffers.{RMEM}"].status == ("volatile" if repeated.startswith(RMEM) else "pass")
+
+
+def test_a_file_in_run_is_gone_at_the_next_boot(host):
+    finding = check(host({**NOTHING, **RUNNING, "/run/sysctl.d/a.conf": f"{RMEM} = 67108864"}))[f"net_buffers.{RMEM}"]
     assert (finding.status, finding.hops["persisted"].state) == ("volatile", "absent")
+    assert finding.hops["persisted"].value == "only /run/sysctl.d/a.conf:1, which the next boot does not find"
+
+
+def test_what_a_file_in_run_masks_comes_back_at_the_next_boot(host):
+    files = {"/usr/lib/sysctl.d/99-zz.conf": f"{RMEM} = 1", "/run/sysctl.d/99-zz.conf": ""}
+    assert check(host({**NOTHING, **RUNNING, **PERSISTED, **files}))[f"net_buffers.{RMEM}"].status == "volatile"
+    files = {"/run/sysctl.d/99-zz.conf": f"{RMEM} = 1"}
+    assert check(host({**NOTHING, **RUNNING, **PERSISTED, **files}))[f"net_buffers.{RMEM}"].status == "pass"
+
+
+@pytest.mark.parametrize("emptied", [True, False])
+def test_nothing_is_set_where_the_service_is_masked(host, emptied):
+    unit = "/etc/systemd/system/systemd-sysctl.service"
+    files, links = ({unit: ""}, {}) if emptied else ({}, {unit: "/dev/null"})
+    finding = check(host({**NOTHING, **RUNNING, **PERSISTED, **files}, links=links))[f"net_buffers.{RMEM}"]
+    assert (finding.status, finding.fix) == ("volatile", "systemctl unmask systemd-sysctl.service")
 
 
 def test_a_running_value_that_is_wrong(host):
@@ -71,7 +143,7 @@ def test_a_key_that_the_kernel_has_not_fails(host):
     assert "take net.core.rmem_max out of the profile" in finding.fix
 
 
-@pytest.mark.parametrize("refused", ["/proc/sys/net/core/rmem_max", "/run/sysctl.d", FILE])
+@pytest.mark.parametrize("refused", ["/proc/sys/net/core/rmem_max", "/etc/sysctl.d", "/etc/systemd/system", FILE])
 def test_what_could_not_be_read_does_not_pass(host, refused):
     root = host({**NOTHING, **RUNNING, **PERSISTED}, refused={refused: "EACCES"})
     finding = check(root)[f"net_buffers.{RMEM}"]

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hosttune.host import sysctl
-from hosttune.host.root import Tree
+from hosttune.host.root import Fact, Tree
 from hosttune.host.sysctl import Assignment
 
 KEY = "net.core.rmem_max"
@@ -31,6 +31,51 @@ def test_dots_and_slashes(key, path):
     assert sysctl.normalise_key(key) == path
 
 
+def test_a_path_that_leads_up_is_no_other_key():
+    assert sysctl.normalise_key("net/core/../core/rmem_max") == "net/core/../core/rmem_max"
+
+
+def test_a_carriage_return_and_a_nul_end_a_line_and_other_separators_do_not():
+    text = "a.b = 1\r\na.c = 2\ra.d = 3\0a.e = 4\n\na.f = 5\u20286\x0b\x85\n"
+    assert [(line.key, line.value, line.line) for line in sysctl.parse(text, "f")] == [
+        ("a/b", "1", 1),
+        ("a/c", "2", 2),
+        ("a/d", "3", 3),
+        ("a/e", "4", 4),
+        ("a/f", "5\u20286\x0b\x85", 6),
+    ]
+
+
+def test_a_line_that_repeats_a_value_stays_where_the_first_one_was(host):
+    lines = "net.core.*_max = 1\nnet.*.rmem_max = 2\nnet.core.*_max = 1\n"
+    assert deciding(host({**NOTHING, f"{ETC}/a.conf": lines})).value == "2"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "matches"),
+    [("net.core.[^w]mem_max", True), ("net.core.[!w]mem_max", True), ("net.core.[^r]mem_max", False)],
+)
+def test_a_set_of_characters_may_be_negated_in_both_ways(host, pattern, matches):
+    assert (deciding(host({**NOTHING, f"{ETC}/a.conf": f"{pattern} = 1"})) is not None) is matches
+
+
+def test_a_directory_called_like_a_file_is_passed_over(host):
+    root = host({**NOTHING, f"{ETC}/a.conf/x": "", f"{LIB}/a.conf": f"{KEY} = 1"}, refused={f"{ETC}/a.conf": "EISDIR"})
+    root.link = lambda path: Fact("absent", None, path, "not a symbolic link")
+    assert deciding(root).value == "1"
+
+
+@given(st.text("ab.=-#; \r\n\0/*5_x", max_size=40))
+def test_what_is_kept_reads_as_the_file_itself(text):
+    text = text.replace("a", "net.")
+    kept = sysctl.reduce(text)
+    assert sysctl.reduce(kept) == kept
+    sought = [line for line in sysctl.parse(text, "f") if line.key.startswith("net/")]
+    assert [(line.key, line.line) for line in sysctl.parse(kept, "f") if line.key.startswith("net/")] == [
+        (line.key, line.line) for line in sought
+    ]
+
+
 def test_lines():
     text = "\n# c\n; c\na.b=1\n  a.c  =  1 2 \n-a.d = 3\n-a.e\nnonsense\n= 4\n"
     assert sysctl.parse(text, "f") == [
@@ -48,7 +93,7 @@ def test_the_later_file_name_wins_whatever_its_directory(host):
 
 
 def test_of_files_with_one_name_the_one_in_etc_counts(host):
-    files = {f"{LIB}/50-a.conf": f"{KEY} = 1", f"{RUN}/50-a.conf": f"{KEY} = 2", f"{ETC}/50-a.conf": ""}
+    files = {f"{LIB}/50-a.conf": f"{KEY} = 1", f"{LOCAL}/50-a.conf": f"{KEY} = 2", f"{ETC}/50-a.conf": ""}
     assert deciding(host({**NOTHING, **files})) is None
 
 
@@ -73,13 +118,6 @@ def test_hidden_and_other_files_do_not_count(host):
     assert deciding(host({**NOTHING, **files})) is None
 
 
-def test_sysctl_conf_is_last_for_procps_alone(host):
-    root = host({**NOTHING, f"{ETC}/99-a.conf": f"{KEY} = 1", sysctl.CONF: f"{KEY} = 2"})
-    facts = sysctl.read(root, [KEY])
-    assert sysctl.find_winner(facts.boot.value, KEY).value == "1"
-    assert sysctl.find_winner(facts.manual.value, KEY).place == f"{sysctl.CONF}:1"
-
-
 def test_a_named_key_goes_before_any_glob(host):
     lines = f"{KEY} = 1\nnet.core.*_max = 2\nnet.*.rmem_max = 3\n"
     assert deciding(host({**NOTHING, f"{ETC}/a.conf": lines})).value == "1"
@@ -90,8 +128,8 @@ def test_a_named_key_goes_before_any_glob(host):
 
 
 def test_a_directory_that_cannot_be_listed_decides_nothing(host):
-    facts = sysctl.read(host({**NOTHING, f"{ETC}/a.conf": f"{KEY} = 1"}, refused={RUN: "EACCES"}), [KEY])
-    assert (facts.boot.state, facts.boot.reason, facts.boot.source) == ("unreadable", "EACCES", RUN)
+    facts = sysctl.read(host({**NOTHING, f"{ETC}/a.conf": f"{KEY} = 1"}, refused={LIB: "EACCES"}), [KEY])
+    assert (facts.boot.state, facts.boot.reason, facts.boot.source) == ("unreadable", "EACCES", LIB)
 
 
 def test_a_file_that_cannot_be_read_decides_nothing(host):
@@ -110,14 +148,15 @@ FILES = st.dictionaries(
 def test_precedence_is_that_of_systemd_sysctl(host, files):
     """Against the algorithm of systemd's sysctl.c, done the slow way: a table of options, applied in order."""
     chosen = {}
-    for directory in reversed(sysctl.DIRECTORIES):
+    for directory in (LIB, LOCAL, ETC):
         chosen |= {name: lines for (place, name), lines in files.items() if place == directory}
     options = {}
     for name in sorted(chosen):
         for key, value in chosen[name]:
             path = key.replace(".", "/")
-            options.pop(path, None)
-            options[path] = str(value)
+            if options.get(path) != str(value):
+                options.pop(path, None)
+                options[path] = str(value)
     expected = options.get("net/core/a", options.get("net/core/*"))
 
     text = {
