@@ -10,7 +10,7 @@ from hosttune.host.sysctl import Assignment
 
 KEY = "net.core.rmem_max"
 ETC, RUN, LOCAL, LIB = sysctl.DIRECTORIES
-NOTHING = {f"{directory}/README": "" for directory in sysctl.DIRECTORIES}
+NOTHING = {f"{directory}/README": "" for directory in (*sysctl.DIRECTORIES, "/etc/systemd/system")}
 
 
 def deciding(root, key=KEY):
