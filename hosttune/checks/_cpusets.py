@@ -7,10 +7,11 @@ from collections.abc import Callable
 from hosttune.findings import Finding, Hop
 from hosttune.hops import build_finding, judge_fact
 from hosttune.host import cpu, cpulist
+from hosttune.host.cpulist import KernelList
 from hosttune.host.root import Fact
 
 
-def validate(key: str, text: str, *, empty: bool = False) -> None:
+def validate(key: str, text: KernelList, *, empty: bool = False) -> None:
     """Raise ValueError unless `text` is a cpulist: `2-3`, `3,2`, `0-31:2/8`, `4-N`, `all`."""
     try:
         cpus = cpulist.parse(text, cpulist.MAX_CPU)
@@ -20,7 +21,7 @@ def validate(key: str, text: str, *, empty: bool = False) -> None:
         raise ValueError(f"{key}: names no CPU; allowed is a cpulist such as 2-3 or 2,4-N")
 
 
-def resolve(text: str, possible: Fact[frozenset[int]]) -> Fact[frozenset[int]]:
+def resolve(text: KernelList, possible: Fact[frozenset[int]]) -> Fact[frozenset[int]]:
     """Returns the CPUs that a validated list means on this host; unreadable with the reason if that is not known."""
     try:
         return Fact("value", cpulist.parse(text, cpu.find_last(possible)), "profile")

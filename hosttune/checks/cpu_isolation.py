@@ -17,6 +17,7 @@ from hosttune.checks._isolated_cpus import Sample, show_names
 from hosttune.findings import Finding, Hop, HopName
 from hosttune.hops import build_finding, judge_fact
 from hosttune.host import boot, cmdline, cpu, cpulist, globs, irq, process, systemd
+from hosttune.host.cpulist import KernelList, SystemdList
 from hosttune.host.root import Fact, Observed, Root
 from hosttune.output import quote_word
 
@@ -31,11 +32,11 @@ class Section(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
     and so every service, keeps off the isolated CPUs.
     """
 
-    isolated: str
-    nohz_full: str = ""
-    rcu_nocbs: str = ""
+    isolated: KernelList
+    nohz_full: KernelList = KernelList("")
+    rcu_nocbs: KernelList = KernelList("")
     managed_irq: bool = False
-    irqaffinity: str = ""
+    irqaffinity: KernelList = KernelList("")
     systemd: bool = True
 
     def __post_init__(self) -> None:
@@ -259,7 +260,7 @@ def _judge_boot(
 
 
 def _build_boot_finding(
-    host: _Host, key: str, argument: str, wanted: str, hops: dict[HopName, Hop], why: str, fix: str
+    host: _Host, key: str, argument: str, wanted: KernelList, hops: dict[HopName, Hop], why: str, fix: str
 ) -> Finding:
     """Returns a finding on a boot argument, with the fix that its broken hop asks for."""
     facts = host.facts
@@ -337,20 +338,24 @@ def _check_systemd(host: _Host) -> Finding:
 def _judge_manager(host: _Host) -> Hop:
     """systemd.cpu_affinity= of the next boot goes before CPUAffinity=, whose values add up."""
     coming, manager = host.args(host.facts.boot.coming), host.facts.manager
-    given = cmdline.find_last(coming.value or (), "systemd.cpu_affinity")
-    source = coming.source
-    if given is None:
-        if manager.value is None:
-            return judge_fact(manager, lambda _: False)
-        values = systemd.list_values(manager.value, "Manager", "CPUAffinity")
-        if not values:
-            return Hop("absent", None, "/etc/systemd/system.conf.d (CPUAffinity)")
-        given = " ".join(values)
-        source = next(s.source for s in reversed(manager.value) if s.key == "CPUAffinity")
-    cpus = Fact("value", ",".join(given.replace(",", " ").split()), source).map(
-        lambda text: cpulist.parse(text, host.last)
-    )
-    return judge_fact(cpus, lambda value: bool(value) and not value & host.isolated, cpulist.show)
+    cpus: Fact[frozenset[int] | None] = Fact("absent", None, "/etc/systemd/system.conf.d (CPUAffinity)")
+    if manager.value is None:
+        cpus = manager.drop_value()
+    elif own := [s for s in manager.value if (s.section, s.key) == ("Manager", "CPUAffinity")]:
+        cpus = Fact("value", cpulist.merge_systemd(SystemdList(s.value) for s in own), own[-1].source)
+    for name, value in coming.value or ():
+        if name.replace("-", "_") == "systemd.cpu_affinity" and value is not None:
+            try:
+                cpus = Fact("value", cpulist.parse_systemd(SystemdList(value)), coming.source)
+            except ValueError:
+                continue  # systemd warns of it, and goes on as if it were not there
+    if cpus.state == "value" and not cpus.value:
+        return Hop("absent", None, cpus.source)
+    return judge_fact(cpus, lambda value: bool(value) and not (value or frozenset()) & host.isolated, _show_affinity)
+
+
+def _show_affinity(cpus: frozenset[int] | None) -> str:
+    return cpulist.show(cpus or frozenset())
 
 
 def _find_others(host: _Host) -> frozenset[int]:

@@ -15,6 +15,7 @@ from hosttune.checks import _cpusets
 from hosttune.findings import Finding, Hop, HopName, Status
 from hosttune.hops import build_finding, judge_fact
 from hosttune.host import boot, cmdline, cpu, cpulist, irq, irq_plan, irq_unit, irqbalance
+from hosttune.host.cpulist import KernelList
 from hosttune.host.root import Fact, Observed, Root
 from hosttune.output import quote_word
 
@@ -31,9 +32,9 @@ class Section(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
     isolated CPUs on purpose; these interrupts are judged by it alone.
     """
 
-    housekeeping: str
+    housekeeping: KernelList
     irqbalance: Literal["banned", "stopped", "ignore"] = "ignore"
-    queues: dict[str, str] = {}
+    queues: dict[str, KernelList] = {}
 
     def __post_init__(self) -> None:
         _cpusets.validate("housekeeping", self.housekeeping)
@@ -51,7 +52,7 @@ class Facts(msgspec.Struct):
     """What was read; `devices` are the interrupts of each interface that the profile names."""
 
     boot: boot.Boot
-    possible: Fact[frozenset[int]]
+    cpus: cpu.Cpus
     default: Fact[frozenset[int]]
     interrupts: Fact[irq.Interrupts]
     devices: dict[str, Fact[frozenset[int]]]
@@ -61,15 +62,13 @@ class Facts(msgspec.Struct):
 
 def facts(root: Root, wanted: Section) -> Facts:
     """Read default mask, device interrupts, irqbalance, and the services that set affinities at boot."""
-    possible = cpu.read_possible(root)
-    balancer = irqbalance.read(root, cpu.find_last(possible)) if wanted.irqbalance != "ignore" else None
     return Facts(
         boot=boot.read(root),
-        possible=possible,
+        cpus=cpu.read(root),
         default=irq.read_default_affinity(root),
         interrupts=irq.read(root),
         devices={interface: irq.find_queues(root, interface) for interface in wanted.queues},
-        balancer=balancer,
+        balancer=irqbalance.read(root) if wanted.irqbalance != "ignore" else None,
         appliers=irq_unit.find_appliers(root),
     )
 
@@ -87,14 +86,14 @@ def sweep(root: Root) -> None:
 
 def check(wanted: Section, facts: Facts, observed: Observed[Counts] | None) -> list[Finding]:
     """Returns findings on the default mask, irqbalance, each interface named, and each other device interrupt."""
-    housekeeping = _cpusets.resolve(wanted.housekeeping, facts.possible)
+    housekeeping = _cpusets.resolve(wanted.housekeeping, facts.cpus.possible)
     if housekeeping.value is None:
         return [_cpusets.report_unresolved("irq_affinity.housekeeping", wanted.housekeeping, housekeeping.reason)]
     findings = [_check_default(wanted, facts, housekeeping.value)]
     if facts.balancer is not None:
         findings.append(_check_irqbalance(wanted, facts, facts.balancer, housekeeping.value))
     for interface, text in wanted.queues.items():
-        cpus = _cpusets.resolve(text, facts.possible)
+        cpus = _cpusets.resolve(text, facts.cpus.possible)
         findings.append(
             _cpusets.report_unresolved(f"irq_affinity.queues.{interface}", text, cpus.reason)
             if cpus.value is None
@@ -126,7 +125,7 @@ def _check_default(wanted: Section, facts: Facts, housekeeping: frozenset[int]) 
     """The mask that new interrupts start with. At boot irqaffinity= sets it, or a service does."""
 
     def judge_line(line: Fact[str]) -> Hop:
-        last = cpu.find_last(facts.possible)
+        last = cpu.find_last(facts.cpus.possible)
         cpus = line.map(cmdline.split_arguments).map(lambda args: cmdline.resolve_cpus(args, "irqaffinity", last))
         return _cpusets.judge_argument(cpus, lambda value: value <= housekeeping)
 
@@ -253,9 +252,9 @@ def _count_strays(
     return strays
 
 
-def _judge_appliers(facts: Facts, key: str, wanted: str) -> Hop:
+def _judge_appliers(facts: Facts, key: str, wanted: KernelList) -> Hop:
     """Judge whether a service that is enabled sets `key` to the wanted CPUs at the next boot."""
-    last = cpu.find_last(facts.possible)
+    last = cpu.find_last(facts.cpus.possible)
     if facts.appliers.value is None:
         return Hop("unknown", facts.appliers.reason, facts.appliers.source)
     if not facts.appliers.value:
@@ -269,7 +268,7 @@ def _judge_appliers(facts: Facts, key: str, wanted: str) -> Hop:
         value: Any = applier.settings.value
         for part in key.split(".", 1):
             value = value.get(part) if isinstance(value, dict) else None
-        cpus = Fact("value", str(value), source).map(lambda text: cpulist.parse(text, last))
+        cpus = Fact("value", str(value), source).map(lambda text: cpulist.parse(KernelList(text), last))
         if value is None:
             hops.append(Hop("absent", None, source))
         else:
@@ -286,7 +285,7 @@ def _check_irqbalance(
     if unit.state == "value" and not installed and running.value is False:
         hops: dict[HopName, Hop] = {"runtime": Hop("na", "not installed", unit.source)}
         return build_finding(id, wanted.irqbalance, hops, why="there is no irqbalance on this host")
-    others = irq_plan.find_banned_cpus(facts.possible.value or frozenset(), housekeeping)
+    others = irq_plan.find_banned_cpus(facts.cpus.possible.value or frozenset(), housekeeping)
     why = "irqbalance moves interrupts again every ten seconds, onto CPUs that shall stay quiet"
     off_next = unit.value is not None and not unit.value.started
     if unit.value is None:
@@ -297,7 +296,7 @@ def _check_irqbalance(
     elif wanted.irqbalance == "stopped":
         hops = {"persisted": Hop("bad", "enabled", unit.value.source)}
     else:
-        hops = {"persisted": judge_fact(balancer.banned_next, lambda cpus: others <= cpus, cpulist.show)}
+        hops = {"persisted": _judge_banned(balancer.banned_next, _predict_kept_free(facts), others)}
     if running.value is None:
         hops["runtime"] = Hop("unknown", running.reason, running.source)
     elif not running.value:
@@ -305,9 +304,38 @@ def _check_irqbalance(
     elif wanted.irqbalance == "stopped":
         hops["runtime"] = Hop("bad", "running", running.source)
     else:
-        hops["runtime"] = judge_fact(balancer.banned, lambda cpus: others <= cpus, cpulist.show)
+        hops["runtime"] = _judge_banned(balancer.banned, _find_kept_free(facts), others)
     fix = "systemctl disable --now irqbalance"
     if wanted.irqbalance == "banned":
         fix = f"set IRQBALANCE_BANNED_CPULIST={cpulist.show(others)} in /etc/default/irqbalance "
         fix += "(/etc/sysconfig/irqbalance), then systemctl restart irqbalance"
     return build_finding(id, wanted.irqbalance, hops, why=why, fix=fix)
+
+
+def _judge_banned(banned: Fact[cpulist.Banned], kept_free: Fact[frozenset[int]], others: frozenset[int]) -> Hop:
+    """Judge what irqbalance is told; told nothing, it leaves alone the CPUs that the kernel keeps free."""
+    if not others:
+        return Hop("ok", "no CPU to leave alone", banned.source)
+    if banned.state == "absent":
+        return judge_fact(kept_free, lambda cpus: others <= cpus, cpulist.show)
+
+    def show(told: cpulist.Banned) -> str:
+        return cpulist.show(told.cpus) + (f" ({told.fault})" if told.fault else "")
+
+    return judge_fact(banned, lambda told: others <= told.cpus, show)
+
+
+def _find_kept_free(facts: Facts) -> Fact[frozenset[int]]:
+    """Returns the CPUs that are isolated or in nohz_full now."""
+    for fact in (facts.cpus.isolated, facts.cpus.nohz_full):
+        if fact.state == "unreadable":
+            return fact
+    cpus = (facts.cpus.isolated.value or frozenset()) | (facts.cpus.nohz_full.value or frozenset())
+    return Fact("value", cpus, f"{cpu.DIRECTORY}/isolated")
+
+
+def _predict_kept_free(facts: Facts) -> Fact[frozenset[int]]:
+    """Returns the CPUs that will be isolated or in nohz_full after the next boot."""
+    last = cpu.find_last(facts.cpus.possible)
+    isolation = facts.boot.coming.map(cmdline.split_arguments).map(lambda args: cmdline.resolve_isolation(args, last))
+    return isolation.map(lambda each: each.domain | each.nohz)

@@ -122,7 +122,7 @@ def build_plan(arguments: argparse.Namespace) -> Plan:
         raise UsageError(f"--nice {arguments.nice}: wanted -20 to 19")
     try:
         last = (os.cpu_count() or 1) - 1
-        cpus = None if arguments.cpus is None else cpulist.parse(arguments.cpus, last)
+        cpus = None if arguments.cpus is None else cpulist.parse(cpulist.KernelList(arguments.cpus), last)
         rlimits = dict(parse_rlimit(text) for text in arguments.rlimit)
         variables = dict(parse_variable(text, os.environ) for text in arguments.setenv)
         umask = UMASK if arguments.umask is None else parse_umask(arguments.umask)

@@ -12,6 +12,7 @@ import re
 import msgspec
 
 from hosttune.host import cpulist
+from hosttune.host.cpulist import KernelList
 from hosttune.host.forms import CPU_LIST, DIGITS, NAME, UNINTELLIGIBLE, consists_of
 from hosttune.host.hugetlb import POLICIES
 
@@ -139,7 +140,7 @@ def resolve_rcu_nocbs(args: Arguments, last_cpu: int | None) -> frozenset[int]:
     text = find_last(args, "rcu_nocbs")
     if text is not None:
         if (cpus := _parse_cpus(text, last_cpu)) is None:
-            cpus = cpulist.parse("all", last_cpu)
+            cpus = cpulist.parse(KernelList("all"), last_cpu)
         offloaded |= cpus
     return offloaded
 
@@ -189,6 +190,6 @@ def _parse_cpus(text: str, last_cpu: int | None) -> frozenset[int] | None:
     if last_cpu is None and ("n" in text.lower() or "all" in text.lower()):
         raise ValueError(f"{text!r} needs to know the last CPU")
     try:
-        return cpulist.parse(text, last_cpu)
+        return cpulist.parse(KernelList(text), last_cpu)
     except ValueError:
         return None

@@ -11,6 +11,7 @@ import re
 import msgspec
 
 from hosttune.host import cpulist
+from hosttune.host.cpulist import KernelList
 from hosttune.host.root import Fact, Root
 
 DIRECTORY = "/sys/devices/system/cpu"
@@ -34,22 +35,22 @@ def read(root: Root, siblings_of: frozenset[int] = frozenset()) -> Cpus:
     """Read the sets; core siblings only of the CPUs asked for."""
     siblings: dict[int, frozenset[int]] = {}
     for cpu in sorted(siblings_of):
-        fact = _read_list(root, f"{DIRECTORY}/cpu{cpu}/topology/thread_siblings_list")
+        fact = read_list(root, f"{DIRECTORY}/cpu{cpu}/topology/thread_siblings_list")
         if fact.value is not None:
             siblings[cpu] = fact.value
     return Cpus(
-        online=_read_list(root, f"{DIRECTORY}/online"),
+        online=read_list(root, f"{DIRECTORY}/online"),
         possible=read_possible(root),
-        isolated=_read_list(root, f"{DIRECTORY}/isolated"),
-        nohz_full=_read_list(root, f"{DIRECTORY}/nohz_full"),
-        partitioned=_read_list(root, PARTITIONED),
+        isolated=read_list(root, f"{DIRECTORY}/isolated"),
+        nohz_full=read_list(root, f"{DIRECTORY}/nohz_full"),
+        partitioned=read_list(root, PARTITIONED),
         siblings=siblings,
     )
 
 
 def read_possible(root: Root) -> Fact[frozenset[int]]:
     """Returns the CPUs that can exist on this host: the kernel's list, else the CPU directories of a captured tree."""
-    fact = _read_list(root, f"{DIRECTORY}/possible")
+    fact = read_list(root, f"{DIRECTORY}/possible")
     if fact.state == "value":
         return fact
     names = root.list(DIRECTORY)
@@ -62,5 +63,11 @@ def find_last(possible: Fact[frozenset[int]]) -> int | None:
     return max(possible.value) if possible.value else None
 
 
-def _read_list(root: Root, path: str) -> Fact[frozenset[int]]:
-    return root.read(path).map(cpulist.parse)
+def read_list(root: Root, path: str) -> Fact[frozenset[int]]:
+    """Returns the CPUs of a file in which the kernel shows a list."""
+    return root.read(path).map(parse_list)
+
+
+def parse_list(text: str) -> frozenset[int]:
+    """Returns the CPUs of a list as the kernel shows it; `(null)` is one that was never set. Raises ValueError."""
+    return frozenset() if text.strip() == "(null)" else cpulist.parse(KernelList(text))

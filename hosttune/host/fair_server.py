@@ -11,7 +11,7 @@ import re
 
 import msgspec
 
-from hosttune.host import cpu, cpulist, identity
+from hosttune.host import cpu, identity
 from hosttune.host.root import Fact, Root
 
 DIRECTORY = "/sys/kernel/debug/sched/fair_server"
@@ -32,7 +32,7 @@ def read(root: Root) -> FairServer:
     kernel = identity.read_release(root)
     if kernel.value is not None and kernel.value < SINCE:
         return FairServer(kernel, {}, Fact("absent"))
-    cpus = root.read(f"{cpu.DIRECTORY}/isolated").map(cpulist.parse).value or cpu.read_possible(root).value
+    cpus = cpu.read_list(root, f"{cpu.DIRECTORY}/isolated").value or cpu.read_possible(root).value
     return FairServer(
         kernel, read_runtimes(root, cpus or frozenset()), root.read("/sys/kernel/security/lockdown").map(_parse_chosen)
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from hosttune.host import cpu, cpulist
+from hosttune.host import cpu
 from hosttune.host.root import Fact, Root
 
 RELEASE = "/proc/sys/kernel/osrelease"
@@ -16,7 +16,7 @@ def read(root: Root) -> dict[str, Any]:
 
     `cpus` counts CPUs that are online.
     """
-    online = root.read(f"{cpu.DIRECTORY}/online").map(lambda text: len(cpulist.parse(text)))
+    online = root.read(f"{cpu.DIRECTORY}/online").map(lambda text: len(cpu.parse_list(text)))
     return {
         "hostname": root.read("/proc/sys/kernel/hostname").map(str.strip).value,
         "kernel": root.read(RELEASE).map(str.strip).value,

@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-from hosttune.host import cpulist, irq_plan
+from hosttune.host import cpu, cpulist, irq_plan
 from hosttune.host.root import Fact, Root, make_unreadable
 
 COUNTERS = "/proc/interrupts"
@@ -184,7 +184,7 @@ def find_queues(root: Root, interface: str) -> Fact[frozenset[int]]:
 def _read_irq(root: Root, number: int, actions: str, lists: dict[str, frozenset[int]]) -> Irq | None:
     def parse(text: str) -> frozenset[int]:
         if text not in lists:
-            lists[text] = cpulist.parse(text)
+            lists[text] = cpu.parse_list(text)
         return lists[text]
 
     directory = f"/proc/irq/{number}"

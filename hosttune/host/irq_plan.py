@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
+from hosttune.host import cpulist
+
 # Interrupts of a network card that carry no packets.
 _CONTROL = re.compile(
     r"(^|[-_:@.])(config|event|async\d*|ctrl|control|misc|mbx|aq|admin|mgmnt|fdir|ptp|cmd|pages|lsc|link)($|[-_:@.])|async"
@@ -20,6 +22,8 @@ _LAST_NUMBER = re.compile(r"[0-9]+$")
 #: Where irqbalance's program may be, and the unit that runs it: a process is irqbalance by one of these, never by name.
 IRQBALANCE = ("/usr/sbin/irqbalance", "/usr/bin/irqbalance", "/sbin/irqbalance", "/usr/local/sbin/irqbalance")
 IRQBALANCE_SERVICE = "irqbalance.service"
+#: The variables that tell irqbalance which CPUs to leave alone.
+BANNED_LIST, BANNED_MASK = "IRQBALANCE_BANNED_CPULIST", "IRQBALANCE_BANNED_CPUS"
 
 
 def is_in_service(cgroup: str, service: str) -> bool:
@@ -94,3 +98,23 @@ def choose_affinity(found: frozenset[int], housekeeping: frozenset[int], queue: 
 def find_banned_cpus(possible: frozenset[int], housekeeping: frozenset[int]) -> frozenset[int]:
     """Returns the CPUs that irqbalance has to leave alone."""
     return possible - housekeeping
+
+
+def parse_environ(text: str) -> dict[str, str]:
+    """Returns the variables of /proc/PID/environ; of two of one name the first counts, as for getenv(3)."""
+    pairs = (entry.partition("=") for entry in reversed(text.split("\0")))
+    return {name: value for name, equals, value in pairs if equals}
+
+
+def read_banned(environment: Mapping[str, str]) -> cpulist.Banned | None:
+    """Returns the CPUs that an environment bans irqbalance from, None if it has no word on it.
+
+    A mask goes before a list, and an empty mask is none. Raises ValueError for an empty list alone: up to 1.9.5 it is
+    none, too, and later it bans no CPU.
+    """
+    if mask := environment.get(BANNED_MASK):
+        return cpulist.parse_irqbalance_mask(cpulist.IrqbalanceMask(mask))
+    text = environment.get(BANNED_LIST)
+    if text == "":
+        raise ValueError(f"{BANNED_LIST} is set and empty, which versions of irqbalance read in two ways")
+    return None if text is None else cpulist.parse_irqbalance(cpulist.IrqbalanceList(text))

@@ -11,7 +11,7 @@ from collections.abc import Collection
 
 import msgspec
 
-from hosttune.host import cpulist, irq_plan
+from hosttune.host import cpu, irq_plan
 from hosttune.host.root import Fact, Root, make_unreadable
 from hosttune.host.sched import PF_KTHREAD, POLICY_NAMES
 
@@ -130,7 +130,7 @@ def read_threads(root: Root, pid: int) -> list[Thread]:
                 policy=POLICY_NAMES.get(stat.policy, str(stat.policy)),
                 priority=stat.priority,
                 nice=stat.nice,
-                cpus=cpulist.parse(find_field(status, "Cpus_allowed_list")),
+                cpus=cpu.parse_list(find_field(status, "Cpus_allowed_list")),
                 kernel=bool(stat.flags & PF_KTHREAD),
             )
         )
@@ -270,7 +270,7 @@ def _parse_task(pid: int, tid: int, status: str, stat: str | None, lists: dict[s
     fields = {name: value.strip() for name, _, value in [line.partition(":") for line in status.split("\n")]}
     allowed = fields.get("Cpus_allowed_list", "")
     if allowed not in lists:
-        lists[allowed] = cpulist.parse(allowed)
+        lists[allowed] = cpu.parse_list(allowed)
     last_cpu = ticks = None
     if stat:
         parsed = parse_stat(stat)

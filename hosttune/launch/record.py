@@ -58,7 +58,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     policy: Policy
     priority: Number
     nice: Annotated[int, msgspec.Meta(ge=-20, le=19)]
-    cpus: str
+    cpus: cpulist.KernelList
     user: str
     uid: Number
     gid: Number

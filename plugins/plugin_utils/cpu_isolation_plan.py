@@ -53,7 +53,7 @@ def _problems(given: dict[str, Any], lists: dict[str, tuple[int, ...]], present:
             text = f"nohz_full has to be within {outer}, and CPU {cpulist.show(beyond)} is not"
             problems.append(f"{named('nohz_full', outer)}: {text}")
     if present is not None:
-        there = cpulist.parse(present)
+        there = cpulist.parse(cpulist.KernelList(present))
         for name, value in lists.items():
             problems += cpu_lists.missing(name, given[name], value, there)
     return problems

@@ -30,7 +30,7 @@ def read(name: str, value: object, *, empty: bool = False) -> tuple[int, ...]:
     if not isinstance(value, str) or not (_PLAIN.fullmatch(value) or (empty and value == "")):
         raise ValueError(f"{name} is {show(value)}: {allowed}")
     try:
-        return cpulist.parse_sequence(value)
+        return cpulist.parse_sequence(cpulist.KernelList(value))
     except ValueError as error:
         raise ValueError(f"{name} is {show(value)}: {error}; {allowed}") from None
 

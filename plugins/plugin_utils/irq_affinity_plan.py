@@ -30,9 +30,10 @@ def plan(housekeeping: Any, queues: Any, present: str | None, possible: str) -> 
     cpu_lists.refuse(problems)
     lists = cpu_lists.read_all(given, hint=_HINT)
     if present is not None:
-        there = cpulist.parse(present)
+        there = cpulist.parse(cpulist.KernelList(present))
         for name, value in lists.items():
             problems += cpu_lists.missing(name, given[name], value, there)
     cpu_lists.refuse(problems)
-    banned = irq_plan.find_banned_cpus(cpulist.parse(possible), frozenset(lists["irq_affinity_housekeeping"]))
+    housekeeping = frozenset(lists["irq_affinity_housekeeping"])
+    banned = irq_plan.find_banned_cpus(cpulist.parse(cpulist.KernelList(possible)), housekeeping)
     return {"banned": cpulist.show(banned)}

@@ -82,9 +82,6 @@ def _arguments(*text: str) -> Any:
 CALLS: dict[str, Callable[[Any, str], Any]] = {
     "cpulist.parse": lambda parse, text: parse(text, 8191),
     "hugepages.parse_requests": lambda parse, text: parse(_arguments(f"hugepages={text}"), 2048),
-    "irqbalance.parse_banned": lambda parse, text: [
-        parse({name: text}, 7) for name in ("IRQBALANCE_BANNED_CPULIST", "IRQBALANCE_BANNED_CPUS")
-    ],
     "limits.parse_pam_limits": lambda parse, text: limits.resolve_pam_lines(parse(text, "f"), USER),
     "limits.parse_systemd": lambda parse, text: parse("memlock", text),
     "sysctl.parse": lambda parse, text: parse(text, "f"),

@@ -44,8 +44,6 @@ KEPT = "/run/hosttune/irq_affinity/kept"
 MOST_BYTES = 1 << 20
 # Of an interrupt that is managed or per CPU. Any other error is shown.
 REFUSALS = (errno.EIO, errno.EPERM, errno.EACCES)
-# Characters of what a process says that are shown.
-SHOWN = 200
 
 # linux/rtnetlink.h, linux/netlink.h, linux/if.h
 RTMGRP_LINK, RTM_NEWLINK, IFF_UP = 1, 16, 1
@@ -124,6 +122,12 @@ def line_of(path: str) -> str:
         return text_of(path).partition("\n")[0].strip()
     except OSError:
         return ""
+
+
+def list_of(name: str) -> frozenset[int]:
+    """Return the CPUs of a list of the kernel's in the CPUs' directory, none if it cannot be read."""
+    text = line_of(f"/sys/devices/system/cpu/{name}")
+    return cpulist.parse(cpulist.KernelList("" if text == "(null)" else text))
 
 
 def names_in(path: str) -> list[str]:
@@ -245,7 +249,8 @@ def apply(profile_path: str, *, write_it: bool) -> None:
     interrupts = read_interrupts()
     queues = queue_cpus(profile, interrupts)
     for number, actions, found in interrupts:
-        wanted = irq_plan.choose_affinity(cpulist.parse(found), profile.housekeeping, queues.get(number))
+        allowed = cpulist.parse(cpulist.KernelList(found))
+        wanted = irq_plan.choose_affinity(allowed, profile.housekeeping, queues.get(number))
         if wanted is not None:
             cpus = listed(wanted)
             move(str(number), affinity_path(number), cpus, f"irq {number} ({actions}): {found} -> {cpus}")
@@ -278,20 +283,21 @@ def check_irqbalance(profile: Profile) -> None:
     except OSError as error:
         say(f"unknown: irqbalance runs as process {process}, whose environment cannot be read: {error.strerror}")
         return
-    words = dict(word.partition("=")[::2] for word in environment.split("\0"))
-    cpus = "/sys/devices/system/cpu"
-    possible = cpulist.parse(line_of(f"{cpus}/possible") or line_of(f"{cpus}/present"))
+    possible = list_of("possible") or list_of("present")
     wanted = irq_plan.find_banned_cpus(possible, profile.housekeeping)
-    banned = words.get("IRQBALANCE_BANNED_CPULIST", "")
+    if not wanted:
+        return
     try:
-        # At most as many CPUs as any machine has, and of these only those that this one has count.
-        found = frozenset(cpulist.parse_sequence(banned, max(possible, default=None))) & possible
-        banned = listed(found)
-    except ValueError:
-        found = None
-    if found != wanted:
-        shown = banned if len(banned) <= SHOWN else banned[:SHOWN] + "..."
-        say(f"irqbalance: process {process} is banned from CPUs '{shown}', and shall be from '{listed(wanted)}'")
+        banned = irq_plan.read_banned(irq_plan.parse_environ(environment))
+    except ValueError as error:
+        say(f"irqbalance: process {process}: {error}")
+        return
+    # Told nothing, irqbalance leaves alone what the kernel keeps free.
+    found = banned.cpus if banned else list_of("isolated") | list_of("nohz_full")
+    if not wanted <= found:
+        why = f" ({banned.fault})" if banned and banned.fault else ""
+        shown = f"'{listed(found & possible)}'{why}"
+        say(f"irqbalance: process {process} is banned from CPUs {shown}, and shall be from '{listed(wanted)}'")
 
 
 # --- undoing it -------------------------------------------------------------------------------------------

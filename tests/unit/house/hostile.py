@@ -57,6 +57,8 @@ def fill(kind: Any, text: str, given: dict[str, Any]) -> Any:
         return arguments[0]
     if origin in (typing.Union, types.UnionType):
         return fill(arguments[0], text, given)
+    if isinstance(kind, typing.NewType):
+        return fill(kind.__supertype__, text, given)
     if kind is str:
         return text
     if kind in (int, float):

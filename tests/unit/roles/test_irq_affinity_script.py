@@ -179,7 +179,9 @@ def test_a_card_without_message_signalled_interrupts(tree: Tree) -> None:
 def test_a_list_of_irqbalance_that_is_none(tree: Tree) -> None:
     tree.process(77, "IRQBALANCE_BANNED_CPULIST=two\0")
     lines = [line for line in tree.run("check") if line.startswith("irqbalance")]
-    assert lines == ["irqbalance: process 77 is banned from CPUs 'two', and shall be from '2,3'"]
+    assert lines == [
+        "irqbalance: process 77 is banned from CPUs '' (irqbalance stops reading 'two' at 't'), and shall be from '2,3'"
+    ]
 
 
 def test_irqbalance_is_banned_from_cpus_that_may_come(tree: Tree) -> None:
@@ -283,8 +285,22 @@ def test_a_list_of_irqbalance_costs_no_time_and_no_lines(tree: Tree, banned: str
 
 
 def test_more_cpus_than_there_are_count_as_those_that_there_are(tree: Tree) -> None:
-    tree.process(77, "IRQBALANCE_BANNED_CPULIST=2-8191\0")
+    """Up to the largest number that irqbalance knows: a larger one bans nothing."""
+    tree.process(77, "IRQBALANCE_BANNED_CPULIST=2-4095\0")
     assert not [line for line in tree.run("check") if "irqbalance" in line]
+    tree.write("/proc/77/environ", "IRQBALANCE_BANNED_CPULIST=2-4096\0")
+    assert [line for line in tree.run("check") if "too large a number), and shall be from '2,3'" in line]
+
+
+def test_irqbalance_told_nothing_leaves_isolated_cpus_alone(tree: Tree) -> None:
+    tree.process(77, "HOME=/\0")
+    tree.write("/sys/devices/system/cpu/isolated", "2\n")
+    tree.write("/sys/devices/system/cpu/nohz_full", "(null)\n")
+    assert [line for line in tree.run("check") if "banned from CPUs '2', and shall be from '2,3'" in line]
+    tree.write("/sys/devices/system/cpu/nohz_full", "2-3\n")
+    assert not [line for line in tree.run("check") if "irqbalance" in line]
+    tree.write("/proc/77/environ", "IRQBALANCE_BANNED_CPUS=0\0IRQBALANCE_BANNED_CPULIST=2-3\0")
+    assert [line for line in tree.run("check") if "banned from CPUs '', and shall be from '2,3'" in line]
 
 
 @pytest.mark.skipif(os.geteuid() == 0 and not shutil.which("setpriv"), reason="needs setpriv")

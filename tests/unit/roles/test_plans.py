@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hosttune.checks import cpu_isolation, hugepages, irq_affinity
-from hosttune.host import cmdline, cpulist, hugetlb, irqbalance
+from hosttune.host import cmdline, cpulist, hugetlb
 from hosttune.host import hugepages as pools
 from tests.unit.roles.plans import cpu_isolation_plan, cpu_lists, hugepages_plan, irq_affinity_plan
 
@@ -161,8 +161,8 @@ def test_irqbalance_is_banned_from_all_cpus_that_the_check_names(
 ) -> None:
     """Also from those that are not there yet: the check asks for all that are possible."""
     banned = irq_affinity_plan.plan(housekeeping, queues, f"0-{LAST + 3}", f"0-{last}")["banned"]
-    told = irqbalance.parse_banned({"IRQBALANCE_BANNED_CPULIST": banned}, last)
-    assert told == frozenset(range(last + 1)) - cpulist.parse(housekeeping)
+    told = cpulist.parse_irqbalance(banned) if banned else (frozenset(), "")
+    assert told == (frozenset(range(last + 1)) - cpulist.parse(housekeeping), "")
     msgspec.convert({"housekeeping": housekeeping, "queues": queues}, irq_affinity.Section)
 
 

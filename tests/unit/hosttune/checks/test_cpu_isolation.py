@@ -200,9 +200,14 @@ class TestSystemd:
         found = run({"/proc/1/status": status("systemd", 0, "0-3")})["systemd"]
         assert (found.status, found.reboot) == ("fail", True)
 
-    def test_numa_is_not_understood(self, run):
-        found = run({"/etc/systemd/system.conf.d/x.conf": "[Manager]\nCPUAffinity=numa\n"})["systemd"]
-        assert found.status == "unknown"
+    @pytest.mark.parametrize("refused", ["numa", "0-N", "0-1,x", "'0"])
+    def test_what_systemd_refuses_is_as_if_it_were_not_there(self, run, refused):
+        path = "/etc/systemd/system.conf.d/x.conf"
+        assert run({path: f"[Manager]\nCPUAffinity={refused}\n"})["systemd"].status == "volatile"
+        found = run({path: f"[Manager]\nCPUAffinity=0\nCPUAffinity={refused}\n"})["systemd"]
+        assert (found.status, found.hops["persisted"].value) == ("pass", "0")
+        found = run(coming=f"{GOOD} systemd.cpu_affinity=2-N")["systemd"]
+        assert found.status == "pass"
 
     def test_not_asked_for(self, run):
         assert "systemd" not in run(wanted=Section(isolated="2-3", systemd=False))

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from hosttune.host import irq, irq_plan, irq_unit, irqbalance, units
+from hosttune.host import irq, irq_plan, irq_unit, units
 
 TABLE = """\
            CPU0       CPU2
@@ -150,47 +150,6 @@ def test_interfaces_without_interrupts(fake_host):
 def test_interrupts_that_carry_packets(actions, packets):
     assert irq_plan.carries_packets(actions, "eth0", alone=False) is packets
     assert irq_plan.carries_packets(actions, "eth0", alone=True)
-
-
-# --- irqbalance ---
-
-PROCESS = {
-    "/proc/5/comm": "irqbalance\n",
-    "/proc/5/status": "Name:\tirqbalance\nUid:\t0\t0\t0\t0\n",
-    "/proc/5/cgroup": "0::/system.slice/irqbalance.service\n",
-}
-UNIT = "[Service]\nEnvironmentFile=-/etc/default/irqbalance\nExecStart=/usr/sbin/irqbalance --foreground\n"
-BALANCE = {"/proc/1/comm": "systemd\n", "/lib/systemd/system/irqbalance.service": UNIT}
-
-
-def test_irqbalance_is_told_by_list_or_mask_and_the_list_counts():
-    assert irqbalance.parse_banned({}, 3) is None
-    assert irqbalance.parse_banned({"IRQBALANCE_BANNED_CPUS": "c"}, 3) == {2, 3}
-    both = {"IRQBALANCE_BANNED_CPUS": "1", "IRQBALANCE_BANNED_CPULIST": "2-N"}
-    assert irqbalance.parse_banned(both, 3) == {2, 3}
-
-
-def test_irqbalance_running_and_at_the_next_boot(fake_host):
-    host = fake_host(
-        {
-            **BALANCE,
-            **PROCESS,
-            "/proc/5/environ": "A=1\0IRQBALANCE_BANNED_CPULIST=2,3\0",
-            "/etc/default/irqbalance": '# x\nIRQBALANCE_BANNED_CPULIST="2"\n',
-            "/etc/systemd/system/irqbalance.service.d/a.conf": '[Service]\nEnvironment="IRQBALANCE_BANNED_CPULIST=3"\n',
-        }
-    )
-    found = irqbalance.read(host, 3)
-    assert (found.running.value, found.banned.value) == (True, {2, 3})
-    assert (found.banned_next.value, found.banned_next.source) == ({2}, "/etc/default/irqbalance")
-    assert irqbalance.read(host.deny("/proc/5/environ"), 3).banned.reason == "EACCES"
-    assert irqbalance.read(host.deny("/etc/default/irqbalance"), 3).banned_next.state == "unreadable"
-
-
-def test_irqbalance_that_nobody_told_anything(fake_host):
-    found = irqbalance.read(fake_host({**BALANCE, **PROCESS, "/proc/5/environ": ""}), 3)
-    assert (found.banned.state, found.banned_next.state) == ("absent", "absent")
-    assert irqbalance.read(fake_host(BALANCE), 3).running.value is False
 
 
 # --- what sets affinities at boot ---

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hosttune.host import cmdline, grub, identity, irq, irq_unit, irqbalance, limits, process, systemd
+from hosttune.host import cmdline, cpulist, grub, identity, irq, irq_unit, limits, process, systemd
 
 WORDS = st.sampled_from(
     [
@@ -87,8 +87,8 @@ PARSERS = {
     "interrupts": irq.parse_interrupts,
     "actions": irq.parse_actions,
     "settings of a service": irq_unit.parse_settings,
-    "banned": lambda text: irqbalance.parse_banned({"IRQBALANCE_BANNED_CPULIST": text}, 7),
-    "banned mask": lambda text: irqbalance.parse_banned({"IRQBALANCE_BANNED_CPUS": text}, 7),
+    "banned": lambda text: cpulist.parse_irqbalance(cpulist.IrqbalanceList(text)),
+    "banned mask": lambda text: cpulist.parse_irqbalance_mask(cpulist.IrqbalanceMask(text)),
     "units": lambda text: systemd.parse(text, "f"),
     "limits.conf": lambda text: limits.resolve_pam_lines(limits.parse_pam_limits(text, "f"), USER),
     "LimitMEMLOCK": lambda text: limits.parse_systemd("memlock", text),
