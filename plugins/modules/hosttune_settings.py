@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -13,15 +13,13 @@ from typing import TYPE_CHECKING, Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils import hosttune_record
+from ..module_utils.hosttune_diff import describe, diffs
 from ..module_utils.hosttune_files import LABEL, MOST, Host, Refused
 from ..module_utils.hosttune_record import Record, check_path, mark, same
 
 if TYPE_CHECKING:  # Python 3.9 on a host would not evaluate these
+    from ..module_utils.hosttune_diff import FileChanges, ValueChanges
     from ..module_utils.hosttune_files import Entry
-
-    # Path to (what is there, what shall be there).
-    FileChanges = dict[str, tuple[Entry, Entry]]
-    ValueChanges = dict[str, tuple[str, str]]
 
 #: Bytes of a path (path_resolution(7)), and of what the kernel takes as a value (sysfs(5)).
 PATH_MAX = PAGE = 4096
@@ -218,6 +216,21 @@ def apply_values(host: Host, changes: ValueChanges) -> None:
         raise Refused("; ".join(problems))
 
 
+def try_values(host: Host, record: Record, changes: ValueChanges, new: bool) -> None:
+    """Write the values, before any file asks the next boot for them.
+
+    Raises :class:`Refused`, with the values put back and, of a record that is new, nothing left of the run.
+    """
+    try:
+        apply_values(host, changes)
+    except Refused:
+        with contextlib.suppress(Refused):  # the first one is told
+            apply_values(host, {path: (after, before) for path, (before, after) in changes.items()})
+        if new:
+            record.delete()
+        raise
+
+
 def normal_files(host: Host, files: Mapping[str, Any]) -> dict[str, Entry]:
     """Bring the `files` option into the shape of :meth:`Host.look`."""
     normal: dict[str, Entry] = {}
@@ -286,52 +299,6 @@ def normal_values(values: Mapping[str, Any]) -> dict[str, str]:
     return normal
 
 
-def describe(entry: Entry) -> str:
-    if entry is None:
-        return "nothing"
-    if "link" in entry:
-        return f"a link to {entry['link']!r}"
-    return str(entry.get("kind") or f"a file of user {entry['uid']}, group {entry['gid']}, mode {entry['mode']}")
-
-
-def show(entry: Entry) -> str:
-    """Returns what a diff shows of a file: not what its mode hides from others."""
-    if entry is None:
-        return ""
-    if "content" not in entry:
-        return f"-> {entry['link']}\n"
-    content = entry["content"].encode("utf-8", "surrogateescape")
-    if not int(entry["mode"], 8) & 0o004:
-        digest = hashlib.sha256(content).hexdigest()
-        return f"({len(content)} bytes that others may not read, SHA-256 {digest})\n"
-    return str(content.decode("utf-8", "backslashreplace"))
-
-
-def show_rights(entry: Entry, other: Entry) -> str:
-    """Returns what follows a path in a diff where mode or owner differ."""
-    if entry is None or other is None or all(entry.get(key) == other.get(key) for key in ("mode", "uid", "gid")):
-        return ""
-    return f" (mode {entry.get('mode', 'of a link')}, user {entry.get('uid', 0)}, group {entry.get('gid', 0)})"
-
-
-def diffs(file_changes: FileChanges, value_changes: ValueChanges) -> list[dict[str, str]]:
-    shown = [
-        {
-            "before_header": path + show_rights(before, after),
-            "after_header": path + show_rights(after, before),
-            "before": show(before),
-            "after": show(after),
-        }
-        for path, (before, after) in file_changes.items()
-    ]
-    if value_changes:
-        before, after = (
-            "".join(f"{path} = {change[side]}\n" for path, change in value_changes.items()) for side in (0, 1)
-        )
-        shown.append({"before_header": "running", "after_header": "running", "before": before, "after": after})
-    return shown
-
-
 def run(
     host: Host,
     name: str,
@@ -382,12 +349,13 @@ def converge(
     reload: Callable[[], object] | None,
 ) -> None:
     """Apply a plan in an order that a killed run can be repeated from."""
+    new = not record.exists
     remember(host, record, files, values)
     if reload and plan.files:
         record.pending = True
     record.save()
+    try_values(host, record, plan.values, new)
     apply_files(host, plan.files)
-    apply_values(host, plan.values)
     settle(host, record, plan, files, values)
     if record.pending and reload:
         reload()

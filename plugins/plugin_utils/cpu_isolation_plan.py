@@ -12,18 +12,30 @@ from typing import Any
 from hosttune.host import cpulist
 
 from . import cpu_lists
+from .host_facts import PRESENT, UPDATE_GRUB, Host
 
 _MAY_BE_EMPTY = ("cpu_isolation_nohz_full", "cpu_isolation_rcu_nocbs")
 _HINT = "Set it, or for all roles hosttune_isolated_cpus and hosttune_housekeeping_cpus, in host_vars."
 
 
-def plan(variables: dict[str, Any], present: str | None) -> dict[str, Any]:
+def list_reads(asked: dict[str, Any], image: bool) -> list[str]:
+    """Returns the list of the host's CPUs, and its boot loader. An image boots on another host."""
+    return [] if image else [PRESENT, UPDATE_GRUB]
+
+
+def plan(variables: dict[str, Any], host: Host) -> dict[str, Any]:
     """Return `arguments`, the words for the kernel's command line.
 
-    `variables` are the role's lists by their names, and `cpu_isolation_managed_irq`; `present` is the host's list of
-    CPUs, None if it is not this host that will boot with them. Raises ValueError with one line per problem.
+    `variables` are the role's lists by their names, and `cpu_isolation_managed_irq`. Raises ValueError with one line
+    per problem.
     """
     given = dict(variables)
+    if host.lacks(UPDATE_GRUB):
+        raise ValueError(
+            "there is no update-grub on this host: cpu_isolation knows Debian and Ubuntu with GRUB; the RHEL family "
+            "(grubby, BLS) is not supported yet"
+        )
+    present = host.read(PRESENT)
     managed = given.pop("cpu_isolation_managed_irq")
     lists = cpu_lists.read_all(given, may_be_empty=_MAY_BE_EMPTY, hint=_HINT)
     cpu_lists.refuse(_problems(given, lists, present))

@@ -12,7 +12,10 @@ from typing import Any, NamedTuple
 from hosttune.host import hugetlb
 
 from . import cpu_lists, inputs
+from .host_facts import RELEASE, UPDATE_GRUB, Host
 
+#: The first kernel that takes counts per node on its command line (`hugepages=0:2,1:2`).
+_PER_NODE = (5, 16)
 #: Physical addresses of x86-64 and arm64 have at most 52 bits.
 _MOST_KB = 1 << 42
 _MOUNT = ("group", "path", "size")
@@ -29,17 +32,35 @@ class Pool(NamedTuple):
     pages: int
 
 
-def plan(pages: Any, boot_sizes: Any, transparent: Any, mount: Any, refuse: bool = True) -> dict[str, Any]:
+def list_reads(asked: dict[str, Any], image: bool) -> list[str]:
+    """Returns the files of the pools and of the policy, and what tells whether pages can be reserved at boot."""
+    if image or not asked["refuse"]:
+        return []
+    pools = [hugetlb.build_path(pool.kb, pool.node) for pool in _pools(asked["pages"], [])]
+    return [RELEASE, UPDATE_GRUB, hugetlb.TRANSPARENT, *pools]
+
+
+def plan(
+    pages: Any, boot_sizes: Any, transparent: Any, mount: Any, refuse: bool = True, host: Host | None = None
+) -> dict[str, Any]:
     """Return what the variables come to.
 
     `values`: path below /sys to what the role writes now and tmpfiles.d at each boot. `arguments`: words for the
     kernel's command line. `section`: the section of the profile. `unit`: name of the mount unit, "" for none.
     Raises ValueError with one line per problem; without `refuse`, for a revert, what cannot be planned is left out.
     """
+    host = host or Host()
     problems: list[str] = []
     pools = _pools(pages, problems)
     at_boot = _boot_sizes(boot_sizes, problems)
     of_mount = _problems(pages, transparent, mount)
+    problems += _find_missing(host, pools) + _find_boot_problems(host, [pool for pool in pools if pool.kb in at_boot])
+    has_transparent = not host.lacks(hugetlb.TRANSPARENT)
+    if transparent and not has_transparent and transparent != "never":
+        reason = "hugepages_transparent: the host's kernel has no transparent huge pages"
+        host.refuse_or_leave_out(problems, reason, "hugepages_transparent", transparent)
+    elif transparent and not has_transparent:
+        host.left_out.append("hugepages_transparent: never holds, the host's kernel has no transparent huge pages")
     if refuse:
         cpu_lists.refuse(problems + of_mount)
     elif of_mount:
@@ -50,7 +71,9 @@ def plan(pages: Any, boot_sizes: Any, transparent: Any, mount: Any, refuse: bool
     for pool in pools:
         section["pages"][pool.size][f"node{pool.node}"] = pool.pages
     if transparent:
-        values[hugetlb.TRANSPARENT] = section["transparent"] = str(transparent)
+        section["transparent"] = str(transparent)
+        if has_transparent:
+            values[hugetlb.TRANSPARENT] = str(transparent)
     return {
         "values": values,
         "arguments": arguments([pool for pool in pools if pool.kb in at_boot]),
@@ -102,6 +125,33 @@ def _pools(pages: Any, problems: list[str]) -> list[Pool]:
         sizes[kb] = str(size)
         pools += [Pool(str(size), kb, node, count) for node, count in numbers]
     return pools
+
+
+def _find_missing(host: Host, pools: list[Pool]) -> list[str]:
+    """Returns a line for each pool that the kernel has no file for: of a size or a node that is not there."""
+    return [
+        f"hugepages_pages: {pool.size}: node{pool.node}: the host has no such pool: no such node, none with memory, or "
+        f"no pages of this size ({path} does not exist)"
+        for pool in pools
+        if host.lacks(path := hugetlb.build_path(pool.kb, pool.node))
+    ]
+
+
+def _find_boot_problems(host: Host, pools: list[Pool]) -> list[str]:
+    """Returns a line if the kernel command line cannot reserve pools."""
+    release = host.read(RELEASE)
+    if not pools or release is None:
+        return []
+    numbers = re.match(r"([0-9]+)\.([0-9]+)", release)
+    old = numbers is not None and (int(numbers[1]), int(numbers[2])) < _PER_NODE
+    if not old and not host.lacks(UPDATE_GRUB):
+        return []
+    sizes = ", ".join(dict.fromkeys(pool.size for pool in pools))
+    return [
+        f"hugepages_pages: pages of {sizes} are reserved on the kernel command line: this takes Linux 5.16 or later "
+        "(for counts per node) and update-grub, that is Debian or Ubuntu with GRUB. The host has Linux "
+        f"{release} and {'no' if host.lacks(UPDATE_GRUB) else 'an'} update-grub"
+    ]
 
 
 def _count(value: Any, kb: int) -> int:

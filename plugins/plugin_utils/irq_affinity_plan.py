@@ -8,16 +8,22 @@ from typing import Any
 from hosttune.host import cpulist, irq_plan
 
 from . import cpu_lists, inputs
+from .host_facts import POSSIBLE, PRESENT, Host
 
 _HINT = "Set it, or for all roles hosttune_housekeeping_cpus, in host_vars."
 
 
-def plan(housekeeping: Any, queues: Any, present: str | None, possible: str) -> dict[str, Any]:
+def list_reads(asked: dict[str, Any], image: bool) -> list[str]:
+    """Returns the lists of CPUs that the host has, and that it may get. An image runs on another host."""
+    return [POSSIBLE] if image else [PRESENT, POSSIBLE]
+
+
+def plan(housekeeping: Any, queues: Any, host: Host) -> dict[str, Any]:
     """Return `banned`, the list of CPUs that irqbalance leaves alone.
 
-    `present` is the host's list of CPUs, None if it is not this host that will run with them, `possible` the list of
-    those that it may get. Raises ValueError with one line per problem.
+    Raises ValueError with one line per problem.
     """
+    present, possible = host.read(PRESENT), host.read(POSSIBLE) or ""
     if not isinstance(queues, dict):
         raise ValueError(f'irq_affinity_queues is {cpu_lists.show(queues)}: expected interfaces, {{eth0: "1"}}')
     given = {"irq_affinity_housekeeping": housekeeping}

@@ -10,6 +10,7 @@ import re
 from typing import Any
 
 from . import cpu_lists, inputs
+from .host_facts import Host
 
 #: Interface names may hold dots, so only keys that name no interface can be turned into paths.
 _KEY = re.compile(r"net\.[a-z0-9_]+(\.[a-z0-9_]+)+")
@@ -18,24 +19,35 @@ _OF_TCP_BBR = ("net.core.default_qdisc", "net.ipv4.tcp_congestion_control")
 _RISING = ("net.ipv4.tcp_rmem", "net.ipv4.tcp_wmem", "net.ipv4.tcp_mem")
 
 
-def plan(sysctl: Any, refuse: bool = True) -> dict[str, Any]:
+def list_reads(asked: dict[str, Any], image: bool) -> list[str]:
+    """Returns the files of the keys, by which it is told whether the kernel has them."""
+    keys = asked["sysctl"] if isinstance(asked["sysctl"], dict) else {}
+    return [] if image or not asked["refuse"] else [_build_path(key) for key in keys if _is_key(key)]
+
+
+def plan(sysctl: Any, refuse: bool = True, host: Host | None = None) -> dict[str, Any]:
     """Returns `sysctl`, key to a number or a list of them, and `values`, path below /proc/sys to the same.
 
-    Raises ValueError with one line per problem; without `refuse`, for a revert, what is wrong is left out.
+    Keys of the role's defaults that the host's kernel does not have are left out. Raises ValueError with one line per
+    problem; without `refuse`, for a revert, what is wrong is left out.
     """
+    host = host or Host()
     problems: list[str] = []
     checked: dict[str, int | list[int]] = {}
     for key, value in (sysctl if isinstance(sysctl, dict) else {}).items():
         numbers = [inputs.read_number(one) for one in (value if isinstance(value, list) else [value])]
         found = [number for number in numbers if number is not None]
         rising = key not in _RISING or (len(found) == 3 and found == sorted(found))
-        if not isinstance(key, str) or not _KEY.fullmatch(key) or key in _OF_TCP_BBR or not rising or found != numbers:
+        if not _is_key(key) or key in _OF_TCP_BBR or not rising or found != numbers:
             problems.append(
                 f"net_buffers_sysctl: {key if _SHOWN.fullmatch(str(key)) else ascii(key)}: {value!a}: "
                 "expected a key of net.core, net.ipv4 or the like without an interface name, "
                 f"that is none of the role tcp_bbr's ({', '.join(_OF_TCP_BBR)}), and a number or a list of numbers; "
                 "tcp_rmem, tcp_wmem and tcp_mem are [minimum, default, maximum] in rising order"
             )
+        elif host.lacks(_build_path(key)):
+            reason = f"net_buffers_sysctl: {key}: the host's kernel has no such key"
+            host.refuse_or_leave_out(problems, reason, "net_buffers_sysctl", value, key)
         elif found:
             checked[key] = found if isinstance(value, list) else found[0]
         else:
@@ -46,5 +58,13 @@ def plan(sysctl: Any, refuse: bool = True) -> dict[str, Any]:
         cpu_lists.refuse(problems)
     return {
         "sysctl": checked,
-        "values": {f"/proc/sys/{key.replace('.', '/')}": value for key, value in checked.items()},
+        "values": {_build_path(key): value for key, value in checked.items()},
     }
+
+
+def _is_key(key: Any) -> bool:
+    return isinstance(key, str) and _KEY.fullmatch(key) is not None
+
+
+def _build_path(key: str) -> str:
+    return f"/proc/sys/{key.replace('.', '/')}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from . import cpu_lists, inputs
+from .host_facts import Host
 
 _LIMITS = {
     "memlock": inputs.make_number(0, 1 << 62),
@@ -16,11 +17,18 @@ _LIMITS = {
     "nofile": inputs.make_number(1, 1 << 30),
     "rtprio": inputs.make_number(0, 99),
 }
+SHARE = "/proc/sys/kernel/sched_rt_runtime_us"
 _SHARE = inputs.make_number(-1, 1_000_000_000)
 
 
-def plan(users: Any, sched_rt_runtime_us: Any, refuse: bool = True) -> dict[str, Any]:
-    """Returns `users`, name to limits, and `services`, the most that any of the users gets.
+def list_reads(asked: dict[str, Any], image: bool) -> list[str]:
+    """Returns the file of the real-time share."""
+    return [] if image or not asked["refuse"] else [SHARE]
+
+
+def plan(users: Any, sched_rt_runtime_us: Any, refuse: bool = True, host: Host | None = None) -> dict[str, Any]:
+    """Returns `users`, name to limits, `services`, the most that any of the users gets, and `share`, the real-time
+    share, None to leave it alone.
 
     systemd has one default for all services. memlock is in bytes or `unlimited`; of services `infinity`. Raises
     ValueError with one line per problem; without `refuse`, for a revert, what is wrong is left out.
@@ -44,9 +52,13 @@ def plan(users: Any, sched_rt_runtime_us: Any, refuse: bool = True) -> dict[str,
         problems.append(
             f"rt_limits_sched_rt_runtime_us is {cpu_lists.show(share)}: allowed are -1, microseconds, or null"
         )
+    elif share is not None and host is not None and host.lacks(SHARE):
+        reason = "rt_limits_sched_rt_runtime_us: the host's kernel has no such key"
+        host.refuse_or_leave_out(problems, reason, "rt_limits_sched_rt_runtime_us", share)
+        share = None
     if refuse:
         cpu_lists.refuse(problems)
-    return {"users": checked, "services": _find_most(checked)}
+    return {"users": checked, "services": _find_most(checked), "share": share}
 
 
 def _read_limits(limits: Any) -> dict[str, int | str] | None:

@@ -16,6 +16,7 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.loader import init_plugin_loader
 from ansible.template import Templar, trust_as_template
 
+from tests.unit.roles.hosts import make_host
 from tests.unit.roles.plans import action
 
 ROLES = Path(__file__).resolve().parents[3] / "roles"
@@ -23,8 +24,6 @@ init_plugin_loader()
 LOADER = DataLoader()
 # What the roles' tasks read on a host.
 READ = {
-    "__cpu_isolation_host": {"stdout_lines": ["0-7", "update-grub"]},
-    "__irq_affinity_host": {"stdout_lines": ["0-7", "0-15"]},
     "__hosttune_probe": {"stdout": "{}"},
     "__hosttune_release": "0.1.0-abc",
 }
@@ -70,7 +69,7 @@ def render(role: str, given: dict[str, Any]) -> dict[str, str]:
         raise NotAllowed("\n".join(errors))
     tasks = [
         task
-        for name in ("preflight", "main", "present", "release")
+        for name in ("preflight", "plan", "main", "present", "release")
         if (ROLES / role / f"tasks/{name}.yml").exists()
         for task in load(ROLES / role / f"tasks/{name}.yml")
     ]
@@ -80,6 +79,8 @@ def render(role: str, given: dict[str, Any]) -> dict[str, str]:
             asked = dict(arguments["asked"])
             for argument, name in arguments.get("evaluated", {}).items():
                 asked[argument] = templar.template(trust_as_template(f"{{{{ {name} }}}}"))
+            if hasattr(action.load(role), "list_reads"):
+                asked["host"] = make_host("0-7", "0-15")
             try:
                 variables[task.get("register", "_")] = action.load(role).plan(**asked)
             except ValueError as error:

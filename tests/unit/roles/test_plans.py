@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hosttune.checks import cpu_isolation, hugepages, irq_affinity
 from hosttune.host import cmdline, cpulist, hugetlb
 from hosttune.host import hugepages as pools
+from tests.unit.roles.hosts import make_host
 from tests.unit.roles.plans import cpu_isolation_plan, cpu_lists, hugepages_plan, irq_affinity_plan
 
 LAST = 15
@@ -74,7 +75,7 @@ def test_a_refusal_names_the_variable_what_was_found_and_what_is_allowed(value: 
 def isolate(present: str | None = "0-15", **lists: Any) -> dict[str, Any]:
     given = {"isolated": "2-3", "housekeeping": "0-1", "nohz_full": "2-3", "rcu_nocbs": "2-3", "irqaffinity": "0-1"}
     variables = {f"cpu_isolation_{name}": value for name, value in {**given, "managed_irq": True, **lists}.items()}
-    planned: dict[str, Any] = cpu_isolation_plan.plan(variables, present)
+    planned: dict[str, Any] = cpu_isolation_plan.plan(variables, make_host(present))
     return planned
 
 
@@ -152,7 +153,7 @@ def test_the_check_reads_the_boot_arguments_as_they_were_meant(data: st.DataObje
 )
 def test_interrupts_that_cannot_be_placed(housekeeping: Any, queues: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        irq_affinity_plan.plan(housekeeping, queues, "0-3", "0-7")
+        irq_affinity_plan.plan(housekeeping, queues, make_host("0-3", "0-7"))
 
 
 @given(LISTS, st.dictionaries(st.sampled_from(["eth0", "eth1"]), LISTS), st.integers(LAST + 3, 40))
@@ -160,7 +161,7 @@ def test_irqbalance_is_banned_from_all_cpus_that_the_check_names(
     housekeeping: str, queues: dict[str, str], last: int
 ) -> None:
     """Also from those that are not there yet: the check asks for all that are possible."""
-    banned = irq_affinity_plan.plan(housekeeping, queues, f"0-{LAST + 3}", f"0-{last}")["banned"]
+    banned = irq_affinity_plan.plan(housekeeping, queues, make_host(f"0-{LAST + 3}", f"0-{last}"))["banned"]
     told = cpulist.parse_irqbalance(banned) if banned else (frozenset(), "")
     assert told == (frozenset(range(last + 1)) - cpulist.parse(housekeeping), "")
     msgspec.convert({"housekeeping": housekeeping, "queues": queues}, irq_affinity.Section)

@@ -129,18 +129,37 @@ def test_a_value_that_the_kernel_turns_into_another_is_an_error(machine: Machine
         run(machine, values={BACKLOG: 512})
 
 
-def test_values_after_a_refused_one_are_still_written(machine: Machine, monkeypatch: Any) -> None:
+@pytest.mark.parametrize("tuned", [False, True])
+def test_a_refused_value_leaves_nothing_half_done(machine: Machine, monkeypatch: Any, tuned: bool) -> None:
+    """Nothing of it is asked of the next boot either; the values that the kernel took before and after go back."""
+    if tuned:
+        run(machine, files={CONFIG: "a = 0\n"}, values={RMEM: [1, 2, 3]})
     original = machine.set_value
 
     def refuse(path: str, wanted: str) -> None:
-        if path == BACKLOG:
+        if path == RMEM and wanted != "1 2 3":
+            original(path, "7 7 7")  # made something else of
             raise settings.Refused(f"{path}: the kernel refused {wanted!r}: Invalid argument")
         original(path, wanted)
 
+    before = machine.tree()
+    if not tuned:
+        monkeypatch.setattr(machine, "_write_value", lambda *_: None)  # nothing of the first is taken either
+        with pytest.raises(settings.Refused, match="netdev_max_backlog: wrote '16384', and the kernel made it '1000'"):
+            run(machine)
+        assert machine.tree() == before
+        return
     monkeypatch.setattr(machine, "set_value", refuse)
-    with pytest.raises(settings.Refused, match="netdev_max_backlog: the kernel refused"):
+    with pytest.raises(settings.Refused, match="tcp_rmem: the kernel refused"):
         run(machine)
-    assert machine.value(THP) == "never"
+    after = machine.tree()
+    assert {path: after[path] for path in before if path != RECORD} == {p: v for p, v in before.items() if p != RECORD}
+    assert after.keys() == before.keys()
+    monkeypatch.undo()
+    run(machine)
+    assert machine.text(CONFIG) == "a = 1\n"
+    run(machine, state="absent")
+    assert machine.value(RMEM) == "4096 131072 6291456" and machine.look(CONFIG) is None
 
 
 def test_systemd_is_told_once_and_after_a_killed_run(machine: Machine) -> None:
@@ -231,9 +250,9 @@ def test_the_module_itself_keeps_what_is_stated(monkeypatch: pytest.MonkeyPatch)
 
     class Module:
         check_mode = True
-        params = {**parameters, "offline": True}
 
-        def __init__(self, **_: Any) -> None: ...
+        def __init__(self, **_: Any) -> None:
+            self.params = {**parameters, "offline": True}
 
         def exit_json(self, **result: Any) -> None: ...
 

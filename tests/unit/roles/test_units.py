@@ -247,7 +247,7 @@ def test_writing_the_password_does_not_show_it(tmp_path: Path, fails: bool, opti
 def test_the_hosts_python_takes_no_module_from_where_it_begins(tmp_path: Path) -> None:
     """The first thing that runs on a host, as root, in the home of the user that ssh logs in as."""
     (tmp_path / "json.py").write_text(f"open({str(tmp_path / 'taken')!r}, 'w')\nraise SystemExit(1)\n")
-    (task,) = yaml.safe_load((PROJECT / "roles/hosttune/tasks/release.yml").read_text())[:1]
+    (task,) = yaml.safe_load((PROJECT / "roles/hosttune/tasks/find.yml").read_text())[:1]
     task["ansible.builtin.raw"] = f"cd {tmp_path}; " + task["ansible.builtin.raw"].replace(
         "'probe.py'", repr(str(PROJECT / "roles/hosttune/files/probe.py"))
     )
