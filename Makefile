@@ -18,8 +18,7 @@ test: setup-vm
 	$(VENV)/pytest tests/unit -n auto
 	$(AS_ROOT) $(CURDIR)/$(VENV)/pytest tests/live
 	$(VENV)/pytest tests/vm
-	tools/molecule-test default bookworm stock
-	tools/molecule-test short trixie rt
+	tools/molecule-tests
 
 # The whole scenario on each guest that testhost builds; a failure does not keep the others from running.
 test-matrix: setup-vm

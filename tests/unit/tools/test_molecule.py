@@ -1,10 +1,14 @@
 """The scenarios name what exists: molecule skips a `verify` without tests, and a `side_effect` where no playbook is
 configured for it, and calls that a success."""
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
+
+from testhost.systems import KERNELS, RELEASES
 
 ROOT = Path(__file__).resolve().parents[3]
 SHARED = yaml.safe_load((ROOT / ".config/molecule/config.yml").read_text())
@@ -45,9 +49,21 @@ def test_a_scenario_begins_and_ends_without_a_guest(folder):
     assert sequence[0] == sequence[-1] == "destroy" and sequence.count("create") == 1
 
 
-def test_make_test_runs_both_and_the_matrix_every_guest():
-    makefile = (ROOT / "Makefile").read_text()
-    recipes = {part.split(":")[0]: part for part in makefile.split("\n\n")}
-    ran = [line.split()[1:] for line in recipes["test"].splitlines() if line.strip().startswith("tools/molecule-test")]
-    assert ran == [["default", "bookworm", "stock"], ["short", "trixie", "rt"]]
-    assert "for guest in 'bookworm stock' 'bookworm rt' 'trixie stock' 'trixie rt'" in makefile
+def test_the_matrix_has_every_guest():
+    guests = [f"'{release} {kernel}'" for release in RELEASES for kernel in KERNELS]
+    assert f"for guest in {' '.join(guests)};" in (ROOT / "Makefile").read_text()
+
+
+@pytest.mark.parametrize(
+    ("fails", "status"), [("", 0), ("default bookworm stock", 7), ("short trixie rt", 1)], ids=["none", "one", "other"]
+)
+def test_both_scenarios_run_and_either_fails_the_whole(tmp_path, fails, status):
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    shutil.copy(ROOT / "tools/molecule-tests", tools)
+    (tools / "molecule-test").write_text(f'#!/bin/sh\necho "ran $*"\n[ "$*" != "{fails}" ] || exit 7\n')
+    (tools / "molecule-test").chmod(0o755)
+    done = subprocess.run([tools / "molecule-tests"], capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == status
+    assert done.stdout.splitlines()[0] == "ran default bookworm stock"
+    assert done.stdout.splitlines()[-1] == "ran short trixie rt"
