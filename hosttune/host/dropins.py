@@ -40,8 +40,8 @@ def outlives_boot(path: str) -> bool:
 def choose_lasting(directories: Iterable[str]) -> list[str]:
     """Returns those of the directories whose files the next boot finds, in the same order.
 
-    `read_merged` with `lasting` goes by it: a file in `/run` neither sets anything at the next boot, nor masks a file of
-    its name, nor overrules one.
+    `read_merged` with `lasting` goes by it: a file in `/run` sets nothing at the next boot, and neither masks a file of
+    its name nor overrules one.
     """
     return [directory for directory in directories if outlives_boot(directory)]
 
