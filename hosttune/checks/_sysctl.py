@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from hosttune.findings import READ_IT, Finding, Hop, HopName
+from collections.abc import Iterable
+
+from hosttune.findings import READ_IT, Finding, Hop, HopName, HopState
 from hosttune.hops import build_finding, judge_fact
-from hosttune.host import sysctl, sysctl_values
+from hosttune.host import module_names, netconf, sysctl, sysctl_values
+from hosttune.host.modules import Modules, find_load
 from hosttune.host.root import Fact
 from hosttune.host.sysctl import Assignment, Sysctls
 from hosttune.output import quote_word
@@ -25,23 +28,63 @@ def match_values(wanted: Value, found: str) -> bool:
     return len(left) == len(right) and all(map(_match_words, left, right))
 
 
-def judge_hops(key: str, wanted: Value, facts: Sysctls) -> dict[HopName, Hop]:
-    """Returns the hops `persisted` (what the next boot sets) and `runtime` of one key."""
-    runtime = facts.running[key]
-    return {
-        "persisted": judge_persisted(key, wanted, facts),
-        "runtime": judge_fact(
-            runtime, lambda found: match_values(wanted, found), lambda found: " ".join(found.split())
-        ),
-    }
+def list_needed(keys: Iterable[str]) -> list[str]:
+    """Returns the keys, and those that the kernel goes by as well: of `all`, and whether an interface forwards."""
+    needed = dict.fromkeys(keys)
+    for path in map(sysctl.normalise_key, list(needed)):
+        pair = netconf.find_pair(path)
+        if pair is not None:
+            needed.update(dict.fromkeys(filter(None, (pair[1], netconf.find_forwarding(path)))))
+    return list(needed)
 
 
-def check_key(id: str, key: str, wanted: Value, facts: Sysctls, *, why: str, file: str) -> Finding:
+def judge_hops(key: str, wanted: Value, facts: Sysctls, modules: Modules | None = None) -> dict[HopName, Hop]:
+    """Returns the hops `persisted` (what the next boot sets) and `runtime` of one key.
+
+    `modules`: for a key that a module makes, which has to be there before sysctls are applied.
+    """
+    runtime = judge_fact(
+        facts.running[key], lambda found: match_values(wanted, found), lambda found: " ".join(found.split())
+    )
+    hops: dict[HopName, Hop] = {"persisted": judge_persisted(key, wanted, facts), "runtime": runtime}
+    pair = netconf.find_pair(sysctl.normalise_key(key))
+    number = sysctl_values.read_number(show_value(wanted))
+    if pair is not None and number is not None and runtime.state in ("ok", "bad"):
+        return _judge_pair(key, number, facts, hops, *pair)
+    if hops["persisted"].state == "ok":
+        late = find_lateness(key, facts, modules)
+        if late.state != "absent":
+            state: HopState = "unknown" if late.state == "unreadable" else "bad"
+            words = late.reason if state == "unknown" else f"{hops['persisted'].value}: {late.value}"
+            hops["persisted"] = Hop(state, words, hops["persisted"].source)
+    return hops
+
+
+def find_lateness(key: str, facts: Sysctls, modules: Modules | None) -> Fact[str]:
+    """Returns why a key is not there yet when sysctls are applied at boot, absent if it is there."""
+    owner = module_names.find_owner(sysctl.normalise_key(key))
+    if owner is None or modules is None:
+        return Fact("absent")
+    load = find_load(modules, owner)
+    if load.state != "absent":
+        return Fact("absent") if load.state == "value" else load
+    if modules.loaded.value is not None and owner not in modules.loaded.value and facts.running[key].state == "value":
+        return Fact("absent")  # it is there and no module made it
+    words = f"applied before the module {owner} is there"
+    return Fact("value", f"{words}, since {load.reason}" if load.reason else words, load.source)
+
+
+def check_key(
+    id: str, key: str, wanted: Value, facts: Sysctls, *, why: str, file: str, modules: Modules | None = None
+) -> Finding:
     """Returns the finding on one key; `file` is the sysctl.d file that the fix proposes if no file sets it."""
-    found = judge_hops(key, wanted, facts)
+    found = judge_hops(key, wanted, facts, modules)
     runtime = found["runtime"]
     words = "the kernel has no such key" if runtime.state == "absent" else runtime.value
-    return build_finding(id, wanted, found, found=words, why=why, fix=write_fix(key, wanted, found, facts, file))
+    if found.get("effective", runtime).state == "bad":
+        words = found.get("effective", runtime).value
+    fix = write_fix(key, wanted, found, facts, file, modules)
+    return build_finding(id, wanted, found, found=words, why=why, fix=fix)
 
 
 def judge_persisted(key: str, wanted: Value, facts: Sysctls) -> Hop:
@@ -50,18 +93,13 @@ def judge_persisted(key: str, wanted: Value, facts: Sysctls) -> Hop:
         return Hop("unknown", facts.boot.reason, facts.boot.source)
     if facts.boot.state == "absent":
         return Hop("bad", facts.boot.reason, facts.boot.source)
-    refused: Assignment | None = None
-    for line in sysctl.find_written(facts.boot.value or [], key):
-        value = str(line.value)
-        taken = _read_value(wanted, value, facts.running.get(key))
-        if taken is None:
-            refused = refused or line
-            continue
+    line, taken, refused = _find_taken(key, wanted, facts)
+    if line is not None:
         remark = f" (the kernel refuses {refused.value!r} of {refused.place})" if refused else ""
         if match_values(wanted, taken):
-            return Hop("ok", f"{value}{remark}", line.place)
-        return Hop("bad", f"{value}{_name_hidden(key, wanted, facts, line)}{remark}", line.place)
-    if refused:
+            return Hop("ok", f"{line.value}{remark}", line.place)
+        return Hop("bad", f"{line.value}{_name_hidden(key, wanted, facts, line)}{remark}", line.place)
+    if refused is not None:
         return Hop("bad", f"{refused.value}: the kernel refuses this", refused.place)
     volatile = find_good(key, wanted, facts.gone.value or [])
     if volatile:
@@ -69,29 +107,114 @@ def judge_persisted(key: str, wanted: Value, facts: Sysctls) -> Hop:
     return Hop("absent", None, BOOT_SOURCE)
 
 
+def _judge_pair(
+    key: str, wanted: int, facts: Sysctls, hops: dict[HopName, Hop], name: str, of_all: str
+) -> dict[HopName, Hop]:
+    """Returns the hops of an interface's key that counts together with that of `all`: of what the two come to."""
+    other = facts.running[of_all].map(_to_number)
+    own = facts.running[key].map(_to_number)
+    forwarding = netconf.find_forwarding(sysctl.normalise_key(key))
+    forwards = facts.running[forwarding].map(_to_number) if forwarding else Fact("value", 0)
+    for fact in (own, other, forwards):
+        if fact.value is None:
+            return {**hops, "effective": Hop("unknown", fact.reason or "there is no such key", fact.source)}
+    combined = netconf.combine(name, other.value or 0, own.value or 0, bool(forwards.value))
+    good = netconf.holds(name, wanted, combined)
+    shown = f"{combined}: {netconf.describe(name)}, of all ({other.value}) and of the interface ({own.value})"
+    runtime = hops["runtime"]
+    if good and runtime.state == "bad":
+        runtime = Hop("ok", runtime.value, runtime.source)
+    persisted = hops["persisted"]
+    line, taken, _ = _find_taken(of_all, wanted, facts)
+    at_boot = int(taken) if line is not None else netconf.RULES[name][1]
+    if facts.boot.state == "value" and persisted.state in ("ok", "bad"):
+        mine, own_taken, _ = _find_taken(key, wanted, facts)
+        if mine is not None:
+            later = netconf.combine(name, at_boot, int(own_taken), bool(forwards.value))
+            where = line.place if line is not None else "the kernel starts with it"
+            words = f"{mine.value} ({mine.place}), of all {at_boot} ({where}): {netconf.describe(name)}"
+            state: HopState = "ok" if netconf.holds(name, wanted, later) else "bad"
+            place = line.place if line is not None and persisted.state == "ok" else persisted.source
+            persisted = Hop(state, persisted.value if state == persisted.state else words, place)
+    return {"persisted": persisted, "runtime": runtime, "effective": Hop("ok" if good else "bad", shown, other.source)}
+
+
+def _find_taken(key: str, wanted: Value, facts: Sysctls) -> tuple[Assignment | None, str, Assignment | None]:
+    """Returns the line that decides a key at boot, what the kernel takes of it, and the last one that it refuses."""
+    refused: Assignment | None = None
+    for line in sysctl.find_written(facts.boot.value or [], key):
+        taken = _read_value(wanted, str(line.value), facts.running.get(key))
+        if taken is not None:
+            return line, taken, refused
+        refused = refused or line
+    return None, "", refused
+
+
+def _to_number(text: str) -> int:
+    number = sysctl_values.read_number(text)
+    if number is None:
+        raise ValueError("no number")
+    return number
+
+
 def find_good(key: str, wanted: Value, lines: list[Assignment]) -> list[Assignment]:
     """Returns lines that ask for what is wanted."""
     return [line for line in sysctl.find_lines(lines, key) if match_values(wanted, line.value or "")]
 
 
-def write_fix(key: str, wanted: Value, found: dict[HopName, Hop], facts: Sysctls, file: str) -> str:
+def write_fix(
+    key: str, wanted: Value, found: dict[HopName, Hop], facts: Sysctls, file: str, modules: Modules | None = None
+) -> str:
     """Returns commands that set a key now and at the next boot, as far as it is not set."""
     if found["runtime"].state == "absent":
         return f"take {quote_word(key)} out of the profile, or boot a kernel or load the module that has it"
-    value = show_value(wanted)
-    line = f"{key} = {value}"
-    lines = []
-    if facts.boot.state == "absent":
-        lines.append("systemctl unmask systemd-sysctl.service")
-        if not find_good(key, wanted, facts.lines.value or []):
-            lines.append(f"echo {quote_word(line)} >> {file}")
-    elif found["persisted"].state == "absent":
-        lines.append(f"echo {quote_word(line)} >> {file}")
-    elif found["persisted"].state == "bad":
-        lines.append(f"write {quote_word(line)} at {quote_word(found['persisted'].source)}, or remove that line")
-    if found["runtime"].state == "bad":
-        lines.append(f"sysctl -w {quote_word(key)}={quote_word(value)}")
+    lines = _fix_boot(key, wanted, found, facts, file, modules)
+    if "bad" in (found["runtime"].state, found.get("effective", found["runtime"]).state):
+        lines += [
+            f"sysctl -w {quote_word(each)}={quote_word(show_value(wanted))}"
+            for each in (_list_pair(key) if "effective" in found else [key])
+            if not match_values(wanted, facts.running[each].value or "")
+        ]
     return "\n".join(lines) or READ_IT
+
+
+def _list_pair(key: str) -> list[str]:
+    pair = netconf.find_pair(sysctl.normalise_key(key))
+    return [key] if pair is None else [pair[1], key]
+
+
+def _fix_boot(
+    key: str, wanted: Value, found: dict[HopName, Hop], facts: Sysctls, file: str, modules: Modules | None
+) -> list[str]:
+    """Returns what makes the next boot set a key."""
+    persisted = found["persisted"]
+    line = f"{key} = {show_value(wanted)}"
+    add = f"echo {quote_word(line)} >> {file}"
+    if facts.boot.state == "absent":
+        unmask = "systemctl unmask systemd-sysctl.service"
+        return [unmask] if find_good(key, wanted, facts.lines.value or []) else [unmask, add]
+    lines = []
+    late = find_lateness(key, facts, modules)
+    if late.state == "value" and modules is not None:
+        owner = str(module_names.find_owner(sysctl.normalise_key(key)))
+        blocks = modules.blocks.value or {}
+        at_boot = modules.at_boot.value or {}
+        if owner in blocks:
+            lines.append(f"remove the line at {quote_word(blocks[owner].place)}")
+        if owner not in at_boot:
+            lines.append(f"echo {quote_word(owner)} >> {file.replace('sysctl.d/99-zz-', 'modules-load.d/')}")
+        if judge_persisted(key, wanted, facts).state == "ok":
+            return lines
+    if persisted.state == "absent":
+        lines.append(add)
+    elif persisted.state == "bad":
+        if "effective" in found and match_values(wanted, _find_taken(key, wanted, facts)[1]):
+            other = _list_pair(key)[0]
+            if _find_taken(other, wanted, facts)[0] is None:
+                return [f"echo {quote_word(f'{other} = {show_value(wanted)}')} >> {file}"]
+            line = f"{other} = {show_value(wanted)}"
+        lines.append(f"write {quote_word(line)} at {quote_word(persisted.source)}, or remove that line")
+    return lines
 
 
 def _read_value(wanted: Value, value: str, running: Fact[str] | None) -> str | None:

@@ -13,7 +13,7 @@ import msgspec
 
 from hosttune.checks import _sysctl
 from hosttune.findings import Finding
-from hosttune.host import globs, sysctl
+from hosttune.host import globs, module_names, modules, sysctl
 from hosttune.host.forms import keep_words
 from hosttune.host.root import Observed, Root
 from hosttune.output import quote_word
@@ -74,11 +74,13 @@ class Facts(msgspec.Struct):
     """Running and configured values."""
 
     sysctl: sysctl.Sysctls
+    modules: modules.Modules | None = None
 
 
 def facts(root: Root, wanted: Section) -> Facts:
-    """Read the wanted keys and all sysctl.d files."""
-    return Facts(sysctl.read(root, wanted.sysctl))
+    """Read the wanted keys and all sysctl.d files, and modules where such make a key."""
+    made = any(module_names.find_owner(sysctl.normalise_key(key)) for key in wanted.sysctl)
+    return Facts(sysctl.read(root, _sysctl.list_needed(wanted.sysctl)), modules.read(root) if made else None)
 
 
 def kept(wanted: Section) -> dict[str, Callable[[str], str]]:
@@ -89,7 +91,8 @@ def kept(wanted: Section) -> dict[str, Callable[[str], str]]:
 
 def sweep(root: Root) -> None:
     """Read what another profile could ask for, so that a snapshot holds it."""
-    globs.read(root, "/proc/sys/net/*/*", "/proc/sys/net/*/*/*", "/proc/sys/net/*/*/*/*")
+    modules.read(root)
+    globs.read(root, "/proc/sys/net/*", "/proc/sys/net/*/*", "/proc/sys/net/*/*/*", "/proc/sys/net/*/*/*/*")
 
 
 def check(wanted: Section, facts: Facts, observed: Observed[None] | None) -> list[Finding]:
@@ -101,7 +104,13 @@ def _check_key(key: str, value: _sysctl.Value, facts: Facts) -> Finding:
     name = sysctl.normalise_key(key)
     dotted = name.replace("/", ".")
     result = _sysctl.check_key(
-        f"net_buffers.{dotted}", key, value, facts.sysctl, why=_WHY.get(dotted, _OTHERWISE), file=FILE
+        f"net_buffers.{dotted}",
+        key,
+        value,
+        facts.sysctl,
+        why=_WHY.get(dotted, _OTHERWISE),
+        file=FILE,
+        modules=facts.modules,
     )
     if name in _NO_EFFECT and result.status == "pass":
         return msgspec.structs.replace(

@@ -15,6 +15,7 @@ from hosttune.host import cpulist
 from hosttune.host.cpulist import KernelList
 from hosttune.host.forms import CPU_LIST, DIGITS, NAME, UNINTELLIGIBLE, consists_of
 from hosttune.host.hugetlb import POLICIES
+from hosttune.host.module_names import is_sought
 
 Arguments = tuple[tuple[str, str | None], ...]
 
@@ -24,6 +25,8 @@ MAX_LENGTH = 1 << 16
 _FLAGS = ("nohz", "domain", "managed_irq")
 
 _SIZE = f"{DIGITS}KMGkmg"
+#: Parameters that list modules to load, or not to load.
+MODULE_LISTS = ("modules_load", "module_blacklist", "modprobe.blacklist")
 #: Parameters that a check looks at, and the characters of their values.
 PARAMETERS = {
     "BOOT_IMAGE": "",
@@ -32,7 +35,7 @@ PARAMETERS = {
     "hugepagesz": _SIZE,
     "hugepages": f"{DIGITS}:,",
     "transparent_hugepage": "",
-    "modules_load": f"{NAME},",
+    **dict.fromkeys(MODULE_LISTS, f"{NAME},"),
 }
 _ILLEGAL_FLAG = "x!"
 
@@ -87,8 +90,8 @@ def reduce(cmdline: str) -> str:
         flags = ""
         if name == "isolcpus":
             flags, value = _keep_flags(value)
-        elif name == "modules_load":
-            value = ",".join(module for module in value.split(",") if module.startswith("tcp"))
+        elif name in MODULE_LISTS:
+            value = ",".join(filter(is_sought, value.split(",")))
         known = consists_of(value, characters, MAX_LENGTH) or (name == "transparent_hugepage" and value in POLICIES)
         value = flags + (value if known else UNINTELLIGIBLE)
         words.append(f'{name}="{value}"' if " " in value else f"{name}={value}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 
@@ -10,6 +11,10 @@ from hosttune.host.root import Fact, Root, make_unreadable
 
 _TOPS = ("/etc", "/run", "/usr/local/lib", "/usr/lib")
 _NOTHING = "/dev/null"
+#: What systemd strips from both ends of a line.
+SPACES = " \t\n\r"
+# What ends a line for systemd: any of these together are one end. Source: `read_line` in its `src/basic/fileio.c`.
+_LINE_ENDS = re.compile("\r\n\0|\n\r\0|\r\n|\n\r|\n\0|\r\0|\n|\r|\0")
 _IN_MEMORY = ("/run/", "/var/run/", "/dev/", "/proc/", "/sys/", "/tmp/")
 
 
@@ -29,6 +34,12 @@ def read_text(root: Root, path: str) -> Fact[str]:
     return root.read(path)
 
 
+def split_lines(text: str) -> list[str]:
+    """Returns the lines of a file as systemd reads them: a carriage return, and a NUL, end one as well."""
+    lines = _LINE_ENDS.split(text)
+    return lines if lines[-1] else lines[:-1]
+
+
 def outlives_boot(path: str) -> bool:
     """Returns whether a file at an absolute path is still there after the next boot: `/run` is empty then.
 
@@ -40,8 +51,8 @@ def outlives_boot(path: str) -> bool:
 def choose_lasting(directories: Iterable[str]) -> list[str]:
     """Returns those of the directories whose files the next boot finds, in the same order.
 
-    `read_merged` with `lasting` goes by it: a file in `/run` sets nothing at the next boot, and neither masks a file of
-    its name nor overrules one.
+    `read_merged` with `lasting` goes by it: a file in `/run` neither sets anything at the next boot, nor masks a file
+    of its name, nor overrules one.
     """
     return [directory for directory in directories if outlives_boot(directory)]
 

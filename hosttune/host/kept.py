@@ -62,6 +62,7 @@ RULES: dict[str, str] = {
     "/sys/kernel/mm/transparent_hugepage/enabled": "forms.keep_choice",
     "/sys/kernel/security/lockdown": "forms.keep_choice",
     "/lib/modules/*/modules.builtin": "modules.reduce_builtin",
+    "/lib/modules/*/modules.dep": "modules.reduce_needs",
     "/etc/passwd": "limits.reduce_users",
     "/etc/group": "limits.reduce_groups",
     "/etc/security/limits.conf": "limits.reduce_pam_limits",
@@ -72,6 +73,7 @@ RULES: dict[str, str] = {
     "/etc/sysctl.conf": "sysctl.reduce",
     **dict.fromkeys((f"{top}/sysctl.d/*.conf" for top in _DROP_INS), "sysctl.reduce"),
     **dict.fromkeys((f"{top}/modules-load.d/*.conf" for top in _DROP_INS), "modules.reduce_at_boot"),
+    **dict.fromkeys((f"{top}/modprobe.d/*.conf" for top in _DROP_INS), "modules.reduce_blocks"),
     **dict.fromkeys((f"{top}/tmpfiles.d/*.conf" for top in _DROP_INS), "tmpfiles.reduce"),
     **dict.fromkeys(
         [f"{top}/{name}" for top in _MANAGER for name in ("system.conf", "system.conf.d/*.conf")],

@@ -1,17 +1,20 @@
-"""Kernel modules: whether one is built in, and whether the next boot loads it.
+"""Kernel modules: whether one is built in, whether the next boot loads it, and what keeps it from that.
 
-Sources: modules-load.d(5), kernel-command-line(7) (`modules_load=`), `Documentation/kbuild/kbuild.rst`
-(modules.builtin).
+Sources: modules-load.d(5), modprobe.d(5), kernel-command-line(7) (`modules_load=`), `module_blacklist=` in
+`Documentation/admin-guide/kernel-parameters.txt`, `Documentation/kbuild/kbuild.rst` (modules.builtin); kmod
+`libkmod/libkmod-config.c`; systemd `src/modules-load/modules-load.c`.
 """
 
 from __future__ import annotations
 
 import posixpath
+import re
+from typing import Literal
 
 import msgspec
 
 from hosttune.host import cmdline, dropins, identity
-from hosttune.host.forms import NAME, consists_of
+from hosttune.host.module_names import is_sought, normalise_name
 from hosttune.host.root import Fact, Root
 
 DIRECTORIES = (
@@ -21,77 +24,176 @@ DIRECTORIES = (
     "/usr/lib/modules-load.d",
 )
 
-# Modules of congestion controls: the only ones that a profile can ask for.
-_SOUGHT = ("tcp_", "tcp-")
+_CMDLINE = "/proc/cmdline"
+_CONTINUED = re.compile(r"\\\r?\n")
+
+
+class Block(msgspec.Struct, frozen=True):
+    """What keeps a module from being loaded: `blacklist` is for modules-load.d and aliases, `never` for everybody."""
+
+    kind: Literal["blacklist", "never"]
+    place: str
 
 
 class Modules(msgspec.Struct, frozen=True):
-    """`loaded`: modules that are loaded now, absent for a kernel without modules. `builtin`: modules that
-    are part of the kernel. `at_boot`: name to the `FILE:LINE` that loads it. Names have `_`, not `-`."""
+    """`loaded`: modules that are loaded now, absent for a kernel without modules. `builtin`: modules that are part of
+    the kernel. `at_boot`: name to the `FILE:LINE` that loads it at the next boot. `blocks`: name to what keeps it from
+    that. `needs`: name to the modules that it brings in. Names have `_`, not `-`."""
 
     loaded: Fact[frozenset[str]]
     builtin: Fact[frozenset[str]]
     at_boot: Fact[dict[str, str]]
+    blocks: Fact[dict[str, Block]]
+    needs: Fact[dict[str, frozenset[str]]]
 
 
-def read(root: Root) -> Modules:
-    """Read all three; `builtin` is that of the running kernel's release."""
+def read(root: Root, needs: bool = True) -> Modules:
+    """Read all of them; `builtin` and `needs` are those of the running kernel's release.
+
+    `needs`: whether to read what each module brings in, of which there is half a megabyte.
+    """
     loaded = root.read("/proc/modules").map(
         lambda text: frozenset(line.split()[0] for line in text.splitlines() if line.strip())
     )
     release = root.read(identity.RELEASE).map(str.strip)
-    builtin: Fact[frozenset[str]]
-    if release.value is None:
-        builtin = release.drop_value()
-    else:
+    arguments = root.read(_CMDLINE).map(cmdline.split_arguments).value or ()
+    builtin: Fact[frozenset[str]] = release.drop_value()
+    brings: Fact[dict[str, frozenset[str]]] = release.drop_value() if needs else Fact("value", {})
+    if release.value is not None:
         builtin = root.read(f"/lib/modules/{release.value}/modules.builtin").map(_parse_builtin)
-    return Modules(loaded, builtin, _read_at_boot(root))
+        if needs:
+            brings = root.read(f"/lib/modules/{release.value}/modules.dep").map(_parse_needs)
+    return Modules(loaded, builtin, _read_at_boot(root, arguments), _read_blocks(root, arguments), brings)
 
 
-def normalise_name(text: str) -> str:
-    """Returns the name with `_` for `-`: the kernel treats both alike."""
-    return text.replace("-", "_")
+def find_load(found: Modules, module: str) -> Fact[str]:
+    """Returns where it says that a module is there before sysctls are applied at the next boot.
 
-
-def _is_sought(name: str) -> bool:
-    return name.startswith(_SOUGHT) and consists_of(name, NAME, 64)
+    That is a line of modules-load.d, for it or for one that needs it, or `built in`. Absent if it says so nowhere, with
+    the reason; unreadable if that cannot be told.
+    """
+    if found.builtin.value is not None and module in found.builtin.value:
+        return Fact("value", "built in", found.builtin.source)
+    if found.loaded.state == "absent":
+        return Fact("value", "built in", found.loaded.source)
+    for fact in (found.at_boot, found.blocks):
+        if fact.value is None:
+            return fact.drop_value()
+    blocks, at_boot = found.blocks.value or {}, found.at_boot.value or {}
+    own, reason = blocks.get(module), ""
+    for name, place in at_boot.items():
+        if name != module and module not in (found.needs.value or {}).get(name, ()):
+            continue
+        block = blocks.get(name) or (own if own is not None and own.kind == "never" else None)
+        if block is None:
+            return Fact("value", place, place)
+        reason = f"{block.place} keeps it from being loaded"
+    if reason:
+        return Fact("absent", None, DIRECTORIES[0], reason)
+    # Another one that is loaded at boot may need it; and it may be built in.
+    if found.needs.state == "unreadable" and any(map(is_sought, at_boot)):
+        return found.needs.drop_value()
+    if found.builtin.state == "unreadable":
+        return found.builtin.drop_value()
+    return Fact("absent", None, DIRECTORIES[0], "")
 
 
 def reduce_loaded(text: str) -> str:
     """Returns the names in /proc/modules that a check may look for."""
     names = (line.split(None, 1)[0] for line in text.splitlines() if line.strip())
-    return "".join(f"{name}\n" for name in names if _is_sought(name))
+    return "".join(f"{name}\n" for name in names if is_sought(name))
 
 
 def reduce_builtin(text: str) -> str:
     """Returns the names in modules.builtin that a check may look for."""
-    return "".join(f"{name}\n" for name in sorted(_parse_builtin(text)) if _is_sought(name))
+    return "".join(f"{name}\n" for name in sorted(_parse_builtin(text)) if is_sought(name))
 
 
 def reduce_at_boot(text: str) -> str:
     """Returns the lines of a modules-load.d file that a check may look for, each where it was."""
-    lines = map(str.strip, text.splitlines())
-    return "".join(f"{line if _is_sought(line) else ''}\n" for line in lines)
+    lines = (line.strip(dropins.SPACES) for line in dropins.split_lines(text))
+    return "".join(f"{line if is_sought(line) else ''}\n" for line in lines)
+
+
+def reduce_needs(text: str) -> str:
+    """Returns what modules that a check may look for bring in, a line each: `NAME: OTHER OTHER`."""
+    needs = {name: sorted(filter(is_sought, others)) for name, others in _parse_needs(text).items() if is_sought(name)}
+    return "".join(f"{name}: {' '.join(others)}\n" for name, others in needs.items() if others)
+
+
+def reduce_blocks(text: str) -> str:
+    """Returns the lines of a modprobe.d file that keep a module which a check may look for from being loaded."""
+    kept: dict[int, str] = {}
+    for name, block in _parse_blocks(text, "").items():
+        if is_sought(name):
+            word = "blacklist" if block.kind == "blacklist" else "install"
+            kept[int(block.place[1:])] = f"{word} {name}{' /bin/false' if word == 'install' else ''}"
+    return "".join(f"{kept.get(number, '')}\n" for number in range(1, max(kept, default=0) + 1))
+
+
+def _parse_name(path: str) -> str:
+    return normalise_name(posixpath.basename(path).split(".ko")[0])
 
 
 def _parse_builtin(text: str) -> frozenset[str]:
-    return frozenset(normalise_name(posixpath.basename(line).removesuffix(".ko")) for line in text.split())
+    return frozenset(map(_parse_name, text.split()))
 
 
-def _read_at_boot(root: Root) -> Fact[dict[str, str]]:
-    files = dropins.list_merged(root, DIRECTORIES, ".conf")
-    if files.state == "unreadable":
+def _parse_needs(text: str) -> dict[str, frozenset[str]]:
+    found = {}
+    for line in text.splitlines():
+        name, colon, others = line.partition(":")
+        if colon and others.strip():
+            found[_parse_name(name)] = frozenset(map(_parse_name, others.split()))
+    return found
+
+
+def _parse_blocks(text: str, file: str) -> dict[str, Block]:
+    """Returns what one file says. `install NAME COMMAND` has the command run in place of loading the module, which may
+    load it all the same: where it names modprobe or insmod, it counts for nothing."""
+    found: dict[str, Block] = {}
+    number = 1
+    for raw in _CONTINUED.sub("\\\0", text).split("\n"):
+        words = raw.replace("\\\0", " ").split()
+        if len(words) > 1 and words[0] in ("blacklist", "install"):
+            loads = any(posixpath.basename(word) in ("modprobe", "insmod") for word in words[2:])
+            name, place = normalise_name(words[1]), f"{file}:{number}"
+            if words[0] == "install" and len(words) > 2 and not loads:
+                found[name] = Block("never", place)
+            elif words[0] == "blacklist" and name not in found:
+                found[name] = Block("blacklist", place)
+        number += 1 + raw.count("\\\0")
+    return found
+
+
+def _read_at_boot(root: Root, arguments: cmdline.Arguments) -> Fact[dict[str, str]]:
+    files = dropins.read_merged(root, dropins.find_directories(root, "modules-load.d"), ".conf", lasting=True)
+    if files.value is None:
         return files.drop_value()
     found: dict[str, str] = {}
-    for key, names in root.read("/proc/cmdline").map(cmdline.split_arguments).value or ():
+    for key, names in arguments:
         if key == "modules_load" and names:
-            found.update({normalise_name(module): "/proc/cmdline" for module in names.split(",") if module})
-    for file in files.value or []:
-        text = dropins.read_fragment(root, file)
-        if text.state == "unreadable":
-            return text.drop_value()
-        for number, raw in enumerate((text.value or "").splitlines(), 1):
-            line = raw.strip()
+            found.update({normalise_name(module): _CMDLINE for module in names.split(",") if module})
+    for file, text in files.value:
+        for number, raw in enumerate(dropins.split_lines(text), 1):
+            line = raw.strip(dropins.SPACES)
             if line and line[0] not in "#;":
                 found.setdefault(normalise_name(line), f"{file}:{number}")
     return Fact("value", found, DIRECTORIES[0])
+
+
+def _read_blocks(root: Root, arguments: cmdline.Arguments) -> Fact[dict[str, Block]]:
+    directories = dropins.find_directories(root, "modprobe.d")
+    files = dropins.read_merged(root, directories, ".conf", lasting=True)
+    if files.value is None:
+        return files.drop_value()
+    found: dict[str, Block] = {}
+    for file, text in files.value:
+        for name, block in _parse_blocks(text, file).items():
+            if name not in found or block.kind == "never":
+                found[name] = block
+    for key, names in arguments:
+        kind: Literal["blacklist", "never"] = "never" if key == "module_blacklist" else "blacklist"
+        if key in ("module_blacklist", "modprobe.blacklist"):
+            found.update({normalise_name(name): Block(kind, _CMDLINE) for name in (names or "").split(",") if name})
+    return Fact("value", found, directories[0])

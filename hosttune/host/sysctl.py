@@ -1,7 +1,7 @@
 """sysctl: the running value of a key, and the line that decides it at the next boot.
 
-Sources: sysctl.d(5); systemd `src/sysctl/sysctl.c`, `src/basic/sysctl-util.c` and `src/basic/fileio.c` (`read_line`);
-procps `src/sysctl.c` and its init script; `Documentation/admin-guide/sysctl/` of the Linux kernel.
+Sources: sysctl.d(5); systemd `src/sysctl/sysctl.c`, `src/basic/sysctl-util.c`; procps `src/sysctl.c`, its init script;
+`Documentation/admin-guide/sysctl/` of the Linux kernel.
 """
 
 from __future__ import annotations
@@ -32,9 +32,6 @@ _MAX_VALUE = 4096  # characters
 # Paths below /proc/sys, and the beginning of those that a profile may name.
 _SOUGHT = ("net/", "vm/nr_hugepages", "kernel/sched_rt_runtime_us")
 _SEPARATORS = re.compile(r"[/.]")
-# What ends a line for systemd: any of these together are one end.
-_LINE_ENDS = re.compile("\r\n\0|\n\r\0|\r\n|\n\r|\n\0|\r\0|\n|\r|\0")
-_SPACES = " \t\n\r"
 _PARTS = re.compile(r"[ \t]+|[^ \t]+")
 # A number, or what somebody takes for one and the kernel does not.
 _LIKE_NUMBER = re.compile(r"[+-]{0,2}(?:0[xX][0-9a-fA-F]{1,16}|(?:0[bBoO])?[0-9][0-9_.,]{0,22}[kKmMgGtT]?)", re.ASCII)
@@ -111,25 +108,19 @@ def build_path(key: str) -> str:
     return f"/proc/sys/{normalise_key(key)}"
 
 
-def split_lines(text: str) -> list[str]:
-    """Returns the lines of a file as systemd reads them: a carriage return, and a NUL, end one as well."""
-    lines = _LINE_ENDS.split(text)
-    return lines if lines[-1] else lines[:-1]
-
-
 def parse(text: str, file: str) -> list[Assignment]:
     """Returns the lines of one file; lines that systemd-sysctl would refuse are left out, as it does."""
     found = []
-    for number, raw in enumerate(split_lines(text), 1):
-        line = raw.strip(_SPACES)
+    for number, raw in enumerate(dropins.split_lines(text), 1):
+        line = raw.strip(dropins.SPACES)
         if not line or line[0] in "#;":
             continue
         key, equals, value = line.partition("=")
         if not equals and not line.startswith("-"):
             continue
-        key = normalise_key(key.removeprefix("-").strip(_SPACES))
+        key = normalise_key(key.removeprefix("-").strip(dropins.SPACES))
         if key:
-            found.append(Assignment(key, value.strip(_SPACES) if equals else None, file, number))
+            found.append(Assignment(key, value.strip(dropins.SPACES) if equals else None, file, number))
     if len([1 for line in found if not WILDCARDS.isdisjoint(line.key)]) > MAX_GLOBS:
         raise ValueError(f"more than {MAX_GLOBS} keys with wildcards")
     return found
@@ -141,7 +132,7 @@ def reduce(text: str, asked: frozenset[str] = frozenset()) -> str:
     That is any of net.*, and a few others. A value is kept if it is of numbers; a word only of WORD_KEYS and of what is
     `asked` for (paths below /proc/sys): a key of net.* may hold a cryptographic one. Raises ValueError.
     """
-    kept = [""] * len(split_lines(text))
+    kept = [""] * len(dropins.split_lines(text))
     for line in parse(text, ""):
         if line.key.startswith(_SOUGHT) or line.key in asked or _may_match(line.key):
             # The slash in front: the first separator says how the key is read.

@@ -165,7 +165,8 @@ def test_a_key_without_effect_warns(host):
 
 def test_an_interface_with_a_dot_in_its_name(host):
     wanted = Section(sysctl={"net.ipv4.conf.eth0/100.rp_filter": 2})
-    files = {"/proc/sys/net/ipv4/conf/eth0.100/rp_filter": "2\n", FILE: "net/ipv4/conf/eth0.100/rp_filter = 2"}
+    running = {f"/proc/sys/net/ipv4/conf/{name}/rp_filter": "2\n" for name in ("eth0.100", "all")}
+    files = {**running, FILE: "net/ipv4/conf/eth0.100/rp_filter = 2"}
     (finding,) = check(host({**NOTHING, **files}), wanted).values()
     assert finding.status == "pass"
 
@@ -185,3 +186,134 @@ def test_an_interface_with_a_dot_in_its_name(host):
 def test_keys_that_are_refused(keys, words):
     with pytest.raises(msgspec.ValidationError, match=words):
         msgspec.convert({"sysctl": keys}, Section)
+
+
+MAX = "net.netfilter.nf_conntrack_max"
+TRACKED = {
+    **NOTHING,
+    "/proc/cmdline": "quiet",
+    "/proc/sys/kernel/osrelease": "6.1\n",
+    "/lib/modules/6.1/modules.builtin": "kernel/net/ipv4/tcp_cubic.ko\n",
+    "/lib/modules/6.1/modules.dep": "k/nf_nat.ko.xz: k/nf_conntrack.ko.xz k/x.ko.xz\nk/nf_conntrack.ko.xz:\n",
+    "/proc/modules": "nf_conntrack 1 1 - Live 0x0\n",
+    "/proc/sys/net/netfilter/nf_conntrack_max": "1048576\n",
+    FILE: f"{MAX} = 1048576",
+}
+LOADED = {"/etc/modules-load.d/x.conf": "nf_conntrack\n"}
+
+
+def check_tracked(host, files, refused=None):
+    wanted = Section(sysctl={MAX: 1048576})
+    return check(host({**TRACKED, **files}, refused=refused), wanted)[f"net_buffers.{MAX}"]
+
+
+def test_a_key_of_a_module_that_comes_late_is_lost_at_the_next_boot(host):
+    finding = check_tracked(host, {})
+    assert (finding.status, finding.hops["persisted"].state) == ("volatile", "bad")
+    assert "before the module nf_conntrack is there" in finding.hops["persisted"].value
+    assert finding.fix == "echo nf_conntrack >> /etc/modules-load.d/hosttune-net_buffers.conf"
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        LOADED,
+        {"/etc/modules-load.d/x.conf": "# c\n nf-conntrack \n"},
+        {"/etc/modules-load.d/x.conf": "nf_nat\n"},
+        {"/proc/cmdline": "modules_load=nf_conntrack"},
+        {"/lib/modules/6.1/modules.builtin": "kernel/net/netfilter/nf_conntrack.ko\n"},
+        {"/proc/modules": "tcp_bbr 1 1 - Live 0x0\n"},
+        {**LOADED, "/etc/modprobe.d/x.conf": "#blacklist nf_conntrack\noptions nf_conntrack hashsize=5\n"},
+        {**LOADED, "/etc/modprobe.d/x.conf": "install nf_conntrack /sbin/modprobe -i nf_conntrack; sysctl -p\n"},
+        {**LOADED, "/run/modprobe.d/x.conf": "blacklist nf_conntrack\n"},
+        {**LOADED, "/etc/modprobe.d/x.conf": "", "/usr/lib/modprobe.d/x.conf": "blacklist nf_conntrack\n"},
+    ],
+)
+def test_a_key_of_a_module_that_is_there_in_time(host, files):
+    assert check_tracked(host, files).status == "pass"
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"/run/modules-load.d/x.conf": "nf_conntrack\n"},
+        {"/etc/modules-load.d/x.conf": "nf_conntrack nf_nat\n"},
+        {"/etc/modules-load.d/x.conf": "# nf_conntrack\n"},
+        {"/etc/modules-load.d/x.txt": "nf_conntrack\n"},
+        {"/etc/modules-load.d/x.conf": "", "/usr/lib/modules-load.d/x.conf": "nf_conntrack\n"},
+        {"/etc/modules-load.d/x.conf": "tcp_bbr\n"},
+        {**LOADED, "/etc/modprobe.d/x.conf": "blacklist nf-conntrack\n"},
+        {**LOADED, "/etc/modprobe.d/x.conf": "blacklist \\\n nf_conntrack\n"},
+        {**LOADED, "/etc/modprobe.d/x.conf": "install nf_conntrack /bin/false\n"},
+        {**LOADED, "/proc/cmdline": "module_blacklist=foo,nf_conntrack"},
+        {**LOADED, "/proc/cmdline": "modprobe.blacklist=nf_conntrack"},
+    ],
+)
+def test_a_module_that_the_next_boot_does_not_load(host, files):
+    assert check_tracked(host, files).status == "volatile"
+
+
+@pytest.mark.parametrize("path", ["/etc/modules-load.d", "/etc/modprobe.d", "/lib/modules/6.1/modules.builtin"])
+def test_whether_a_module_is_loaded_cannot_be_told(host, path):
+    assert check_tracked(host, {}, {path: "EACCES"}).status == "unknown"
+
+
+def conf(name, own, of_all, lines, more=None):
+    path = "/proc/sys/net/ipv4/conf"
+    return {
+        **NOTHING,
+        f"{path}/eth0/{name}": f"{own}\n",
+        f"{path}/all/{name}": f"{of_all}\n",
+        f"{path}/eth0/forwarding": "0\n",
+        FILE: lines.replace("@", "net.ipv4.conf"),
+        **(more or {}),
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted", "own", "of_all", "lines", "status", "fix"),
+    [
+        ("rp_filter", 0, 0, 1, "@.eth0.rp_filter = 0", "fail", "sysctl -w net.ipv4.conf.all.rp_filter=0"),
+        ("rp_filter", 0, 0, 0, "@.eth0.rp_filter = 0", "pass", ""),
+        ("rp_filter", 2, 2, 1, "@.eth0.rp_filter = 2", "pass", ""),
+        ("rp_filter", 1, 0, 1, "@.eth0.rp_filter = 0\n@.all.rp_filter = 1", "pass", ""),
+        ("rp_filter", 0, 0, 0, "@.eth0.rp_filter = 0\n@.all.rp_filter = 1", "volatile", f"at {FILE}:2"),
+        ("rp_filter", 0, 0, 0, "@.*.rp_filter = 1\n@.eth0.rp_filter = 0", "volatile", f"at {FILE}:1"),
+        ("rp_filter", 0, 0, 0, "@.*.rp_filter = 1\n-@.all.rp_filter\n@.eth0.rp_filter = 0", "pass", ""),
+        ("rp_filter", 0, 0, 0, "@.all.rp_filter = 0", "volatile", "echo 'net.ipv4.conf.eth0.rp_filter = 0' >>"),
+        (
+            "send_redirects",
+            0,
+            0,
+            0,
+            "@.eth0.send_redirects = 0",
+            "volatile",
+            "echo 'net.ipv4.conf.all.send_redirects = 0'",
+        ),
+        ("send_redirects", 0, 0, 0, "@.*.send_redirects = 0", "pass", ""),
+        ("accept_source_route", 1, 1, 0, "@.eth0.accept_source_route = 1", "fail", "conf.all.accept_source_route=1"),
+        ("accept_source_route", 0, 1, 0, "@.eth0.accept_source_route = 0", "pass", ""),
+        ("accept_redirects", 0, 0, 1, "@.eth0.accept_redirects = 0", "fail", "conf.all.accept_redirects=0"),
+        ("tag", 0, 0, 1, "@.eth0.tag = 0", "pass", ""),
+    ],
+)
+def test_the_kernel_goes_by_the_key_of_all_as_well(host, name, wanted, own, of_all, lines, status, fix):
+    section = Section(sysctl={f"net.ipv4.conf.eth0.{name}": wanted})
+    (finding,) = check(host(conf(name, own, of_all, lines)), section).values()
+    assert finding.status == status, finding
+    assert fix in finding.fix and bool(fix) == bool(finding.fix)
+
+
+def test_of_redirects_forwarding_decides(host):
+    section = Section(sysctl={"net.ipv4.conf.eth0.accept_redirects": 0})
+    files = conf(
+        "accept_redirects", 0, 1, "@.eth0.accept_redirects = 0", {"/proc/sys/net/ipv4/conf/eth0/forwarding": "1\n"}
+    )
+    assert [one.status for one in check(host(files), section).values()] == ["pass"]
+
+
+def test_without_the_key_of_all_nothing_is_known(host):
+    section = Section(sysctl={"net.ipv4.conf.eth0.rp_filter": 0})
+    path = "/proc/sys/net/ipv4/conf/all/rp_filter"
+    root = host(conf("rp_filter", 0, 0, "@.eth0.rp_filter = 0"), refused={path: "EACCES"})
+    assert [one.status for one in check(root, section).values()] == ["unknown"]
