@@ -21,7 +21,7 @@ def validate(key: str, text: KernelList, *, empty: bool = False) -> None:
         raise ValueError(f"{key}: names no CPU; allowed is a cpulist such as 2-3 or 2,4-N")
 
 
-def resolve(text: KernelList, possible: Fact[frozenset[int]]) -> Fact[frozenset[int]]:
+def resolve(text: KernelList, possible: Fact[cpu.Possible]) -> Fact[frozenset[int]]:
     """Returns the CPUs that a validated list means on this host; unreadable with the reason if that is not known."""
     try:
         return Fact("value", cpulist.parse(text, cpu.find_last(possible)), "profile")
@@ -42,7 +42,7 @@ def judge_equal(fact: Fact[frozenset[int]], wanted: frozenset[int]) -> Hop:
     return judge_fact(fact, lambda cpus: cpus == wanted, cpulist.show)
 
 
-def describe_missing(wanted: frozenset[int], possible: Fact[frozenset[int]]) -> str:
+def describe_missing(wanted: frozenset[int], possible: Fact[cpu.Possible]) -> str:
     """Returns in words which of the wanted CPUs this host does not have, or an empty string."""
     if not possible.value or not (beyond := wanted - possible.value):
         return ""

@@ -117,7 +117,7 @@ def find_queue_irqs(facts: Facts, interface: str) -> list[irq.Irq]:
     numbers = facts.devices[interface].value or frozenset()
     interrupts = facts.interrupts.value
     irqs = interrupts.irqs if interrupts else []
-    queues = irq_plan.find_queue_irqs(interface, numbers, {each.number: each.actions for each in irqs})
+    queues = irq_plan.find_queue_irqs(interface, numbers, {each.number: each.actions or "" for each in irqs})
     return [each for each in irqs if each.number in queues]
 
 
@@ -142,6 +142,8 @@ def _check_default(wanted: Section, facts: Facts, housekeeping: frozenset[int]) 
     waiting = "booted" in hops and hops["booted"].state != "ok"
     steps = ["nothing but the reboot: the boot loader has irqaffinity="] if waiting else []
     if hops["runtime"].state != "ok" and not waiting:
+        if housekeeping == cpu.find_offline(housekeeping, facts.cpus.online):
+            steps.append(cpu.write_online(housekeeping))
         steps.append(f"echo {cpulist.show_mask(housekeeping)} > /proc/irq/default_smp_affinity")
     if hops["persisted"].state != "ok":
         steps.append(f"add irqaffinity={shown} to the kernel command line, or enable a service that does it at boot")
@@ -157,17 +159,21 @@ def _check_default(wanted: Section, facts: Facts, housekeeping: frozenset[int]) 
 
 def _check_irq(each: irq.Irq, housekeeping: frozenset[int], facts: Facts, observed: Observed[Counts] | None) -> Finding:
     shown = cpulist.show(housekeeping)
+    if each.actions is None:
+        return _report_unnamed(each, shown)
     hops: dict[HopName, Hop] = {"runtime": _judge_destination(each, housekeeping)}
     strays = _count_strays([each], housekeeping, observed)
     if strays is not None:
         hops["effective"] = Hop("bad" if strays else "ok", strays or "none elsewhere", "/proc/interrupts")
-    fix = f"echo {shown} > /proc/irq/{each.number}/smp_affinity_list"
+    fix = _write_affinity(housekeeping, facts, f"/proc/irq/{each.number}/smp_affinity_list")
     status: Status | None = None
     why = f"{each.actions}: {_WHY}"
-    if each.managed != "no" and "bad" in (
-        hops["runtime"].state,
-        hops.get("effective", hops["runtime"]).state,
-    ):
+    held = "bad" in (hops["runtime"].state, hops.get("effective", hops["runtime"]).state)
+    if held and each.fixed:
+        status = "pass" if strays == {} else "warn"
+        why = f"{each.actions}: the kernel lets nobody move this interrupt"
+        fix = "leave this interrupt's CPU to housekeeping; hosttune check --observe 10 shows whether it fires"
+    elif held and each.managed != "no":
         # The kernel places this one. It fires on an isolated CPU only for I/O that CPU itself asks for.
         status = "pass" if strays == {} else "warn"
         guess = " (by its driver's name)" if each.managed == "probably" else ""
@@ -191,6 +197,27 @@ def _check_irq(each: irq.Irq, housekeeping: frozenset[int], facts: Facts, observ
     )
 
 
+def _report_unnamed(each: irq.Irq, shown: str) -> Finding:
+    """An interrupt that is delivered, and may be a queue's, the kernel's own or any other."""
+    reason = "neither /sys/kernel/irq nor /proc/interrupts tells who handles it"
+    unnamed: dict[HopName, Hop] = {"runtime": Hop("unknown", reason, f"/sys/kernel/irq/{each.number}/actions")}
+    return build_finding(
+        f"irq_affinity.irq.{each.number}",
+        shown,
+        unnamed,
+        why=f"it is delivered, and {reason}",
+        fix=f"cat /sys/kernel/irq/{each.number}/actions, on this host, or capture /sys/kernel/irq too",
+        required=("runtime",),
+    )
+
+
+def _write_affinity(cpus: frozenset[int], facts: Facts, path: str) -> str:
+    """Returns the command that sends an interrupt to CPUs: the kernel refuses where none of them is online."""
+    online = cpus - cpu.find_offline(cpus, facts.cpus.online)
+    echo = f"echo {cpulist.show(online or cpus)} > {path}"
+    return echo if online else f"{cpu.write_online(cpus)}\n{echo}"
+
+
 def _judge_destination(each: irq.Irq, allowed: frozenset[int]) -> Hop:
     def show(cpus: frozenset[int]) -> str:
         now = f" from its next delivery on, now {cpulist.show(each.effective.value or frozenset())}"
@@ -210,8 +237,6 @@ def _check_queues(
     if device.state == "absent":
         hops["runtime"] = Hop("bad", device.reason.replace("ENOENT", "no such interface"), device.source)
         return build_finding(id, shown, hops, why=why, fix="correct the name in the profile")
-    numbers = " ".join(str(each.number) for each in own)
-    fix = f"for i in {numbers or 'N'}; do echo {shown} > /proc/irq/$i/smp_affinity_list; done"
     if not own:
         reason = device.reason or facts.interrupts.reason or "no queue interrupt is in use: is the interface down?"
         hops["runtime"] = Hop("unknown", reason, device.source)
@@ -224,10 +249,26 @@ def _check_queues(
     strays = _count_strays(own, cpus, observed)
     if strays is not None:
         hops["effective"] = Hop("bad" if strays else "ok", strays or "none elsewhere", "/proc/interrupts")
+    fix = _write_queues(own, wanted.queues[interface], facts)
+    if offline := cpu.find_offline(cpus, facts.cpus.online):
+        why += f"; CPU {cpulist.show(offline)} is offline"
     if hops["persisted"].state != "ok":
         service = "enable a service that sets this at boot and when the interface comes up"
         fix = service if hops["runtime"].state == "ok" else f"{fix}\n{service}"
     return build_finding(id, shown, hops, found=value, why=why, fix=fix)
+
+
+def _write_queues(own: list[irq.Irq], wanted: KernelList, facts: Facts) -> str:
+    """Returns the commands that send each queue to its own CPU, as the role irq_affinity does."""
+    cpus = cpulist.parse_sequence(wanted, cpu.find_last(facts.cpus.possible))
+    offline = cpu.find_offline(frozenset(cpus), facts.cpus.online)
+    groups: dict[int, list[str]] = {}
+    for each in own:
+        groups.setdefault(irq_plan.choose_queue_cpu(each.actions or "", cpus), []).append(str(each.number))
+    lines = [cpu.write_online(offline)] if offline else []
+    for number, irqs in sorted(groups.items()):
+        lines.append(f"for i in {' '.join(irqs)}; do echo {number} > /proc/irq/$i/smp_affinity_list; done")
+    return "\n".join(lines)
 
 
 def _count_strays(

@@ -1,5 +1,8 @@
 """Which CPUs there are, and which of them the kernel keeps for itself or keeps free.
 
+Possible is what the kernel has room for, and counts for lists (`N`, `all`) and for what has to hold after a CPU was
+added; present is what is plugged in; online is what runs. The three are types of their own.
+
 Sources: `Documentation/ABI/testing/sysfs-devices-system-cpu`, `Documentation/admin-guide/cputopology.rst`,
 `Documentation/admin-guide/cgroup-v2.rst` (cpuset partitions) of the Linux kernel.
 """
@@ -7,6 +10,7 @@ Sources: `Documentation/ABI/testing/sysfs-devices-system-cpu`, `Documentation/ad
 from __future__ import annotations
 
 import re
+from typing import NewType
 
 import msgspec
 
@@ -19,12 +23,17 @@ PARTITIONED = "/sys/fs/cgroup/cpuset.cpus.isolated"
 _CPU = re.compile(r"cpu(\d+)")
 
 
+Possible = NewType("Possible", frozenset[int])
+Present = NewType("Present", frozenset[int])
+Online = NewType("Online", frozenset[int])
+
+
 class Cpus(msgspec.Struct, frozen=True):
     """Sets of CPU numbers. `partitioned` are those that cgroup v2 cpuset partitions isolate;
     `siblings` maps a CPU to the hardware threads of its core, itself included."""
 
-    online: Fact[frozenset[int]]
-    possible: Fact[frozenset[int]]
+    online: Fact[Online]
+    possible: Fact[Possible]
     isolated: Fact[frozenset[int]]
     nohz_full: Fact[frozenset[int]]
     partitioned: Fact[frozenset[int]]
@@ -39,7 +48,7 @@ def read(root: Root, siblings_of: frozenset[int] = frozenset()) -> Cpus:
         if fact.value is not None:
             siblings[cpu] = fact.value
     return Cpus(
-        online=read_list(root, f"{DIRECTORY}/online"),
+        online=read_online(root),
         possible=read_possible(root),
         isolated=read_list(root, f"{DIRECTORY}/isolated"),
         nohz_full=read_list(root, f"{DIRECTORY}/nohz_full"),
@@ -48,19 +57,37 @@ def read(root: Root, siblings_of: frozenset[int] = frozenset()) -> Cpus:
     )
 
 
-def read_possible(root: Root) -> Fact[frozenset[int]]:
+def read_online(root: Root) -> Fact[Online]:
+    """Returns the CPUs that run."""
+    return read_list(root, f"{DIRECTORY}/online").map(Online)
+
+
+def read_possible(root: Root) -> Fact[Possible]:
     """Returns the CPUs that can exist on this host: the kernel's list, else the CPU directories of a captured tree."""
-    fact = read_list(root, f"{DIRECTORY}/possible")
+    fact = read_list(root, f"{DIRECTORY}/possible").map(Possible)
     if fact.state == "value":
         return fact
     names = root.list(DIRECTORY)
     numbers = frozenset(int(match[1]) for match in map(_CPU.fullmatch, names.value or []) if match)
-    return Fact("value", numbers, DIRECTORY) if numbers else fact
+    return Fact("value", Possible(numbers), DIRECTORY) if numbers else fact
 
 
-def find_last(possible: Fact[frozenset[int]]) -> int | None:
+def find_last(possible: Fact[Possible]) -> int | None:
     """Returns the number that `N` stands for in a cpulist, None if it is not known."""
     return max(possible.value) if possible.value else None
+
+
+def find_offline(wanted: frozenset[int], online: Fact[Online]) -> frozenset[int]:
+    """Returns which of the wanted CPUs do not run, none where that is not known."""
+    return frozenset() if online.value is None else wanted - online.value
+
+
+def write_online(offline: frozenset[int]) -> str:
+    """Returns the command that brings CPUs online."""
+    words = " ".join(map(str, sorted(offline)))
+    if len(offline) == 1:
+        return f"echo 1 > {DIRECTORY}/cpu{words}/online"
+    return f"for i in {words}; do echo 1 > {DIRECTORY}/cpu$i/online; done"
 
 
 def read_list(root: Root, path: str) -> Fact[frozenset[int]]:

@@ -1,7 +1,7 @@
 """Interrupts: who they belong to, where they may go, where they went.
 
 Sources: `Documentation/core-api/irq/irq-affinity.rst`, `Documentation/filesystems/proc.rst`
-(/proc/interrupts) and `kernel/irq/{proc,manage}.c` of the Linux kernel.
+(/proc/interrupts), `Documentation/ABI/testing/sysfs-kernel-irq` and `kernel/irq/{proc,manage}.c` of the Linux kernel.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from hosttune.host.root import Fact, Root, make_unreadable
 
 COUNTERS = "/proc/interrupts"
 LOCAL_TIMER = "LOC"
-MANAGED_FLAG = "IRQD_AFFINITY_MANAGED"
+# Of /sys/kernel/debug/irq/irqs/N: who decides where an interrupt goes, and that nobody may.
+MANAGED_FLAG, FIXED_FLAGS = "IRQD_AFFINITY_MANAGED", ("IRQD_NO_BALANCING", "IRQD_PER_CPU")
+DEBUG = "/sys/kernel/debug/irq/irqs"
 # A server with 512 CPUs and several cards has about 10,000 interrupts.
 MAX_ROWS = 1 << 15
 
@@ -27,25 +29,52 @@ _MANAGED = re.compile(
     r"nvme\d+q[1-9]\d*|virtio\d+-(req\.\d+|request|requests\.\d+)|megasas\d+-msix\d+|mpt[23]sas\d+-msix\d+"
     r"|lpfc:\d+|qla2xxx\S*|smartpqi|hpsa\d*-msix\d+|aacraid|hisi_sas\S*|mpi3mr\d+-msix\d+"
 )
-_PER_CPU = re.compile(r"arch_timer|IPI\d*|pmu|arm-pmu|riscv-timer", re.IGNORECASE)
+# Timers that the kernel requests with IRQF_NOBALANCING.
+_FIXED = re.compile(r"timer|cascade|hpet\d+")
+_PER_CPU = re.compile(r"arch_timer|IPI\d*|pmu|arm-pmu|riscv-timer|kvm guest [vp]timer", re.IGNORECASE)
+# Numbers below 32 at Arm's interrupt controller are each CPU's own, and so are 1056 to 1119.
+_GIC = re.compile(r"GIC(?:v\d|-\d+)\s+(\d+)\s", re.ASCII)
+# Chip, hardware number and flow handler: the last is after a dash, or Level or Edge, which may have one behind it.
+_TRIGGER = re.compile(
+    r"(?:^|\s)(?:\S*-(?:edge|level|fasteoi|event|evtchn|virq|ipi|msi|msi-x|simple)|(?:Level|Edge)(?:\s+-\S+)?)"
+    r"(?:\s+(\S.*)|\s*)$",
+    re.ASCII,
+)
 
 
 class Row(msgspec.Struct, frozen=True):
-    """A line of /proc/interrupts: counts by CPU, and what stands after them."""
+    """A line of /proc/interrupts: a count for each of the `cpus`, apart by blanks, and what stands after them.
 
-    counts: dict[int, int]
+    `whole` tells whether it has a number for each CPU; a line without is of another moment than its head, or no row.
+    """
+
+    cpus: tuple[int, ...]
+    numbers: str
     description: str
+    whole: bool = True
+
+    @property
+    def counts(self) -> dict[int, int]:
+        """Deliveries by CPU."""
+        return dict(zip(self.cpus, map(int, self.numbers.split()), strict=False))
+
+    @property
+    def counted(self) -> bool:
+        """Whether it may have been delivered."""
+        return not self.whole or bool(self.numbers.strip("0 "))
 
 
 class Irq(msgspec.Struct, frozen=True):
-    """One device interrupt. `managed`: the kernel, not user space, decides where it goes; `probably` is a
-    conclusion from the driver's name, where the kernel does not tell."""
+    """One device interrupt. `actions` names its handlers, apart by commas; None if that is not known. `managed`: the
+    kernel, not user space, decides where it goes; `probably` is a conclusion from the driver's name, where the kernel
+    does not tell. `fixed`: nobody moves it."""
 
     number: int
-    actions: str
+    actions: str | None
     affinity: Fact[frozenset[int]]
     effective: Fact[frozenset[int]]
     managed: Literal["yes", "no", "probably"] = "no"
+    fixed: bool = False
 
     @property
     def moving(self) -> bool:
@@ -75,48 +104,60 @@ class Interrupts(msgspec.Struct, frozen=True):
 
 def parse_interrupts(text: str) -> dict[str, Row]:
     """Read /proc/interrupts. Columns are online CPUs, which need not be consecutive. Raises ValueError."""
-    lines = text.splitlines()
-    cpus = _parse_columns(lines[0] if lines else "")
-    if len(lines) > MAX_ROWS:
-        raise ValueError(f"{len(lines)} rows; a host has at most {MAX_ROWS}")
     rows: dict[str, Row] = {}
-    for line in lines[1:]:
-        name, colon, rest = line.partition(":")
-        if not colon:
-            continue
+    cpus, lines = _split_table(text)
+    for name, rest in lines:
         fields = rest.split(None, len(cpus))
-        numbers = [int(field) for field in fields[: len(cpus)] if field.isdecimal()]
-        rows[name.strip()] = Row(
-            dict(zip(cpus, numbers, strict=False)),
-            fields[len(cpus)].strip() if len(fields) > len(cpus) else "",
-        )
+        numbers = fields[: len(cpus)]
+        if not name.isdigit():  # such as ERR, which has one number
+            numbers = [field for field in numbers if field.isdecimal()]
+        description = fields[len(cpus)].strip() if len(fields) > len(cpus) else ""
+        # One number more than there are CPUs: a CPU came while the kernel wrote the table.
+        whole = "".join(numbers).isdecimal() and (not name.isdigit() or len(numbers) == len(cpus))
+        whole = whole and len(max(numbers, key=len)) <= 20 and not description.partition(" ")[0].isdecimal()
+        rows[name] = Row(cpus, " ".join(numbers) if whole else "", description, whole)
     return rows
 
 
 def reduce_interrupts(text: str) -> str:
     """Returns /proc/interrupts with the rows that a check reads, without the padding. Raises ValueError."""
-    rows = parse_interrupts(text)
-    cpus = _parse_columns(text.splitlines()[0])
+    cpus, lines = _split_table(text)
     kept = [" ".join(f"CPU{cpu}" for cpu in cpus)]
-    for name, row in rows.items():
+    for name, rest in lines:
         if name.isdigit() or name == LOCAL_TIMER:
-            blanks = ["-"] * (len(cpus) - len(row.counts)) if row.description else []
-            kept.append(" ".join([f"{name}:", *map(str, row.counts.values()), *blanks, row.description]))
+            kept.append(f"{name}: {' '.join(rest.split(None, len(cpus)))}".rstrip())
     return "\n".join([*kept, ""])
 
 
-def _parse_columns(line: str) -> list[int]:
+def _split_table(text: str) -> tuple[tuple[int, ...], list[tuple[str, str]]]:
+    """Returns the CPUs of the columns, and the name of each row and what follows it. Raises ValueError."""
+    lines = text.splitlines()
+    cpus = _parse_columns(lines[0] if lines else "")
+    if len(lines) > MAX_ROWS:
+        raise ValueError(f"{len(lines)} rows; a host has at most {MAX_ROWS}")
+    rows = (line.partition(":") for line in lines[1:])
+    return cpus, [(name.strip(), rest) for name, colon, rest in rows if colon]
+
+
+def _parse_columns(line: str) -> tuple[int, ...]:
     columns = line.split(None, cpulist.MAX_CPU + 1)
     if not columns or not all(
         column[:3] == "CPU" and column[3:].isdecimal() and len(column) < 10 for column in columns
     ):
         raise ValueError("the first line of /proc/interrupts does not name CPUs")
-    return [int(column[3:]) for column in columns]
+    return tuple(int(column[3:]) for column in columns)
 
 
 def reduce_flags(text: str) -> str:
-    """Returns the one flag of /sys/kernel/debug/irq/irqs/N that a check reads, if it is set."""
-    return MANAGED_FLAG if MANAGED_FLAG in text else ""
+    """Returns the flags of /sys/kernel/debug/irq/irqs/N that a check reads, as far as they are set."""
+    return " ".join(flag for flag in (MANAGED_FLAG, *FIXED_FLAGS) if flag in text)
+
+
+def reduce_actions(text: str) -> str:
+    """Returns the handlers of an interrupt, in one line. Raises ValueError."""
+    if len(text) > 4096 or not text.rstrip("\n").isprintable():
+        raise ValueError("it is no line of names")
+    return text
 
 
 def read_counts(root: Root) -> Fact[dict[str, Row]]:
@@ -125,19 +166,23 @@ def read_counts(root: Root) -> Fact[dict[str, Row]]:
 
 
 def read(root: Root) -> Fact[Interrupts]:
-    """Read all device interrupts that a driver uses; interrupts that exist per CPU are left out."""
+    """Read all device interrupts that a driver uses; interrupts that exist per CPU are left out.
+
+    One that is delivered and cannot be named is among them; one that has never been, and cannot be named, is not.
+    """
     rows = read_counts(root)
     if rows.value is None:
         return make_unreadable(rows.source, rows.reason)
     irqs: list[Irq] = []
     lists: dict[str, frozenset[int]] = {}
+    flagged = frozenset(root.list(DEBUG).value or ())
     for name, row in rows.value.items():
-        if not name.isdigit():
+        if not (name.isascii() and name.isdigit() and len(name) < 10):
             continue
-        actions = parse_actions(row.description)
-        if not actions or "percpu" in row.description or _PER_CPU.fullmatch(actions):
+        actions = _read_actions(root, name, row)
+        if actions == "" or (actions is None and not row.counted) or _is_per_cpu(row.description, actions or ""):
             continue
-        irq = _read_irq(root, int(name), actions, lists)
+        irq = _read_irq(root, int(name), actions, lists, flagged)
         if irq is not None:
             irqs.append(irq)
     directories = root.list("/proc/irq")
@@ -145,12 +190,34 @@ def read(root: Root) -> Fact[Interrupts]:
     return Fact("value", Interrupts(irqs, max(0, total - len(irqs))), "/proc/irq")
 
 
-def parse_actions(description: str) -> str:
-    """Returns the names of the handlers: what follows chip, hardware number and trigger (`PCI-MSI 0-edge eth0`)."""
+def _read_actions(root: Root, name: str, row: Row) -> str | None:
+    """Returns who handles an interrupt, as the kernel says or else as the row does; None if neither tells."""
+    fact = root.read(f"/sys/kernel/irq/{name}/actions")
+    if fact.value is not None:
+        return fact.value.strip()
+    return parse_actions(row.description) if row.whole else None
+
+
+def parse_actions(description: str) -> str | None:
+    """Returns the names of the handlers, which follow chip, hardware number and trigger; None if it cannot be told.
+
+    `PCI-MSI 0-edge eth0`, `Hyper-V PCIe MSI 536870913-edge nvme0q1`, `IR-PCI-MSI-edge eth0`, `GICv3 33 Level eth0`. The
+    kernel writes two blanks before them, which a text that was copied may have lost.
+    """
+    if match := _TRIGGER.search(description):
+        return (match[1] or "").strip().replace(", ", ",")
+    chip, _, rest = re.sub(r"\s{2,}", "\t", description.strip()).rpartition("\t")
+    if not rest or (chip and rest.isdecimal()):
+        return "" if description else None
     words = description.split(None, 2)
-    actions = words[2].strip() if len(words) > 2 else ""
-    trigger, _, rest = actions.partition(" ")
-    return rest.strip() if trigger in ("Level", "Edge", "None") else actions
+    named = rest if chip else words[2] if len(words) == 3 and words[1].isdecimal() else None
+    return None if named is None else named.replace(", ", ",")
+
+
+def _is_per_cpu(description: str, actions: str) -> bool:
+    gic = _GIC.match(description)
+    own = gic is not None and (int(gic[1]) < 32 or 1056 <= int(gic[1]) < 1120)
+    return own or "percpu" in description or _PER_CPU.fullmatch(actions) is not None
 
 
 def read_default_affinity(root: Root) -> Fact[frozenset[int]]:
@@ -171,8 +238,8 @@ def find_queues(root: Root, interface: str) -> Fact[frozenset[int]]:
     if link.value is None:
         return make_unreadable(path, link.reason)
     device = posixpath.dirname(posixpath.dirname(posixpath.normpath(f"/sys/class/net/{link.value}")))
-    if device.startswith("/sys/devices/virtual"):
-        return Fact("absent", None, path, "a virtual interface has no interrupts: name the card below it")
+    if irq_plan.is_virtual(link.value):
+        return Fact("absent", None, path, irq_plan.VIRTUAL)
     for directory in (device, posixpath.dirname(device)):
         msi = root.list(f"{directory}/msi_irqs")
         line = "" if msi.value else root.read(f"{directory}/irq").value
@@ -181,7 +248,9 @@ def find_queues(root: Root, interface: str) -> Fact[frozenset[int]]:
     return make_unreadable(f"{device}/msi_irqs", msi.reason or "no interrupts found at the device")
 
 
-def _read_irq(root: Root, number: int, actions: str, lists: dict[str, frozenset[int]]) -> Irq | None:
+def _read_irq(
+    root: Root, number: int, actions: str | None, lists: dict[str, frozenset[int]], flagged: frozenset[str]
+) -> Irq | None:
     def parse(text: str) -> frozenset[int]:
         if text not in lists:
             lists[text] = cpu.parse_list(text)
@@ -192,13 +261,10 @@ def _read_irq(root: Root, number: int, actions: str, lists: dict[str, frozenset[
     effective = root.read(f"{directory}/effective_affinity_list").map(parse)
     if affinity.state == effective.state == "absent":
         return None  # freed since /proc/interrupts was read
-    return Irq(number, actions, affinity, effective, _read_managed(root, number, actions))
-
-
-def _read_managed(root: Root, number: int, actions: str) -> Literal["yes", "no", "probably"]:
-    if not _MANAGED.fullmatch(actions.split(",")[0].strip()):
-        return "no"
-    flags = root.read(f"/sys/kernel/debug/irq/irqs/{number}").value
-    if flags is None:
-        return "probably"
-    return "yes" if MANAGED_FLAG in flags else "no"
+    flags = root.read(f"{DEBUG}/{number}").value if str(number) in flagged else None
+    if flags is not None:
+        fixed = any(flag in flags for flag in FIXED_FLAGS)
+        return Irq(number, actions, affinity, effective, "yes" if MANAGED_FLAG in flags else "no", fixed)
+    first = (actions or "").partition(",")[0].strip()
+    managed: Literal["no", "probably"] = "probably" if _MANAGED.fullmatch(first) else "no"
+    return Irq(number, actions, affinity, effective, managed, _FIXED.fullmatch(first) is not None)

@@ -43,6 +43,15 @@ def check_interface(name: str) -> None:
         raise ValueError(f"{name!r} is not the name of a network interface")
 
 
+#: Why a virtual interface cannot have CPUs for its queues.
+VIRTUAL = "a virtual interface has no interrupts: name the card below it"
+
+
+def is_virtual(link: str) -> bool:
+    """Returns whether an interface is a bond, a bridge, a VLAN or the like, by its link in /sys/class/net."""
+    return "/devices/virtual/" in f"/{link}"
+
+
 def find_device_irqs(msi_irqs: Iterable[str], irq: str) -> frozenset[int]:
     """Returns the interrupts of a device.
 

@@ -47,6 +47,7 @@ RULES: dict[str, str] = {
     "/proc/sys/net/ipv4/tcp_congestion_control": "forms.keep_word",
     "/proc/sys/net/ipv4/tcp_available_congestion_control": "forms.keep_words",
     "/proc/sys/net/ipv4/tcp_allowed_congestion_control": "forms.keep_words",
+    "/sys/kernel/irq/#/actions": "irq.reduce_actions",
     "/sys/kernel/debug/irq/irqs/#": "irq.reduce_flags",
     **dict.fromkeys(
         [

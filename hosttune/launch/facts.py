@@ -46,7 +46,7 @@ class Facts(msgspec.Struct, kw_only=True):
     uid: int
     capabilities: Fact[int]
     rlimits: dict[str, tuple[int, int]]
-    online: Fact[frozenset[int]]
+    online: Fact[cpu.Online]
     trial: Trial
     kernel: Fact[tuple[int, int]]
     rt_runtime: Fact[int]

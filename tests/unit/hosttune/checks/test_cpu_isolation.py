@@ -303,7 +303,7 @@ def task(tid, comm="x", *, cpus=(0, 1, 2, 3), last=2, ticks=0, switches=0, kerne
 
 def observed(before, after, loc=((0, 0), (0, 0)), seconds=2.0, missing=""):
     def sample(tasks, counts):
-        rows = {"LOC": irq.Row({2: counts[0], 3: counts[1]}, "Local timer interrupts")}
+        rows = {"LOC": irq.Row((2, 3), f"{counts[0]} {counts[1]}", "Local timer interrupts")}
         return Sample(Fact("value", rows, "/proc/interrupts"), Tasks(tasks, missing))
 
     return Observed(sample(before, loc[0]), sample(after, loc[1]), seconds)

@@ -142,6 +142,72 @@ class TestOneInterrupt:
         assert (found.status, found.found) == ("fail", "2")
 
 
+class TestNames:
+    """What an interrupt is called, and where it counts, when the row of /proc/interrupts does not tell by itself."""
+
+    def test_a_chip_of_several_words_is_no_handler(self, run):
+        row = table().replace(ROWS[33], "Hyper-V PCIe MSI 536870913-edge nvme0q1")
+        found = run({"/proc/interrupts": row, "/sys/kernel/irq/33/actions": "nvme0q1\n", **ELSEWHERE})["irq.33"]
+        assert found.status == "warn"
+        assert "echo" not in found.fix
+
+    def test_a_row_without_a_hardware_number_is_judged(self, run):
+        for actions in ({"/sys/kernel/irq/34/actions": "eth1-TxRx-0\n"}, {}):
+            row = table({34: (0, 0, 7, 0)}).replace(ROWS[34], "IR-PCI-MSI-edge eth1-TxRx-0")
+            found = run({"/proc/interrupts": row, **actions})["irq.34"]
+            assert (found.status, found.found) == ("fail", "3")
+
+    def test_one_that_is_delivered_and_has_no_name_is_unknown(self, run):
+        row = table({34: (0, 0, 7, 0)}).replace(ROWS[34], "Weird-chip foo")
+        found = run({"/proc/interrupts": row})["irq.34"]
+        assert (found.status, found.fix) == (
+            "unknown",
+            "cat /sys/kernel/irq/34/actions, on this host, or capture /sys/kernel/irq too",
+        )
+        assert "irq.34" not in run({"/proc/interrupts": table().replace(ROWS[34], "Weird-chip foo")})
+        assert "irq.34" not in run({"/proc/interrupts": row, "/sys/kernel/irq/34/actions": "\n"})
+
+    def test_the_kernels_timer_is_not_fought(self, run):
+        row = table().replace(ROWS[24], "IO-APIC 2-edge timer")
+        found = run({"/proc/interrupts": row, **affinity(24, "0-3", "2")})["irq.24"]
+        assert (found.status, "echo" in found.fix) == ("warn", False)
+        assert "nobody" in found.why
+
+
+class TestOffline:
+    """The kernel refuses an affinity of which no CPU is online, and takes one of which some are."""
+
+    ONLINE = "/sys/devices/system/cpu/online"
+
+    def test_an_interrupt_is_sent_to_cpus_that_run(self, run):
+        found = run({**affinity(24, "0-3", "2"), self.ONLINE: "0,2-3\n"})["irq.24"]
+        assert found.fix == "echo 0 > /proc/irq/24/smp_affinity_list"
+
+    def test_none_of_them_runs(self, run):
+        found = run({**affinity(24, "0-3", "2"), self.ONLINE: "2-3\n"}, default="f")
+        assert found["irq.24"].fix == (
+            "for i in 0 1; do echo 1 > /sys/devices/system/cpu/cpu$i/online; done\n"
+            "echo 0-1 > /proc/irq/24/smp_affinity_list"
+        )
+        assert found["default_smp_affinity"].fix.startswith("for i in 0 1; do echo 1 > /sys/devices/system/cpu/cpu$i")
+
+    def test_a_queues_cpu_is_offline(self, run):
+        found = run({**affinity(31, "0", "0"), self.ONLINE: "0,2-3\n"})["queues.eth0"]
+        assert found.fix == (
+            "echo 1 > /sys/devices/system/cpu/cpu1/online\n"
+            "for i in 30 31; do echo 1 > /proc/irq/$i/smp_affinity_list; done"
+        )
+        assert "CPU 1 is offline" in found.why
+
+    def test_each_queue_has_its_own_cpu(self, run):
+        settings = {"/etc/hosttune/profile.d/irq.yml": SETTINGS.replace('"1"', '"3,2"')}
+        found = run(settings, wanted=Section(housekeeping="0-1", queues={"eth0": "3,2"}))["queues.eth0"]
+        assert found.fix == (
+            "for i in 31; do echo 2 > /proc/irq/$i/smp_affinity_list; done\n"
+            "for i in 30; do echo 3 > /proc/irq/$i/smp_affinity_list; done"
+        )
+
+
 ELSEWHERE = affinity(33, "2", "2")
 
 
@@ -261,6 +327,13 @@ STRANGER = {
     "/proc/9/cgroup": "0::/user.slice/user-12345.slice/session-1.scope\n",
     "/proc/9/environ": "IRQBALANCE_BANNED_CPULIST=0-999999999\0",
 }
+TOLD = "IRQBALANCE_BANNED_CPULIST=2-3\0"
+SILENT = {**RUNNING, "/proc/8/environ": "A=1\0"}
+KEPT_FREE = {
+    "/sys/devices/system/cpu/isolated": "2\n",
+    "/sys/devices/system/cpu/nohz_full": "3\n",
+    "/boot/grub/grub.cfg": "menuentry 'Linux' {\n linux /vmlinuz ro irqaffinity=0-1 isolcpus=2 nohz_full=3\n}\n",
+}
 BANNED = {"/etc/default/irqbalance": "IRQBALANCE_BANNED_CPULIST=2-3\n"}
 
 
@@ -275,6 +348,19 @@ class TestIrqbalance:
             ("banned", {**RUNNING, **BANNED, "/proc/8/environ": "IRQBALANCE_BANNED_CPULIST=3\0"}, "fail"),
             ("banned", {**RUNNING, **BANNED, "/proc/8/environ": "IRQBALANCE_BANNED_CPUS=c\0"}, "pass"),
             ("banned", ENABLED, "volatile"),
+            # What it does not understand bans nothing.
+            ("banned", {**RUNNING, "/etc/default/irqbalance": "IRQBALANCE_BANNED_CPULIST=2-N\n"}, "volatile"),
+            ("banned", {**RUNNING, **BANNED, "/proc/8/environ": "IRQBALANCE_BANNED_CPULIST=2-N\0"}, "fail"),
+            ("banned", {**RUNNING, "/etc/default/irqbalance": "IRQBALANCE_BANNED_CPULIST=2-3 # quiet\n"}, "volatile"),
+            ("banned", {**RUNNING, "/etc/default/irqbalance": "export IRQBALANCE_BANNED_CPULIST=2-3\n"}, "volatile"),
+            ("banned", {**RUNNING, "/etc/default/irqbalance": "IRQBALANCE_BANNED_CPULIST='2-3'\n"}, "pass"),
+            ("banned", {**RUNNING, "/etc/default/irqbalance": "IRQBALANCE_BANNED_CPULIST=\n"}, "unknown"),
+            # The mask goes before the list.
+            ("banned", {**RUNNING, **BANNED, "/proc/8/environ": "IRQBALANCE_BANNED_CPUS=0\0" + TOLD}, "fail"),
+            # Told nothing, it leaves alone what is isolated or in nohz_full, now and after the next boot.
+            ("banned", {**SILENT, **KEPT_FREE}, "pass"),
+            ("banned", {**SILENT, **KEPT_FREE, "/boot/grub/grub.cfg": ""}, "unknown"),
+            ("banned", {**SILENT, **KEPT_FREE, "/sys/devices/system/cpu/isolated": "\n"}, "fail"),
             ("stopped", INSTALLED, "pass"),
             ("stopped", {**RUNNING, **BANNED}, "fail"),
             ("stopped", ENABLED, "volatile"),

@@ -48,12 +48,115 @@ def test_read_leaves_out_unused_and_per_cpu_interrupts(fake_host):
     found = irq.read(host).value
     assert {each.number: (each.actions, each.managed) for each in found.irqs} == {
         0: ("timer", "no"),
-        16: ("i801_smbus, ehci_hcd", "no"),
+        16: ("i801_smbus,ehci_hcd", "no"),
         30: ("eth0-TxRx-0", "no"),
         32: ("nvme0q1", "probably"),
         41: ("ttyAMA0", "no"),
     }
     assert found.unused == 4
+
+
+@pytest.mark.parametrize(
+    ("description", "actions"),
+    [
+        ("PCI-MSI 1048576-edge      eth0", "eth0"),
+        ("Hyper-V PCIe MSI 536870913-edge nvme0q1", "nvme0q1"),
+        ("Hyper-V PCIe MSI 536870913-edge      nvme0q1", "nvme0q1"),
+        ("IR-PCI-MSI-edge eth0-TxRx-0", "eth0-TxRx-0"),
+        ("IR-PCI-MSIX-0000:19:00.0   0-edge      eth0-event-2", "eth0-event-2"),
+        ("GICv3  33 Level     10000000.serial", "10000000.serial"),
+        ("ITS-PCI-MSIX-0000:01:00.0   1 Edge      mlx5_comp0@pci:0000:01:00.0", "mlx5_comp0@pci:0000:01:00.0"),
+        ("GICv3  33 Level    -fasteoi  my serial port", "my serial port"),
+        ("IO-APIC   16-fasteoi   i801_smbus, ehci_hcd:usb1", "i801_smbus,ehci_hcd:usb1"),
+        ("xen-dyn    -event     eth0-q0-tx", "eth0-q0-tx"),
+        ("xen-pirq    -ioapic-level  i8042", "i8042"),
+        ("XT-PIC      2  cascade", "cascade"),
+        ("dummy 5 wm8994-sdw", "wm8994-sdw"),
+        ("None    dummy", "dummy"),
+        ("PCI-MSI 1048576-edge", ""),
+        ("GICv3  33 Level", ""),
+        ("dummy      5", ""),
+        ("Weird-chip foo", None),
+        ("A chip without a number eth0", None),
+        ("", None),
+    ],
+)
+def test_handlers_by_what_stands_after_the_counts(description, actions):
+    assert irq.parse_actions(description) == actions
+
+
+def read_row(fake_host, line, **extra):
+    table = f"CPU0 CPU2\n{line}\n"
+    host = fake_host({"/proc/interrupts": table, **files(40), **{k: v for k, v in extra.items() if v is not None}})
+    return [(each.number, each.actions, each.managed) for each in irq.read(host).value.irqs]
+
+
+ACTIONS = "/sys/kernel/irq/40/actions"
+
+
+def test_the_kernels_own_list_of_handlers_counts(fake_host):
+    row = "40: 0 7 Hyper-V PCIe MSI 536870913-edge nvme0q1"
+    assert read_row(fake_host, row, **{ACTIONS: "nvme0q1\n"}) == [(40, "nvme0q1", "probably")]
+    assert read_row(fake_host, row) == [(40, "nvme0q1", "probably")]
+    assert read_row(fake_host, "40: 5 0 foo", **{ACTIONS: "eth0-TxRx-0\n"}) == [(40, "eth0-TxRx-0", "no")]
+    assert read_row(fake_host, row, **{ACTIONS: "\n"}) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "40: 0 7 Weird-chip foo",
+        "40: 7 PCI-MSI 1-edge eth0",  # a column less than the head has: a CPU went meanwhile
+        "40: 0 0 7 PCI-MSI 1-edge eth0",  # and one more
+        "40: 0 7",
+        "40:",
+    ],
+)
+def test_a_row_that_counts_and_cannot_be_named_is_not_left_out(fake_host, line):
+    assert read_row(fake_host, line) == [(40, None, "no")]
+
+
+@pytest.mark.parametrize("line", ["40: 0 0 Weird-chip foo", "40: 0 0", "40: 0 0 PCI-MSI 1-edge"])
+def test_a_row_that_never_counted_is(fake_host, line):
+    assert read_row(fake_host, line) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "40: 7 9 GICv3 23 Level arm-pmu-x",
+        "40: 7 9 GIC-0  27 Level     kvm guest vtimer",
+        "40: 7 9 GICv3 1060 Level eppi",
+        "40: 7 9 xen-percpu -virq timer0",
+    ],
+)
+def test_interrupts_of_each_cpu(fake_host, line):
+    assert read_row(fake_host, line) == []
+
+
+def test_the_columns_may_be_many_and_with_gaps():
+    head = "    " + " ".join(f"CPU{number:<8}" for number in range(0, 16000, 2))
+    rows = irq.parse_interrupts(f"{head}\n 9: {' '.join('1' for _ in range(8000))} IO-APIC 9-fasteoi acpi\n")
+    assert rows["9"].counts[15998] == 1
+    assert (rows["9"].description, rows["9"].whole) == ("IO-APIC 9-fasteoi acpi", True)
+
+
+def test_what_is_kept_of_the_table_reads_as_the_table():
+    kept = irq.reduce_interrupts(TABLE + "50:\n51: x\n52: 1 2 3 4\n")
+    assert kept == irq.reduce_interrupts(kept)
+    rows = irq.parse_interrupts(kept)
+    assert rows == {
+        name: row for name, row in irq.parse_interrupts(TABLE + "50:\n51: x\n52: 1 2 3 4\n").items() if name in rows
+    }
+    assert set(rows) == {"0", "16", "30", "31", "32", "40", "41", "42", "50", "51", "52", "LOC"}
+
+
+@pytest.mark.parametrize(("flags", "fixed"), [("IRQD_NO_BALANCING", True), ("IRQD_PER_CPU", True), ("x", False)])
+def test_interrupts_that_nobody_moves(fake_host, flags, fixed):
+    host = fake_host(
+        {"/proc/interrupts": TABLE, **files(0, 30), "/sys/kernel/debug/irq/irqs/30": f"dstate: 0\n {flags}"}
+    )
+    assert {each.number: each.fixed for each in irq.read(host).value.irqs} == {0: True, 30: fixed}
 
 
 @pytest.mark.parametrize(
