@@ -7,6 +7,7 @@ import importlib
 from typing import Any
 
 from hosttune import profile as profiles
+from hosttune import stated
 from hosttune.host import globs, identity
 from hosttune.host.kept import Patterns
 from hosttune.host.root import Once, Root
@@ -22,7 +23,8 @@ def take_snapshot(root: Root, profile: Profile, observe: float | None = None) ->
     sample that many seconds later.
     """
     # Whatever raises below: a check that cannot cope with this host must not stop the snapshot that shows why.
-    profiles_kept = {f"{PROFILE_D}/*{ending}": profiles.reduce_file for ending in (".yml", ".yaml")}
+    directories = (f"{PROFILE_D}/*.yml", f"{PROFILE_D}/*.yaml", f"{stated.DIRECTORY}/*.yml")
+    profiles_kept = dict.fromkeys(directories, profiles.reduce_file)
     sections = [*profiles.load_built_in().sections, *profile.sections]
     recorder = Recorder(root, Patterns({**profiles.list_kept(sections), **profiles_kept}))
     # As a check does: each path once, so that the processes that are looked at are those of the one list that is kept.

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from hosttune import stated
 from hosttune.findings import Finding, Hop, Report, summarise_findings
 from hosttune.hops import build_finding
 from hosttune.host import identity
@@ -39,7 +40,8 @@ def run_checks(profile: Profile, root: Root, observe: float | None = None) -> Re
             later, seconds = second
             for one in runs:
                 one.sample_again(later, seconds)
-    return summarise_findings(host, [finding for one in runs for finding in one.build_findings()])
+    lost = [] if profile.own is None else stated.check(profile, stated.read(once, profile.own))
+    return summarise_findings(host, [*lost, *(finding for one in runs for finding in one.build_findings())])
 
 
 class _Run:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
-from hosttune.findings import Finding, Hop, HopName, Status
+from hosttune.findings import READ_IT, Finding, Hop, HopName, Status
 from hosttune.hops import build_finding
 from hosttune.host import cpu, cpulist, irq, process
-from hosttune.host.root import Fact, Observed
+from hosttune.host.root import NOT_CAPTURED, Fact, Observed
 
 # A tick that was not stopped comes CONFIG_HZ times a second, and that is at least 100; a CPU whose tick
 # is stopped still takes the odd timer.
@@ -121,16 +121,28 @@ def _find_active(observed: Observed[Sample], isolated: frozenset[int]) -> list[p
 
 def check_siblings(isolated: frozenset[int], cpus: cpu.Cpus) -> Finding | None:
     """Judge whether a hardware thread shares a core with an isolated CPU and is not isolated itself."""
+    id, wanted = "cpu_isolation.siblings", "no core shared with CPUs that are not isolated"
     online = cpus.online.value
-    shared = frozenset[int]().union(*cpus.siblings.values()) - isolated
+    shared = frozenset[int]().union(*(fact.value or () for fact in cpus.siblings.values())) - isolated
     shared = shared & online if online is not None else shared
-    if not shared:
+    unread = [fact for fact in cpus.siblings.values() if fact.state == "unreadable"]
+    if not shared and not unread:
         return None
+    if not shared:
+        return build_finding(
+            id,
+            wanted,
+            {"runtime": Hop("unknown", unread[0].reason, unread[0].source)},
+            why="whether another hardware thread shares the core of an isolated CPU is not known",
+            fix=READ_IT,
+            # A tree of files may lack them. Where nothing worse than a warning could be found, that is the finding.
+            status="warn" if all(fact.reason == NOT_CAPTURED for fact in unread) else "unknown",
+        )
     shown = cpulist.show(shared)
     hops: dict[HopName, Hop] = {"runtime": Hop("bad", shown, f"{cpu.DIRECTORY}/cpuN/topology/thread_siblings_list")}
     return build_finding(
-        "cpu_isolation.siblings",
-        "no core shared with CPUs that are not isolated",
+        id,
+        wanted,
         hops,
         why="work on the core's other hardware thread takes units and L1 cache from the trading thread",
         fix=f"isolate CPU {shown} as well, or take it offline: echo 0 > {cpu.DIRECTORY}/cpuN/online",

@@ -221,6 +221,8 @@ def _check_rcu_nocbs(host: _Host, wanted: frozenset[int]) -> Finding:
             fix=f"add nohz_full={cpulist.show(wanted)}, or at each boot: for p in $(pgrep rcuo); do "
             f"taskset -pc {cpulist.show(_find_others(host))} $p; done",
         )
+    elif tasks.missing:
+        hops["runtime"] = Hop("unknown", tasks.missing, source)
     else:
         hops["runtime"] = Hop("ok", cpulist.show(served & wanted), source)
     return _build_boot_finding(host, "rcu_nocbs", "rcu_nocbs", cpulist.show(wanted), hops, why, fix)

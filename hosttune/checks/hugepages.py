@@ -13,7 +13,7 @@ import msgspec
 from hosttune.findings import READ_IT, Finding, Hop, HopName
 from hosttune.hops import build_finding, judge_fact
 from hosttune.host import boot, cmdline, globs, hugepages, hugetlb, sysctl, tmpfiles
-from hosttune.host.root import Fact, Observed, Root
+from hosttune.host.root import NOT_CAPTURED, Fact, Observed, Root
 from hosttune.output import quote_word
 
 TOTAL = "vm.nr_hugepages"
@@ -115,6 +115,15 @@ def _check_pool(facts: Facts, size: str, kb: int, node: int, count: int) -> Find
         fix=_write_fix(facts, hops, size, kb, node, count),
         reboot=kb >= BOOT_ONLY_KB and hops["runtime"].state == "bad",
     )
+    if result.status == "pass" and count and pool.surplus.state == "unreadable":
+        # Surplus is a warning. A tree may lack the file; where it was refused, nobody knows.
+        return msgspec.structs.replace(
+            result,
+            status="warn" if pool.surplus.reason == NOT_CAPTURED else "unknown",
+            why=f"whether these pages are surplus, and vanish, is not known: {pool.surplus.source}: "
+            f"{pool.surplus.reason}",
+            fix=READ_IT,
+        )
     surplus = pool.surplus.value or 0
     if result.status == "pass" and count and (pool.reserved.value or 0) - surplus < count:
         return msgspec.structs.replace(

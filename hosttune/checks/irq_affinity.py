@@ -336,6 +336,8 @@ def _check_irqbalance(
         hops = {"persisted": Hop("ok", words, unit.value.source or unit.source)}
     elif wanted.irqbalance == "stopped":
         hops = {"persisted": Hop("bad", "enabled", unit.value.source)}
+    elif facts.cpus.possible.value is None:
+        hops = {"persisted": Hop("unknown", facts.cpus.possible.reason, facts.cpus.possible.source)}
     else:
         hops = {"persisted": _judge_banned(balancer.banned_next, _predict_kept_free(facts), others)}
     if running.value is None:
@@ -344,6 +346,8 @@ def _check_irqbalance(
         hops["runtime"] = Hop("ok", "not running", running.source)
     elif wanted.irqbalance == "stopped":
         hops["runtime"] = Hop("bad", "running", running.source)
+    elif facts.cpus.possible.value is None:
+        hops["runtime"] = Hop("unknown", facts.cpus.possible.reason, facts.cpus.possible.source)
     else:
         hops["runtime"] = _judge_banned(balancer.banned, _find_kept_free(facts), others)
     fix = "systemctl disable --now irqbalance"

@@ -231,9 +231,9 @@ def _judge_running(name: str, item: str, need: int, facts: Facts) -> Hop:
     if facts.users[name].state == "unreadable":
         return Hop("unknown", facts.users[name].reason, source)
     processes = facts.processes[name]
+    # Another PID namespace hides kernel threads, and those are nobody's.
+    hidden = facts.hidden if "kernel threads" not in facts.hidden else ""
     if not processes:
-        # Another PID namespace hides kernel threads, and those are nobody's.
-        hidden = facts.hidden if "kernel threads" not in facts.hidden else ""
         return Hop("unknown", hidden, source) if hidden else Hop("na", f"no process of {name} is running", source)
     judged = {
         pid: _judge_limit(item, need, fact.value[item])
@@ -249,6 +249,8 @@ def _judge_running(name: str, item: str, need: int, facts: Facts) -> Hop:
     unread = [fact.reason for pid, fact in processes.items() if pid not in judged and pid not in ended]
     if unread or not judged:
         return Hop("unknown", unread[0] if unread else "its processes ended while they were read", source)
+    if hidden:
+        return Hop("unknown", hidden, source)
     return Hop("ok", next(iter(judged.values())).value, f"{source} of {len(judged)} processes")
 
 

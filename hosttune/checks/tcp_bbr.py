@@ -37,7 +37,7 @@ class Section(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
 
     def __post_init__(self) -> None:
         if self.require_fq and self.qdisc is None:
-            raise ValueError("require_fq needs qdisc: the discipline that the interfaces shall have")
+            raise ValueError("require_fq: it needs qdisc, the discipline that the interfaces shall have")
 
 
 class Facts(msgspec.Struct):

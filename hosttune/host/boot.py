@@ -44,8 +44,9 @@ def _read_coming(root: Root, booted: Fact[str]) -> Fact[str]:
         entry = derive(root, path, partial(_read_entry, path))
         if entry.state == "absent":
             continue
-        names = [name for name, _ in cmdline.split_arguments(booted.value or "")]
-        if booted.state == "value" and "BOOT_IMAGE" not in names:
+        if booted.value is None:
+            return make_unreadable(path, f"whether GRUB started this boot: {booted.source}: {booted.reason}")
+        if "BOOT_IMAGE" not in [name for name, _ in cmdline.split_arguments(booted.value)]:
             return make_unreadable(path, "this boot did not come through GRUB (no BOOT_IMAGE= in /proc/cmdline)")
         if entry.value is None:
             return entry

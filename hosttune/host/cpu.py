@@ -16,7 +16,7 @@ import msgspec
 
 from hosttune.host import cpulist
 from hosttune.host.cpulist import KernelList
-from hosttune.host.root import Fact, Root
+from hosttune.host.root import NOT_CAPTURED, Fact, Root
 
 DIRECTORY = "/sys/devices/system/cpu"
 PARTITIONED = "/sys/fs/cgroup/cpuset.cpus.isolated"
@@ -30,23 +30,21 @@ Online = NewType("Online", frozenset[int])
 
 class Cpus(msgspec.Struct, frozen=True):
     """Sets of CPU numbers. `partitioned` are those that cgroup v2 cpuset partitions isolate;
-    `siblings` maps a CPU to the hardware threads of its core, itself included."""
+    `siblings` maps a CPU to the hardware threads of its core, itself included; absent for one that is offline."""
 
     online: Fact[Online]
     possible: Fact[Possible]
     isolated: Fact[frozenset[int]]
     nohz_full: Fact[frozenset[int]]
     partitioned: Fact[frozenset[int]]
-    siblings: dict[int, frozenset[int]] = {}
+    siblings: dict[int, Fact[frozenset[int]]] = {}
 
 
 def read(root: Root, siblings_of: frozenset[int] = frozenset()) -> Cpus:
     """Read the sets; core siblings only of the CPUs asked for."""
-    siblings: dict[int, frozenset[int]] = {}
-    for cpu in sorted(siblings_of):
-        fact = read_list(root, f"{DIRECTORY}/cpu{cpu}/topology/thread_siblings_list")
-        if fact.value is not None:
-            siblings[cpu] = fact.value
+    siblings = {
+        cpu: read_list(root, f"{DIRECTORY}/cpu{cpu}/topology/thread_siblings_list") for cpu in sorted(siblings_of)
+    }
     return Cpus(
         online=read_online(root),
         possible=read_possible(root),
@@ -64,8 +62,8 @@ def read_online(root: Root) -> Fact[Online]:
 
 def read_possible(root: Root) -> Fact[Possible]:
     """Returns the CPUs that can exist on this host: the kernel's list, else the CPU directories of a captured tree."""
-    fact = read_list(root, f"{DIRECTORY}/possible").map(Possible)
-    if fact.state == "value":
+    fact = root.read(f"{DIRECTORY}/possible").map(_parse_some).map(Possible)
+    if fact.state == "value" or (fact.state == "unreadable" and fact.reason != NOT_CAPTURED):
         return fact
     names = root.list(DIRECTORY)
     numbers = frozenset(int(match[1]) for match in map(_CPU.fullmatch, names.value or []) if match)
@@ -98,3 +96,10 @@ def read_list(root: Root, path: str) -> Fact[frozenset[int]]:
 def parse_list(text: str) -> frozenset[int]:
     """Returns the CPUs of a list as the kernel shows it; `(null)` is one that was never set. Raises ValueError."""
     return frozenset() if text.strip() == "(null)" else cpulist.parse(KernelList(text))
+
+
+def _parse_some(text: str) -> frozenset[int]:
+    cpus = parse_list(text)
+    if not cpus:
+        raise ValueError("it names no CPU")
+    return cpus

@@ -7,7 +7,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 
-from hosttune.host.root import Fact, Root, make_unreadable
+from hosttune.host.root import NOT_CAPTURED, NOT_REGULAR, Fact, Root, make_unreadable
 
 _TOPS = ("/etc", "/run", "/usr/local/lib", "/usr/lib")
 _NOTHING = "/dev/null"
@@ -121,7 +121,7 @@ def read_merged(
 def read_fragment(root: Root, path: str) -> Fact[str]:
     """Returns the text of a listed drop-in: empty for a link to /dev/null, absent for one that leads nowhere."""
     fact = root.read(path)
-    if fact.state == "value":
+    if fact.value is not None or (fact.state == "unreadable" and fact.reason not in (NOT_CAPTURED, NOT_REGULAR)):
         return fact
     link = root.link(path)
     if link.value is None:

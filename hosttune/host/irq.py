@@ -87,8 +87,11 @@ class Irq(msgspec.Struct, frozen=True):
 
     @property
     def destination(self) -> Fact[frozenset[int]]:
-        """Where it is delivered: the effective affinity, or where there is none what is allowed."""
-        if self.moving:
+        """Where it is delivered: the effective affinity, or where there is none what is allowed.
+
+        Unreadable if what is allowed is: whether it moves is not known then.
+        """
+        if self.moving or self.affinity.state == "unreadable":
             return self.affinity
         if self.effective.value or self.effective.state == "unreadable":
             return self.effective
@@ -133,6 +136,8 @@ def _split_table(text: str) -> tuple[tuple[int, ...], list[tuple[str, str]]]:
     """Returns the CPUs of the columns, and the name of each row and what follows it. Raises ValueError."""
     lines = text.splitlines()
     cpus = _parse_columns(lines[0] if lines else "")
+    if not text.endswith("\n"):
+        raise ValueError("its last line is cut off")
     if len(lines) > MAX_ROWS:
         raise ValueError(f"{len(lines)} rows; a host has at most {MAX_ROWS}")
     rows = (line.partition(":") for line in lines[1:])
@@ -252,6 +257,8 @@ def _read_irq(
     root: Root, number: int, actions: str | None, lists: dict[str, frozenset[int]], flagged: frozenset[str]
 ) -> Irq | None:
     def parse(text: str) -> frozenset[int]:
+        if not text.endswith("\n"):
+            raise ValueError("it is cut off")
         if text not in lists:
             lists[text] = cpu.parse_list(text)
         return lists[text]
@@ -261,6 +268,8 @@ def _read_irq(
     effective = root.read(f"{directory}/effective_affinity_list").map(parse)
     if affinity.state == effective.state == "absent":
         return None  # freed since /proc/interrupts was read
+    if affinity.state == "absent":  # the other is there
+        affinity = make_unreadable(affinity.source, "missing")
     flags = root.read(f"{DEBUG}/{number}").value if str(number) in flagged else None
     if flags is not None:
         fixed = any(flag in flags for flag in FIXED_FLAGS)

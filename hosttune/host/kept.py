@@ -107,6 +107,7 @@ NAMES = (
     "/etc/init.d/procps",
     "/etc/hosttune/profile.d/*.yml",
     "/etc/hosttune/profile.d/*.yaml",
+    "/var/lib/hosttune/stated/*.yml",
     *(f"{top}/*.{kind}/*.service" for top in _UNITS for kind in ("wants", "requires")),
 )
 

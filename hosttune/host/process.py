@@ -8,6 +8,8 @@ Sources: proc_pid_status(5), proc_pid_stat(5).
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import partial
+from typing import Any
 
 import msgspec
 
@@ -88,29 +90,36 @@ def read_tasks(root: Root, *, threads: bool = True, placement: bool = False) -> 
     if pids.value is None:
         return Tasks([], f"/proc: {pids.reason}")
     seen: list[Task] = []
-    refused: list[str] = []
+    refused: list[Fact[Any]] = []
     lists: dict[str, frozenset[int]] = {}
     for pid in pids.value:
-        status = root.read(f"/proc/{pid}/status")
-        if status.state == "absent":
-            continue
+        status = _read_status(root, f"/proc/{pid}")
         if status.value is None:
-            refused.append(status.reason)
+            refused.append(status)
             continue
         tids = [pid]
-        if threads and find_field(status.value, "Threads") not in ("1", ""):
+        if threads and find_field(status.value, "Threads") != "1":
             names = root.list(f"/proc/{pid}/task")
-            tids = [int(name) for name in names.value or [] if name.isdigit()] or tids
+            tids = [int(name) for name in names.value or [] if name.isdigit()]
+            if not tids:
+                refused.append(names if names.value is None else make_unreadable(names.source, "no threads in it"))
+                tids = [pid]
         for tid in tids:
-            text = status if tid == pid else root.read(f"/proc/{pid}/task/{tid}/status")
-            if text.value is None:
-                continue
-            stat = root.read(f"/proc/{pid}/task/{tid}/stat").value if placement else None
-            try:
-                seen.append(_parse_task(pid, tid, text.value, stat, lists))
-            except ValueError:
-                refused.append("not understood")
+            text = status if tid == pid else _read_status(root, f"/proc/{pid}/task/{tid}")
+            stat = root.read(f"/proc/{pid}/task/{tid}/stat") if placement else None
+            task = text.map(partial(_parse_task, pid, tid, stat=stat, lists=lists))
+            if task.value is not None:
+                seen.append(task.value)
+            refused += [fact for fact in (task, stat) if fact is not None and fact.value is None]
     return Tasks(seen, _describe_missing(seen, refused))
+
+
+def _read_status(root: Root, directory: str) -> Fact[str]:
+    """Read the status of a process or thread; absent if that has ended, and so its directory is gone too."""
+    status = root.read(f"{directory}/status")
+    if status.state == "absent" and root.list(directory).state != "absent":
+        return make_unreadable(status.source, "missing")
+    return status
 
 
 def read_threads(root: Root, pid: int) -> list[Thread]:
@@ -173,7 +182,7 @@ def find_service_pids(root: Root, name: str, service: str, executables: Collecti
 
 def _belongs_to_service(root: Root, pid: int, service: str, executables: Collection[str]) -> Fact[bool]:
     """Returns whether a process is the service's; absent if it has ended."""
-    status = root.read(f"/proc/{pid}/status")
+    status = _read_status(root, f"/proc/{pid}")
     if status.value is None:
         return status.drop_value()
     users = find_field(status.value, "Uid").split()
@@ -255,10 +264,13 @@ def parse_capabilities(status: str) -> dict[str, int]:
     return {name: int(find_field(status, name) or default, 16) for name, default in _CAPABILITY_SETS}
 
 
-def _describe_missing(seen: list[Task], refused: list[str]) -> str:
+def _describe_missing(seen: list[Task], refused: list[Fact[Any]]) -> str:
+    """Returns why there may be more threads than those seen; one that is absent has ended."""
     comms = {task.tid: task.comm for task in seen}
-    if refused:
-        return f"{len(refused)} processes could not be read ({refused[0]})"
+    unread = [fact for fact in refused if fact.state == "unreadable"]
+    if unread:
+        more = f", and {len(unread) - 1} more" if len(unread) > 1 else ""
+        return f"{unread[0].source}: {unread[0].reason}{more}"
     if 1 not in comms:
         return "processes of other users are hidden (hidepid)"
     if comms.get(2) != "kthreadd":
@@ -266,21 +278,23 @@ def _describe_missing(seen: list[Task], refused: list[str]) -> str:
     return ""
 
 
-def _parse_task(pid: int, tid: int, status: str, stat: str | None, lists: dict[str, frozenset[int]]) -> Task:
+def _parse_task(pid: int, tid: int, status: str, *, stat: Fact[str] | None, lists: dict[str, frozenset[int]]) -> Task:
     fields = {name: value.strip() for name, _, value in [line.partition(":") for line in status.split("\n")]}
     allowed = fields.get("Cpus_allowed_list", "")
+    if not allowed or "Uid" not in fields or not status.endswith("\n"):
+        raise ValueError("it is cut off")
     if allowed not in lists:
         lists[allowed] = cpu.parse_list(allowed)
     last_cpu = ticks = None
-    if stat:
-        parsed = parse_stat(stat)
+    if stat is not None and stat.value is not None:
+        parsed = parse_stat(stat.value)
         last_cpu, ticks = parsed.last_cpu, parsed.ticks
     return Task(
         pid=pid,
         tid=tid,
         comm=fields.get("Name", ""),
         kernel=pid == 2 or fields.get("PPid") == "2",
-        uid=int(fields.get("Uid", "").partition("\t")[0]),
+        uid=int(fields["Uid"].partition("\t")[0]),
         running=fields.get("State", "").startswith("R"),
         cpus=lists[allowed],
         last_cpu=last_cpu,

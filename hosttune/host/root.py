@@ -39,6 +39,8 @@ MAX_LINKS = 40  # as the kernel's MAXSYMLINKS
 _CONFIGURATION = ("/etc/", "/boot/", "/usr/", "/lib/", "/run/")
 _ACCOUNTS = ("/etc/passwd", "/etc/group")
 _TABLES = ("interrupts",)
+_PROGRAM = "\x7fELF"
+_OURS = "/etc/hosttune/"  # the parser of profiles tells the line
 
 NOT_CAPTURED = "not in the capture"
 NOT_REGULAR = "not a regular file"
@@ -314,9 +316,14 @@ def _find_limit(path: str) -> int:
 
 
 def accept_text(text: str, path: str) -> Fact[str]:
-    """Returns the text of a file as a fact, unreadable if it is longer than a file of that name may be."""
+    """Returns the text of a file as a fact: unreadable if it is longer than a file of that name may be, or if it is
+    configuration that holds NUL bytes. Programs end a line there, or the file, and each otherwise."""
     limit = _find_limit(path)
-    return _report_too_large(path, limit) if len(text) > limit else Fact("value", text, path)
+    if len(text) > limit:
+        return _report_too_large(path, limit)
+    if "\0" in text and path.startswith(_CONFIGURATION) and not (path.startswith(_OURS) or text.startswith(_PROGRAM)):
+        return make_unreadable(path, "not text: it holds NUL bytes")
+    return Fact("value", text, path)
 
 
 def _read_text(descriptor: int, path: str) -> Fact[str]:
@@ -328,7 +335,7 @@ def _read_text(descriptor: int, path: str) -> Fact[str]:
             return Fact("value", "", path)  # /dev/null: a link to it empties a file
         if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
             return make_unreadable(path, NOT_REGULAR)
-        return Fact("value", files.read_bounded(descriptor, limit, path).decode("utf-8", "replace"), path)
+        return accept_text(files.read_bounded(descriptor, limit, path).decode("utf-8", "replace"), path)
     except files.UntrustedFile:
         return _report_too_large(path, limit)
     finally:

@@ -155,7 +155,10 @@ def read_local_services(root: Root) -> Fact[list[Unit]]:
     services = {name.removesuffix(".d") for name in names.value or [] if name.endswith((".service", ".service.d"))}
     for name in sorted(services):
         # A link to a vendor's unit is an alias of it, or masks it.
-        if root.link(f"{UNITS[0]}/{name}").value is None:
+        link = root.link(f"{UNITS[0]}/{name}")
+        if link.state == "unreadable":
+            return make_unreadable(link.source, link.reason)
+        if link.value is None:
             fact = read_unit(root, name, wanted)
             if fact.value is None:
                 return make_unreadable(fact.source, fact.reason)

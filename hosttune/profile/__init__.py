@@ -15,6 +15,7 @@ from hosttune.profile.load import BUILT_IN as BUILT_IN
 from hosttune.profile.load import DEFAULT as DEFAULT
 from hosttune.profile.load import PROFILE_D as PROFILE_D
 from hosttune.profile.load import built_in_profiles as built_in_profiles
+from hosttune.profile.load import list_sections as list_sections
 from hosttune.profile.load import load as load
 from hosttune.profile.load import load_built_in as load_built_in
 from hosttune.profile.load import load_text as load_text

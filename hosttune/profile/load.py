@@ -5,7 +5,10 @@ Files of a directory are merged: a section may be spread over several, but a key
 
 from __future__ import annotations
 
+import errno
 import os
+
+import msgspec
 
 from hosttune.host.root import Live, Root
 from hosttune.profile.errors import ProfileError
@@ -20,18 +23,21 @@ DEFAULT = "trading"
 def load(path: str | None = None, root: Root | None = None) -> Profile:
     """Load a profile: a file, a directory of `*.yml` and `*.yaml`, a built-in one by name, or the default.
 
-    The default is `/etc/hosttune/profile.d` of the host that `root` shows (this machine unless told
-    otherwise) when it has files, else the built-in profile. A given path is always on this machine; a
-    word without a slash or a dot that names a built-in profile is that. Raises ProfileError.
+    The default is `/etc/hosttune/profile.d` of the host that `root` shows (this machine unless told otherwise) when it
+    has files, else the built-in profile; a directory that cannot be listed is an error. A given path is always on this
+    machine; a word without a slash or a dot that names a built-in profile is that. Raises ProfileError.
     """
     if path in built_in_profiles():
         return load_built_in(path)
     if path is not None:
         return _load_files(path, Live())
     root = root or Live()
-    if root.list(PROFILE_D).state == "value" and _list_files(PROFILE_D, root):
-        return _load_files(PROFILE_D, root)
-    return load_built_in()
+    listing = root.list(PROFILE_D)
+    refused = listing.state == "unreadable" and listing.reason in errno.errorcode.values()
+    if refused or (listing.state == "value" and _list_files(PROFILE_D, root)):
+        loaded = _load_files(PROFILE_D, root)
+        return msgspec.structs.replace(loaded, own=frozenset(section.name for section in loaded.sections))
+    return msgspec.structs.replace(load_built_in(), own=frozenset())
 
 
 def load_built_in(name: str = DEFAULT) -> Profile:
@@ -52,13 +58,22 @@ def load_text(text: str, file: str) -> Profile:
 def reduce_file(text: str) -> str:
     """Returns a file of a profile without comments, and of sections that are not known the names alone; every key stays
     on its line. Raises ValueError for what is not a profile."""
+    return reduce(_parse_sections(text), frozenset(allowed_sections()).__contains__)
+
+
+def list_sections(text: str) -> list[str]:
+    """Returns the names of the sections in a file of a profile. Raises ValueError for what is not one."""
+    return list(_parse_sections(text).value)
+
+
+def _parse_sections(text: str) -> Node:
     try:
         node = parse(text, "")
     except ProfileError:
         raise ValueError("it cannot be used as a profile") from None
     if not isinstance(node.value, dict):
         raise ValueError("it is not a mapping of sections")
-    return reduce(node, frozenset(allowed_sections()).__contains__)
+    return node
 
 
 def _load_files(path: str, root: Root, source: str | None = None) -> Profile:

@@ -19,10 +19,20 @@ MAX_NODES = 20_000  # aliases may repeat a node: this bounds what a small file c
 MAX_DEPTH = 20
 _MAX_SIMPLE_KEY = 1000  # characters; YAML takes 1024
 MAX_DIGITS = 20  # as an unsigned 64-bit number
+_LARGEST = 2**64 - 1
 
 _DECIMAL = re.compile(r"0|[1-9][0-9]*")
 _HEXADECIMAL = re.compile(r"0x[0-9a-fA-F]+")
 _NOT_UTF8 = "\ufffd"  # what stands for bytes that are none
+_BYTE_ORDER = "\ufeff"
+# Text for YAML 1.1, and a number for YAML 1.2 or for people.
+_ALMOST_NUMBER = re.compile(r"[-+]?(0[oO][0-7_]+|(\d[\d_]*(\.[\d_]*)?|\.\d[\d_]*)([eE][-+]?\d+)?)", re.ASCII)
+
+
+_COLLECTIONS = {
+    yaml.SequenceStartEvent: "tag:yaml.org,2002:seq",
+    yaml.MappingStartEvent: "tag:yaml.org,2002:map",
+}
 
 
 class Node(msgspec.Struct):
@@ -51,7 +61,11 @@ def parse(text: str, file: str, budget: Budget | None = None) -> Node:
     if _NOT_UTF8 in text:
         raise ProfileError(f"{file}:{_count_lines(text, text.index(_NOT_UTF8))}: not valid YAML: it is not UTF-8")
     try:
-        return _Reader(text.removeprefix("\ufeff"), file, budget or Budget()).read()
+        text = text.removeprefix(_BYTE_ORDER)
+        if _BYTE_ORDER in text:
+            at = _count_lines(text, text.index(_BYTE_ORDER))
+            raise ProfileError(f"{file}:{at}: not valid YAML: a byte order mark (U+FEFF) in the middle of the text")
+        return _Reader(text, file, budget or Budget()).read()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f"{file}:{mark.line + 1}:{mark.column + 1}" if mark else file
@@ -169,6 +183,11 @@ class _Reader:
         value: Any
         if isinstance(event, yaml.ScalarEvent):
             value = _read_scalar(self._resolve(event), place)
+            if event.tag is None and event.implicit[0] and isinstance(value, str) and _ALMOST_NUMBER.fullmatch(value):
+                words = "write the number in decimal, or quote it if it is text"
+                raise ProfileError(f"{place}: YAML 1.1 reads {show(value)} as text; {words}")
+        elif event.tag not in (None, "!", _COLLECTIONS[type(event)]):
+            raise ProfileError(f"{place}: the tag {show(str(event.tag))} is not supported")
         elif isinstance(event, yaml.SequenceStartEvent):
             value = []
             while not isinstance(item := self.loader.get_event(), yaml.SequenceEndEvent):
@@ -285,10 +304,15 @@ def _parse_integer(text: str, place: str) -> int:
     sign = -1 if text.startswith("-") else 1
     if len(digits) > MAX_DIGITS:
         raise ProfileError(f"{place}: found a number of {len(digits):,} digits; wanted at most {MAX_DIGITS}")
+    number = None
     if _DECIMAL.fullmatch(digits):
-        return sign * int(digits)
-    if _HEXADECIMAL.fullmatch(digits):
-        return sign * int(digits, 16)
+        number = int(digits)
+    elif _HEXADECIMAL.fullmatch(digits):
+        number = int(digits, 16)
+    if number is not None and number > _LARGEST:
+        raise ProfileError(f"{place}: found the number {show(text)}; wanted at most {_LARGEST}")
+    if number is not None:
+        return sign * number
     raise ProfileError(
         f"{place}: YAML reads {show(text)} as a number in base 2, 8 or 60; "
         "write it in decimal, or quote it if it is text"

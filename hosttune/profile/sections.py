@@ -28,10 +28,15 @@ class Section(msgspec.Struct, frozen=True):
 
 
 class Profile(msgspec.Struct, frozen=True):
-    """All sections, in the order in which they are written; `source` says which file or directory."""
+    """All sections, in the order in which they are written; `source` says which file or directory.
+
+    `own` are the names of those that the host itself states, where it was asked, and None where the caller named a
+    profile.
+    """
 
     source: str
     sections: list[Section]
+    own: frozenset[str] | None = None
 
 
 def allowed_sections() -> list[str]:

@@ -249,7 +249,7 @@ def make_host(fake_host: type[Any]) -> Any:
 
 
 def write_tree(host: Any, directory: Path) -> None:
-    """Put a host's files and links below a directory."""
+    """Put a host's files and links below a directory that does not have them."""
     for path, text in host.files.items():
         place = directory / path.lstrip("/")
         if any(posixpath.commonpath([path, link]) == link for link in host.links):

@@ -32,6 +32,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"attest"},
         {"launch", "measure"},
         {"capture", "checker"},
+        {"stated"},
         {"profile"},
         {"checks"},
         {"hops", "report"},

@@ -21,7 +21,10 @@ def test_sets_and_siblings(fake_host):
     cpus = cpu.read(host, siblings_of=frozenset({2, 3}))
     assert (cpus.online.value, cpus.isolated.value) == ({0, 1, 2, 3}, {2, 3})
     assert (cpus.nohz_full.value, cpus.partitioned.value) == (frozenset(), frozenset())
-    assert cpus.siblings == {2: {2, 6}}
+    assert {number: (fact.state, fact.value) for number, fact in cpus.siblings.items()} == {
+        2: ("value", {2, 6}),
+        3: ("absent", None),
+    }
     assert cpu.find_last(cpus.possible) == 7
 
 

@@ -3,6 +3,7 @@
 import pytest
 
 from hosttune.host import process
+from hosttune.host.root import Fact
 
 
 def status(name, *, ppid=1, uid=1000, cpus="0-3", threads=1, state="S (sleeping)", switches=(3, 4)):
@@ -18,6 +19,7 @@ def stat(name, *, cpu, utime=5, stime=6):
     return f"7 ({name}) {' '.join(fields)}\n"
 
 
+THREAD = {"status": status("many", threads=2), "stat": stat("many", cpu=1)}
 BASE = {
     "/proc/cmdline": "",
     "/proc/1/status": status("systemd", ppid=0, uid=0),
@@ -54,9 +56,41 @@ def test_threads_are_read_only_where_there_are_several_and_if_asked(fake_host):
     assert (last.last_cpu, last.ticks, last.running, last.uid) == (2, 11, True, 1000)
 
 
-def test_a_process_that_ends_meanwhile_is_no_trouble(fake_host):
-    host = fake_host({**BASE, "/proc/60/comm": "gone"})
+def test_a_process_that_ends_meanwhile_is_no_trouble(fake_host, monkeypatch):
+    host = fake_host(BASE)
+    names = [*host.list("/proc").value, "60"]
+    listing = host.list
+    monkeypatch.setattr(host, "list", lambda path: Fact("value", names, path) if path == "/proc" else listing(path))
     assert process.read_tasks(host).missing == ""
+    # While its directory is there, the process is.
+    host.files["/proc/60/comm"] = "there\n"
+    assert process.read_tasks(host).missing == "/proc/60/status: missing"
+
+
+def test_a_thread_that_was_not_read_is_missing(fake_host):
+    """And one that has ended meanwhile is not."""
+    files = {**BASE, "/proc/50/status": status("many", threads=2)}
+    files |= {f"/proc/50/task/{tid}/{name}": text for tid in (50, 51) for name, text in THREAD.items()}
+    whole = process.read_tasks(fake_host(files), placement=True)
+    assert (whole.missing, [task.tid for task in whole.seen if task.pid == 50]) == ("", [50, 51])
+    for path in ("/proc/50/task", "/proc/50/task/51/status"):
+        assert process.read_tasks(fake_host(files).deny(path)).missing == f"{path}: EACCES"
+    denied = fake_host(files).deny("/proc/50/task/51/stat").deny("/proc/50/task/50/stat")
+    assert process.read_tasks(denied, placement=True).missing == "/proc/50/task/50/stat: EACCES, and 1 more"
+    assert process.read_tasks(fake_host({**BASE, "/proc/50/status": status("x", threads=2)})).missing == ""
+    lost = {path: text for path, text in files.items() if path != "/proc/50/task/51/status"}
+    assert process.read_tasks(fake_host(lost)).missing == "/proc/50/task/51/status: missing"
+    ended = {path: text for path, text in files.items() if not path.startswith("/proc/50/task/51/")}
+    assert process.read_tasks(fake_host(ended)).missing == ""
+
+
+def test_a_status_that_is_cut_off_is_missing(fake_host):
+    text = status("x")
+    for end in range(len(text)):
+        read = process.read_tasks(fake_host({**BASE, "/proc/50/status": text[:end]}))
+        known = next((task for task in read.seen if task.pid == 50), None)
+        assert known is not None or read.missing.startswith("/proc/50/status: not understood"), text[:end]
+        assert known is None or (known.cpus, known.uid) == ({0, 1, 2, 3}, 1000), text[:end]
 
 
 def test_what_may_be_missing_is_said(fake_host):
@@ -65,7 +99,7 @@ def test_what_may_be_missing_is_said(fake_host):
     hidden = {"/proc/70/status": status("mine")}
     assert "hidepid" in process.read_tasks(fake_host(hidden)).missing
     denied = fake_host(BASE).deny("/proc/80/status")
-    assert "1 processes could not be read (EACCES)" in process.read_tasks(denied).missing
+    assert process.read_tasks(denied).missing == "/proc/80/status: EACCES"
     broken = fake_host({**BASE, "/proc/90/status": "Name:\tx\nCpus_allowed_list:\t0-\n"})
     assert "not understood" in process.read_tasks(broken).missing
     assert process.read_tasks(fake_host({"/proc/cmdline": ""})).seen == []
@@ -121,7 +155,7 @@ def test_a_process_of_which_nobody_can_tell_is_unknown(host):
     assert find_service(host(files, refused={"/proc/5/exe": "EACCES"})).reason == "EACCES"
     assert find_service(host({**files, "/proc/5/cgroup": OWN}, refused={"/proc/5/exe": "EACCES"})).value == [5]
     gone = {path: text for path, text in files.items() if path != "/proc/5/status"}
-    assert find_service(host(gone, links=links)).value == []
+    assert find_service(host(gone, links=links)).reason == "missing"
     assert find_service(host({"/proc/5/comm": "a"})).state == "unreadable"
     assert find_service(host({"/proc/cmdline": ""})).state == "unreadable"
 

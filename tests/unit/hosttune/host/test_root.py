@@ -1,3 +1,4 @@
+import errno
 import os
 
 import pytest
@@ -51,12 +52,11 @@ def test_a_fifo_or_a_device_does_not_stop_the_check_and_is_no_file(tmp_path):
     ],
 )
 def test_a_file_that_is_too_large_is_not_read_to_the_end(tmp_path, path, limit):
-    """A file with a hole: it takes no memory, unless it is read."""
+    """What is beyond the limit is a hole: it takes no memory, unless it is read."""
     tree = Tree(str(tmp_path))
     place = tmp_path / path.lstrip("/")
     place.parent.mkdir(parents=True, exist_ok=True)
-    place.touch()
-    os.truncate(place, limit)
+    place.write_text("x" * limit)
     assert len(tree.read(path).value) == limit
     os.truncate(place, limit + 1)
     assert (tree.read(path).state, tree.read(path).reason) == ("unreadable", f"larger than {limit >> 20} MiB")
@@ -200,3 +200,38 @@ def test_a_tree_without_a_merged_lib_has_that_of_usr(tree):
 def test_a_tree_with_a_lib_of_its_own_keeps_it(tree):
     root = Tree(tree({"/usr/lib/a": "", "/lib/b": ""}))
     assert root.list("/lib").value == ["b"]
+
+
+def test_configuration_that_holds_nul_bytes_is_not_text(tree):
+    """What a program makes of them is its own affair: some end the line there, some the file."""
+    top = tree({"/etc/sysctl.d/a.conf": "net.core.rmem_max = 1\n\0", "/etc/b": "\x7fELF\0", "/proc/8/environ": "A=1\0"})
+    root = Tree(top)
+    assert root.read("/etc/sysctl.d/a.conf").reason == "not text: it holds NUL bytes"
+    assert root.read("/etc/b").state == root.read("/proc/8/environ").state == "value"
+    assert Live().read(f"{top}/etc/sysctl.d/a.conf").state == "value"  # no configuration there
+
+
+@pytest.mark.parametrize("kind", ["directory", "loop", "fifo", "refused", "too large", "broken disk"])
+def test_what_cannot_be_read_is_never_absent_nor_a_value(kind, tree, tmp_path, monkeypatch):
+    place = "/etc/sysctl.d/a.conf"
+    top = tree({"/etc/sysctl.d/b.conf": "", **({place: f"-> {place}"} if kind == "loop" else {})})
+    path = f"{top}{place}"
+    if kind == "directory":
+        os.mkdir(path)
+    elif kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "too large":
+        with open(path, "w") as file:
+            file.truncate(20 << 20)
+    elif kind in ("refused", "broken disk"):
+        with open(path, "w"):
+            pass
+        number = errno.EACCES if kind == "refused" else errno.EIO
+
+        def fail(*_, **__):
+            raise OSError(number, "x", path)
+
+        monkeypatch.setattr(os, "read" if kind == "broken disk" else "open", fail)
+    assert Tree(top).read(place).state == "unreadable"
+    if kind != "loop":  # a link that leads out of the tree, for a host
+        assert Live().read(path).state == "unreadable"

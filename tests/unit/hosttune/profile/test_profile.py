@@ -1,9 +1,13 @@
 import sys
 
 import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hosttune import profile
 from hosttune.profile import PROFILE_D, ProfileError
+from hosttune.profile.nodes import drop_places, parse
 
 
 def wanted(text):
@@ -69,7 +73,7 @@ def test_only_modules_of_sections_that_are_present_are_imported():
         ("tcp_bbr:\n  require_fq: 'no'\n", "found the text 'no'; wanted true or false"),
         ("tcp_bbr:\n  qdisc: no\n", "p.yml:2: tcp_bbr.qdisc: found false; wanted text"),
         ("tcp_bbr:\n  qdisc: no\n", "quote the word if you meant text"),
-        ("tcp_bbr: {require_fq: true}\n", "p.yml:1: tcp_bbr: require_fq needs qdisc"),
+        ("tcp_bbr:\n  require_fq: true\n", "p.yml:2: tcp_bbr.require_fq: it needs qdisc"),
         ("net_buffers: {}\n", "p.yml:1: net_buffers.sysctl is missing; wanted a mapping of text to an integer or text"),
         (
             "net_buffers:\n  sysctl:\n    net.core.rmem_max: 1\n    net.core.wmem_max: 1.5\n",
@@ -97,6 +101,18 @@ def test_only_modules_of_sections_that_are_present_are_imported():
             (f"cpu_isolation:\n  isolated: {text}\n", "p.yml:2: YAML reads")
             for text in ("0x_", '!!int "0xzz"', '!!int "²"', '!!int ""', '!!int "+"', '!!int "0x+1"', '!!int " 1"')
         ),
+        *(
+            (f"cpu_isolation:\n  isolated: {text}\n", f"p.yml:2: YAML 1.1 reads {text} as text")
+            for text in ("0o17", "0O17", "08", "1e5", "1.0e5", ".5e3", "-09", "1_0e3")
+        ),
+        ("a: 1\nb: \ufeff5\n", "p.yml:2: not valid YAML: a byte order mark (U+FEFF) in the middle"),
+        ("tcp_bbr: !!set {qdisc}\n", "p.yml:1: the tag tag:yaml.org,2002:set is not supported"),
+        ("a: 1\ntcp_bbr: !!python/tuple [a]\n", "p.yml:2: the tag tag:yaml.org,2002:python/tuple is not"),
+        (
+            "hugepages:\n  pages: {2M: {node0: 18446744073709551616}}\n",
+            "p.yml:2: found the number 18446744073709551616",
+        ),
+        (f"cpu_isolation:\n  isolated: {'9' * 5000}\n", "p.yml:2: found a number of 5,000 digits; wanted at most 20"),
         ("cpu_isolation:\n  isolated: 1:30\n", "YAML reads 1:30 as a number in base 2, 8 or 60"),
         ("cpu_isolation:\n  isolated: 2025-01-31\n", "YAML reads 2025-01-31 as a timestamp, quote it"),
         ("cpu_isolation: {isolated: !!python/object:os.system x}\n", "quote it if it is text"),
@@ -114,6 +130,46 @@ def test_what_is_refused_says_where_and_what_is_allowed(text, words):
 def test_numbers():
     text = "net_buffers: {sysctl: {net.a: 67_108_864, net.b: 0x10, net.c: -1, net.d: '010', net.e: 0}}"
     assert [*wanted(text)["net_buffers"].sysctl.values()] == [67108864, 16, -1, "010", 0]
+
+
+WORDS = st.one_of(
+    st.from_regex(r"[-+]?[0-9_.:eExXoObBnfaN+-]{1,10}", fullmatch=True),
+    st.sampled_from(
+        ["yes", "No", "ON", "off", "y", "n", "~", "null", "", "true", "False", "<<", "=", ".inf", "2M", "N"]
+    ),
+    st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=8),
+)
+
+
+@given(WORDS, st.sampled_from(["{}", "'{}'", '"{}"', "!!str {}", "!!int {}"]), st.booleans())
+@settings(max_examples=600, deadline=None)
+def test_a_profile_says_what_ansible_reads_or_is_refused(word, spelling, key):
+    """What a role's template or a person writes there, PyYAML reads on the controller."""
+    scalar = spelling.format(word)
+    text = f"a:\n  {scalar}: x\n" if key else f"a:\n  b: {scalar}\n"
+    try:
+        read = drop_places(parse(text, "p.yml"))
+    except ProfileError as error:
+        assert "\n" not in str(error)
+        return
+    assert read == yaml.safe_load(text)
+    assert repr(read) == repr(yaml.safe_load(text))  # 1 == True == 1.0
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_other_encodings_are_told_in_a_line(encoding, tmp_path):
+    file = tmp_path / "p.yml"
+    file.write_bytes("tcp_bbr: {qdisc: fq}\n".encode(encoding))
+    with pytest.raises(ProfileError) as raised:
+        profile.load(str(file))
+    assert str(raised.value).startswith(f"{file}:1: not valid YAML: ")
+    assert "\n" not in str(raised.value)
+
+
+def test_a_byte_order_mark_at_the_start_is_none(tmp_path):
+    file = tmp_path / "p.yml"
+    file.write_bytes("tcp_bbr: {qdisc: fq}\n".encode("utf-8-sig"))
+    assert profile.load(str(file)).sections[0].wanted.qdisc == "fq"
 
 
 def test_an_alias_repeats_a_value():
