@@ -8,6 +8,7 @@ from typing import Any
 
 from hosttune import profile as profiles
 from hosttune import stated
+from hosttune.checks import _owners
 from hosttune.host import globs, identity
 from hosttune.host.kept import Patterns
 from hosttune.host.root import Once, Root
@@ -36,6 +37,7 @@ def take_snapshot(root: Root, profile: Profile, observe: float | None = None) ->
             with contextlib.suppress(Exception):
                 module.sweep(once)
     identity.read(once)
+    _owners.read(once)
     for section in sections:
         modules[section.name] = section.module
         with contextlib.suppress(Exception):

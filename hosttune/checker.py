@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from hosttune import stated
+from hosttune.checks import _owners
 from hosttune.findings import Finding, Hop, Report, summarise_findings
 from hosttune.hops import build_finding
 from hosttune.host import identity
@@ -32,6 +33,7 @@ def run_checks(profile: Profile, root: Root, observe: float | None = None) -> Re
     once = Once(root)
     for one in runs:
         one.read(once)
+    owners = _owners.read(once)
     if observe is not None and any(one.watches for one in runs):
         for one in runs:
             one.sample(root)
@@ -41,7 +43,8 @@ def run_checks(profile: Profile, root: Root, observe: float | None = None) -> Re
             for one in runs:
                 one.sample_again(later, seconds)
     lost = [] if profile.own is None else stated.check(profile, stated.read(once, profile.own))
-    return summarise_findings(host, [*lost, *(finding for one in runs for finding in one.build_findings())])
+    findings = [finding for one in runs for finding in one.build_findings()]
+    return summarise_findings(host, [*lost, *_owners.judge(findings, owners)])
 
 
 class _Run:

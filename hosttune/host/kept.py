@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
+from hosttune.host import owners
 from hosttune.host.root import Fact, Names, Root, Table, derive, make_unreadable
 
 Rule = Callable[[str], str]
@@ -28,6 +29,9 @@ _NODE = "/sys/devices/system/node"
 #: Pattern of files to the rule for them: `MODULE.FUNCTION` in hosttune.host.
 RULES: dict[str, str] = {
     "/proc/cmdline": "cmdline.reduce",
+    owners.ACTIVE_PROFILE: "owners.reduce_active",
+    owners.TUNED_MAIN: "owners.reduce_main",
+    **dict.fromkeys((f"{top}/*/tuned.conf" for top in owners.PROFILES), "owners.reduce_profile"),
     "/proc/modules": "modules.reduce_loaded",
     "/proc/meminfo": "hugepages.reduce_meminfo",
     "/proc/interrupts": "irq.reduce_interrupts",

@@ -13,12 +13,13 @@ from typing import Any
 
 import msgspec
 
-from hosttune.host import cpu, irq_plan
+from hosttune.host import cpu, irq_plan, owners
 from hosttune.host.root import Fact, Root, make_unreadable
 from hosttune.host.sched import PF_KTHREAD, POLICY_NAMES
 
-#: Services that a check looks for among the processes.
-SOUGHT = frozenset({"irqbalance"})
+#: Names of the processes that a check looks for, and their services.
+SOUGHT = frozenset({"irqbalance", *(owner.process for owner in owners.OWNERS)})
+_SERVICES = frozenset({irq_plan.IRQBALANCE_SERVICE, *(owner.service for owner in owners.OWNERS)})
 
 _CAPABILITY_SETS = (("CapInh", ""), ("CapPrm", ""), ("CapEff", ""), ("CapBnd", ""), ("CapAmb", "0"))
 _SWITCHES = ("voluntary_ctxt_switches", "nonvoluntary_ctxt_switches")
@@ -212,7 +213,7 @@ def reduce_comm(text: str) -> str:
 def reduce_cgroup(text: str) -> str:
     """Returns the lines of /proc/PID/cgroup that name a service which a check looks for."""
     lines = [line for line in text.splitlines() if "/system.slice/" in line]
-    sought = [line for line in lines if any(irq_plan.is_in_service(line, f"{name}.service") for name in SOUGHT)]
+    sought = [line for line in lines if any(irq_plan.is_in_service(line, name) for name in _SERVICES)]
     return "".join(f"{line}\n" for line in sought)
 
 

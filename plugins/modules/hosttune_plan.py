@@ -15,7 +15,17 @@ options:
   role:
     description: The role that asks. What is returned is described in C(plugins/plugin_utils/ROLE_plan.py).
     type: str
-    choices: [boot, cpu_isolation, hosttune, hugepages, irq_affinity, net_buffers, rt_limits, tcp_bbr, trading_agent]
+    choices:
+      - boot
+      - cpu_isolation
+      - hosttune
+      - hugepages
+      - irq_affinity
+      - net_buffers
+      - other_owners
+      - rt_limits
+      - tcp_bbr
+      - trading_agent
     required: true
   asked:
     description: The role's variables, the arguments of C(plan) there.

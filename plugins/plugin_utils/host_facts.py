@@ -6,6 +6,7 @@ A plan names what it needs, and gets it as text, None for what the host does not
     /PATH          what the file holds, at most 64 KiB of it, or an empty text for a directory
     module:NAME    `module` or `builtin`, from the index of the running kernel's modules
     service:NAME   lines of `systemctl show`: LoadState=, ActiveState=, UnitFileState=
+    files:PATTERN  each file that fits a pattern of the shell's, under its own path
 
 What was not read (an image, whose kernel is another one; a kernel without an index of modules) is not in it at all, and
 nothing is refused for it.
@@ -33,6 +34,7 @@ root=${HOSTTUNE_ROOT-}
 index=$root/lib/modules/$(cat "$root/proc/sys/kernel/osrelease" 2>/dev/null)
 asked() { printf '\036%s\037' "$1"; }
 file() { asked "$1"; if [ -e "$root$1" ]; then printf +; head -c 65536 "$root$1" 2>/dev/null; fi; }
+files() { for path in $root$1; do [ ! -f "$path" ] || file "${path#"$root"}"; done; }
 module() {
     [ -e "$index/modules.dep" ] || return 0
     asked "module:$1"
@@ -87,10 +89,10 @@ def write_script(names: Iterable[str]) -> str:
         kind, colon, rest = name.partition(":")
         if name.startswith("/"):
             calls.append(f"file {shlex.quote(name)}")
-        elif colon and kind in ("module", "service"):
+        elif colon and kind in ("files", "module", "service"):
             calls.append(f"{kind} {shlex.quote(rest)}")
         else:
-            raise ValueError(f"{name!r} is neither a path, nor module:NAME or service:NAME")
+            raise ValueError(f"{name!r} is neither a path, nor one of files:, module: and service:")
     return _SCRIPT + "\n".join([*calls, "printf '\\036'", ""])
 
 

@@ -9,6 +9,8 @@ from types import ModuleType
 
 import pytest
 
+import hosttune  # noqa: F401  # the installed one, for the tests after these: the plugin takes it if it is there
+
 pytest.importorskip("ansible.plugins.action")
 
 ACTION = Path(__file__).resolve().parents[3] / "plugins" / "action" / "hosttune_plan.py"

@@ -36,6 +36,14 @@ def test_files_are_read_and_what_is_not_there_is_told(tmp_path: Path) -> None:
     }
 
 
+def test_files_that_fit_a_pattern_are_read(tmp_path: Path) -> None:
+    root = make_root(tmp_path)
+    (root / "etc/t/a b").mkdir(parents=True)
+    (root / "etc/t/a b/x.conf").write_text("1")
+    (root / "etc/t/x.conf").mkdir()
+    assert ask(root, "files:/etc/t/*/x.conf", "files:/etc/none/*") == {"/etc/t/a b/x.conf": "1"}
+
+
 def test_modules_are_those_of_the_running_kernel(tmp_path: Path) -> None:
     root = make_root(tmp_path)
     asked = ["tcp_bbr", "tcp-bbr", "tcp_cubic", "sch_fq", "sch_f", "fq", "x"]
@@ -57,7 +65,7 @@ def test_nothing_is_said_of_modules_where_there_is_no_index(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("name", ["etc/x", "modul:x", "", "unit:x"])
 def test_other_names_are_an_error(name: str) -> None:
-    with pytest.raises(ValueError, match="is neither a path, nor module:NAME or service:NAME"):
+    with pytest.raises(ValueError, match="is neither a path, nor one of files:, module: and service:"):
         host_facts.write_script([name])
 
 

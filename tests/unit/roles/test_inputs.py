@@ -59,6 +59,7 @@ HARMLESS: dict[str, dict[str, Any]] = {
         "hugepages_mount": {"path": "/dev/hugepages_trading", "group": "trader", "size": "2M"},
     },
     "irq_affinity": {"irq_affinity_housekeeping": "0-1", "irq_affinity_queues": {"eth0": "1"}},
+    "other_owners": {},
     "net_buffers": {
         "net_buffers_sysctl": {"net.core.rmem_max": 7},
         "net_buffers_sysctl_extra": {"net.core.busy_poll": 7, "net.ipv4.tcp_mem": [1, 2, 3]},

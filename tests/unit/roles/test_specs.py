@@ -11,7 +11,7 @@ import yaml
 
 ROLES = Path(__file__).resolve().parents[3] / "roles"
 OWN = {path.stem for path in (ROLES.parent / "plugins/modules").glob("hosttune_*.py")}
-NAMES = sorted({"boot", *(path.parts[-3] for path in ROLES.glob("*/templates/profile.yml.j2"))})
+NAMES = sorted({"boot", "other_owners", *(path.parts[-3] for path in ROLES.glob("*/templates/profile.yml.j2"))})
 
 
 def load(path: Path) -> dict[str, Any]:

@@ -1,0 +1,211 @@
+"""Other programs that set what hosttune's roles set: how each is known, and what a profile of TuneD's sets.
+
+Standard library only: the roles' plans, on a controller that may have nothing else, judge by the same table and rules.
+Sources: tuned.conf(5), tuned-main.conf(5), tuned-adm(8); `tuned/profiles/loader.py`, `plugins/plugin_sysctl.py` and
+`plugins/plugin_vm.py` of TuneD 2.20 and 2.24; numad(8); the unit files of the distributions.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
+
+#: A knob is `sysctl KEY`, with dots, or one of these.
+TRANSPARENT, ISOLATION = "transparent huge pages", "isolated CPUs"
+PLACEMENT, FREQUENCY = "the CPUs of processes", "the CPUs' frequency"
+
+ACTIVE_PROFILE, TUNED_MAIN = "/etc/tuned/active_profile", "/etc/tuned/tuned-main.conf"
+PROFILES = ("/etc/tuned/profiles", "/etc/tuned", "/usr/lib/tuned/profiles", "/usr/lib/tuned")
+#: A profile includes no more others than this.
+_MOST_PROFILES = 16
+#: Characters of a profile: the longest that comes with TuneD has 6,000.
+_LONGEST = 1 << 15
+_PROFILE_NAME = re.compile(r"[A-Za-z0-9_.-]+", re.ASCII)
+# Of a section: it counts on some machines only, which nothing here knows.
+_CONDITIONS = frozenset({"uname_regex", "cpuinfo_regex", "virt_check"})
+_TRANSPARENT_OPTIONS = ("transparent_hugepages", "transparent_hugepage")
+_POLICIES = ("always", "madvise", "never")
+_BOOT_PARAMETERS = re.compile(r"\b(isolcpus|nohz_full|rcu_nocbs|irqaffinity)=")
+_SYSCTL_KEY = re.compile(r"[a-z0-9_]+([./][A-Za-z0-9_:@-]+)+", re.ASCII)
+
+
+class Owner(NamedTuple):
+    """A program: its name, its service, the name of its process, its programs, and the knobs that it sets whatever its
+    configuration says. TuneD's are those of its profile."""
+
+    name: str
+    service: str
+    process: str
+    programs: tuple[str, ...]
+    knobs: frozenset[str] = frozenset()
+
+
+TUNED = Owner("TuneD", "tuned.service", "tuned", ("/usr/sbin/tuned",))
+OWNERS = (
+    TUNED,
+    Owner("numad", "numad.service", "numad", ("/usr/bin/numad", "/usr/sbin/numad"), frozenset({PLACEMENT})),
+    Owner(
+        "power-profiles-daemon",
+        "power-profiles-daemon.service",
+        "power-profiles-",
+        ("/usr/libexec/power-profiles-daemon", "/usr/lib/power-profiles-daemon"),
+        frozenset({FREQUENCY}),
+    ),
+    Owner("thermald", "thermald.service", "thermald", ("/usr/sbin/thermald",), frozenset({FREQUENCY})),
+)
+
+
+class Setting(NamedTuple):
+    """What an owner makes of a knob: None for a value that only the program itself can work out. `place` says where."""
+
+    value: str | None
+    place: str
+
+
+class Tuned(NamedTuple):
+    """What TuneD sets: `profile` in words, `settings` by knob, `reapplies` whether the host's own sysctl files win, and
+    `problem`, why it cannot be told (empty if it can)."""
+
+    profile: str
+    settings: Mapping[str, Setting]
+    reapplies: bool = True
+    problem: str = ""
+
+
+def read_tuned(read: Callable[[str], str | None]) -> Tuned:
+    """Returns what the active profile of TuneD sets.
+
+    read: returns the text of a file, None if it is not there; what it raises ends the reading.
+    """
+    reapplies = not re.search(r"^\s*reapply_sysctl\s*=\s*(0|false|no|off)\b", read(TUNED_MAIN) or "", re.M | re.I)
+    active = read(ACTIVE_PROFILE)
+    if active is None:
+        return Tuned("", {}, reapplies, f"{ACTIVE_PROFILE} is not there, and TuneD chooses a profile by itself")
+    names = active.split()
+    if not names or names == ["off"]:
+        return Tuned("", {}, reapplies)
+    chosen = [name for name in names if _PROFILE_NAME.fullmatch(name)]
+    if not chosen:
+        return Tuned("", {}, reapplies, f"{ACTIVE_PROFILE} holds no name of a profile")
+    settings: dict[str, Setting] = {}
+    seen: list[str] = []
+    try:
+        for name in chosen:
+            _add_profile(name, read, settings, seen)
+    except ValueError as error:
+        return Tuned(" ".join(chosen), settings, reapplies, str(error))
+    return Tuned(" ".join(chosen), settings, reapplies)
+
+
+def reduce_profile(text: str) -> str:
+    """Returns what is kept of a profile: which others it includes, and what it says of the knobs. Raises ValueError."""
+    lines: list[str] = []
+    for section, options in _parse(text).items():
+        kept = [f"{option}={value}" for option, value in _choose(section, options)]
+        lines += [f"[{section}]", *kept] if kept else []
+    return "\n".join([*lines, ""])
+
+
+def reduce_active(text: str) -> str:
+    """Returns the names of the profiles, and of other words that there are some."""
+    return " ".join(word if _PROFILE_NAME.fullmatch(word) and len(word) < 65 else "?" for word in text.split()) + "\n"
+
+
+def reduce_main(text: str) -> str:
+    """Returns the line that says whether the host's own sysctl files win."""
+    found = re.findall(r"^\s*reapply_sysctl\s*=\s*(\w{1,5})\b", text, re.M)
+    return "".join(f"reapply_sysctl = {word}\n" for word in found)
+
+
+def is_overruled(knob: str, wanted: str, setting: Setting) -> bool | None:
+    """Tells whether an owner's value is another than the wanted one; None if only the program could tell."""
+    if setting.value is None:
+        return None
+    value = setting.value
+    limit = re.fullmatch(r"=?([<>])(\d+)", value)  # only where what is there is less, or more
+    if limit and wanted.isascii() and wanted.isdigit():
+        return int(wanted) < int(limit[2]) if limit[1] == ">" else int(wanted) > int(limit[2])
+    return value.split() != wanted.split()
+
+
+def _add_profile(name: str, read: Callable[[str], str | None], settings: dict[str, Setting], seen: list[str]) -> None:
+    """Add what a profile sets, after what it includes. Raises ValueError for one that TuneD could not load."""
+    optional, name = name.startswith("-"), name.removeprefix("-")
+    for directory in PROFILES:
+        path = f"{directory}/{name.rpartition('/')[2]}/tuned.conf"
+        if path in seen:
+            return
+        text = read(path)
+        if text is not None:
+            break
+    else:
+        if optional:
+            return
+        raise ValueError(f"there is no profile {name!a} in {', '.join(PROFILES)}")
+    seen.append(path)
+    if len(seen) > _MOST_PROFILES:
+        raise ValueError(f"{path} includes more than {_MOST_PROFILES} profiles")
+    sections = _parse(text)
+    for include in re.split(r"\s*[,;]\s*", sections.get("main", {}).get("include", "")):
+        if "$" in include:
+            raise ValueError(f"{path} includes {include!a}, which only TuneD can work out")
+        if include:
+            _add_profile(include, read, settings, seen)
+    for section, options in sections.items():
+        if not _CONDITIONS & set(options):
+            for knob, value in _list_knobs(section, options):
+                if knob == TRANSPARENT and value not in _POLICIES and "$" not in value:
+                    settings.pop(knob, None)  # TuneD warns of the word, and sets nothing
+                else:
+                    settings[knob] = Setting(None if "$" in value else value, path)
+
+
+def _parse(text: str) -> dict[str, dict[str, str]]:
+    """Returns the sections of a profile as TuneD reads them. Raises ValueError."""
+    import configparser  # late: few hosts run TuneD
+
+    if len(text) > _LONGEST:
+        raise ValueError(f"{len(text)} characters: no profile of TuneD's")
+    parser = configparser.ConfigParser(
+        delimiters=("=",), inline_comment_prefixes=("#",), strict=False, interpolation=None
+    )
+    parser.optionxform = str  # type: ignore[assignment,method-assign]
+    try:
+        parser.read_string(text)
+    except configparser.Error as error:
+        raise ValueError(f"not a profile of TuneD's: {type(error).__name__}") from None
+    return {section: dict(parser.items(section)) for section in parser.sections()}
+
+
+def _choose(section: str, options: dict[str, str]) -> Iterator[tuple[str, str]]:
+    """Yields the options of a section that are looked at; of values that are no names or numbers that there is one."""
+    kind = options.get("type", section)
+    names = {"main": {"include"}, "scheduler": {"isolated_cores"}}.get(kind, set())
+    for option, value in options.items():
+        if option in {"type", *_CONDITIONS}:
+            yield option, value if re.fullmatch(r"[a-z_]{1,32}", value) else "?"
+        elif kind == "sysctl" and _SYSCTL_KEY.fullmatch(option):
+            yield option, value if re.fullmatch(r"=?[<>]?[\w\s.-]{0,64}", value, re.ASCII) else "${?}"
+        elif kind == "vm" and option in _TRANSPARENT_OPTIONS:
+            yield option, value if value in _POLICIES else "${?}" if "$" in value else "?"
+        elif option in names:
+            yield option, value if re.fullmatch(r"[\w\s.,;:^-]{0,256}", value, re.ASCII) else "${?}"
+        elif kind == "bootloader" and option.startswith("cmdline") and _BOOT_PARAMETERS.search(value):
+            yield option, " ".join(dict.fromkeys(_BOOT_PARAMETERS.findall(value))) + "="
+
+
+def _list_knobs(section: str, options: dict[str, str]) -> Iterator[tuple[str, str]]:
+    kind = options.get("type", section)
+    if kind == "sysctl":
+        for key, value in options.items():
+            if _SYSCTL_KEY.fullmatch(key):
+                yield f"sysctl {key.replace('/', '.')}", value.strip("\"' ")
+    elif kind == "vm":
+        for option in _TRANSPARENT_OPTIONS:
+            if option in options:
+                yield TRANSPARENT, options[option]
+    elif (kind == "scheduler" and options.get("isolated_cores")) or (
+        kind == "bootloader" and any(_BOOT_PARAMETERS.search(value) for value in options.values())
+    ):
+        yield ISOLATION, "$"
