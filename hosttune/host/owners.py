@@ -23,7 +23,9 @@ _MOST_PROFILES = 16
 _LONGEST = 1 << 15
 _PROFILE_NAME = re.compile(r"[A-Za-z0-9_.-]+", re.ASCII)
 # Of a section: it counts on some machines only, which nothing here knows.
-_CONDITIONS = frozenset({"uname_regex", "cpuinfo_regex", "virt_check"})
+_CONDITIONS = frozenset({"uname_regex", "cpuinfo_regex"})
+_OF_UNIT = frozenset({"type", "enabled", "replace", "drop"}) | _CONDITIONS
+_TRUE = ("1", "True", "true")
 _TRANSPARENT_OPTIONS = ("transparent_hugepages", "transparent_hugepage")
 _POLICIES = ("always", "madvise", "never")
 _BOOT_PARAMETERS = re.compile(r"\b(isolcpus|nohz_full|rcu_nocbs|irqaffinity)=")
@@ -88,13 +90,15 @@ def read_tuned(read: Callable[[str], str | None]) -> Tuned:
     chosen = [name for name in names if _PROFILE_NAME.fullmatch(name)]
     if not chosen:
         return Tuned("", {}, reapplies, f"{ACTIVE_PROFILE} holds no name of a profile")
-    settings: dict[str, Setting] = {}
+    units: dict[str, _Unit] = {}
     seen: list[str] = []
     try:
         for name in chosen:
-            _add_profile(name, read, settings, seen)
+            _add_profile(name, read, units, seen)
     except ValueError as error:
-        return Tuned(" ".join(chosen), settings, reapplies, str(error))
+        return Tuned(" ".join(chosen), {}, reapplies, str(error))
+    counting = [unit for unit in units.values() if unit.enabled and not unit.conditional]
+    settings = dict(pair for unit in counting for pair in _list_settings(unit))
     return Tuned(" ".join(chosen), settings, reapplies)
 
 
@@ -103,7 +107,7 @@ def reduce_profile(text: str) -> str:
     lines: list[str] = []
     for section, options in _parse(text).items():
         kept = [f"{option}={value}" for option, value in _choose(section, options)]
-        lines += [f"[{section}]", *kept] if kept else []
+        lines += [f"[{section}]", *kept] if kept or options == {} else []
     return "\n".join([*lines, ""])
 
 
@@ -129,36 +133,62 @@ def is_overruled(knob: str, wanted: str, setting: Setting) -> bool | None:
     return value.split() != wanted.split()
 
 
-def _add_profile(name: str, read: Callable[[str], str | None], settings: dict[str, Setting], seen: list[str]) -> None:
-    """Add what a profile sets, after what it includes. Raises ValueError for one that TuneD could not load."""
-    optional, name = name.startswith("-"), name.removeprefix("-")
-    for directory in PROFILES:
-        path = f"{directory}/{name.rpartition('/')[2]}/tuned.conf"
-        if path in seen:
-            return
-        text = read(path)
-        if text is not None:
-            break
-    else:
-        if optional:
-            return
-        raise ValueError(f"there is no profile {name!a} in {', '.join(PROFILES)}")
+class _Unit:
+    """A section of the merged profile: its type, whether it counts, and its options with the file of each."""
+
+    def __init__(self, name: str, options: Mapping[str, str], path: str) -> None:
+        self.type = options.get("type", name)
+        self.enabled = options.get("enabled", "1") in _TRUE
+        self.conditional = bool(_CONDITIONS & set(options))
+        self.options = {option: (value, path) for option, value in options.items() if option not in _OF_UNIT}
+
+    def merge(self, newer: _Unit, drop: str | None) -> None:
+        self.type, self.enabled = newer.type, newer.enabled
+        self.conditional |= newer.conditional
+        for option in re.split(r"\b\s*[,;]\s*", drop or ""):
+            self.options.pop(option, None)
+        self.options.update(newer.options)
+
+
+def _add_profile(name: str, read: Callable[[str], str | None], units: dict[str, _Unit], seen: list[str]) -> None:
+    """Merge a profile in, after what it includes. Raises ValueError for one that TuneD could not load."""
+    found = _find_profile(name, read, seen)
+    if found is None:
+        return
+    path, text = found
     seen.append(path)
     if len(seen) > _MOST_PROFILES:
         raise ValueError(f"{path} includes more than {_MOST_PROFILES} profiles")
     sections = _parse(text)
-    for include in re.split(r"\s*[,;]\s*", sections.get("main", {}).get("include", "")):
+    include = sections.pop("main", {}).get("include")
+    if include is not None:
         if "$" in include:
             raise ValueError(f"{path} includes {include!a}, which only TuneD can work out")
-        if include:
-            _add_profile(include, read, settings, seen)
+        for each in re.split(r"\s*[,;]\s*", include):
+            _add_profile(each, read, units, seen)
     for section, options in sections.items():
-        if not _CONDITIONS & set(options):
-            for knob, value in _list_knobs(section, options):
-                if knob == TRANSPARENT and value not in _POLICIES and "$" not in value:
-                    settings.pop(knob, None)  # TuneD warns of the word, and sets nothing
-                else:
-                    settings[knob] = Setting(None if "$" in value else value, path)
+        unit = _Unit(section, options, path)
+        if section in units and options.get("replace") not in _TRUE:
+            units[section].merge(unit, options.get("drop"))
+        else:
+            units[section] = unit
+
+
+def _find_profile(name: str, read: Callable[[str], str | None], seen: list[str]) -> tuple[str, str] | None:
+    """Returns path and text of the first file of a profile that was not read yet: one in /etc may include its namesake.
+
+    None if they all were, or if a profile with `-` before its name has none. Raises ValueError if there is none.
+    """
+    known = name.startswith("-")
+    for directory in PROFILES:
+        path = f"{directory}/{name.removeprefix('-').rpartition('/')[2]}/tuned.conf"
+        if path in seen:
+            known = True
+        elif (text := read(path)) is not None:
+            return path, text
+    if known:
+        return None
+    raise ValueError(f"there is no profile {name!a} in {', '.join(PROFILES)}")
 
 
 def _parse(text: str) -> dict[str, dict[str, str]]:
@@ -183,29 +213,29 @@ def _choose(section: str, options: dict[str, str]) -> Iterator[tuple[str, str]]:
     kind = options.get("type", section)
     names = {"main": {"include"}, "scheduler": {"isolated_cores"}}.get(kind, set())
     for option, value in options.items():
-        if option in {"type", *_CONDITIONS}:
-            yield option, value if re.fullmatch(r"[a-z_]{1,32}", value) else "?"
+        if option in _CONDITIONS:
+            yield option, "?"
+        elif option == "drop" or option in names:
+            yield option, value if re.fullmatch(r"[\w\s.,;:^/-]{0,256}", value, re.ASCII) else "${?}"
+        elif option in _OF_UNIT:
+            yield option, value if re.fullmatch(r"\w{1,32}", value, re.ASCII) else "?"
         elif kind == "sysctl" and _SYSCTL_KEY.fullmatch(option):
             yield option, value if re.fullmatch(r"=?[<>]?[\w\s.-]{0,64}", value, re.ASCII) else "${?}"
         elif kind == "vm" and option in _TRANSPARENT_OPTIONS:
             yield option, value if value in _POLICIES else "${?}" if "$" in value else "?"
-        elif option in names:
-            yield option, value if re.fullmatch(r"[\w\s.,;:^-]{0,256}", value, re.ASCII) else "${?}"
         elif kind == "bootloader" and option.startswith("cmdline") and _BOOT_PARAMETERS.search(value):
             yield option, " ".join(dict.fromkeys(_BOOT_PARAMETERS.findall(value))) + "="
 
 
-def _list_knobs(section: str, options: dict[str, str]) -> Iterator[tuple[str, str]]:
-    kind = options.get("type", section)
-    if kind == "sysctl":
-        for key, value in options.items():
-            if _SYSCTL_KEY.fullmatch(key):
-                yield f"sysctl {key.replace('/', '.')}", value.strip("\"' ")
-    elif kind == "vm":
-        for option in _TRANSPARENT_OPTIONS:
-            if option in options:
-                yield TRANSPARENT, options[option]
-    elif (kind == "scheduler" and options.get("isolated_cores")) or (
-        kind == "bootloader" and any(_BOOT_PARAMETERS.search(value) for value in options.values())
-    ):
-        yield ISOLATION, "$"
+def _list_settings(unit: _Unit) -> Iterator[tuple[str, Setting]]:
+    """Yields the knobs of a section."""
+    for option, (value, path) in unit.options.items():
+        setting = Setting(None if "$" in value else value.strip("\"' "), path)
+        if unit.type == "sysctl" and _SYSCTL_KEY.fullmatch(option):
+            yield f"sysctl {option.replace('/', '.')}", setting
+        elif unit.type == "vm" and option in _TRANSPARENT_OPTIONS and (value in _POLICIES or setting.value is None):
+            yield TRANSPARENT, setting  # of other words TuneD warns, and sets nothing
+        elif (unit.type == "scheduler" and option == "isolated_cores" and value) or (
+            unit.type == "bootloader" and _BOOT_PARAMETERS.search(value)
+        ):
+            yield ISOLATION, Setting(None, path)

@@ -200,19 +200,17 @@ def test_the_check_reads_the_owners(host: Any) -> None:
 
 # --- what a snapshot keeps of a profile -------------------------------------------------------------------
 
-VALUES = st.sampled_from(["0", "50", "=>7", "=<7", "never", "always", "${x}", "a b", "secret/\x00", "1 # x", ""])
+VALUES = st.sampled_from(["0", "50", "=>7", "=<7", "never", "always", "${x}", "a b", "secret/\x00", "1 # x", "1", ""])
 OPTIONS = st.sampled_from(
     [
-        "net.core.busy_poll",
-        "net/core/busy_read",
-        "transparent_hugepages",
-        "transparent_hugepage",
-        "isolated_cores",
-        "type",
-        "include",
-        "cmdline_x",
-        "uname_regex",
-        "password",
+        *(
+            "net.core.busy_poll",
+            "net/core/busy_read",
+            "transparent_hugepages",
+            "transparent_hugepage",
+            "isolated_cores",
+        ),
+        *("include", "cmdline_x", "password", "type", "enabled", "replace", "drop", "uname_regex"),
     ]
 )
 SECTIONS = st.sampled_from(["main", "sysctl", "sysctl.arm", "vm", "scheduler", "bootloader", "script"])
