@@ -80,7 +80,7 @@ def read_tuned(read: Callable[[str], str | None]) -> Tuned:
 
     read: returns the text of a file, None if it is not there; what it raises ends the reading.
     """
-    reapplies = not re.search(r"^\s*reapply_sysctl\s*=\s*(0|false|no|off)\b", read(TUNED_MAIN) or "", re.M | re.I)
+    reapplies = not re.search(r"^[ \t]*reapply_sysctl[ \t]*=[ \t]*(0|false|no|off)\b", read(TUNED_MAIN) or "", re.M | re.I)
     active = read(ACTIVE_PROFILE)
     if active is None:
         return Tuned("", {}, reapplies, f"{ACTIVE_PROFILE} is not there, and TuneD chooses a profile by itself")
@@ -118,7 +118,7 @@ def reduce_active(text: str) -> str:
 
 def reduce_main(text: str) -> str:
     """Returns the line that says whether the host's own sysctl files win."""
-    found = re.findall(r"^\s*reapply_sysctl\s*=\s*(\w{1,5})\b", text, re.M)
+    found = re.findall(r"^[ \t]*reapply_sysctl[ \t]*=[ \t]*(\w{1,5})\b", text, re.M)
     return "".join(f"reapply_sysctl = {word}\n" for word in found)
 
 
@@ -210,7 +210,7 @@ def _parse(text: str) -> dict[str, dict[str, str]]:
 
 def _choose(section: str, options: dict[str, str]) -> Iterator[tuple[str, str]]:
     """Yields the options of a section that are looked at; of values that are no names or numbers that there is one."""
-    kind = options.get("type", section)
+    kind = section if section == "main" else options.get("type", section)
     names = {"main": {"include"}, "scheduler": {"isolated_cores"}}.get(kind, set())
     for option, value in options.items():
         if option in _CONDITIONS:
