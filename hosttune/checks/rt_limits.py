@@ -12,10 +12,10 @@ from typing import Any, Literal
 
 import msgspec
 
-from hosttune.checks import _sysctl
+from hosttune.checks import _limits, _logins, _services, _sysctl
 from hosttune.findings import Finding, Hop, HopName, Status, judge_hops
 from hosttune.hops import build_finding
-from hosttune.host import commands, fair_server, globs, limits, process, sysctl, systemd
+from hosttune.host import fair_server, globs, limits, pam, process, sysctl, systemd
 from hosttune.host.root import Fact, Root
 from hosttune.output import quote_word
 
@@ -68,20 +68,13 @@ class Section(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
                 raise KeyRefused(("users", name), f"users: {name!r} is not a user name")
 
 
-class Services(msgspec.Struct):
-    """systemd's side: the manager's settings, and the services that an administrator installed."""
-
-    manager: Fact[list[systemd.Setting]]
-    units: Fact[list[systemd.Unit]]
-
-
 class Facts(msgspec.Struct):
     """What was read; `processes` maps a user name to the limits of each of its processes by PID."""
 
     users: dict[str, Fact[limits.User]]
-    pam_files: Fact[list[tuple[str, str]]]
-    pam_enabled: Fact[dict[str, bool]]
-    services: Services
+    logins: _logins.Logins
+    services: _services.Services
+    services_now: _services.Services
     processes: dict[str, dict[int, Fact[dict[str, limits.Limit]]]]
     hidden: str
     sysctls: sysctl.Sysctls | None
@@ -92,11 +85,14 @@ def facts(root: Root, wanted: Section) -> Facts:
     """Read what PAM and systemd give each user, what the user's processes have, and the real-time budget."""
     users = limits.read_users(root, wanted.users)
     tasks = process.read_tasks(root, threads=False) if wanted.users else process.Tasks([])
+    nr_open, coming = _limits.find_nr_open(sysctl.read(root, [_limits.NR_OPEN]))
     return Facts(
         users=users,
-        pam_files=limits.read_pam_files(root),
-        pam_enabled=limits.read_pam_enabled(root),
-        services=Services(systemd.read_manager(root), systemd.read_local_services(root)),
+        logins=_logins.Logins(pam.read_sessions(root), root.read("/proc/1/limits").map(limits.parse_proc), coming),
+        services=_services.Services(systemd.read_manager(root), systemd.read_services(root), coming),
+        services_now=_services.Services(
+            systemd.read_manager(root, now=True), systemd.read_services(root, now=True), nr_open
+        ),
         processes={
             name: {
                 task.pid: root.read(f"/proc/{task.pid}/limits").map(limits.parse_proc)
@@ -118,13 +114,15 @@ def sweep(root: Root) -> None:
 
 def check(wanted: Section, facts: Facts, observed: None) -> list[Finding]:
     """Returns one finding for each limit of each user, and on what stops real-time threads."""
-    logins = _resolve_logins(wanted, facts)
-    findings = [
-        _check_limit(name, item, value, facts, logins.get(name, {}))
-        for name, user in wanted.users.items()
-        for item in limits.ITEMS
-        if (value := getattr(user, item)) is not None
-    ]
+    findings = []
+    for name, user in wanted.users.items():
+        who = facts.users[name].value or limits.User(name, -1, -1)  # of a user of no local file, lines with the name
+        resolved = _logins.resolve(facts.logins, who)
+        findings += [
+            _check_limit(_limits.make_wanted(name, item, value), facts, resolved)
+            for item in limits.ITEMS
+            if (value := getattr(user, item)) is not None
+        ]
     if facts.sysctls is not None and wanted.sched_rt_runtime_us is not None:
         findings.append(_check_rt_runtime(wanted.sched_rt_runtime_us, facts.sysctls))
     real_time = any(user.rtprio for user in wanted.users.values()) or wanted.sched_rt_runtime_us is not None
@@ -133,101 +131,37 @@ def check(wanted: Section, facts: Facts, observed: None) -> list[Finding]:
     return findings
 
 
-def _resolve_logins(wanted: Section, facts: Facts) -> dict[str, dict[str, limits.Limit]]:
-    """Returns what a login of each user gets, by item. A user of no local file has the lines with the name."""
-    lines = [line for path, text in facts.pam_files.value or () for line in limits.parse_pam_limits(text, path)]
-    return {
-        name: limits.resolve_pam_lines(lines, facts.users[name].value or limits.User(name, -1, -1))
-        for name in wanted.users
+def _check_limit(wanted: _limits.Wanted, facts: Facts, resolved: Any) -> Finding:
+    name, item = wanted.user, wanted.item
+    user = facts.users[name]
+    uid = user.value.uid if user.value is not None else None
+    ways = {
+        "login": _logins.judge_login(wanted, facts.logins, user, resolved),
+        "service": _services.judge_service(wanted, facts.services, uid),
     }
-
-
-def _check_limit(name: str, item: str, wanted: int | str, facts: Facts, login: dict[str, limits.Limit]) -> Finding:
-    need = _convert_wanted(item, wanted)
-    ways = {"login": _judge_login(name, item, need, facts, login), "service": _judge_service(name, item, need, facts)}
     hops: dict[HopName, Hop] = {"persisted": _join_ways(ways)}
-    hops["runtime"] = _judge_running(name, item, need, facts)
+    hops["runtime"] = _judge_running(wanted, facts)
+    if hops["runtime"].state == "na":
+        # What /run says until the next boot, the next start of the service gets.
+        now = _services.judge_service(wanted, facts.services_now, uid)
+        if now.state != ways["service"].state:
+            hops["runtime"] = now
     # No process of this user yet is the normal state of a fresh host: the files decide then.
     judged = {key: each for key, each in hops.items() if each.state != "na"}
     required: tuple[HopName, ...] = ("persisted", "runtime") if "runtime" in judged else ("persisted",)
     status = judge_hops(judged, required=required)
     if status == "pass" and hops["persisted"].state != "ok":
         status = "fail"  # there is no runtime hop that would say so
-    why, fix = _WHY[item], _write_fix(name, item, wanted, ways, hops["runtime"])
-    if status == "pass" and facts.users[name].state == "absent":
+    why, fix = _WHY[item], _write_fix(wanted, facts, ways, hops["runtime"], resolved)
+    if status == "pass" and user.state == "absent":
         status = "warn"
         why = f"no user {name} in /etc/passwd: unless a directory service has it, the limits serve nobody"
         fix = f"useradd {quote_word(name)}, or correct the name in the profile"
-    return build_finding(f"rt_limits.{name}.{item}", wanted, hops, why=why, fix=fix, status=status)
+    return build_finding(f"rt_limits.{name}.{item}", wanted.value, hops, why=why, fix=fix, status=status)
 
 
-def _judge_login(name: str, item: str, need: int, facts: Facts, login: dict[str, limits.Limit]) -> Hop:
-    """What a PAM login gets: `login` is what the lines of limits.conf come to."""
-    if facts.pam_files.value is None:
-        return Hop("unknown", facts.pam_files.reason, facts.pam_files.source)
-    if facts.pam_enabled.value is None:
-        return Hop("unknown", facts.pam_enabled.reason, facts.pam_enabled.source)
-    user = facts.users[name]
-    if user.state == "unreadable":
-        return Hop("unknown", user.reason, user.source)
-    without = [service for service, enabled in facts.pam_enabled.value.items() if not enabled]
-    if without:
-        return Hop("bad", f"no pam_limits in the session of {', '.join(without)}", facts.pam_enabled.source)
-    limit = login.get(item)
-    if limit is None:
-        return Hop("absent", None, "/etc/security/limits.conf, limits.d")
-    return _judge_limit(item, need, limit)
-
-
-def _judge_service(name: str, item: str, need: int, facts: Facts) -> Hop:
-    """What a systemd service of this user gets: its own limits, for those that set none the default.
-
-    Without a service that runs as this user the default is all there is to judge, or drop-ins that wait
-    for a service that is not installed yet.
-    """
-    services, key = facts.services, limits.ITEMS[item]
-    if services.manager.value is None:
-        return Hop("unknown", services.manager.reason, services.manager.source)
-    if services.units.value is None:
-        return Hop("unknown", services.units.reason, services.units.source)
-    default = _find_last(services.manager.value, "Manager", f"Default{key}")
-    units = services.units.value
-    own = [unit for unit in units if unit.state == "installed" and _runs_as(unit, name)]
-    waiting = [_find_last(unit.settings, "Service", key) for unit in units if unit.state == "absent"]
-    chosen = [_find_last(unit.settings, "Service", key) or default for unit in own]
-    chosen = chosen or [default or next((each for each in waiting if each is not None), None)]
-    hops = [
-        _judge_setting(item, need, setting)
-        if setting is not None
-        else Hop("absent", None, f"/etc/systemd/system.conf.d (Default{key}=), {key}= of the unit")
-        for setting in chosen
-    ]
-    return next((each for state in ("bad", "absent", "unknown") for each in hops if each.state == state), hops[0])
-
-
-def _runs_as(unit: systemd.Unit, name: str) -> bool:
-    """Returns whether a service's process is this user's in the end: by User=, or because the program that it
-    starts (hosttune launch, runuser, setpriv) is told to become this user."""
-    user = _find_last(unit.settings, "Service", "User")
-    if user is not None and user.value == name:
-        return True
-    return any(commands.find_user(command) == name for command in unit.values("Service", "ExecStart"))
-
-
-def _judge_setting(item: str, need: int, setting: systemd.Setting) -> Hop:
-    try:
-        return _judge_limit(item, need, limits.parse_systemd(item, setting.value, setting.source))
-    except ValueError as error:
-        return Hop("bad", f"not understood, so systemd ignores it: {error}", setting.source)
-
-
-def _find_last(settings: list[systemd.Setting], section: str, key: str) -> systemd.Setting | None:
-    found = [each for each in settings if (each.section, each.key) == (section, key)]
-    return found[-1] if found and found[-1].value else None
-
-
-def _judge_running(name: str, item: str, need: int, facts: Facts) -> Hop:
-    source = "/proc/PID/limits"
+def _judge_running(wanted: _limits.Wanted, facts: Facts) -> Hop:
+    name, item, source = wanted.user, wanted.item, "/proc/PID/limits"
     if facts.users[name].state == "unreadable":
         return Hop("unknown", facts.users[name].reason, source)
     processes = facts.processes[name]
@@ -236,7 +170,7 @@ def _judge_running(name: str, item: str, need: int, facts: Facts) -> Hop:
     if not processes:
         return Hop("unknown", hidden, source) if hidden else Hop("na", f"no process of {name} is running", source)
     judged = {
-        pid: _judge_limit(item, need, fact.value[item])
+        pid: _limits.judge_limit(wanted, fact.value[item])
         for pid, fact in processes.items()
         if fact.value is not None and item in fact.value
     }
@@ -254,26 +188,6 @@ def _judge_running(name: str, item: str, need: int, facts: Facts) -> Hop:
     return Hop("ok", next(iter(judged.values())).value, f"{source} of {len(judged)} processes")
 
 
-def _convert_wanted(item: str, wanted: int | str) -> int:
-    if wanted == "unlimited":
-        return limits.UNLIMITED
-    return 20 - int(wanted) if item == "nice" else int(wanted)
-
-
-def _judge_limit(item: str, need: int, limit: limits.Limit) -> Hop:
-    """A limit is enough if it allows at least what is wanted, soft (what a program starts with) and hard."""
-    enough = limit.soft >= need and limit.hard >= need
-    return Hop("ok" if enough else "bad", _show_limit(item, limit), limit.source)
-
-
-def _show_limit(item: str, limit: limits.Limit) -> Any:
-    def show_one(value: int) -> int | str:
-        return 20 - value if item == "nice" and value != limits.UNLIMITED else limits.show(value)
-
-    same = limit.soft == limit.hard
-    return show_one(limit.hard) if same else {"soft": show_one(limit.soft), "hard": show_one(limit.hard)}
-
-
 def _join_ways(ways: dict[str, Hop]) -> Hop:
     states = [way.state for way in ways.values()]
     state: Literal["ok", "bad", "absent", "unknown"] = "ok"
@@ -287,21 +201,21 @@ def _join_ways(ways: dict[str, Hop]) -> Hop:
     return Hop(state, value, "; ".join(f"{key}: {way.source}" for key, way in ways.items()))
 
 
-def _write_fix(name: str, item: str, wanted: int | str, ways: dict[str, Hop], running: Hop) -> str:
-    key = limits.ITEMS[item]
-    pam = wanted // 1024 if item == "memlock" and isinstance(wanted, int) else wanted
-    unit = "infinity" if wanted == "unlimited" else wanted
-    steps = []
+def _write_fix(wanted: _limits.Wanted, facts: Facts, ways: dict[str, Hop], running: Hop, resolved: Any) -> str:
+    user = facts.users[wanted.user].value
+    steps, nr_open = [], facts.services.nr_open
+    if wanted.item == "nofile" and nr_open is not None and wanted.need > nr_open and wanted.need != limits.UNLIMITED:
+        steps, nr_open = _limits.raise_nr_open(wanted), wanted.need
     if ways["login"].state != "ok":
-        line = quote_word(f"{name} - {item} {pam}")
-        steps.append(f"echo {line} >> /etc/security/limits.d/99-hosttune-rt_limits.conf")
+        steps += _logins.write_fix(wanted, facts.logins, resolved, nr_open)
     if ways["service"].state != "ok":
+        steps += _services.write_fix(wanted, facts.services, user.uid if user is not None else None, nr_open)
+    if running.state == "bad" and running.source.startswith("/run/"):
+        steps.append(f"rm {quote_word(running.source)}\nsystemctl daemon-reload")
+    elif running.state == "bad":
         steps.append(
-            f"set {key}={unit} in the unit, or Default{key}={unit} under [Manager] in "
-            "/etc/systemd/system.conf.d/ and systemctl daemon-reexec"
+            f"start these processes of {quote_word(wanted.user)} again: limits are taken over at login or start"
         )
-    if running.state == "bad":
-        steps.append(f"start these processes of {quote_word(name)} again: limits are taken over at login or start")
     return "\n".join(steps)
 
 

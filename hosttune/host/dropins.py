@@ -80,7 +80,7 @@ def list_merged(root: Root, directories: Iterable[str], suffix: str) -> Fact[lis
         if names.state == "unreadable":
             return make_unreadable(directory, names.reason)
         for name in names.value or []:
-            if name.endswith(suffix):
+            if name.endswith(suffix) and not name.startswith("."):
                 chosen.setdefault(name, f"{directory}/{name}")
     if not chosen:
         return Fact("absent", None, source, "ENOENT")

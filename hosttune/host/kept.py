@@ -19,8 +19,8 @@ from hosttune.host.root import Fact, Names, Root, Table, derive, make_unreadable
 
 Rule = Callable[[str], str]
 
-_UNITS = ("/etc/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
-_MANAGER = ("/etc/systemd", "/usr/local/lib/systemd", "/usr/lib/systemd")
+_MANAGER = ("/etc/systemd", "/run/systemd", "/usr/local/lib/systemd", "/usr/lib/systemd")
+_UNITS = (*(f"{top}/system" for top in _MANAGER), "/lib/systemd/system")
 _DROP_INS = ("/etc", "/run", "/usr/local/lib", "/usr/lib", "/lib")
 _SYSCTLS = "/proc/sys/"
 _CPU = "/sys/devices/system/cpu"
@@ -70,9 +70,9 @@ RULES: dict[str, str] = {
     "/lib/modules/*/modules.dep": "modules.reduce_needs",
     "/etc/passwd": "limits.reduce_users",
     "/etc/group": "limits.reduce_groups",
-    "/etc/security/limits.conf": "limits.reduce_pam_limits",
-    "/etc/security/limits.d/*.conf": "limits.reduce_pam_limits",
-    "/etc/pam.d/*": "limits.reduce_pam_service",
+    "/etc/security/*.conf": "pam.reduce_limits",
+    "/etc/security/limits.d/*.conf": "pam.reduce_limits",
+    "/etc/pam.d/*": "pam.reduce_service",
     "/etc/default/grub": "boot.reduce_source",
     "/etc/default/grub.d/*.cfg": "boot.reduce_source",
     "/etc/sysctl.conf": "sysctl.reduce",
@@ -85,7 +85,8 @@ RULES: dict[str, str] = {
         "units.reduce_manager",
     ),
     **dict.fromkeys(
-        [f"{top}/{name}" for top in _UNITS for name in ("*.service", "*.service.d/*.conf")], "units.reduce"
+        [f"{top}/{name}" for top in _UNITS for name in ("*.service", "*.service.d/*.conf", "service.d/*.conf")],
+        "units.reduce",
     ),
     **dict.fromkeys(
         [f"{top}/irqbalance.service{name}" for top in _UNITS for name in ("", ".d/*.conf")], "units.reduce_irqbalance"

@@ -1,7 +1,6 @@
-"""Resource limits: what PAM gives a login, what systemd gives a service, what a process has.
+"""Resource limits: as systemd's units write them, and as a process has them; and the users that they are for.
 
-Sources: limits.conf(5) and the order of precedence in `pam_limits.c`; systemd.exec(5) ("Process
-properties"), systemd-system.conf(5); setrlimit(2); proc_pid_limits(5).
+Sources: systemd.exec(5) ("Process properties"), systemd-system.conf(5); setrlimit(2); proc_pid_limits(5).
 """
 
 from __future__ import annotations
@@ -11,22 +10,24 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from hosttune.host import dropins
-from hosttune.host.forms import DIGITS, NAME, consists_of
+from hosttune.host.forms import NAME, consists_of
 from hosttune.host.root import Fact, Root, make_unreadable
 
 UNLIMITED = 2**64 - 1
-_UNLIMITED_WORDS = ("-1", "unlimited", "infinity")
 # No value has more digits than an unsigned 64-bit number.
 _INTEGER = re.compile(r"[-+]?[0-9]{1,20}")
-_SIZE = re.compile(r"([0-9]{1,20})([KMGTPE]?)")
+_BLANKS = " \t\n\r"
+_UNSIGNED = re.compile(r"([-+]?)(0[xX]|0[bB]|0[oO]|)([0-9a-fA-F]{1,80})")
+_BASES = {"0x": 16, "0b": 2, "0o": 8}
+_SIZE = re.compile(r"[ \t\n\v\f\r]*([-+]?)([0-9]+)(?:\.([0-9]*))?[ \t\n\r]*(.*)", re.DOTALL)
+_UNITS = ("E", "P", "T", "G", "M", "K", "B", "")
+_FACTORS = (2**60, 2**50, 2**40, 2**30, 2**20, 2**10, 1, 1)
 # Names of users and groups, as of useradd(8), and those of a Windows domain; lines of passwd(5) and group(5).
 _MAX_ACCOUNT = 66
 _ACCOUNT = f"{NAME}.@$\\"
 _PASSWD_LINE = re.compile(r"^([A-Za-z0-9_.@$\\-]{1,66}):[^:\n]*:([0-9]{1,10}):([0-9]{1,10})(?=:|$)", re.MULTILINE)
 _GROUP_LINE = re.compile(r"^([A-Za-z0-9_.@$\\-]{1,66}):[^:\n]*:([0-9]{1,10}):([^:\n]*)", re.MULTILINE)
 _MAX_PROC = 1 << 14  # characters of /proc/PID/limits
-_SIZES = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40, "P": 2**50, "E": 2**60}
 
 #: Resource limits by the name that setrlimit(2) has after RLIMIT_: how /proc/PID/limits begins their line.
 PROC_LINES = {
@@ -92,94 +93,18 @@ def read_users(root: Root, names: Iterable[str]) -> dict[str, Fact[User]]:
     return found
 
 
-def read_pam_files(root: Root) -> Fact[list[tuple[str, str]]]:
-    """Returns the files that pam_limits reads, in its order, with their text."""
-    main = dropins.read_text(root, "/etc/security/limits.conf")
-    fragments = dropins.list_merged(root, ["/etc/security/limits.d"], ".conf")
-    facts = [main, *(root.read(path) for path in fragments.value or [])]
-    if fragments.state == "unreadable":
-        return make_unreadable(fragments.source, fragments.reason)
-    for fact in facts:
-        if fact.state == "unreadable":
-            return make_unreadable(fact.source, fact.reason)
-    return Fact(
-        "value",
-        [(fact.source, fact.value) for fact in facts if fact.value is not None],
-        "/etc/security/limits.d",
-    )
-
-
-class PamLine(msgspec.Struct, frozen=True):
-    """One line of limits.conf: `item` and `value` are empty where it takes its domain off all limits (`NAME -`)."""
-
-    domain: str
-    kind: str
-    item: str
-    value: str
-    place: str
-
-
-def parse_pam_limits(text: str, path: str) -> list[PamLine]:
-    """Returns the lines of one file that can decide a limit which a check asks for; others are as good as comments."""
-    lines = []
-    for number, line in enumerate(text.splitlines(), 1):
-        fields = line.partition("#")[0].split(None, 4)
-        if not fields or not consists_of(fields[0], f"{NAME}@%.:$*\\", 66):
-            continue
-        place = f"{path}:{number}"
-        if len(fields) == 2 and fields[1] == "-":
-            lines.append(PamLine(fields[0], "-", "", "", place))
-            continue
-        domain, kind, item, value = [*fields, "", "", "", ""][:4]
-        if item in ITEMS and kind in ("soft", "hard", "-") and _parse_pam_value(item, value) is not None:
-            lines.append(PamLine(domain, kind, item, value, place))
-    return lines
-
-
-def resolve_pam_lines(lines: Iterable[PamLine], who: User) -> dict[str, Limit]:
-    """Returns the limits that a login of `who` gets, by item; an item that no line sets is inherited and not listed.
-
-    A line for the user beats one for a group, which beats `*`; among equals the later wins. For root
-    only lines that name it count.
-    """
-    found: dict[tuple[str, str], tuple[int, int, str]] = {}
-    for line in lines:
-        rank = _rank_domain(line.domain, who)
-        if rank is None:
-            continue
-        if not line.item:
-            return {}  # "NAME -": pam_limits does nothing for this user
-        value = _parse_pam_value(line.item, line.value) or 0
-        for kind in ("soft", "hard") if line.kind == "-" else (line.kind,):
-            known = found.get((line.item, kind))
-            if known is None or rank <= known[0]:
-                found[line.item, kind] = (rank, value, line.place)
-    return {item: limit for item in ITEMS if (limit := _join_pair(found, item)) is not None}
-
-
-def read_pam_enabled(root: Root) -> Fact[dict[str, bool]]:
-    """Returns, for each service that people log in by, whether pam_limits is part of its session."""
-    names = dropins.list_names(root, "/etc/pam.d")
-    if names.state == "unreadable":
-        return make_unreadable(names.source, names.reason)
-    services = [name for name in ("sshd", "login") if name in (names.value or [])]
-    enabled: dict[str, bool] = {}
-    for service in services:
-        fact = _find_pam_limits(root, service)
-        if fact.value is None:
-            return make_unreadable(fact.source, fact.reason)
-        enabled[service] = fact.value
-    return Fact("value", enabled, "/etc/pam.d")
-
-
 def parse_systemd(item: str, text: str, source: str = "") -> Limit:
-    """Read a value of LimitMEMLOCK= and the like: `infinity`, `64M`, `SOFT:HARD`, for nice `-20` or `40`.
+    """Read a value of LimitMEMLOCK= and the like: `infinity`, `64M`, `1.5G`, `SOFT:HARD`, for nice `-20` or `40`.
 
-    Raises ValueError.
+    Raises ValueError for what systemd ignores: `rlimit_parse()` in `src/basic/rlimit-util.c` of systemd.
     """
-    soft, colon, hard = text.partition(":")
-    first = _parse_systemd_value(item, soft.strip())
-    return Limit(first, _parse_systemd_value(item, hard.strip()) if colon else first, source)
+    words = text.split(":")
+    if len(words) > 2:
+        raise ValueError(f"{text[:40]!r} has more than a soft and a hard limit")
+    values = [_parse_systemd_value(item, word) for word in words]
+    if values[0] > values[-1]:
+        raise ValueError(f"{text[:40]!r}: the soft limit is above the hard limit")
+    return Limit(values[0], values[-1], source)
 
 
 def parse_proc(text: str, source: str = "") -> dict[str, Limit]:
@@ -200,57 +125,71 @@ def show(value: int) -> int | str:
     return "unlimited" if value == UNLIMITED else value
 
 
-def _rank_domain(domain: str, who: User) -> int | None:
-    """Returns how specific a line's domain is for this user, lowest first; None if it is not meant."""
-    if domain == who.name:
-        return 0
-    low, colon, high = domain.lstrip("@").partition(":")
-    if colon and _is_id(low + high, 20):
-        numbers = who.gids if domain.startswith("@") else frozenset({who.uid})
-        first = int(low or high)
-        last = int(high) if high else UNLIMITED
-        # Ranges of groups look at the primary group alone, a single number at all of them.
-        if low and domain.startswith("@"):
-            numbers = frozenset({who.gid})
-        return int(domain.startswith("@")) if any(first <= n <= last for n in numbers) else None
-    if who.uid == 0:
-        return None
-    if domain.startswith("@"):
-        return 1 if domain[1:] in who.groups else None
-    return 3 if domain == "*" else None
-
-
-def _parse_pam_value(item: str, text: str) -> int | None:
-    if item != "nice" and text in _UNLIMITED_WORDS:
-        return UNLIMITED
-    if not _INTEGER.fullmatch(text):
-        return None
-    number = int(text)
-    if item == "nice":
-        return 20 - max(-20, min(19, number))
-    if number < 0:
-        return None
-    return number * 1024 if item == "memlock" else number
-
-
-def _join_pair(found: dict[tuple[str, str], tuple[int, int, str]], item: str) -> Limit | None:
-    soft, hard = found.get((item, "soft")), found.get((item, "hard"))
-    if soft is None or hard is None:
-        # Half of a pair leaves the other half to whatever the login service had.
-        known = soft or hard
-        return Limit(soft[1] if soft else 0, hard[1] if hard else 0, known[2]) if known else None
-    return Limit(min(soft[1], hard[1]), hard[1], soft[2])
-
-
 def _parse_systemd_value(item: str, text: str) -> int:
-    if text == "infinity":
+    if text == "infinity" and item != "nice":
         return UNLIMITED
-    if item == "nice" and text[:1] in ("+", "-") and _INTEGER.fullmatch(text):
-        return 20 - int(text)
-    match = _SIZE.fullmatch(text)
-    if not match or (match[2] and item != "memlock"):
+    if item == "memlock":
+        number = _parse_size(text)
+    elif item == "nice" and text[:1] in ("+", "-"):
+        nice = _parse_unsigned(text[1:])
+        # 20 is what nobody can have; -0 is 0.
+        number = (
+            None if nice is None or nice > (19 if text[0] == "+" else 20) else 20 + (nice if text[0] == "-" else -nice)
+        )
+    else:
+        number = _parse_unsigned(text)
+    if number is None or number >= UNLIMITED or (item == "nice" and number > 40):
         raise ValueError(f"{text[:40]!r} is not a limit for {item}")
-    return int(match[1]) * _SIZES[match[2]]
+    return number
+
+
+def _parse_unsigned(text: str) -> int | None:
+    """safe_atou64() of systemd: blanks before the number, a sign, and the bases of strtoull(3) and `0b` and `0o`.
+
+    None for what it refuses.
+    """
+    match = _UNSIGNED.fullmatch(text.lstrip(_BLANKS))
+    if not match:
+        return None
+    sign, prefix, digits = match.groups()
+    base = _BASES.get(prefix.lower()) or (8 if digits[0] == "0" else 10)
+    try:
+        number = int(digits, base)
+    except ValueError:
+        return None
+    return None if number > UNLIMITED or (sign == "-" and number) else number
+
+
+def _parse_size(text: str) -> int | None:
+    """parse_size() of systemd with the base 1024: `64M`, `1.5G`, `1G 512M` with ever smaller units.
+
+    None for what it refuses.
+    """
+    total, at, next_unit = 0, 0, 0
+    while True:
+        match = _SIZE.match(text, at)
+        if not match:
+            return None
+        sign, whole, fraction, rest = match.groups()
+        if len(whole.lstrip("0")) > 20 or int(whole) > UNLIMITED:
+            return None
+        unit = next((n for n, name in enumerate(_UNITS) if n >= next_unit and rest.startswith(name)), None)
+        if unit is None or sign == "-":
+            return None
+        share = 0.0
+        if fraction:
+            share = float(min(int(fraction[:25]), UNLIMITED))
+            for _ in fraction:
+                share /= 10
+        factor = _FACTORS[unit]
+        if int(whole) + (share > 0) > UNLIMITED // factor:
+            return None
+        total += int(whole) * factor + int(share * factor)
+        if total > UNLIMITED:
+            return None
+        at, next_unit = match.start(4) + len(_UNITS[unit]), unit + 1
+        if at == len(text):
+            return total
 
 
 def _parse_number(text: str) -> int:
@@ -259,10 +198,6 @@ def _parse_number(text: str) -> int:
     if not _INTEGER.fullmatch(text):
         raise ValueError("a limit is not a number")
     return int(text)
-
-
-def _is_id(text: str, most: int = 10) -> bool:
-    return text != "" and consists_of(text, DIGITS, most)
 
 
 def _parse_users(text: str) -> Iterator[tuple[str, int, int]]:
@@ -278,45 +213,6 @@ def _parse_groups(text: str) -> Iterator[tuple[str, int, list[str]]]:
         yield match[1], int(match[2]), [each for each in members if consists_of(each, _ACCOUNT, _MAX_ACCOUNT)]
 
 
-def _find_pam_limits(root: Root, service: str) -> Fact[bool]:
-    """Returns whether a service or a file that it includes has pam_limits; each file is looked at once."""
-    waiting, seen = [service], {service}
-    while waiting:
-        path = f"/etc/pam.d/{waiting.pop()}"
-        text = root.read(path)
-        if text.state == "absent":
-            continue
-        if text.value is None:
-            return make_unreadable(path, text.reason)
-        included = []
-        for name, enables in _parse_pam_session(text.value):
-            if enables:
-                return Fact("value", True, path)
-            if name not in seen:
-                seen.add(name)
-                included.append(name)
-        waiting += reversed(included)
-    return Fact("value", False, f"/etc/pam.d/{service}")
-
-
-def _parse_pam_session(text: str) -> Iterator[tuple[str, bool]]:
-    """Yield ("", True) for a line that runs pam_limits in a session, (NAME, False) for one that includes a service."""
-    for line in text.splitlines():
-        words = line.partition("#")[0].split()
-        if not words:
-            continue
-        if words[0].lstrip("-") == "session" and any(word.endswith("pam_limits.so") for word in words):
-            yield "", True
-            continue
-        name = ""
-        if words[0] == "@include" and len(words) > 1:
-            name = words[1]
-        elif words[0] == "session" and len(words) > 2 and words[1] in ("include", "substack"):
-            name = words[2]
-        if name and name[0] != "." and consists_of(name, f"{NAME}.", 64):
-            yield name, False
-
-
 def reduce_users(text: str) -> str:
     """Returns /etc/passwd with names and numbers alone."""
     return "".join(f"{name}:x:{uid}:{gid}\n" for name, uid, gid in _parse_users(text))
@@ -325,21 +221,6 @@ def reduce_users(text: str) -> str:
 def reduce_groups(text: str) -> str:
     """Returns /etc/group with names, numbers and members alone."""
     return "".join(f"{name}:x:{gid}:{','.join(members)}\n" for name, gid, members in _parse_groups(text))
-
-
-def reduce_pam_limits(text: str) -> str:
-    """Returns the lines of limits.conf that can decide a limit which a check asks for, each where it was."""
-    kept = [""] * len(text.splitlines())
-    for line in parse_pam_limits(text, ""):
-        words = (line.domain, line.kind, line.item, line.value)
-        kept[int(line.place.rpartition(":")[2]) - 1] = " ".join(word for word in words if word)
-    return "".join(f"{line}\n" for line in kept)
-
-
-def reduce_pam_service(text: str) -> str:
-    """Returns what a file of pam.d includes, and whether it runs pam_limits in a session."""
-    lines = ("session - pam_limits.so" if enables else f"@include {name}" for name, enables in _parse_pam_session(text))
-    return "".join(f"{line}\n" for line in lines)
 
 
 def reduce_proc(text: str) -> str:

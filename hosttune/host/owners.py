@@ -80,7 +80,9 @@ def read_tuned(read: Callable[[str], str | None]) -> Tuned:
 
     read: returns the text of a file, None if it is not there; what it raises ends the reading.
     """
-    reapplies = not re.search(r"^[ \t]*reapply_sysctl[ \t]*=[ \t]*(0|false|no|off)\b", read(TUNED_MAIN) or "", re.M | re.I)
+    reapplies = not re.search(
+        r"^[ \t]*reapply_sysctl[ \t]*=[ \t]*(0|false|no|off)\b", read(TUNED_MAIN) or "", re.M | re.I
+    )
     active = read(ACTIVE_PROFILE)
     if active is None:
         return Tuned("", {}, reapplies, f"{ACTIVE_PROFILE} is not there, and TuneD chooses a profile by itself")

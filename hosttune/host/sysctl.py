@@ -30,7 +30,7 @@ MAX_GLOBS = 1000
 _MAX_VALUE = 4096  # characters
 
 # Paths below /proc/sys, and the beginning of those that a profile may name.
-_SOUGHT = ("net/", "vm/nr_hugepages", "kernel/sched_rt_runtime_us")
+_SOUGHT = ("net/", "vm/nr_hugepages", "kernel/sched_rt_runtime_us", "fs/nr_open")
 _SEPARATORS = re.compile(r"[/.]")
 _PARTS = re.compile(r"[ \t]+|[^ \t]+")
 # A number, or what somebody takes for one and the kernel does not.

@@ -1,26 +1,35 @@
 """systemd's configuration as its files have it: what the next boot will do, read without asking it.
 
-Sources: systemd-system.conf(5), systemd.unit(5), systemd.syntax(7). Files below /run are left out on
-purpose: they do not outlive this boot.
+Sources: systemd-system.conf(5), systemd.unit(5), systemd.syntax(7). Files below /run do not outlive this boot: they are
+read only where the question is what a service gets now.
 """
 
 from __future__ import annotations
 
+import posixpath
+import re
 from collections.abc import Iterable
 from typing import Literal
 
 import msgspec
 
-from hosttune.host import dropins
-from hosttune.host.root import Fact, Root, make_unreadable
+from hosttune.host import dropins, limits
+from hosttune.host.root import NOT_CAPTURED, Fact, Root, make_unreadable
 
-MANAGER = ("/etc/systemd", "/usr/local/lib/systemd", "/usr/lib/systemd")
+MANAGER = ("/etc/systemd", "/run/systemd", "/usr/local/lib/systemd", "/usr/lib/systemd")
 UNITS = (
     "/etc/systemd/system",
+    "/run/systemd/system",
     "/usr/local/lib/systemd/system",
     "/usr/lib/systemd/system",
     "/lib/systemd/system",
 )
+_VENDOR = ("/usr/lib/systemd/system", "/lib/systemd/system")
+_BLANKS = " \t\n\r"
+_SERVICES = (".service", ".service.d")
+# What read_line() in `src/basic/fileio.c` of systemd takes for the end of a line.
+_LINE_END = re.compile("\n\r?|\r\n?|\0")
+_SPECIFIER = re.compile("%.?")
 
 
 class Setting(msgspec.Struct, frozen=True):
@@ -63,76 +72,105 @@ def list_values(settings: Iterable[Setting], section: str, key: str) -> list[str
     return left
 
 
+def find_last(settings: Iterable[Setting], section: str, key: str) -> Setting | None:
+    """Returns the assignment that counts for a setting that has one value; None where none does, or an empty one."""
+    last = None
+    for setting in settings:
+        if (setting.section, setting.key) == (section, key):
+            last = setting
+    return last if last is not None and last.value else None
+
+
+class LimitSetting(msgspec.Struct, frozen=True):
+    """What a unit or the manager says of a limit: `limit` is None where nothing that counts does; `ignored` is the last
+    assignment that systemd does not understand, `reason` why."""
+
+    limit: limits.Limit | None = None
+    ignored: Setting | None = None
+    reason: str = ""
+
+
+def find_limit(settings: Iterable[Setting], section: str, item: str) -> LimitSetting:
+    """Returns the limit that settings come to: an empty value resets those before it, and one that systemd does not
+    understand changes nothing."""
+    key = f"Default{limits.ITEMS[item]}" if section == "Manager" else limits.ITEMS[item]
+    found = LimitSetting()
+    for setting in settings:
+        if (setting.section, setting.key) != (section, key):
+            continue
+        if not setting.value:
+            found = LimitSetting()
+            continue
+        try:
+            found = LimitSetting(limits.parse_systemd(item, setting.value, setting.source))
+        except ValueError as error:
+            found = LimitSetting(found.limit, setting, str(error))
+    return found
+
+
 def parse(text: str, source: str) -> list[Setting]:
-    """Read one file: sections, `key=value`, comments, lines continued by a backslash."""
+    """Read one file: sections, `key=value`, comments, lines continued by a backslash.
+
+    As config_parse() in `src/shared/conf-parser.c` of systemd does: the backslash is the line's last character and not
+    itself after one; comments within a continued line are left out; nothing after a broken section header counts.
+    """
     settings: list[Setting] = []
     section = ""
-    pending: list[str] = []
-    for raw in text.splitlines():
-        line = raw.strip()
-        if line.startswith(("#", ";")) or (not line and not pending):
+    continued = ""
+    for raw in [*_LINE_END.split(text.removeprefix("\ufeff")), None]:
+        if raw is None:
+            if not continued:
+                break
+            line = continued
+        elif raw.lstrip(_BLANKS)[:1] in ("#", ";"):
             continue
-        if line.endswith("\\"):
-            pending.append(line[:-1])
-            continue
-        if pending:
-            line = " ".join([*pending, line])
-            pending.clear()
-        if line.startswith("[") and line.endswith("]"):
+        else:
+            line = continued + raw
+            backslashes = len(line) - len(line.rstrip("\\"))
+            if backslashes % 2:
+                continued = line[:-1] + " "
+                continue
+        continued = ""
+        line = line.strip(_BLANKS)
+        if line.startswith("["):
+            if not line.endswith("]"):
+                break
             section = line[1:-1]
-        elif "=" in line:
-            key, _, value = line.partition("=")
-            settings.append(Setting(section, key.strip(), value.strip(), source))
+        elif section and not line.startswith("="):
+            key, equals, value = line.partition("=")
+            if equals:
+                settings.append(Setting(section, key.strip(_BLANKS), value.strip(_BLANKS), source))
     return settings
 
 
-def read_manager(root: Root) -> Fact[list[Setting]]:
-    """Returns the settings of `system.conf` and its drop-ins, in the order in which they are applied."""
+def read_manager(root: Root, *, now: bool = False) -> Fact[list[Setting]]:
+    """Returns the settings of `system.conf` and its drop-ins, in the order in which they are applied.
+
+    now: also those below /run, which the next boot does not have.
+    """
+    directories = [each for each in MANAGER if dropins.outlives_boot(each) or (now and _is_known(root, each))]
     files: list[str] = []
-    for directory in MANAGER:
+    for directory in directories:
         main = dropins.read_text(root, f"{directory}/system.conf")
         if main.state == "unreadable":
             return make_unreadable(main.source, main.reason)
         if main.state == "value":
             files.append(main.source)
             break
-    fragments = dropins.list_merged(root, [f"{directory}/system.conf.d" for directory in MANAGER], ".conf")
+    fragments = dropins.list_merged(root, [f"{directory}/system.conf.d" for directory in directories], ".conf")
     return _read_settings(root, files, fragments, "/etc/systemd/system.conf")
 
 
-def read_unit(root: Root, name: str, wanted: Fact[frozenset[str]] | None = None) -> Fact[Unit]:
-    """Read a unit; unreadable if any directory that could hold a part of it is.
-
-    `wanted` is the result of :func:`read_wanted_units`, for callers that read several units.
-    """
-    for directory in UNITS:
-        names = dropins.list_names(root, directory)
-        if names.state == "unreadable":
-            return make_unreadable(directory, names.reason)
-        if not dropins.holds(names.value or [], name):
-            continue
-        path = f"{directory}/{name}"
-        if root.link(path).value == "/dev/null" or root.read(path).value == "":
-            return Fact("value", Unit(name, "masked", source=path), path)
-        fragments = dropins.list_merged(root, [f"{d}/{name}.d" for d in UNITS], ".conf")
-        settings = _read_settings(root, [path], fragments, path)
-        wanted = wanted or read_wanted_units(root)
-        if settings.value is None:
-            return make_unreadable(settings.source, settings.reason)
-        if wanted.value is None:
-            return make_unreadable(wanted.source, wanted.reason)
-        return Fact("value", Unit(name, "installed", name in wanted.value, settings.value, path), path)
-    fragments = dropins.list_merged(root, [f"{d}/{name}.d" for d in UNITS], ".conf")
-    settings = _read_settings(root, [], fragments, UNITS[0])
-    if settings.value is None:
-        return make_unreadable(settings.source, settings.reason)
-    return Fact("value", Unit(name, "absent", settings=settings.value), UNITS[0])
+def read_unit(root: Root, name: str, *, now: bool = False) -> Fact[Unit]:
+    """Read a unit; unreadable if any directory that could hold a part of it is. now: as read_manager()."""
+    index = _read_index(root, now)
+    return index.drop_value() if index.value is None else _read_unit(root, index.value, name)
 
 
 def read_wanted_units(root: Root) -> Fact[frozenset[str]]:
     """Returns the names of all units that a `.wants` or `.requires` directory pulls in."""
     found: set[str] = set()
-    for directory in UNITS:
+    for directory in dropins.choose_lasting(UNITS):
         names = dropins.list_names(root, directory)
         if names.state == "unreadable":
             return make_unreadable(directory, names.reason)
@@ -147,23 +185,169 @@ def read_wanted_units(root: Root) -> Fact[frozenset[str]]:
 
 def read_local_services(root: Root) -> Fact[list[Unit]]:
     """Returns the services that this host's administrator installed or changed (in /etc), with their settings."""
-    names = dropins.list_names(root, UNITS[0])
-    if names.state == "unreadable":
-        return make_unreadable(names.source, names.reason)
-    units: list[Unit] = []
+    index = _read_index(root, now=False)
+    if index.value is None:
+        return index.drop_value()
+    services = [name.removesuffix(".d") for name in index.value.names[UNITS[0]] if name.endswith(_SERVICES)]
+    return _read_units(root, index.value, {name for name in services if name not in index.value.links})
+
+
+def read_services(root: Root, *, now: bool = False) -> Fact[list[Unit]]:
+    """Returns all services that files describe, an instance of a template where something names it.
+
+    now: as read_manager(). One of the distribution whose file a capture does not hold is left out.
+    """
+    index = _read_index(root, now)
+    if index.value is None:
+        return index.drop_value()
+    found = [
+        name.removesuffix(".d") for names in index.value.names.values() for name in names if name.endswith(_SERVICES)
+    ]
+    services = {
+        name for name in found if name not in index.value.links and name != "service" and not name.endswith("-.service")
+    }
+    services.update(name for name in index.value.wanted if name.endswith(".service") and "@" in name)
+    services.difference_update({_find_template(name) for name in services})  # what has instances is judged by them
+    return _read_units(root, index.value, services)
+
+
+def expand(value: str, name: str) -> str:
+    """Returns a value with what systemd puts in the place of `%i`, `%p`, `%n`, `%N` and `%%` for a unit of this name
+    (systemd.unit(5), "Specifiers"); a value with another specifier stays as it is."""
+    plain = name.rpartition(".")[0]
+    prefix, _, instance = plain.partition("@")
+    known = {"%%": "%", "%i": instance, "%I": instance, "%p": prefix, "%P": prefix, "%n": name, "%N": plain}
+    return _SPECIFIER.sub(lambda match: known.get(match[0], match[0]), value)
+
+
+class _Index(msgspec.Struct):
+    """What the directories of units hold: `names` by directory, first what goes before; `links` are the names that are
+    links to other units or to /dev/null, `aliases` the other names of each unit; `wanted` what boot starts."""
+
+    names: dict[str, list[str]]
+    links: set[str]
+    aliases: dict[str, list[str]]
+    wanted: frozenset[str]
+
+    def find_file(self, name: str) -> str | None:
+        """Returns the file that describes a unit, or the template that it is an instance of."""
+        for each in filter(None, (name, _find_template(name))):
+            for directory, names in self.names.items():
+                if dropins.holds(names, each):
+                    return f"{directory}/{each}"
+        return None
+
+    def list_drop_ins(self, names: list[str]) -> list[str]:
+        """Returns the directories of drop-ins that apply to a unit with these names, first what goes before.
+
+        As unit_file_find_dropin_paths() in `src/shared/dropin.c` of systemd has it: below each directory those of a
+        name, of its template, and of each part of the name that ends in a dash; last those of the type.
+        """
+        parts = [_list_name_parts(name) for name in names]
+        found = [f"{top}/{part}.d" for each in parts for top in self.names for part in each]
+        found += [f"{top}/{names[0].rpartition('.')[2]}.d" for top in self.names]
+        return [
+            path
+            for path in dict.fromkeys(found)
+            if dropins.holds(self.names[path.rpartition("/")[0]], path.rpartition("/")[2])
+        ]
+
+
+def _read_index(root: Root, now: bool) -> Fact[_Index]:
+    found: dict[str, list[str]] = {}
+    links: set[str] = set()
+    aliases: dict[str, list[str]] = {}
+    for directory in UNITS:
+        if not now and not dropins.outlives_boot(directory):
+            continue
+        names = dropins.list_names(root, directory)
+        if names.state == "unreadable" and (dropins.outlives_boot(directory) or names.reason != NOT_CAPTURED):
+            return make_unreadable(directory, names.reason)
+        found[directory] = names.value or []
+        if directory in _VENDOR:
+            continue  # hundreds of names; an alias there is read as a unit of its own
+        for name in found[directory]:
+            if not name.endswith(".service"):
+                continue
+            link = root.link(f"{directory}/{name}")
+            if link.state == "unreadable":
+                return make_unreadable(link.source, link.reason)
+            target = link.value
+            linked = None if target is None else _find_linked(directory, target)
+            if target == "/dev/null" or linked not in (None, name):
+                links.add(name)
+            if linked is not None and linked != name:
+                aliases.setdefault(linked, []).append(name)
     wanted = read_wanted_units(root)
-    services = {name.removesuffix(".d") for name in names.value or [] if name.endswith((".service", ".service.d"))}
-    for name in sorted(services):
-        # A link to a vendor's unit is an alias of it, or masks it.
-        link = root.link(f"{UNITS[0]}/{name}")
-        if link.state == "unreadable":
-            return make_unreadable(link.source, link.reason)
-        if link.value is None:
-            fact = read_unit(root, name, wanted)
-            if fact.value is None:
-                return make_unreadable(fact.source, fact.reason)
+    return (
+        wanted.drop_value()
+        if wanted.value is None
+        else Fact("value", _Index(found, links, aliases, wanted.value), UNITS[0])
+    )
+
+
+def _read_units(root: Root, index: _Index, names: Iterable[str]) -> Fact[list[Unit]]:
+    units: list[Unit] = []
+    for name in sorted(names):
+        fact = _read_unit(root, index, name)
+        if fact.value is not None:
             units.append(fact.value)
+        elif fact.reason != NOT_CAPTURED or not fact.source.startswith(_VENDOR):
+            return make_unreadable(fact.source, fact.reason)
     return Fact("value", units, UNITS[0])
+
+
+def _read_unit(root: Root, index: _Index, name: str) -> Fact[Unit]:
+    template, instance = _find_template(name), name.partition("@")[2]
+    aliases = [*index.aliases.get(name, ())]
+    if template:
+        aliases += [each.replace("@.", f"@{instance.rpartition('.')[0]}.") for each in index.aliases.get(template, ())]
+    path = index.find_file(name)
+    fragments = dropins.list_merged(root, index.list_drop_ins([name, *aliases]), ".conf")
+    if path is None:
+        settings = _read_settings(root, [], fragments, UNITS[0])
+        return settings.map(lambda found: Unit(name, "absent", settings=found, source=UNITS[0]))
+    text = dropins.read_fragment(root, path)
+    if text.value == "":
+        return Fact("value", Unit(name, "masked", source=path), path)
+    settings = _read_settings(root, [path], fragments, path)
+    started = not index.wanted.isdisjoint([name, *aliases])
+    return settings.map(lambda found: Unit(name, "installed", started, found, path))
+
+
+def _is_known(root: Root, directory: str) -> bool:
+    """Returns whether a directory is there, or refuses; files of a host that were copied need not have /run."""
+    names = dropins.list_names(root, directory)
+    return names.state == "value" or (names.state == "unreadable" and names.reason != NOT_CAPTURED)
+
+
+def _find_linked(directory: str, target: str) -> str | None:
+    """Returns the name of the unit that a link in a directory of units leads to; None where it leads out of them, as
+    `systemctl link` makes it: then the link itself is the unit's file."""
+    where = posixpath.normpath(posixpath.join(directory, target))
+    parent, _, name = where.rpartition("/")
+    return name if parent in UNITS else None
+
+
+def _find_template(name: str) -> str | None:
+    """Returns the template that a unit is an instance of, None if it is none."""
+    prefix, at, rest = name.partition("@")
+    instance, _, kind = rest.rpartition(".")
+    return f"{prefix}@.{kind}" if at and instance else None
+
+
+def _list_name_parts(name: str) -> list[str]:
+    """`a-b@i.service` → itself, `a-b@.service`, `a-@.service`, `a-@i.service`."""
+    parts = [name]
+    template = _find_template(name)
+    if template:
+        parts += _list_name_parts(template)
+    plain, _, kind = name.rpartition(".")
+    prefix, at, instance = plain.partition("@")
+    chopped = prefix.rstrip("-").rpartition("-")
+    if chopped[1]:
+        parts += _list_name_parts(f"{chopped[0]}-{at}{instance}.{kind}")
+    return list(dict.fromkeys(parts))
 
 
 def _read_settings(root: Root, files: list[str], fragments: Fact[list[str]], source: str) -> Fact[list[Setting]]:
@@ -172,7 +356,7 @@ def _read_settings(root: Root, files: list[str], fragments: Fact[list[str]], sou
     found: list[Setting] = []
     for path in [*files, *(fragments.value or [])]:
         text = dropins.read_fragment(root, path)
-        if text.value is None:
+        if text.state == "unreadable":
             return make_unreadable(path, text.reason)
-        found += parse(text.value, path)
+        found += parse(text.value or "", path)  # a link may lead nowhere
     return Fact("value", found, source)

@@ -10,8 +10,8 @@ from hosttune.host import commands, irqbalance, limits, systemd
 from hosttune.host.forms import CPU_LIST, DIGITS, NAME, UNINTELLIGIBLE, consists_of
 from hosttune.host.systemd import Setting
 
-# The words infinity, and numbers with a unit or of a pair.
-_LIMIT = f"{DIGITS}infity:+-KMGTPE"
+# The word infinity, and numbers of any base, with a fraction and a unit, or of a pair.
+_LIMIT = f"{DIGITS}infity:+-. \tKMGTPEBabcdefxoXABCDFO"
 _SERVICE_LIMITS = frozenset(limits.ITEMS.values())
 _DEFAULT_LIMITS = frozenset(f"Default{key}" for key in _SERVICE_LIMITS)
 
@@ -52,7 +52,7 @@ def _keep_service(setting: Setting) -> Setting | None:
     if setting.key == "ExecStart":
         return _replace(setting, commands.reduce(setting.value))
     if setting.key == "User":
-        return _replace(setting, setting.value if commands.USER.fullmatch(setting.value) else "")
+        return _replace(setting, setting.value if consists_of(setting.value, f"{NAME}.%$", 66) else "")
     if setting.key in _SERVICE_LIMITS:
         return _replace(setting, setting.value if consists_of(setting.value, _LIMIT, 64) else "")
     return None

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from hosttune import host as package
-from hosttune.host import cmdline, forms, grub, limits, root
+from hosttune.host import cmdline, forms, grub, limits, pam, root
 
 KERNEL, CONFIGURATION = root.MAX_BYTES, root.MAX_CONFIGURATION_BYTES
 #: Modules, and functions by their whole name, that read what the kernel or the system's tools write.
@@ -82,7 +82,7 @@ def _arguments(*text: str) -> Any:
 CALLS: dict[str, Callable[[Any, str], Any]] = {
     "cpulist.parse": lambda parse, text: parse(text, 8191),
     "hugepages.parse_requests": lambda parse, text: parse(_arguments(f"hugepages={text}"), 2048),
-    "limits.parse_pam_limits": lambda parse, text: limits.resolve_pam_lines(parse(text, "f"), USER),
+    "pam.parse": lambda parse, text: pam.resolve([parse(text, "f")["1.5"]], USER, {}, None),
     "limits.parse_systemd": lambda parse, text: parse("memlock", text),
     "sysctl.parse": lambda parse, text: parse(text, "f"),
     "systemd.parse": lambda parse, text: parse(text, "f"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
 import msgspec
 import pytest
 
@@ -116,6 +118,75 @@ class TestLogin:
     def test_more_than_wanted_is_enough(self, run):
         assert run({LIMITS_D: FILES[LIMITS_D].replace("95", "99")})["trader.rtprio"].status == "pass"
 
+    def test_a_later_line_with_a_suffix_that_pam_limits_does_not_know(self, run):
+        found = run({LIMITS_D: FILES[LIMITS_D] + "trader - memlock 64G\n"})["trader.memlock"]
+        assert (found.status, found.hops["persisted"].value["login"]) == ("fail", 65536)
+
+    def test_lines_that_releases_of_pam_read_differently(self, run):
+        found = run({LIMITS_D: FILES[LIMITS_D].replace("unlimited", "unlimited all of it")})["trader.memlock"]
+        assert (found.status, "differently" in found.hops["persisted"].value["login"]) == ("unknown", True)
+        assert run({LIMITS_D: FILES[LIMITS_D].replace("95", "95 x")})["trader.rtprio"].status == "pass"
+
+    @pytest.mark.parametrize("user", ["svc.trader", "_x", "DOMAIN\\user"])
+    def test_names_of_users(self, run, user):
+        wanted = Section(users={user: UserLimits(rtprio=95)})
+        changes = {
+            "/etc/passwd": f"root:x:0:0::/:/bin/sh\n{user}:x:1001:1001::/:/bin/sh\n",
+            LIMITS_D: f"{user} - rtprio 95\n",
+        }
+        assert run(changes, wanted=wanted)[f"{user}.rtprio"].status == "pass"
+
+    def test_a_session_without_the_limits_of_another(self, run):
+        found = run({"/etc/pam.d/login": "session required pam_limits.so conf=/etc/security/x.conf\n"})["trader.rtprio"]
+        assert (found.status, found.hops["persisted"].value["login"]) == ("fail", "not set")
+
+
+class TestOpenFiles:
+    """What fs.nr_open does not allow is not granted."""
+
+    WANTED = Section(users={"trader": UserLimits(nofile=2097152)})
+    SET = MappingProxyType(
+        {
+            LIMITS_D: "trader - nofile 2097152\n",
+            DEFAULTS: "[Manager]\nDefaultLimitNOFILE=2097152\n",
+            "/proc/sys/fs/nr_open": "1048576\n",
+        }
+    )
+    CONF = "/etc/sysctl.d/x.conf"
+
+    def test_above_the_kernels_bound(self, run):
+        found = run(self.SET, wanted=self.WANTED)["trader.nofile"]
+        assert found.status == "fail"
+        for way in ("login", "service"):
+            assert "fs.nr_open, 1048576" in found.hops["persisted"].value[way]
+        assert found.fix.splitlines() == [
+            "sysctl -w fs.nr_open=2097152",
+            "echo 'fs.nr_open = 2097152' >> /etc/sysctl.d/99-zz-hosttune-rt_limits.conf",
+        ]
+
+    @pytest.mark.parametrize(
+        ("running", "line", "status"),
+        [
+            ("2097152", "fs.nr_open = 2097152", "pass"),
+            ("2097152", "", "volatile"),  # the next boot has the kernel's own again
+            ("1073741816", "", "pass"),  # systemd's
+            ("2097152", "fs.nr_open = 1048576", "volatile"),
+        ],
+    )
+    def test_of_the_next_boot(self, run, running, line, status):
+        changes = {**self.SET, "/proc/sys/fs/nr_open": f"{running}\n", self.CONF: f"{line}\n"}
+        assert run(changes, wanted=self.WANTED)["trader.nofile"].status == status
+
+    def test_a_hard_limit_above_it_leaves_a_login_without(self, run):
+        found = run({**self.SET, LIMITS_D: "trader soft nofile 65536\ntrader hard nofile 2097152\n"})["trader.nofile"]
+        assert (found.status, "refuses" in found.hops["persisted"].value["login"]) == ("fail", True)
+
+    def test_systemd_bounds_a_service(self, run):
+        changes = {**self.SET, LIMITS_D: FILES[LIMITS_D], DEFAULTS: "[Manager]\nDefaultLimitNOFILE=infinity\n"}
+        assert (
+            run(changes, wanted=Section(users={"trader": UserLimits(nofile=65536)}))["trader.nofile"].status == "pass"
+        )
+
 
 class TestService:
     def unit(self, text, changes=None):
@@ -157,6 +228,47 @@ class TestService:
         found = run({DEFAULTS: f"[Manager]\nDefaultLimitRTPRIO={value}\n"})["trader.rtprio"]
         assert found.status == "fail"
         assert "ignores" in found.hops["persisted"].value["service"]
+
+    def test_what_systemd_ignores_changes_nothing(self, run):
+        assert run({DEFAULTS: FILES[DEFAULTS] + "DefaultLimitRTPRIO=95K\n"})["trader.rtprio"].status == "pass"
+
+    @pytest.mark.parametrize(
+        "directory",
+        ["service.d", "agent-@.service.d", "agent-ldn@.service.d", "agent-ldn@x.service.d", "also.service.d"],
+    )
+    def test_drop_ins_that_systemd_merges(self, run, directory):
+        files = {
+            f"{ETC}/agent-ldn@.service": "[Service]\nUser=trader\n" + ALL_SET,
+            f"{ETC}/multi-user.target.wants/agent-ldn@x.service": "",
+        }
+        assert run(files)["trader.memlock"].status == "pass"
+        files[f"/usr/local/lib/systemd/system/{directory}/limits.conf"] = "[Service]\nLimitMEMLOCK=64K\n"
+        found = run(files)["trader.memlock"]
+        if directory == "also.service.d":  # of another unit
+            assert found.status == "pass"
+            return
+        assert (found.status, found.hops["persisted"].value["service"]) == ("fail", 65536)
+        assert f"{ETC}/agent-ldn@x.service.d/" in found.fix
+
+    def test_a_service_of_a_package(self, run):
+        unit = {"/usr/lib/systemd/system/agent.service": "[Service]\nUser=trader\nLimitRTPRIO=1\n"}
+        assert run(unit)["trader.rtprio"].status == "fail"
+
+    @pytest.mark.parametrize("user", ["1001", "%i", "%p"])
+    def test_a_user_by_number_and_by_specifier(self, run, user):
+        name = "trader@x" if user == "%p" else "x@trader"
+        unit = {f"{ETC}/{name}.service": f"[Service]\nUser={user}\nLimitRTPRIO=1\n"}
+        assert run(unit)["trader.rtprio"].status == "fail"
+
+    def test_right_only_until_the_next_boot(self, run):
+        run_file = "/run/systemd/system.conf.d/x.conf"
+        assert run({DEFAULTS: None, run_file: FILES[DEFAULTS]})["trader.rtprio"].status == "volatile"
+
+    def test_wrong_until_the_next_boot(self, run):
+        path = "/run/systemd/system/agent.service.d/x.conf"
+        found = run({**self.unit("User=trader\n" + ALL_SET), path: "[Service]\nLimitRTPRIO=1\n"})["trader.rtprio"]
+        assert (found.status, hops(found)) == ("fail", {"persisted": "ok", "runtime": "bad"})
+        assert found.fix == f"rm {path}\nsystemctl daemon-reload"
 
     def test_reset_default(self, run):
         later = {"/etc/systemd/system.conf.d/z.conf": "[Manager]\nDefaultLimitRTPRIO=\n"}

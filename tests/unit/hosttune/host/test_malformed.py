@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hosttune.host import cmdline, cpulist, grub, identity, irq, irq_unit, limits, process, systemd
+from hosttune.host import cmdline, cpulist, grub, identity, irq, irq_unit, limits, pam, process, systemd
 
 WORDS = st.sampled_from(
     [
@@ -90,7 +90,7 @@ PARSERS = {
     "banned": lambda text: cpulist.parse_irqbalance(cpulist.IrqbalanceList(text)),
     "banned mask": lambda text: cpulist.parse_irqbalance_mask(cpulist.IrqbalanceMask(text)),
     "units": lambda text: systemd.parse(text, "f"),
-    "limits.conf": lambda text: limits.resolve_pam_lines(limits.parse_pam_limits(text, "f"), USER),
+    "limits.conf": lambda text: pam.resolve([pam.parse(text, "f")["1.5"]], USER, {}, None),
     "LimitMEMLOCK": lambda text: limits.parse_systemd("memlock", text),
     "LimitNICE": lambda text: limits.parse_systemd("nice", text),
     "proc limits": limits.parse_proc,

@@ -23,6 +23,41 @@ def test_syntax():
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("[Service]\nUser=a \\\nb\n", ["a  b"]),
+        ("[Service]\nUser=a\\ \n", ["a\\"]),  # a blank after the backslash: not continued
+        ("[Service]\nUser=a\\\\\nUser=b\n", ["a\\\\", "b"]),
+        ("[Service]\nUser=\\\n# no\na\n", ["a"]),
+        ("[Service]\nUser=a\\\n\nUser=b\n", ["a", "b"]),
+        ("[Service]\nUser=a\\", ["a"]),
+        ("[Service]\rUser=a\r\nUser=b\0User=c", ["a", "b", "c"]),
+        ("[Service]\n[Install\nUser=a\n", []),  # nothing after a broken header counts
+        ("User=a\n[Service]\n=b\nUser\n", []),
+        ("\ufeff[Service]\nUser=a\n", ["a"]),
+        (" [Service] \n\tUser = a \n", ["a"]),
+        ("[Service]\nUser=a\u2028User=b\n", ["a\u2028User=b"]),
+    ],
+)
+def test_lines(text, values):
+    assert [each.value for each in systemd.parse(text, "f") if each.key == "User"] == values
+
+
+def test_limits_reset_and_are_not_changed_by_what_systemd_ignores():
+    def find(*lines):
+        settings = systemd.parse("[Service]\n" + "".join(f"LimitMEMLOCK={line}\n" for line in lines), "f")
+        found = systemd.find_limit(settings, "Service", "memlock")
+        return found.limit and found.limit.hard, found.ignored and found.ignored.value
+
+    assert find() == (None, None)
+    assert find("1", "2") == (2, None)
+    assert find("1", "") == (None, None)
+    assert find("1", "much") == (1, "much")
+    assert find("much", "1") == (1, None)
+    assert find("much", "") == (None, None)
+
+
 def test_manager_settings_add_up_in_the_order_of_file_names(fake_host):
     host = fake_host(
         {
@@ -113,3 +148,75 @@ def test_a_captured_tree_holds_the_listings_that_it_holds(tmp_path):
     assert dropins.list_names(tree, "/etc/systemd/system.conf.d").state == "absent"
     assert dropins.read_text(tree, "/usr/lib/systemd/system.conf").state == "unreadable"
     assert systemd.read_manager(tree).state == "unreadable"
+
+
+@pytest.mark.parametrize(
+    ("unit", "directory"),
+    [
+        ("agent.service", "service.d"),
+        ("agent.service", "agent.service.d"),
+        ("agent-ldn.service", "agent-.service.d"),
+        ("a-b-c.service", "a-.service.d"),
+        ("agent@ldn.service", "agent@.service.d"),
+        ("agent@ldn.service", "agent@ldn.service.d"),
+        ("a-b@x.service", "a-@x.service.d"),
+        ("agent.service", "also.service.d"),
+    ],
+)
+@pytest.mark.parametrize("top", [ETC, "/usr/local/lib/systemd/system", LIB])
+def test_where_drop_ins_of_a_unit_are(fake_host, unit, directory, top):
+    host = fake_host({f"{ETC}/{unit}": "[Service]\nUser=a\n", f"{top}/{directory}/x.conf": "[Service]\nUser=b\n"})
+    host.links[f"{ETC}/also.service"] = "agent.service"
+    assert systemd.read_unit(host, unit).value.values("Service", "User") == ["a", "b"]
+
+
+def test_the_more_specific_of_two_drop_ins_with_one_name(fake_host):
+    names = ["service.d", "a-.service.d", "a-b.service.d"]
+    files = {f"{ETC}/{name}/x.conf": f"[Service]\nUser={name}\n" for name in names}
+    host = fake_host({f"{LIB}/a-b.service": "[Service]\n", **files})
+    assert systemd.read_unit(host, "a-b.service").value.values("Service", "User") == ["a-b.service.d"]
+
+
+def test_what_is_in_run_counts_now_and_not_after_the_next_boot(fake_host):
+    host = fake_host(
+        {
+            f"{ETC}/x.service": "[Service]\nUser=a\n",
+            "/run/systemd/system/x.service.d/x.conf": "[Service]\nUser=b\n",
+            "/run/systemd/system/y.service": "[Service]\nUser=a\n",
+        }
+    )
+    assert systemd.read_unit(host, "x.service").value.values("Service", "User") == ["a"]
+    assert systemd.read_unit(host, "x.service", now=True).value.values("Service", "User") == ["a", "b"]
+    assert [unit.name for unit in systemd.read_services(host).value] == ["x.service"]
+    assert [unit.name for unit in systemd.read_services(host, now=True).value] == ["x.service", "y.service"]
+
+
+def test_services_of_vendors_links_and_templates(fake_host):
+    host = fake_host(
+        {
+            f"{LIB}/vendor.service": "[Service]\n",
+            f"{ETC}/agent@.service": "[Service]\nUser=%i\n",
+            f"{ETC}/plain@.service": "[Service]\n",
+            "/opt/linked.service": "[Service]\nUser=l\n",
+            f"{ETC}/service.d/x.conf": "[Service]\n",
+            f"{ETC}/a-.service.d/x.conf": "[Service]\n",
+        }
+    )
+    host.links[f"{ETC}/linked.service"] = "/opt/linked.service"
+    host.links[f"{ETC}/alias.service"] = "vendor.service"
+    host.links[f"{ETC}/masked.service"] = "/dev/null"
+    host.links[f"{ETC}/multi-user.target.wants/agent@ldn.service"] = f"{ETC}/agent@.service"
+    found = {unit.name: unit for unit in systemd.read_services(host).value}
+    assert list(found) == ["agent@ldn.service", "linked.service", "plain@.service", "vendor.service"]
+    assert found["agent@ldn.service"].started
+    assert found["linked.service"].values("Service", "User") == ["l"]
+    assert systemd.expand("%i", "agent@ldn.service") == "ldn"
+    assert systemd.expand("%p-%i%%%u", "agent@ldn.service") == "agent-ldn%%u"
+    host.links[f"{ETC}/multi-user.target.wants/alias.service"] = f"{ETC}/alias.service"
+    assert systemd.read_unit(host, "vendor.service").value.started
+
+
+def test_a_drop_in_that_leads_nowhere_says_nothing(fake_host):
+    host = fake_host({f"{ETC}/x.service": "[Service]\nUser=a\n"})
+    host.links[f"{ETC}/x.service.d/a.conf"] = "gone"
+    assert systemd.read_unit(host, "x.service").value.values("Service", "User") == ["a"]

@@ -1,0 +1,73 @@
+"""One resource limit of one user: what is wanted, and whether a limit is enough for it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from hosttune.findings import Hop
+from hosttune.host import limits, sysctl
+from hosttune.output import quote_word
+
+#: The most that RLIMIT_NOFILE may be, root's too (setrlimit(2)); and what the kernel begins with (`fs/file.c`).
+NR_OPEN = "fs.nr_open"
+_FIRST_NR_OPEN = 1048576
+# What systemd raises it to at boot, where it was built so (`bump_file_max_and_nr_open()` in `src/core/main.c`).
+_RAISED_NR_OPEN = 1073741816
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """`need` is the least that suffices, as setrlimit(2) counts; `value` as the profile has it."""
+
+    user: str
+    item: str
+    value: int | str
+    need: int
+
+
+def make_wanted(user: str, item: str, value: int | str) -> Wanted:
+    """Returns what the profile asks for."""
+    if value == "unlimited":
+        return Wanted(user, item, value, limits.UNLIMITED)
+    return Wanted(user, item, value, 20 - int(value) if item == "nice" else int(value))
+
+
+def judge_limit(wanted: Wanted, limit: limits.Limit) -> Hop:
+    """A limit is enough if it allows at least what is wanted, soft (what a program starts with) and hard."""
+    enough = limit.soft >= wanted.need and limit.hard >= wanted.need
+    return Hop("ok" if enough else "bad", show_limit(wanted.item, limit), limit.source)
+
+
+def show_limit(item: str, limit: limits.Limit) -> Any:
+    """Returns a limit as people write it: one value, or the soft and the hard one."""
+
+    def show_one(value: int) -> int | str:
+        return 20 - value if item == "nice" and value != limits.UNLIMITED else limits.show(value)
+
+    same = limit.soft == limit.hard
+    return show_one(limit.hard) if same else {"soft": show_one(limit.soft), "hard": show_one(limit.hard)}
+
+
+def find_nr_open(facts: sysctl.Sysctls) -> tuple[int | None, int | None]:
+    """Returns fs.nr_open now and from the next boot on, None where it is not known.
+
+    The next boot has what sysctl.d says, else what the kernel or systemd begins with: not what somebody wrote since.
+    """
+    running = facts.running[NR_OPEN]
+    now = int(running.value) if running.value is not None and running.value.isdigit() else None
+    line = sysctl.find_winner(facts.boot.value or [], NR_OPEN)
+    if facts.boot.value is None or (line is not None and not str(line.value).isdigit()):
+        return now, None
+    if line is not None:
+        return now, int(str(line.value))
+    return now, now if now in (None, _FIRST_NR_OPEN, _RAISED_NR_OPEN) else _FIRST_NR_OPEN
+
+
+def raise_nr_open(wanted: Wanted) -> list[str]:
+    """Returns commands that let a process have so many open files, now and after the next boot."""
+    line = f"{NR_OPEN} = {wanted.need}"
+    return [
+        f"sysctl -w {NR_OPEN}={wanted.need}",
+        f"echo {quote_word(line)} >> /etc/sysctl.d/99-zz-hosttune-rt_limits.conf",
+    ]

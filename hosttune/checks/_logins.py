@@ -1,0 +1,115 @@
+"""The limits that a login gets: what the lines of limits.conf come to, session by session, and what to do about it."""
+
+from __future__ import annotations
+
+import msgspec
+
+from hosttune.checks._limits import NR_OPEN, Wanted, judge_limit, show_limit
+from hosttune.findings import Hop
+from hosttune.host import limits, pam
+from hosttune.host.root import Fact
+from hosttune.output import quote_word
+
+OWN_FILE = f"{pam.DIRECTORY}/limits.d/99-hosttune-rt_limits.conf"
+_ORDER = ("bad", "absent", "unknown", "ok")
+
+# Per service, per grammar: item → limit.
+_Resolved = dict[str, list[dict[str, Fact[limits.Limit]]]]
+
+
+class Logins(msgspec.Struct):
+    """What was read of PAM. `first` are the limits of process 1, `nr_open` is fs.nr_open of the next boot."""
+
+    sessions: Fact[dict[str, pam.Session]]
+    first: Fact[dict[str, limits.Limit]]
+    nr_open: int | None
+
+
+def resolve(logins: Logins, who: limits.User) -> _Resolved:
+    """Returns what a login of a user gets in each session, as each release of PAM reads the files."""
+    parsed = {path: pam.parse(text, path) for path, text in pam.list_files(logins.sessions.value or {})}
+    return {
+        service: [
+            pam.resolve(
+                [[line for path, _ in run for line in parsed[path][grammar]] for run in session.runs],
+                who,
+                logins.first.value or {},
+                logins.nr_open,
+            )
+            for grammar in pam.GRAMMARS
+        ]
+        for service, session in (logins.sessions.value or {}).items()
+    }
+
+
+def judge_login(wanted: Wanted, logins: Logins, user: Fact[limits.User], resolved: _Resolved) -> Hop:
+    """Returns the worst of all sessions."""
+    if logins.sessions.value is None:
+        return Hop("unknown", logins.sessions.reason, logins.sessions.source)
+    if user.state == "unreadable":
+        return Hop("unknown", user.reason, user.source)
+    without = [service for service, session in logins.sessions.value.items() if not session.runs]
+    if without:
+        return Hop("bad", f"no pam_limits in the session of {', '.join(without)}", logins.sessions.source)
+    hops = [_judge_session(wanted, readings, logins.nr_open) for readings in resolved.values()]
+    return min(hops, key=lambda hop: _ORDER.index(hop.state))
+
+
+def write_fix(wanted: Wanted, logins: Logins, resolved: _Resolved, nr_open: int | None) -> list[str]:
+    """Returns commands, after which a login gets what is wanted once fs.nr_open is `nr_open`."""
+    steps: list[str] = []
+    amount = wanted.value // 1024 if wanted.item == "memlock" and isinstance(wanted.value, int) else wanted.value
+    if wanted.item == "memlock" and isinstance(wanted.value, int) and wanted.value % 1024:
+        amount = wanted.value // 1024 + 1
+    line = f"{wanted.user} - {wanted.item} {amount}"
+    for service, session in (logins.sessions.value or {}).items():
+        if not session.runs:
+            steps.append(f"echo 'session required pam_limits.so' >> /etc/pam.d/{service}")
+        for path, number in _find_exemptions(wanted.user, session, logins):
+            steps.append(f"sed -i {number}d {quote_word(path)}")
+        run = session.runs[-1] if session.runs else []
+        if session.runs and all(
+            _judge_session(wanted, [reading], nr_open).state == "ok" for reading in resolved[service]
+        ):
+            continue
+        # The last line of the last file wins, since no line goes before one that names the user.
+        named = [path for path, _ in run]
+        in_order = not named or any(
+            path.startswith(f"{pam.DIRECTORY}/limits.d/") or path.endswith("/limits.conf") for path in named
+        )
+        path, text = max(
+            [*run, (OWN_FILE, "")] if in_order else run, key=lambda each: ("/limits.d/" in each[0], each[0])
+        )
+        command = "echo" if not text or text.endswith("\n") else "printf '\\n%s\\n'"
+        steps.append(f"{command} {quote_word(line)} >> {quote_word(path)}")
+    return list(dict.fromkeys(steps))
+
+
+def _judge_session(wanted: Wanted, readings: list[dict[str, Fact[limits.Limit]]], nr_open: int | None) -> Hop:
+    hops = [_judge_reading(wanted, reading.get(wanted.item), nr_open) for reading in readings]
+    if len({hop.state for hop in hops}) > 1:
+        sources = ", ".join(dict.fromkeys(hop.source for hop in hops if hop.state != "absent"))
+        return Hop("unknown", "releases of PAM read this line differently", sources)
+    return hops[0]
+
+
+def _judge_reading(wanted: Wanted, limit: Fact[limits.Limit] | None, nr_open: int | None) -> Hop:
+    if limit is None:
+        return Hop("absent", None, f"{pam.DIRECTORY}/limits.conf, limits.d")
+    if limit.value is None:
+        return Hop("unknown", limit.reason, limit.source)
+    if wanted.item == "nofile" and nr_open is not None and limit.value.hard > nr_open:
+        shown = show_limit(wanted.item, limit.value)
+        return Hop("bad", f"{shown} is above {NR_OPEN}, {nr_open}: the kernel refuses it", limit.source)
+    return judge_limit(wanted, limit.value)
+
+
+def _find_exemptions(user: str, session: pam.Session, logins: Logins) -> list[tuple[str, int]]:
+    """Returns the lines `NAME -` that take this user off all limits, last first: by path and number."""
+    found = []
+    for path, text in (file for run in session.runs for file in run):
+        for line in pam.parse(text, path)["1.5"]:
+            if not line.item and line.domain == user:
+                place, _, number = line.place.rpartition(":")
+                found.append((place, int(number)))
+    return found[::-1]

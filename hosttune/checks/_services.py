@@ -1,0 +1,114 @@
+"""The limits that a systemd service of a user gets, and what to do about it."""
+
+from __future__ import annotations
+
+import posixpath
+
+import msgspec
+
+from hosttune.checks._limits import NR_OPEN, Wanted, judge_limit
+from hosttune.findings import Hop
+from hosttune.host import commands, limits, systemd
+from hosttune.host.root import Fact
+from hosttune.output import quote_word
+
+_OWN_NAME = "hosttune-rt_limits.conf"
+_ORDER = ("bad", "absent", "unknown", "ok")
+
+
+class Services(msgspec.Struct):
+    """systemd's side: the settings of the manager, and the services; `nr_open` is fs.nr_open."""
+
+    manager: Fact[list[systemd.Setting]]
+    units: Fact[list[systemd.Unit]]
+    nr_open: int | None
+
+
+def judge_service(wanted: Wanted, services: Services, uid: int | None) -> Hop:
+    """What a systemd service of this user gets: its own limits, for those that set none the default.
+
+    Without a service that runs as this user the default is all there is to judge, or drop-ins that wait
+    for a service that is not installed yet.
+    """
+    for fact in (services.manager, services.units):
+        if fact.value is None:
+            return Hop("unknown", fact.reason, fact.source)
+    default = systemd.find_limit(services.manager.value or [], "Manager", wanted.item)
+    own = _find_own(wanted.user, uid, services)
+    chosen = [systemd.find_limit(unit.settings, "Service", wanted.item) for unit in own]
+    if not own and default.limit is None:
+        waiting = [unit for unit in services.units.value or [] if unit.state == "absent"]
+        found = [systemd.find_limit(unit.settings, "Service", wanted.item) for unit in waiting]
+        chosen = [each for each in found if each.limit is not None][:1]
+    hops = [_judge_setting(wanted, each, default, services.nr_open) for each in chosen or [default]]
+    return min(hops, key=lambda hop: _ORDER.index(hop.state))
+
+
+def write_fix(wanted: Wanted, services: Services, uid: int | None, nr_open: int | None) -> list[str]:
+    """Returns commands, after which a service of this user gets what is wanted: once it is started, and fs.nr_open is
+    `nr_open`."""
+    value = "infinity" if wanted.value == "unlimited" else str(wanted.value)
+    key = limits.ITEMS[wanted.item]
+    if services.units.value is None or services.manager.value is None:
+        return []
+    default = systemd.find_limit(services.manager.value, "Manager", wanted.item)
+    steps = []
+    for unit in _find_own(wanted.user, uid, services):
+        found = systemd.find_limit(unit.settings, "Service", wanted.item)
+        if found.limit is not None and _judge_setting(wanted, found, default, nr_open).state != "ok":
+            steps += _write_drop_in(f"{systemd.UNITS[0]}/{unit.name}.d", "Service", f"{key}={value}", unit.settings)
+    if steps:
+        steps.append("systemctl daemon-reload")
+    if _judge_setting(wanted, default, default, nr_open).state != "ok" and not steps:
+        directory = f"{systemd.MANAGER[0]}/system.conf.d"
+        steps += _write_drop_in(directory, "Manager", f"Default{key}={value}", services.manager.value)
+        steps.append("systemctl daemon-reexec")
+    return steps
+
+
+def _write_drop_in(directory: str, section: str, line: str, settings: list[systemd.Setting]) -> list[str]:
+    """Returns commands that add a line to a drop-in that is applied after all others."""
+    name = _OWN_NAME
+    latest = max((posixpath.basename(each.source) for each in settings if ".d/" in each.source), default="")
+    while name < latest:
+        name = f"z{name}"
+    place = quote_word(f"{directory}/{name}")
+    return [f"mkdir -p {quote_word(directory)}", f"printf '\\n[{section}]\\n{line}\\n' >> {place}"]
+
+
+def _find_own(user: str, uid: int | None, services: Services) -> list[systemd.Unit]:
+    return [unit for unit in services.units.value or [] if unit.state == "installed" and _runs_as(unit, user, uid)]
+
+
+def _runs_as(unit: systemd.Unit, name: str, uid: int | None) -> bool:
+    """Returns whether a service's process is this user's in the end: by User=, or because the program that it
+    starts (hosttune launch, runuser, setpriv) is told to become this user."""
+    user = systemd.find_last(unit.settings, "Service", "User")
+    if user is not None and systemd.expand(user.value, unit.name) in (name, str(uid)):
+        return True
+    started = (commands.find_user(command) for command in unit.values("Service", "ExecStart"))
+    return any(each is not None and systemd.expand(each, unit.name) == name for each in started)
+
+
+def _judge_setting(
+    wanted: Wanted, setting: systemd.LimitSetting, default: systemd.LimitSetting, nr_open: int | None
+) -> Hop:
+    limit = setting.limit or default.limit
+    if limit is None:
+        ignored = setting.ignored or default.ignored
+        if ignored is not None:
+            return Hop(
+                "bad", f"not understood, so systemd ignores it: {setting.reason or default.reason}", ignored.source
+            )
+        key = limits.ITEMS[wanted.item]
+        return Hop("absent", None, f"/etc/systemd/system.conf.d (Default{key}=), {key}= of the unit")
+    if wanted.item == "nofile" and nr_open is not None and limit.hard > nr_open:
+        # setrlimit_closest() in `src/basic/rlimit-util.c` of systemd: what is not allowed is bounded.
+        granted = limits.Limit(min(limit.soft, nr_open), nr_open, limit.source)
+        hop = judge_limit(wanted, granted)
+        return (
+            hop
+            if hop.state == "ok"
+            else Hop("bad", f"{limits.show(limit.hard)}, bounded by {NR_OPEN}, {nr_open}", limit.source)
+        )
+    return judge_limit(wanted, limit)

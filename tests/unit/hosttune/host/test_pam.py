@@ -1,0 +1,176 @@
+"""pam_limits: its grammar, which of its lines wins, and which sessions run it."""
+
+import pytest
+
+from hosttune.host import pam
+from hosttune.host.limits import UNLIMITED, Limit, User
+
+TRADER = User("trader", 1001, 1001, frozenset({"trader", "rt"}), frozenset({1001, 2000}))
+ROOT = User("root", 0, 0, frozenset({"root"}), frozenset({0}))
+FIRST = {item: Limit(5, 5) for item in ("memlock", "rtprio", "nice")} | {"nofile": Limit(1048576, 1048576)}
+NR_OPEN = 1048576
+
+
+def resolve(*lines, who=TRADER, first=FIRST, grammar="1.5"):
+    found = pam.resolve([pam.parse("\n".join(lines), "f")[grammar]], who, first, NR_OPEN)
+    return {item: fact.value and (fact.value.soft, fact.value.hard) for item, fact in found.items()}
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        (["trader - rtprio 95"], {"rtprio": (95, 95)}),
+        (["trader soft rtprio 5", "trader hard rtprio 95"], {"rtprio": (5, 95)}),
+        (["trader - memlock 64"], {"memlock": (65536, 65536)}),  # KiB
+        (["trader - memlock unlimited"], {"memlock": (UNLIMITED, UNLIMITED)}),
+        (["trader - memlock -1"], {"memlock": (UNLIMITED, UNLIMITED)}),
+        (["trader - memlock -"], {"memlock": (UNLIMITED, UNLIMITED)}),
+        (
+            ["trader - memlock unlimited", "trader - memlock 64G"],
+            {"memlock": (65536, 65536)},
+        ),  # the tail does not count
+        (["trader - nofile 0x40"], {"nofile": (0, 0)}),
+        (["TRADER - NOFILE 7", "trader - NoFile 9"], {"nofile": (9, 9)}),  # names of users alone mind the case
+        (["trader - memlock 18014398509481983"], {"memlock": (UNLIMITED, UNLIMITED)}),
+        (["trader - rtprio -5"], {"rtprio": (2**64 - 5, 2**64 - 5)}),
+        (["trader - nofile unlimited"], {"nofile": (NR_OPEN, NR_OPEN)}),
+        (["trader - nice -20"], {"nice": (40, 40)}),
+        (["trader - nice -1"], {"nice": (21, 21)}),  # a number here, not "unlimited"
+        (["trader - nice unlimited"], {}),
+        (["trader - nofile 1", "* - nofile 9"], {"nofile": (1, 1)}),  # the user beats everybody
+        (["@rt - nofile 1", "* - nofile 9"], {"nofile": (1, 1)}),
+        (["trader - nofile 1", "@rt - nofile 9"], {"nofile": (1, 1)}),
+        (["trader - nofile 1", "trader - nofile 9"], {"nofile": (9, 9)}),  # among equals the later
+        (["trader soft nofile 7", "@rt - nofile 9"], {"nofile": (7, NR_OPEN)}),  # `-` ends at the taken soft limit
+        (["trader hard nofile 7", "@rt - nofile 9"], {"nofile": (7, 7)}),
+        (["* - nofile 9"], {"nofile": (9, 9)}),
+        (["@other - nofile 9", "other - nofile 9"], {}),
+        (["%rt - nofile 9", "% - nofile 9"], {}),  # those count logins
+        (["1000:1005 - nofile 9"], {"nofile": (9, 9)}),
+        ([":1001 - nofile 9"], {"nofile": (9, 9)}),
+        (["2000: - nofile 9"], {}),
+        (["a:b - nofile 9", ": - nofile 9", "1:2:3 - nofile 9"], {}),
+        (["@:2000 - nofile 9"], {"nofile": (9, 9)}),
+        (["@1999: - nofile 9"], {}),  # a range looks at the primary group alone
+        (["# trader - nofile 9", "trader - nofile 9 # why"], {"nofile": (9, 9)}),
+        (["trader hard nofile 9"], {"nofile": (9, 9)}),  # the other half is process 1's
+        (["trader hard nofile 65536"], {"nofile": (1024, 65536)}),  # its soft limit of open files at most 1024
+        (["trader soft rtprio 95"], {"rtprio": (5, 5)}),
+        (["trader soft nofile 9", "trader hard nofile 4"], {"nofile": (4, 4)}),
+        (["trader - nofile many", "trader - cpu 3", "trader", "trader x nofile 3", "trader - nofile"], {}),
+        (["trader - nofile 9", "trader -"], {}),  # pam_limits leaves this user alone
+        (["trader - nofile 9", "@rt -"], {}),
+        (["trader - nofile 9", "* -"], {"nofile": (9, 9)}),
+    ],
+)
+def test_precedence(lines, expected):
+    assert resolve(*lines) == expected
+
+
+def test_root_is_meant_only_by_name_and_number():
+    assert resolve("* - nofile 9", "@root - nofile 9", who=ROOT) == {}
+    assert resolve("root - nofile 9", who=ROOT) == {"nofile": (9, 9)}
+    assert resolve("0:5 - nofile 9", who=ROOT) == {"nofile": (9, 9)}
+
+
+def test_half_a_pair_needs_the_limits_of_process_1():
+    (fact,) = pam.resolve([pam.parse("trader hard rtprio 9", "f")["1.5"]], TRADER, {}, NR_OPEN).values()
+    assert (fact.state, "/proc/1/limits" in fact.reason) == ("unreadable", True)
+    (fact,) = pam.resolve([pam.parse("trader - nofile unlimited", "f")["1.5"]], TRADER, FIRST, None).values()
+    assert (fact.state, "nr_open" in fact.reason) == ("unreadable", True)
+
+
+@pytest.mark.parametrize(
+    ("line", "old", "new"),
+    [
+        ("trader - memlock unlimited more", {"memlock": (UNLIMITED, UNLIMITED)}, {}),
+        ("trader - memlock unlimited\r", {"memlock": (UNLIMITED, UNLIMITED)}, {}),
+        ("trader - memlock 64 G", {"memlock": (65536, 65536)}, {"memlock": (65536, 65536)}),
+        ("trader\f-\fmemlock\f64", {"memlock": (65536, 65536)}, {}),
+        ("\vtrader\t- memlock  64 \t", {"memlock": (65536, 65536)}, {"memlock": (65536, 65536)}),
+    ],
+)
+def test_releases_of_pam_that_read_a_line_differently(line, old, new):
+    kept = pam.reduce_limits(line)
+    for text in (line, kept, pam.reduce_limits(kept)):
+        assert (resolve(text), resolve(text, grammar="1.6")) == (old, new)
+
+
+def test_a_line_that_old_releases_read_in_pieces():
+    comment = "#" + " " * 1100
+    assert pam.parse(f"{comment}\ntrader - nofile 1\n", "f")["1.5"][0].place == "f:2"
+    with pytest.raises(ValueError, match="line 1 is longer"):
+        pam.parse("#" * 1023 + "trader - nofile 1", "f")
+
+
+def test_what_is_kept_of_a_file_is_what_decides():
+    text = "# secret\ntrader - nofile 9 # secret\n\n@rt hard core secret\nhunter2 - memlock secret\n"
+    assert pam.reduce_limits("trader - nofile 9secret\ntrader - memlock unlimited secret\n") == (
+        "trader - nofile 9\ntrader - memlock unlimited ...\n"
+    )
+    assert pam.reduce_limits(text) == "\ntrader - nofile 9\n\n\n\n"
+
+
+def read(host, service="sshd"):
+    return pam.read_sessions(host).value[service].runs
+
+
+def test_files_in_the_order_of_pam_limits(fake_host):
+    host = fake_host(
+        {
+            "/etc/pam.d/sshd": "session required pam_limits.so\n",
+            "/etc/security/limits.conf": "trader - nofile 1\n",
+            "/etc/security/limits.d/90-b.conf": "trader - nofile 3\n",
+            "/etc/security/limits.d/20-a.conf": "trader - nofile 2\n",
+            "/etc/security/limits.d/99-c.conf.bak": "trader - nofile 4\n",
+            "/etc/security/limits.d/.z.conf": "trader - nofile 5\n",
+        }
+    )
+    ((*paths,),) = [[path for path, _ in run] for run in read(host)]
+    top = "/etc/security"
+    assert paths == [f"{top}/limits.conf", f"{top}/limits.d/20-a.conf", f"{top}/limits.d/90-b.conf"]
+    assert pam.read_sessions(host.deny("/etc/security/limits.d/20-a.conf")).state == "unreadable"
+    session = {"/etc/pam.d/sshd": "session required pam_limits.so\n"}
+    assert read(fake_host(session)) == [[]]
+    assert pam.read_sessions(fake_host(session).deny("/etc/security/limits.d")).state == "unreadable"
+
+
+def test_a_session_may_name_the_file(fake_host):
+    host = fake_host(
+        {
+            "/etc/pam.d/sshd": "session required pam_limits.so debug conf=/etc/security/desk.conf\n",
+            "/etc/security/limits.conf": "trader - nofile 1\n",
+            "/etc/security/desk.conf": "trader - nofile 2\n",
+        }
+    )
+    assert read(host) == [[("/etc/security/desk.conf", "trader - nofile 2\n")]]
+    host.files["/etc/pam.d/sshd"] = "session required pam_limits.so conf=/opt/desk.conf\n"
+    assert pam.read_sessions(host).state == "unreadable"
+
+
+@pytest.mark.parametrize(
+    ("pam_d", "expected"),
+    [
+        ({"sshd": "session required pam_limits.so\n"}, {"sshd": 1}),
+        ({"sshd": "Session\\\n required /lib/security/pam_limits.so\n"}, {"sshd": 1}),
+        ({"sshd": "session [success=1 default=ignore] pam_limits.so\n"}, {"sshd": 1}),
+        ({"sshd": "# session required pam_limits.so\n", "su": ""}, {"sshd": 0}),
+        ({"sshd": "auth required pam_limits.so\n"}, {"sshd": 0}),
+        ({"sshd": "@include common\n", "common": "session required pam_limits.so\n"}, {"sshd": 1}),
+        ({"sshd": "session include auth\n", "auth": "-session optional pam_limits.so\n"}, {"sshd": 1}),
+        ({"sshd": "@include sshd\n"}, {"sshd": 0}),
+        ({"sshd": "@include nowhere\n", "login": "session required pam_limits.so"}, {"sshd": 0, "login": 1}),
+        ({}, {"other": 1}),
+    ],
+)
+def test_pam_limits_in_the_session(fake_host, pam_d, expected):
+    for reduce in (str, pam.reduce_service):
+        host = fake_host({f"/etc/pam.d/{name}": reduce(text) for name, text in pam_d.items()})
+        found = pam.read_sessions(host).value
+        assert {service: len(session.runs) for service, session in found.items()} == expected
+
+
+def test_pam_that_cannot_be_read(fake_host):
+    assert pam.read_sessions(fake_host().deny("/etc/pam.d/sshd")).state == "unreadable"
+    host = fake_host({"/etc/pam.d/sshd": "@include x\n"}).deny("/etc/pam.d/x")
+    assert pam.read_sessions(host).state == "unreadable"
