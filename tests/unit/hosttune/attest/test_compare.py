@@ -151,6 +151,8 @@ VmFlags: rd ex mr mw me de sd
         (0, "ac", []),
         (8, "ht", []),
         (8, "io pf", []),
+        # Debian 13's vDSO, as its kernel shows it.
+        (8, "mr mw me wf dd dp", []),
     ],
 )
 def test_unlocked_mappings(rss: int, flags: str, expected: list[str]) -> None:
