@@ -284,10 +284,10 @@ def _count_strays(
     strays: dict[str, int] = {}
     for each in seen:
         row = str(each.number)
-        for number, count in after[row].counts.items():
+        for number, more in after[row].subtract(before[row]).items():
             # The delivery at which it moves still comes where it was.
             last = each.moving and number in (each.effective.value or ())
-            delta = count - before[row].counts.get(number, 0) - last
+            delta = more - last
             if number not in allowed and delta > 0:
                 strays[f"cpu{number}"] = strays.get(f"cpu{number}", 0) + delta
     return strays

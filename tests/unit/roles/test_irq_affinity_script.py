@@ -190,19 +190,6 @@ def test_irqbalance_is_banned_from_cpus_that_may_come(tree: Tree) -> None:
     assert not [line for line in tree.run("apply") if line.startswith("irqbalance")]
 
 
-def test_3000_queues_take_no_time(tree: Tree) -> None:
-    """Each is looked at once. A look at all others for each of them takes minutes, and that at every ifup."""
-    for number in range(100, 3100):
-        tree.irq(number, f"mlx5_comp{number}@pci:0000:01:00.0", "0-3")
-        tree.write(f"/sys/class/net/eth0/device/msi_irqs/{number}", "")
-    tree.own()
-    begun = time.monotonic()
-    lines = tree.run("apply")
-    seconds = time.monotonic() - begun
-    assert len([line for line in lines if "mlx5_comp" in line]) == 3000
-    assert seconds < 5, seconds
-
-
 @pytest.mark.parametrize(
     "imposter",
     [
