@@ -167,7 +167,7 @@ def _read_threads(root: Root, pid: int) -> Fact[list[Thread]]:
         try:
             threads = process.read_threads(root, pid)
         except ValueError as error:
-            return make_unreadable(source, f"not understood: {error}")
+            return make_unreadable(source, str(error))
         read = {str(thread.tid) for thread in threads}
         if threads and read == set(names.value) == set(root.list(source).value or ()):
             return Fact("value", threads, source)

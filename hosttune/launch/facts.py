@@ -11,7 +11,7 @@ import msgspec
 from hosttune import files
 from hosttune.host import cpu, fair_server, identity
 from hosttune.host import process as proc
-from hosttune.host.root import Fact, Root
+from hosttune.host.root import Fact, Root, make_unreadable
 from hosttune.host.sched import FAIR_POLICIES, RT_RUNTIME, read_rt_group
 from hosttune.launch import DMA_LATENCY, lease
 from hosttune.launch.plan import RLIMITS, Plan
@@ -106,13 +106,18 @@ def _read_ordinary(root: Root, cpus: frozenset[int], isolated: frozenset[int]) -
     if pids.value is None:
         return pids.drop_value()
     found = []
+    source = "/proc/*/task/*/{stat,status}"
     for pid in pids.value:
-        for thread in proc.read_threads(root, pid) if pid != os.getpid() else ():
+        try:
+            threads = proc.read_threads(root, pid, cpus) if pid != os.getpid() else []
+        except ValueError as error:
+            return make_unreadable(source, str(error))
+        for thread in threads:
             reached = thread.cpus & (cpus - isolated if thread.kernel else cpus)
             bound = thread.kernel and len(thread.cpus) == 1
             if thread.policy in FAIR_POLICIES and reached and not bound:
                 found.append(f"{thread.tid} ({thread.name})")
-    return Fact("value", found, "/proc/*/task/*/{stat,status}")
+    return Fact("value", found, source)
 
 
 def _read_holders(plan: Plan) -> dict[int, str]:

@@ -174,7 +174,6 @@ def test_threads_as_the_scheduler_has_them(fake_host):
             "/proc/7/task/10/status": status("rt", cpus="3"),
             "/proc/7/task/9/stat": full_stat("kworker", policy=9, flags=0x00200000),
             "/proc/7/task/9/status": status("kworker"),
-            "/proc/7/task/11/stat": full_stat("ended meanwhile"),
         }
     )
     assert process.read_threads(host, 7) == [
@@ -183,6 +182,10 @@ def test_threads_as_the_scheduler_has_them(fake_host):
         process.Thread(10, "rt", "fifo", 80, 0, frozenset({3})),
     ]
     assert process.read_threads(host, 8) == []
+    assert [thread.tid for thread in process.read_threads(host, 7, frozenset({3, 9}))] == [9, 10]
+    host.files["/proc/7/task/11/stat"] = full_stat("its status is missing")
+    with pytest.raises(ValueError, match="^/proc/7/task/11/status: missing$"):
+        process.read_threads(host, 7)
 
 
 def test_one_process_is_named_by_number_and_start(fake_host):
