@@ -63,7 +63,7 @@ def find_directories(root: Root, name: str) -> list[str]:
     `/lib` is one more where it is no link to `/usr/lib`; where it is one, the files in it are known already.
     """
     unmerged = f"/lib/{name}"
-    return [*(f"{top}/{name}" for top in _TOPS), *([unmerged] if root.list(unmerged).state == "value" else [])]
+    return [*(f"{top}/{name}" for top in _TOPS), *([unmerged] if root.list(unmerged).state != "absent" else [])]
 
 
 def list_merged(root: Root, directories: Iterable[str], suffix: str) -> Fact[list[str]]:

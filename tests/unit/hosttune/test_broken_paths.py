@@ -23,6 +23,8 @@ PROVEN = {
     ("read", f"{golden.CPUS}/possible", "missing"): "irq_affinity.irqbalance",
     # Kernels without effective affinities deliver to those that are allowed.
     **{("read", f"/proc/irq/{n}/effective_affinity_list", "missing"): "irq_affinity." for n in (0, 9, 28, 29, 30)},
+    # The row of /proc/interrupts names the handlers too.
+    **{("read", f"/sys/kernel/irq/{n}/actions", "*"): "irq_affinity." for n in (0, 9, 28, 29, 30)},
     # Surplus pages are a warning, and kernels without that file have none.
     **{
         ("read", f"{golden.NODES}/node{n}/hugepages/hugepages-2048kB/surplus_hugepages", "missing"): "hugepages."

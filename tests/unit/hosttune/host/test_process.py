@@ -184,7 +184,7 @@ def test_threads_as_the_scheduler_has_them(fake_host):
     assert process.read_threads(host, 8) == []
     assert [thread.tid for thread in process.read_threads(host, 7, frozenset({3, 9}))] == [9, 10]
     host.files["/proc/7/task/11/stat"] = full_stat("its status is missing")
-    with pytest.raises(ValueError, match="^/proc/7/task/11/status: missing$"):
+    with pytest.raises(ValueError, match=r"^/proc/7/task/11/status: missing$"):
         process.read_threads(host, 7)
 
 
