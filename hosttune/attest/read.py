@@ -25,8 +25,8 @@ from hosttune.launch.record import Descriptor, Record
 
 T = TypeVar("T")
 
-# mm/mlock.c, mlock_fixup(): VM_SPECIAL (VM_IO, VM_DONTEXPAND, VM_PFNMAP, VM_MIXEDMAP), hugetlb and, from Linux 6.11 on,
-# droppable mappings (VM_DROPPABLE: what the vDSO's getrandom() keeps) are never marked locked. Their letters in VmFlags:
+# mm/mlock.c, mlock_fixup(): VM_SPECIAL (VM_IO, VM_DONTEXPAND, VM_PFNMAP, VM_MIXEDMAP), hugetlb and, since Linux 6.11,
+# droppable mappings (VM_DROPPABLE: what the vDSO's getrandom() keeps) are never marked locked. Letters in VmFlags:
 _NEVER_LOCKED = frozenset({"io", "de", "pf", "mm", "ht", "dp"})
 # One mapping of smaps: what its head line names, its resident kilobytes and its flags. The kernel writes a line end
 # within a name as \012.
