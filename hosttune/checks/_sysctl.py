@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterable
 
 from hosttune.findings import READ_IT, Finding, Hop, HopName, HopState
@@ -15,6 +16,9 @@ from hosttune.output import quote_word
 Value = int | str | list[int]
 
 BOOT_SOURCE = "sysctl.d"
+#: What a fix adds to. No role owns them, so none drops what was added; those of the roles sort after the first.
+FILE = "/etc/sysctl.d/99-zz-desk.conf"
+MODULES_FILE = "/etc/modules-load.d/desk.conf"
 
 
 def show_value(value: Value) -> str:
@@ -74,16 +78,14 @@ def find_lateness(key: str, facts: Sysctls, modules: Modules | None) -> Fact[str
     return Fact("value", f"{words}, since {load.reason}" if load.reason else words, load.source)
 
 
-def check_key(
-    id: str, key: str, wanted: Value, facts: Sysctls, *, why: str, file: str, modules: Modules | None = None
-) -> Finding:
-    """Returns the finding on one key; `file` is the sysctl.d file that the fix proposes if no file sets it."""
+def check_key(id: str, key: str, wanted: Value, facts: Sysctls, *, why: str, modules: Modules | None = None) -> Finding:
+    """Returns the finding on one key; `modules` as for :func:`judge_hops`."""
     found = judge_hops(key, wanted, facts, modules)
     runtime = found["runtime"]
     words = "the kernel has no such key" if runtime.state == "absent" else runtime.value
     if found.get("effective", runtime).state == "bad":
         words = found.get("effective", runtime).value
-    fix = write_fix(key, wanted, found, facts, file, modules)
+    fix = write_fix(key, wanted, found, facts, modules)
     return build_finding(id, wanted, found, found=words, why=why, fix=fix)
 
 
@@ -125,17 +127,16 @@ def _judge_pair(
     if good and runtime.state == "bad":
         runtime = Hop("ok", runtime.value, runtime.source)
     persisted = hops["persisted"]
-    line, taken, _ = _find_taken(of_all, wanted, facts)
-    at_boot = int(taken) if line is not None else netconf.RULES[name][1]
+    at_boot, place = _read_all_at_boot(name, of_all, wanted, facts)
     if facts.boot.state == "value" and persisted.state in ("ok", "bad"):
         mine, own_taken, _ = _find_taken(key, wanted, facts)
         if mine is not None:
             later = netconf.combine(name, at_boot, int(own_taken), bool(forwards.value))
-            where = line.place if line is not None else "the kernel starts with it"
-            words = f"{mine.value} ({mine.place}), of all {at_boot} ({where}): {netconf.describe(name)}"
+            words = f"{mine.value} ({mine.place}), of all {at_boot} ({place or 'the kernel starts with it'}): "
+            words += netconf.describe(name)
             state: HopState = "ok" if netconf.holds(name, wanted, later) else "bad"
-            place = line.place if line is not None and persisted.state == "ok" else persisted.source
-            persisted = Hop(state, persisted.value if state == persisted.state else words, place)
+            source = place if place and persisted.state == "ok" else persisted.source
+            persisted = Hop(state, persisted.value if state == persisted.state else words, source)
     return {"persisted": persisted, "runtime": runtime, "effective": Hop("ok" if good else "bad", shown, other.source)}
 
 
@@ -163,19 +164,40 @@ def find_good(key: str, wanted: Value, lines: list[Assignment]) -> list[Assignme
 
 
 def write_fix(
-    key: str, wanted: Value, found: dict[HopName, Hop], facts: Sysctls, file: str, modules: Modules | None = None
+    key: str, wanted: Value, found: dict[HopName, Hop], facts: Sysctls, modules: Modules | None = None
 ) -> str:
     """Returns commands that set a key now and at the next boot, as far as it is not set."""
+    owner = module_names.find_owner(sysctl.normalise_key(key))
+    lines: list[str] = []
     if found["runtime"].state == "absent":
-        return f"take {quote_word(key)} out of the profile, or boot a kernel or load the module that has it"
-    lines = _fix_boot(key, wanted, found, facts, file, modules)
-    if "bad" in (found["runtime"].state, found.get("effective", found["runtime"]).state):
-        lines += [
+        if owner is None or modules is None:
+            return f"take {quote_word(key)} out of the profile, or boot a kernel that has it"
+        lines = [f"modprobe {owner}", f"sysctl -w {quote_word(key)}={quote_word(show_value(wanted))}"]
+    elif "bad" in (found["runtime"].state, found.get("effective", found["runtime"]).state):
+        lines = [
             f"sysctl -w {quote_word(each)}={quote_word(show_value(wanted))}"
             for each in (_list_pair(key) if "effective" in found else [key])
             if not match_values(wanted, facts.running[each].value or "")
         ]
-    return "\n".join(lines) or READ_IT
+    return "\n".join(_fix_boot(key, wanted, found, facts, modules) + lines) or READ_IT
+
+
+def fix_module(module: str, modules: Modules) -> list[str]:
+    """Returns commands that have the next boot load a module before it applies sysctls."""
+    block = (modules.blocks.value or {}).get(module)
+    lines = [] if block is None else [remove_line(block.place)]
+    return lines if module in (modules.at_boot.value or {}) else [*lines, f"echo {module} >> {MODULES_FILE}"]
+
+
+def remove_line(place: str) -> str:
+    """Returns the command that removes the line at `FILE:LINE`; of the kernel's command line, what to do."""
+    file, colon, number = place.rpartition(":")
+    # Emptied: the numbers of other lines stay what another fix names.
+    return (
+        f"sed -i '{number}s/.*//' {quote_word(file)}"
+        if colon
+        else f"take that out of the kernel's command line ({place})"
+    )
 
 
 def _list_pair(key: str) -> list[str]:
@@ -183,38 +205,53 @@ def _list_pair(key: str) -> list[str]:
     return [key] if pair is None else [pair[1], key]
 
 
-def _fix_boot(
-    key: str, wanted: Value, found: dict[HopName, Hop], facts: Sysctls, file: str, modules: Modules | None
-) -> list[str]:
+def _fix_boot(key: str, wanted: Value, found: dict[HopName, Hop], facts: Sysctls, modules: Modules | None) -> list[str]:
     """Returns what makes the next boot set a key."""
-    persisted = found["persisted"]
-    line = f"{key} = {show_value(wanted)}"
-    add = f"echo {quote_word(line)} >> {file}"
     if facts.boot.state == "absent":
         unmask = "systemctl unmask systemd-sysctl.service"
-        return [unmask] if find_good(key, wanted, facts.lines.value or []) else [unmask, add]
-    lines = []
+        good = find_good(key, wanted, facts.lines.value or [])
+        return [unmask] if good else [unmask, _append(key, wanted)]
+    lines: list[str] = []
     late = find_lateness(key, facts, modules)
     if late.state == "value" and modules is not None:
-        owner = str(module_names.find_owner(sysctl.normalise_key(key)))
-        blocks = modules.blocks.value or {}
-        at_boot = modules.at_boot.value or {}
-        if owner in blocks:
-            lines.append(f"remove the line at {quote_word(blocks[owner].place)}")
-        if owner not in at_boot:
-            lines.append(f"echo {quote_word(owner)} >> {file.replace('sysctl.d/99-zz-', 'modules-load.d/')}")
-        if judge_persisted(key, wanted, facts).state == "ok":
-            return lines
-    if persisted.state == "absent":
-        lines.append(add)
-    elif persisted.state == "bad":
-        if "effective" in found and match_values(wanted, _find_taken(key, wanted, facts)[1]):
-            other = _list_pair(key)[0]
-            if _find_taken(other, wanted, facts)[0] is None:
-                return [f"echo {quote_word(f'{other} = {show_value(wanted)}')} >> {file}"]
-            line = f"{other} = {show_value(wanted)}"
-        lines.append(f"write {quote_word(line)} at {quote_word(persisted.source)}, or remove that line")
-    return lines
+        lines = fix_module(str(module_names.find_owner(sysctl.normalise_key(key))), modules)
+    hop = found["persisted"] if "effective" in found else judge_persisted(key, wanted, facts)
+    if hop.state not in ("bad", "absent"):
+        return lines
+    keys = [key] if "effective" not in found else _list_wrong_at_boot(key, wanted, facts)
+    return [*lines, *(set_at_boot(each, wanted, facts) for each in keys)]
+
+
+def _list_wrong_at_boot(key: str, wanted: Value, facts: Sysctls) -> list[str]:
+    """Returns which of the keys of an interface and of `all` the next boot has to set, so that both come to a value."""
+    name, of_all = netconf.find_pair(sysctl.normalise_key(key)) or ("", "")
+    wrong = [] if match_values(wanted, _find_taken(key, wanted, facts)[1]) else [key]
+    number = sysctl_values.read_number(show_value(wanted)) or 0
+    forwarding = netconf.find_forwarding(sysctl.normalise_key(key))
+    forwards = forwarding is not None and facts.running[forwarding].value not in (None, "0")
+    combined = netconf.combine(name, _read_all_at_boot(name, of_all, wanted, facts)[0], number, forwards)
+    return wrong if netconf.holds(name, number, combined) else [*wrong, of_all]
+
+
+def _read_all_at_boot(name: str, of_all: str, wanted: Value, facts: Sysctls) -> tuple[int, str]:
+    """Returns what the key of `all` is after the next boot, and what says so."""
+    line, taken, _ = _find_taken(of_all, wanted, facts)
+    return (netconf.RULES[name][1], "") if line is None else (int(taken), line.place)
+
+
+def set_at_boot(key: str, wanted: Value, facts: Sysctls) -> str:
+    """Returns the command that sets a key in the file that sorts last, or where a line that comes later sets it."""
+    named = [line for line in facts.lines.value or [] if line.key == sysctl.normalise_key(key)]
+    if not named or posixpath.basename(named[-1].file) < posixpath.basename(FILE):
+        return _append(key, wanted)
+    text = f"{key} = {show_value(wanted)}"
+    if not text.isprintable() or "\\" in text:
+        return f"write {quote_word(text)} at {quote_word(named[-1].place)}"
+    return f"sed -i {quote_word(f'{named[-1].line}c{text}')} {quote_word(named[-1].file)}"
+
+
+def _append(key: str, wanted: Value) -> str:
+    return f"echo {quote_word(f'{key} = {show_value(wanted)}')} >> {FILE}"
 
 
 def _read_value(wanted: Value, value: str, running: Fact[str] | None) -> str | None:

@@ -18,8 +18,6 @@ from hosttune.host.forms import keep_words
 from hosttune.host.root import Observed, Root
 from hosttune.output import quote_word
 
-FILE = "/etc/sysctl.d/99-zz-hosttune-net_buffers.conf"
-
 _KEY = re.compile(r"net[./][A-Za-z0-9_./:@-]+")
 
 _WHY = {
@@ -109,7 +107,6 @@ def _check_key(key: str, value: _sysctl.Value, facts: Facts) -> Finding:
         value,
         facts.sysctl,
         why=_WHY.get(dotted, _OTHERWISE),
-        file=FILE,
         modules=facts.modules,
     )
     if name in _NO_EFFECT and result.status == "pass":

@@ -226,7 +226,6 @@ def _check_rt_runtime(wanted: int, facts: sysctl.Sysctls) -> Finding:
         wanted,
         facts,
         why="a real-time thread that spins is stopped for the rest of every period: by default 50 ms in 1 s",
-        file="/etc/sysctl.d/99-zz-hosttune-rt_limits.conf",
     )
 
 

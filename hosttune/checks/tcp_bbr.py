@@ -21,8 +21,9 @@ CONTROL = "net.ipv4.tcp_congestion_control"
 AVAILABLE = "net.ipv4.tcp_available_congestion_control"
 ALLOWED = "net.ipv4.tcp_allowed_congestion_control"
 QDISC = "net.core.default_qdisc"
-FILE = "/etc/sysctl.d/99-zz-hosttune-tcp_bbr.conf"
-MODULES_FILE = "/etc/modules-load.d/hosttune-tcp_bbr.conf"
+
+# Qdiscs that say of a device that it queues nothing.
+_NO_QUEUE = {"noqueue": "no queue: the driver sends at once", "noop": "the interface is down"}
 
 Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9_-]{1,15}\Z")]
 
@@ -54,7 +55,7 @@ def facts(root: Root, wanted: Section) -> Facts:
     keys = [*([CONTROL, AVAILABLE, ALLOWED] if control else []), *([QDISC] if wanted.qdisc else [])]
     return Facts(
         sysctl.read(root, keys),
-        modules.read(root) if control else None,
+        modules.read(root, needs=False) if control else None,
         qdisc.read(root) if wanted.qdisc else None,
     )
 
@@ -87,7 +88,6 @@ def _check_control(name: str, facts: sysctl.Sysctls) -> Finding:
         name,
         facts,
         why="new TCP sockets take every loss on a long path for congestion, and slow down",
-        file=FILE,
     )
 
 
@@ -98,15 +98,34 @@ def _check_allowed(name: str, facts: sysctl.Sysctls) -> Finding:
         hops["runtime"] = judge_fact(facts.running[key].map(str.split), lambda names: name in names, " ".join)
         if hops["runtime"].state != "ok":
             break
+    fix = f"sysctl -w {CONTROL}={name}"  # which loads the module, and allows it
+    forbids = _find_forbidding(name, facts)
+    if forbids is not None:
+        hops = {"persisted": Hop("bad", forbids.value, forbids.place), **hops}
+        have = (facts.running[AVAILABLE].value or "").split()
+        words = [*(word for word in (forbids.value or "").split() if word in have), name]
+        lines = [_sysctl.set_at_boot(ALLOWED, " ".join(words), facts)]
+        fix = "\n".join([*lines, *([fix] if hops["runtime"].state != "ok" else [])])
     return build_finding(
         "tcp_bbr.allowed",
         name,
         hops,
         why="a socket that asks for it by TCP_CONGESTION is refused (available: the kernel has it; allowed: "
         "an unprivileged process may use it)",
-        fix=READ_IT if hops["runtime"].state == "unknown" else f"modprobe tcp_{name} && sysctl -w {CONTROL}={name}",
+        fix=READ_IT if hops["runtime"].state == "unknown" else fix,
         required=("runtime",),
     )
+
+
+def _find_forbidding(name: str, facts: sysctl.Sysctls) -> sysctl.Assignment | None:
+    """Returns the line that takes the congestion control off the allowed ones again, after it was chosen at boot."""
+    lines = facts.boot.value or []
+    line = sysctl.find_winner(lines, ALLOWED)
+    if line is None or name in (line.value or "").split():
+        return None
+    chosen = sysctl.find_winner(lines, CONTROL)
+    later = chosen is not None and chosen.value == name and lines.index(chosen) > lines.index(line)
+    return None if later else line
 
 
 def _check_module(name: str, facts: sysctl.Sysctls, found: modules.Modules) -> Finding:
@@ -117,40 +136,37 @@ def _check_module(name: str, facts: sysctl.Sysctls, found: modules.Modules) -> F
     hops["runtime"] = judge_fact(available, lambda names: name in names, " ".join)
     undeclared = hops["runtime"].state == "ok" and hops["persisted"].state == "absent"
     status: Status | None = "warn" if undeclared else None
+    words = hops["persisted"].value or f"{module} is not declared"
+    lines = _sysctl.fix_module(module, found) if hops["persisted"].state in ("absent", "bad") else []
+    if hops["runtime"].state == "bad":
+        lines.append(f"modprobe {module}")
     return build_finding(
         "tcp_bbr.module",
         module,
         hops,
-        found=f"{module} is not declared" if undeclared else hops["persisted"].value,
+        found=words if undeclared else hops["persisted"].value,
         why="only the sysctl loads it, and where that fails at boot sockets silently keep cubic"
         if undeclared
         else "without the module the kernel refuses the congestion control",
-        fix=_fix_module(module, hops),
+        fix="\n".join(lines) or READ_IT,
         status=status,
     )
 
 
-def _fix_module(module: str, hops: dict[HopName, Hop]) -> str:
-    lines = [f"echo {module} >> {MODULES_FILE}"] if hops["persisted"].state == "absent" else []
-    lines += [f"modprobe {module}"] if hops["runtime"].state == "bad" else []
-    return "\n".join(lines) or READ_IT
-
-
 def _judge_module_at_boot(module: str, name: str, facts: sysctl.Sysctls, found: modules.Modules) -> Hop:
-    if found.at_boot.value is not None and module in found.at_boot.value:
-        return Hop("ok", "loaded at boot", found.at_boot.value[module])
-    if found.builtin.value is not None and module in found.builtin.value:
-        return Hop("ok", "built in", found.builtin.source)
+    load = modules.find_load(found, module)
+    if load.value is not None:
+        return Hop("ok", load.value if load.value == "built in" else "loaded at boot", load.source)
     # Available now, and no module of that name: it is part of the kernel, as reno always is.
     running = name in (facts.running[AVAILABLE].value or "").split()
-    if running and (
-        found.loaded.state == "absent" or (found.loaded.value is not None and module not in found.loaded.value)
-    ):
+    if running and found.loaded.value is not None and module not in found.loaded.value:
         return Hop("ok", "built in", f"{found.loaded.source}, {sysctl.build_path(AVAILABLE)}")
-    for fact in (found.at_boot, found.builtin):
-        if fact.state == "unreadable":
-            return Hop("unknown", fact.reason, fact.source)
-    return Hop("absent", None, "modules-load.d, modules.builtin")
+    if load.state == "unreadable":
+        return Hop("unknown", load.reason, load.source)
+    block = (found.blocks.value or {}).get(module)
+    if block is not None and block.kind == "never":
+        return Hop("bad", f"{block.place} keeps it from being loaded", block.place)
+    return Hop("absent", load.reason or None, "modules-load.d, modules.builtin")
 
 
 def _check_default_qdisc(name: str, facts: sysctl.Sysctls) -> Finding:
@@ -160,7 +176,6 @@ def _check_default_qdisc(name: str, facts: sysctl.Sysctls) -> Finding:
         name,
         facts,
         why=f"an interface that comes up gets another queueing discipline than {name}",
-        file=FILE,
     )
 
 
@@ -185,21 +200,25 @@ def _check_attached(name: str, required: bool, devices: Fact[list[qdisc.Device]]
 
 
 def _check_device(name: str, required: bool, device: qdisc.Device) -> Finding:
-    kinds = sorted(set(device.leaves)) if device.root == "mq" else [device.root]
-    state = "na" if kinds == ["noqueue"] else "ok" if kinds == [name] else "bad"
-    found = f"mq with {' '.join(kinds)}" if device.root == "mq" else device.root
+    multiple = device.root in qdisc.MULTIPLE
+    kinds = sorted(set(device.leaves)) if multiple else [device.root]
+    state = "na" if kinds in (["noqueue"], ["noop"]) else "ok" if kinds == [name] else "bad"
+    found = f"{device.root} with {' '.join(kinds)}" if multiple else device.root
     hops: dict[HopName, Hop] = {"runtime": Hop(state, found, "netlink RTM_GETQDISC")}  # type: ignore[arg-type]
+    interface = quote_word(device.name)
     return build_finding(
         f"tcp_bbr.qdisc.{device.name}",
         name,
         hops,
-        found="no queue: the driver sends at once" if state == "na" else found,
+        found=_NO_QUEUE[device.root] if state == "na" else found,
         why="BBR then paces with one timer for each socket, which costs CPU and sends less evenly"
         if name == "fq"
         else "packets leave in another order and at other times than the profile was made for",
-        fix=f"tc qdisc replace dev {quote_word(device.name)} root {name}"
-        if device.root != "mq"
-        else f"sysctl -w {QDISC}={name}, then tc qdisc replace dev {quote_word(device.name)} root mq",
+        # Another root, and then none: the kernel attaches its default anew, to each queue of a device with several.
+        fix=f"sysctl -w {QDISC}={name}\n"
+        f"tc qdisc replace dev {interface} root pfifo && tc qdisc delete dev {interface} root"
+        if multiple
+        else f"tc qdisc replace dev {interface} root {name}",
         required=("runtime",),
         status="warn" if state == "bad" and not required else None,
     )

@@ -34,7 +34,7 @@ def test_numbers_are_compared_as_numbers(host):
 def test_right_now_and_lost_at_boot(host):
     finding = check(host({**NOTHING, **RUNNING}))[f"net_buffers.{RMEM}"]
     assert (finding.status, finding.hops["persisted"].state) == ("volatile", "absent")
-    assert finding.fix == "echo 'net.core.rmem_max = 67108864' >> /etc/sysctl.d/99-zz-hosttune-net_buffers.conf"
+    assert finding.fix == "echo 'net.core.rmem_max = 67108864' >> /etc/sysctl.d/99-zz-desk.conf"
 
 
 def test_a_file_that_comes_later_overrules_the_right_one(host):
@@ -43,7 +43,13 @@ def test_a_file_that_comes_later_overrules_the_right_one(host):
     assert finding.status == "volatile"
     assert finding.hops["persisted"].source == "/usr/lib/sysctl.d/99-zz.conf:2"
     assert finding.hops["persisted"].value == f"212992 (overrules {FILE}:1)"
-    assert "at /usr/lib/sysctl.d/99-zz.conf:2" in finding.fix
+    assert finding.fix == "sed -i '2cnet.core.rmem_max = 67108864' /usr/lib/sysctl.d/99-zz.conf"
+
+
+def test_a_line_of_a_file_that_sorts_after_all_is_changed_where_it_stands(host):
+    files = {"/etc/sysctl.d/99-zzz.conf": f"\n-{RMEM} = 212992"}
+    finding = check(host({**NOTHING, **RUNNING, **PERSISTED, **files}))[f"net_buffers.{RMEM}"]
+    assert finding.fix == "sed -i '2cnet.core.rmem_max = 67108864' /etc/sysctl.d/99-zzz.conf"
 
 
 @pytest.mark.parametrize(("value", "status"), [("1", "volatile"), ("67108864", "pass")])
@@ -211,7 +217,7 @@ def test_a_key_of_a_module_that_comes_late_is_lost_at_the_next_boot(host):
     finding = check_tracked(host, {})
     assert (finding.status, finding.hops["persisted"].state) == ("volatile", "bad")
     assert "before the module nf_conntrack is there" in finding.hops["persisted"].value
-    assert finding.fix == "echo nf_conntrack >> /etc/modules-load.d/hosttune-net_buffers.conf"
+    assert finding.fix == "echo nf_conntrack >> /etc/modules-load.d/desk.conf"
 
 
 @pytest.mark.parametrize(
@@ -277,8 +283,24 @@ def conf(name, own, of_all, lines, more=None):
         ("rp_filter", 0, 0, 0, "@.eth0.rp_filter = 0", "pass", ""),
         ("rp_filter", 2, 2, 1, "@.eth0.rp_filter = 2", "pass", ""),
         ("rp_filter", 1, 0, 1, "@.eth0.rp_filter = 0\n@.all.rp_filter = 1", "pass", ""),
-        ("rp_filter", 0, 0, 0, "@.eth0.rp_filter = 0\n@.all.rp_filter = 1", "volatile", f"at {FILE}:2"),
-        ("rp_filter", 0, 0, 0, "@.*.rp_filter = 1\n@.eth0.rp_filter = 0", "volatile", f"at {FILE}:1"),
+        (
+            "rp_filter",
+            0,
+            0,
+            0,
+            "@.eth0.rp_filter = 0\n@.all.rp_filter = 1",
+            "volatile",
+            "echo 'net.ipv4.conf.all.rp_filter = 0' >>",
+        ),
+        (
+            "rp_filter",
+            0,
+            0,
+            0,
+            "@.*.rp_filter = 1\n@.eth0.rp_filter = 0",
+            "volatile",
+            "echo 'net.ipv4.conf.all.rp_filter = 0' >>",
+        ),
         ("rp_filter", 0, 0, 0, "@.*.rp_filter = 1\n-@.all.rp_filter\n@.eth0.rp_filter = 0", "pass", ""),
         ("rp_filter", 0, 0, 0, "@.all.rp_filter = 0", "volatile", "echo 'net.ipv4.conf.eth0.rp_filter = 0' >>"),
         (

@@ -79,7 +79,7 @@ def test_not_for_every_process(host, list_):
 def test_a_module_that_only_the_sysctl_loads_warns(host):
     found = check(host, {"/etc/modules-load.d/x.conf": "# tcp_bbr\n"})["tcp_bbr.module"]
     assert (found.status, found.found) == ("warn", "tcp_bbr is not declared")
-    assert found.fix == "echo tcp_bbr >> /etc/modules-load.d/hosttune-tcp_bbr.conf"
+    assert found.fix == "echo tcp_bbr >> /etc/modules-load.d/desk.conf"
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,14 @@ def test_of_a_multi_queue_device_the_leaves_count(host):
     mixed = [row("mq"), row("fq", 1), row("pfifo_fast", 2)]
     found = check(host, table=mixed)["tcp_bbr.qdisc.eth0"]
     assert (found.status, found.found) == ("warn", "mq with fq pfifo_fast")
-    assert "tc qdisc replace dev eth0 root mq" in found.fix
+    assert found.fix.splitlines()[1] == "tc qdisc replace dev eth0 root pfifo && tc qdisc delete dev eth0 root"
+
+
+def test_leaves_are_what_is_right_below_the_root(host):
+    root = {**row("mqprio"), "handle": 0x80010000}
+    below = [row("fq", 0x80010001), row("fq", 0x80010002), row("pfifo", 0x80020001)]
+    assert check(host, table=[root, *below])["tcp_bbr.qdisc.eth0"].status == "pass"
+    assert check(host, table=[root, row("pfifo", 0x80010001)])["tcp_bbr.qdisc.eth0"].status == "warn"
 
 
 def test_interfaces_that_are_no_device_do_not_count(host):
@@ -134,8 +141,43 @@ def test_interfaces_that_are_no_device_do_not_count(host):
 
 
 def test_a_device_without_a_queue(host):
-    found = check(host, table=[row("noqueue")])["tcp_bbr.qdisc.eth0"]
-    assert found.status == "na"
+    for kind, words in (("noqueue", "no queue: the driver sends at once"), ("noop", "the interface is down")):
+        found = check(host, table=[row(kind)])["tcp_bbr.qdisc.eth0"]
+        assert (found.status, found.found) == ("na", words)
+
+
+@pytest.mark.parametrize(
+    ("lines", "status"),
+    [
+        ("net.ipv4.tcp_allowed_congestion_control = reno cubic", "volatile"),
+        ("net.ipv4.tcp_allowed_congestion_control = reno bbr", "pass"),
+        ("net.ipv4.tcp_allowed_congestion_control = reno\nnet.ipv4.tcp_congestion_control = bbr", "volatile"),
+        ("net.ipv4.tcp_congestion_control = x\nnet.ipv4.tcp_allowed_congestion_control = reno\n"
+         "net.ipv4.tcp_congestion_control = bbr", "pass"),
+    ],
+)  # fmt: skip
+def test_a_line_that_takes_it_off_the_allowed_ones_at_boot(host, lines, status):
+    found = check(host, {"/etc/sysctl.d/99-y.conf": lines})["tcp_bbr.allowed"]
+    assert found.status == status
+    if status == "volatile":
+        assert found.fix.startswith("echo 'net.ipv4.tcp_allowed_congestion_control = reno ")
+
+
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        ("install tcp_bbr /bin/false", "volatile"),
+        ("blacklist tcp-bbr", "warn"),
+        ("blacklist sch_fq", "pass"),
+        ("# install tcp_bbr /bin/false", "pass"),
+    ],
+)
+def test_modprobe_d_may_keep_the_module_from_being_loaded(host, line, status):
+    found = check(host, {"/etc/modprobe.d/x.conf": f"\n{line}\n"})["tcp_bbr.module"]
+    assert found.status == status
+    if status != "pass":
+        assert found.fix == "sed -i '2s/.*//' /etc/modprobe.d/x.conf"
+        assert "/etc/modprobe.d/x.conf:2 keeps it from being loaded" in found.found
 
 
 def test_without_netlink_nothing_is_known(host):
