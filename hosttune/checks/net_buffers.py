@@ -13,7 +13,7 @@ import msgspec
 
 from hosttune.checks import _sysctl
 from hosttune.findings import Finding
-from hosttune.host import globs, module_names, modules, sysctl
+from hosttune.host import globs, module_names, modules, netconf, sysctl
 from hosttune.host.forms import keep_words
 from hosttune.host.root import Observed, Root
 from hosttune.output import quote_word
@@ -39,9 +39,6 @@ _WHY = {
     "net.ipv4.udp_wmem_min": "under memory pressure a UDP socket that sends is refused memory first",
 }
 _OTHERWISE = "sockets and queues work with another value than the profile was made for"
-
-# Keys that are still there and do nothing: tcp_low_latency since Linux 4.14 (commit b6690b14386698).
-_NO_EFFECT = {"net/ipv4/tcp_low_latency": "the kernel ignores this key since 4.14"}
 
 
 class Section(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -109,8 +106,8 @@ def _check_key(key: str, value: _sysctl.Value, facts: Facts) -> Finding:
         why=_WHY.get(dotted, _OTHERWISE),
         modules=facts.modules,
     )
-    if name in _NO_EFFECT and result.status == "pass":
+    if name in netconf.NO_EFFECT and result.status == "pass":
         return msgspec.structs.replace(
-            result, status="warn", why=_NO_EFFECT[name], fix=f"take {quote_word(key)} out of the profile"
+            result, status="warn", why=netconf.NO_EFFECT[name], fix=f"take {quote_word(key)} out of the profile"
         )
     return result

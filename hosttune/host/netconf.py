@@ -1,4 +1,4 @@
-"""Keys of which an interface has one and `all` another, and the kernel goes by both. Pure.
+"""Keys of interfaces, and those of which `all` has another that the kernel goes by as well. Pure.
 
 Sources in the Linux kernel: `include/linux/inetdevice.h` (IN_DEV_MAXCONF, IN_DEV_ORCONF, IN_DEV_ANDCONF,
 IN_DEV_RX_REDIRECTS), `net/ipv4/devinet.c` (what `all` starts with), `net/ipv6/addrconf.c`, `net/ipv6/ndisc.c`,
@@ -37,6 +37,8 @@ RULES: dict[str, tuple[Rule, int]] = {
     "ipv6/accept_dad": ("larger", 0),
     "ipv6/proxy_ndp": ("either", 0),
 }
+#: Paths below /proc/sys that are still there and do nothing, and since when (tcp_low_latency: commit b6690b14386698).
+NO_EFFECT = {"net/ipv4/tcp_low_latency": "the kernel ignores this key since 4.14"}
 _WORDS: dict[Rule, str] = {
     "larger": "the kernel goes by the larger of the two",
     "smaller": "the kernel goes by the smaller of the two",
@@ -44,6 +46,12 @@ _WORDS: dict[Rule, str] = {
     "both": "the kernel does it where none of the two is 0",
     "redirects": "the kernel does it where one of the two is not 0, and if the interface forwards, none",
 }
+
+
+def names_interface(path: str) -> bool:
+    """Returns whether a path below /proc/sys is that of one interface."""
+    parts = path.split("/")
+    return len(parts) == 5 and parts[2] in ("conf", "neigh") and parts[3] not in ("all", "default")
 
 
 def find_pair(path: str) -> tuple[str, str] | None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from hosttune.host import module_names, netconf
+
 from . import cpu_lists, inputs
 from .host_facts import Host
 
@@ -26,7 +28,9 @@ def list_reads(asked: dict[str, Any], image: bool) -> list[str]:
 
 
 def plan(sysctl: Any, refuse: bool = True, host: Host | None = None) -> dict[str, Any]:
-    """Returns `sysctl`, key to a number or a list of them, and `values`, path below /proc/sys to the same.
+    """Returns `sysctl`, key to a number or a list of them, `values`, path below /proc/sys to the same, and `modules`.
+
+    `modules` make some of the keys, and have to be there at boot before the keys are set.
 
     Keys of the role's defaults that the host's kernel does not have are left out. Raises ValueError with one line per
     problem; without `refuse`, for a revert, what is wrong is left out.
@@ -38,7 +42,10 @@ def plan(sysctl: Any, refuse: bool = True, host: Host | None = None) -> dict[str
         numbers = [inputs.read_number(one) for one in (value if isinstance(value, list) else [value])]
         found = [number for number in numbers if number is not None]
         rising = key not in _RISING or (len(found) == 3 and found == sorted(found))
-        if not _is_key(key) or key in _OF_TCP_BBR or not rising or found != numbers:
+        path = key.replace(".", "/") if isinstance(key, str) else ""
+        if path in netconf.NO_EFFECT:
+            problems.append(f"net_buffers_sysctl: {key}: {netconf.NO_EFFECT[path]}: take it out")
+        elif not _is_key(key) or key in _OF_TCP_BBR or not rising or found != numbers:
             problems.append(
                 f"net_buffers_sysctl: {key if _SHOWN.fullmatch(str(key)) else ascii(key)}: {value!a}: "
                 "expected a key of net.core, net.ipv4 or the like without an interface name, "
@@ -47,6 +54,9 @@ def plan(sysctl: Any, refuse: bool = True, host: Host | None = None) -> dict[str
             )
         elif host.lacks(_build_path(key)):
             reason = f"net_buffers_sysctl: {key}: the host's kernel has no such key"
+            module = module_names.find_owner(path)
+            if module is not None:
+                reason += f" (the module {module} makes it and is not loaded: modprobe {module})"
             host.refuse_or_leave_out(problems, reason, "net_buffers_sysctl", value, key)
         elif found:
             checked[key] = found if isinstance(value, list) else found[0]
@@ -59,11 +69,14 @@ def plan(sysctl: Any, refuse: bool = True, host: Host | None = None) -> dict[str
     return {
         "sysctl": checked,
         "values": {_build_path(key): value for key, value in checked.items()},
+        "modules": sorted(set(filter(None, (module_names.find_owner(key.replace(".", "/")) for key in checked)))),
     }
 
 
 def _is_key(key: Any) -> bool:
-    return isinstance(key, str) and _KEY.fullmatch(key) is not None
+    return (
+        isinstance(key, str) and _KEY.fullmatch(key) is not None and not netconf.names_interface(key.replace(".", "/"))
+    )
 
 
 def _build_path(key: str) -> str:
