@@ -17,6 +17,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--shard", type=parse_shard, default=(0, 1), metavar="I/N", help="trade symbols I, I+N, ... only"
     )
+    command.add_argument("--hold", action="store_true", help="when ready, wait for SIGUSR1 before anything is sent")
     formats.add_argument(command, help="of the summary at the end")
 
 
@@ -28,7 +29,9 @@ def run(arguments: argparse.Namespace) -> int:
 
     settings = config.load(arguments.config)
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    segment, why, code = engine.run(settings, once=arguments.once, shard=engine.Shard(*arguments.shard))
+    segment, why, code = engine.run(
+        settings, once=arguments.once, shard=engine.Shard(*arguments.shard), hold=arguments.hold
+    )
     if code:
         print_message(f"agent: {escape(why)}")
     from agent.cli.output import print_document

@@ -18,6 +18,9 @@ from agent.journal.errors import JournalError
 from agent.journal.rebuild import State
 from agent.journal.writer import drain
 from agent.shm import place
+from hosttune.host import cpulist
+from hosttune.host.housekeeping import read_helper_cpus
+from hosttune.host.root import Live
 from hosttune.output import escape, print_message
 
 #: Seconds for the journal's writer of an engine that was killed to write what is left, and to end.
@@ -30,9 +33,9 @@ _ADVICE = "the journal may lack what is in it: compare the positions with the ex
 
 
 def start_writer(ring: Path, path: Path) -> int:
-    """Start the journal's writer, a process of its own at ordinary priority, on any CPU but the engine's where the
-    kernel allows it. All that is done from here: with the engine's real-time priority its start would come before the
-    engine's, and what is left to the writer itself on the engine's CPU may never get to run.
+    """Start the journal's writer, a process of its own at ordinary priority, on the housekeeping CPUs. All that is done
+    from here: with the engine's real-time priority its start would come before the engine's, and what is left to the
+    writer itself on the engine's CPU may never get to run.
 
     ring, path: of the journal's ring and file. Returns the process's number. Raises RunError.
     """
@@ -54,10 +57,26 @@ def start_writer(ring: Path, path: Path) -> int:
         )
     except OSError as error:
         raise RunError(f"journal: its writer could not be started: {error.strerror}") from None
-    every, engine = set(range(os.cpu_count() or 1)), os.sched_getaffinity(0)
-    with contextlib.suppress(OSError):
-        os.sched_setaffinity(writer, every - engine or every)
+    place_helper(writer, "the journal's writer")
     return writer
+
+
+def place_helper(process: int, name: str) -> None:
+    """Have a helper of this process run on housekeeping CPUs, and say so where that is not possible.
+
+    process: its number. An isolated CPU is another engine's, or will be: what is put there stays there.
+    """
+    cpus, wrong = read_helper_cpus(Live(), frozenset(os.sched_getaffinity(0)))
+    try:
+        if cpus:
+            os.sched_setaffinity(process, cpus)
+    except ProcessLookupError:
+        return
+    except OSError as error:
+        wrong = f"CPUs {cpulist.show(cpus)}: {error.strerror}"
+    if wrong:
+        where = cpulist.show(frozenset(os.sched_getaffinity(process)))
+        print_message(escape(f"agent: {name} runs on CPUs {where}: {wrong}"))
 
 
 def end_writer(writer: int, seconds: float = _WRITER_EMPTIES) -> None:

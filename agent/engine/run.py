@@ -5,9 +5,10 @@ garbage collector, then hands the thread to the compiled loop.
 import contextlib
 import gc
 import resource
+import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -182,11 +183,28 @@ def find_segment(wanted: str, name: str) -> Path:
     return shm.path_of(name)
 
 
-def run(config: Config, *, once: bool, shard: Shard = _WHOLE) -> tuple[shm.Segment, str, int]:
+def wait_for_go(announce: Callable[[], None]) -> None:
+    """Announce that the engine is ready, and wait for SIGUSR1. Raises RunError for SIGTERM and SIGINT.
+
+    Until then the loop has not begun: no connection, and no order. Later ones of the signal do nothing.
+    """
+    awaited = {signal.SIGUSR1, signal.SIGTERM, signal.SIGINT}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, awaited)
+    try:
+        announce()
+        caught = signal.sigwait(awaited)
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    if caught != signal.SIGUSR1:
+        raise RunError(f"asked to end ({signal.Signals(caught).name}) before SIGUSR1 let it begin: no order was sent")
+
+
+def run(config: Config, *, once: bool, shard: Shard = _WHOLE, hold: bool = False) -> tuple[shm.Segment, str, int]:
     """Run the engine until it ends. Returns the last reading of the segment, why the engine ended, and the exit code.
 
-    once: end with the exchange's session instead of waiting for the next one. Raises RunError, ConfigError,
-    StrategyError of agent.strategy, and JournalError of agent.journal.
+    once: end with the exchange's session instead of waiting for the next one. hold: begin when SIGUSR1 comes. Raises
+    RunError, ConfigError, StrategyError of agent.strategy, and JournalError of agent.journal.
     """
     use_cache(config.engine.cache_dir)
     from agent import strategy
@@ -232,6 +250,6 @@ def run(config: Config, *, once: bool, shard: Shard = _WHOLE) -> tuple[shm.Segme
                 notify("READY=1\nSTATUS=" + start)
 
             with quiet_collector():
-                why, code = engine.run(announce)
+                why, code = engine.run((lambda: wait_for_go(announce)) if hold else announce)
             notify("STOPPING=1\nSTATUS=" + escape(why))
     return shm.read(path), why, code

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import msgspec
+
+from hosttune.attest.children import Child
 from hosttune.attest.read import Process
 from hosttune.findings import Finding, Status
 from hosttune.hops import build_single_finding
@@ -74,6 +77,7 @@ def compare(
         _check_terminal(promised, process),
         _check_descriptors(promised, process, run_directory),
         _check_memory(promised, process),
+        _check_children(promised, process),
     ]
     for name, limit in promised.rlimits.items():
         found = process.rlimits.get(name)
@@ -205,6 +209,17 @@ def _check_memory(promised: Record, process: Process) -> Finding:
         found = f"VmLck {memory.locked} kB, VmRSS {memory.resident} kB"
         return f"{found}; not locked: {', '.join(map(escape, memory.unlocked[:_SHOWN]))}" if memory.unlocked else found
 
+    memory = process.memory.value
+    if memory is not None and memory.unclear and not memory.unlocked:
+        return _make_finding(
+            "memory_lock",
+            None,
+            wanted,
+            f"not locked, with flags not known here: {', '.join(map(escape, memory.unclear[:_SHOWN]))}",
+            process.memory.source,
+            "it cannot be told whether this kernel could lock them",
+            "look up these flags in proc_pid_smaps(5), and upgrade hosttune",
+        )
     return _check_fact(
         "memory_lock",
         process.memory,
@@ -214,6 +229,47 @@ def _check_memory(promised: Record, process: Process) -> Finding:
         "unlocked pages can fault, which takes from microseconds to milliseconds",
         "the program executed another one or called munlock; start that program itself",
     )
+
+
+def _check_children(promised: Record, process: Process) -> Finding:
+    """A helper has its place elsewhere; what may run on the program's CPUs may be what works, and has to be as it is.
+
+    Where no CPU was named, a helper cannot be told from the program that works: then it is said, and no more.
+    """
+    wanted = "each on other CPUs than the program, or as the program"
+    cpus = cpulist.parse(promised.cpus)
+
+    def holds(child: Child) -> bool:
+        if promised.leases and all(thread.cpus.isdisjoint(cpus) for thread in child.threads):
+            return True
+        placed = all(
+            (thread.policy, thread.priority) == (promised.policy, promised.priority) and thread.cpus <= cpus
+            for thread in child.threads
+        )
+        return placed and (not promised.memory_locked or (child.locked > 0 and not child.unlocked))
+
+    def show(children: list[Child]) -> str:
+        bad = [child for child in children if not holds(child)]
+        more = f" and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
+        return ", ".join(map(_show_child, bad[:_SHOWN])) + more or f"{len(children)}, each in its place"
+
+    finding = _check_fact(
+        "children",
+        process.children,
+        wanted,
+        lambda children: all(map(holds, children)),
+        show,
+        "a process that the launched one started may be the one that works, and is not as launched",
+        "start the program itself: in a script write exec before it; put helpers on housekeeping CPUs",
+    )
+    return finding if promised.leases or finding.status != "fail" else msgspec.structs.replace(finding, status="warn")
+
+
+def _show_child(child: Child) -> str:
+    kinds = dict.fromkeys(
+        f"{thread.policy} {thread.priority} on {cpulist.show(thread.cpus)}" for thread in child.threads
+    )
+    return f"{child.pid} ({escape(child.name)}): {', '.join(kinds)}, {child.locked} kB locked"
 
 
 def _check_timer_slack(promised: Record, process: Process) -> Finding:

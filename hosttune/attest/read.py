@@ -17,6 +17,7 @@ from typing import TypeVar
 import msgspec
 
 from hosttune import files
+from hosttune.attest.children import Child, read_children
 from hosttune.host import limits, process
 from hosttune.host.process import Thread
 from hosttune.host.root import Fact, Root, make_unreadable
@@ -28,6 +29,11 @@ T = TypeVar("T")
 # mm/mlock.c, mlock_fixup(): VM_SPECIAL (VM_IO, VM_DONTEXPAND, VM_PFNMAP, VM_MIXEDMAP), hugetlb and, since Linux 6.11,
 # droppable mappings (VM_DROPPABLE: what the vDSO's getrandom() keeps) are never marked locked. Letters in VmFlags:
 _NEVER_LOCKED = frozenset({"io", "de", "pf", "mm", "ht", "dp"})
+# The other letters that proc_pid_smaps(5) and `fs/proc/task_mmu.c` of Linux 6.18 have: they do not keep from locking.
+_LOCKABLE = frozenset({
+    "rd", "wr", "ex", "sh", "mr", "mw", "me", "ms", "gd", "gu", "dw", "lo", "lf", "sr", "rr", "dc", "ac", "nr", "sf",
+    "ar", "dd", "sd", "hg", "nh", "mg", "bt", "wf", "mt", "um", "uw", "ui", "ss", "sl", "nl",
+})  # fmt: skip
 # One mapping of smaps: what its head line names, its resident kilobytes and its flags. The kernel writes a line end
 # within a name as \012.
 _MAPPING = re.compile(r"^([0-9a-f]+-[0-9a-f]+) \S+ \S+ \S+ \S+ *(.*)\n(?:(?!VmFlags:|Rss:).*\n)*"
@@ -42,11 +48,13 @@ _TRIES = 5
 
 
 class Memory(msgspec.Struct, frozen=True):
-    """Kilobytes. `unlocked` names mappings with resident pages that are not locked, with those kilobytes."""
+    """Kilobytes. `unlocked` names mappings with resident pages that are not locked, with those kilobytes; `unclear`
+    such with a flag that this version does not know, so that the kernel may refuse to lock them."""
 
     locked: int
     resident: int
     unlocked: list[str]
+    unclear: list[str] = []
 
 
 class OpenFile(msgspec.Struct, frozen=True):
@@ -83,6 +91,7 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
     timer_slack: Fact[int]
     latency: Fact[int | None]
     descriptors: Fact[list[OpenFile]]
+    children: Fact[list[Child]]
 
 
 class Gone(Exception):
@@ -112,6 +121,7 @@ def read_process(root: Root, promised: Record) -> Process:
         timer_slack=root.read(f"{here}/timerslack_ns").map(int),
         latency=_ask(DMA_LATENCY, lambda: _read_latency(promised)),
         descriptors=_ask(f"{here}/fd", lambda: _read_descriptors(f"{here}/fd")),
+        children=read_children(root, promised.pid, lambda pid: _read_other_memory(root, pid)),
     )
 
 
@@ -124,21 +134,61 @@ def has_descriptor(pid: int, wanted: Descriptor) -> bool:
     return (found.st_dev, found.st_ino) == (wanted.device, wanted.inode)
 
 
-def find_unlocked(smaps: str) -> list[str]:
-    """Returns the mappings of /proc/PID/smaps with resident pages and without the `lo` flag, except unlockable ones.
+def find_unlocked(smaps: str, ask_refused: Callable[[], frozenset[str]]) -> tuple[list[str], list[str]]:
+    """Returns the mappings of /proc/PID/smaps with resident pages and without the `lo` flag, except unlockable ones:
+    those that could be locked, and those of which it is not known.
 
+    ask_refused: returns flags of mappings that this kernel refuses to lock; asked only where a flag is not known.
     Raises ValueError for text that holds none: locked memory has flags (Linux 3.8).
     """
-    found, count = [], 0
-    for addresses, name, resident, flags in _MAPPING.findall(smaps):
-        count += 1
-        if resident != "0":
-            letters = flags.split()
-            if "lo" not in letters and _NEVER_LOCKED.isdisjoint(letters):
-                found.append(f"{name or f'anonymous {addresses}'} ({resident} kB)")
-    if count == 0 or count != smaps.count("\nVmFlags:"):
+    found: list[str] = []
+    unclear: list[str] = []
+    for addresses, name, resident, letters in _split_mappings(smaps):
+        if resident == "0" or "lo" in letters or not _NEVER_LOCKED.isdisjoint(letters):
+            continue
+        unknown = letters - _LOCKABLE
+        shown = f"{name or f'anonymous {addresses}'} ({resident} kB)"
+        if not unknown:
+            found.append(shown)
+        elif unknown.isdisjoint(ask_refused()):
+            unclear.append(f"{shown}, {' '.join(sorted(unknown))}")
+    return found, unclear
+
+
+def find_refused(smaps: str) -> frozenset[str]:
+    """Returns the flags that only mappings without `lo` have, of a process that has just locked all that it can."""
+    kinds = [letters for _, _, _, letters in _split_mappings(smaps)]
+    locked = {letter for letters in kinds if "lo" in letters for letter in letters}
+    return frozenset(letter for letters in kinds for letter in letters if letter not in locked)
+
+
+def _split_mappings(smaps: str) -> list[tuple[str, str, str, frozenset[str]]]:
+    """Returns addresses, name, resident kilobytes and flags of each mapping. Raises ValueError."""
+    mappings = _MAPPING.findall(smaps)
+    if not mappings or len(mappings) != smaps.count("\nVmFlags:"):
         raise ValueError("mappings without VmFlags")
-    return found
+    return [(addresses, name, resident, frozenset(flags.split())) for addresses, name, resident, flags in mappings]
+
+
+def _try_refused() -> frozenset[str]:
+    """Lock all memory of a child, and return the flags of what the kernel left out; none where it refuses it all."""
+    import ctypes  # late: only a kernel with newer flags needs it
+
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.close(reader)
+            if ctypes.CDLL(None).mlockall(1) == 0:  # MCL_CURRENT
+                with open("/proc/self/smaps", encoding="utf-8", errors="replace") as smaps:
+                    os.write(writer, " ".join(sorted(find_refused(smaps.read()))).encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with open(reader, encoding="ascii") as pipe:
+        refused = frozenset(pipe.read().split())
+    os.waitpid(child, 0)
+    return refused
 
 
 def _require_text(root: Root, path: str) -> str:
@@ -187,7 +237,19 @@ def _read_memory(path: str, status: str) -> Fact[Memory]:
             os.close(descriptor)
 
     locked, resident = _parse_kilobytes(status, "VmLck"), _parse_kilobytes(status, "VmRSS")
-    return _ask(path, read_smaps).map(lambda text: Memory(locked, resident, find_unlocked(text)))
+    return _ask(path, read_smaps).map(lambda text: Memory(locked, resident, *find_unlocked(text, _try_refused)))
+
+
+def _read_other_memory(root: Root, pid: int) -> Fact[tuple[int, list[str]]]:
+    """Returns what is locked of a process, and what is not; absent for one that has ended."""
+    status = root.read(f"/proc/{pid}/status")
+    if status.value is None:
+        return status.drop_value()
+    memory = _read_memory(f"/proc/{pid}/smaps", status.value)
+    if memory.value is None:
+        ended = process.find_field(root.read(f"/proc/{pid}/status").value or "", "State")[:1] in ("", "Z", "X")
+        return Fact("absent", None, memory.source, "ENOENT") if ended else memory.drop_value()
+    return Fact("value", (memory.value.locked, memory.value.unlocked), memory.source)
 
 
 def _parse_numbers(status: str, name: str) -> list[int]:

@@ -15,7 +15,7 @@ import msgspec
 from hosttune.checks import _limits, _logins, _services, _sysctl
 from hosttune.findings import Finding, Hop, HopName, Status, judge_hops
 from hosttune.hops import build_finding
-from hosttune.host import fair_server, globs, limits, pam, process, sysctl, systemd
+from hosttune.host import cpulist, fair_server, globs, limits, pam, process, sysctl, systemd
 from hosttune.host.root import Fact, Root
 from hosttune.output import quote_word
 
@@ -242,9 +242,13 @@ def _check_fair_server(server: fair_server.FairServer) -> Finding | None:
         "where an ordinary task waits, the fair server gives it up to 50 ms of every second before any "
         "real-time thread, whatever kernel.sched_rt_runtime_us says"
     )
-    fix = f"keep ordinary tasks off these CPUs, or at each boot: echo 0 > {fair_server.DIRECTORY}/cpuN/runtime"
     source = f"{fair_server.DIRECTORY}/cpuN/runtime"
     read = {number: fact.value for number, fact in server.runtimes.items() if fact.value is not None}
+    on = sorted(set(server.runtimes) - {number for number, value in read.items() if value == 0})
+    fix = (
+        f"for cpu in {' '.join(map(str, on))}; do echo 0 > {fair_server.DIRECTORY}/cpu$cpu/runtime; done\n"
+        f'at each boot: rt_limits_fair_server_off: "{cpulist.show(frozenset(on))}" of the role rt_limits'
+    )
     status: Status = "warn"
     if not read:
         reason = next((fact.reason for fact in server.runtimes.values()), "the CPUs are not known")

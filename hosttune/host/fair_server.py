@@ -12,10 +12,10 @@ import re
 import msgspec
 
 from hosttune.host import cpu, identity
+from hosttune.host.fair_server_files import DIRECTORY as DIRECTORY
+from hosttune.host.fair_server_files import SINCE as SINCE
+from hosttune.host.fair_server_files import build_path
 from hosttune.host.root import Fact, Root
-
-DIRECTORY = "/sys/kernel/debug/sched/fair_server"
-SINCE = (6, 12)
 
 
 class FairServer(msgspec.Struct, frozen=True):
@@ -40,7 +40,7 @@ def read(root: Root) -> FairServer:
 
 def read_runtimes(root: Root, cpus: frozenset[int]) -> dict[int, Fact[int]]:
     """Read the nanoseconds per period of each of these CPUs, 0 for off; absent before 6.12 and without debugfs."""
-    return {number: root.read(f"{DIRECTORY}/cpu{number}/runtime").map(int) for number in sorted(cpus)}
+    return {number: root.read(build_path(number)).map(int) for number in sorted(cpus)}
 
 
 def _parse_chosen(text: str) -> str:

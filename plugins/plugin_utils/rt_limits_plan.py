@@ -6,10 +6,13 @@ Sources: limits.conf(5); getrlimit(2); systemd-system.conf(5).
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
+from hosttune.host import fair_server_files
+
 from . import cpu_lists, inputs
-from .host_facts import Host
+from .host_facts import RELEASE, Host
 
 _LIMITS = {
     "memlock": inputs.make_number(0, 1 << 62),
@@ -19,20 +22,31 @@ _LIMITS = {
 }
 SHARE = "/proc/sys/kernel/sched_rt_runtime_us"
 _SHARE = inputs.make_number(-1, 1_000_000_000)
+#: The most open files that the host's kernel gives any process.
+NR_OPEN = "/proc/sys/fs/nr_open"
 
 
 def list_reads(asked: dict[str, Any], image: bool) -> list[str]:
-    """Returns the file of the real-time share."""
-    return [] if image or not asked["refuse"] else [SHARE]
+    """Returns the files of the real-time share, of the bound of open files, and of the fair server."""
+    if image or not asked["refuse"]:
+        return []
+    try:
+        cpus = cpu_lists.read("", asked["fair_server_off"], empty=True)
+    except ValueError:
+        cpus = ()
+    return [SHARE, NR_OPEN, RELEASE, *map(fair_server_files.build_path, cpus)]
 
 
-def plan(users: Any, sched_rt_runtime_us: Any, refuse: bool = True, host: Host | None = None) -> dict[str, Any]:
-    """Returns `users`, name to limits, `services`, the most that any of the users gets, and `share`, the real-time
-    share, None to leave it alone.
+def plan(
+    users: Any, sched_rt_runtime_us: Any, fair_server_off: Any = "", refuse: bool = True, host: Host | None = None
+) -> dict[str, Any]:
+    """Returns `users`, name to limits, `services`, the most that any of the users gets, `share`, the real-time share,
+    None to leave it alone, `fair_server_off`, the CPUs without the fair server, and `values`, path to what is set now.
 
     systemd has one default for all services. memlock is in bytes or `unlimited`; of services `infinity`. Raises
     ValueError with one line per problem; without `refuse`, for a revert, what is wrong is left out.
     """
+    host = host or Host()
     problems: list[str] = []
     checked: dict[str, dict[str, int | str]] = {}
     for user, limits in (users if isinstance(users, dict) else {}).items():
@@ -52,13 +66,49 @@ def plan(users: Any, sched_rt_runtime_us: Any, refuse: bool = True, host: Host |
         problems.append(
             f"rt_limits_sched_rt_runtime_us is {cpu_lists.show(share)}: allowed are -1, microseconds, or null"
         )
-    elif share is not None and host is not None and host.lacks(SHARE):
+    elif share is not None and host.lacks(SHARE):
         reason = "rt_limits_sched_rt_runtime_us: the host's kernel has no such key"
         host.refuse_or_leave_out(problems, reason, "rt_limits_sched_rt_runtime_us", share)
         share = None
+    cpus: list[int] = []
+    try:
+        cpus = sorted(set(cpu_lists.read("rt_limits_fair_server_off", fair_server_off, empty=True)))
+    except ValueError as error:
+        problems.append(str(error))
+    problems += _find_refused(checked, inputs.read_number(host.read(NR_OPEN)))
     if refuse:
         cpu_lists.refuse(problems)
-    return {"users": checked, "services": _find_most(checked), "share": share}
+    values = {} if share is None else {SHARE: share}
+    paths = list(map(fair_server_files.build_path, cpus))
+    values |= {path: 0 for path in paths if host.read(path) is not None}
+    if any(map(host.lacks, paths)) and _has_fair_server(host.read(RELEASE) or ""):
+        host.left_out.append(
+            f"rt_limits_fair_server_off: {fair_server_files.DIRECTORY} cannot be seen now (debugfs, kernel lockdown): "
+            "it is set at boot, if it can be seen then"
+        )
+    return {
+        "users": checked,
+        "services": _find_most(checked),
+        "share": share,
+        "fair_server_off": cpus,
+        "values": values,
+    }
+
+
+def _has_fair_server(release: str) -> bool:
+    """Returns whether a kernel of this release has one: on an older one there is nothing to say."""
+    match = re.match(r"(\d+)\.(\d+)", release)
+    return match is not None and (int(match[1]), int(match[2])) >= fair_server_files.SINCE
+
+
+def _find_refused(users: dict[str, dict[str, int | str]], nr_open: int | None) -> list[str]:
+    """Returns a line for each user whose open files the kernel refuses: then a login gets none of the pair."""
+    return [
+        f"rt_limits_users: {user}: nofile is {limits['nofile']}: the host's fs.nr_open is {nr_open}, and no process "
+        "may have more: ask for less, or raise it first, in sysctl.d too"
+        for user, limits in users.items()
+        if nr_open is not None and "nofile" in limits and int(limits["nofile"]) > nr_open
+    ]
 
 
 def _read_limits(limits: Any) -> dict[str, int | str] | None:

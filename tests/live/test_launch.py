@@ -5,6 +5,7 @@ Nothing here changes a setting of the machine; it needs root to lease, to place 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pwd
@@ -112,6 +113,46 @@ class TestPromisesKept:
         said = process.communicate(timeout=BOUND)[1]
         assert "forced: probe.knob is fail" in said
         assert "--force launch.cpus is not needed now" in said
+
+
+class TestTheProgramThatWorks:
+    """It may be another process than the one launched."""
+
+    @pytest.mark.parametrize(("placed", "code", "status"), [(("--cpus", str(CPU)), 1, "fail"), ((), 0, "warn")])
+    def test_a_script_that_starts_it_without_exec(
+        self, launch: Launch, tmp_path: Path, placed: tuple[str, ...], code: int, status: str
+    ) -> None:
+        script = tmp_path / "run.sh"
+        script.write_text(f"#!/bin/sh\n{SLEEP} 60\necho done\n")
+        script.chmod(0o755)
+        process = launch(*placed, "--", str(script))
+        found: list[int] = []
+
+        def find_sleeper() -> bool:
+            """Before it, the launcher has children for its trials."""
+            for word in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
+                with contextlib.suppress(OSError):
+                    if Path(f"/proc/{word}/comm").read_text() == "sleep\n":
+                        found.append(int(word))
+            return bool(found)
+
+        until(find_sleeper)
+        (child,) = found
+        try:
+            answer, document = read_back(tmp_path, process.pid)
+            assert (answer, statuses(document)["children"]) == (code, status), document
+            (finding,) = [one for one in document["findings"] if one["id"] == "attest.children"]
+            assert f"{child} (sleep)" in finding["found"] and "0 kB locked" in finding["found"]
+        finally:
+            os.kill(child, signal.SIGKILL)
+
+    def test_the_same_script_with_exec(self, launch: Launch, tmp_path: Path) -> None:
+        script = tmp_path / "run.sh"
+        script.write_text(f"#!/bin/sh\nexec {SLEEP} 60\n")
+        script.chmod(0o755)
+        process = launch("--no-mlock", "--cpus", str(CPU), "--", str(script))
+        code, document = read_back(tmp_path, process.pid)
+        assert (code, statuses(document)["children"]) == (0, "pass"), document
 
 
 class TestRefusals:

@@ -35,6 +35,28 @@ def trading(host):
     assert host.check_output("systemctl show -P InvocationID trading_agent.service") == before
 
 
+def test_a_reading_back_that_does_not_hold_is_not_repeated(host):
+    """It ends the agent before that has sent anything, once; and nobody who starts it by hand is refused."""
+    drop_in = "/run/systemd/system/trading_agent.service.d/hosttune-test.conf"
+    wrong = "[Service]\\nExecStartPost=\\nExecStartPost=+/bin/false\\n"
+    assert host.run("timeout 60 systemctl stop trading_agent.service").rc == 0
+    try:
+        assert (
+            host.run(f"mkdir -p $(dirname {drop_in}) && printf '{wrong}' >{drop_in} && systemctl daemon-reload").rc == 0
+        )
+        for _ in range(4):
+            assert host.run("timeout 120 systemctl start trading_agent.service").rc != 0
+            time.sleep(4)  # RestartSec= is 2 s
+            assert host.check_output("systemctl show -P NRestarts trading_agent.service") == "0"
+            assert host.check_output("systemctl show -P ActiveState trading_agent.service") == "failed"
+            assert host.check_output("systemctl show -P ExecMainStatus trading_agent.service") == "2"
+            stats = json.loads(host.check_output(f"{AGENT} stats main --format json"))
+            assert stats["counters"]["orders_sent"] == 0
+    finally:
+        host.run(f"rm {drop_in}; systemctl daemon-reload")
+    assert host.run("timeout 120 systemctl start trading_agent.service").rc == 0
+
+
 @pytest.mark.parametrize("unit", UNITS)
 def test_exposure_while_the_agent_trades(host, trading, unit):
     shown = host.check_output(f"systemd-analyze security --no-pager {unit}").splitlines()[-1]

@@ -178,6 +178,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
         {**TOPOLOGY, "irq_affinity_queues": {"-e": "1"}},
         "irq_affinity_queues: .-e. is not",
     ),
+    "rt-fair": ("rt_limits", {"rt_limits_fair_server_off": "2-N"}, "rt_limits_fair_server_off is .2-N.: expected"),
     "rt-share": ("rt_limits", {"rt_limits_sched_rt_runtime_us": -2}, "allowed are -1, microseconds, or null"),
 }
 
@@ -424,11 +425,23 @@ def test_rt_limits(desk: dict[str, dict[str, Any]]) -> None:
         "DefaultLimitNOFILE=1048576:1048576",
         "DefaultLimitRTPRIO=95",
     }
-    assert rendered["values"] == {}
+    assert not [path for path in rendered["values"] if "fair_server" not in path]
     assert not [path for path in rendered["files"] if "sysctl" in path]
+
+
+def test_fair_server(desk: dict[str, dict[str, Any]], plain: dict[str, dict[str, Any]]) -> None:
+    """Set at boot on the isolated CPUs; now as well, where the kernel has it."""
+    unit = "/etc/systemd/system/hosttune-fair_server.service"
+    wants = "/etc/systemd/system/multi-user.target.wants/hosttune-fair_server.service"
+    for rendered in (desk["rt_limits"], plain["rt_limits"]):
+        assert "for cpu in 2 3 5; do" in text(rendered, unit)
+        assert rendered["files"][wants] == {"link": unit}
 
 
 def test_rt_share(plain: dict[str, dict[str, Any]]) -> None:
     path = "/etc/sysctl.d/99-zz-hosttune-rt_limits.conf"
     assert settings(text(plain["rt_limits"], path)) == ["kernel.sched_rt_runtime_us = -1"]
-    assert plain["rt_limits"]["values"] == {"/proc/sys/kernel/sched_rt_runtime_us": -1}
+    # This kernel may show its fair server, to root.
+    top = "/sys/kernel/debug/sched/fair_server"
+    fair = {f"{top}/cpu{cpu}/runtime": 0 for cpu in (2, 3, 5)} if os.path.exists(top) else {}
+    assert plain["rt_limits"]["values"] == {"/proc/sys/kernel/sched_rt_runtime_us": -1, **fair}

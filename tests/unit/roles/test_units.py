@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -154,6 +155,44 @@ def test_the_password_is_a_credential_of_the_unit(outcome: tuple[Path, str]) -> 
     assert config["exchange"]["password_file"] == "/root/password"
     assert "engine" not in config
     assert plain["Service.CacheDirectory"] == ["trading_agent/1.0-abc"]
+
+
+def test_nothing_is_sent_before_attest_has_held(outcome: tuple[Path, str]) -> None:
+    unit = read_unit(outcome[0] / "plain" / "trading_agent.service")
+    assert unit["Service.ExecStart"][0].split()[-3:] == ["run", "--hold", "/etc/trading_agent/agent.toml"]
+    assert unit["Service.ExecStartPost"] == ["+/usr/local/bin/hosttune attest $MAINPID", "+/bin/kill -USR1 $MAINPID"]
+    # What ends it while it is held, a reading back that does not hold, makes it end with 2.
+    assert {"1", "2", "3", "71"} == set(unit["Service.RestartPreventExitStatus"][0].split())
+
+
+def test_only_starts_by_itself_are_counted(outcome: tuple[Path, str], tmp_path: Path) -> None:
+    """The preflight leaves no report, which the launcher refuses, after four crashes in ten minutes."""
+    before = read_unit(outcome[0] / "plain" / "trading_agent.service")["Service.ExecStartPre"][0].removeprefix("+")
+    command = shlex.split(before.replace("$$", "$").replace("%%", "%"))
+    fakes = {
+        "systemctl": 'cat "$restarts"',
+        "date": 'cat "$now"',
+        "hosttune": "echo report",
+    }
+    for name, text in fakes.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    command[2] = command[2].replace("/usr/local/bin/hosttune", str(tmp_path / "hosttune"))
+    command[2] = command[2].replace("/run/hosttune/preflight", str(tmp_path / "preflight"))
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "restarts": str(tmp_path / "n"), "now": str(tmp_path / "t")}
+
+    def start(restarts: int, now: int) -> bool:
+        (tmp_path / "n").write_text(f"{restarts}\n")
+        (tmp_path / "t").write_text(f"{now}\n")
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=True)
+        made = (tmp_path / "preflight" / "trading_agent.json").exists()
+        assert made or "not started again" in done.stderr
+        return made
+
+    assert all(start(0, 1000) for _ in range(9))  # an operator's
+    assert [start(n, 1000 + n) for n in (1, 2, 3, 4, 5)] == [True, True, True, False, False]
+    assert start(0, 1010)  # an operator's again
+    assert [start(n, 2000 * n) for n in range(1, 9)] == [True] * 8  # one in half an hour
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -335,6 +335,29 @@ def test_ready_is_told_to_systemd(stage: Stage) -> None:
         assert manager.recv(4096).startswith(b"READY=1\nSTATUS=ready: feed 127.0.0.1:")
 
 
+def test_it_holds_back_until_it_is_told_to_begin(stage: Stage) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(stage.folder / "notify"))
+        manager.settimeout(10)
+        stage.environment["NOTIFY_SOCKET"] = str(stage.folder / "notify")
+        agent = stage.agent("--hold")
+        assert manager.recv(4096).startswith(b"READY=1")
+        agent.send_signal(signal.SIGTERM)
+        assert agent.wait(timeout=30) == 2
+        assert "asked to end (SIGTERM) before SIGUSR1 let it begin: no order was sent" in agent.communicate()[1]
+    with socket.create_server(("127.0.0.1", stage.orders)) as exchange:
+        agent = stage.agent("--hold")
+        exchange.settimeout(1.5)  # a connection is tried each second
+        with pytest.raises(TimeoutError):
+            exchange.accept()
+        agent.send_signal(signal.SIGUSR1)
+        exchange.settimeout(30)
+        exchange.accept()[0].close()
+        agent.send_signal(signal.SIGUSR1)
+        agent.send_signal(signal.SIGTERM)
+        assert agent.wait(timeout=30) == 0
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

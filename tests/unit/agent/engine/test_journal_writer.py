@@ -1,5 +1,6 @@
 """The journal's ring and its writer's process: what is left behind when they end, also when they end badly."""
 
+import errno
 import os
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 
 from agent.config import Journal
+from agent.engine import journal_writer
 from agent.engine.errors import RunError
 from agent.engine.journal_writer import drain_left_ring, end_writer, open_journal
 from agent.journal import _record, record
@@ -80,3 +82,35 @@ def test_a_writer_that_does_not_end_is_killed() -> None:
     end_writer(writer, 0.05)
     with pytest.raises(ChildProcessError):
         os.waitpid(writer, 0)
+
+
+def run_placed(monkeypatch: pytest.MonkeyPatch, cpus: frozenset[int], wrong: str, refuse: int = 0) -> list[set[int]]:
+    """Place this process with what was read about its CPUs; returns where it was put."""
+    placed: list[set[int]] = []
+
+    def place(process: int, where: frozenset[int]) -> None:
+        assert process == 77
+        if refuse:
+            raise OSError(refuse, os.strerror(refuse))
+        placed.append(set(where))
+
+    monkeypatch.setattr(journal_writer, "read_helper_cpus", lambda root, engine: (cpus, wrong))
+    monkeypatch.setattr(os, "sched_setaffinity", place)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {3})
+    journal_writer.place_helper(77, "the writer")
+    return placed
+
+
+def test_a_helper_is_put_on_housekeeping_cpus(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_placed(monkeypatch, frozenset({0, 1}), "") == [{0, 1}]
+    assert capsys.readouterr().err == ""
+    assert run_placed(monkeypatch, frozenset({0}), "not known") == [{0}]
+    assert capsys.readouterr().err == "agent: the writer runs on CPUs 3: not known\n"
+    assert run_placed(monkeypatch, frozenset(), "none") == []
+    assert capsys.readouterr().err == "agent: the writer runs on CPUs 3: none\n"
+    assert run_placed(monkeypatch, frozenset({0, 1}), "", errno.EINVAL) == []
+    assert capsys.readouterr().err == "agent: the writer runs on CPUs 3: CPUs 0-1: Invalid argument\n"
+    assert run_placed(monkeypatch, frozenset({0}), "", errno.ESRCH) == []
+    assert capsys.readouterr().err == ""

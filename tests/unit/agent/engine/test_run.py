@@ -2,14 +2,17 @@
 
 import gc
 import mmap
+import os
+import signal
 import socket
+import threading
 from pathlib import Path
 
 import pytest
 
 from agent.config import Series
 from agent.engine.errors import RunError
-from agent.engine.run import Shard, quiet_collector
+from agent.engine.run import Shard, quiet_collector, wait_for_go
 from agent.engine.shared_memory import create_segment, create_series
 from agent.engine.systemd import notify
 
@@ -45,6 +48,31 @@ def test_the_collector_rests_and_comes_back() -> None:
         assert not gc.isenabled() and gc.get_freeze_count() > 0
         raise ZeroDivisionError
     assert gc.isenabled() and gc.get_freeze_count() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGTERM, signal.SIGINT])
+def test_it_begins_with_the_signal_and_not_before(number: signal.Signals) -> None:
+    """The signal comes while it announces, or after."""
+    said = []
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    old = signal.getsignal(signal.SIGUSR1)
+    timer = threading.Timer(0.1, os.kill, (os.getpid(), number))
+    # Where Python has more threads, another of them may get the signal: block it in the timer's too.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {number})
+    timer.start()
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    try:
+        if number == signal.SIGUSR1:
+            wait_for_go(lambda: said.append("ready"))
+            os.kill(os.getpid(), signal.SIGUSR1)  # a second one does nothing
+        else:
+            with pytest.raises(RunError, match=rf"^asked to end \({number.name}\) before SIGUSR1"):
+                wait_for_go(lambda: said.append("ready"))
+        assert said == ["ready"]
+        assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
+    finally:
+        timer.join()
+        signal.signal(signal.SIGUSR1, old)
 
 
 @pytest.mark.parametrize("abstract", [False, True])

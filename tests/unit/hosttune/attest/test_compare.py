@@ -7,8 +7,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from hosttune.attest.children import Child
 from hosttune.attest.compare import check_exec, compare
-from hosttune.attest.read import Memory, OpenFile, Process, find_unlocked
+from hosttune.attest.read import Memory, OpenFile, Process, find_refused, find_unlocked
 from hosttune.host.process import Thread
 from hosttune.host.root import Fact
 from hosttune.launch.lease import Holder
@@ -27,6 +28,7 @@ PROCESS = Process(
     umask=Fact("value", 0o027), terminal=Fact("value", 0), memory=Fact("value", Memory(9000, 9004, [])),
     rlimits={"memlock": (-1, -1)}, timer_slack=Fact("value", 0), latency=Fact("value", 0),
     descriptors=Fact("value", [OpenFile(0, "/dev/null", False, False, 0), OpenFile(5, "/tmp/x", True, False, 990)]),
+    children=Fact("value", []),
 )  # fmt: skip
 
 
@@ -153,10 +155,62 @@ VmFlags: rd ex mr mw me de sd
         (8, "io pf", []),
         # Debian 13's vDSO, as its kernel shows it.
         (8, "mr mw me wf dd dp", []),
+        (8, "rd wr mr mw me ac sd", ["anonymous 7f0000000000-7f0000001000 (8 kB)"]),
     ],
 )
 def test_unlocked_mappings(rss: int, flags: str, expected: list[str]) -> None:
-    assert find_unlocked(SMAPS.format(rss=rss, flags=flags)) == expected
+    def ask() -> frozenset[str]:
+        raise AssertionError("all flags are known")
+
+    assert find_unlocked(SMAPS.format(rss=rss, flags=flags), ask) == (expected, [])
+
+
+def test_mappings_with_flags_of_a_newer_kernel() -> None:
+    text = SMAPS.format(rss=8, flags="rd zz")
+    assert find_unlocked(text, lambda: frozenset({"zz", "yy"})) == ([], [])
+    assert find_unlocked(text, lambda: frozenset()) == ([], ["anonymous 7f0000000000-7f0000001000 (8 kB), zz"])
+    known = SMAPS.format(rss=8, flags="rd wr lo") + SMAPS.format(rss=8, flags="rd zz")
+    assert find_refused(known) == {"de", "zz"}
+
+
+def test_a_flag_that_nobody_knows_is_neither_locked_nor_not() -> None:
+    memory = Memory(9000, 9100, [], ["a (8 kB), zz"])
+    assert statuses(memory=Fact("value", memory))["memory_lock"] == "unknown"
+    memory = Memory(9000, 9100, ["b (8 kB)"], ["a (8 kB), zz"])
+    assert statuses(memory=Fact("value", memory))["memory_lock"] == "fail"
+
+
+def child(policy: str = "fifo", priority: int = 80, cpu: int = 3, locked: int = 900, unlocked: str = "") -> Child:
+    return Child(9, "work", [Thread(9, "work", policy, priority, 0, frozenset({cpu}))], locked, unlocked.split())
+
+
+@pytest.mark.parametrize(
+    ("children", "status", "without_cpus"),
+    [
+        ([], "pass", "pass"),
+        ([child()], "pass", "pass"),
+        ([child(locked=0)], "fail", "warn"),  # a script's program: all but the memory goes down to it
+        ([child(unlocked="heap")], "fail", "warn"),
+        ([child("other", 0)], "fail", "warn"),
+        ([child(priority=79)], "fail", "warn"),
+        ([child("other", 0, cpu=1, locked=0)], "pass", "warn"),  # the journal's writer
+        ([child("other", 0, cpu=1, locked=0), child(locked=0)], "fail", "warn"),
+    ],
+)
+def test_processes_that_the_launched_one_started(children: list[Child], status: str, without_cpus: str) -> None:
+    found = Fact("value", children)
+    assert statuses(children=found)["children"] == status
+    assert statuses(msgspec.structs.replace(RECORD, leases=[]), children=found)["children"] == without_cpus
+
+
+def test_without_a_lock_all_goes_down_to_a_child() -> None:
+    unlocked = msgspec.structs.replace(RECORD, memory_locked=False)
+    assert statuses(unlocked, children=Fact("value", [child(locked=0)]))["children"] == "pass"
+    assert statuses(unlocked, children=Fact("value", [child("other", 0)]))["children"] == "fail"
+
+
+def test_children_that_cannot_be_read() -> None:
+    assert statuses(children=UNREAD)["children"] == "unknown"
 
 
 @pytest.mark.parametrize(
@@ -164,4 +218,4 @@ def test_unlocked_mappings(rss: int, flags: str, expected: list[str]) -> None:
 )
 def test_a_list_of_mappings_that_is_not_understood_is_no_list(text: str) -> None:
     with pytest.raises(ValueError, match="VmFlags"):
-        find_unlocked(text)
+        find_unlocked(text, frozenset)

@@ -47,6 +47,6 @@ def test_json() -> None:
     assert list(document) == ["host", "verdict", "summary", "findings", "executable", "threads", "memory", "record"]
     thread = {"tid": 8, "name": "log", "policy": "other", "priority": 0, "nice": 5, "cpus": "0-1"}
     assert document["threads"][1] == thread and list(document["threads"][1]) == list(thread)
-    assert document["memory"] == {"locked": 9000, "resident": 9004, "unlocked": []}
+    assert document["memory"] == {"locked": 9000, "resident": 9004, "unlocked": [], "unclear": []}
     assert document["record"]["rlimits"] == {"memlock": [-1, -1]}
     assert document["verdict"] == "not ready"
