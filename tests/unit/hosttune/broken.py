@@ -139,7 +139,7 @@ def _list_probes(host: Any, kind: str, path: str, fact: Fact[Any]) -> Iterator[O
             if re.search(pattern, path):
                 more = Fact("value", sorted({*names, name}), path)
                 new = f"{path}/{name}"
-                yield OnePath(host, kind, path, more).change("read", new, Fact("value", _find_wrong(new), new))
+                yield OnePath(host, kind, path, more).change("read", new, Fact("value", find_wrong(new), new))
     elif kind == "link":
         yield OnePath(host, kind, path, Fact("absent", None, path, "not a symbolic link"))
         yield OnePath(host, kind, path, Fact("value", "/dev/null", path))
@@ -148,12 +148,18 @@ def _list_probes(host: Any, kind: str, path: str, fact: Fact[Any]) -> Iterator[O
         yield OnePath(host, kind, path, Fact("value", rows, path))
 
 
-def _find_wrong(path: str) -> str:
+def find_new_name(path: str) -> str:
+    """Returns the name of a file that would count in a directory, empty if none would."""
+    return next((name for pattern, (name, _) in NEW_NAMES.items() if re.search(pattern, path)), "")
+
+
+def find_wrong(path: str) -> str:
+    """Returns a text for a file with which what hangs on it does not pass, empty if none is known."""
     return next((text for pattern, text in WRONG.items() if re.search(pattern, path)), "")
 
 
 def _list_texts(path: str, text: str) -> Iterator[str]:
-    wrong = _find_wrong(path)
+    wrong = find_wrong(path)
     if wrong:
         yield wrong
         yield text + wrong
