@@ -64,10 +64,12 @@ def find_nr_open(facts: sysctl.Sysctls) -> tuple[int | None, int | None]:
     return now, now if now in (None, _FIRST_NR_OPEN, _RAISED_NR_OPEN) else _FIRST_NR_OPEN
 
 
-def raise_nr_open(wanted: Wanted) -> list[str]:
-    """Returns commands that let a process have so many open files, now and after the next boot."""
+def raise_nr_open(wanted: Wanted, now: int | None, coming: int | None) -> list[str]:
+    """Returns commands that let a process have so many open files, where it may not: now, and after the next boot."""
+    if wanted.item != "nofile":
+        return []
     line = f"{NR_OPEN} = {wanted.need}"
-    return [
-        f"sysctl -w {NR_OPEN}={wanted.need}",
-        f"echo {quote_word(line)} >> /etc/sysctl.d/99-zz-hosttune-rt_limits.conf",
-    ]
+    steps = [f"sysctl -w {NR_OPEN}={wanted.need}"] if now is not None and now < wanted.need else []
+    if coming is not None and coming < wanted.need:
+        steps.append(f"echo {quote_word(line)} >> /etc/sysctl.d/99-zz-hosttune-rt_limits.conf")
+    return steps

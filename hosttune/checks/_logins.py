@@ -55,34 +55,43 @@ def judge_login(wanted: Wanted, logins: Logins, user: Fact[limits.User], resolve
     return min(hops, key=lambda hop: _ORDER.index(hop.state))
 
 
-def write_fix(wanted: Wanted, logins: Logins, resolved: _Resolved, nr_open: int | None) -> list[str]:
+def write_fix(wanted: Wanted, logins: Logins, who: limits.User, resolved: _Resolved, nr_open: int | None) -> list[str]:
     """Returns commands, after which a login gets what is wanted once fs.nr_open is `nr_open`."""
     steps: list[str] = []
-    amount = wanted.value // 1024 if wanted.item == "memlock" and isinstance(wanted.value, int) else wanted.value
-    if wanted.item == "memlock" and isinstance(wanted.value, int) and wanted.value % 1024:
-        amount = wanted.value // 1024 + 1
+    amount = wanted.value
+    if wanted.item == "memlock" and isinstance(amount, int):
+        amount = -(-amount // 1024)  # in whole KiB
     line = f"{wanted.user} - {wanted.item} {amount}"
     for service, session in (logins.sessions.value or {}).items():
         if not session.runs:
             steps.append(f"echo 'session required pam_limits.so' >> /etc/pam.d/{service}")
-        for path, number in _find_exemptions(wanted.user, session, logins):
-            steps.append(f"sed -i {number}d {quote_word(path)}")
-        run = session.runs[-1] if session.runs else []
-        if session.runs and all(
-            _judge_session(wanted, [reading], nr_open).state == "ok" for reading in resolved[service]
-        ):
+        for path, text in (file for run in session.runs for file in run):
+            exempting = dict.fromkeys(each.domain for each in pam.find_exemptions(pam.parse(text, path)["1.5"], who))
+            steps += [f"sed -E -i {quote_word(_match_exemption(each))} {quote_word(path)}" for each in exempting]
+        readings = resolved[service]
+        if session.runs and all(_judge_session(wanted, [each], nr_open).state == "ok" for each in readings):
             continue
         # The last line of the last file wins, since no line goes before one that names the user.
-        named = [path for path, _ in run]
-        in_order = not named or any(
-            path.startswith(f"{pam.DIRECTORY}/limits.d/") or path.endswith("/limits.conf") for path in named
-        )
-        path, text = max(
-            [*run, (OWN_FILE, "")] if in_order else run, key=lambda each: ("/limits.d/" in each[0], each[0])
-        )
+        run = session.runs[-1] if session.runs else []
+        path, text = max([*run, *_find_own_file(run)], key=lambda each: ("/limits.d/" in each[0], each[0]))
+        if path == OWN_FILE and not any("/limits.d/" in known for known, _ in run):
+            steps.append(f"mkdir -p {pam.DIRECTORY}/limits.d")
         command = "echo" if not text or text.endswith("\n") else "printf '\\n%s\\n'"
         steps.append(f"{command} {quote_word(line)} >> {quote_word(path)}")
     return list(dict.fromkeys(steps))
+
+
+def _find_own_file(run: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Returns the role's file, which is written where a run reads limits.d: not where conf= names another file."""
+    ours = f"{pam.DIRECTORY}/limits.conf"
+    return [(OWN_FILE, "")] if not run or any(path == ours or "/limits.d/" in path for path, _ in run) else []
+
+
+def _match_exemption(domain: str) -> str:
+    """Returns what sed deletes the line `DOMAIN -` by: whichever line that is when it runs."""
+    name = "".join(letter if letter.isalnum() or letter in "_-" else f"[{letter}]" for letter in domain)
+    blank = "[[:space:]]"
+    return rf"/^{blank}*{name}{blank}+-[^[:space:]#]*{blank}*(#.*)?$/d"
 
 
 def _judge_session(wanted: Wanted, readings: list[dict[str, Fact[limits.Limit]]], nr_open: int | None) -> Hop:
@@ -102,14 +111,3 @@ def _judge_reading(wanted: Wanted, limit: Fact[limits.Limit] | None, nr_open: in
         shown = show_limit(wanted.item, limit.value)
         return Hop("bad", f"{shown} is above {NR_OPEN}, {nr_open}: the kernel refuses it", limit.source)
     return judge_limit(wanted, limit.value)
-
-
-def _find_exemptions(user: str, session: pam.Session, logins: Logins) -> list[tuple[str, int]]:
-    """Returns the lines `NAME -` that take this user off all limits, last first: by path and number."""
-    found = []
-    for path, text in (file for run in session.runs for file in run):
-        for line in pam.parse(text, path)["1.5"]:
-            if not line.item and line.domain == user:
-                place, _, number = line.place.rpartition(":")
-                found.append((place, int(number)))
-    return found[::-1]

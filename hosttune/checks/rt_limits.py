@@ -21,6 +21,7 @@ from hosttune.output import quote_word
 
 RT_RUNTIME = "kernel.sched_rt_runtime_us"
 _SHOWN = 5
+_PROCESSES = "/proc/PID/limits"
 
 _WHY = {
     "memlock": "mlockall fails, and a page fault stops the trading thread when memory is tight",
@@ -161,7 +162,7 @@ def _check_limit(wanted: _limits.Wanted, facts: Facts, resolved: Any) -> Finding
 
 
 def _judge_running(wanted: _limits.Wanted, facts: Facts) -> Hop:
-    name, item, source = wanted.user, wanted.item, "/proc/PID/limits"
+    name, item, source = wanted.user, wanted.item, _PROCESSES
     if facts.users[name].state == "unreadable":
         return Hop("unknown", facts.users[name].reason, source)
     processes = facts.processes[name]
@@ -203,16 +204,16 @@ def _join_ways(ways: dict[str, Hop]) -> Hop:
 
 def _write_fix(wanted: _limits.Wanted, facts: Facts, ways: dict[str, Hop], running: Hop, resolved: Any) -> str:
     user = facts.users[wanted.user].value
-    steps, nr_open = [], facts.services.nr_open
-    if wanted.item == "nofile" and nr_open is not None and wanted.need > nr_open and wanted.need != limits.UNLIMITED:
-        steps, nr_open = _limits.raise_nr_open(wanted), wanted.need
+    steps = _limits.raise_nr_open(wanted, facts.services_now.nr_open, facts.services.nr_open)
+    nr_open = wanted.need if steps else facts.services.nr_open
     if ways["login"].state != "ok":
-        steps += _logins.write_fix(wanted, facts.logins, resolved, nr_open)
+        who = user or limits.User(wanted.user, -1, -1)
+        steps += _logins.write_fix(wanted, facts.logins, who, resolved, nr_open)
     if ways["service"].state != "ok":
         steps += _services.write_fix(wanted, facts.services, user.uid if user is not None else None, nr_open)
     if running.state == "bad" and running.source.startswith("/run/"):
         steps.append(f"rm {quote_word(running.source)}\nsystemctl daemon-reload")
-    elif running.state == "bad":
+    elif running.state == "bad" and running.source == _PROCESSES:
         steps.append(
             f"start these processes of {quote_word(wanted.user)} again: limits are taken over at login or start"
         )

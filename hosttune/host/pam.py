@@ -124,6 +124,11 @@ def list_files(sessions: dict[str, Session]) -> list[tuple[str, str]]:
     return list(dict.fromkeys(file for session in sessions.values() for run in session.runs for file in run))
 
 
+def find_exemptions(lines: Iterable[Line], who: User) -> list[Line]:
+    """Returns the lines `NAME -` that take this user off all limits."""
+    return [line for line in lines if not line.item and _rank_domain(line, who) is not None]
+
+
 def reduce_limits(text: str) -> str:
     """Returns the lines of limits.conf that can decide a limit which a check asks for, each where it was: words alone,
     and of what may follow them only that something does. Raises ValueError as parse()."""
