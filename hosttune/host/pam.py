@@ -159,7 +159,7 @@ def _read_files(root: Root, configuration: str) -> Fact[list[tuple[str, str]]]:
         fragments = dropins.list_merged(root, [f"{DIRECTORY}/limits.d"], ".conf")
         if fragments.state == "unreadable":
             return fragments.drop_value()
-        facts += [dropins.read_fragment(root, path) for path in fragments.value or []]
+        facts += [dropins.read_lasting(root, path) for path in fragments.value or []]
     for fact in facts:
         if fact.state == "unreadable":
             return fact.drop_value()

@@ -116,21 +116,17 @@ def parse(text: str, source: str) -> list[Setting]:
     """
     settings: list[Setting] = []
     section = ""
-    continued = ""
+    continued: list[str] = []
     for raw in [*_LINE_END.split(text.removeprefix("\ufeff")), None]:
-        if raw is None:
-            if not continued:
-                break
-            line = continued
-        elif raw.lstrip(_BLANKS)[:1] in ("#", ";"):
-            continue
-        else:
-            line = continued + raw
-            backslashes = len(line) - len(line.rstrip("\\"))
-            if backslashes % 2:
-                continued = line[:-1] + " "
+        if raw is not None:
+            if raw.lstrip(_BLANKS)[:1] in ("#", ";"):
                 continue
-        continued = ""
+            if (len(raw) - len(raw.rstrip("\\"))) % 2:
+                continued.append(raw[:-1])
+                continue
+            continued.append(raw)
+        line = " ".join(continued)
+        continued.clear()
         line = line.strip(_BLANKS)
         if line.startswith("["):
             if not line.endswith("]"):
@@ -158,7 +154,7 @@ def read_manager(root: Root, *, now: bool = False) -> Fact[list[Setting]]:
             files.append(main.source)
             break
     fragments = dropins.list_merged(root, [f"{directory}/system.conf.d" for directory in directories], ".conf")
-    return _read_settings(root, files, fragments, "/etc/systemd/system.conf")
+    return _read_settings(root, files, fragments, "/etc/systemd/system.conf", now)
 
 
 def read_unit(root: Root, name: str, *, now: bool = False) -> Fact[Unit]:
@@ -228,6 +224,7 @@ class _Index(msgspec.Struct):
     links: set[str]
     aliases: dict[str, list[str]]
     wanted: frozenset[str]
+    now: bool
 
     def find_file(self, name: str) -> str | None:
         """Returns the file that describes a unit, or the template that it is an instance of."""
@@ -282,7 +279,7 @@ def _read_index(root: Root, now: bool) -> Fact[_Index]:
     return (
         wanted.drop_value()
         if wanted.value is None
-        else Fact("value", _Index(found, links, aliases, wanted.value), UNITS[0])
+        else Fact("value", _Index(found, links, aliases, wanted.value, now), UNITS[0])
     )
 
 
@@ -305,12 +302,12 @@ def _read_unit(root: Root, index: _Index, name: str) -> Fact[Unit]:
     path = index.find_file(name)
     fragments = dropins.list_merged(root, index.list_drop_ins([name, *aliases]), ".conf")
     if path is None:
-        settings = _read_settings(root, [], fragments, UNITS[0])
+        settings = _read_settings(root, [], fragments, UNITS[0], index.now)
         return settings.map(lambda found: Unit(name, "absent", settings=found, source=UNITS[0]))
-    text = dropins.read_fragment(root, path)
+    text = _read_file(root, path, index.now)
     if text.value == "":
         return Fact("value", Unit(name, "masked", source=path), path)
-    settings = _read_settings(root, [path], fragments, path)
+    settings = _read_settings(root, [path], fragments, path, index.now)
     started = not index.wanted.isdisjoint([name, *aliases])
     return settings.map(lambda found: Unit(name, "installed", started, found, path))
 
@@ -350,12 +347,19 @@ def _list_name_parts(name: str) -> list[str]:
     return list(dict.fromkeys(parts))
 
 
-def _read_settings(root: Root, files: list[str], fragments: Fact[list[str]], source: str) -> Fact[list[Setting]]:
+def _read_file(root: Root, path: str, now: bool) -> Fact[str]:
+    """Returns a file of a unit: of the next boot without what a link in /etc finds in /run."""
+    return dropins.read_fragment(root, path) if now or path.startswith(_VENDOR) else dropins.read_lasting(root, path)
+
+
+def _read_settings(
+    root: Root, files: list[str], fragments: Fact[list[str]], source: str, now: bool
+) -> Fact[list[Setting]]:
     if fragments.state == "unreadable":
         return make_unreadable(fragments.source, fragments.reason)
     found: list[Setting] = []
     for path in [*files, *(fragments.value or [])]:
-        text = dropins.read_fragment(root, path)
+        text = _read_file(root, path, now)
         if text.state == "unreadable":
             return make_unreadable(path, text.reason)
         found += parse(text.value or "", path)  # a link may lead nowhere

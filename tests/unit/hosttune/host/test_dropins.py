@@ -40,3 +40,27 @@ def test_a_link_into_run_leads_nowhere_at_boot(host, target, text):
     root = host({"/etc/real": "1", "/run/real": "1"}, links={"/etc/x.d/a.conf": target})
     assert dropins.read_lasting(root, "/etc/x.d/a.conf").value == text
     assert dropins.read_fragment(root, "/etc/x.d/a.conf").value in ("", "1")
+
+
+def test_which_files_count_and_in_which_order(host):
+    root = host({"/etc/x.d/b.conf": "", "/usr/lib/x.d/a.conf": "", "/usr/lib/x.d/b.conf": "", "/usr/lib/x.d/C.conf": "",
+                 "/etc/x.d/.h.conf": "", "/etc/x.d/d.conf.bak": "", "/etc/x.d/conf": ""})  # fmt: skip
+    found = dropins.list_merged(root, DIRECTORIES, ".conf")
+    assert (found.state, found.source) == ("value", "/etc/x.d")
+    assert found.value == ["/usr/lib/x.d/C.conf", "/usr/lib/x.d/a.conf", "/etc/x.d/b.conf"]
+
+
+def test_no_directory_and_one_that_is_refused(host):
+    nothing = dropins.list_merged(host({}), DIRECTORIES, ".conf")
+    assert (nothing.state, nothing.value, nothing.source) == ("absent", None, "/etc/x.d")
+    for directory in DIRECTORIES:
+        refused = dropins.list_merged(
+            host({"/etc/x.d/a.conf": ""}, refused={directory: "EACCES"}), DIRECTORIES, ".conf"
+        )
+        assert (refused.state, refused.source, refused.reason) == ("unreadable", directory, "EACCES")
+
+
+def test_a_name_in_a_listing():
+    names = ["a", "b", "d"]
+    assert [name for name in ("", "a", "b", "c", "d", "e") if dropins.holds(names, name)] == names
+    assert not dropins.holds([], "a")

@@ -220,3 +220,14 @@ def test_a_drop_in_that_leads_nowhere_says_nothing(fake_host):
     host = fake_host({f"{ETC}/x.service": "[Service]\nUser=a\n"})
     host.links[f"{ETC}/x.service.d/a.conf"] = "gone"
     assert systemd.read_unit(host, "x.service").value.values("Service", "User") == ["a"]
+
+
+def test_a_link_into_run_says_nothing_at_the_next_boot(fake_host):
+    files = {"/run/x": "[Service]\nUser=b\n", f"{ETC}/x.service": "[Service]\nUser=a\n"}
+    host = fake_host(files)
+    host.links[f"{ETC}/x.service.d/a.conf"] = "/run/x"
+    host.links[f"{ETC}/y.service"] = "/run/x"
+    assert systemd.read_unit(host, "x.service").value.values("Service", "User") == ["a"]
+    assert systemd.read_unit(host, "x.service", now=True).value.values("Service", "User") == ["a", "b"]
+    assert systemd.read_unit(host, "y.service").value.values("Service", "User") == []
+    assert systemd.read_unit(host, "y.service", now=True).value.values("Service", "User") == ["b"]

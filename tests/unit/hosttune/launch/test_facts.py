@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from hosttune.host.root import Live
 from hosttune.launch import facts
+from hosttune.launch.plan import Plan
 from tests.unit.hosttune import golden
 
 SOURCE = "/proc/*/task/*/{stat,status}"
@@ -53,3 +58,38 @@ def test_a_thread_that_has_ended_is_none(host: Any) -> None:
     for name in ("status", "stat"):
         del host.files[f"/proc/900/task/900/{name}"]
     assert read(host, {2}).value == []
+
+
+def read_all(command: str, tmp_path: Path, **changes: Any) -> facts.Facts:
+    return facts.read(Live(), Plan(command=[command], run_directory=str(tmp_path / "run"), **changes))
+
+
+def test_a_program_that_is_there_and_may_be_executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = read_all(sys.executable, tmp_path)
+    assert (found.path, found.executable) == (os.path.abspath(sys.executable), "ok")
+    assert found.program is not None and found.program.problem == ""
+    assert (found.uid, found.run_directory) == (os.geteuid(), "ok")
+    assert found.online.value and found.online.value >= found.trial.cpus
+    assert (found.fair_server, found.ordinary.value, found.holders) == ({}, [], {})
+    monkeypatch.setattr(facts, "LIBRARY", str(tmp_path / "lockall.so"))
+    assert read_all(sys.executable, tmp_path).library == "ENOENT"
+    (tmp_path / "lockall.so").write_text("")
+    assert read_all(sys.executable, tmp_path).library == "ok"
+
+
+def test_a_program_that_may_not_be_executed_and_one_that_is_not_there(tmp_path: Path) -> None:
+    program = tmp_path / "agent"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o644)
+    found = read_all(str(program), tmp_path)
+    assert (found.path, found.executable) == (str(program), "EACCES")
+    found = read_all(str(tmp_path / "none"), tmp_path)
+    assert (found.path, found.program, found.executable) == (None, None, "ENOENT")
+
+
+def test_the_fair_server_concerns_those_who_poll_in_real_time(tmp_path: Path) -> None:
+    cpu = max(os.sched_getaffinity(0))
+    polls: dict[str, Any] = {"policy": "fifo", "priority": 1, "cpus": frozenset({cpu})}
+    assert set(read_all(sys.executable, tmp_path, **polls).fair_server) == {cpu}
+    assert read_all(sys.executable, tmp_path, **polls, busy_poll=False).fair_server == {}
+    assert read_all(sys.executable, tmp_path, cpus=frozenset({cpu})).fair_server == {}
