@@ -249,7 +249,11 @@ def _check_fair_server(server: fair_server.FairServer) -> Finding | None:
     fix = (
         f"for cpu in {' '.join(map(str, on))}; do echo 0 > {fair_server.DIRECTORY}/cpu$cpu/runtime; done\n"
         f'at each boot: rt_limits_fair_server_off: "{cpulist.show(frozenset(on))}" of the role rt_limits'
+        if on
+        else "isolate CPUs (cpu_isolation), and set rt_limits_fair_server_off of the role rt_limits"
     )
+    if on and any(server.runtimes[cpu].state == "absent" for cpu in on):
+        fix = f"mount -t debugfs none /sys/kernel/debug\n{fix}"
     status: Status = "warn"
     if not read:
         reason = next((fact.reason for fact in server.runtimes.values()), "the CPUs are not known")

@@ -46,6 +46,7 @@ class Facts(msgspec.Struct, kw_only=True):
     uid: int
     capabilities: Fact[int]
     rlimits: dict[str, tuple[int, int]]
+    possible: Fact[cpu.Possible]
     online: Fact[cpu.Online]
     trial: Trial
     kernel: Fact[tuple[int, int]]
@@ -76,6 +77,7 @@ def read(root: Root, plan: Plan) -> Facts:
         uid=os.geteuid(),
         capabilities=root.read("/proc/self/status").map(lambda text: proc.parse_capabilities(text)["CapEff"]),
         rlimits={name: resource.getrlimit(number) for name, number in RLIMITS.items()},
+        possible=known.possible,
         online=known.online,
         trial=try_placement(plan, cpus),
         kernel=identity.read_release(root),

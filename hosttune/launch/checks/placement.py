@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hosttune.findings import Finding
-from hosttune.host import cpulist
+from hosttune.host import cpu, cpulist
 from hosttune.launch import DMA_LATENCY
 from hosttune.launch.checks._finding import make_finding
 from hosttune.launch.facts import Facts
@@ -27,14 +27,17 @@ def check_cpus(plan: Plan, facts: Facts) -> Finding:
         )
     missing = plan.cpus - facts.online.value
     if missing:
+        beyond = missing - (facts.possible.value or missing)
+        why = f"CPU {cpulist.show(beyond)} does not exist" if beyond else f"CPU {cpulist.show(missing)} is offline"
+        choice = f"choose of the CPUs {cpulist.show(facts.online.value)}"
         return make_finding(
             "cpus",
             "fail",
             wanted,
             f"online: {cpulist.show(facts.online.value)}",
             facts.online.source,
-            f"CPU {cpulist.show(missing)} does not exist or is offline",
-            "choose online CPUs, or echo 1 > /sys/devices/system/cpu/cpuN/online",
+            why if facts.possible.value else f"CPU {cpulist.show(missing)} does not exist or is offline",
+            choice if beyond else f"{cpu.write_online(missing)}\nor {choice}",
         )
     if facts.trial.affinity_errno or facts.trial.cpus != plan.cpus:
         return make_finding(
@@ -55,7 +58,7 @@ def check_lease(plan: Plan, facts: Facts) -> Finding:
         return make_finding("lease", "na", "no CPU named", "nothing to lease", "")
     source = f"{plan.run_directory}/lease"
     if facts.holders:
-        found = "; ".join(f"CPU {cpu} is leased to {who}" for cpu, who in facts.holders.items())
+        found = "; ".join(f"CPU {number} is leased to {who}" for number, who in facts.holders.items())
         return make_finding(
             "lease",
             "fail",

@@ -26,8 +26,9 @@ def check_rt_throttling(plan: Plan, facts: Facts) -> Finding:
         "(50 ms of every second by default), even if the CPU then idles"
     )
     fix = (
-        "sysctl -w kernel.sched_rt_runtime_us=-1 (rt_limits: sched_rt_runtime_us: -1), "
-        "or --policy other on an isolated CPU; --no-busy-poll if the program blocks when idle"
+        "sysctl -w kernel.sched_rt_runtime_us=-1\n"
+        "for the next boot too: the role rt_limits; or --policy other on an isolated CPU, or --no-busy-poll if the "
+        "program blocks when idle"
     )
     if fact.value is None:
         return make_finding("rt_throttling", "unknown", wanted, fact.reason, RT_RUNTIME, why, fix)
@@ -53,9 +54,10 @@ def check_fair_server(plan: Plan, facts: Facts) -> Finding:
         f"the fair server stops a {plan.policy.upper()} thread that busy-polls for up to 50 ms of every "
         "second while an ordinary task waits for its CPU; kernel.sched_rt_runtime_us does not change that"
     )
+    numbers = " ".join(map(str, sorted(facts.fair_server)))
     fix = (
-        f"isolate CPU {cpus} (cpu_isolation) and keep every ordinary thread off it; or write 0 to "
-        f"{source}/cpuN/runtime; or --policy other on an isolated CPU"
+        f"for cpu in {numbers}; do echo 0 > {source}/cpu$cpu/runtime; done\n"
+        f"or isolate CPU {cpus} (cpu_isolation) and keep every ordinary thread off it, or --policy other on it"
     )
     ordinary = facts.ordinary.value
     if ordinary is None:
@@ -73,7 +75,7 @@ def check_fair_server(plan: Plan, facts: Facts) -> Finding:
         f"{source}: {unread[0].reason}; {threads}",
         source,
         why,
-        f"mount debugfs (mount -t debugfs none /sys/kernel/debug) to see it; {fix}",
+        f"mount -t debugfs none /sys/kernel/debug\n{fix}",
     )
 
 
@@ -128,8 +130,7 @@ def check_rt_group(plan: Plan, facts: Facts) -> Finding:
             "cpu.rt_runtime_us is 0",
             group.source,
             "with RT_GROUP_SCHED a cgroup without real-time budget gets EPERM, root too",
-            f"echo 950000 > {quote_word(group.source)}, or sysctl -w kernel.sched_rt_runtime_us=-1, "
-            "or boot with rt_group_sched=0",
+            f"echo 950000 > {quote_word(group.source)}\nor boot with rt_group_sched=0",
         )
     if facts.trial.policy_errno and privileged:
         code = errno.errorcode.get(facts.trial.policy_errno, str(facts.trial.policy_errno))

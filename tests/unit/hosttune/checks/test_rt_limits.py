@@ -359,6 +359,15 @@ class TestFairServer:
     def test_setting(self, run, runtime, status):
         assert run({**self.kernel(), self.RUNTIME: runtime})["fair_server"].status == status
 
+    def test_its_fix(self, run):
+        turn = "for cpu in 3; do echo 0 > /sys/kernel/debug/sched/fair_server/cpu$cpu/runtime; done"
+        always = 'at each boot: rt_limits_fair_server_off: "3" of the role rt_limits'
+        assert run({**self.kernel(), self.RUNTIME: "50000000"})["fair_server"].fix.splitlines() == [turn, always]
+        mount = "mount -t debugfs none /sys/kernel/debug"
+        assert run(self.kernel())["fair_server"].fix.splitlines() == [mount, turn, always]
+        nothing = {"/sys/devices/system/cpu/isolated": None}
+        assert run({**self.kernel(), **nothing})["fair_server"].fix.startswith("isolate CPUs")
+
     def test_hidden_by_lockdown(self, run):
         changes = self.kernel(**{"/sys/kernel/security/lockdown": "none [integrity] confidentiality"})
         found = run(changes, deny=[self.RUNTIME])["fair_server"]

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from hosttune.findings import Finding, Status
+from hosttune.host.cpu import Possible
 from hosttune.host.root import Fact
 from hosttune.launch import checks
 from hosttune.launch.facts import Facts
@@ -38,6 +39,7 @@ def facts(**changes: Any) -> Facts:
             uid=0,
             capabilities=Fact("value", ALL_CAPABILITIES),
             rlimits=dict.fromkeys(RLIMITS, (8 << 20, 8 << 20)),
+            possible=Fact("value", Possible(frozenset({0, 1, 2, 3, 4})), "/sys/devices/system/cpu/possible"),
             online=Fact("value", frozenset({0, 1, 2, 3}), "/sys/devices/system/cpu/online"),
             trial=Trial(0, frozenset({3}), 0),
             kernel=Fact("value", (6, 12), "/proc/sys/kernel/osrelease"),
@@ -253,3 +255,30 @@ class TestDecision:
         decision = checks.decide(self.make(a="fail", b="pass"), ["s.a", "s.b", "s.b"])
         assert [one.id for one in decision.forced] == ["s.a"]
         assert decision.idle == ["s.b"]
+
+
+def test_cpus_that_are_offline_and_cpus_that_are_not_there() -> None:
+    offline = finding("cpus", plan(cpus=frozenset({3, 4})), facts())
+    assert (offline.status, offline.why) == ("fail", "CPU 4 is offline")
+    assert offline.fix.splitlines()[0] == "echo 1 > /sys/devices/system/cpu/cpu4/online"
+    beyond = finding("cpus", plan(cpus=frozenset({4, 9})), facts())
+    assert (beyond.why, beyond.fix) == ("CPU 9 does not exist", "choose of the CPUs 0-3")
+    unknown = finding("cpus", plan(cpus=frozenset({9})), facts(possible=Fact("unreadable", None, "", "EACCES")))
+    assert unknown.why == "CPU 9 does not exist or is offline"
+
+
+def test_fixes_that_are_commands() -> None:
+    """Their first line; what follows says what else there is."""
+    known = facts(rt_runtime=Fact("value", 950_000), ordinary=Fact("value", ["1 (init)"]))
+    assert finding("rt_throttling", plan(), known).fix.splitlines()[0] == "sysctl -w kernel.sched_rt_runtime_us=-1"
+    first = "for cpu in 3; do echo 0 > /sys/kernel/debug/sched/fair_server/cpu$cpu/runtime; done"
+    assert finding("fair_server", plan(), known).fix.splitlines()[0] == first
+    hidden = msgspec.structs.replace(known, fair_server={3: Fact("absent", None, "f", "ENOENT")})
+    assert finding("fair_server", plan(), hidden).fix.splitlines()[:2] == [
+        "mount -t debugfs none /sys/kernel/debug",
+        first,
+    ]
+    group = Fact("value", 0, "/sys/fs/cgroup/cpu/a b/cpu.rt_runtime_us")
+    known = facts(trial=Trial(0, frozenset({3}), errno.EPERM), rt_group=group, rt_runtime=Fact("value", 950_000))
+    fix = finding("rt_group", plan(), known).fix
+    assert fix.splitlines()[0] == "echo 950000 > '/sys/fs/cgroup/cpu/a b/cpu.rt_runtime_us'"
