@@ -6,6 +6,7 @@ It runs as an ordinary user in a mount namespace, in which the directories of un
 import json
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,8 @@ from hosttune.host.root import Tree
 
 HERE = Path(__file__).parent
 ETC, RUN, LOCAL, LIB = systemd.UNITS[:4]
+# One below /usr/local would lose its library to the mounts.
+PYTHON = "/usr/bin/python3" if Path("/usr/bin/python3").exists() else sys.executable
 # In blocks that the manager itself fills in: what process 1 of this host hands down.
 INHERITED = ("memlock", "nofile")
 
@@ -31,7 +34,7 @@ class RealSystemd:
             "--user",
             "--map-root-user",
             "--mount",
-            "/usr/bin/python3",
+            PYTHON,
             HERE / "systemd_test_mode.py",
             tree,
         ]
