@@ -32,11 +32,11 @@ LIBRARY = os.path.join(os.path.dirname(__file__), "preload", "lockall.so")
 class Facts(msgspec.Struct, kw_only=True):
     """Plain data for :mod:`hosttune.launch.checks`.
 
-    `capabilities` is the effective set of this process as a bit mask; `rlimits` are its (soft, hard)
-    limits; `executable` says whether the target user may execute the program's file, `library` whether it
-    may read the preload library, or the errno name; `isolated` are the CPUs of isolcpus and of cpuset
-    partitions; `fair_server` holds nanoseconds per period and CPU; `ordinary` names threads of the fair
-    class that may run on the CPUs wanted.
+    `capabilities` is the effective set of this process as a bit mask; `rlimits` are its (soft, hard) limits, and
+    `nr_open` is the most that the one of open files may be; `executable` says whether the target user may execute the
+    program's file, `library` whether it may read the preload library, or the errno name; `isolated` are the CPUs of
+    isolcpus and of cpuset partitions; `fair_server` holds nanoseconds per period and CPU; `ordinary` names threads of
+    the fair class that may run on the CPUs wanted.
     """
 
     path: str | None
@@ -46,6 +46,7 @@ class Facts(msgspec.Struct, kw_only=True):
     uid: int
     capabilities: Fact[int]
     rlimits: dict[str, tuple[int, int]]
+    nr_open: Fact[int]
     possible: Fact[cpu.Possible]
     online: Fact[cpu.Online]
     trial: Trial
@@ -77,6 +78,7 @@ def read(root: Root, plan: Plan) -> Facts:
         uid=os.geteuid(),
         capabilities=root.read("/proc/self/status").map(lambda text: proc.parse_capabilities(text)["CapEff"]),
         rlimits={name: resource.getrlimit(number) for name, number in RLIMITS.items()},
+        nr_open=root.read("/proc/sys/fs/nr_open").map(int),
         possible=known.possible,
         online=known.online,
         trial=try_placement(plan, cpus),

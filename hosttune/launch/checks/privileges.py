@@ -110,11 +110,15 @@ def check_rlimit_privileges(plan: Plan, facts: Facts) -> list[Finding]:
     for name, (soft, hard) in {**plan.default_rlimits, **plan.rlimits}.items():
         now_soft, now_hard = facts.rlimits[name]
         allowed = _may_set(facts, name, hard)
+        wanted = f"{show_amount(soft)}:{show_amount(hard)}"
+        if name == "nofile" and facts.nr_open.value is not None and not 0 <= hard <= facts.nr_open.value:
+            findings.append(_refuse_open_files(wanted, hard, facts.nr_open.value))
+            continue
         findings.append(
             make_finding(
                 f"privilege.rlimit.{name}",
                 "pass" if allowed else "fail",
-                f"{show_amount(soft)}:{show_amount(hard)}",
+                wanted,
                 f"{show_amount(now_soft)}:{show_amount(now_hard)}",
                 "/proc/self/limits",
                 "raising a hard limit needs CAP_SYS_RESOURCE",
@@ -122,6 +126,20 @@ def check_rlimit_privileges(plan: Plan, facts: Facts) -> list[Finding]:
             )
         )
     return findings
+
+
+def _refuse_open_files(wanted: str, hard: int, nr_open: int) -> Finding:
+    return make_finding(
+        "privilege.rlimit.nofile",
+        "fail",
+        wanted,
+        f"fs.nr_open is {nr_open}",
+        "/proc/sys/fs/nr_open",
+        "the kernel gives no process more, root neither (setrlimit(2))",
+        f"ask for at most {nr_open}"
+        if hard == UNLIMITED
+        else f"sysctl -w fs.nr_open={hard}\nor ask for at most {nr_open}",
+    )
 
 
 def _has_capability(facts: Facts, name: str) -> bool:

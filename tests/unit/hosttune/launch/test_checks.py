@@ -39,6 +39,7 @@ def facts(**changes: Any) -> Facts:
             uid=0,
             capabilities=Fact("value", ALL_CAPABILITIES),
             rlimits=dict.fromkeys(RLIMITS, (8 << 20, 8 << 20)),
+            nr_open=Fact("value", 1048576, "/proc/sys/fs/nr_open"),
             possible=Fact("value", Possible(frozenset({0, 1, 2, 3, 4})), "/sys/devices/system/cpu/possible"),
             online=Fact("value", frozenset({0, 1, 2, 3}), "/sys/devices/system/cpu/online"),
             trial=Trial(0, frozenset({3}), 0),
@@ -282,3 +283,17 @@ def test_fixes_that_are_commands() -> None:
     known = facts(trial=Trial(0, frozenset({3}), errno.EPERM), rt_group=group, rt_runtime=Fact("value", 950_000))
     fix = finding("rt_group", plan(), known).fix
     assert fix.splitlines()[0] == "echo 950000 > '/sys/fs/cgroup/cpu/a b/cpu.rt_runtime_us'"
+
+
+@pytest.mark.parametrize(
+    ("hard", "nr_open", "status"),
+    [(1048576, 1048576, "pass"), (1048577, 1048576, "fail"), (UNLIMITED, 1048576, "fail"), (1 << 40, None, "pass")],
+)
+def test_open_files_are_bounded_by_the_kernel(hard: int, nr_open: int | None, status: Status) -> None:
+    known = facts(nr_open=Fact("value", nr_open) if nr_open else Fact("unreadable", None, "f", "EACCES"))
+    found = finding("privilege.rlimit.nofile", plan(rlimits={"nofile": (64, hard)}), known)
+    assert found.status == status
+    if status == "fail":
+        assert found.found == f"fs.nr_open is {nr_open}"
+        first = f"ask for at most {nr_open}" if hard == UNLIMITED else f"sysctl -w fs.nr_open={hard}"
+        assert found.fix.splitlines()[0] == first
