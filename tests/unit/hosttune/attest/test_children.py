@@ -72,6 +72,8 @@ def test_what_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
     host = make_host()
     host.files["/proc/8/task/8/stat"] = "x"
     assert children.read_children(host, 7, read_memory).state == "unreadable"
+    monkeypatch.setattr(children, "MOST", 3)
+    assert len(children.read_children(make_host(), 7, read_memory).value or []) == 3
     monkeypatch.setattr(children, "MOST", 2)
     assert "3 processes" in children.read_children(make_host(), 7, read_memory).reason
 

@@ -34,6 +34,9 @@ def resolve(*lines, who=TRADER, first=FIRST, grammar="1.5"):
         (["trader - memlock 18014398509481983"], {"memlock": (UNLIMITED, UNLIMITED)}),
         (["trader - rtprio -5"], {"rtprio": (2**64 - 5, 2**64 - 5)}),
         (["trader - nofile unlimited"], {"nofile": (NR_OPEN, NR_OPEN)}),
+        (["trader - nofile 18446744073709551615"], {"nofile": (NR_OPEN, NR_OPEN)}),
+        (["trader - nofile 18446744073709551616"], {"nofile": (NR_OPEN, NR_OPEN)}),
+        (["trader - rtprio 18446744073709551615"], {"rtprio": (UNLIMITED, UNLIMITED)}),
         (["trader - nice -20"], {"nice": (40, 40)}),
         (["trader - nice -1"], {"nice": (21, 21)}),  # a number here, not "unlimited"
         (["trader - nice unlimited"], {}),
@@ -159,6 +162,8 @@ def test_a_session_may_name_the_file(fake_host):
         ({"sshd": "@include common\n", "common": "session required pam_limits.so\n"}, {"sshd": 1}),
         ({"sshd": "session include auth\n", "auth": "-session optional pam_limits.so\n"}, {"sshd": 1}),
         ({"sshd": "@include sshd\n"}, {"sshd": 0}),
+        ({"sshd": "@include a.b\n", "a.b": "session required pam_limits.so\n"}, {"sshd": 1}),
+        ({"sshd": "@include .a\n", ".a": "session required pam_limits.so\n"}, {"sshd": 0}),
         ({"sshd": "@include nowhere\n", "login": "session required pam_limits.so"}, {"sshd": 0, "login": 1}),
         ({}, {"other": 1}),
     ],

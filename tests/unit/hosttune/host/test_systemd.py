@@ -3,7 +3,7 @@
 import pytest
 
 from hosttune.host import dropins, systemd
-from hosttune.host.root import Tree
+from hosttune.host.root import NOT_CAPTURED, Tree
 
 ETC, LIB = "/etc/systemd/system", "/usr/lib/systemd/system"
 
@@ -231,3 +231,38 @@ def test_a_link_into_run_says_nothing_at_the_next_boot(fake_host):
     assert systemd.read_unit(host, "x.service", now=True).value.values("Service", "User") == ["a", "b"]
     assert systemd.read_unit(host, "y.service").value.values("Service", "User") == []
     assert systemd.read_unit(host, "y.service", now=True).value.values("Service", "User") == ["b"]
+
+
+def test_the_last_assignment_counts():
+    settings = systemd.parse("[Service]\nUser=a\nUser=b\nGroup=c\n[Unit]\nUser=d\n", "f")
+    assert systemd.find_last(settings, "Service", "User").value == "b"
+    assert systemd.find_last(settings, "Service", "Group").value == "c"
+    assert systemd.find_last(settings, "Service", "UMask") is None
+    assert systemd.find_last([*settings, *systemd.parse("[Service]\nUser=\n", "f")], "Service", "User") is None
+    assert systemd.list_values(settings, "Service", "User") == ["a", "b"]
+
+
+def test_a_link_to_the_vendors_file_of_the_same_name_is_that_service(fake_host):
+    host = fake_host({f"{LIB}/x.service": "[Service]\nUser=a\n", f"{ETC}/x.service.d/a.conf": "[Service]\nUser=b\n"})
+    host.links[f"{ETC}/x.service"] = f"{LIB}/x.service"
+    (unit,) = systemd.read_services(host).value
+    assert (unit.name, unit.source, unit.values("Service", "User")) == ("x.service", f"{ETC}/x.service", ["a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("path", "reason", "state"),
+    [
+        (f"{LIB}/x.service", NOT_CAPTURED, "value"),  # of a capture that holds no files of the distribution
+        (f"{LIB}/x.service", "EACCES", "unreadable"),
+        (f"{ETC}/y.service", NOT_CAPTURED, "unreadable"),
+        ("/run/systemd/system", NOT_CAPTURED, "value"),
+        ("/run/systemd/system", "EACCES", "unreadable"),
+        (LIB, NOT_CAPTURED, "unreadable"),
+    ],
+)
+def test_what_a_capture_need_not_hold(fake_host, path, reason, state):
+    host = fake_host({f"{LIB}/x.service": "[Service]\n", f"{ETC}/y.service": "[Service]\n"}).deny(path, reason)
+    found = systemd.read_services(host, now=True)
+    assert found.state == state
+    if state == "value":
+        assert "y.service" in [unit.name for unit in found.value]
