@@ -25,7 +25,7 @@ DIRECTORIES = (
 )
 
 _CMDLINE = "/proc/cmdline"
-_CONTINUED = re.compile(r"\\\r?\n")
+_CONTINUED = re.compile(r"\\\n")
 
 
 class Block(msgspec.Struct, frozen=True):
@@ -149,16 +149,20 @@ def _parse_needs(text: str) -> dict[str, frozenset[str]]:
 
 
 def _parse_blocks(text: str, file: str) -> dict[str, Block]:
-    """Returns what one file says. `install NAME COMMAND` has the command run in place of loading the module, which may
-    load it all the same: where it names modprobe or insmod, it counts for nothing."""
+    """Returns what one file says.
+
+    `install NAME COMMAND` has the command run in place of loading the module; where it names modprobe or insmod, it may
+    load it all the same, and counts for nothing. `alias NAME OTHER` has another one loaded.
+    """
     found: dict[str, Block] = {}
     number = 1
     for raw in _CONTINUED.sub("\\\0", text).split("\n"):
-        words = raw.replace("\\\0", " ").split()
-        if len(words) > 1 and words[0] in ("blacklist", "install"):
+        words = raw.replace("\\\0", "").split()
+        if len(words) > 1 and words[0] in ("blacklist", "install", "alias"):
             loads = any(posixpath.basename(word) in ("modprobe", "insmod") for word in words[2:])
             name, place = normalise_name(words[1]), f"{file}:{number}"
-            if words[0] == "install" and len(words) > 2 and not loads:
+            another = words[0] == "alias" and normalise_name("".join(words[2:3])) != name
+            if len(words) > 2 and (another or (words[0] == "install" and not loads)):
                 found[name] = Block("never", place)
             elif words[0] == "blacklist" and name not in found:
                 found[name] = Block("blacklist", place)

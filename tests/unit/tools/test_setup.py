@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[3]
 #: A program that a test starts, and the Debian package that has it.
 PACKAGES = {"cc": "gcc", "gcc": "gcc", "rustc": "rustc", "strace": "strace", "ssh": "openssh-client"}
 PACKAGES |= {"systemd-escape": "systemd", "systemd-analyze": "systemd", "ip": "iproute2"}
+PACKAGES |= {"tc": "iproute2", "sysctl": "procps", "modprobe": "kmod", "depmod": "kmod"}
 #: Packages that every Debian has (Essential: yes, or what those need).
 BASE = {"bash", "coreutils", "dash", "tar", "util-linux"}
 PACKAGES |= dict.fromkeys(["cat", "sleep", "true", "touch"], "coreutils")
