@@ -176,7 +176,7 @@ def compare_program(command: list[str], root: Live, ends: list[str], leave_out: 
         found, ours = {key: show(key)[0] for key in SHOWN}, {key: find_set(facts, key) for key in SHOWN}
         for path in written:
             path.unlink(missing_ok=True)
-        assert found == ours, (files, last, masked)
+        assert found == ours, (files, last, masked, facts.boot)
 
     def apart() -> None:
         Path("/etc/sysctl.d").mkdir()
@@ -187,7 +187,7 @@ def compare_program(command: list[str], root: Live, ends: list[str], leave_out: 
 
 @pytest.mark.skipif(SYSTEMD is None, reason="there is no systemd-sysctl here")
 def test_systemd_sysctl_sets_what_we_say() -> None:
-    compare_program([str(SYSTEMD)], Live(), ["\n", "\n", "\r\n", "\r", "\0", "\n\r", "\n\0", "\n\n"])
+    compare_program([str(SYSTEMD)], Live(), ["\n", "\n", "\r\n", "\r", "\n\r", "\n\n"])  # a NUL makes a file unreadable
 
 
 @pytest.mark.skipif(PROCPS is None, reason="there is no sysctl of procps here")
