@@ -27,7 +27,10 @@ WORD_KEYS = frozenset(
 )
 #: Of one file: each has to be compared with each key that is asked for.
 MAX_GLOBS = 1000
+#: Of one key, to tell what a line overrules.
+MAX_LINES = 100
 _MAX_VALUE = 4096  # characters
+_MAX_PATTERN = 4096  # a longer one is no path
 
 # Paths below /proc/sys, and the beginning of those that a profile may name.
 _SOUGHT = ("net/", "vm/nr_hugepages", "kernel/sched_rt_runtime_us", "fs/nr_open")
@@ -62,7 +65,8 @@ class Sysctls(msgspec.Struct, frozen=True):
     """Running values by key as asked for, and what the next boot applies.
 
     `boot` is what the program that applies sysctls at boot is left with, in the order in which it writes. `lines` are
-    all lines of its files, and `gone` those of files in /run, which that boot does not find.
+    the lines of its files, the last MAX_LINES for each key, and `gone` those of files in /run, which that boot does not
+    find. All are of the keys that were asked for, and of globs.
     """
 
     running: dict[str, Fact[str]]
@@ -74,12 +78,14 @@ class Sysctls(msgspec.Struct, frozen=True):
 def read(root: Root, keys: Iterable[str]) -> Sysctls:
     """Read the running value of each key, and all configuration files."""
     running = {key: root.read(build_path(key)).map(str.strip) for key in keys}
+    sought = frozenset(map(normalise_key, running))
     directories = dropins.find_directories(root, "sysctl.d")
-    lines = _read_lines(root, directories, lasting=True)
-    gone = _read_lines(root, [each for each in directories if not dropins.outlives_boot(each)])
+    lines = _read_lines(root, directories, sought, lasting=True)
+    gone = _read_lines(root, [each for each in directories if not dropins.outlives_boot(each)], sought)
     if _starts_procps(root):
         conf = dropins.read_text(root, CONF).map(partial(parse, file=CONF))
         lines = conf.drop_value() if conf.state == "unreadable" else lines.map(lambda found: found + (conf.value or []))
+        lines = lines.map(partial(_choose_lines, sought))
         return Sysctls(running, lines, lines, gone)  # `sysctl --system` writes one line after the other
     masked = _is_masked(root)
     boot = lines.map(_settle_systemd)
@@ -87,7 +93,7 @@ def read(root: Root, keys: Iterable[str]) -> Sysctls:
         boot = masked.drop_value()
     elif masked.value:
         boot = Fact("absent", None, masked.source, f"{_SERVICE} is masked: no file of sysctl.d is applied at boot")
-    return Sysctls(running, boot, lines, gone)
+    return Sysctls(running, boot, lines.map(_choose_last), gone)
 
 
 def normalise_key(key: str) -> str:
@@ -111,6 +117,7 @@ def build_path(key: str) -> str:
 def parse(text: str, file: str) -> list[Assignment]:
     """Returns the lines of one file; lines that systemd-sysctl would refuse are left out, as it does."""
     found = []
+    known: dict[str, str] = {}
     for number, raw in enumerate(dropins.split_lines(text), 1):
         line = raw.strip(dropins.SPACES)
         if not line or line[0] in "#;":
@@ -118,10 +125,12 @@ def parse(text: str, file: str) -> list[Assignment]:
         key, equals, value = line.partition("=")
         if not equals and not line.startswith("-"):
             continue
-        key = normalise_key(key.removeprefix("-").strip(dropins.SPACES))
-        if key:
-            found.append(Assignment(key, value.strip(dropins.SPACES) if equals else None, file, number))
-    if len([1 for line in found if not WILDCARDS.isdisjoint(line.key)]) > MAX_GLOBS:
+        path = known.get(key)
+        if path is None:
+            path = known[key] = normalise_key(key.removeprefix("-").strip(dropins.SPACES))
+        if path:
+            found.append(Assignment(path, value.strip(dropins.SPACES) if equals else None, file, number))
+    if sum(map(_is_glob, found)) > MAX_GLOBS:
         raise ValueError(f"more than {MAX_GLOBS} keys with wildcards")
     return found
 
@@ -266,6 +275,8 @@ def _matches(path: str, pattern: str) -> bool:
 
 
 def _matches_part(part: str, pattern: str) -> bool:
+    if len(pattern) > _MAX_PATTERN:
+        return False
     return part == pattern if WILDCARDS.isdisjoint(pattern) else _compile(pattern).fullmatch(part) is not None
 
 
@@ -274,7 +285,24 @@ def _compile(pattern: str) -> re.Pattern[str]:
     return re.compile(translate(pattern.replace("[^", "[!")))
 
 
-def _read_lines(root: Root, directories: list[str], *, lasting: bool = False) -> Fact[list[Assignment]]:
+def _choose_lines(sought: frozenset[str], lines: list[Assignment]) -> list[Assignment]:
+    return [line for line in lines if line.key in sought or _is_glob(line)]
+
+
+def _choose_last(lines: list[Assignment]) -> list[Assignment]:
+    """Returns the last MAX_LINES lines of each key, in their order."""
+    left: dict[str, int] = {}
+    chosen = []
+    for line in reversed(lines):
+        left[line.key] = left.get(line.key, 0) + 1
+        if left[line.key] <= MAX_LINES:
+            chosen.append(line)
+    return chosen[::-1]
+
+
+def _read_lines(
+    root: Root, directories: list[str], sought: frozenset[str], *, lasting: bool = False
+) -> Fact[list[Assignment]]:
     files = dropins.read_merged(root, directories, ".conf", lasting=lasting)
     if files.value is None:
         return files.drop_value()
@@ -283,5 +311,5 @@ def _read_lines(root: Root, directories: list[str], *, lasting: bool = False) ->
         lines = Fact("value", text, file).map(partial(parse, file=file))
         if lines.value is None:
             return lines.drop_value()
-        found += lines.value
+        found += _choose_lines(sought, lines.value)
     return Fact("value", found, DIRECTORIES[0])

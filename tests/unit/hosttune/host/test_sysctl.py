@@ -1,4 +1,5 @@
 import os
+import time
 
 import pytest
 from hypothesis import given
@@ -164,3 +165,31 @@ def test_precedence_is_that_of_systemd_sysctl(host, files):
     }
     line = deciding(host({**NOTHING, **text}), "net.core.a")
     assert (line.value if line else None) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "".join(f"net.core.k{number} = 1\n" for number in range(40_000)),
+        f"{KEY} = 1\n" * 40_000,
+        f"net.core.{'[' * 500_000} = 1\n",
+        "".join(f"net.core.{'*' * 900}{number} = 1\n" for number in range(999)),
+    ],
+    ids=["keys", "one key", "brackets", "stars"],
+)
+def test_a_long_file_takes_less_than_a_second(host, text):
+    keys = [f"net.core.key{number}" for number in range(30)]
+    root = host({**NOTHING, f"{ETC}/a.conf": sysctl.reduce(text)})
+    start = time.process_time()
+    facts = sysctl.read(root, keys)
+    for key in keys:
+        sysctl.find_written(facts.boot.value, key)
+        sysctl.find_lines(facts.lines.value, key)
+    assert time.process_time() - start < 1
+
+
+def test_of_a_key_the_last_lines_are_told(host):
+    lines = "".join(f"{KEY} = {number}\n" for number in range(2 * sysctl.MAX_LINES))
+    facts = sysctl.read(host({**NOTHING, f"{ETC}/a.conf": f"net.core.other = 1\n{lines}"}), [KEY])
+    assert [line.line for line in facts.lines.value] == list(range(sysctl.MAX_LINES + 2, 2 * sysctl.MAX_LINES + 2))
+    assert facts.boot.value[-1].value == str(2 * sysctl.MAX_LINES - 1)
