@@ -17,7 +17,7 @@ from hosttune.host.root import NOT_CAPTURED, Fact, Observed, Root
 from hosttune.output import quote_word
 
 TOTAL = "vm.nr_hugepages"
-FILE = "/etc/tmpfiles.d/hosttune-hugepages.conf"
+FILE = "/etc/tmpfiles.d/00-hosttune-hugepages.conf"
 
 # Pages this large are hardly ever free in one piece once a host has run for a while.
 BOOT_ONLY_KB = 1 << 20

@@ -219,7 +219,7 @@ def _configuration() -> dict[str, str]:
         "net.ipv4.tcp_congestion_control = bbr\n",
         "/etc/sysctl.d/99-zz-hosttune-rt_limits.conf": "kernel.sched_rt_runtime_us = -1\n",
         "/etc/modules-load.d/hosttune-tcp_bbr.conf": "tcp_bbr\nsch_fq\n",
-        "/etc/tmpfiles.d/hosttune-hugepages.conf": "\n".join([*writes, ""]),
+        "/etc/tmpfiles.d/00-hosttune-hugepages.conf": "\n".join([*writes, ""]),
     }
 
 

@@ -50,6 +50,38 @@ def list_options(role: str) -> dict[str, Any]:
 
 def render(role: str, given: dict[str, Any]) -> dict[str, str]:
     """Returns what each file of the role holds. Raises NotAllowed."""
+    templar, tasks = _plan(role, given, make_host("0-7", "0-15"))
+    for task in tasks:
+        if "hosttune_settings" in task:
+            return list_texts(templar.template(task["hosttune_settings"]["files"]))
+    return {
+        path.name.removesuffix(".j2"): templar.template(
+            trust_as_template(f"{{{{ lookup('ansible.builtin.template', '{path.name}') }}}}")
+        )
+        for path in sorted((ROLES / role / "templates").glob("*.j2"))
+    }
+
+
+def settle(role: str, given: dict[str, Any], host: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns the files and the kernel values that a tuning role hands to hosttune_settings on a host.
+
+    Raises NotAllowed. host: from the names that the role's plan asks for to what was read, see `host_facts`.
+    """
+    templar, tasks = _plan(role, given, host)
+    (asked,) = (task["hosttune_settings"] for task in tasks if "hosttune_settings" in task)
+    return templar.template(asked["files"]), templar.template(asked.get("values", {}))
+
+
+def list_texts(files: dict[str, Any]) -> dict[str, str]:
+    """Returns the texts of files, and of links empty ones."""
+    return {path: text if isinstance(text, str) else str(text.get("content", "")) for path, text in files.items()}
+
+
+def _plan(role: str, given: dict[str, Any], host: Any) -> tuple[Any, list[dict[str, Any]]]:
+    """Returns what evaluates a role's variables, its plan among them, and the role's tasks. Raises NotAllowed.
+
+    host: what was read of a host, or a function that reads it by the names that the plan asks for.
+    """
     variables = {
         "role_path": str(ROLES / role),
         "role_name": role,
@@ -79,22 +111,11 @@ def render(role: str, given: dict[str, Any]) -> dict[str, str]:
             asked = dict(arguments["asked"])
             for argument, name in arguments.get("evaluated", {}).items():
                 asked[argument] = templar.template(trust_as_template(f"{{{{ {name} }}}}"))
-            if hasattr(action.load(role), "list_reads"):
-                asked["host"] = make_host("0-7", "0-15")
+            if hasattr(module := action.load(role), "list_reads"):
+                asked["host"] = host(module.list_reads(asked, image=False)) if callable(host) else host
             try:
-                variables[task.get("register", "_")] = action.load(role).plan(**asked)
+                variables[task.get("register", "_")] = module.plan(**asked)
             except ValueError as error:
                 raise NotPlanned(str(error)) from None
             templar = Templar(LOADER, variables=variables)
-    for task in tasks:
-        if "hosttune_settings" in task:
-            files = templar.template(task["hosttune_settings"]["files"])
-            return {
-                path: text if isinstance(text, str) else str(text.get("content", "")) for path, text in files.items()
-            }
-    return {
-        path.name.removesuffix(".j2"): templar.template(
-            trust_as_template(f"{{{{ lookup('ansible.builtin.template', '{path.name}') }}}}")
-        )
-        for path in sorted((ROLES / role / "templates").glob("*.j2"))
-    }
+    return templar, tasks

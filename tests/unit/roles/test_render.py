@@ -311,7 +311,7 @@ def test_hugepages_now_and_at_boot(desk: dict[str, dict[str, Any]]) -> None:
     thp = "/sys/kernel/mm/transparent_hugepage/enabled"
     rendered = desk["hugepages"]
     assert rendered["values"] == {node.format(0): 512, node.format(1): 0, thp: "madvise"}
-    assert settings(text(rendered, "/etc/tmpfiles.d/hosttune-hugepages.conf")) == [
+    assert settings(text(rendered, "/etc/tmpfiles.d/00-hosttune-hugepages.conf")) == [
         f"w {node.format(0)} - - - - 512",
         f"w {node.format(1)} - - - - 0",
         f"w {thp} - - - - madvise",
@@ -360,7 +360,7 @@ def test_cpu_isolation_replaces_what_was_set_before(plain: dict[str, dict[str, A
 
 def test_cpu_isolation_systemd(plain: dict[str, dict[str, Any]], desk: dict[str, dict[str, Any]]) -> None:
     path = "/etc/systemd/system.conf.d/hosttune-cpu_isolation.conf"
-    assert settings(text(plain["cpu_isolation"], path)) == ["[Manager]", "CPUAffinity=0-1,4"]
+    assert settings(text(plain["cpu_isolation"], path)) == ["[Manager]", "CPUAffinity=", "CPUAffinity=0-1,4"]
     assert path not in desk["cpu_isolation"]["files"]
 
 

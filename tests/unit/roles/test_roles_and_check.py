@@ -1,0 +1,174 @@
+"""What the roles set, the check passes: any host that a role does not refuse, any inventory, now and after a boot."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, assume, given, settings
+from hypothesis import strategies as st
+
+pytest.importorskip("ansible.plugins.action")
+
+from hosttune import checker, profile
+from hosttune.findings import Finding
+from tests.unit.roles import rendering
+from tests.unit.roles.rendering import settle
+from tests.unit.roles.simulated import CPUS, THP, Simulated, show_list
+
+SIX = ["net_buffers", "tcp_bbr", "hugepages", "irq_affinity", "cpu_isolation", "rt_limits"]
+DEFAULTS = {role: rendering.load(rendering.ROLES / role / "defaults/main.yml") for role in SIX}
+KEYS = [*DEFAULTS["net_buffers"]["net_buffers_sysctl"], "net.core.somaxconn", "net.core.default_qdisc"]
+KEYS += ["net.ipv4.tcp_congestion_control"]
+#: Drop-ins of others that are read before the roles'. What is read after them is the check's to name.
+OTHERS = {
+    "/etc/sysctl.d/10-x.conf": "net.core.rmem_max = 7\nnet.core.default_qdisc=fq_codel\n",
+    "/etc/sysctl.d/99-sysctl.conf": "net.core.busy_poll=0\n",
+    "/usr/lib/sysctl.d/50-x.conf": "-net.core.wmem_max = 3\nkernel.sched_rt_runtime_us = 1\n",
+    "/etc/security/limits.d/10-x.conf": "trader - memlock 64\n* hard nofile 10\n",
+    "/etc/tmpfiles.d/a.conf": f"w {THP} - - - - madvise\n",
+    "/etc/modules-load.d/x.conf": "# tcp_bbr\nloop\n",
+    "/etc/default/grub.d/50-x.cfg": 'GRUB_CMDLINE_LINUX_DEFAULT="console=tty1 isolcpus=1 nohz_full=7"\n',
+    "/etc/systemd/system.conf.d/a.conf": "[Manager]\nCPUAffinity=0 1\nDefaultLimitNOFILE=10\n",
+}
+
+
+@st.composite
+def hosts(draw: st.DrawFn) -> Simulated:
+    some = st.sets(st.integers(1, CPUS - 1), max_size=2)
+    offline = draw(some)
+    lacks = draw(st.sets(st.sampled_from(["thp", "busy", "fq", "bbr", "1G", "node1"])))
+    host = Simulated(KEYS, offline, draw(some), lacks, draw(st.sets(st.sampled_from(["fq", "bbr"]))))
+    for path in draw(st.sets(st.sampled_from(sorted(OTHERS)))):
+        host.files[path] = OTHERS[path]
+    host.boot()
+    return host
+
+
+@st.composite
+def inventories(draw: st.DrawFn, host: Simulated) -> dict[str, Any]:
+    """Variables for all roles. Isolated CPUs are online, and so is one of housekeeping: else a check is not ready."""
+    others = sorted(host.online - {0})
+    isolated = set(draw(st.sets(st.sampled_from(others), min_size=1)))
+    housekeeping = set(range(CPUS)) & host.online - isolated
+    inner = draw(st.sets(st.sampled_from(sorted(isolated)))) or isolated
+    given: dict[str, Any] = {
+        "hosttune_isolated_cpus": show_list(isolated),
+        "hosttune_housekeeping_cpus": show_list(housekeeping),
+        "cpu_isolation_nohz_full": draw(st.sampled_from(["", show_list(inner), show_list(isolated)])),
+        "cpu_isolation_managed_irq": draw(st.booleans()),
+        "cpu_isolation_systemd": draw(st.booleans()),
+        "irq_affinity_irqbalance": draw(st.sampled_from(["banned", "stopped"])),
+        "irq_affinity_queues": draw(st.sampled_from([{}, {"eth0": show_list(sorted(housekeeping)[:1])}])),
+        "hugepages_transparent": draw(
+            st.sampled_from(["never", None] if "thp" in host.lacks else ["never", "madvise", "always", None])
+        ),
+        "tcp_bbr_congestion_control": draw(st.sampled_from(["bbr", "cubic", "reno"])),
+        "tcp_bbr_qdisc": draw(st.sampled_from(["fq", "pfifo_fast"])),
+        "tcp_bbr_require_fq": draw(st.booleans()),
+        "net_buffers_sysctl_extra": draw(
+            st.dictionaries(st.sampled_from([*KEYS[:4], "net.core.somaxconn"]), st.integers(1, 1 << 20) | st.none())
+        ),
+        "rt_limits_sched_rt_runtime_us": draw(st.sampled_from([-1, 950000, None])),
+    }
+    node = st.sampled_from(["node0"] if "node1" in host.lacks else ["node0", "node1"])
+    pools = st.dictionaries(node, st.integers(0, 4), min_size=1)
+    sizes = st.sampled_from(["2M"] if "1G" in host.lacks else ["2M", "1G"])
+    given["hugepages_pages"] = draw(st.dictionaries(sizes, pools))
+    limits = {"memlock": st.sampled_from(["unlimited", 65536]), "rtprio": st.integers(1, 99)}
+    limits |= {"nice": st.integers(-20, 19), "nofile": st.integers(1024, 65536)}
+    given["rt_limits_users"] = draw(st.just({}) | st.fixed_dictionaries({"trader": st.fixed_dictionaries(limits)}))
+    return given
+
+
+def tune(host: Simulated, given: dict[str, Any]) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
+    """Plan all roles, then apply them in the order of the play. Returns files and values of each."""
+    planned = {role: settle(role, given, lambda names, role=role: host.ask(names, DEFAULTS[role])) for role in SIX}
+    for files, values in planned.values():
+        host.apply(files, values)
+    return planned
+
+
+def judge(host: Simulated) -> list[Finding]:
+    return checker.run_checks(profile.load(None, host.host), host.host).findings
+
+
+def list_wrong(findings: list[Finding], given: dict[str, Any], *allowed: str) -> list[tuple[str, str, Any, str]]:
+    """Returns what a role set and the check does not pass.
+
+    Where services run is not the role's without its `systemd`.
+    """
+    systemd = given.get("cpu_isolation_systemd", True)
+    judged = [one for one in findings if systemd or one.id != "cpu_isolation.threads"]
+    return [(one.id, one.status, one.found, one.why) for one in judged if one.status not in ("pass", *allowed)]
+
+
+def prove(host: Simulated, given: dict[str, Any]) -> None:
+    planned = tune(host, given)
+    # `na`: what this kernel cannot have, such as transparent huge pages. A reboot is asked for boot arguments alone;
+    # what this boot isolates may be others' wish, and is judged after it.
+    now = [one for one in judge(host) if not one.id.startswith("cpu_isolation.")]
+    assert list_wrong(now, given, "na", "pending") == []
+    assert all(one.reboot for one in now if one.status == "pending")
+    host.boot()
+    assert list_wrong(judge(host), given, "na") == []
+    before = dict(host.files)
+    assert tune(host, given) == planned
+    assert host.files == before
+
+
+TOPOLOGY = {"hosttune_isolated_cpus": "2-3", "hosttune_housekeeping_cpus": "0-1,4,6-7"}
+POOLS = {"hugepages_pages": {"2M": {"node0": 4}, "1G": {"node0": 2}}, "irq_affinity_queues": {"eth0": "1"}}
+
+
+@pytest.mark.parametrize("others", [False, True])
+@pytest.mark.parametrize("lacks", [set(), {"node1", "thp", "busy"}, {"fq", "bbr", "1G"}])
+@pytest.mark.parametrize("offline", [set(), {5}, {5, 6}])
+def test_a_host_with_its_share_of_all(lacks: set[str], offline: set[int], others: bool) -> None:
+    """CPUs that are offline, a node without memory, PREEMPT_RT, and drop-ins of others beside all six roles."""
+    host = Simulated(KEYS, offline, {5} & offline, lacks, set())
+    host.files |= OTHERS if others else {}
+    host.boot()
+    prove(host, {**TOPOLOGY, **POOLS, **({"hugepages_pages": {"2M": {"node0": 4}}} if "1G" in lacks else {})})
+
+
+# Not shrunk: an example takes a second, and says enough as it is.
+@settings(max_examples=20, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+@given(st.data())
+def test_nothing_that_a_role_sets_is_judged_otherwise_than_pass(data: st.DataObject) -> None:
+    host = data.draw(hosts())
+    assume(len(host.online) > 1)
+    prove(host, data.draw(inventories(host)))
+
+
+def paste(host: Simulated, fix: str) -> None:
+    """Do what a fix says, as far as it is commands of the running kernel's."""
+    for command in re.split(r"[;\n]", fix):
+        words = shlex.split(command)
+        if words[:2] == ["sysctl", "-w"]:
+            key, _, value = words[2].partition("=")
+            host.write_value(f"/proc/sys/{key.replace('.', '/')}", value)
+        elif len(words) == 4 and words[0] == "echo" and words[2] == ">" and words[3] in host.files:
+            host.write_value(words[3], words[1])
+
+
+@pytest.mark.parametrize("lacks", [set(), {"node1", "thp", "busy"}])
+def test_a_fix_of_the_check_is_what_the_role_does(lacks: set[str]) -> None:
+    """So neither undoes the other's."""
+    host = Simulated(KEYS, set(), set(), lacks, set())
+    given = {**TOPOLOGY, **POOLS, "hosttune_housekeeping_cpus": "0-1,4-7"}
+    planned = tune(host, given)
+    host.boot()
+    right = dict(host.files)
+    for path in [path for _, values in planned.values() for path in values]:
+        wrong = {THP: "madvise"}.get(path, "reno" if path.endswith("_control") else "3")
+        host.write_value(path, "pfifo" if path.endswith("_qdisc") else wrong)
+        found = [one for one in judge(host) if one.status not in ("pass", "na")]
+        assert found, path
+        for one in found:
+            paste(host, one.fix)
+        assert list_wrong(judge(host), given, "na") == [], path
+        assert host.files[path] == right[path]
+    assert tune(host, given) == planned
