@@ -148,12 +148,12 @@ def reduce_interrupts(text: str) -> str:
 
 def _split_table(text: str) -> tuple[tuple[int, ...], list[tuple[str, str]]]:
     """Returns the CPUs of the columns, and the name of each row and what follows it. Raises ValueError."""
+    if text.count("\n") > MAX_ROWS:
+        raise ValueError(f"more than {MAX_ROWS} rows")
     lines = text.splitlines()
     cpus = _parse_columns(lines[0] if lines else "")
     if not text.endswith("\n"):
         raise ValueError("its last line is cut off")
-    if len(lines) > MAX_ROWS:
-        raise ValueError(f"{len(lines)} rows; a host has at most {MAX_ROWS}")
     rows = (line.partition(":") for line in lines[1:])
     return cpus, [(name.strip(), rest) for name, colon, rest in rows if colon]
 

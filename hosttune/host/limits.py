@@ -210,7 +210,10 @@ def _parse_groups(text: str) -> Iterator[tuple[str, int, list[str]]]:
     """Yield name, number and members of each line of group(5) that has them."""
     for match in _GROUP_LINE.finditer(text):
         members = match[3].split(",")
-        yield match[1], int(match[2]), [each for each in members if consists_of(each, _ACCOUNT, _MAX_ACCOUNT)]
+        # All at once: a group may have a hundred thousand.
+        if not consists_of(match[3], f"{_ACCOUNT},", len(text)) or len(max(members, key=len)) > _MAX_ACCOUNT:
+            members = [each for each in members if consists_of(each, _ACCOUNT, _MAX_ACCOUNT)]
+        yield match[1], int(match[2]), members
 
 
 def reduce_users(text: str) -> str:

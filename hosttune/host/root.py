@@ -34,6 +34,9 @@ MAX_BYTES = 10 << 20
 MAX_CONFIGURATION_BYTES = 1 << 20
 # `/proc/interrupts` of a server with 512 CPUs and 4000 interrupts is about 25 MB.
 MAX_TABLE_BYTES = 64 << 20
+# Lines of configuration, and of the two files of accounts: what a parser of lines gets through in a moment.
+MAX_LINES = 1 << 16
+MAX_ACCOUNTS = 1 << 17
 MAX_LINKS = 40  # as the kernel's MAXSYMLINKS
 
 _CONFIGURATION = ("/etc/", "/boot/", "/usr/", "/lib/", "/run/")
@@ -316,11 +319,14 @@ def _find_limit(path: str) -> int:
 
 
 def accept_text(text: str, path: str) -> Fact[str]:
-    """Returns the text of a file as a fact: unreadable if it is longer than a file of that name may be, or if it is
-    configuration that holds NUL bytes. Programs end a line there, or the file, and each otherwise."""
+    """Returns the text of a file as a fact: unreadable if it is longer or has more lines than a file of that name may
+    have, or if it is configuration that holds NUL bytes. Programs end a line there, or the file, and each otherwise."""
     limit = _find_limit(path)
     if len(text) > limit:
         return _report_too_large(path, limit)
+    most = MAX_ACCOUNTS if path in _ACCOUNTS else MAX_LINES
+    if path.startswith(_CONFIGURATION) and text.count("\n") > most:
+        return make_unreadable(path, f"more than {most:,} lines")
     if "\0" in text and path.startswith(_CONFIGURATION) and not (path.startswith(_OURS) or text.startswith(_PROGRAM)):
         return make_unreadable(path, "not text: it holds NUL bytes")
     return Fact("value", text, path)

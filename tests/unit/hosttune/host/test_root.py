@@ -235,3 +235,17 @@ def test_what_cannot_be_read_is_never_absent_nor_a_value(kind, tree, tmp_path, m
     assert Tree(top).read(place).state == "unreadable"
     if kind != "loop":  # a link that leads out of the tree, for a host
         assert Live().read(path).state == "unreadable"
+
+
+@pytest.mark.parametrize(
+    ("path", "lines", "state"),
+    [
+        ("/etc/sysctl.d/a.conf", root.MAX_LINES, "value"),
+        ("/etc/sysctl.d/a.conf", root.MAX_LINES + 1, "unreadable"),
+        ("/etc/group", root.MAX_LINES + 1, "value"),
+        ("/etc/group", root.MAX_ACCOUNTS + 1, "unreadable"),
+        ("/proc/x", root.MAX_LINES + 1, "value"),
+    ],
+)
+def test_configuration_of_more_lines_than_anybody_writes_is_not_read(path, lines, state, tree):
+    assert Tree(tree({path: "\n" * lines})).read(path).state == state
