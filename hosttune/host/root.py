@@ -35,7 +35,7 @@ MAX_CONFIGURATION_BYTES = 1 << 20
 # `/proc/interrupts` of a server with 512 CPUs and 4000 interrupts is about 25 MB.
 MAX_TABLE_BYTES = 64 << 20
 # Lines of configuration, and of the two files of accounts: what a parser of lines gets through in a moment.
-MAX_LINES = 1 << 16
+MAX_LINES = 1 << 15
 MAX_ACCOUNTS = 1 << 17
 MAX_LINKS = 40  # as the kernel's MAXSYMLINKS
 
