@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 
 #: Programs that start another one as another user, and the options that name the user.
 LAUNCHERS = frozenset({"hosttune", "runuser", "setpriv", "sudo"})
@@ -65,6 +66,7 @@ def find_settings(command: str) -> list[str]:
     return list(found)[:MAX_PATHS]
 
 
+@lru_cache(4096)  # each service's is asked for each limit of each user
 def find_user(command: str) -> str | None:
     """Returns the user that a command line tells its program to become, None if it tells none."""
     words = [word.strip("\"'") for word in command.split()]
