@@ -23,6 +23,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 PRESENT, POSSIBLE = "/sys/devices/system/cpu/present", "/sys/devices/system/cpu/possible"
+ONLINE = "/sys/devices/system/cpu/online"
 UPDATE_GRUB = "/usr/sbin/update-grub"
 RELEASE = "/proc/sys/kernel/osrelease"
 

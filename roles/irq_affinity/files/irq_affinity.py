@@ -12,8 +12,9 @@ irq_affinity of PROFILE says. Managed by the role irq_affinity.
   restore  put everything back to where it was before the first apply, and forget it
 
 Output, one line each: `changed: ...` (apply, restore), `wrong: ...` (check), `kept: ...` for an interrupt that the
-kernel does not let go (managed, or per CPU), `missing: ...` for an interface that is not there, `irqbalance: ...` when
-it runs and does not obey. These are not errors. Exit status: 0 done; 1 the host could not be read or written; 2 usage,
+kernel does not let go (managed, or per CPU), `failed: ...` for one that cannot go there for another reason,
+`missing: ...` for an interface that is not there, `irqbalance: ...` when it runs and does not obey. These are not
+errors. Exit status: 0 done; 1 the host could not be read or written; 2 usage,
 or a profile that says nothing that could be applied.
 """
 
@@ -37,13 +38,23 @@ from hosttune.host import cpulist, irq_plan
 
 PROFILE = "/etc/hosttune/profile.d/irq_affinity.yml"
 ROOT = os.environ.get("HOSTTUNE_ROOT", "")
+# What keeps irqbalance from the interrupts of queues.
+POLICY = "--policyscript=/usr/local/lib/hosttune/irqbalance_policy"
 SAVED = "/var/lib/hosttune/irq_affinity/interrupts"
 # Interrupts that refused to move since boot, so that check does not call them wrong.
 KEPT = "/run/hosttune/irq_affinity/kept"
 # Bytes of a file at most: the kernel's have a line of a page, and a process's environment has what execve(2) takes.
 MOST_BYTES = 1 << 20
-# Of an interrupt that is managed or per CPU. Any other error is shown.
-REFUSALS = (errno.EIO, errno.EPERM, errno.EACCES)
+# What a write of an affinity is refused with (`write_irq_affinity` in kernel/irq/proc.c, and the drivers' own).
+HELD = "the kernel keeps this interrupt where it is: it is managed, of one CPU, or cannot be moved"
+REFUSALS = {
+    errno.EIO: HELD,
+    errno.EPERM: HELD,  # as of Linux 6.11
+    errno.EACCES: "the file cannot be written",
+    errno.EINVAL: "none of these CPUs is online, or there is none of this number",
+    errno.ENOSPC: "these CPUs have no interrupt vector left",
+    errno.EBUSY: "the interrupt is on its way to another CPU already",
+}
 
 # linux/rtnetlink.h, linux/netlink.h, linux/if.h
 RTMGRP_LINK, RTM_NEWLINK, IFF_UP = 1, 16, 1
@@ -237,9 +248,11 @@ def apply(profile_path: str, *, write_it: bool) -> None:
             put(path, value)
             say(f"changed: {text}")
         except OSError as error:
-            reason = "" if error.errno in REFUSALS else f" ({errno.errorcode.get(error.errno or 0)}: {error.strerror})"
-            say(f"kept: {text}{reason}")
-            refused.append(name)
+            meaning = REFUSALS.get(error.errno or 0, error.strerror)
+            kept = meaning == HELD or error.errno == errno.EACCES
+            say(f"{'kept' if kept else 'failed'}: {text} ({errno.errorcode.get(error.errno or 0)}: {meaning})")
+            if kept:
+                refused.append(name)
 
     default = "/proc/irq/default_smp_affinity"
     found = line_of(default)
@@ -283,6 +296,9 @@ def check_irqbalance(profile: Profile) -> None:
     except OSError as error:
         say(f"unknown: irqbalance runs as process {process}, whose environment cannot be read: {error.strerror}")
         return
+    command = line_of(f"/proc/{process}/cmdline").split("\0")
+    if profile.queues and command != [""] and POLICY not in command:
+        say(f"irqbalance: process {process} runs without {POLICY}, and moves the interrupts of queues")
     possible = list_of("possible") or list_of("present")
     wanted = irq_plan.find_banned_cpus(possible, profile.housekeeping)
     if not wanted:

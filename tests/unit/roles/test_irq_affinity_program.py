@@ -39,7 +39,7 @@ program = load_program()
 def test_an_unusual_refusal_is_shown(
     tree: Tree, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    errors = {1: errno.ENOSPC, 24: errno.EIO, 31: errno.EPERM}
+    errors = {1: errno.ENOSPC, 24: errno.EIO, 31: errno.EPERM, 33: errno.EINVAL}
     real = program.put
 
     def put(path: str, value: str) -> None:
@@ -53,9 +53,12 @@ def test_an_unusual_refusal_is_shown(
     assert program.main(["apply"]) == 0
     lines = capsys.readouterr().out.splitlines()
     # No vector is left on these CPUs.
-    assert "kept: irq 1 (i8042): 0-3 -> 0,1 (ENOSPC: No space left on device)" in lines
-    assert "kept: irq 24 (virtio0-req.0): 2 -> 0,1" in lines
-    assert "kept: irq 31 (eth0-rxtx-0): 0-1 -> 1" in lines
+    assert "failed: irq 1 (i8042): 0-3 -> 0,1 (ENOSPC: these CPUs have no interrupt vector left)" in lines
+    offline = "none of these CPUs is online, or there is none of this number"
+    assert f"failed: irq 33 (virtio1-input.1): 3 -> 1 (EINVAL: {offline})" in lines
+    held = "the kernel keeps this interrupt where it is: it is managed, of one CPU, or cannot be moved"
+    assert f"kept: irq 24 (virtio0-req.0): 2 -> 0,1 (EIO: {held})" in lines
+    assert f"kept: irq 31 (eth0-rxtx-0): 0-1 -> 1 (EPERM: {held})" in lines
 
 
 CPUS = st.lists(st.integers(0, 7), min_size=1, max_size=4).map(lambda cpus: ",".join(map(str, cpus)))

@@ -43,7 +43,7 @@ def test_check_says_what_apply_would_do_and_does_not_do_it(tree: Tree) -> None:
 
 def test_what_the_kernel_keeps_is_reported_and_not_called_wrong(tree: Tree) -> None:
     tree.managed(24)
-    assert "kept: irq 24 (virtio0-req.0): 2 -> 0,1" in tree.run("apply")
+    assert "kept: irq 24 (virtio0-req.0): 2 -> 0,1 (EACCES: the file cannot be written)" in tree.run("apply")
     assert tree.run("check") == ["kept: irq 24 (virtio0-req.0): 2 -> 0,1"]
 
 
@@ -182,6 +182,17 @@ def test_a_list_of_irqbalance_that_is_none(tree: Tree) -> None:
     assert lines == [
         "irqbalance: process 77 is banned from CPUs '' (irqbalance stops reading 'two' at 't'), and shall be from '2,3'"
     ]
+
+
+def test_irqbalance_that_does_not_ask_the_policy_script(tree: Tree) -> None:
+    """Started before the role's settings were there: it moves the interrupts of queues."""
+    tree.process(77, "IRQBALANCE_BANNED_CPULIST=2-3\0")
+    tree.write("/proc/77/cmdline", "/usr/sbin/irqbalance\0--foreground\0")
+    policy = "--policyscript=/usr/local/lib/hosttune/irqbalance_policy"
+    expected = f"irqbalance: process 77 runs without {policy}, and moves the interrupts of queues"
+    assert expected in tree.run("check")
+    tree.write("/proc/77/cmdline", f"/usr/sbin/irqbalance\0--foreground\0{policy}\0")
+    assert not [line for line in tree.run("check") if "irqbalance" in line]
 
 
 def test_irqbalance_is_banned_from_cpus_that_may_come(tree: Tree) -> None:

@@ -153,7 +153,7 @@ def test_the_check_reads_the_boot_arguments_as_they_were_meant(data: st.DataObje
 )
 def test_interrupts_that_cannot_be_placed(housekeeping: Any, queues: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        irq_affinity_plan.plan(housekeeping, queues, make_host("0-3", "0-7"))
+        irq_affinity_plan.plan(housekeeping, queues, "banned", make_host("0-3", "0-7"))
 
 
 @given(LISTS, st.dictionaries(st.sampled_from(["eth0", "eth1"]), LISTS), st.integers(LAST + 3, 40))
@@ -161,10 +161,51 @@ def test_irqbalance_is_banned_from_all_cpus_that_the_check_names(
     housekeeping: str, queues: dict[str, str], last: int
 ) -> None:
     """Also from those that are not there yet: the check asks for all that are possible."""
-    banned = irq_affinity_plan.plan(housekeeping, queues, make_host(f"0-{LAST + 3}", f"0-{last}"))["banned"]
+    host = make_host(f"0-{LAST + 3}", f"0-{last}")
+    banned = irq_affinity_plan.plan(housekeeping, queues, "banned", host)["banned"]
     told = cpulist.parse_irqbalance(banned) if banned else (frozenset(), "")
     assert told == (frozenset(range(last + 1)) - cpulist.parse(housekeeping), "")
     msgspec.convert({"housekeeping": housekeeping, "queues": queues}, irq_affinity.Section)
+
+
+FOUND = {
+    "/sys/devices/system/cpu/online": "0-1,3",
+    "/etc/default/irqbalance": "# nothing",
+    "/etc/sysconfig/irqbalance": None,
+    "/sys/devices/virtual/net/eth0": None,
+    "/sys/devices/virtual/net/bond0": "",
+}
+
+
+@pytest.mark.parametrize(
+    ("housekeeping", "queues", "found", "message"),
+    [
+        ("0-1", {"bond0": "1"}, {}, "irq_affinity_queues: bond0: a virtual interface has no interrupts: name the card"),
+        ("0-1", {"eth0": "2"}, {}, 'irq_affinity_queues.eth0 is "2": CPU 2 is offline: bring it online, or name'),
+        ("2", {}, {}, 'irq_affinity_housekeeping is "2": CPU 2 is offline'),
+        (
+            "0-1",
+            {"eth0": "1"},
+            {"/etc/default/irqbalance": "IRQBALANCE_ARGS='--banirq=9'\n"},
+            '/etc/default/irqbalance sets IRQBALANCE_ARGS to "--banirq=9", and irq_affinity_queues needs it',
+        ),
+        ("0-1", {"eth0": "1"}, {"/etc/sysconfig/irqbalance": "# \\\nIRQBALANCE_ARGS=x\n"}, "depends on the version"),
+    ],
+)
+def test_interrupts_that_this_host_cannot_place(housekeeping: Any, queues: Any, found: Any, message: str) -> None:
+    host = make_host("0-3", "0-7", **{**FOUND, **found})
+    assert set(irq_affinity_plan.list_reads({"queues": queues}, image=False)) <= set(host.found)
+    with pytest.raises(ValueError, match=message):
+        irq_affinity_plan.plan(housekeeping, queues, "banned", host)
+
+
+def test_what_this_host_can_place() -> None:
+    told = "IRQBALANCE_ARGS=-j\nIRQBALANCE_BANNED_CPULIST=5\n"
+    host = make_host("0-3", "0-7", **{**FOUND, "/etc/default/irqbalance": told})
+    assert irq_affinity_plan.plan("0-2", {}, "banned", host) == {"banned": "3-7"}
+    assert irq_affinity_plan.plan("0-2", {"eth0": "3"}, "stopped", host) == {"banned": "3-7"}
+    assert irq_affinity_plan.list_reads({"queues": {"a b": "1", "eth0": "1"}}, image=False)[-1].endswith("/net/eth0")
+    assert irq_affinity_plan.list_reads({"queues": {"eth0": "1"}}, image=True)[0].endswith("/possible")
 
 
 # --- hugepages --------------------------------------------------------------------------------------------
