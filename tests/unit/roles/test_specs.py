@@ -46,7 +46,7 @@ def test_the_readme_lists_each_variable(role: Path) -> None:
 
 def test_only_builtin_modules_and_our_own(role: Path) -> None:
     keywords = {"name", "when", "loop", "loop_control", "vars", "register", "notify", "check_mode", "block"}
-    keywords |= {"changed_when", "failed_when", "ignore_unreachable"}
+    keywords |= {"changed_when", "failed_when", "ignore_unreachable", "until", "retries", "delay"}
 
     def modules(tasks: list[dict[str, Any]]) -> list[str]:
         own = [key for task in tasks for key in task if key not in keywords]
