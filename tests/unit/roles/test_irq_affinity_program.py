@@ -7,7 +7,8 @@ import importlib.util
 import io
 import json
 import os
-import shutil
+import re
+import subprocess
 import tempfile
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -20,9 +21,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hosttune.checks import irq_affinity
-from hosttune.host import irq_plan
+from hosttune.findings import Finding
+from hosttune.host import cpulist
 from hosttune.host.root import Tree as HostTree
+from tests.unit.roles.hosts import make_host
 from tests.unit.roles.irq_tree import ROLE, Tree
+from tests.unit.roles.plans import irq_affinity_plan
 
 
 def load_program() -> ModuleType:
@@ -73,9 +77,15 @@ NAMES = [
 ]
 
 
+Interrupts = dict[int, tuple[str, str, str | None]]
+# In memory, as /proc and /sys are.
+MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+ONLINE, PROC = "/sys/devices/system/cpu/online", "/proc/irq"
+
+
 @st.composite
-def hosts(draw: st.DrawFn) -> tuple[dict[str, Any], dict[int, tuple[str, str, str | None]]]:
-    """A section of a profile, and interrupts: number to (handlers, CPUs, interface of the card)."""
+def hosts(draw: st.DrawFn) -> tuple[dict[str, Any], Interrupts, frozenset[int]]:
+    """A section of a profile; interrupts, number to (handlers, CPUs, interface of the card); CPUs that are online."""
     interfaces = ["eth0", "eth1"]
     section = {
         "housekeeping": draw(CPUS),
@@ -85,59 +95,145 @@ def hosts(draw: st.DrawFn) -> tuple[dict[str, Any], dict[int, tuple[str, str, st
     for number in draw(st.lists(st.integers(1, 99), unique=True, max_size=12)):
         interface = draw(st.none() | st.sampled_from(interfaces))
         actions = draw(st.sampled_from(NAMES)).format(interface or "sda", draw(st.integers(0, 11)))
-        interrupts[number] = (actions, draw(CPUS), interface)
-    return section, interrupts
+        interrupts[number] = (actions, draw(CPUS), None if actions.startswith("nvme") else interface)
+    return section, interrupts, draw(st.just(frozenset(range(8))) | st.frozensets(st.integers(0, 7), min_size=1))
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
-@given(hosts())
-def test_the_check_is_content_with_what_was_applied(
-    host: tuple[dict[str, Any], dict[int, tuple[str, str, str | None]]],
-) -> None:
-    section, interrupts = host
-    with tempfile.TemporaryDirectory() as directory:
-        root = Path(directory)
+class Kernel:
+    """A tree with interrupts that are moved, and refuse to be, as the kernel has it."""
 
-        def write(path: str, text: str) -> None:
-            (root / path).parent.mkdir(parents=True, exist_ok=True)
-            (root / path).write_text(text)
-
-        write("etc/hosttune/profile.d/irq_affinity.yml", json.dumps({"irq_affinity": section}))
-        write("sys/devices/system/cpu/possible", "0-7\n")
-        write("proc/irq/default_smp_affinity", "ff\n")
+    def __init__(self, root: Path, section: dict[str, Any], interrupts: Interrupts, online: frozenset[int]) -> None:
+        self.root, self.section, self.interrupts = root, section, interrupts
+        self.managed = {number for number, (actions, _, _) in interrupts.items() if re.match("nvme0q[1-9]", actions)}
+        self.write("/etc/hosttune/profile.d/irq_affinity.yml", json.dumps({"irq_affinity": section}))
+        self.write("/sys/devices/system/cpu/possible", "0-7\n")
+        for number in range(8):
+            self.write(f"/sys/devices/system/cpu/cpu{number}/online", f"{int(number in online)}\n")
+        self.write(f"{PROC}/default_smp_affinity", "ff\n")
+        (root / "sys/class/net").mkdir(parents=True)
         for interface in ("eth0", "eth1"):
             card = root / f"sys/devices/pci0/{interface}-card"
             (card / "msi_irqs").mkdir(parents=True)
             (card / "net" / interface).mkdir(parents=True)
             (card / "net" / interface / "device").symlink_to("../..")
-            (root / "sys/class/net").mkdir(parents=True, exist_ok=True)
             link = root / "sys/class/net" / interface
             link.symlink_to(f"../../devices/pci0/{interface}-card/net/{interface}")
         table = "      CPU0\n"
-        for number, (actions, cpus, interface) in interrupts.items():
-            write(f"proc/irq/{number}/smp_affinity_list", cpus + "\n")
-            write(f"sys/kernel/irq/{number}/actions", actions + "\n")
+        for number, (actions, cpus, owner) in interrupts.items():
+            self.write(f"{PROC}/{number}/smp_affinity_list", cpus + "\n")
+            self.write(f"/sys/kernel/irq/{number}/actions", actions + "\n")
             table += f"{number}: 0 PCI-MSI {number}-edge {actions}\n"
-            if interface:
-                write(f"sys/devices/pci0/{interface}-card/msi_irqs/{number}", "")
-        write("proc/interrupts", table)
+            if owner:
+                self.write(f"/sys/devices/pci0/{owner}-card/msi_irqs/{number}", "")
+        self.write("/proc/interrupts", table)
+        self.deliver()
+
+    @property
+    def online(self) -> frozenset[int]:
+        paths = {number: self.root / f"sys/devices/system/cpu/cpu{number}/online" for number in range(8)}
+        return frozenset(number for number, path in paths.items() if path.read_text() == "1\n")
+
+    def write(self, path: str, text: str) -> None:
+        (self.root / path[1:]).parent.mkdir(parents=True, exist_ok=True)
+        (self.root / path[1:]).write_text(text)
+
+    def put(self, path: str, value: str) -> None:
+        if path.endswith("_list"):
+            if int(path.split("/")[3]) in self.managed:
+                raise OSError(errno.EIO, "managed")
+            if not cpulist.parse(cpulist.KernelList(value)) & self.online:
+                raise OSError(errno.EINVAL, "none is online")
+        self.write(path, value + "\n")
+
+    def deliver(self) -> None:
+        """Send each interrupt where it may go, as it is at once with interrupt remapping."""
+        self.write(ONLINE, cpulist.show(self.online) + "\n")
+        for number in self.interrupts:
+            folder = self.root / f"proc/irq/{number}"
+            cpus = cpulist.parse(cpulist.KernelList((folder / "smp_affinity_list").read_text()))
+            (folder / "effective_affinity_list").write_text(cpulist.show(cpus & self.online or cpus) + "\n")
+
+    def run(self, command: str) -> list[str]:
         with pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()) as said:
-            patch.setattr(program, "ROOT", directory)
-            assert program.main(["apply"]) == 0
-            said.truncate(0)
-            assert program.main(["check"]) == 0
-        assert "wrong" not in said.getvalue()
-        for number in interrupts:  # as it is at once with interrupt remapping
-            shutil.copy(
-                root / f"proc/irq/{number}/smp_affinity_list", root / f"proc/irq/{number}/effective_affinity_list"
-            )
-        wanted = msgspec.convert(section, irq_affinity.Section)
-        found = irq_affinity.check(wanted, irq_affinity.facts(HostTree(directory), wanted), None)
-        runtime = {finding.id: finding.hops["runtime"] for finding in found}
-        actions = {number: name for number, (name, _, _) in interrupts.items()}
-        for interface in section["queues"]:
-            card = {number for number, (_, _, owner) in interrupts.items() if owner == interface}
+            patch.setattr(program, "ROOT", str(self.root))
+            patch.setattr(program, "put", self.put)
+            assert program.main([command]) == 0
+        self.deliver()
+        return said.getvalue().splitlines()
+
+    def check(self) -> dict[str, Finding]:
+        wanted = msgspec.convert(self.section, irq_affinity.Section)
+        found = irq_affinity.check(wanted, irq_affinity.facts(HostTree(str(self.root)), wanted), None)
+        return {finding.id.removeprefix("irq_affinity."): finding for finding in found}
+
+    def find_wrong(self) -> dict[str, Finding]:
+        """Returns what the check does not find in place now, but for what it knows that nobody can move."""
+        return {
+            name: finding
+            for name, finding in self.check().items()
+            if finding.hops["runtime"].state != "ok"
+            and not (finding.status == "warn" and int(name.removeprefix("irq.")) in self.managed)
             # An interface none of whose queues is in use cannot be judged.
-            judged = bool(irq_plan.find_queue_irqs(interface, card, actions))
-            assert runtime.pop(f"irq_affinity.queues.{interface}").state == ("ok" if judged else "unknown")
-        assert {id: hop for id, hop in runtime.items() if hop.state != "ok"} == {}
+            and not (name.startswith("queues.") and finding.hops["runtime"].state == "unknown")
+        }
+
+
+def is_refused(kernel: Kernel) -> bool:
+    """Tells whether the role refuses the plan before it changes anything, for CPUs that are offline."""
+    host = make_host("0-7", **{ONLINE: cpulist.show(kernel.online)})
+    try:
+        irq_affinity_plan.plan(kernel.section["housekeeping"], kernel.section["queues"], "banned", host)
+    except ValueError as error:
+        assert "is offline" in str(error)
+        return True
+    return False
+
+
+@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
+@given(hosts())
+def test_the_check_is_content_with_what_was_applied(host: tuple[dict[str, Any], Interrupts, frozenset[int]]) -> None:
+    with tempfile.TemporaryDirectory(dir=MEMORY) as directory:
+        kernel = Kernel(Path(directory), *host)
+        if is_refused(kernel):
+            return
+        first = kernel.run("apply")
+        assert not [line for line in first if line.startswith(("failed", "missing"))]
+        assert not [line for line in kernel.run("check") if line.startswith("wrong")]
+        assert kernel.find_wrong() == {}
+        assert not [line for line in kernel.run("apply") if line.startswith("changed")]
+
+
+def follow(kernel: Kernel, finding: Finding) -> set[int]:
+    """Run a finding's commands in the tree. Returns the interrupts that they write to."""
+    lines = [line for line in finding.fix.splitlines() if line.startswith(("echo ", "for i in "))]
+    assert lines, (finding.id, finding.fix)
+    script = re.sub("> (/proc|/sys)", lambda match: f"> {kernel.root}{match[1]}", "\n".join(lines))
+    subprocess.run(["sh", "-euc", script], check=True)
+    numbers = re.findall(r"/proc/irq/(\d+)/", finding.fix)
+    numbers += re.findall(r"^for i in ([\d ]+); do echo \d+ > /proc", finding.fix, re.MULTILINE)
+    written = {int(number) for text in numbers for number in text.split()}
+    for number in written:  # the kernel would have taken it
+        assert number not in kernel.managed
+        text = (kernel.root / f"proc/irq/{number}/smp_affinity_list").read_text()
+        assert cpulist.parse(cpulist.KernelList(text)) & kernel.online
+    return written
+
+
+@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
+@given(hosts())
+def test_each_command_of_the_check_turns_its_finding_and_the_role_leaves_it(
+    host: tuple[dict[str, Any], Interrupts, frozenset[int]],
+) -> None:
+    with tempfile.TemporaryDirectory(dir=MEMORY) as directory:
+        kernel = Kernel(Path(directory), *host)
+        written: set[int] = set()
+        while wrong := kernel.find_wrong():
+            for finding in wrong.values():
+                written |= follow(kernel, finding)
+            kernel.deliver()
+            # A CPU that is online again may get interrupts that it had before, and they are found then.
+            assert not wrong.keys() & kernel.find_wrong().keys()
+        if not is_refused(kernel):
+            changed = [line for line in kernel.run("apply") if line.startswith("changed: irq")]
+            assert not written & {int(line.split()[2]) for line in changed}
+            assert kernel.find_wrong() == {}
