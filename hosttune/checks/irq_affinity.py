@@ -14,7 +14,7 @@ import msgspec
 from hosttune.checks import _cpusets
 from hosttune.findings import Finding, Hop, HopName, Status
 from hosttune.hops import build_finding, judge_fact
-from hosttune.host import boot, cmdline, cpu, cpulist, irq, irq_plan, irq_unit, irqbalance
+from hosttune.host import boot, cmdline, cpu, cpulist, irq, irq_plan, irq_unit, irqbalance, systemd
 from hosttune.host.cpulist import KernelList
 from hosttune.host.root import Fact, Observed, Root
 from hosttune.output import quote_word
@@ -352,9 +352,21 @@ def _check_irqbalance(
         hops["runtime"] = _judge_banned(balancer.banned, _find_kept_free(facts), others)
     fix = "systemctl disable --now irqbalance"
     if wanted.irqbalance == "banned":
-        fix = f"set IRQBALANCE_BANNED_CPULIST={cpulist.show(others)} in /etc/default/irqbalance "
-        fix += "(/etc/sysconfig/irqbalance), then systemctl restart irqbalance"
+        fix = _write_banned(unit, others)
     return build_finding(id, wanted.irqbalance, hops, why=why, fix=fix)
+
+
+def _write_banned(unit: Fact[systemd.Unit], others: frozenset[int]) -> str:
+    """Returns the commands that tell irqbalance, in the file that its unit reads last; an empty mask is none."""
+    named = unit.value.values("Service", "EnvironmentFile") if unit.value else []
+    path = named[-1].removeprefix("-") if named else ""
+    lines = []
+    if path[:1] != "/":
+        path, folder = "/etc/default/irqbalance", f"/etc/systemd/system/{irqbalance.SERVICE}.d"
+        lines = [f"mkdir -p {folder}", f"printf '[Service]\\nEnvironmentFile={path}\\n' > {folder}/banned.conf"]
+    variables = f"\\n{irq_plan.BANNED_MASK}=\\n{irq_plan.BANNED_LIST}={cpulist.show(others)}\\n"
+    lines.append(f"printf '{variables}' >> {quote_word(path)}")
+    return "\n".join([*lines, "systemctl daemon-reload", f"systemctl restart {irqbalance.SERVICE}"])
 
 
 def _judge_banned(banned: Fact[cpulist.Banned], kept_free: Fact[frozenset[int]], others: frozenset[int]) -> Hop:

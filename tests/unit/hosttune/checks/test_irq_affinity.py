@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+
 import msgspec
 import pytest
 
@@ -393,6 +396,26 @@ class TestIrqbalance:
     def test_processes_that_are_hidden(self, run):
         changes = {**INSTALLED, "/proc/1/comm": None, "/proc/9/comm": "sh\n"}
         assert run(changes, wanted=Section(housekeeping="0-1", irqbalance="stopped"))["irqbalance"].status == "unknown"
+
+    @pytest.mark.parametrize(
+        "text",
+        ["", "IRQBALANCE_BANNED_CPULIST=2-N", "IRQBALANCE_BANNED_CPUS=1\nIRQBALANCE_BANNED_CPULIST='2-3'\n", None],
+    )
+    @pytest.mark.parametrize("unit", [UNIT, UNIT.replace("EnvironmentFile=-/etc/default/irqbalance\n", "")])
+    def test_its_commands_tell_the_unit(self, run, tmp_path, text, unit):
+        """But for those that restart it: what they write is what the next start reads."""
+        wanted = Section(housekeeping="0-1", irqbalance="banned")
+        changes = {path: unit if value == UNIT else value for path, value in RUNNING.items()}
+        changes["/etc/default/irqbalance"] = text
+        found = run(changes, wanted=wanted)["irqbalance"]
+        (tmp_path / "etc/default").mkdir(parents=True)
+        if text is not None:
+            (tmp_path / "etc/default/irqbalance").write_text(text)
+        lines = [line for line in found.fix.splitlines() if not line.startswith("systemctl ")]
+        script = re.sub("(> |-p )(/etc/)", lambda match: f"{match[1]}{tmp_path}{match[2]}", "\n".join(lines))
+        subprocess.run(["sh", "-euc", script], check=True)
+        written = {f"/{path.relative_to(tmp_path)}": path.read_text() for path in tmp_path.rglob("*") if path.is_file()}
+        assert run({**changes, **written}, wanted=wanted)["irqbalance"].status == "pass"
 
     def test_ignore(self, run):
         assert "irqbalance" not in run(wanted=Section(housekeeping="0-1"))
