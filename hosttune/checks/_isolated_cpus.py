@@ -100,7 +100,8 @@ def check_threads(
         hops,
         found=f"{'ran' if ran else 'may run'} there: {show_names(culprits)}" if culprits else None,
         why="a thread that runs there takes the CPU, its cache and its quiet from the trading thread",
-        fix=f"CPUAffinity= for the unit, or taskset -apc {away} PID",
+        fix=f"for thread in {' '.join(str(each.tid) for each in culprits)}; do taskset -pc {away} $thread; done\n"
+        "# or CPUAffinity= for their unit: else they are there again when it is started again",
         required=("runtime",),
         status=status,
     )

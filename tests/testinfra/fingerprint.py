@@ -93,7 +93,7 @@ print(
                 path: read(path).decode().strip()
                 for path in [
                     *glob.glob("/sys/devices/system/node/node*/hugepages/*/nr_hugepages"),
-                    "/sys/kernel/mm/transparent_hugepage/enabled",
+                    *glob.glob("/sys/kernel/mm/transparent_hugepage/enabled"),  # none with PREEMPT_RT
                 ]
             },
             "limits": [

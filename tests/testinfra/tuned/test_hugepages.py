@@ -20,5 +20,8 @@ def test_a_program_gets_a_huge_page(python):
     assert free[0] - free[1] == 2
 
 
-def test_transparent_hugepages_are_off(text):
+def test_transparent_hugepages_are_off(host, text):
+    if not host.file("/sys/kernel/mm/transparent_hugepage").exists:  # with PREEMPT_RT the kernel has none
+        assert "CONFIG_PREEMPT_RT=y" in text(f"/boot/config-{host.check_output('uname -r')}").splitlines()
+        return
     assert "[never]" in text("/sys/kernel/mm/transparent_hugepage/enabled")

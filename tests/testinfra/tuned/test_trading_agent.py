@@ -23,7 +23,8 @@ def test_every_thread_is_where_it_belongs(python, pid):
 def test_its_memory_is_locked(text, pid):
     status = dict(line.split(":\t", 1) for line in text(f"/proc/{pid}/status").splitlines() if ":\t" in line)
     locked, resident = (int(status[key].split()[0]) for key in ("VmLck", "VmRSS"))
-    assert locked >= resident > 0
+    # Nobody can lock the vDSO's code and, from Linux 6.11 on, its random state: 4 pages at most.
+    assert locked >= resident - 16 > 0
 
 
 def test_it_has_no_privilege_left(text, pid):
