@@ -60,7 +60,6 @@ def check_threads(
     On purpose is an affinity of isolated CPUs only; kernel threads bound to one CPU belong there. A
     kernel thread that may go elsewhere as well (kswapd) counts when it was seen to run there.
     """
-    away = cpulist.show((cpus.possible.value or frozenset()) - isolated) or "LIST"
     wandering = [t for t in tasks.seen if t.cpus & isolated and not t.cpus <= isolated]
     users, kernel = [t for t in wandering if not t.kernel], [t for t in wandering if t.kernel]
     value: dict[str, int | str] = {
@@ -100,10 +99,20 @@ def check_threads(
         hops,
         found=f"{'ran' if ran else 'may run'} there: {show_names(culprits)}" if culprits else None,
         why="a thread that runs there takes the CPU, its cache and its quiet from the trading thread",
-        fix=f"for thread in {' '.join(str(each.tid) for each in culprits)}; do taskset -pc {away} $thread; done\n"
-        "# or CPUAffinity= for their unit: else they are there again when it is started again",
+        fix=_write_threads_fix(culprits, (cpus.possible.value or frozenset()) - isolated),
         required=("runtime",),
         status=status,
+    )
+
+
+def _write_threads_fix(culprits: list[process.Task], others: frozenset[int]) -> str:
+    """Returns the command that moves threads to other CPUs; READ_IT where either is not known."""
+    if not culprits or not others:
+        return READ_IT
+    return (
+        f"for thread in {' '.join(str(each.tid) for each in culprits)}; do "
+        f"taskset -pc {cpulist.show(others)} $thread; done\n"
+        "# A service is there again when it is started again, unless its unit sets CPUAffinity=."
     )
 
 

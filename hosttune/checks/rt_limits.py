@@ -214,10 +214,24 @@ def _write_fix(wanted: _limits.Wanted, facts: Facts, ways: dict[str, Hop], runni
     if running.state == "bad" and running.source.startswith("/run/"):
         steps.append(f"rm {quote_word(running.source)}\nsystemctl daemon-reload")
     elif running.state == "bad" and running.source == _PROCESSES:
-        steps.append(
-            f"start these processes of {quote_word(wanted.user)} again: limits are taken over at login or start"
-        )
+        steps.append(_write_running_fix(wanted, facts))
     return "\n".join(steps)
+
+
+def _write_running_fix(wanted: _limits.Wanted, facts: Facts) -> str:
+    """Returns the command that gives each process the limit that it lacks (prlimit(1))."""
+    limited = [
+        str(pid)
+        for pid, fact in facts.processes[wanted.user].items()
+        if fact.value is not None
+        and wanted.item in fact.value
+        and _limits.judge_limit(wanted, fact.value[wanted.item]).state == "bad"
+    ]
+    need = "unlimited" if wanted.need == limits.UNLIMITED else wanted.need
+    return (
+        f"for pid in {' '.join(limited)}; do prlimit --pid $pid --{wanted.item}={need}:{need}; done\n"
+        "# A program takes its limits over when it is started: one that was refused something asks again only then."
+    )
 
 
 def _check_rt_runtime(wanted: int, facts: sysctl.Sysctls) -> Finding:

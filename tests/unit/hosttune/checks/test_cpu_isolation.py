@@ -183,10 +183,14 @@ class TestSystemd:
     def test_without_a_drop_in_it_is_volatile(self, run):
         found = run({"/etc/systemd/system.conf.d/x.conf": None})["systemd"]
         assert (found.status, hops(found)["persisted"]) == ("volatile", "absent")
+        assert found.fix.splitlines()[0] == "mkdir -p /etc/systemd/system.conf.d"
+        assert found.fix.splitlines()[1].endswith(">> /etc/systemd/system.conf.d/zz-hosttune-cpu_isolation.conf")
 
     def test_reset_by_a_later_drop_in(self, run):
         found = run({"/etc/systemd/system.conf.d/z.conf": "[Manager]\nCPUAffinity=\n"})["systemd"]
         assert found.status == "volatile"
+        text = "printf '%s\\n' '' '[Manager]' CPUAffinity= CPUAffinity=0-1"
+        assert found.fix == f"{text} >> /etc/systemd/system.conf.d/z.conf\nsystemctl daemon-reexec"
 
     def test_values_add_up(self, run):
         found = run({"/etc/systemd/system.conf.d/z.conf": "[Manager]\nCPUAffinity=1, 3\n"})["systemd"]
@@ -195,6 +199,7 @@ class TestSystemd:
     def test_the_command_line_goes_first(self, run):
         found = run(coming=f"{GOOD} systemd.cpu_affinity=0-3")["systemd"]
         assert hops(found)["persisted"] == "bad"
+        assert found.fix == "take systemd.cpu_affinity= off the kernel's command line, or make it 0-1"
 
     def test_pid_1_on_isolated_cpus(self, run):
         found = run({"/proc/1/status": status("systemd", 0, "0-3")})["systemd"]
@@ -279,6 +284,7 @@ class TestThreadsAtRest:
         found = run({"/proc/9/status": status("cron", 1, "0-3")}, isolated="")["threads"]
         assert found.status == "fail"
         assert found.found == "may run there: cron[9]"
+        assert found.fix.startswith("for thread in 9; do taskset -pc 0-1 $thread; done\n# ")
 
     def test_wide_ones_are_a_warning_where_the_scheduler_keeps_them_away(self, run):
         assert run({"/proc/9/status": status("cron", 1, "0-3")})["threads"].status == "warn"

@@ -280,7 +280,11 @@ class TestRunning:
         found = run({**AGENT, "/proc/50/limits": proc_limits(memlock="8388608")})["trader.memlock"]
         assert (found.status, hops(found)["persisted"], hops(found)["runtime"]) == ("fail", "ok", "bad")
         assert found.found == {"PID 50": 8388608}
-        assert "again" in found.fix
+        assert found.fix.startswith("for pid in 50; do prlimit --pid $pid --memlock=unlimited:unlimited; done\n# ")
+
+    def test_a_nice_value_is_raised_as_the_kernel_counts_it(self, run):
+        found = run({**AGENT, "/proc/50/limits": proc_limits(nice="0")})["trader.nice"]
+        assert found.fix.startswith("for pid in 50; do prlimit --pid $pid --nice=40:40; done\n# ")
 
     def test_set_by_hand(self, run):
         assert run({**AGENT, LIMITS_D: None})["trader.memlock"].status == "volatile"
@@ -288,7 +292,9 @@ class TestRunning:
     def test_many(self, run):
         many = {f"/proc/{pid}/status": status("x") for pid in range(50, 60)}
         many |= {f"/proc/{pid}/limits": proc_limits(rtprio="0") for pid in range(50, 60)}
-        assert run(many)["trader.rtprio"].found["and"] == "5 more"
+        found = run(many)["trader.rtprio"]
+        assert found.found["and"] == "5 more"
+        assert found.fix.startswith(f"for pid in {' '.join(map(str, range(50, 60)))}; do prlimit ")
 
     def test_unreadable_limits(self, run):
         assert run(AGENT, deny=["/proc/50/limits"])["trader.memlock"].status == "unknown"
