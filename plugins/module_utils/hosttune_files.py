@@ -26,6 +26,8 @@ if TYPE_CHECKING:  # Python 3.9 on a host would not evaluate this
 #: Of every open here: no symbolic link at the name, no waiting for the other end of a FIFO, no way into a program.
 SAFE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+# Where systemd mounts it (sys-kernel-debug.mount).
+DEBUGFS = "/sys/kernel/debug"
 #: Bytes of a file that can be kept.
 MOST = 1 << 20
 #: What a killed run may leave: a file or a link.
@@ -286,20 +288,26 @@ class Host:
 
     @contextmanager
     def _kernel_file(self, path: str, flags: int) -> Iterator[int]:
-        """Hold a descriptor of a file of procfs or sysfs: without any link, and of the file system mounted there."""
+        """Hold a descriptor of a file of procfs, sysfs or debugfs: without a link, of the file system mounted there."""
         with self.directory(os.path.dirname(path), links=False) as directory:
             descriptor = os.open(os.path.basename(path), flags | SAFE, dir_fd=directory)
         try:
             found = os.fstat(descriptor)
             if not stat.S_ISREG(found.st_mode):
                 raise Refused(f"{path} is not a regular file")
-            top = os.stat(os.path.join(self.root, path.split("/")[1]))
-            # Both file systems give their root the number 1.
+            mount = find_kernel_mount(path)
+            top = os.stat(os.path.join(self.root, mount[1:]))
+            # Each of these file systems gives its root the number 1.
             if self.root == "/" and (top.st_ino, top.st_dev) != (1, found.st_dev):
-                raise Refused(f"{path} is not of the kernel's file system at /{path.split('/')[1]}")
+                raise Refused(f"{path} is not of the kernel's file system at {mount}")
             yield descriptor
         finally:
             os.close(descriptor)
+
+
+def find_kernel_mount(path: str) -> str:
+    """Return where the kernel's file system is mounted that a path is of: debugfs is below sysfs."""
+    return DEBUGFS if path.startswith(f"{DEBUGFS}/") else f"/{path.split('/')[1]}"
 
 
 def _look(directory: int, path: str, most: int) -> Entry:

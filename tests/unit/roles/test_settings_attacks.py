@@ -23,6 +23,7 @@ from tests.unit.roles.machine import (
     RECORD,
     THEIRS,
     Machine,
+    files,
     records,
     run,
     settings,
@@ -414,3 +415,16 @@ def test_ansible_runs_the_module_with_its_parts(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert '"/etc/hosttune-demo/x"' in done.stdout
     assert not Path("/etc/hosttune-demo").exists()
+
+
+@pytest.mark.parametrize(
+    ("path", "mount"),
+    [
+        ("/sys/kernel/debug/sched/fair_server/cpu2/runtime", "/sys/kernel/debug"),
+        ("/sys/kernel/debugger/x", "/sys"),
+        ("/sys/kernel/mm/transparent_hugepage/enabled", "/sys"),
+        ("/proc/sys/net/core/rmem_max", "/proc"),
+    ],
+)
+def test_a_value_is_of_the_file_system_that_is_mounted_nearest(path: str, mount: str) -> None:
+    assert files.find_kernel_mount(path) == mount
