@@ -8,6 +8,9 @@ from hosttune.findings import READ_IT, Finding, Hop, HopName, Status
 from hosttune.hops import build_finding
 from hosttune.host import cpu, cpulist, irq, process
 from hosttune.host.root import NOT_CAPTURED, Fact, Observed
+from hosttune.output import quote_word
+
+_MANAGER_FILE = "/etc/systemd/system.conf.d/zz-hosttune-cpu_isolation.conf"
 
 # A tick that was not stopped comes CONFIG_HZ times a second, and that is at least 100; a CPU whose tick
 # is stopped still takes the odd timer.
@@ -114,6 +117,25 @@ def _write_threads_fix(culprits: list[process.Task], others: frozenset[int]) -> 
         f"taskset -pc {cpulist.show(others)} $thread; done\n"
         "# A service is there again when it is started again, unless its unit sets CPUAffinity=."
     )
+
+
+def write_systemd_fix(persisted: Hop, boot_line: str, others: frozenset[int]) -> str:
+    """Returns commands that give PID 1 `others` at the next boot and now; services that run keep theirs until then.
+
+    `boot_line` is the source of what the boot loader gives to the kernel.
+    """
+    shown, source = cpulist.show(others), persisted.source
+    if not others:
+        return READ_IT
+    if persisted.state == "ok":
+        return "systemctl daemon-reexec"
+    if source == boot_line:
+        return f"take systemd.cpu_affinity= off the kernel's command line, or make it {shown}"
+    # A file's last word counts; the empty value drops what others have added.
+    file = source if source.startswith("/etc/systemd/") and source.endswith(".conf") else _MANAGER_FILE
+    lines = [f"mkdir -p {file.rpartition('/')[0]}"] if file == _MANAGER_FILE else []
+    text = f"'[Manager]' CPUAffinity= CPUAffinity={shown}"
+    return "\n".join([*lines, f"printf '%s\\n' '' {text} >> {quote_word(file)}", "systemctl daemon-reexec"])
 
 
 def _find_active(observed: Observed[Sample], isolated: frozenset[int]) -> list[process.Task]:

@@ -14,14 +14,13 @@ import msgspec
 
 from hosttune.checks import _cpusets, _isolated_cpus
 from hosttune.checks._isolated_cpus import Sample, show_names
-from hosttune.findings import READ_IT, Finding, Hop, HopName
+from hosttune.findings import Finding, Hop, HopName
 from hosttune.hops import build_finding, judge_fact
 from hosttune.host import boot, cmdline, cpu, cpulist, globs, irq, process, systemd
 from hosttune.host.cpulist import KernelList, SystemdList
 from hosttune.host.root import Fact, Observed, Root
 from hosttune.output import quote_word
 
-_MANAGER_FILE = "/etc/systemd/system.conf.d/zz-hosttune-cpu_isolation.conf"
 _CBS = re.compile(r"rcuo[a-fh-z]/(\d+)")
 
 
@@ -332,25 +331,9 @@ def _check_systemd(host: _Host) -> Finding:
         wanted,
         hops,
         why="every service inherits the CPUs of PID 1, and isolcpus= alone is undone when a cpuset changes",
-        fix=_write_systemd_fix(host, hops),
+        fix=_isolated_cpus.write_systemd_fix(hops["persisted"], host.facts.boot.coming.source, _find_others(host)),
         reboot=hops["runtime"].state != "ok",
     )
-
-
-def _write_systemd_fix(host: _Host, hops: dict[HopName, Hop]) -> str:
-    """Returns commands that give PID 1 its CPUs at the next boot and now; services that run keep theirs until then."""
-    source, others = hops["persisted"].source, cpulist.show(_find_others(host))
-    if not others:
-        return READ_IT
-    if hops["persisted"].state == "ok":
-        return "systemctl daemon-reexec"
-    if source == host.facts.boot.coming.source:
-        return f"take systemd.cpu_affinity= off the kernel's command line, or make it {others}"
-    # A file's last word counts; the empty value drops what others have added.
-    file = source if source.startswith("/etc/systemd/") and source.endswith(".conf") else _MANAGER_FILE
-    lines = [f"mkdir -p {file.rpartition('/')[0]}"] if file == _MANAGER_FILE else []
-    text = " ".join(("'[Manager]'", "CPUAffinity=", f"CPUAffinity={others}"))
-    return "\n".join([*lines, f"printf '%s\\n' '' {text} >> {quote_word(file)}", "systemctl daemon-reexec"])
 
 
 def _judge_manager(host: _Host) -> Hop:
