@@ -12,14 +12,13 @@ from collections.abc import Callable
 
 import msgspec
 
-from hosttune.checks import _cpusets, _isolated_cpus
+from hosttune.checks import _boot_fixes, _cpusets, _isolated_cpus
 from hosttune.checks._isolated_cpus import Sample, show_names
 from hosttune.findings import Finding, Hop, HopName
 from hosttune.hops import build_finding, judge_fact
 from hosttune.host import boot, cmdline, cpu, cpulist, globs, irq, process, systemd
 from hosttune.host.cpulist import KernelList, SystemdList
 from hosttune.host.root import Fact, Observed, Root
-from hosttune.output import quote_word
 
 _CBS = re.compile(r"rcuo[a-fh-z]/(\d+)")
 
@@ -67,7 +66,9 @@ class _Host(msgspec.Struct):
         return line.map(cmdline.split_arguments)
 
     def isolation(self, line: Fact[str]) -> Fact[cmdline.Isolation]:
-        return self.args(line).map(lambda args: cmdline.resolve_isolation(args, self.last))
+        """Returns what the kernel makes of a command line; it looks at the CPUs that are there when it boots."""
+        has_nohz = self.facts.cpus.nohz_full.state != "absent"
+        return self.args(line).map(lambda args: cmdline.resolve_isolation(args, self.last, has_nohz=has_nohz))
 
 
 def facts(root: Root, wanted: Section) -> Facts:
@@ -134,7 +135,8 @@ def check(wanted: Section, facts: Facts, observed: Observed[Sample] | None) -> l
 
 def _check_isolated(host: _Host) -> Finding:
     facts, wanted = host.facts, host.isolated
-    hops = _judge_boot(host, lambda isolation: isolation.domain, wanted)
+    judge = _make_judge(host, lambda isolation: isolation.domain, wanted)
+    hops = _judge_boot(host, judge)
     hops["runtime"] = _cpusets.judge_equal(facts.cpus.isolated, wanted)
     why = "the scheduler and the kernel's own work may use these CPUs, and take them from the trading thread"
     partitioned = facts.cpus.partitioned.value or frozenset()
@@ -146,18 +148,34 @@ def _check_isolated(host: _Host) -> Finding:
         shown = f"{cpulist.show(wanted)} (cgroup v2 isolated partition)"
         hops["runtime"] = Hop("ok", shown, facts.cpus.partitioned.source)
         why = "a cpuset partition isolates them now and ends with its cgroup: the next boot starts without it"
-    return _build_boot_finding(host, "isolated", "isolcpus", cpulist.show(wanted), hops, why, _write_isolcpus(host))
+    online = facts.cpus.online
+    offline = wanted - (online.value or wanted)
+    if online.state == "unreadable":
+        hops["effective"] = Hop("unknown", online.reason, online.source)
+    elif offline and hops["runtime"].state == "ok":
+        # No thread can be placed there: the kernel refuses an affinity without a CPU that is online.
+        hops["effective"] = Hop("bad", f"offline: {cpulist.show(offline)}", online.source)
+        return build_finding(
+            "cpu_isolation.isolated",
+            cpulist.show(wanted),
+            hops,
+            found=f"{cpulist.show(wanted)}, of them offline: {cpulist.show(offline)}",
+            why=f"CPU {cpulist.show(offline)} is offline, and runs nothing",
+            fix="\n".join(f"echo 1 > {cpu.DIRECTORY}/cpu{number}/online" for number in sorted(offline)),
+        )
+    return _build_boot_finding(host, "isolated", cpulist.show(wanted), judge, hops, why, _write_isolcpus(host))
 
 
 def _check_managed_irq(host: _Host) -> Finding:
     """The kernel has no file for this set: what this boot's command line says is what it uses."""
-    hops = _judge_boot(host, lambda isolation: isolation.managed_irq, host.isolated)
+    judge = _make_judge(host, lambda isolation: isolation.managed_irq, host.isolated)
+    hops = _judge_boot(host, judge)
     hops["runtime"] = hops["booted"]
     return _build_boot_finding(
         host,
         "managed_irq",
-        "isolcpus",
         cpulist.show(host.isolated),
+        judge,
         hops,
         "interrupts that the kernel places itself (nvme, virtio-blk) may be put on these CPUs",
         _write_isolcpus(host),
@@ -165,7 +183,8 @@ def _check_managed_irq(host: _Host) -> Finding:
 
 
 def _check_nohz_full(host: _Host, wanted: frozenset[int]) -> Finding:
-    hops = _judge_boot(host, lambda isolation: isolation.nohz, wanted)
+    judge = _make_judge(host, lambda isolation: isolation.nohz, wanted)
+    hops = _judge_boot(host, judge)
     hops["runtime"] = _cpusets.judge_equal(host.facts.cpus.nohz_full, wanted)
     why = "the timer interrupts these CPUs CONFIG_HZ times a second, trading thread or not"
     fix = f"nohz_full={cpulist.show(wanted)}"
@@ -181,7 +200,7 @@ def _check_nohz_full(host: _Host, wanted: frozenset[int]) -> Finding:
             reboot=True,
             status="fail",
         )
-    return _build_boot_finding(host, "nohz_full", "nohz_full", cpulist.show(wanted), hops, why, fix)
+    return _build_boot_finding(host, "nohz_full", cpulist.show(wanted), judge, hops, why, fix)
 
 
 def _check_rcu_nocbs(host: _Host, wanted: frozenset[int]) -> Finding:
@@ -189,15 +208,14 @@ def _check_rcu_nocbs(host: _Host, wanted: frozenset[int]) -> Finding:
     from Linux 5.17 on they exist for every CPU as soon as one is offloaded: it takes both, them and the
     command line that set the mask."""
 
+    has_nohz = host.facts.cpus.nohz_full.state != "absent"
+
     def judge_offloading(line: Fact[str]) -> Hop:
-        cpus = host.args(line).map(lambda args: cmdline.resolve_rcu_nocbs(args, host.last))
+        cpus = host.args(line).map(lambda args: cmdline.resolve_rcu_nocbs(args, host.last, has_nohz))
         return _cpusets.judge_argument(cpus, lambda value: wanted <= value)
 
-    facts, tasks = host.facts, host.facts.tasks
-    hops: dict[HopName, Hop] = {
-        "persisted": judge_offloading(facts.boot.coming),
-        "booted": judge_offloading(facts.boot.booted),
-    }
+    tasks = host.facts.tasks
+    hops = _judge_boot(host, judge_offloading)
     threads = [task for task in tasks.seen if task.kernel and task.comm.startswith("rcuo")]
     served = frozenset(int(match[1]) for task in threads if (match := _CBS.match(task.comm)))
     strays = [task for task in threads if task.cpus & host.isolated]
@@ -225,7 +243,7 @@ def _check_rcu_nocbs(host: _Host, wanted: frozenset[int]) -> Finding:
         hops["runtime"] = Hop("unknown", tasks.missing, source)
     else:
         hops["runtime"] = Hop("ok", cpulist.show(served & wanted), source)
-    return _build_boot_finding(host, "rcu_nocbs", "rcu_nocbs", cpulist.show(wanted), hops, why, fix)
+    return _build_boot_finding(host, "rcu_nocbs", cpulist.show(wanted), judge_offloading, hops, why, fix)
 
 
 def _check_irqaffinity(host: _Host, given: frozenset[int]) -> Finding:
@@ -240,31 +258,44 @@ def _check_irqaffinity(host: _Host, given: frozenset[int]) -> Finding:
     wanted = given or _find_others(host)
 
     def judge_line(line: Fact[str]) -> Hop:
-        cpus = host.args(line).map(lambda args: cmdline.resolve_cpus(args, "irqaffinity", host.last))
-        return _cpusets.judge_argument(cpus, lambda value: value == wanted)
+        cpus = host.args(line).map(lambda args: cmdline.resolve_irqaffinity(args, host.last) or frozenset())
+        return _cpusets.judge_argument(cpus, is_good)
 
-    hops = {
-        "persisted": judge_line(facts.boot.coming),
-        "booted": judge_line(facts.boot.booted),
-        "runtime": _cpusets.judge_equal(facts.irqaffinity, wanted),
-    }
+    def is_good(cpus: frozenset[int]) -> bool:
+        """The kernel adds the CPU on which it boots."""
+        return cpus == wanted or (cpus == wanted | {cmdline.BOOT_CPU} and cmdline.BOOT_CPU not in host.isolated)
+
+    hops = _judge_boot(host, judge_line)
+    hops["runtime"] = judge_fact(facts.irqaffinity, is_good, cpulist.show)
     shown = cpulist.show(wanted)
-    return _build_boot_finding(host, "irqaffinity", "irqaffinity", shown, hops, why, f"irqaffinity={shown}")
+    return _build_boot_finding(host, "irqaffinity", shown, judge_line, hops, why, f"irqaffinity={shown}")
 
 
-def _judge_boot(
+def _make_judge(
     host: _Host, pick: Callable[[cmdline.Isolation], frozenset[int]], wanted: frozenset[int]
-) -> dict[HopName, Hop]:
-    def judge_line(line: Fact[str]) -> Hop:
-        return _cpusets.judge_argument(host.isolation(line).map(pick), lambda value: value == wanted)
+) -> Callable[[Fact[str]], Hop]:
+    """Returns what judges a command line by the set that it comes to."""
+    return lambda line: _cpusets.judge_argument(host.isolation(line).map(pick), lambda value: value == wanted)
 
-    return {"persisted": judge_line(host.facts.boot.coming), "booted": judge_line(host.facts.boot.booted)}
+
+def _judge_boot(host: _Host, judge: Callable[[Fact[str]], Hop]) -> dict[HopName, Hop]:
+    return {"persisted": judge(host.facts.boot.coming), "booted": judge(host.facts.boot.booted)}
 
 
 def _build_boot_finding(
-    host: _Host, key: str, argument: str, wanted: KernelList, hops: dict[HopName, Hop], why: str, fix: str
+    host: _Host,
+    key: str,
+    wanted: KernelList,
+    judge: Callable[[Fact[str]], Hop],
+    hops: dict[HopName, Hop],
+    why: str,
+    fix: str,
 ) -> Finding:
-    """Returns a finding on a boot argument, with the fix that its broken hop asks for."""
+    """Returns a finding on the boot argument `fix`, with the commands that its broken hop asks for.
+
+    `judge` judges a command line.
+    """
+    argument = fix.partition("=")[0]
     facts = host.facts
     remarks = _list_remarks(host, argument)
     missing = _cpusets.describe_missing(cpulist.parse(wanted, host.last), facts.cpus.possible)
@@ -281,10 +312,12 @@ def _build_boot_finding(
             )
     elif hops["persisted"].state == "ok":
         advice = "nothing but the reboot: the boot loader has it"
-    elif place := boot.find_source(facts.boot, argument):
-        advice = f"set {fix} in {quote_word(place)}\nupdate-grub"
     else:
-        advice = f"add {fix} to GRUB_CMDLINE_LINUX in a file of /etc/default/grub.d/\nupdate-grub"
+        # Of a list of CPUs, with the kernel's own flags before it; a pattern of the shell is none.
+        removed = f"{argument}=[^ \"'*]+"
+        advice = _boot_fixes.write_argument_fix(
+            facts.boot, fix, removed, lambda line: judge(Fact("value", line)).state == "ok"
+        )
     if missing:
         advice = missing + "change the profile"
     return build_finding(

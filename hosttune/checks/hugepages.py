@@ -10,14 +10,13 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from hosttune.checks import _boot_fixes, _hugepages_at_boot
+from hosttune.checks._hugepages_at_boot import is_enough
 from hosttune.findings import READ_IT, Finding, Hop, HopName
 from hosttune.hops import build_finding, judge_fact
-from hosttune.host import boot, cmdline, globs, hugepages, hugetlb, sysctl, tmpfiles
+from hosttune.host import globs, hugepages, hugetlb, transparent
 from hosttune.host.root import NOT_CAPTURED, Fact, Observed, Root
 from hosttune.output import quote_word
-
-TOTAL = "vm.nr_hugepages"
-FILE = "/etc/tmpfiles.d/00-hosttune-hugepages.conf"
 
 # Pages this large are hardly ever free in one piece once a host has run for a while.
 BOOT_ONLY_KB = 1 << 20
@@ -61,27 +60,23 @@ def _refuse(key: tuple[str, ...], words: str) -> ValueError:
 
 
 class Facts(msgspec.Struct):
-    """What was read; `pools` by (kB, node). `transparent` is absent if the kernel has none."""
+    """What was read; `pools` by (kB, node)."""
 
-    nodes: Fact[frozenset[int]]
     pools: dict[tuple[int, int], hugepages.Pool]
-    default_kb: Fact[int]
-    transparent: Fact[str]
-    boot: boot.Boot
-    tmpfiles: Fact[dict[str, tmpfiles.Line]]
-    sysctl: sysctl.Sysctls
+    transparent: transparent.Policies
+    sources: _hugepages_at_boot.Sources
+
+    @property
+    def nodes(self) -> Fact[frozenset[int]]:
+        return self.sources.nodes
 
 
 def facts(root: Root, wanted: Section) -> Facts:
     """Read the wanted pools, and all that could set them at boot."""
     return Facts(
-        nodes=hugepages.read_nodes(root),
         pools={(kb, node): hugepages.read_pool(root, kb, node) for _, kb, node, _ in wanted.list_pools()},
-        default_kb=hugepages.read_default_kb(root),
-        transparent=hugepages.read_transparent(root),
-        boot=boot.read(root),
-        tmpfiles=tmpfiles.read(root),
-        sysctl=sysctl.read(root, [TOTAL]),
+        transparent=transparent.read(root),
+        sources=_hugepages_at_boot.read(root),
     )
 
 
@@ -92,27 +87,29 @@ def sweep(root: Root) -> None:
 
 def check(wanted: Section, facts: Facts, observed: Observed[None] | None) -> list[Finding]:
     """Returns one finding for each size and node, and one on transparent huge pages."""
-    findings = [_check_pool(facts, *pool) for pool in wanted.list_pools()]
+    findings = [_check_pool(facts, wanted, *pool) for pool in wanted.list_pools()]
     if wanted.transparent is not None:
         findings.append(_check_transparent(facts, wanted.transparent))
     return findings
 
 
-def _check_pool(facts: Facts, size: str, kb: int, node: int, count: int) -> Finding:
-    pool = facts.pools[kb, node]
+def _check_pool(facts: Facts, wanted: Section, size: str, kb: int, node: int, count: int) -> Finding:
+    pool, sources = facts.pools[kb, node], facts.sources
     hops: dict[HopName, Hop] = {
-        "persisted": _judge_persisted(facts, kb, node, count),
-        "runtime": judge_fact(pool.reserved, lambda pages: _is_enough(pages, count)),
+        "persisted": _hugepages_at_boot.judge_pool(sources, kb, node, count, pool.reserved.value),
+        "runtime": judge_fact(pool.reserved, lambda pages: is_enough(pages, count)),
     }
     if _is_by_boot_line(facts, hops["persisted"]):
-        hops["booted"] = _judge_boot_line(facts, facts.boot.booted, kb, node, count)
+        hops["booted"] = _hugepages_at_boot.judge_boot_line(sources, sources.boot.booted, kb, node, count)
+    requests = _hugepages_at_boot.parse_line(sources, sources.boot.coming).value
+    remarks = requests.remarks if requests and hops["persisted"].state not in ("ok", "unknown") else ()
     result = build_finding(
         f"hugepages.{size}.node{node}",
         count,
         {name: hops[name] for name in ("persisted", "booted", "runtime") if name in hops},
         found=_describe_missing(facts, size, kb, node) if hops["runtime"].state == "absent" else pool.reserved.value,
-        why=_explain(pool, hops, count),
-        fix=_write_fix(facts, hops, size, kb, node, count),
+        why="; ".join([_explain(pool, hops, count), *remarks]),
+        fix=_write_fix(facts, wanted, hops, size, kb, node, count),
         reboot=kb >= BOOT_ONLY_KB and hops["runtime"].state == "bad",
     )
     if result.status == "pass" and count and pool.surplus.state == "unreadable":
@@ -138,64 +135,7 @@ def _check_pool(facts: Facts, size: str, kb: int, node: int, count: int) -> Find
 
 def _is_by_boot_line(facts: Facts, persisted: Hop) -> bool:
     """Returns whether the kernel's arguments decide: then what this boot was given matters too."""
-    return persisted.state in ("ok", "bad") and persisted.source == facts.boot.coming.source
-
-
-def _is_enough(pages: int, count: int) -> bool:
-    return pages >= count if count else pages == 0
-
-
-def _judge_persisted(facts: Facts, kb: int, node: int, count: int) -> Hop:
-    """What decides at boot: tmpfiles.d for this very pool, else vm.nr_hugepages, else the kernel's arguments.
-
-    tmpfiles.d and sysctl.d are applied in no fixed order, so if both set the pool they have to agree.
-    """
-    late = [each for each in (_judge_tmpfiles(facts, kb, node, count), _judge_sysctl(facts, kb, node, count)) if each]
-    for state in ("bad", "unknown", "ok"):
-        for each in late:
-            if each.state == state:
-                return each
-    return _judge_boot_line(facts, facts.boot.coming, kb, node, count)
-
-
-def _judge_tmpfiles(facts: Facts, kb: int, node: int, count: int) -> Hop | None:
-    if facts.tmpfiles.value is None:
-        return Hop("unknown", facts.tmpfiles.reason, facts.tmpfiles.source)
-    line = facts.tmpfiles.value.get(hugetlb.build_path(kb, node))
-    if line is None:
-        return None
-    if not line.value.isdigit():
-        return Hop("bad", line.value, line.place)
-    return Hop("ok" if _is_enough(int(line.value), count) else "bad", int(line.value), line.place)
-
-
-def _judge_sysctl(facts: Facts, kb: int, node: int, count: int) -> Hop | None:
-    """vm.nr_hugepages is a total of the default size, which the kernel spreads over the nodes."""
-    if facts.sysctl.boot.state == "unreadable":
-        return Hop("unknown", facts.sysctl.boot.reason, facts.sysctl.boot.source)
-    line = sysctl.find_winner(facts.sysctl.boot.value or [], TOTAL)
-    if line is None or not (line.value or "").isdigit():
-        return None
-    if facts.default_kb.value is None:
-        return Hop("unknown", facts.default_kb.reason, facts.default_kb.source)
-    if facts.default_kb.value != kb:
-        return None
-    if facts.nodes.value is None:
-        return Hop("unknown", facts.nodes.reason, facts.nodes.source)
-    pages = hugepages.Request(int(line.value or 0)).count_on(node, facts.nodes.value)
-    return Hop("ok" if _is_enough(pages, count) else "bad", pages, f"{line.place} ({TOTAL} = {line.value})")
-
-
-def _judge_boot_line(facts: Facts, line: Fact[str], kb: int, node: int, count: int) -> Hop:
-    if line.value is None:
-        return judge_fact(line, lambda _: False)
-    request = hugepages.parse_requests(cmdline.split_arguments(line.value), facts.default_kb.value).get(kb)
-    if request is None:
-        return Hop("absent" if count else "ok", None, line.source)
-    if facts.nodes.value is None and not request.nodes:
-        return Hop("unknown", facts.nodes.reason, facts.nodes.source)
-    pages = request.count_on(node, facts.nodes.value or ())
-    return Hop("ok" if _is_enough(pages, count) else "bad", pages, line.source)
+    return persisted.state in ("ok", "bad") and persisted.source == facts.sources.boot.coming.source
 
 
 def _describe_missing(facts: Facts, size: str, kb: int, node: int) -> str:
@@ -218,81 +158,84 @@ def _explain(pool: hugepages.Pool, hops: dict[HopName, Hop], count: int) -> str:
     return "the agent's mapping fails or falls back to 4 KiB pages, and every miss of the TLB costs a page walk"
 
 
-def _write_fix(facts: Facts, hops: dict[HopName, Hop], size: str, kb: int, node: int, count: int) -> str:
+def _write_fix(
+    facts: Facts, wanted: Section, hops: dict[HopName, Hop], size: str, kb: int, node: int, count: int
+) -> str:
     path = hugetlb.build_path(kb, node)
     if hops["runtime"].state == "absent":
         if facts.nodes.value and node not in facts.nodes.value:
             return f"take node{node} out of the profile: this host has {_show_nodes(facts.nodes.value)}"
         size = quote_word(size)
         return f"take {size} out of the profile, or boot with hugepagesz={size} on a CPU that has such pages"
+
+    def is_good(line: str) -> bool:
+        fact = Fact("value", line, "")
+        return all(
+            _hugepages_at_boot.judge_boot_line(facts.sources, fact, kb, hugetlb.parse_node(name), pages).state == "ok"
+            for name, pages in wanted.pages[size].items()
+        )
+
     lines = []
     persisted = hops["persisted"]
-    if persisted.state == "bad":
-        lines.append(f"ask for {count} at {quote_word(persisted.source)}")
-    elif persisted.state == "absent" or _is_only_boot_unknown(facts, persisted):
-        if kb >= BOOT_ONLY_KB:
-            lines.append(f"add hugepagesz={quote_word(size)} hugepages={node}:{count} to the kernel command line")
+    by_line = persisted.source == facts.sources.boot.coming.source
+    if persisted.state in ("bad", "absent") or (persisted.state == "unknown" and by_line):
+        if kb >= BOOT_ONLY_KB and by_line:
+            lines += _boot_fixes.write_pages_fix(facts.sources.boot, size, wanted.pages[size], is_good)
         else:
-            lines.append(f"echo 'w {path} - - - - {count}' >> {FILE}")
+            lines += _boot_fixes.write_late_fix(facts.sources, persisted, path, str(count))
     if hops["runtime"].state == "bad" and kb < BOOT_ONLY_KB:
         lines.append(f"echo 1 > /proc/sys/vm/compact_memory; echo {count} > {path}")
     return "\n".join(lines) or READ_IT
 
 
-def _is_only_boot_unknown(facts: Facts, persisted: Hop) -> bool:
-    """Returns whether the boot loader alone could not be read: tmpfiles.d settles it without."""
-    return persisted.state == "unknown" and persisted.source == facts.boot.coming.source
-
-
 def _check_transparent(facts: Facts, policy: Policy) -> Finding:
-    hops: dict[HopName, Hop] = {"persisted": _judge_persisted_policy(facts, policy)}
+    sources, found = facts.sources, facts.transparent
+    id, why = "hugepages.transparent", "memory that asks for nothing gets small pages"
+    if policy != "always":
+        why = "khugepaged and compaction stall threads for milliseconds while they make and move huge pages"
+    if found.all.state == "absent":
+        words = "the kernel has no transparent huge pages"
+        if policy == "never":
+            hop = Hop("ok", words, hugetlb.TRANSPARENT)
+            return build_finding(id, policy, {"persisted": hop, "runtime": hop}, found=words)
+    sizes = found.sizes.value or {}
+    wrong = found.find_wrong(policy)
+    at_boot = _hugepages_at_boot.judge_policies(sources, policy, sorted(sizes))
+    hops: dict[HopName, Hop] = {"persisted": _hugepages_at_boot.join_policies(at_boot)}
     if _is_by_boot_line(facts, hops["persisted"]):
-        hops["booted"] = _judge_boot_policy(facts.boot.booted, policy)
-    hops["runtime"] = judge_fact(facts.transparent, lambda found: found == policy)
-    if facts.transparent.state == "absent" and policy == "never":
-        hops = {"runtime": Hop("na", "the kernel has no transparent huge pages", hugetlb.TRANSPARENT)}
-    return build_finding(
-        "hugepages.transparent",
-        policy,
-        hops,
-        found="the kernel has no transparent huge pages" if facts.transparent.state == "absent" else None,
-        why="khugepaged and compaction stall threads for milliseconds while they make and move huge pages"
-        if policy != "always"
-        else "memory that asks for nothing gets small pages",
-        fix=_write_policy_fix(facts, hops, policy),
-    )
+        hops["booted"] = _hugepages_at_boot.judge_boot_policy(sources.boot.booted, policy)
+    hops["runtime"] = judge_fact(found.all, lambda value: value == policy)
+    if hops["runtime"].state == "ok" and found.sizes.state == "unreadable":
+        hops["runtime"] = Hop("unknown", found.sizes.reason, found.sizes.source)
+    shown: str | None = None
+    if wrong and hops["runtime"].state == "ok":
+        of_sizes = ", ".join(f"{value} for {kb} kB" for kb, value in sorted(wrong.items()))
+        shown = f"{found.all.value} for all sizes, and {of_sizes}"
+        hops["runtime"] = Hop("bad", shown, ", ".join(map(hugetlb.build_policy_path, sorted(wrong))))
+    if found.all.state == "absent":
+        shown = "the kernel has no transparent huge pages"
+    fix = _write_policy_fix(facts, at_boot, policy, wrong)
+    return build_finding(id, policy, hops, found=shown, why=why, fix=fix)
 
 
-def _write_policy_fix(facts: Facts, hops: dict[HopName, Hop], policy: Policy) -> str:
-    if facts.transparent.state == "absent":
+def _write_policy_fix(facts: Facts, at_boot: dict[str, Hop], policy: Policy, wrong: dict[int, str]) -> str:
+    if facts.transparent.all.state == "absent":
         return "take transparent out of the profile, or boot a kernel with CONFIG_TRANSPARENT_HUGEPAGE=y"
+    of_size = "never" if policy == "never" else "inherit"
+
+    def choose(path: str) -> str:
+        return policy if path == hugetlb.TRANSPARENT else of_size
+
     lines = []
-    persisted = hops["persisted"]
-    if persisted.state == "bad":
-        lines.append(f"ask for {policy} at {quote_word(persisted.source)}")
-    elif persisted.state == "absent" or _is_only_boot_unknown(facts, persisted):
-        lines.append(f"echo 'w {hugetlb.TRANSPARENT} - - - - {policy}' >> {FILE}")
-    if hops["runtime"].state == "bad":
-        lines.append(f"echo {policy} > {hugetlb.TRANSPARENT}")
+    for path, hop in at_boot.items():
+        by_line = hop.source == facts.sources.boot.coming.source
+        if hop.state in ("bad", "absent") or (hop.state == "unknown" and by_line):
+            lines += _boot_fixes.write_late_fix(facts.sources, hop, path, choose(path))
+    running = [hugetlb.build_policy_path(kb) for kb in sorted(wrong)]
+    if facts.transparent.all.value not in (policy, None):
+        running.insert(0, hugetlb.TRANSPARENT)
+    lines += [f"echo {choose(path)} > {path}" for path in running]
     return "\n".join(lines) or READ_IT
-
-
-def _judge_persisted_policy(facts: Facts, policy: Policy) -> Hop:
-    if facts.tmpfiles.value is None:
-        return Hop("unknown", facts.tmpfiles.reason, facts.tmpfiles.source)
-    line = facts.tmpfiles.value.get(hugetlb.TRANSPARENT)
-    if line is not None:
-        return Hop("ok" if line.value == policy else "bad", line.value, line.place)
-    return _judge_boot_policy(facts.boot.coming, policy)
-
-
-def _judge_boot_policy(line: Fact[str], policy: Policy) -> Hop:
-    if line.value is None:
-        return judge_fact(line, lambda _: False)
-    value = cmdline.find_last(cmdline.split_arguments(line.value), "transparent_hugepage")
-    if value is None:
-        return Hop("absent", None, line.source)
-    return Hop("ok" if value == policy else "bad", value, line.source)
 
 
 def _show_nodes(nodes: frozenset[int]) -> str:

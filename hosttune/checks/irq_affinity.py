@@ -126,7 +126,8 @@ def _check_default(wanted: Section, facts: Facts, housekeeping: frozenset[int]) 
 
     def judge_line(line: Fact[str]) -> Hop:
         last = cpu.find_last(facts.cpus.possible)
-        cpus = line.map(cmdline.split_arguments).map(lambda args: cmdline.resolve_cpus(args, "irqaffinity", last))
+        args = line.map(cmdline.split_arguments)
+        cpus = args.map(lambda args: cmdline.resolve_irqaffinity(args, last) or frozenset())
         return _cpusets.judge_argument(cpus, lambda value: value <= housekeeping)
 
     shown = cpulist.show(housekeeping)

@@ -6,7 +6,7 @@ from functools import partial
 
 import msgspec
 
-from hosttune.host import cmdline, dropins, grub
+from hosttune.host import cmdline, dropins, grub, grub_default
 from hosttune.host.forms import NAME, UNINTELLIGIBLE, consists_of
 from hosttune.host.root import Fact, Root, derive, make_unreadable
 
@@ -14,28 +14,28 @@ _CONFIGS = ("/boot/grub/grub.cfg", "/boot/grub2/grub.cfg")
 # Of titles of menu entries, such as "Debian GNU/Linux, with Linux 6.12.9-amd64 (recovery mode)".
 _TITLE = f"{NAME} .,:()/+~'"
 _BLS = "/boot/loader/entries"
-#: Arguments of the kernel that a check asks the files of /etc/default for.
-ARGUMENTS = ("isolcpus", "nohz_full", "rcu_nocbs", "irqaffinity")
+DEFAULT = "/etc/default/grub"
 
 
 class Boot(msgspec.Struct, frozen=True):
-    """Command lines, with the parameters that a check looks at. `sources` maps the files that `grub-mkconfig` reads to
-    which of ARGUMENTS they set: they decide nothing, but they say whether a rebuild of the menu was forgotten."""
+    """Command lines, with the parameters that a check looks at. `sources` maps the files from which `grub-mkconfig`
+    makes the coming one to what they set, in order: they decide nothing until it is run, but they say what is missing.
+    `fault` says which of them could not be read."""
 
     booted: Fact[str]
     coming: Fact[str]
     sources: dict[str, str] = {}
+    fault: str = ""
+
+    def evaluate(self) -> grub_default.Result:
+        """Returns the arguments that the next menu will have."""
+        return grub_default.Result(None, self.fault) if self.fault else grub_default.evaluate(self.sources)
 
 
 def read(root: Root) -> Boot:
     """Read both command lines."""
     booted = root.read("/proc/cmdline").map(cmdline.reduce)
-    return Boot(booted, _read_coming(root, booted), _read_sources(root))
-
-
-def find_source(boot: Boot, argument: str) -> str:
-    """Returns the file below /etc/default that asks for `argument=`, or an empty string."""
-    return next((path for path, found in reversed(boot.sources.items()) if f"{argument}=" in found.splitlines()), "")
+    return Boot(booted, _read_coming(root, booted), *_read_sources(root))
 
 
 def _read_coming(root: Root, booted: Fact[str]) -> Fact[str]:
@@ -51,6 +51,8 @@ def _read_coming(root: Root, booted: Fact[str]) -> Fact[str]:
         if entry.value is None:
             return entry
         title, _, line = entry.value.partition("\n")
+        if "bootconfig" in [name for name, _ in cmdline.split_arguments(line)]:
+            return make_unreadable(path, "bootconfig: the initrd holds more arguments, which are not read")
         return Fact("value", line, f"{path}, entry {title!r}")
     return make_unreadable(_CONFIGS[0], "no GRUB configuration: what the next boot gets is decided elsewhere")
 
@@ -71,14 +73,6 @@ def _read_entry(path: str, root: Root) -> Fact[str]:
         return make_unreadable(path, f"not understood: {error}")
 
 
-def reduce_source(text: str) -> str:
-    """Returns which of the arguments that a check asks for a file of /etc/default sets, a line each, without values."""
-    sought = [argument for argument in ARGUMENTS if f"{argument}=" in text]
-    lines = [line for line in text.splitlines() if "=" in line and not line.lstrip().startswith("#")] if sought else []
-    found = (argument for argument in sought if any(f"{argument}=" in line for line in lines))
-    return "".join(f"{argument}=\n" for argument in found)
-
-
 def _read_bls(root: Root) -> dict[str, str] | None:
     names = root.list(_BLS)
     entries: dict[str, str] = {}
@@ -91,9 +85,14 @@ def _read_bls(root: Root) -> dict[str, str] | None:
     return entries if names.state == "value" else None
 
 
-def _read_sources(root: Root) -> dict[str, str]:
-    paths = ["/etc/default/grub"]
-    fragments = root.list("/etc/default/grub.d")
-    paths += [f"/etc/default/grub.d/{name}" for name in fragments.value or [] if name.endswith(".cfg")]
-    facts = {path: root.read(path).map(reduce_source) for path in paths}
-    return {path: fact.value for path, fact in facts.items() if fact.value is not None}
+def _read_sources(root: Root) -> tuple[dict[str, str], str]:
+    paths = [DEFAULT]
+    fragments = root.list(f"{DEFAULT}.d")
+    # As the shell's `*.cfg` has them: in the order of their bytes, and without hidden ones.
+    paths += [f"{DEFAULT}.d/{name}" for name in fragments.value or [] if name.endswith(".cfg") and name[0] != "."]
+    facts = {path: root.read(path).map(grub_default.reduce) for path in paths}
+    texts = {path: fact.value for path, fact in facts.items() if fact.value is not None}
+    faults = [f"{fact.source}: {fact.reason}" for fact in facts.values() if fact.state == "unreadable"]
+    if fragments.state == "unreadable":
+        faults.insert(0, f"{fragments.source}: {fragments.reason}")
+    return texts, next(iter(faults), "")

@@ -11,9 +11,9 @@ import re
 
 import msgspec
 
-from hosttune.host import cpulist
+from hosttune.host import boot_pages, cpulist, transparent
 from hosttune.host.cpulist import KernelList
-from hosttune.host.forms import CPU_LIST, DIGITS, NAME, UNINTELLIGIBLE, consists_of
+from hosttune.host.forms import CPU_LIST, NAME, UNINTELLIGIBLE, consists_of
 from hosttune.host.hugetlb import POLICIES
 from hosttune.host.module_names import is_sought
 
@@ -23,20 +23,21 @@ Arguments = tuple[tuple[str, str | None], ...]
 MAX_LENGTH = 1 << 16
 
 _FLAGS = ("nohz", "domain", "managed_irq")
+#: The kernel boots on this CPU, which keeps the time, and takes the interrupts that no other CPU is given.
+BOOT_CPU = 0
+# White space to the kernel: ASCII's, and the byte that is a space in Latin-1. Source: lib/ctype.c.
+_SPACE = " \t\n\v\f\r\xa0"
 
-_SIZE = f"{DIGITS}KMGkmg"
 #: Parameters that list modules to load, or not to load.
 MODULE_LISTS = ("modules_load", "module_blacklist", "modprobe.blacklist")
-#: Parameters that a check looks at, and the characters of their values.
-PARAMETERS = {
-    "BOOT_IMAGE": "",
-    **dict.fromkeys(("isolcpus", "nohz_full", "rcu_nocbs", "irqaffinity", "systemd.cpu_affinity"), CPU_LIST),
-    "default_hugepagesz": _SIZE,
-    "hugepagesz": _SIZE,
-    "hugepages": f"{DIGITS}:,",
-    "transparent_hugepage": "",
-    **dict.fromkeys(MODULE_LISTS, f"{NAME},"),
-}
+_CPU_LISTS = ("nohz_full", "rcu_nocbs", "irqaffinity", "systemd.cpu_affinity")
+#: Parameters that a check looks at.
+PARAMETERS = frozenset(
+    (
+        "BOOT_IMAGE", "bootconfig", "isolcpus", *_CPU_LISTS, *boot_pages.PARAMETERS, "transparent_hugepage",
+        "thp_anon", *MODULE_LISTS,
+    )
+)  # fmt: skip
 _ILLEGAL_FLAG = "x!"
 
 
@@ -61,41 +62,53 @@ def split_arguments(cmdline: str) -> Arguments:
     if len(cmdline) > MAX_LENGTH:
         raise ValueError(f"{len(cmdline)} characters; no kernel takes more than {MAX_LENGTH}")
     found: list[tuple[str, str | None]] = []
-    for word in _split_words(cmdline):
-        if word == "--":
+    for word in _split_words(_to_bytes(cmdline)):
+        name, value = _split_word(word)
+        if name == "--" and value is None:
             break
-        quoted = word.startswith('"')
-        word = word[1:] if quoted else word
-        if quoted and word.endswith('"'):
-            word = word[:-1]
-        name, equals, value = word.partition("=")
-        if not name:
-            name, equals, value = word, "", ""
-        if value.startswith('"'):
-            value = value[1:].removesuffix('"')
-        found.append((name.replace("-", "_"), value if equals else None))
+        found.append((name.replace("-", "_"), value))
     return tuple(found)
 
 
 def reduce(cmdline: str) -> str:
-    """Returns a command line with the parameters that a check looks at, and nothing else of it. Raises ValueError."""
+    """Returns a command line with the parameters that a check looks at, and nothing else of it. Raises ValueError.
+
+    The kernel makes of them what it makes of the whole line.
+    """
     words = []
     for name, value in split_arguments(cmdline):
-        characters = PARAMETERS.get(name)
-        if characters is None:
+        if name not in PARAMETERS:
             continue
         if value is None:
             words.append(name)
             continue
-        flags = ""
-        if name == "isolcpus":
-            flags, value = _keep_flags(value)
-        elif name in MODULE_LISTS:
-            value = ",".join(filter(is_sought, value.split(",")))
-        known = consists_of(value, characters, MAX_LENGTH) or (name == "transparent_hugepage" and value in POLICIES)
-        value = flags + (value if known else UNINTELLIGIBLE)
-        words.append(f'{name}="{value}"' if " " in value else f"{name}={value}")
+        value = _keep_value(name, value)
+        words.append(f'{name}="{value}"' if set(_SPACE) & set(value) else f"{name}={value}")
     return " ".join(words)
+
+
+def _keep_value(name: str, value: str) -> str:
+    if name == "isolcpus":
+        flags, value = _keep_flags(value)
+        return flags + _keep_cpus(value)
+    if name in _CPU_LISTS:
+        return _keep_cpus(value)
+    if name in boot_pages.PARAMETERS:
+        return boot_pages.reduce(name, value)
+    if name in MODULE_LISTS:
+        value = ",".join(filter(is_sought, value.split(",")))
+        return value if consists_of(value, f"{NAME},", MAX_LENGTH) else UNINTELLIGIBLE
+    if name == "thp_anon":
+        return value if transparent.PATTERN.fullmatch(value) else UNINTELLIGIBLE
+    return value if name == "transparent_hugepage" and value in POLICIES else UNINTELLIGIBLE
+
+
+def _keep_cpus(value: str) -> str:
+    """Returns a list of CPUs as it is, or the parts of it before the one that no list has."""
+    if consists_of(value, CPU_LIST + _SPACE, MAX_LENGTH):
+        return value
+    legal = value[: len(value) - len(value.lstrip(CPU_LIST + _SPACE))]
+    return legal.rstrip(CPU_LIST.replace(",", "").replace(" ", "")) + UNINTELLIGIBLE
 
 
 def find_last(args: Arguments, name: str) -> str | None:
@@ -104,12 +117,17 @@ def find_last(args: Arguments, name: str) -> str | None:
     return values[-1] if values else None
 
 
-def resolve_isolation(args: Arguments, last_cpu: int | None) -> Isolation:
+def resolve_isolation(
+    args: Arguments, last_cpu: int | None, present: frozenset[int] | None = None, has_nohz: bool = True
+) -> Isolation:
     """Work out isolcpus= and nohz_full= in the order given; `last_cpu` is what `N` stands for.
 
-    A later parameter may add kinds of isolation, but one that gives a kind a second, different set is
-    refused as a whole. Raises ValueError if a list needs `last_cpu` and it is None.
+    A later parameter may add kinds of isolation, but one that gives a kind a second, different set is refused as a
+    whole. `present`: the CPUs that are there at boot, all unless given. `has_nohz`: whether the kernel is built with
+    CONFIG_NO_HZ_FULL. Raises ValueError if a list needs `last_cpu` and it is None.
     """
+    if present is None and last_cpu is not None:
+        present = frozenset(range(last_cpu + 1))
     sets: dict[str, frozenset[int]] = {}
     remarks: list[str] = []
     for name, value in args:
@@ -120,37 +138,59 @@ def resolve_isolation(args: Arguments, last_cpu: int | None) -> Isolation:
         if text is None:
             remarks.append(f"{shown}: a flag holds an illegal character, so the kernel drops all of it")
             continue
+        if "nohz" in kinds and not has_nohz:
+            remarks.append(f"{shown}: the kernel is built without CONFIG_NO_HZ_FULL, so it drops all of it")
+            continue
         cpus = _parse_cpus(text, last_cpu)
         if not cpus:
-            remarks.append(f"{shown}: not a list of CPUs, so the kernel drops all of it")
+            remarks.append(f"{shown}: not a list of CPUs that this host can have, so the kernel drops all of it")
             continue
+        if present is not None and present <= cpus:
+            remarks.append(f"{shown}: names every CPU, so the kernel keeps CPU {BOOT_CPU} out of it")
+            cpus -= {BOOT_CPU}
         if any(sets.get(kind, cpus) != cpus for kind in kinds):
             remarks.append(f"{shown}: contradicts an earlier isolcpus= or nohz_full=, so the kernel refuses it")
             continue
         if name == "isolcpus" and "domain" not in kinds:
             remarks.append(f"{shown}: without the flag domain it isolates nothing from the scheduler")
+        if "nohz" in kinds and BOOT_CPU in cpus:
+            remarks.append(f"{shown}: the kernel keeps the tick of CPU {BOOT_CPU}, on which it boots")
         sets.update(dict.fromkeys(kinds, cpus))
     none: frozenset[int] = frozenset()
-    return Isolation(sets.get("domain", none), sets.get("managed_irq", none), sets.get("nohz", none), tuple(remarks))
+    nohz = sets.get("nohz", none) - {BOOT_CPU}
+    return Isolation(sets.get("domain", none), sets.get("managed_irq", none), nohz, tuple(remarks))
 
 
-def resolve_rcu_nocbs(args: Arguments, last_cpu: int | None) -> frozenset[int]:
-    """Returns the CPUs whose RCU callbacks are offloaded: rcu_nocbs= and, implied, nohz_full=.
+def resolve_rcu_nocbs(args: Arguments, last_cpu: int | None, has_nohz: bool = True) -> frozenset[int]:
+    """Returns the CPUs whose RCU callbacks are offloaded: the last rcu_nocbs=, and, implied, nohz_full=.
 
-    A list that the kernel cannot read means all CPUs. Raises ValueError if `last_cpu` is needed and None.
+    Without a list it names no CPU, and a list that the kernel cannot read means all CPUs. Raises ValueError if
+    `last_cpu` is needed and None.
     """
-    offloaded = resolve_isolation(args, last_cpu).nohz
-    text = find_last(args, "rcu_nocbs")
-    if text is not None:
-        if (cpus := _parse_cpus(text, last_cpu)) is None:
-            cpus = cpulist.parse(KernelList("all"), last_cpu)
-        offloaded |= cpus
+    offloaded = resolve_isolation(args, last_cpu, has_nohz=has_nohz).nohz
+    given = [value for name, value in args if name == "rcu_nocbs"]
+    if given and given[-1] is not None:
+        cpus = _parse_cpus(given[-1], last_cpu)
+        offloaded |= _parse_cpus("all", last_cpu) or frozenset() if cpus is None else cpus
     return offloaded
 
 
-def resolve_cpus(args: Arguments, name: str, last_cpu: int | None) -> frozenset[int]:
-    """Returns the CPUs of the last `name=`, none if it is not given or the kernel cannot read it."""
-    return _parse_cpus(find_last(args, name) or "", last_cpu) or frozenset()
+def resolve_irqaffinity(args: Arguments, last_cpu: int | None) -> frozenset[int] | None:
+    """Returns the CPUs on which interrupts start, None if irqaffinity= is not given.
+
+    The kernel adds the CPU on which it boots, and of a list that it cannot read it takes what stands before the fault.
+    Raises ValueError if `last_cpu` is needed and None.
+    """
+    text = find_last(args, "irqaffinity")
+    if text is None:
+        return None
+    cpus: frozenset[int] = frozenset({BOOT_CPU})
+    for part in re.split(f"[{_SPACE},]+", text):
+        taken = _parse_cpus(part, last_cpu)
+        if taken is None:
+            break
+        cpus |= taken
+    return cpus
 
 
 def _keep_flags(value: str) -> tuple[str, str]:
@@ -161,19 +201,41 @@ def _keep_flags(value: str) -> tuple[str, str]:
     return ("".join(f"{kind}," for kind in kinds) if value[:1].isalpha() else ""), text
 
 
+def _to_bytes(text: str) -> str:
+    """Returns a text with a character for each byte of it, as the kernel reads it."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("latin-1")
+
+
 def _split_words(cmdline: str) -> list[str]:
     """Returns the words between white space that is not between double quotes."""
     words: list[list[str]] = [[]]
-    for number, part in enumerate(cmdline.strip().split('"')):
+    for number, part in enumerate(cmdline.strip(_SPACE).split('"')):
         if number:
             words[-1].append('"')
         if number % 2:
             words[-1].append(part)
             continue
-        first, *others = re.split(r"\s+", part)
+        first, *others = re.split(f"[{_SPACE}]+", part)
         words[-1].append(first)
         words += [[other] for other in others]
     return [text for word in words if (text := "".join(word))]
+
+
+def _split_word(word: str) -> tuple[str, str | None]:
+    """Returns the name and the value of a word: a quote at either end of the word, or of the value, is taken off."""
+    quoted = word.startswith('"')
+    word = word[1:] if quoted else word
+    equals = word.find("=", 1)
+    name, value = (word, None) if equals < 0 else (word[:equals], word[equals + 1 :])
+    if value is not None and value.startswith('"'):
+        inner = value[1:]
+        ended = inner.endswith('"')
+        value, quoted = inner.removesuffix('"'), quoted and not ended
+    if quoted and value is None:
+        name = name.removesuffix('"')
+    elif quoted and value is not None:
+        value = value.removesuffix('"')
+    return name, value
 
 
 def _split_flags(value: str) -> tuple[list[str], str | None]:
@@ -190,9 +252,10 @@ def _split_flags(value: str) -> tuple[list[str], str | None]:
 
 
 def _parse_cpus(text: str, last_cpu: int | None) -> frozenset[int] | None:
+    """Returns the CPUs of a list, None if the kernel refuses it; it refuses one with a CPU that cannot be there."""
     if last_cpu is None and ("n" in text.lower() or "all" in text.lower()):
         raise ValueError(f"{text!r} needs to know the last CPU")
     try:
-        return cpulist.parse(KernelList(text), last_cpu)
+        return cpulist.parse(KernelList(text), last_cpu, bounded=True)
     except ValueError:
         return None

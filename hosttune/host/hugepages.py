@@ -1,25 +1,20 @@
-"""Huge pages: the pools of each size and NUMA node, what the boot line asks for, and the THP policy.
+"""Huge pages: the pools of each size and NUMA node.
 
-Sources: `Documentation/admin-guide/mm/hugetlbpage.rst`, `Documentation/admin-guide/mm/transhuge.rst` and
-`Documentation/admin-guide/kernel-parameters.txt` of the Linux kernel; `mm/hugetlb.c`.
+Source: `Documentation/admin-guide/mm/hugetlbpage.rst` of the Linux kernel.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 
 import msgspec
 
-from hosttune.host.cmdline import Arguments
-from hosttune.host.hugetlb import NODES, TRANSPARENT, build_path, parse_size
+from hosttune.host.hugetlb import NODES, build_path
 from hosttune.host.root import NOT_CAPTURED, Fact, Root
 
 NO_NUMA = "/sys/kernel/mm/hugepages"  # all there is on a kernel without CONFIG_NUMA
 
-# No count has more digits than an unsigned 64-bit number.
-_COUNT = re.compile(r"[0-9]{1,20}")
-_BRACKETS = re.compile(r"\[(\w+)\]")
+_POOL = re.compile(r"hugepages-([0-9]{1,20})kB")
 _DEFAULT = re.compile(r"^Hugepagesize:\s*([0-9]{1,20}) kB", re.MULTILINE)
 
 
@@ -31,27 +26,18 @@ class Pool(msgspec.Struct, frozen=True):
     surplus: Fact[int]
 
 
-class Request(msgspec.Struct, frozen=True):
-    """Pages that a boot line asks for: on named nodes, or `total` spread over all of them."""
-
-    total: int = 0
-    nodes: dict[int, int] = {}
-
-    def count_on(self, node: int, nodes: Iterable[int]) -> int:
-        """Returns the pages that this comes to on a node of a host with these `nodes`, if memory is there for all."""
-        if self.nodes:
-            return self.nodes.get(node, 0)
-        order = sorted(nodes)
-        each, rest = divmod(self.total, len(order) or 1)
-        return each + (node in order[:rest])
-
-
 def read_nodes(root: Root) -> Fact[frozenset[int]]:
     """Returns the NUMA nodes; node 0 alone on a kernel without CONFIG_NUMA."""
     names = root.list(NODES)
     if names.state == "absent":
         return Fact("value", frozenset({0}), NODES)
     return names.map(lambda found: frozenset(int(name[4:]) for name in found if re.fullmatch(r"node\d+", name)))
+
+
+def read_sizes(root: Root) -> Fact[frozenset[int]]:
+    """Returns the page sizes in kB that this host's CPUs and kernel have."""
+    names = root.list(NO_NUMA)
+    return names.map(lambda found: frozenset(int(match[1]) for match in map(_POOL.fullmatch, found) if match))
 
 
 def read_pool(root: Root, kb: int, node: int) -> Pool:
@@ -70,57 +56,6 @@ def reduce_meminfo(text: str) -> str:
     """Returns the line of /proc/meminfo that a check reads, empty text if there is none."""
     match = _DEFAULT.search(text)
     return f"{match[0]}\n" if match else ""
-
-
-def read_transparent(root: Root) -> Fact[str]:
-    """Returns the policy in force: always, madvise or never; absent for a kernel without transparent huge pages."""
-    return root.read(TRANSPARENT).map(parse_chosen)
-
-
-def parse_chosen(text: str) -> str:
-    """Returns the word in brackets. Raises ValueError."""
-    match = _BRACKETS.search(text)
-    if match is None:
-        raise ValueError(f"{text.strip()[:40]!r} has no word in brackets")
-    return match[1]
-
-
-def parse_requests(arguments: Arguments, default: int | None) -> dict[int, Request]:
-    """Returns what a command line asks for, by page size in kB.
-
-    `hugepages=` means the size of the `hugepagesz=` before it, or else the default size (`default`, unless
-    `default_hugepagesz=` says another). Counts that the kernel would refuse are left out.
-    """
-    found: dict[int, Request] = {}
-    current: int | None = None
-    for name, value in arguments:
-        if name == "default_hugepagesz" and value is not None:
-            default = _parse_size_argument(value) or default
-    for name, value in arguments:
-        if name == "hugepagesz" and value is not None:
-            current = _parse_size_argument(value)
-        elif name == "hugepages" and value is not None:
-            kb = current or default
-            request = _parse_request(value)
-            if kb is not None and request is not None:
-                found[kb] = request
-    return found
-
-
-def _parse_request(text: str) -> Request | None:
-    if _COUNT.fullmatch(text):
-        return Request(int(text))
-    pairs = [pair.partition(":") for pair in text.split(",")]
-    if not all(_COUNT.fullmatch(node) and _COUNT.fullmatch(count) for node, _, count in pairs):
-        return None
-    return Request(nodes={int(node): int(count) for node, _, count in pairs})
-
-
-def _parse_size_argument(text: str) -> int | None:
-    try:
-        return parse_size(text.upper())
-    except ValueError:
-        return int(text) >> 10 if _COUNT.fullmatch(text) else None
 
 
 def _parse_default(text: str) -> int:

@@ -11,6 +11,8 @@ import re
 NODES = "/sys/devices/system/node"
 TRANSPARENT = "/sys/kernel/mm/transparent_hugepage/enabled"
 POLICIES = ("always", "madvise", "never")
+#: Sizes in kB that any architecture can have a policy for, since Linux 6.8: from two small pages to a huge one.
+POLICY_SIZES = tuple(8 << power for power in range(17))
 
 _SIZE = re.compile(r"([1-9][0-9]*)([KMG])")
 _KB = {"K": 1, "M": 1 << 10, "G": 1 << 20}
@@ -37,3 +39,8 @@ def parse_node(name: str) -> int:
 def build_path(kb: int, node: int, file: str = "nr_hugepages") -> str:
     """Returns the path of a file of one pool; writing the number of pages to `nr_hugepages` sets it."""
     return f"{NODES}/node{node}/hugepages/hugepages-{kb}kB/{file}"
+
+
+def build_policy_path(kb: int) -> str:
+    """Returns the path of the policy of transparent huge pages of one size."""
+    return f"{TRANSPARENT.removesuffix('/enabled')}/hugepages-{kb}kB/enabled"

@@ -1,61 +1,223 @@
-"""What systemd-tmpfiles writes to /proc and /sys at boot. Source: tmpfiles.d(5)."""
+"""What systemd-tmpfiles writes to the pools and policies of huge pages at boot.
+
+Sources: tmpfiles.d(5), glob(7); `src/tmpfiles/tmpfiles.c` and `src/basic/extract-word.c` of systemd 252 and 257.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+
 import msgspec
 
-from hosttune.host import dropins, hugetlb
+from hosttune.host import dropins, globs, hugetlb
 from hosttune.host.forms import DIGITS, NAME, UNINTELLIGIBLE, consists_of
-from hosttune.host.root import Fact, Root
+from hosttune.host.root import Fact, Root, make_unreadable
 
 DIRECTORIES = ("/etc/tmpfiles.d", "/run/tmpfiles.d", "/usr/local/lib/tmpfiles.d", "/usr/lib/tmpfiles.d")
 
-_POOL = f"{hugetlb.NODES}/node"
+_ALL = re.compile(r"/sys/kernel/mm/hugepages/hugepages-[0-9]+kB/nr_hugepages")
+#: Of one line: a name in braces stands for several.
+MAX_PATTERNS = 64
+#: Of one file: lines with such names.
+MAX_BRACES = 500
+_MAX_LINE = 4096
+_PATTERN = NAME + "/*?[]{},!^:."
+
+_TYPES = re.compile(r"([wfF])(?!.*(.).*\2)([!+=~^-]*)", re.ASCII)
+_MODE = re.compile(r"-|[~:]{0,2}0?[0-7]{1,4}")
+_AGE = re.compile(r"-|~?[a-zA-Z:]*[0-9]+[a-z0-9 ]*|0")
+_SPECIFIER = re.compile(r"%[aAbBCgGhHlLmMoStTuUvVwW]")
+_ESCAPES = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", "\\": "\\", '"': '"', "'": "'",
+            "s": " "}  # fmt: skip
+_ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{2})|([0-7]{3})|([abfnrtv\\\"'s]))")
 
 
 class Line(msgspec.Struct, frozen=True):
-    """A line of type `w`: the text that is written to an existing file, and where it says so."""
+    """A line that writes: the files that its pattern names, the text, and where it says so.
 
+    `value` is None where the text depends on the host. `kind` is `w`, `w+`, `F`, or `f`, which writes to no file that
+    is there and only keeps others from the path.
+    """
+
+    kind: str
     path: str
-    value: str
+    value: str | None
     place: str
 
 
-def read(root: Root) -> Fact[dict[str, Line]]:
-    """Returns the writes below /proc and /sys by path. Of two lines for one path the first counts, by file name."""
-    files = dropins.list_merged(root, DIRECTORIES, ".conf")
-    if files.state == "unreadable":
+class Writes(msgspec.Struct, frozen=True):
+    """All writes at boot, in the order in which they are done."""
+
+    lines: list[Line] = []
+
+    def find(self, path: str) -> list[Line]:
+        """Returns the writes to a path, the last of which counts."""
+        return [
+            line for line in self.lines if (line.path == path if line.kind == "F" else globs.matches(path, line.path))
+        ]
+
+
+def read(root: Root) -> Fact[Writes]:
+    """Returns what is written at boot. What `/run` holds the next boot does not find."""
+    files = dropins.read_merged(root, DIRECTORIES, ".conf", lasting=True)
+    if files.value is None:
         return files.drop_value()
-    found: dict[str, Line] = {}
-    for file in files.value or []:
-        text = dropins.read_fragment(root, file)
-        if text.state == "unreadable":
-            return text.drop_value()
-        for line in parse(text.value or "", file):
-            found.setdefault(line.path, line)
-    return Fact("value", found, DIRECTORIES[0])
+    found: list[Line] = []
+    for file, text in files.value:
+        try:
+            found += parse(text, file)
+        except ValueError as error:
+            return make_unreadable(file, f"not understood: {error}")
+    return Fact("value", Writes(order(found)), DIRECTORIES[0])
+
+
+def order(lines: Iterable[Line]) -> list[Line]:
+    """Returns the lines in the order in which systemd-tmpfiles goes about them, without those that it ignores.
+
+    Lines that create files go first, then those with patterns. Of several lines for one pattern the first counts, and
+    the others are duplicates, unless all append.
+    """
+    paths: dict[str, list[Line]] = {}
+    patterns: dict[str, list[Line]] = {}
+    for line in lines:
+        of = patterns if line.kind[0] == "w" else paths
+        known = of.setdefault(line.path, [])
+        if not known or line.kind == known[0].kind == "w+":
+            known.append(line)
+    return [line for of in (paths, patterns) for known in of.values() for line in known if line.kind != "f"]
 
 
 def parse(text: str, file: str) -> list[Line]:
-    """Returns the lines of one file that write below /proc or /sys: `w PATH - - - - VALUE`."""
+    """Returns the lines of one file that write to what a check looks at: `w PATH - - - - VALUE` and the like.
+
+    Raises ValueError for a pattern that stands for too many.
+    """
+    if text.count("{") > MAX_BRACES:
+        raise ValueError(f"it has more than {MAX_BRACES} braces")
     found = []
-    for number, raw in enumerate(text.splitlines(), 1):
-        fields = raw.split(None, 6)
-        if len(fields) == 7 and fields[0][0] == "w":
-            path, value = fields[1].strip("\"'"), fields[6].strip().strip("\"'")
-            if path.startswith(("/proc/", "/sys/")):
-                found.append(Line(path, value, f"{file}:{number}"))
+    for number, raw in enumerate(re.split(r"[\n\0]", text), 1):
+        line = _parse_line(raw.strip(" \t\n\r"), f"{file}:{number}")
+        if line is not None:
+            found.append(line)
     return found
 
 
 def reduce(text: str) -> str:
-    """Returns the lines of a file that write to pools of huge pages or to their policy, each where it was."""
-    kept = [""] * len(text.splitlines())
+    """Returns the lines of a file that write to pools of huge pages or to their policies, each where it was.
+
+    Raises ValueError.
+    """
+    kept = [""] * (text.count("\n") + 1)
     for line in parse(text, ""):
-        if line.path == hugetlb.TRANSPARENT or (
-            line.path.startswith(_POOL) and consists_of(line.path, f"{NAME}/", 120)
-        ):
-            known = line.value in hugetlb.POLICIES or consists_of(line.value, DIGITS, 20)
-            value = line.value if known else UNINTELLIGIBLE
-            kept[int(line.place.rpartition(":")[2]) - 1] = f"w {line.path} - - - - {value}"
+        if not consists_of(line.path, _PATTERN, 256):
+            raise ValueError("a pattern in it is of unusual characters")
+        value = line.value
+        if value is None:
+            value = "%m"
+        elif value.strip("\n") not in (*hugetlb.POLICIES, "inherit") and not consists_of(value, DIGITS + "\n", 20):
+            value = UNINTELLIGIBLE
+        value = value.replace("\n", "\\n")
+        kept[int(line.place.rpartition(":")[2]) - 1] = f"{line.kind} {line.path} - - - - {value}"
     return "".join(f"{line}\n" for line in kept)
+
+
+def _parse_line(line: str, place: str) -> Line | None:
+    """Returns what a line writes, None if it writes nothing that a check looks at, or is refused."""
+    # Most lines create directories, and are not looked at further.
+    if line[:1] not in ("w", "f", "F", '"', "'", "\\") or len(line) > _MAX_LINE:
+        return None
+    fields, argument = _extract_words(line, 6)
+    if len(fields) < 2 or (kind := _TYPES.fullmatch(fields[0])) is None:
+        return None
+    _, path, mode, user, group, age = (*fields, *["-"] * (6 - len(fields)))
+    pattern = _simplify_path(path)
+    letter, modifiers = kind[1], kind[3]
+    if pattern is None or not (_MODE.fullmatch(mode) and _AGE.fullmatch(age)):
+        return None
+    if letter == "w" and not any(map(is_sought, globs.expand_braces(pattern, MAX_PATTERNS))):
+        return None
+    if letter != "w" and (set(pattern) & set("*?[{\\") or not is_sought(pattern)):
+        return None  # of these types the path is no pattern
+    if letter == "f" and "+" not in modifiers:
+        return Line("f", pattern, "", place)
+    if argument in ("", "-"):
+        return None if letter == "w" else Line("F", pattern, "", place)
+    known = all(name in ("-", "root", "0", ":root", ":0") for name in (user, group)) and not set("~^") & set(modifiers)
+    value: str | None = None
+    if known and not _SPECIFIER.search(argument.replace("%%", "")):
+        value = _unescape(argument)
+        if value is None:
+            return None
+    return Line("w+" if letter == "w" and "+" in modifiers else letter.replace("f", "F"), pattern, value, place)
+
+
+def is_sought(pattern: str) -> bool:
+    """Returns whether a pattern without braces may name a file of a pool or of a policy."""
+    return any(
+        globs.may_match(pattern, shape)
+        for shape in (
+            hugetlb.TRANSPARENT,
+            "/sys/kernel/mm/transparent_hugepage/hugepages-#kB/enabled",
+            f"{hugetlb.NODES}/node#/hugepages/hugepages-#kB/nr_hugepages",
+            "/sys/kernel/mm/hugepages/hugepages-#kB/nr_hugepages",
+            "/proc/sys/vm/nr_hugepages",
+        )
+    )
+
+
+def _extract_words(line: str, most: int) -> tuple[list[str], str]:
+    """Returns the first words, without their quotes and backslashes, and what follows; no words for an open quote."""
+    words: list[str] = []
+    position = 0
+    while len(words) < most and position < len(line):
+        word: list[str] = []
+        quote = ""
+        while position < len(line):
+            letter = line[position]
+            position += 1
+            if letter == "\\":
+                if position == len(line):
+                    return [], ""
+                word.append(line[position])
+                position += 1
+            elif letter == quote:
+                quote = ""
+            elif not quote and letter in "\"'":
+                quote = letter
+            elif not quote and letter in " \t":
+                break
+            else:
+                word.append(letter)
+        if quote:
+            return [], ""
+        words.append("".join(word))
+        position += len(line) - position - len(line[position:].lstrip(" \t"))
+    return words, line[position:]
+
+
+def _simplify_path(path: str) -> str | None:
+    """Returns a path without `//`, `/.` and a slash at its end, None for one that is refused."""
+    if not path.startswith("/") or _SPECIFIER.search(path.replace("%%", "")):
+        return None
+    parts = [part for part in path.replace("%%", "%").split("/") if part not in ("", ".")]
+    return None if ".." in parts else "/" + "/".join(parts)
+
+
+def _unescape(text: str) -> str | None:
+    """Returns the text that an argument stands for, None if the line is refused for it."""
+    pieces: list[str] = []
+    position = 0
+    for match in _ESCAPE.finditer(text):
+        pieces.append(text[position : match.start()])
+        code = int(match[1], 16) if match[1] else int(match[2], 8) if match[2] else None
+        if code == 0:
+            return None
+        pieces.append(_ESCAPES[match[3]] if code is None else chr(code))
+        position = match.end()
+    pieces.append(text[position:])
+    if any("\\" in piece for piece in pieces[::2]):
+        return None
+    found = "".join(pieces)
+    rest = found.replace("%%", "")
+    return None if "%" in rest else found.replace("%%", "%")

@@ -6,7 +6,7 @@ its value is not kept, since it may reset or overrule another.
 
 from __future__ import annotations
 
-from hosttune.host import commands, irqbalance, limits, systemd
+from hosttune.host import boot_writes, commands, irqbalance, limits, systemd
 from hosttune.host.forms import CPU_LIST, DIGITS, NAME, UNINTELLIGIBLE, consists_of
 from hosttune.host.systemd import Setting
 
@@ -49,8 +49,11 @@ def _write(text: str, settings: list[Setting | None]) -> str:
 def _keep_service(setting: Setting) -> Setting | None:
     if setting.section != "Service":
         return None
-    if setting.key == "ExecStart":
-        return _replace(setting, commands.reduce(setting.value))
+    if setting.key in boot_writes.COMMANDS:
+        writes = boot_writes.reduce(setting.value)
+        kept = commands.reduce(setting.value) if setting.key == "ExecStart" else ""
+        kept = " ; ".join(filter(None, (kept, writes and f"sh -c '{writes}'")))
+        return _replace(setting, kept) if kept or setting.key == "ExecStart" else None
     if setting.key == "User":
         return _replace(setting, setting.value if consists_of(setting.value, f"{NAME}.%$", 66) else "")
     if setting.key in _SERVICE_LIMITS:

@@ -15,12 +15,13 @@ from collections.abc import Callable
 from typing import Any
 
 from hosttune import host as package
-from hosttune.host import cmdline, forms, grub, limits, pam, root
+from hosttune.host import cmdline, forms, grub, grub_default, limits, pam, root, transparent
 
 KERNEL, CONFIGURATION = root.MAX_BYTES, root.MAX_CONFIGURATION_BYTES
 #: Modules, and functions by their whole name, that read what the kernel or the system's tools write.
 FROM_KERNEL = (
-    *("cmdline.", "cpulist.", "hugepages.", "identity.", "irq.", "forms.", "modules.reduce_loaded", "process."),
+    *("cmdline.", "boot_pages.", "cpulist.", "hugepages.", "identity.", "irq.", "forms."),
+    *("modules.reduce_loaded", "process."),
     *("irqbalance.parse_banned", "irqbalance.reduce_environment", "sysctl.reduce_value"),
     *("limits.parse_proc", "limits.reduce_proc", "limits.reduce_users", "limits.reduce_groups"),
 )
@@ -81,7 +82,9 @@ def _arguments(*text: str) -> Any:
 #: How a parser that takes more than a text is called.
 CALLS: dict[str, Callable[[Any, str], Any]] = {
     "cpulist.parse": lambda parse, text: parse(text, 8191),
-    "hugepages.parse_requests": lambda parse, text: parse(_arguments(f"hugepages={text}"), 2048),
+    "boot_pages.parse": lambda parse, text: parse(_arguments(f"hugepages={text}")),
+    "boot_pages.reduce": lambda reduce, text: reduce("hugepages", text),
+    "boot_writes.parse": lambda parse, text: parse(text, "f"),
     "pam.parse": lambda parse, text: pam.resolve([parse(text, "f")["1.5"]], USER, {}, None),
     "limits.parse_systemd": lambda parse, text: parse("memlock", text),
     "sysctl.parse": lambda parse, text: parse(text, "f"),
@@ -91,6 +94,9 @@ CALLS: dict[str, Callable[[Any, str], Any]] = {
 #: What reads a text and has another name.
 MORE: dict[str, Callable[[str], Any]] = {
     "cmdline.resolve_isolation": lambda text: cmdline.resolve_isolation(_arguments(text), 7),
+    "cmdline.resolve_irqaffinity": lambda text: cmdline.resolve_irqaffinity(_arguments(f"irqaffinity={text}"), 7),
+    "grub_default.evaluate": lambda text: grub_default.evaluate({"a": text, "b": text}),
+    "transparent.resolve_boot": lambda text: transparent.resolve_boot(_arguments(f"thp_anon={text}"), [64, 2048]),
     "cmdline.resolve_rcu_nocbs": lambda text: cmdline.resolve_rcu_nocbs(_arguments(f"rcu_nocbs={text}"), 7),
     "grub.find_default_entry": lambda text: grub.find_default_entry(text, {}, {}),
     "grub.find_default_entry of BLS": lambda text: grub.find_default_entry("blscfg", {}, {"a": f"options {text}"}),

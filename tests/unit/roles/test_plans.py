@@ -13,8 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hosttune.checks import cpu_isolation, hugepages, irq_affinity
-from hosttune.host import cmdline, cpulist, hugetlb
-from hosttune.host import hugepages as pools
+from hosttune.host import boot_pages, cmdline, cpulist, hugetlb
 from tests.unit.roles.hosts import make_host
 from tests.unit.roles.plans import cpu_isolation_plan, cpu_lists, hugepages_plan, irq_affinity_plan
 
@@ -132,7 +131,7 @@ def test_the_check_reads_the_boot_arguments_as_they_were_meant(data: st.DataObje
     assert (isolation.domain, isolation.nohz, isolation.remarks) == (isolated, full, ())
     assert isolation.managed_irq == (isolated if managed else frozenset())
     assert cmdline.resolve_rcu_nocbs(line, LAST) == offloaded
-    assert cmdline.resolve_cpus(line, "irqaffinity", LAST) == starts
+    assert cmdline.resolve_irqaffinity(line, LAST) == starts | {cmdline.BOOT_CPU}
     section = {name: list for name, list in text.items() if list and name != "housekeeping"}
     msgspec.convert({**section, "managed_irq": managed, "systemd": True}, cpu_isolation.Section)
 
@@ -229,11 +228,11 @@ def test_the_check_finds_each_pool_where_it_was_planned(
     section = msgspec.convert(planned["section"], hugepages.Section)
     wanted = {(size, int(node[4:])): int(n) for size, counts in pages.items() for node, n in counts.items()}
     assert {(size, node): count for size, _, node, count in section.list_pools()} == wanted
-    asked = pools.parse_requests(cmdline.split_arguments(" ".join(planned["arguments"])), default=2048)
+    asked = boot_pages.parse(cmdline.split_arguments(" ".join(planned["arguments"]))).pages
     for size, kb, node, count in section.list_pools():
         written = planned["values"].get(hugetlb.build_path(kb, node))
         if size in boot:
-            assert written is None and asked[kb].count_on(node, range(4)) == count
+            assert written is None and asked[kb].find_bounds(node, range(4)) == (count, count)
         else:
             assert written == count and kb not in asked
     assert section.transparent == planned["values"].get(hugetlb.TRANSPARENT) == transparent

@@ -91,8 +91,36 @@ def test_booted_but_not_persisted_is_volatile(run, key):
 
 def test_a_forgotten_update_grub_is_named(run):
     found = run({"/etc/default/grub.d/80-x.cfg": f'GRUB_CMDLINE_LINUX="{GOOD}"'}, coming="quiet")
-    assert "/etc/default/grub.d/80-x.cfg" in found["isolated"].fix
-    assert "update-grub" in found["isolated"].fix
+    assert found["isolated"].fix == "update-grub"
+
+
+def test_a_later_file_that_sets_the_arguments_anew_is_named(run):
+    drop_ins = {
+        "/etc/default/grub": 'GRUB_CMDLINE_LINUX_DEFAULT="quiet"\n',
+        "/etc/default/grub.d/80-hosttune-cpu_isolation.cfg": "GRUB_CMDLINE_LINUX_DEFAULT="
+        f'"$GRUB_CMDLINE_LINUX_DEFAULT {GOOD}"',
+        "/etc/default/grub.d/90-hoster.cfg": 'GRUB_CMDLINE_LINUX_DEFAULT="nomodeset"\n',
+    }
+    found = run(drop_ins, coming="nomodeset")
+    assert found["isolated"].fix.startswith("mv /etc/default/grub.d/90-hoster.cfg /etc/default/grub.d/00-90-hoster.cfg")
+
+
+def test_another_value_is_replaced_where_it_stands(run):
+    found = run({"/etc/default/grub": 'GRUB_CMDLINE_LINUX="isolcpus=3 quiet"\n'}, coming="isolcpus=3 quiet")
+    assert found["isolated"].fix.splitlines()[0].startswith("sed -i -E ")
+    assert found["isolated"].fix.splitlines()[0].endswith(" /etc/default/grub")
+
+
+@pytest.mark.parametrize(("online", "status"), [("0-3", "pass"), ("0-2", "fail"), ("0-1", "fail")])
+def test_an_isolated_cpu_that_is_offline_is_not_ready(run, online, status):
+    found = run({f"{CPU}/online": f"{online}\n"})["isolated"]
+    assert found.status == status
+    if status == "fail":
+        assert found.fix.splitlines()[-1] == f"echo 1 > {CPU}/cpu3/online"
+
+
+def test_an_unreadable_list_of_cpus_that_are_online_is_unknown(run):
+    assert run(deny=[f"{CPU}/online"])["isolated"].status == "unknown"
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def collect(payload: str, host: Callable[..., Any]) -> list[Finding]:
             f"/etc/sysctl.d/{payload}.conf": "net.core.rmem_max = 1\nnet.core.default_qdisc = pfifo\n",
             f"/etc/tmpfiles.d/{payload}.conf": "w /sys/kernel/mm/transparent_hugepage/enabled - - - - always\n"
             "w /sys/devices/system/node/node0/hugepages/hugepages-2048kB/nr_hugepages - - - - 1\n",
-            f"/etc/default/grub.d/{payload}.cfg": 'GRUB_CMDLINE_LINUX="isolcpus=1 irqaffinity=0"\n',
+            f"/etc/default/grub.d/{payload}.cfg": 'GRUB_CMDLINE_LINUX="isolcpus=3 irqaffinity=1"\n',
             "/proc/sys/net/core/rmem_max": "1\n",
             "/proc/sys/net/core/wmem_max": "1\n",
             "/proc/sys/net/core/default_qdisc": "pfifo\n",

@@ -26,6 +26,7 @@ BASE = {
     "/proc/cmdline": "BOOT_IMAGE=/vmlinuz root=/dev/vda1",
     "/boot/grub/grub.cfg": GRUB.format(""),
     "/boot/grub/grubenv": "",
+    "/proc/sys/kernel/osrelease": "6.1.0-56-cloud-amd64\n",
     THP: "always madvise [never]\n",
 }
 PATH = NODE.format(0, 2048, "nr")
@@ -55,7 +56,7 @@ def test_a_host_that_holds_it(host):
 def test_right_now_and_lost_at_boot(host):
     found = check(host)
     assert {f.status for f in found.values()} == {"volatile"}
-    assert found["hugepages.2M.node0"].fix == f"echo 'w {PATH} - - - - 512' >> {hugepages.FILE}"
+    assert found["hugepages.2M.node0"].fix == f"echo 'w {PATH} - - - - 512' >> /etc/tmpfiles.d/00-hosttune-hugepages.conf"
 
 
 def test_the_kernel_gave_less_than_was_asked_for(host):
@@ -96,7 +97,10 @@ def test_a_boot_line_that_waits_for_a_reboot(host):
 def test_large_pages_are_for_the_boot_line(host):
     found = check(host, pages={"1G": {"node0": 1}})["hugepages.1G.node0"]
     assert (found.status, found.reboot) == ("fail", True)
-    assert found.fix == "add hugepagesz=1G hugepages=0:1 to the kernel command line"
+    assert found.fix == (
+        "echo 'GRUB_CMDLINE_LINUX_DEFAULT=\"$GRUB_CMDLINE_LINUX_DEFAULT hugepagesz=1G hugepages=0:1\"' "
+        ">> /etc/default/grub.d/zz-hosttune.cfg\nupdate-grub"
+    )
 
 
 def test_a_total_by_sysctl_is_spread_over_the_nodes(host):
@@ -139,14 +143,17 @@ def test_the_policy_by_boot_line(host):
     # tmpfiles.d comes after the boot line.
     files = {**boots(line, line), "/etc/tmpfiles.d/x.conf": f"w {THP} - - - - always"}
     found = check(host, files, **wanted)["hugepages.transparent"]
-    assert (found.status, found.fix) == ("volatile", "ask for never at /etc/tmpfiles.d/x.conf:1")
+    assert (found.status, found.fix) == (
+        "volatile",
+        f"sed -i -e '1c w {THP} - - - - never' /etc/tmpfiles.d/x.conf",
+    )
 
 
 def test_a_kernel_without_transparent_huge_pages(host):
     section = Section(transparent="never")
     files = {path: text for path, text in BASE.items() if path != THP}
     (found,) = hugepages.check(section, hugepages.facts(host(files), section), None)
-    assert (found.status, found.found) == ("na", "the kernel has no transparent huge pages")
+    assert (found.status, found.found) == ("pass", "the kernel has no transparent huge pages")
     section = Section(transparent="madvise")
     (found,) = hugepages.check(section, hugepages.facts(host(files), section), None)
     assert found.status == "fail"
@@ -182,3 +189,135 @@ def test_without_a_boot_loader_tmpfiles_still_decides(host):
 def test_values_that_are_refused(wanted, words):
     with pytest.raises(msgspec.ValidationError, match=words):
         msgspec.convert(wanted, Section)
+
+
+# --- what decides at boot ---------------------------------------------------------------------------------
+
+
+def test_a_pair_that_the_kernel_ignores_is_told(host):
+    line = "hugepagesz=1G hugepages=1 hugepagesz=1G hugepages=0:2,1:0"
+    files = {**boots(line, line), **pool(0, 1 << 20, 2)}
+    found = check(host, files, pages={"1G": {"node0": 2}})["hugepages.1G.node0"]
+    assert (found.status, found.hops["persisted"].state) == ("volatile", "bad")
+    assert "hugepagesz=1G: specified twice, so the kernel ignores it" in found.why
+
+
+def test_pages_that_do_not_come_out_even_may_be_on_either_node(host):
+    files = {**boots("hugepages=5", "hugepages=5"), **pool(0, 2048, 3)}
+    for count, state in ((2, "ok"), (3, "unknown"), (4, "bad")):
+        found = check(host, files, pages={"2M": {"node0": count}})["hugepages.2M.node0"]
+        assert found.hops["persisted"].state == state
+
+
+def test_from_linux_6_9_on_a_total_is_spread_by_threads(host):
+    release = {"/proc/sys/kernel/osrelease": "6.12.117+deb13-amd64\n"}
+    same, other = boots("hugepages=1024", "hugepages=1024"), boots("hugepages=1000", "hugepages=1024")
+    for files, state in ((same, "ok"), (other, "unknown")):
+        found = check(host, {**files, **release}, pages={"2M": {"node0": 512}})["hugepages.2M.node0"]
+        assert found.hops["persisted"].state == state
+
+
+@pytest.mark.parametrize(
+    ("line", "state"),
+    [
+        (f"w {PATH.replace('node0', 'node*')} - - - - 512", "ok"),
+        (f'w {PATH} - - - - "512"', "bad"),
+        (f"w {PATH} - - - - 0x200", "bad"),
+        (f"w {PATH} - - - - %U", "unknown"),
+        (f"w! {PATH.replace('node0', 'node{0,1}')} 0644 root root - 512", "ok"),
+        ("w /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages - - - - 1024", "ok"),
+        ("w /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages - - - - 512", "bad"),
+    ],
+)
+def test_a_line_of_tmpfiles_is_what_systemd_makes_of_it(host, line, state):
+    found = check(host, {"/etc/tmpfiles.d/x.conf": line}, pages={"2M": {"node0": 512}})["hugepages.2M.node0"]
+    assert found.hops["persisted"].state == state
+
+
+SERVICE = "/etc/systemd/system/thp.service"
+
+
+def enable(command, **more):
+    return {SERVICE: f"[Service]\nType=oneshot\nExecStart={command}\n",
+            "/etc/systemd/system/multi-user.target.wants/thp.service": "", **more}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("command", "status"),
+    [
+        (f"/bin/sh -c 'echo never > {THP}'", "pass"),
+        (f"/bin/sh -c 'test -f {THP} && echo never | tee {THP}'", "pass"),
+        (f"/bin/sh -c 'echo always > {THP}'", "volatile"),
+        (f"/usr/bin/dd of={THP}", "unknown"),
+        (f"/bin/cat {THP}", "volatile"),
+        ("/usr/local/sbin/thp", "pass"),
+    ],
+)
+def test_a_service_that_writes_the_policy_at_boot(host, command, status):
+    files = enable(command, **{"/usr/local/sbin/thp": f"#!/bin/sh\necho never > {THP}\n"})
+    found = check(host, files, transparent="never")["hugepages.transparent"]
+    assert found.status == status
+    if status == "volatile" and "echo" in command:
+        assert found.fix.startswith("systemctl disable thp.service\n")
+
+
+def test_a_service_that_is_not_enabled_writes_nothing(host):
+    files = {SERVICE: f"[Service]\nExecStart=/bin/sh -c 'echo never > {THP}'\n"}
+    assert check(host, files, transparent="never")["hugepages.transparent"].status == "volatile"
+
+
+def test_a_service_comes_after_tmpfiles(host):
+    files = {**TMPFILES, **enable(f"/bin/sh -c 'echo 7 > {PATH}'")}
+    found = check(host, files)["hugepages.2M.node0"]
+    assert (found.status, found.hops["persisted"].source) == ("volatile", SERVICE)
+
+
+SIZED = "/sys/kernel/mm/transparent_hugepage/hugepages-{}kB/enabled"
+
+
+def sizes(small, large):
+    words = ("always", "inherit", "madvise", "never")
+    return {
+        SIZED.format(kb): " ".join(f"[{word}]" if word == chosen else word for word in words) + "\n"
+        for kb, chosen in ((64, small), (2048, large))
+    }
+
+
+@pytest.mark.parametrize(
+    ("policy", "small", "large", "status"),
+    [
+        ("never", "never", "inherit", "pass"),
+        ("never", "inherit", "never", "pass"),
+        ("never", "always", "inherit", "fail"),
+        ("never", "madvise", "inherit", "fail"),
+        ("never", "never", "always", "fail"),
+        ("madvise", "madvise", "inherit", "pass"),
+        ("madvise", "never", "never", "fail"),
+        ("madvise", "always", "inherit", "fail"),
+        ("always", "never", "inherit", "pass"),
+        ("always", "never", "madvise", "fail"),
+    ],
+)
+def test_the_policy_of_each_size_counts(host, policy, small, large, status):
+    top = "always madvise never".replace(policy, f"[{policy}]")
+    tmpfiles = {"/etc/tmpfiles.d/x.conf": f"w {THP} - - - - {policy}"}
+    found = check(host, {**tmpfiles, THP: top, **sizes(small, large)}, transparent=policy)["hugepages.transparent"]
+    assert found.status == status
+    if status == "fail":
+        assert "kB" in found.found and "/hugepages-" in found.fix
+
+
+def test_a_size_that_the_next_boot_makes_eager(host):
+    for files in (
+        boots("transparent_hugepage=never", "transparent_hugepage=never thp_anon=64K:always;2M:inherit"),
+        {"/etc/tmpfiles.d/x.conf": f"w {THP} - - - - never\nw {SIZED.format(64)} - - - - always"},
+    ):
+        found = check(host, {**files, **sizes("never", "inherit")}, transparent="never")["hugepages.transparent"]
+        assert found.status == "volatile"
+        assert f"w {SIZED.format(64)} - - - - never" in found.fix
+
+
+def test_a_size_that_cannot_be_read_is_unknown(host):
+    files = {**TMPFILES, **sizes("never", "inherit")}
+    found = check(host, files, refused={SIZED.format(64): "EACCES"})["hugepages.transparent"]
+    assert found.status == "unknown"

@@ -171,5 +171,6 @@ def test_sources_explain_a_menu_that_was_not_rebuilt(fake_host):
         }
     )
     found = boot.read(host)
-    assert boot.find_source(found, "isolcpus") == "/etc/default/grub.d/80-x.cfg"
-    assert boot.find_source(found, "nohz_full") == ""
+    assert found.evaluate().line == "isolcpus=2-3 "
+    assert [*found.evaluate().steps] == ["/etc/default/grub", "/etc/default/grub.d/80-x.cfg"]
+    assert boot.read(host.deny("/etc/default/grub")).evaluate().reason == "/etc/default/grub: EACCES"

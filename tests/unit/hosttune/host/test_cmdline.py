@@ -99,8 +99,37 @@ def test_rcu_nocbs(text, expected):
     assert cmdline.resolve_rcu_nocbs(cmdline.split_arguments(text), 7) == expected
 
 
-def test_cpus_of_a_plain_list():
-    args = cmdline.split_arguments("irqaffinity=0-1")
-    assert cmdline.resolve_cpus(args, "irqaffinity", 7) == {0, 1}
-    assert cmdline.resolve_cpus(args, "other", 7) == frozenset()
-    assert cmdline.resolve_cpus(cmdline.split_arguments("irqaffinity=x"), "irqaffinity", 7) == frozenset()
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("quiet", None),
+        ("irqaffinity=0-1", {0, 1}),
+        ("irqaffinity=2-3", {0, 2, 3}),  # the kernel adds the CPU on which it boots
+        ("irqaffinity=1 irqaffinity=2", {0, 2}),
+        ("irqaffinity=1,2,x,3", {0, 1, 2}),  # it takes what stands before the fault
+        ("irqaffinity=x", {0}),
+    ],
+)
+def test_where_interrupts_start(text, expected):
+    for line in (text, cmdline.reduce(text)):
+        assert cmdline.resolve_irqaffinity(cmdline.split_arguments(line), 7) == expected
+
+
+def test_a_list_with_a_cpu_that_cannot_be_is_dropped():
+    found = isolation("isolcpus=domain,2-9 nohz_full=2-3")
+    assert (found.domain, found.nohz) == (set(), {2, 3})
+    assert found.remarks[0].startswith("isolcpus=domain,2-9: not a list of CPUs that this host can have")
+
+
+def test_all_cpus_leave_the_one_that_boots():
+    assert isolation("isolcpus=0-7").domain == set(range(1, 8))
+    assert isolation("nohz_full=0-3").nohz == {1, 2, 3}
+
+
+def test_a_kernel_without_nohz_full_drops_what_asks_for_it():
+    args = cmdline.split_arguments("isolcpus=nohz,domain,2 isolcpus=domain,3")
+    assert cmdline.resolve_isolation(args, 7, has_nohz=False).domain == {3}
+
+
+def test_what_is_a_space_to_the_kernel():
+    assert cmdline.split_arguments("a\x0bb\u2003c") == (("a", None), ("b\u00e2\u0080\u0083c", None))

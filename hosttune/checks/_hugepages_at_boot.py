@@ -1,0 +1,278 @@
+"""What decides at the next boot over a pool of huge pages, and over the policy of transparent ones.
+
+In this order, and what comes later wins: the kernel's arguments; tmpfiles.d and sysctl.d, which are applied in no fixed
+order; services that write to the files. Sources: `Documentation/admin-guide/mm/hugetlbpage.rst`,
+`Documentation/admin-guide/mm/transhuge.rst` of the Linux kernel; bootup(7).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from hosttune.findings import Hop, HopState
+from hosttune.hops import judge_fact
+from hosttune.host import (
+    boot,
+    boot_pages,
+    boot_writes,
+    cmdline,
+    hugepages,
+    hugetlb,
+    sysctl,
+    sysctl_values,
+    tmpfiles,
+    transparent,
+)
+from hosttune.host.root import Fact, Root
+
+TOTAL = "vm.nr_hugepages"
+# As the kernel's kstrtoul takes it.
+_COUNT = re.compile(r"\+?([0-9]{1,20})\n?")
+
+
+class Sources(msgspec.Struct):
+    """All that could set them at boot."""
+
+    nodes: Fact[frozenset[int]]
+    sizes: Fact[frozenset[int]]
+    default_kb: Fact[int]
+    boot: boot.Boot
+    tmpfiles: Fact[tmpfiles.Writes]
+    services: Fact[list[boot_writes.Write]]
+    sysctl: sysctl.Sysctls
+    release: Fact[str]
+
+
+def read(root: Root) -> Sources:
+    """Read all of them."""
+    return Sources(
+        nodes=hugepages.read_nodes(root),
+        sizes=hugepages.read_sizes(root),
+        default_kb=hugepages.read_default_kb(root),
+        boot=boot.read(root),
+        tmpfiles=tmpfiles.read(root),
+        services=boot_writes.read(root),
+        sysctl=sysctl.read(root, [TOTAL]),
+        release=root.read("/proc/sys/kernel/osrelease"),
+    )
+
+
+def parse_line(sources: Sources, line: Fact[str]) -> Fact[boot_pages.Requests]:
+    """Returns what a command line asks for."""
+
+    def parse(text: str) -> boot_pages.Requests:
+        arguments = cmdline.split_arguments(text)
+        # The default of this boot may be what its line asks for.
+        own = any(name == "default_hugepagesz" for name, _ in cmdline.split_arguments(sources.boot.booted.value or ""))
+        default_kb = None if own else sources.default_kb.value
+        return boot_pages.parse(
+            arguments, default_kb or boot_pages.DEFAULT_KB, sources.nodes.value, sources.sizes.value or None
+        )
+
+    return line.map(parse)
+
+
+# --- pools ------------------------------------------------------------------------------------------------
+
+
+def is_enough(pages: int, count: int) -> bool:
+    """Returns whether a pool has what is wanted: at least so many, and none if none are."""
+    return pages >= count if count else pages == 0
+
+
+def judge_pool(sources: Sources, kb: int, node: int, count: int, now: int | None) -> Hop:
+    """Judge what a pool has after the next boot, if memory is there; `now` is what it has."""
+    by_service = _judge_services(sources, kb, node, count)
+    if by_service is not None:
+        return by_service
+    late = [
+        each for each in (_judge_tmpfiles(sources, kb, node, count), _judge_sysctl(sources, kb, node, count)) if each
+    ]
+    for state in ("bad", "unknown", "ok"):
+        for each in late:
+            if each.state == state:
+                return each
+    hop = judge_boot_line(sources, sources.boot.coming, kb, node, count)
+    if hop.state == "unknown" and now is not None and is_enough(now, count):
+        return _settle(sources, hop, kb, count)
+    return hop
+
+
+def _settle(sources: Sources, hop: Hop, kb: int, count: int) -> Hop:
+    """Returns ok where the same arguments gave this boot what is wanted, and that is no more than a node's share."""
+    lines = (sources.boot.booted, sources.boot.coming)
+    asked = [requests.value.pages.get(kb) for line in lines if (requests := parse_line(sources, line)).value]
+    nodes = sources.nodes.value or ()
+    if len(asked) == len(lines) and asked[0] == asked[1] and asked[0] and nodes:
+        share = asked[0].total // len(nodes)
+        if 0 < count <= share:
+            return Hop("ok", share, hop.source)
+    return hop
+
+
+def judge_boot_line(sources: Sources, line: Fact[str], kb: int, node: int, count: int) -> Hop:
+    """Judge what a command line asks for."""
+    requests = parse_line(sources, line)
+    if requests.value is None:
+        return judge_fact(requests, lambda _: False)
+    request = requests.value.pages.get(kb)
+    if request is None:
+        return Hop("absent" if count else "ok", None, line.source)
+    even = boot_pages.spreads_evenly(sources.release.value or "")
+    return _judge_request(sources, request, node, count, line.source, even)
+
+
+def _judge_request(
+    sources: Sources, request: boot_pages.Request, node: int, count: int, source: str, even: bool = True
+) -> Hop:
+    if sources.nodes.value is None and not any(request.nodes.values()):
+        return Hop("unknown", sources.nodes.reason, sources.nodes.source)
+    low, high = request.find_bounds(node, sources.nodes.value or (), even)
+    if is_enough(low, count) == is_enough(high, count):
+        return Hop("ok" if is_enough(low, count) else "bad", low, source)
+    return Hop("unknown", f"{low} to {high}: {request.total} pages do not come out even over the nodes", source)
+
+
+def _list_totals(sources: Sources, kb: int) -> list[str]:
+    """Returns the files that take the number of pages of a size on all nodes together."""
+    totals = [f"{hugepages.NO_NUMA}/hugepages-{kb}kB/nr_hugepages"]
+    return [*totals, *([sysctl.build_path(TOTAL)] if kb == _find_default_kb(sources) else [])]
+
+
+def _judge_services(sources: Sources, kb: int, node: int, count: int) -> Hop | None:
+    if sources.services.value is None:
+        return Hop("unknown", sources.services.reason, sources.services.source)
+    own = hugetlb.build_path(kb, node)
+    writes = boot_writes.find(sources.services.value, own)
+    totals = [each for path in _list_totals(sources, kb) for each in boot_writes.find(sources.services.value, path)]
+    others = [each for each in totals if each not in writes]
+    return _judge_writes(
+        [(each.value if each.path == own else boot_writes.UNKNOWN, each.place) for each in [*writes, *others]],
+        lambda text: bool(_COUNT.fullmatch(text)) and is_enough(int(text), count),
+    )
+
+
+def _judge_writes(writes: Sequence[tuple[str, str]], is_good: Callable[[str], bool]) -> Hop | None:
+    """Judge what services write, (value, place) each, in an order that nobody knows."""
+    if not writes:
+        return None
+    unknown = [place for value, place in writes if value == boot_writes.UNKNOWN]
+    if unknown:
+        return Hop("unknown", "written by this service in a way that is not understood", unknown[0])
+    states: set[HopState] = {"ok" if is_good(value) else "bad" for value, _ in writes}
+    if len(states) > 1:
+        return Hop("unknown", "services write different values", writes[0][1])
+    return Hop(states.pop(), writes[0][0], writes[0][1])
+
+
+def _judge_tmpfiles(sources: Sources, kb: int, node: int, count: int) -> Hop | None:
+    if sources.tmpfiles.value is None:
+        return Hop("unknown", sources.tmpfiles.reason, sources.tmpfiles.source)
+    named = sources.tmpfiles.value.find(hugetlb.build_path(kb, node))
+    others = [line for path in _list_totals(sources, kb) for line in sources.tmpfiles.value.find(path)]
+    both = [line for line in sources.tmpfiles.value.lines if line in named or line in others]
+    if not both:
+        return None
+    unknown = next((line for line in both if line.value is None), None)
+    if unknown:
+        return Hop("unknown", "what it writes depends on the host", unknown.place)
+    taken = [line for line in both if _COUNT.fullmatch(line.value or "")]
+    if not taken:
+        before = judge_boot_line(sources, sources.boot.coming, kb, node, count)
+        return (
+            before if before.state == "ok" else Hop("bad", f"{both[-1].value}: refused by the kernel", both[-1].place)
+        )
+    last = taken[-1]
+    match = _COUNT.fullmatch(last.value or "")
+    pages = int(match[1]) if match else 0
+    if last in named:
+        return Hop("ok" if is_enough(pages, count) else "bad", pages, last.place)
+    if len(taken) > 1:
+        return Hop("unknown", "it comes after lines for single nodes", last.place)
+    return _judge_request(sources, boot_pages.Request(pages), node, count, last.place)
+
+
+def _judge_sysctl(sources: Sources, kb: int, node: int, count: int) -> Hop | None:
+    """vm.nr_hugepages is a total of the default size, which the kernel spreads over the nodes."""
+    if sources.sysctl.boot.state == "unreadable":
+        return Hop("unknown", sources.sysctl.boot.reason, sources.sysctl.boot.source)
+    line = sysctl.find_winner(sources.sysctl.boot.value or [], TOTAL)
+    numbers = sysctl_values.read_numbers(line.value or "", 1) if line is not None else None
+    if line is None or numbers is None:
+        return None
+    default_kb = _find_default_kb(sources)
+    if default_kb is None:
+        return Hop("unknown", sources.default_kb.reason, sources.default_kb.source)
+    if default_kb != kb:
+        return None
+    place = f"{line.place} ({TOTAL} = {line.value})"
+    return _judge_request(sources, boot_pages.Request(max(0, numbers[0])), node, count, place)
+
+
+def _find_default_kb(sources: Sources) -> int | None:
+    """Returns the page size that a number without one means at the next boot."""
+    coming = parse_line(sources, sources.boot.coming).value
+    return coming.default_kb if coming else sources.default_kb.value
+
+
+# --- transparent huge pages -------------------------------------------------------------------------------
+
+
+def judge_policies(sources: Sources, wanted: str, sizes: Sequence[int]) -> dict[str, Hop]:
+    """Judge by its path the policy for all sizes, and that of each of `sizes` (kB), after the next boot."""
+    line = sources.boot.coming if sources.boot.coming.value is not None else sources.boot.booted
+    _, by_size = transparent.resolve_boot(cmdline.split_arguments(line.value or ""), sizes)
+    top = _judge_late_policy(sources, hugetlb.TRANSPARENT, lambda text: text == wanted)
+    found = {hugetlb.TRANSPARENT: top or judge_boot_policy(sources.boot.coming, wanted)}
+    for kb in sizes:
+
+        def is_good(text: str, kb: int = kb) -> bool:
+            policies = transparent.Policies(Fact("value", wanted), Fact("value", {**by_size, kb: text}))
+            return kb not in policies.find_wrong(wanted)
+
+        path = hugetlb.build_policy_path(kb)
+        late = _judge_late_policy(sources, path, is_good)
+        found[path] = late or Hop("ok" if is_good(by_size[kb]) else "bad", f"{by_size[kb]} for {kb} kB", line.source)
+    return found
+
+
+def join_policies(found: dict[str, Hop]) -> Hop:
+    """Returns the worst of them; what is absent, which only the policy for all sizes can be, is better than bad."""
+    for state in ("bad", "unknown", "absent"):
+        for hop in found.values():
+            if hop.state == state:
+                return hop
+    return found[hugetlb.TRANSPARENT]
+
+
+def judge_boot_policy(line: Fact[str], wanted: str) -> Hop:
+    """Judge the policy for all sizes that a command line asks for."""
+    if line.value is None:
+        return judge_fact(line, lambda _: False)
+    value, _ = transparent.resolve_boot(cmdline.split_arguments(line.value), ())
+    return Hop("absent" if value is None else "ok" if value == wanted else "bad", value, line.source)
+
+
+def _judge_late_policy(sources: Sources, path: str, is_good: Callable[[str], bool]) -> Hop | None:
+    """Judge what services, or else tmpfiles.d, write to a policy; None for nothing."""
+    for late in (sources.services, sources.tmpfiles):
+        if late.value is None:
+            return Hop("unknown", late.reason, late.source)
+    writes = boot_writes.find(sources.services.value or (), path)
+    known = [(each.value if each.path == path else boot_writes.UNKNOWN, each.place) for each in writes]
+    by_service = _judge_writes(known, is_good)
+    if by_service is not None:
+        return by_service
+    lines = sources.tmpfiles.value.find(path) if sources.tmpfiles.value else []
+    if not lines:
+        return None
+    if any(each.value is None for each in lines):
+        return Hop("unknown", "what it writes depends on the host", lines[-1].place)
+    taken = [each for each in lines if (each.value or "").removesuffix("\n") in transparent.SIZE_POLICIES]
+    if not taken:
+        return Hop("bad", f"{lines[-1].value}: refused by the kernel", lines[-1].place)
+    value = (taken[-1].value or "").removesuffix("\n")
+    return Hop("ok" if is_good(value) else "bad", value, taken[-1].place)

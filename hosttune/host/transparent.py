@@ -1,0 +1,119 @@
+"""Transparent huge pages: the policy for all sizes, and since Linux 6.8 one for each size. Pure but for :func:`read`.
+
+Sources: `Documentation/admin-guide/mm/transhuge.rst`, and `mm/huge_memory.c` (`setup_transparent_hugepage`,
+`setup_thp_anon`, `hugepage_init_sysfs`) of the Linux kernel.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable
+
+import msgspec
+
+from hosttune.host.hugetlb import POLICIES, TRANSPARENT, build_policy_path
+from hosttune.host.root import Fact, Root
+
+DIRECTORY = TRANSPARENT.rpartition("/")[0]
+#: What a size may be set to: a policy of its own, or that for all sizes.
+SIZE_POLICIES = (*POLICIES, "inherit")
+
+_SIZE = re.compile(r"hugepages-([0-9]{1,20})kB")
+_BRACKETS = re.compile(r"\[(\w+)\]")
+_ONE = r"[0-9]{1,9}[KMG]?"
+_SOME = rf"{_ONE}(-{_ONE})?"
+#: Of thp_anon=: sizes and spans of sizes, and the policy for them.
+PATTERN = re.compile(rf"{_SOME}(,{_SOME})*:[a-z]{{1,7}}(;{_SOME}(,{_SOME})*:[a-z]{{1,7}})*")
+_UNIT = {"": 0, "K": 10, "M": 20, "G": 30}
+
+
+class Policies(msgspec.Struct, frozen=True):
+    """`all`: the policy that sizes inherit. `sizes`: kB to what it is set to."""
+
+    all: Fact[str]
+    sizes: Fact[dict[int, str]]
+
+    def find_wrong(self, wanted: str) -> dict[int, str]:
+        """Returns the sizes whose own setting gives memory other pages than `wanted` does, with that setting.
+
+        The largest is the one that follows the policy for all, unless told otherwise; smaller ones may only be less
+        eager than what is wanted.
+        """
+        eager = {policy: number for number, policy in enumerate(("never", "madvise", "always"))}
+        sizes = self.sizes.value or {}
+        largest = max(sizes, default=0)
+        return {
+            kb: policy
+            for kb, policy in sizes.items()
+            if policy != "inherit" and (eager.get(policy, 3) > eager[wanted] or (kb == largest and policy != wanted))
+        }
+
+
+def read(root: Root) -> Policies:
+    """Read the policies in force; absent for a kernel without transparent huge pages, or without one for each size."""
+    top = root.read(TRANSPARENT).map(parse_chosen)
+    names = root.list(DIRECTORY)
+    if names.value is None:
+        return Policies(top, names.drop_value())
+    sizes: dict[int, str] = {}
+    for match in filter(None, map(_SIZE.fullmatch, names.value)):
+        fact = root.read(build_policy_path(int(match[1]))).map(parse_chosen)
+        # Pages for shared memory alone have a size here too, and no such file.
+        if fact.state == "unreadable":
+            return Policies(top, fact.drop_value())
+        if fact.value is not None:
+            sizes[int(match[1])] = fact.value
+    return Policies(top, Fact("value", sizes, DIRECTORY))
+
+
+def parse_chosen(text: str) -> str:
+    """Returns the word in brackets. Raises ValueError."""
+    match = _BRACKETS.search(text)
+    if match is None:
+        raise ValueError(f"{text.strip()[:40]!r} has no word in brackets")
+    return match[1]
+
+
+def resolve_boot(
+    arguments: Iterable[tuple[str, str | None]], sizes: Collection[int]
+) -> tuple[str | None, dict[int, str]]:
+    """Returns the policy for all that a command line asks for, None for none, and what each of `sizes` is set to then.
+
+    What the kernel does not understand it ignores. Without thp_anon= the largest size inherits and the others are off;
+    with it those that it does not name are off.
+    """
+    top = None
+    found = dict.fromkeys(sizes, "never")
+    configured = False
+    for name, value in arguments:
+        if name == "transparent_hugepage" and value in POLICIES:
+            top = value
+        elif name == "thp_anon" and value is not None and (given := _parse_sizes(value, sizes)) is not None:
+            found.update(given)
+            configured = True
+    if sizes and not configured:
+        found[max(sizes)] = "inherit"
+    return top, found
+
+
+def _parse_sizes(text: str, sizes: Collection[int]) -> dict[int, str] | None:
+    """Returns what thp_anon= sets, None if the kernel refuses it: one that is wrong spoils all."""
+    if PATTERN.fullmatch(text) is None:
+        return None
+    found: dict[int, str] = {}
+    for part in text.split(";"):
+        spans, _, policy = part.partition(":")
+        if policy not in SIZE_POLICIES:
+            return None
+        for span in spans.split(","):
+            first_text, _, last_text = span.partition("-")
+            first, last = _parse_kb(first_text), _parse_kb(last_text or first_text)
+            if first not in sizes or last not in sizes or first > last:
+                return None
+            found.update({kb: policy for kb in sizes if first <= kb <= last})
+    return found
+
+
+def _parse_kb(text: str) -> int:
+    digits = text.rstrip("KMG")
+    return int(digits) << _UNIT[text[len(digits) :]] >> 10
