@@ -37,7 +37,8 @@ def list_reads(asked: dict[str, Any], image: bool) -> list[str]:
     if image or not asked["refuse"]:
         return []
     pools = [hugetlb.build_path(pool.kb, pool.node) for pool in _pools(asked["pages"], [])]
-    return [RELEASE, UPDATE_GRUB, hugetlb.TRANSPARENT, *pools]
+    sizes = [hugetlb.build_policy_path(kb) for kb in hugetlb.POLICY_SIZES]
+    return [RELEASE, UPDATE_GRUB, hugetlb.TRANSPARENT, *pools, *sizes]
 
 
 def plan(
@@ -46,7 +47,8 @@ def plan(
     """Return what the variables come to.
 
     `values`: path below /sys to what the role writes now and tmpfiles.d at each boot. `arguments`: words for the
-    kernel's command line. `section`: the section of the profile. `unit`: name of the mount unit, "" for none.
+    kernel's command line, and `spellings` the sizes in them in each way in which somebody may have written them there.
+    `section`: the section of the profile. `unit`: name of the mount unit, "" for none.
     Raises ValueError with one line per problem; without `refuse`, for a revert, what cannot be planned is left out.
     """
     host = host or Host()
@@ -74,12 +76,24 @@ def plan(
         section["transparent"] = str(transparent)
         if has_transparent:
             values[hugetlb.TRANSPARENT] = str(transparent)
+            values.update(_plan_sizes(host, str(transparent)))
     return {
         "values": values,
         "arguments": arguments([pool for pool in pools if pool.kb in at_boot]),
+        "spellings": [text for kb in sorted({pool.kb for pool in pools if pool.kb in at_boot}) for text in spell(kb)],
         "section": section,
         "unit": mount_unit(mount["path"]) if mount else "",
     }
+
+
+def _plan_sizes(host: Host, policy: str) -> dict[str, str]:
+    """Return what each size is set to on a kernel that has a policy for each: for `never` none has its own, else the
+    largest follows the one for all, as the kernel sets it at boot."""
+    paths = [hugetlb.build_policy_path(kb) for kb in hugetlb.POLICY_SIZES]
+    found = [path for path in paths if host.read(path) is not None]
+    if policy == "never":
+        return dict.fromkeys(found, "never")
+    return dict.fromkeys(found[-1:], "inherit")
 
 
 def arguments(pools: list[Pool]) -> list[str]:
@@ -90,6 +104,16 @@ def arguments(pools: list[Pool]) -> list[str]:
     return [
         word for size, counts in by_size.items() for word in (f"hugepagesz={size}", f"hugepages={','.join(counts)}")
     ]
+
+
+def spell(kb: int) -> list[str]:
+    """Return the ways to write a page size on the kernel's command line: 1G, 1g, 1024M, ..., 1073741824."""
+    found = []
+    for unit, shift in (("G", 20), ("M", 10), ("K", 0)):
+        number, rest = kb >> shift, kb & ((1 << shift) - 1)
+        if number and not rest:
+            found += [f"{number}{unit}", f"{number}{unit.lower()}"]
+    return [*found, str(kb << 10)]
 
 
 def mount_unit(path: str) -> str:

@@ -7,6 +7,7 @@
 # parameters. As sets, and CPU lists by the CPUs they name: order and spelling do not matter. Prints
 #   menu: ...     if the menu does not have what the configuration asks for
 #   running: ...  if this boot was not given what the configuration asks for
+#   reset: FILE   if a file behind the roles' drop-ins sets the arguments anew, and so takes theirs away
 set -eu
 
 root=${HOSTTUNE_ROOT-}
@@ -45,6 +46,33 @@ configured=$(
     done
     echo "$GRUB_CMDLINE_LINUX $GRUB_CMDLINE_LINUX_DEFAULT"
 )
+# A word that is put in where the roles' drop-ins are read has to be there after each file behind them.
+reset=$(
+    set +eu
+    hosttune_marked=
+    for hosttune_file in "$root"/etc/default/grub "$root"/etc/default/grub.d/*.cfg; do
+        [ -e "$hosttune_file" ] || continue
+        case $hosttune_marked${hosttune_file#"$root"} in
+            /etc/default/grub.d/*)
+                hosttune_first=$(printf '%s\n' 80-hosttune- "${hosttune_file##*/}" | LC_ALL=C sort | head -n 1)
+                if [ "$hosttune_first" = 80-hosttune- ]; then
+                    hosttune_marked=marked
+                    GRUB_CMDLINE_LINUX_DEFAULT="$GRUB_CMDLINE_LINUX_DEFAULT hosttune_marker"
+                fi
+                ;;
+        esac
+        # shellcheck source=/dev/null
+        . "$hosttune_file" > /dev/null
+        case "$hosttune_marked $GRUB_CMDLINE_LINUX_DEFAULT " in
+            " "* | *" hosttune_marker "*) ;;
+            *)
+                echo "${hosttune_file#"$root"}"
+                break
+                ;;
+        esac
+    done
+)
+[ -z "$reset" ] || echo "reset: $reset"
 # From here on no word is a pattern of file names.
 set -f
 menu=

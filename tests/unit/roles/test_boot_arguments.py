@@ -147,3 +147,26 @@ def test_no_argument_is_a_pattern_of_file_names(boot: Boot) -> None:
     boot.configure("isolcpus=2-3", "")
     boot.menu("isolcpus=2-3")
     assert boot.compare() == ["running"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("90-hoster.cfg", 'GRUB_CMDLINE_LINUX_DEFAULT="nomodeset"\n', True),
+        ("90-hoster.cfg", 'GRUB_CMDLINE_LINUX_DEFAULT="$GRUB_CMDLINE_LINUX_DEFAULT nomodeset"\n', False),
+        ("90-hoster.cfg", 'GRUB_CMDLINE_LINUX="nomodeset"\n', False),
+        ("90-hoster.cfg", "unset GRUB_CMDLINE_LINUX_DEFAULT\n", True),
+        ("50-hoster.cfg", 'GRUB_CMDLINE_LINUX_DEFAULT="nomodeset"\n', False),
+        ("80-hosttune.cfg", 'GRUB_CMDLINE_LINUX_DEFAULT="nomodeset"\n', True),
+    ],
+)
+def test_a_file_that_takes_the_arguments_away_is_named(boot: Boot, name: str, text: str, told: bool) -> None:
+    boot.configure("", OURS)
+    boot.write(f"etc/default/grub.d/{name}", text)
+    environment = {**os.environ, "HOSTTUNE_ROOT": str(boot.root)}
+    done = subprocess.run(["sh", SCRIPT], env=environment, cwd=boot.root, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ([f"reset: /etc/default/grub.d/{name}"] if told else [])
+    for drop_in in (boot.root / "etc/default/grub.d").glob("80-hosttune-*"):
+        drop_in.unlink()  # before the roles have written theirs
+    done = subprocess.run(["sh", SCRIPT], env=environment, cwd=boot.root, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ([f"reset: /etc/default/grub.d/{name}"] if told else [])
