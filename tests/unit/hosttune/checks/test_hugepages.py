@@ -56,7 +56,9 @@ def test_a_host_that_holds_it(host):
 def test_right_now_and_lost_at_boot(host):
     found = check(host)
     assert {f.status for f in found.values()} == {"volatile"}
-    assert found["hugepages.2M.node0"].fix == f"echo 'w {PATH} - - - - 512' >> /etc/tmpfiles.d/00-hosttune-hugepages.conf"
+    assert (
+        found["hugepages.2M.node0"].fix == f"echo 'w {PATH} - - - - 512' >> /etc/tmpfiles.d/00-hosttune-hugepages.conf"
+    )
 
 
 def test_the_kernel_gave_less_than_was_asked_for(host):
