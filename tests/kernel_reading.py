@@ -33,11 +33,12 @@ def compare(text: str, said: dict[str, Any], release: str) -> list[str]:
         told["transparent"] = (top or "always", said["transparent"]["enabled"])
     for kb in sizes:
         told[f"transparent {kb}"] = (by_size[kb], said["transparent"][f"hugepages-{kb}kB/enabled"])
-    even = boot_pages.spreads_evenly(release)
     wrong = [f"{key}: {ours!r}, the kernel {its!r}" for key, (ours, its) in told.items() if ours != its]
     for kb, counts in pages.items():
         for node, count in counts.items():
-            low, high = requests.pages.get(kb, boot_pages.Request()).find_bounds(node, NODES, even)
+            low, high = requests.pages.get(kb, boot_pages.Request()).find_bounds(
+                node, NODES, boot_pages.spreads_evenly(release, kb)
+            )
             if not low <= count <= high:
                 wrong.append(f"pages of {kb} kB on node {node}: {low} to {high}, the kernel {count}")
     complaints = [line for line in said["ignored"] if _HOUSEKEEPING.search(line)]

@@ -121,7 +121,7 @@ def judge_boot_line(sources: Sources, line: Fact[str], kb: int, node: int, count
     request = requests.value.pages.get(kb)
     if request is None:
         return Hop("absent" if count else "ok", None, line.source)
-    even = boot_pages.spreads_evenly(sources.release.value or "")
+    even = boot_pages.spreads_evenly(sources.release.value or "", kb)
     return _judge_request(sources, request, node, count, line.source, even)
 
 

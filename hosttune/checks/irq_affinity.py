@@ -183,6 +183,10 @@ def _check_irq(each: irq.Irq, housekeeping: frozenset[int], facts: Facts, observ
             "isolcpus=managed_irq,domain,LIST keeps it away as far as the kernel can, and fewer queues do "
             "the rest; hosttune check --observe 10 shows whether it fires"
         )
+        if "managed_irq," in (facts.boot.booted.value or ""):
+            fix = (
+                "isolcpus=managed_irq is in force: fewer queues of this device keep it away (a parameter of its driver)"
+            )
     elif each.moving and not (each.effective.value or frozenset()) <= housekeeping and not strays:
         # Where it goes is right, but its next delivery is still on an isolated CPU.
         status = "warn"

@@ -21,6 +21,8 @@ DEFAULT_KB = 2048
 _ULONG = 1 << 64
 # For each node the kernel starts two threads, and splits their work into at most four parts each.
 _PARTS = 8
+# Of one piece: 2**10 pages of 4 KiB.
+_BUDDY_KB = 4096
 _SIZE = re.compile(r"(0[xX][0-9a-fA-F]+|[0-9]*)([KMGTPEkmgtpe]?)")
 _NUMBER = re.compile(r"[ \t\n\v\f\r]*([0-9]{1,40})")
 _KEPT = re.compile(r"[0-9:, \t]{0,4096}")
@@ -61,8 +63,13 @@ class Requests(msgspec.Struct, frozen=True):
     remarks: tuple[str, ...] = ()
 
 
-def spreads_evenly(release: str) -> bool:
-    """Returns whether a kernel gives each node the same number of pages at boot, as far as that goes."""
+def spreads_evenly(release: str, kb: int) -> bool:
+    """Returns whether a kernel gives each node the same number of pages of a size at boot, as far as that goes.
+
+    Pages that are larger than what the buddy allocator has it takes from whichever node has room.
+    """
+    if kb > _BUDDY_KB:
+        return False
     match = re.match(r"([0-9]{1,4})\.([0-9]{1,4})", release)
     return match is not None and (int(match[1]), int(match[2])) < (6, 9)
 
