@@ -6,6 +6,7 @@ read only where the question is what a service gets now.
 
 from __future__ import annotations
 
+import functools
 import posixpath
 import re
 from collections.abc import Iterable
@@ -108,7 +109,9 @@ def find_limit(settings: Iterable[Setting], section: str, item: str) -> LimitSet
     return found
 
 
-def parse(text: str, source: str) -> list[Setting]:
+# A check reads most units twice: as they are now, and as the next boot has them.
+@functools.lru_cache(maxsize=512)
+def parse(text: str, source: str) -> tuple[Setting, ...]:
     """Read one file: sections, `key=value`, comments, lines continued by a backslash.
 
     As config_parse() in `src/shared/conf-parser.c` of systemd does: the backslash is the line's last character and not
@@ -136,7 +139,7 @@ def parse(text: str, source: str) -> list[Setting]:
             key, equals, value = line.partition("=")
             if equals:
                 settings.append(Setting(section, key.strip(_BLANKS), value.strip(_BLANKS), source))
-    return settings
+    return tuple(settings)
 
 
 def read_manager(root: Root, *, now: bool = False) -> Fact[list[Setting]]:
