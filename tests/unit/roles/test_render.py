@@ -366,11 +366,9 @@ def test_cpu_isolation_systemd(plain: dict[str, dict[str, Any]], desk: dict[str,
 
 def test_irqbalance(plain: dict[str, dict[str, Any]], desk: dict[str, dict[str, Any]]) -> None:
     drop_in = "/etc/systemd/system/irqbalance.service.d/hosttune-irq_affinity.conf"
-    assert settings(text(plain["irq_affinity"], drop_in)) == [
-        "[Service]",
-        "EnvironmentFile=/etc/hosttune/irqbalance.env",
-    ]
-    lines = settings(text(plain["irq_affinity"], "/etc/hosttune/irqbalance.env"))
+    variables = "/etc/hosttune/irqbalance.env"
+    assert settings(text(plain["irq_affinity"], drop_in)) == ["[Service]", f"EnvironmentFile={variables}"]
+    lines = settings(text(plain["irq_affinity"], variables))
     # Also from CPUs that may come: the check asks for all that are possible.
     possible = Path("/sys/devices/system/cpu/possible").read_text().strip()
     last = int(re.split("[-,]", possible)[-1])
