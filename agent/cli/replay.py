@@ -11,11 +11,17 @@ from hosttune.report import formats
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """Add the arguments of the subcommand."""
     command.add_argument("file", type=Path, help="Nasdaq BinaryFILE of ITCH 5.0, Binance JSON lines or CSV; .gz too")
-    command.add_argument("--strategy", default="ema_cross", metavar="NAME")
+    command.add_argument(
+        "--strategy", default="ema_cross", metavar="NAME", help="as strategy.name in agent.toml (default %(default)s)"
+    )
     command.add_argument("--symbols", default="", metavar="A,B", help="only these (default: all that the file has)")
-    command.add_argument("--fast", type=parse_positive, default=10.0, metavar="N", help="period, in book events")
-    command.add_argument("--slow", type=parse_positive, default=50.0, metavar="N")
-    command.add_argument("--size", type=parse_count, default=1, metavar="N", help="whole units of an order")
+    command.add_argument(
+        "--fast", type=parse_positive, default=10.0, metavar="N", help="period, in book events (default %(default)g)"
+    )
+    command.add_argument("--slow", type=parse_positive, default=50.0, metavar="N", help="period (default %(default)g)")
+    command.add_argument(
+        "--size", type=parse_count, default=1, metavar="N", help="whole units of an order (default %(default)s)"
+    )
     add_cache_directory(command, "of compiled strategies")
     formats.add_argument(command)
 

@@ -18,14 +18,14 @@ _EPILOG = "exit status: 0 holds, 1 does not hold, 2 usage error, 3 could not tel
 def add_command(commands: Any) -> None:
     """Add the command to the subparsers of the `hosttune` parser."""
     attest = commands.add_parser("attest", help="read a launched process back from the kernel", epilog=_EPILOG)
-    attest.add_argument("pid", metavar="PID", type=int)
+    attest.add_argument("pid", metavar="PID", type=int, help="of a process that `hosttune launch` started")
     formats.add_argument(attest)
     attest.add_argument(
         "--wait",
         metavar="SECONDS",
         type=float,
         default=shared.ATTEST_WAIT_SECONDS,
-        help="for the launch; default: %(default)g",
+        help="for the launch to be complete; default: %(default)g",
     )
     attest.add_argument(
         "--after",

@@ -25,7 +25,7 @@ def add_command(commands: Any) -> None:
     shared.add_profile(check)
     shared.add_observe(check)
     formats.add_argument(check)
-    check.add_argument("--color", choices=("auto", "always", "never"), default="auto")
+    check.add_argument("--color", choices=("auto", "always", "never"), default="auto", help="default: %(default)s")
     check.add_argument("-q", "--quiet", action="store_true", help="leave out what passed or does not apply")
     check.set_defaults(run=run)
 

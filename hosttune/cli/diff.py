@@ -13,8 +13,8 @@ from hosttune.report import formats
 def add_command(commands: Any) -> None:
     """Add the command to the subparsers of the `hosttune` parser."""
     diff = commands.add_parser("diff", help="compare two JSON reports, such as before and after tuning")
-    diff.add_argument("before", metavar="BEFORE.json")
-    diff.add_argument("after", metavar="AFTER.json")
+    diff.add_argument("before", metavar="BEFORE.json", help="a report of `hosttune check --format json`")
+    diff.add_argument("after", metavar="AFTER.json", help="another one")
     formats.add_argument(diff)
     diff.set_defaults(run=run)
 

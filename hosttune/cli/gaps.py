@@ -18,14 +18,14 @@ _MAX_SECONDS = 3600.0
 def add_command(commands: Any) -> None:
     """Add the command to the subparsers of the `hosttune` parser."""
     gaps = commands.add_parser("gaps", help="spin on one CPU and find the time it loses", epilog=_EPILOG)
-    gaps.add_argument("--cpu", metavar="N", type=int, required=True)
-    gaps.add_argument("--seconds", metavar="S", type=float, default=5.0, help="default: %(default)g")
+    gaps.add_argument("--cpu", metavar="N", type=int, required=True, help="the CPU to spin on, which is fully used")
+    gaps.add_argument("--seconds", metavar="S", type=float, default=5.0, help="how long; default: %(default)g")
     gaps.add_argument(
         "--threshold",
         metavar="US",
         type=float,
         default=100.0,
-        help="gaps longer than this; default: %(default)g",
+        help="note gaps longer than this, in microseconds; default: %(default)g",
     )
     shared.add_policy(gaps)
     gaps.add_argument("--priority", metavar="N", type=int, default=None, help="1 to 98; default with fifo and rr: 1")
