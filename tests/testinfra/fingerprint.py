@@ -3,6 +3,7 @@
 import glob
 import hashlib
 import json
+import os
 import subprocess
 
 # Sysctls that move by themselves.
@@ -50,6 +51,8 @@ FILES = (
     "/etc/systemd/system.conf.d/*",
     "/etc/systemd/system/*.service.d/*",
     "/etc/udev/rules.d/*",
+    "/etc/systemd/system/hosttune*",
+    "/etc/hosttune/*",
     "/etc/hosttune/profile.d/*",
 )
 
@@ -120,7 +123,7 @@ print(
                 path: hashlib.sha256(read(path)).hexdigest()
                 for pattern in FILES
                 for path in sorted(glob.glob(pattern))
-                if not glob.glob(path + "/*")
+                if os.path.isfile(path)
             },
         }
     )

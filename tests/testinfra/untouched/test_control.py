@@ -1,5 +1,6 @@
 """The control: what passes on a tuned host has to fail here, file by file."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,8 @@ def test_it_fails_on_an_untuned_host(request, path):
          f"--hosts={option('--hosts')}", f"--ansible-inventory={option('--ansible-inventory')}"],
         capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
+    if done.returncode == 0 and re.search(r"^\d+ skipped in ", done.stdout, re.M):
+        pytest.skip(f"none of {path.name} is for this host")
     assert done.returncode == 1, done.stdout + done.stderr  # 1: tests ran, and some failed
 
 

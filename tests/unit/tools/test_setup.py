@@ -12,13 +12,13 @@ from testhost import requirements
 ROOT = Path(__file__).resolve().parents[3]
 #: A program that a test starts, and the Debian package that has it.
 PACKAGES = {"cc": "gcc", "gcc": "gcc", "rustc": "rustc", "strace": "strace", "ssh": "openssh-client"}
-PACKAGES |= {"systemd-escape": "systemd", "systemd-analyze": "systemd", "ip": "iproute2"}
+PACKAGES |= {"systemd-escape": "systemd", "systemd-analyze": "systemd", "systemd-tmpfiles": "systemd", "ip": "iproute2"}
 PACKAGES |= {"tc": "iproute2", "sysctl": "procps", "modprobe": "kmod", "depmod": "kmod"}
 #: Packages that every Debian has (Essential: yes, or what those need).
 BASE = {"bash", "coreutils", "dash", "tar", "util-linux"}
 PACKAGES |= dict.fromkeys(["cat", "sleep", "true", "touch"], "coreutils")
 PACKAGES |= dict.fromkeys(["chrt", "nsenter", "prlimit", "setpriv", "taskset", "unshare"], "util-linux")
-PACKAGES |= {"sh": "dash", "bash": "bash"}
+PACKAGES |= {"sh": "dash", "bash": "bash", "mount": "mount", "qemu-system-x86_64": "qemu-system-x86"}
 #: Its tests start programs in the guest, which the image holds.
 GUEST = ROOT / "tests/testinfra"
 STARTERS = {"run", "Popen", "check_call", "check_output", "call", "which"}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,11 +19,12 @@ OWN = Plan(command=["a"])
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> Path:
-    (tmp_path / "program").write_text("#!/bin/sh\n")
-    for each in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        each.chmod(each.stat().st_mode | 0o055)
-    return tmp_path / "program"
+def file() -> Iterator[Path]:
+    """A program where every user gets to it, as below pytest's own directory nobody does."""
+    with tempfile.TemporaryDirectory() as directory:
+        Path(directory).chmod(0o755)
+        (Path(directory) / "program").write_text("#!/bin/sh\n")
+        yield Path(directory) / "program"
 
 
 def test_a_call_by_its_errno() -> None:
