@@ -236,6 +236,8 @@ def _fits(kind: Any, value: Any) -> bool:
         return any(_fits(part, value) for part in arguments)
     if origin is typing.Literal:
         return any(type(value) is type(choice) for choice in arguments)
+    if isinstance(kind, typing.NewType):
+        return _fits(kind.__supertype__, value)
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
         return isinstance(value, dict)
     kind = origin or kind

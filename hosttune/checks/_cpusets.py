@@ -8,7 +8,7 @@ from hosttune.findings import Finding, Hop
 from hosttune.hops import build_finding, judge_fact
 from hosttune.host import cpu, cpulist
 from hosttune.host.cpulist import KernelList
-from hosttune.host.root import Fact
+from hosttune.host.root import NOT_CAPTURED, Fact
 
 
 def validate(key: str, text: KernelList, *, empty: bool = False) -> None:
@@ -22,7 +22,10 @@ def validate(key: str, text: KernelList, *, empty: bool = False) -> None:
 
 
 def resolve(text: KernelList, possible: Fact[cpu.Possible]) -> Fact[frozenset[int]]:
-    """Returns the CPUs that a validated list means on this host; unreadable with the reason if that is not known."""
+    """Returns the CPUs that a validated list means on this host; unreadable with the reason if that is not known, also
+    where it could not be read whether the host has them."""
+    if possible.state == "unreadable" and possible.reason != NOT_CAPTURED:
+        return possible.drop_value()
     try:
         return Fact("value", cpulist.parse(text, cpu.find_last(possible)), "profile")
     except ValueError as error:

@@ -149,8 +149,8 @@ def _check_isolated(host: _Host) -> Finding:
         hops["runtime"] = Hop("ok", shown, facts.cpus.partitioned.source)
         why = "a cpuset partition isolates them now and ends with its cgroup: the next boot starts without it"
     online = facts.cpus.online
-    offline = wanted - (online.value or wanted)
-    if online.state == "unreadable":
+    offline = cpu.find_offline(wanted, online)
+    if online.value is None:
         hops["effective"] = Hop("unknown", online.reason, online.source)
     elif offline and hops["runtime"].state == "ok":
         # No thread can be placed there: the kernel refuses an affinity without a CPU that is online.

@@ -57,7 +57,7 @@ def read(root: Root, siblings_of: frozenset[int] = frozenset()) -> Cpus:
 
 def read_online(root: Root) -> Fact[Online]:
     """Returns the CPUs that run."""
-    return read_list(root, f"{DIRECTORY}/online").map(Online)
+    return root.read(f"{DIRECTORY}/online").map(_parse_some).map(Online)
 
 
 def read_possible(root: Root) -> Fact[Possible]:

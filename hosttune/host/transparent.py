@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable
 import msgspec
 
 from hosttune.host.hugetlb import POLICIES, TRANSPARENT, build_policy_path
-from hosttune.host.root import Fact, Root
+from hosttune.host.root import Fact, Root, make_unreadable
 
 DIRECTORY = TRANSPARENT.rpartition("/")[0]
 #: What a size may be set to: a policy of its own, or that for all sizes.
@@ -55,6 +55,8 @@ def read(root: Root) -> Policies:
     names = root.list(DIRECTORY)
     if names.value is None:
         return Policies(top, names.drop_value())
+    if top.state == "absent":  # a kernel without them has no such directory either
+        top = make_unreadable(TRANSPARENT, "missing")
     sizes: dict[int, str] = {}
     for match in filter(None, map(_SIZE.fullmatch, names.value)):
         fact = root.read(build_policy_path(int(match[1]))).map(parse_chosen)

@@ -20,7 +20,7 @@ PROVEN = {
     # It is where every interrupt that is not a queue's may be; of the queues nothing is known, and a finding says so.
     ("list", f"{golden.PCI}/msi_irqs", "refused"): "irq_affinity.irq.",
     # A kernel without it has no other list of CPUs than that of its directories.
-    ("read", f"{golden.CPUS}/possible", "missing"): "irq_affinity.irqbalance",
+    ("read", f"{golden.CPUS}/possible", "missing"): ("irq_affinity.irqbalance", "cpu_isolation."),
     # Kernels without effective affinities deliver to those that are allowed.
     **{("read", f"/proc/irq/{n}/effective_affinity_list", "missing"): "irq_affinity." for n in (0, 9, 28, 29, 30)},
     # The row of /proc/interrupts names the handlers too.

@@ -61,6 +61,7 @@ GOLDEN = {
     f"{CPU}/possible": "0-3\n", f"{CPU}/present": "0-3\n", f"{CPU}/online": "0-3\n", f"{CPU}/isolated": "2-3\n",
     f"{CPU}/nohz_full": "2-3\n",
     **{f"{CPU}/cpu{number}/online": "1\n" for number in range(1, 4)},
+    **{f"{CPU}/cpu{number}/topology/thread_siblings_list": f"{number}\n" for number in range(4)},
     "/etc/systemd/system.conf.d/desk.conf": "[Manager]\nCPUAffinity=0-1\n",
     "/etc/tmpfiles.d/desk.conf": f"w {POOL.format(0, 2048, 'nr')} - - - - 512\n"
     f"w {POOL.format(1, 2048, 'nr')} - - - - 0\nw {THP} - - - - never\n",
