@@ -248,8 +248,9 @@ class Simulated:
             elif re.fullmatch(r"/proc/12(/task/12)?/status", path) and 2 not in self.online:
                 self.files[path] = re.sub(r"(Cpus_allowed_list:).*", r"\1\t0", self.files[path])
         drop_in = self.files.get("/etc/systemd/system/irqbalance.service.d/hosttune-irq_affinity.conf", "")
-        banned = re.search(r"^Environment=(IRQBALANCE_BANNED_CPULIST=.*)$", drop_in, re.M)
-        self.files["/proc/500/environ"] = f"PATH=/usr/bin\0{banned[1]}\0" if banned else "PATH=/usr/bin\0"
+        file = re.search(r"^EnvironmentFile=(.*)$", drop_in, re.M)
+        told = re.findall(r"^[A-Z].*$", self.files[file[1]], re.M) if file else []
+        self.files["/proc/500/environ"] = "".join(f"{each}\0" for each in ("PATH=/usr/bin", *told))
         masked = self.host.links.get("/etc/systemd/system/irqbalance.service") == "/dev/null"
         for path in [path for path in self.files if path.startswith("/proc/500/") and masked]:
             del self.files[path]
