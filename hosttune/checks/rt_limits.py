@@ -278,6 +278,10 @@ def _check_fair_server(server: fair_server.FairServer) -> Finding | None:
         hops = {"runtime": Hop("unknown", reason, source)}
     elif any(read.values()):
         hops = {"runtime": Hop("bad", {f"cpu{n}": f"{ns} ns" for n, ns in read.items() if ns}, source)}
+    elif on:
+        reason = server.runtimes[on[0]].reason
+        why += f"; of CPU {cpulist.show(frozenset(on))} it could not be read here ({reason})"
+        hops = {"runtime": Hop("unknown", reason, source)}
     else:
         status, hops = "pass", {"runtime": Hop("ok", 0, source)}
     return build_finding(id, wanted, hops, why=why, fix=fix, status=status)

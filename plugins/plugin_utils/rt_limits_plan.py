@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from hosttune.host import fair_server_files
+from hosttune.host import cpulist, fair_server_files
 
 from . import cpu_lists, inputs
-from .host_facts import RELEASE, Host
+from .host_facts import POSSIBLE, RELEASE, Host
 
 _LIMITS = {
     "memlock": inputs.make_number(0, 1 << 62),
@@ -27,14 +27,14 @@ NR_OPEN = "/proc/sys/fs/nr_open"
 
 
 def list_reads(asked: dict[str, Any], image: bool) -> list[str]:
-    """Returns the files of the real-time share, of the bound of open files, and of the fair server."""
+    """Returns the files of the real-time share, of the bound of open files, of the CPUs, and of the fair server."""
     if image or not asked["refuse"]:
         return []
     try:
         cpus = cpu_lists.read("", asked["fair_server_off"], empty=True)
     except ValueError:
         cpus = ()
-    return [SHARE, NR_OPEN, RELEASE, *map(fair_server_files.build_path, cpus)]
+    return [SHARE, NR_OPEN, RELEASE, POSSIBLE, *map(fair_server_files.build_path, cpus)]
 
 
 def plan(
@@ -75,6 +75,10 @@ def plan(
         cpus = sorted(set(cpu_lists.read("rt_limits_fair_server_off", fair_server_off, empty=True)))
     except ValueError as error:
         problems.append(str(error))
+    if possible := host.read(POSSIBLE):
+        # The kernel has a file of each CPU that may come.
+        there = cpulist.parse(cpulist.KernelList(possible))
+        problems += cpu_lists.missing("rt_limits_fair_server_off", fair_server_off, tuple(cpus), there)
     problems += _find_refused(checked, inputs.read_number(host.read(NR_OPEN)))
     if refuse:
         cpu_lists.refuse(problems)

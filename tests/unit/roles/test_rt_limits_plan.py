@@ -36,6 +36,11 @@ def test_cpus_without_the_fair_server() -> None:
     for wrong in ("3-2", "2-N", 3, "a"):
         with pytest.raises(ValueError, match=r"^rt_limits_fair_server_off is "):
             PLAN.plan({}, None, fair_server_off=wrong)
+    host = HOST({"/sys/devices/system/cpu/possible": "0-3"})
+    assert PLAN.plan({}, None, fair_server_off="3", host=host)["fair_server_off"] == [3]
+    with pytest.raises(ValueError, match=r"^rt_limits_fair_server_off is .2-5.: the host has no CPU 4-5"):
+        PLAN.plan({}, None, fair_server_off="2-5", host=host)
+    assert "/sys/devices/system/cpu/possible" in PLAN.list_reads({"fair_server_off": "", "refuse": True}, image=False)
 
 
 def test_the_fair_server_is_set_now_where_the_kernel_shows_it() -> None:

@@ -365,6 +365,14 @@ class TestFairServer:
     def test_setting(self, run, runtime, status):
         assert run({**self.kernel(), self.RUNTIME: runtime})["fair_server"].status == status
 
+    def test_what_was_read_of_one_cpu_is_not_read_of_all(self, run):
+        two = {"/sys/devices/system/cpu/isolated": "2-3\n", self.RUNTIME.replace("3", "2"): "0\n"}
+        found = run({**self.kernel(), **two, self.RUNTIME: "0\n"}, deny=[self.RUNTIME])["fair_server"]
+        assert (found.status, hops(found)) == ("warn", {"runtime": "unknown"})
+        assert "of CPU 3 it could not be read" in found.why
+        assert found.fix.startswith("for cpu in 3;")
+        assert run({**self.kernel(), **two, self.RUNTIME: "0\n"})["fair_server"].status == "pass"
+
     def test_its_fix(self, run):
         turn = "for cpu in 3; do echo 0 > /sys/kernel/debug/sched/fair_server/cpu$cpu/runtime; done"
         always = 'at each boot: rt_limits_fair_server_off: "3" of the role rt_limits'
