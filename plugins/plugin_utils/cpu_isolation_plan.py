@@ -12,15 +12,15 @@ from typing import Any
 from hosttune.host import cpulist
 
 from . import cpu_lists
-from .host_facts import PRESENT, UPDATE_GRUB, Host
+from .host_facts import ONLINE, PRESENT, UPDATE_GRUB, Host
 
 _MAY_BE_EMPTY = ("cpu_isolation_nohz_full", "cpu_isolation_rcu_nocbs")
 _HINT = "Set it, or for all roles hosttune_isolated_cpus and hosttune_housekeeping_cpus, in host_vars."
 
 
 def list_reads(asked: dict[str, Any], image: bool) -> list[str]:
-    """Returns the list of the host's CPUs, and its boot loader. An image boots on another host."""
-    return [] if image else [PRESENT, UPDATE_GRUB]
+    """Returns the lists of the host's CPUs, and its boot loader. An image boots on another host."""
+    return [] if image else [PRESENT, ONLINE, UPDATE_GRUB]
 
 
 def plan(variables: dict[str, Any], host: Host) -> dict[str, Any]:
@@ -35,17 +35,16 @@ def plan(variables: dict[str, Any], host: Host) -> dict[str, Any]:
             "there is no update-grub on this host: cpu_isolation knows Debian and Ubuntu with GRUB; the RHEL family "
             "(grubby, BLS) is not supported yet"
         )
-    present = host.read(PRESENT)
     managed = given.pop("cpu_isolation_managed_irq")
     lists = cpu_lists.read_all(given, may_be_empty=_MAY_BE_EMPTY, hint=_HINT)
-    cpu_lists.refuse(_problems(given, lists, present))
+    cpu_lists.refuse(_problems(given, lists, host))
     text = {name.removeprefix("cpu_isolation_"): str(value) for name, value in given.items()}
     words = [f"isolcpus={'managed_irq,' if managed else ''}domain,{text['isolated']}"]
     words += [f"{name}={text[name]}" for name in ("nohz_full", "rcu_nocbs", "irqaffinity") if text[name]]
     return {"arguments": words}
 
 
-def _problems(given: dict[str, Any], lists: dict[str, tuple[int, ...]], present: str | None) -> list[str]:
+def _problems(given: dict[str, Any], lists: dict[str, tuple[int, ...]], host: Host) -> list[str]:
     cpus = {name.removeprefix("cpu_isolation_"): frozenset(cpus) for name, cpus in lists.items()}
 
     def named(*names: str) -> str:
@@ -64,8 +63,13 @@ def _problems(given: dict[str, Any], lists: dict[str, tuple[int, ...]], present:
         if beyond := cpus["nohz_full"] - cpus[outer]:
             text = f"nohz_full has to be within {outer}, and CPU {cpulist.show(beyond)} is not"
             problems.append(f"{named('nohz_full', outer)}: {text}")
+    present, online = host.read(PRESENT), host.read(ONLINE)
     if present is not None:
         there = cpulist.parse(cpulist.KernelList(present))
         for name, value in lists.items():
             problems += cpu_lists.missing(name, given[name], value, there)
+    if online is not None and not problems:
+        # An isolated CPU that does not run is not ready, whatever the boot arguments say.
+        name = "cpu_isolation_isolated"
+        problems += cpu_lists.offline(name, given[name], lists[name], cpulist.parse(cpulist.KernelList(online)))
     return problems

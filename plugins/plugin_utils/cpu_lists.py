@@ -61,6 +61,14 @@ def missing(name: str, value: object, cpus: tuple[int, ...], present: frozenset[
     ]
 
 
+def offline(name: str, value: object, cpus: tuple[int, ...], online: frozenset[int]) -> list[str]:
+    """Return a line if the list names CPUs that do not run."""
+    off = frozenset(cpus) - online
+    if not off:
+        return []
+    return [f"{name} is {show(value)}: CPU {cpulist.show(off)} is offline: bring it online, or name others"]
+
+
 def refuse(problems: list[str]) -> None:
     """Raise ValueError with the problems, one per line and without control characters, if there are any."""
     if problems:

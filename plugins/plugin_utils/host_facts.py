@@ -83,6 +83,11 @@ class Host:
             problems.append(f"{reason}: it was asked for, so it is refused; take it out, or boot a kernel that has it")
 
 
+def build_interface_path(name: str) -> str:
+    """Returns the directory that the kernel has for a network interface of the host."""
+    return f"/sys/class/net/{name}"
+
+
 def write_script(names: Iterable[str]) -> str:
     """Returns the shell script that finds out about the names."""
     calls = []

@@ -38,7 +38,8 @@ def list_reads(asked: dict[str, Any], image: bool) -> list[str]:
         return []
     pools = [hugetlb.build_path(pool.kb, pool.node) for pool in _pools(asked["pages"], [])]
     sizes = [hugetlb.build_policy_path(kb) for kb in hugetlb.POLICY_SIZES]
-    return [RELEASE, UPDATE_GRUB, hugetlb.TRANSPARENT, *pools, *sizes]
+    nodes = {_build_memory_path(pool.node) for pool in _pools(asked["pages"], [])}
+    return [RELEASE, UPDATE_GRUB, hugetlb.TRANSPARENT, *pools, *sizes, *sorted(nodes)]
 
 
 def plan(
@@ -56,7 +57,8 @@ def plan(
     pools = _pools(pages, problems)
     at_boot = _boot_sizes(boot_sizes, problems)
     of_mount = _problems(pages, transparent, mount)
-    problems += _find_missing(host, pools) + _find_boot_problems(host, [pool for pool in pools if pool.kb in at_boot])
+    problems += _find_missing(host, pools) or _find_too_many(host, pools)
+    problems += _find_boot_problems(host, [pool for pool in pools if pool.kb in at_boot])
     has_transparent = not host.lacks(hugetlb.TRANSPARENT)
     if transparent and not has_transparent and transparent != "never":
         reason = "hugepages_transparent: the host's kernel has no transparent huge pages"
@@ -161,6 +163,24 @@ def _find_missing(host: Host, pools: list[Pool]) -> list[str]:
     ]
 
 
+def _find_too_many(host: Host, pools: list[Pool]) -> list[str]:
+    """Returns a line for each node with less memory than its pools: the kernel would give fewer pages, or not boot."""
+    problems = []
+    for node in sorted({pool.node for pool in pools}):
+        memory = re.search(r"MemTotal: *([0-9]{1,15}) kB", host.read(_build_memory_path(node)) or "")
+        asked = sum(pool.kb * pool.pages for pool in pools if pool.node == node)
+        if memory is not None and asked >= int(memory[1]):
+            problems.append(
+                f"hugepages_pages: node{node}: {asked:,} kB in all: the node has {int(memory[1]):,} kB of memory, and "
+                "everything else needs a part of it"
+            )
+    return problems
+
+
+def _build_memory_path(node: int) -> str:
+    return f"/sys/devices/system/node/node{node}/meminfo"
+
+
 def _find_boot_problems(host: Host, pools: list[Pool]) -> list[str]:
     """Returns a line if the kernel command line cannot reserve pools."""
     release = host.read(RELEASE)
@@ -207,7 +227,7 @@ def _problems(pages: Any, transparent: Any, mount: Any) -> list[str]:
         )
     if not mount:
         return problems
-    if set(mount) != set(_MOUNT):
+    if not isinstance(mount, dict) or set(mount) != set(_MOUNT):
         problems.append(f"hugepages_mount is {cpu_lists.show(mount)} (allowed: {{}}, or path, group and size together)")
         return problems
     if not _PATH.fullmatch(str(mount["path"])):
@@ -220,6 +240,6 @@ def _problems(pages: Any, transparent: Any, mount: Any) -> list[str]:
     if not isinstance(mount["size"], str) or mount["size"] not in (pages if isinstance(pages, dict) else ()):
         problems.append(
             f"hugepages_mount.size is {cpu_lists.show(mount['size'])} (allowed: the size one of hugepages_pages: "
-            f"{', '.join(map(str, pages or ())) or 'none'})"
+            f"{', '.join(map(str, pages)) if isinstance(pages, dict) and pages else 'none'})"
         )
     return problems

@@ -8,7 +8,7 @@ from typing import Any
 from hosttune.host import cpulist, environment, irq_plan
 
 from . import cpu_lists, inputs
-from .host_facts import ONLINE, POSSIBLE, PRESENT, Host
+from .host_facts import ONLINE, POSSIBLE, PRESENT, Host, build_interface_path
 
 _HINT = "Set it, or for all roles hosttune_housekeeping_cpus, in host_vars."
 #: Where distributions have irqbalance's settings: Debian, Red Hat.
@@ -22,7 +22,7 @@ def list_reads(asked: dict[str, Any], image: bool) -> list[str]:
         return [POSSIBLE, *_SETTINGS]
     queues = asked.get("queues")
     named = [name for name in queues if inputs.INTERFACE.holds(name)] if isinstance(queues, dict) else []
-    return [PRESENT, POSSIBLE, ONLINE, *_SETTINGS, *map(_virtual, named)]
+    return [PRESENT, POSSIBLE, ONLINE, *_SETTINGS, *map(_virtual, named), *map(build_interface_path, named)]
 
 
 def plan(housekeeping: Any, queues: Any, irqbalance: str, host: Host) -> dict[str, Any]:
@@ -40,6 +40,8 @@ def plan(housekeeping: Any, queues: Any, irqbalance: str, host: Host) -> dict[st
             problems.append(f"irq_affinity_queues: {found}: allowed: {inputs.INTERFACE.allowed}")
         elif host.read(_virtual(interface)) is not None:
             problems.append(f"irq_affinity_queues: {interface}: {irq_plan.VIRTUAL}")
+        elif host.lacks(build_interface_path(interface)):
+            problems.append(f"irq_affinity_queues: {interface}: the host has no such network interface")
         given[f"irq_affinity_queues.{interface}"] = cpus
     cpu_lists.refuse(problems)
     lists = cpu_lists.read_all(given, hint=_HINT)
@@ -68,11 +70,9 @@ def _find_missing(name: str, given: object, value: tuple[int, ...], host: Host) 
     if there is not None and (lines := cpu_lists.missing(name, given, value, there)):
         return lines
     running = frozenset(value) if online is None else cpulist.parse(cpulist.KernelList(online))
-    offline = frozenset(value) - running
-    if not offline or (name == "irq_affinity_housekeeping" and frozenset(value) & running):
+    if name == "irq_affinity_housekeeping" and frozenset(value) & running:
         return []
-    shown = cpulist.show(offline)
-    return [f"{name} is {cpu_lists.show(given)}: CPU {shown} is offline: bring it online, or name others"]
+    return cpu_lists.offline(name, given, value, running)
 
 
 def _find_arguments(host: Host) -> list[str]:

@@ -21,20 +21,21 @@ _LIMITS = {
     "rtprio": inputs.make_number(0, 99),
 }
 SHARE = "/proc/sys/kernel/sched_rt_runtime_us"
+_PERIOD = "/proc/sys/kernel/sched_rt_period_us"
 _SHARE = inputs.make_number(-1, 1_000_000_000)
 #: The most open files that the host's kernel gives any process.
 NR_OPEN = "/proc/sys/fs/nr_open"
 
 
 def list_reads(asked: dict[str, Any], image: bool) -> list[str]:
-    """Returns the files of the real-time share, of the bound of open files, of the CPUs, and of the fair server."""
+    """Returns the files of the real-time share, the bound of open files, the CPUs, and the fair server."""
     if image or not asked["refuse"]:
         return []
     try:
         cpus = cpu_lists.read("", asked["fair_server_off"], empty=True)
     except ValueError:
         cpus = ()
-    return [SHARE, NR_OPEN, RELEASE, POSSIBLE, *map(fair_server_files.build_path, cpus)]
+    return [SHARE, _PERIOD, NR_OPEN, RELEASE, POSSIBLE, *map(fair_server_files.build_path, cpus)]
 
 
 def plan(
@@ -70,6 +71,11 @@ def plan(
         reason = "rt_limits_sched_rt_runtime_us: the host's kernel has no such key"
         host.refuse_or_leave_out(problems, reason, "rt_limits_sched_rt_runtime_us", share)
         share = None
+    elif share is not None and (period := inputs.read_number(host.read(_PERIOD))) is not None and share > period:
+        problems.append(
+            f"rt_limits_sched_rt_runtime_us is {share}: the host's kernel refuses more than kernel.sched_rt_period_us, "
+            f"which is {period}"
+        )
     cpus: list[int] = []
     try:
         cpus = sorted(set(cpu_lists.read("rt_limits_fair_server_off", fair_server_off, empty=True)))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from . import cpu_lists, inputs
-from .host_facts import Host
+from .host_facts import Host, build_interface_path
 
 _ALWAYS = {"tcp_bbr_interfaces": inputs.make_list(inputs.INTERFACE)}
 _NAMES = {"tcp_bbr_congestion_control": inputs.KERNEL_NAME, "tcp_bbr_qdisc": inputs.KERNEL_NAME}
@@ -23,11 +23,13 @@ _BUILT_IN_QDISCS = frozenset({"pfifo_fast", "pfifo", "bfifo", "mq"})
 
 
 def list_reads(asked: dict[str, Any], image: bool) -> list[str]:
-    """Returns what tells which congestion controls and queueing disciplines the kernel has or can load."""
+    """Returns what tells which congestion controls, queueing disciplines and interfaces the kernel has or can load."""
     if image or not asked["refuse"] or inputs.find_problems(asked["variables"], _NAMES):
         return []
     control, qdisc = _read_names(asked["variables"])
-    return [_AVAILABLE, _CONTROL, _QDISC, f"module:tcp_{control}", f"module:sch_{qdisc}"]
+    named = asked["variables"]["tcp_bbr_interfaces"]
+    interfaces = [] if inputs.find_problems(asked["variables"], _ALWAYS) else map(build_interface_path, named)
+    return [_AVAILABLE, _CONTROL, _QDISC, f"module:tcp_{control}", f"module:sch_{qdisc}", *interfaces]
 
 
 def plan(variables: dict[str, Any], refuse: bool = True, host: Host | None = None) -> dict[str, Any]:
@@ -40,7 +42,11 @@ def plan(variables: dict[str, Any], refuse: bool = True, host: Host | None = Non
     host = host or Host()
     cpu_lists.refuse(inputs.find_problems(variables, {**_NAMES, **_ALWAYS} if refuse else _ALWAYS))
     control, qdisc = _read_names(variables)
-    problems: list[str] = []
+    problems = [
+        f"tcp_bbr_interfaces: {name}: the host has no such network interface"
+        for name in variables["tcp_bbr_interfaces"]
+        if host.lacks(build_interface_path(name))
+    ]
     sysctl: dict[str, str] = {}
     section: dict[str, Any] = {}
     modules: list[str] = []

@@ -6,7 +6,10 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from hosttune.host import cpulist
+
 from . import cpu_lists, inputs, toml_text
+from .host_facts import ONLINE, PRESENT, Host
 
 _USERS = {"trading_agent_user": inputs.UNPRIVILEGED, "trading_agent_group": inputs.UNPRIVILEGED}
 _RULES = {
@@ -46,7 +49,14 @@ TABLES: dict[str, frozenset[str]] = {
 }
 
 
-def plan(variables: dict[str, Any], config: Any = None, password: Any = "", refuse: bool = True) -> dict[str, Any]:
+def list_reads(asked: dict[str, Any], image: bool) -> list[str]:
+    """Returns the lists of the host's CPUs: on a CPU that does not run, nothing can be launched."""
+    return [] if image or not asked["refuse"] else [PRESENT, ONLINE]
+
+
+def plan(
+    variables: dict[str, Any], config: Any = None, password: Any = "", refuse: bool = True, host: Host | None = None
+) -> dict[str, Any]:
     """Returns `config`, the text of agent.toml without the comment at its top, and `has_password`.
 
     config: the tables of agent.toml. password: the exchange's, empty for the one that the host has. Raises ValueError
@@ -58,7 +68,7 @@ def plan(variables: dict[str, Any], config: Any = None, password: Any = "", refu
     given = dict(variables)
     if isinstance(given["trading_agent_cpus"], int) and not isinstance(given["trading_agent_cpus"], bool):
         given["trading_agent_cpus"] = str(given["trading_agent_cpus"])
-    problems = inputs.find_problems(given, _RULES)
+    problems = inputs.find_problems(given, _RULES) or _find_cpu_problems(given["trading_agent_cpus"], host or Host())
     text = ""
     if of_config := _find_problems("trading_agent_config", config):
         problems += of_config
@@ -70,6 +80,16 @@ def plan(variables: dict[str, Any], config: Any = None, password: Any = "", refu
     problems += _find_password_problems("trading_agent_exchange_password", password)
     cpu_lists.refuse(problems)
     return {"config": text, "has_password": password != ""}
+
+
+def _find_cpu_problems(given: str, host: Host) -> list[str]:
+    name = "trading_agent_cpus"
+    cpus = cpu_lists.read(name, given)
+    present, online = (
+        cpulist.parse(cpulist.KernelList(text)) if (text := host.read(path)) else frozenset(cpus)
+        for path in (PRESENT, ONLINE)
+    )
+    return cpu_lists.missing(name, given, cpus, present) or cpu_lists.offline(name, given, cpus, online)
 
 
 def _find_password_problems(name: str, password: Any) -> list[str]:

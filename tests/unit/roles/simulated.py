@@ -89,6 +89,8 @@ class Simulated:
                 found[name] = "builtin" if known.get(rest) in self.builtin else "module" if rest in known else None
             elif name.startswith("/"):
                 text = self.host.read(name).value
+                if text is None and any(path.startswith(f"{name}/") for path in (*self.files, *self.host.links)):
+                    text = ""  # a directory
                 found[name] = None if text is None else text.strip()
         return host_facts.Host(found, defaults)
 

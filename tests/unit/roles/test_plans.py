@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hosttune.checks import cpu_isolation, hugepages, irq_affinity
 from hosttune.host import boot_pages, cmdline, cpulist, hugetlb
 from tests.unit.roles.hosts import make_host
-from tests.unit.roles.plans import cpu_isolation_plan, cpu_lists, hugepages_plan, irq_affinity_plan
+from tests.unit.roles.plans import action, cpu_isolation_plan, cpu_lists, hugepages_plan, irq_affinity_plan
 
 LAST = 15
 SPANS = st.lists(st.tuples(st.integers(0, LAST), st.integers(0, 3)), min_size=1, max_size=4)
@@ -173,6 +173,10 @@ FOUND = {
     "/etc/sysconfig/irqbalance": None,
     "/sys/devices/virtual/net/eth0": None,
     "/sys/devices/virtual/net/bond0": "",
+    "/sys/devices/virtual/net/eth9": None,
+    "/sys/class/net/bond0": "",
+    "/sys/class/net/eth0": "",
+    "/sys/class/net/eth9": None,
 }
 
 
@@ -180,6 +184,7 @@ FOUND = {
     ("housekeeping", "queues", "found", "message"),
     [
         ("0-1", {"bond0": "1"}, {}, "irq_affinity_queues: bond0: a virtual interface has no interrupts: name the card"),
+        ("0-1", {"eth9": "1"}, {}, "irq_affinity_queues: eth9: the host has no such network interface"),
         ("0-1", {"eth0": "2"}, {}, 'irq_affinity_queues.eth0 is "2": CPU 2 is offline: bring it online, or name'),
         ("2", {}, {}, 'irq_affinity_housekeeping is "2": CPU 2 is offline'),
         (
@@ -205,6 +210,45 @@ def test_what_this_host_can_place() -> None:
     assert irq_affinity_plan.plan("0-2", {"eth0": "3"}, "stopped", host) == {"banned": "3-7"}
     assert irq_affinity_plan.list_reads({"queues": {"a b": "1", "eth0": "1"}}, image=False)[-1].endswith("/net/eth0")
     assert irq_affinity_plan.list_reads({"queues": {"eth0": "1"}}, image=True)[0].endswith("/possible")
+
+
+def test_a_cpu_that_does_not_run_is_not_isolated() -> None:
+    """It would be found not ready after the reboot."""
+    lists = dict.fromkeys(("nohz_full", "rcu_nocbs"), "") | {"housekeeping": "0,2", "irqaffinity": "0"}
+    given = {f"cpu_isolation_{name}": text for name, text in {"isolated": "1,3", **lists}.items()}
+    host = make_host("0-3", "0-7", **{"/sys/devices/system/cpu/online": "0-1,3"})
+    asked = {**given, "cpu_isolation_managed_irq": True}
+    assert set(host.found) - {"/sys/devices/system/cpu/possible"} <= set(cpu_isolation_plan.list_reads({}, image=False))
+    assert cpu_isolation_plan.plan(asked, host)["arguments"][0] == "isolcpus=managed_irq,domain,1,3"
+    asked |= {"cpu_isolation_isolated": "2-3", "cpu_isolation_housekeeping": "0-1"}
+    with pytest.raises(ValueError, match=r'^cpu_isolation_isolated is "2-3": CPU 2 is offline: bring it online'):
+        cpu_isolation_plan.plan(asked, host)
+
+
+@pytest.mark.parametrize(
+    ("cpus", "message"),
+    [
+        ("1", None),
+        (1, None),
+        ("2", "CPU 2 is offline: bring"),
+        ("3,5-6", "the host has no CPU 5-6, it has only"),
+        ("3-1", ""),
+    ],
+)
+def test_an_agent_is_not_deployed_on_a_cpu_that_does_not_run(cpus: Any, message: str | None) -> None:
+    agent = action.load("trading_agent")
+    names = ("force", "launch_arguments", "preflight_arguments")
+    given: dict[str, Any] = {"release": "", "keep_releases": 3, "policy": "fifo", "priority": 80, "start_timeout": 9}
+    given |= {"user": "trader", "group": "trader", "cpus": cpus, **{name: [] for name in names}}
+    asked = {"variables": {f"trading_agent_{name}": value for name, value in given.items()}, "config": {}}
+    host = make_host("0-3", "0-7", **{"/sys/devices/system/cpu/online": "0-1,3"})
+    assert set(agent.list_reads({"refuse": True}, image=False)) <= set(host.found)
+    assert agent.plan(**asked, refuse=False, host=host)["config"] == ""
+    if message is None:
+        assert agent.plan(**asked, host=host)["has_password"] is False
+        return
+    with pytest.raises(ValueError, match=f"^trading_agent_cpus is .*{message}"):
+        agent.plan(**asked, host=host)
 
 
 # --- hugepages --------------------------------------------------------------------------------------------
@@ -261,6 +305,26 @@ def test_pools_that_cannot_be_meant(pages: Any, message: str) -> None:
         reserve(pages)
 
 
+def test_pools_that_the_memory_of_a_node_does_not_hold() -> None:
+    """The kernel would give fewer pages, or not boot; what is reserved at boot counts too."""
+    meminfo = "/sys/devices/system/node/node0/meminfo"
+    found = {meminfo: "Node 0 MemTotal:        4194304 kB\nNode 0 MemFree:  5 kB\n"}
+    for pages, fits in (
+        ({"2M": {"node0": 1023}, "1G": {"node0": 2, "node1": 9}}, True),
+        (
+            {"2M": {"node0": 1024}, "1G": {"node0": 2}},
+            False,
+        ),
+    ):
+        assert meminfo in hugepages_plan.list_reads({"refuse": True, "pages": pages}, image=False)
+        host = make_host(**found)
+        if fits:
+            assert hugepages_plan.plan(pages, ["1G"], None, {}, host=host)["arguments"]
+            continue
+        with pytest.raises(ValueError, match="hugepages_pages: node0: 4,194,304 kB in all: the node has 4,194,304 kB"):
+            hugepages_plan.plan(pages, ["1G"], None, {}, host=host)
+
+
 @pytest.mark.parametrize(
     ("pages", "transparent", "mount"),
     [
@@ -286,6 +350,7 @@ def test_a_boot_size_is_the_same_however_it_is_written() -> None:
 @pytest.mark.parametrize(
     ("mount", "message"),
     [
+        (1, r"hugepages_mount is 1 .allowed"),
         ({"path": "/dev/x"}, r"hugepages_mount is .*allowed: \{\}, or path, group and size together"),
         ({"path": "/dev/../x", "group": "g", "size": "2M"}, "the path absolute"),
         ({"path": "/dev/x\n", "group": "g", "size": "2M"}, "the path absolute"),

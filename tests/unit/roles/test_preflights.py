@@ -71,7 +71,7 @@ def make_root(root: Path, *, grub: bool = True) -> Path:
     keys = yaml.safe_load((PROJECT / "roles/net_buffers/defaults/main.yml").read_text())["net_buffers_sysctl"]
     files = {f"/proc/sys/{key.replace('.', '/')}": "1" for key in keys if not key.endswith(BUSY)}
     files |= {
-        "/proc/cmdline": "quiet",
+        "/proc/cmdline": "root=UUID=1-2 ro",
         "/proc/sys/kernel/osrelease": "6.1.0-28-rt-amd64",
         "/proc/sys/kernel/sched_rt_runtime_us": "950000",
         "/proc/sys/net/core/default_qdisc": "pfifo_fast",
@@ -151,7 +151,7 @@ def test_no_change_comes_before_a_refusal(name: str, results: list[dict[str, Any
 @needs_ansible
 def test_defaults_that_this_kernel_cannot_have_are_left_out_with_a_word(results: list[dict[str, Any]]) -> None:
     mine = [one for one in results if one["host"] == PLAIN]
-    assert {one["kind"] for one in mine} == {"ok"}
+    assert [one for one in mine if one["kind"] != "ok"] == []
     assert [line for one in mine for line in one["warnings"]] == [
         *(
             f"plain: net_buffers_sysctl: net.core.{key}: the host's kernel has no such key: the role's default is left "

@@ -30,6 +30,17 @@ def test_open_files_that_the_kernel_refuses(nofile: int, nr_open: str | None, al
     assert PLAN.plan(**asked, host=host, refuse=False)["users"]["svc.trader"] == {"nofile": nofile}
 
 
+def test_a_share_of_more_than_its_period() -> None:
+    """The kernel refuses it, which would be after other roles have changed the host."""
+    period = "/proc/sys/kernel/sched_rt_period_us"
+    assert period in PLAN.list_reads({"fair_server_off": "", "refuse": True}, image=False)
+    for share in (1000000, -1, 0):
+        assert PLAN.plan({}, share, host=HOST({period: "1000000"}))["share"] == share
+    assert PLAN.plan({}, 1000001)["share"] == 1000001
+    with pytest.raises(ValueError, match=r"^rt_limits_sched_rt_runtime_us is 1000001: .* which is 1000000$"):
+        PLAN.plan({}, 1000001, host=HOST({period: "1000000"}))
+
+
 def test_cpus_without_the_fair_server() -> None:
     assert PLAN.plan({}, None)["fair_server_off"] == []
     assert PLAN.plan({}, None, fair_server_off="5,2-3,3")["fair_server_off"] == [2, 3, 5]

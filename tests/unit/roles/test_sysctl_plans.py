@@ -38,6 +38,16 @@ def render(role: str, template: str, plan: dict[str, Any]) -> str:
     return environment.get_template(f"{role}/templates/{template}.j2").render({f"__{role}_plan": plan})
 
 
+def test_an_interface_that_is_not_there() -> None:
+    variables = {"tcp_bbr_congestion_control": "cubic", "tcp_bbr_qdisc": "fq", "tcp_bbr_interfaces": ["eth0", "eth9"]}
+    paths = {"/sys/class/net/eth0": "", "/sys/class/net/eth9": None}
+    assert set(paths) <= set(PLANS["tcp_bbr"].list_reads({"variables": variables, "refuse": True}, image=False))
+    assert PLANS["tcp_bbr"].plan(variables, host=make_host())["modules"]
+    with pytest.raises(ValueError, match=r"^tcp_bbr_interfaces: eth9: the host has no such network interface$"):
+        PLANS["tcp_bbr"].plan(variables, host=make_host(**paths))
+    assert PLANS["tcp_bbr"].plan(variables, refuse=False)["modules"]
+
+
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_what_the_roles_set_is_judged_as_right(data: st.DataObject) -> None:
