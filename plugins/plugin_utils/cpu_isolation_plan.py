@@ -11,23 +11,24 @@ from typing import Any
 
 from hosttune.host import cpulist
 
-from . import cpu_lists
+from . import cpu_lists, later_files
 from .host_facts import ONLINE, PRESENT, UPDATE_GRUB, Host
 
 _MAY_BE_EMPTY = ("cpu_isolation_nohz_full", "cpu_isolation_rcu_nocbs")
+_OWN = "hosttune-cpu_isolation.conf"
 _HINT = "Set it, or for all roles hosttune_isolated_cpus and hosttune_housekeeping_cpus, in host_vars."
 
 
 def list_reads(asked: dict[str, Any], image: bool) -> list[str]:
-    """Returns the lists of the host's CPUs, and its boot loader. An image boots on another host."""
-    return [] if image else [PRESENT, ONLINE, UPDATE_GRUB]
+    """Returns the lists of CPUs, the boot loader, and systemd's drop-ins. An image boots on another host."""
+    return [] if image else [PRESENT, ONLINE, UPDATE_GRUB, *later_files.list_reads(later_files.SYSTEMD)]
 
 
 def plan(variables: dict[str, Any], host: Host) -> dict[str, Any]:
     """Return `arguments`, the words for the kernel's command line.
 
-    `variables` are the role's lists by their names, and `cpu_isolation_managed_irq`. Raises ValueError with one line
-    per problem.
+    `variables` are the role's lists by their names, `cpu_isolation_managed_irq` and `cpu_isolation_systemd`.
+    Raises ValueError with one line per problem.
     """
     given = dict(variables)
     if host.lacks(UPDATE_GRUB):
@@ -36,8 +37,9 @@ def plan(variables: dict[str, Any], host: Host) -> dict[str, Any]:
             "(grubby, BLS) is not supported yet"
         )
     managed = given.pop("cpu_isolation_managed_irq")
+    placed = {"CPUAffinity": str(given["cpu_isolation_housekeeping"])} if given.pop("cpu_isolation_systemd") else {}
     lists = cpu_lists.read_all(given, may_be_empty=_MAY_BE_EMPTY, hint=_HINT)
-    cpu_lists.refuse(_problems(given, lists, host))
+    cpu_lists.refuse(_problems(given, lists, host) + later_files.find_systemd(host, _OWN, placed))
     text = {name.removeprefix("cpu_isolation_"): str(value) for name, value in given.items()}
     words = [f"isolcpus={'managed_irq,' if managed else ''}domain,{text['isolated']}"]
     words += [f"{name}={text[name]}" for name in ("nohz_full", "rcu_nocbs", "irqaffinity") if text[name]]

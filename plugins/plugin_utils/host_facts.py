@@ -35,7 +35,12 @@ root=${HOSTTUNE_ROOT-}
 index=$root/lib/modules/$(cat "$root/proc/sys/kernel/osrelease" 2>/dev/null)
 asked() { printf '\036%s\037' "$1"; }
 file() { asked "$1"; if [ -e "$root$1" ]; then printf +; head -c 65536 "$root$1" 2>/dev/null; fi; }
-files() { for path in $root$1; do [ ! -f "$path" ] || file "${path#"$root"}"; done; }
+files() {
+    for path in $root$1; do
+        # A link to it is there to have another file of its name not read.
+        if [ -f "$path" ] || [ "$path" -ef /dev/null ]; then file "${path#"$root"}"; fi
+    done
+}
 module() {
     [ -e "$index/modules.dep" ] || return 0
     asked "module:$1"

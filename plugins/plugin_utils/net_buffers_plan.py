@@ -11,20 +11,23 @@ from typing import Any
 
 from hosttune.host import module_names, netconf
 
-from . import cpu_lists, inputs
+from . import cpu_lists, inputs, later_files
 from .host_facts import Host
 
 #: Interface names may hold dots, so only keys that name no interface can be turned into paths.
 _KEY = re.compile(r"net\.[a-z0-9_]+(\.[a-z0-9_]+)+")
+_OWN = "/etc/sysctl.d/99-zz-hosttune-net_buffers.conf"
 _SHOWN = re.compile(r"[a-z0-9_.-]+")
 _OF_TCP_BBR = ("net.core.default_qdisc", "net.ipv4.tcp_congestion_control")
 _RISING = ("net.ipv4.tcp_rmem", "net.ipv4.tcp_wmem", "net.ipv4.tcp_mem")
 
 
 def list_reads(asked: dict[str, Any], image: bool) -> list[str]:
-    """Returns the files of the keys, by which it is told whether the kernel has them."""
+    """Returns the files of the keys, which the kernel may not have, and those that may overrule the role's."""
     keys = asked["sysctl"] if isinstance(asked["sysctl"], dict) else {}
-    return [] if image or not asked["refuse"] else [_build_path(key) for key in keys if _is_key(key)]
+    if image or not asked["refuse"]:
+        return []
+    return [*(_build_path(key) for key in keys if _is_key(key)), *later_files.list_reads(later_files.SYSCTL)]
 
 
 def plan(sysctl: Any, refuse: bool = True, host: Host | None = None) -> dict[str, Any]:
@@ -64,6 +67,7 @@ def plan(sysctl: Any, refuse: bool = True, host: Host | None = None) -> dict[str
             problems.append(f"net_buffers_sysctl: {key}: []: expected a number or a list of numbers")
     if not isinstance(sysctl, dict):
         problems.append(f"net_buffers_sysctl is {cpu_lists.show(sysctl)}: expected keys with values")
+    problems += later_files.find_sysctl(host, _OWN, checked)
     if refuse:
         cpu_lists.refuse(problems)
     return {

@@ -11,7 +11,7 @@ from typing import Any
 
 from hosttune.host import cpulist, fair_server_files
 
-from . import cpu_lists, inputs
+from . import cpu_lists, inputs, later_files
 from .host_facts import POSSIBLE, RELEASE, Host
 
 _LIMITS = {
@@ -35,14 +35,16 @@ def list_reads(asked: dict[str, Any], image: bool) -> list[str]:
         cpus = cpu_lists.read("", asked["fair_server_off"], empty=True)
     except ValueError:
         cpus = ()
-    return [SHARE, _PERIOD, NR_OPEN, RELEASE, POSSIBLE, *map(fair_server_files.build_path, cpus)]
+    late = later_files.list_reads((*later_files.SYSCTL, *later_files.SYSTEMD, *later_files.LIMITS))
+    return [*late, SHARE, _PERIOD, NR_OPEN, RELEASE, POSSIBLE, *map(fair_server_files.build_path, cpus)]
 
 
 def plan(
     users: Any, sched_rt_runtime_us: Any, fair_server_off: Any = "", refuse: bool = True, host: Host | None = None
 ) -> dict[str, Any]:
-    """Returns `users`, name to limits, `services`, the most that any of the users gets, `share`, the real-time share,
-    None to leave it alone, `fair_server_off`, the CPUs without the fair server, and `values`, path to what is set now.
+    """Returns `users`, name to limits, `services`, the lines of systemd's defaults (the most that any of the users gets),
+    `share`, the real-time share, None to leave it alone, `fair_server_off`, the CPUs without the fair server, and
+    `values`, path to what is set now.
 
     systemd has one default for all services. memlock is in bytes or `unlimited`; of services `infinity`. Raises
     ValueError with one line per problem; without `refuse`, for a revert, what is wrong is left out.
@@ -86,6 +88,7 @@ def plan(
         there = cpulist.parse(cpulist.KernelList(possible))
         problems += cpu_lists.missing("rt_limits_fair_server_off", fair_server_off, tuple(cpus), there)
     problems += _find_refused(checked, inputs.read_number(host.read(NR_OPEN)))
+    problems += _find_overruled(host, checked, share)
     if refuse:
         cpu_lists.refuse(problems)
     values = {} if share is None else {SHARE: share}
@@ -98,11 +101,42 @@ def plan(
         )
     return {
         "users": checked,
-        "services": _find_most(checked),
+        "services": _write_defaults(_find_most(checked)),
         "share": share,
         "fair_server_off": cpus,
         "values": values,
     }
+
+
+def _find_overruled(host: Host, users: dict[str, dict[str, int | str]], share: int | None) -> list[str]:
+    """Returns a line for each setting of the role that the file of somebody else takes back."""
+    of_logins = {
+        (user, item): str(value // 1024 if item == "memlock" and isinstance(value, int) else value)
+        for user, limits in users.items()
+        for item, value in limits.items()
+    }
+    return [
+        *later_files.find_limits(host, "99-hosttune-rt_limits.conf", of_logins),
+        *later_files.find_systemd(host, "hosttune-rt_limits.conf", _write_defaults(_find_most(users))),
+        *later_files.find_sysctl(
+            host, "99-zz-hosttune-rt_limits.conf", {} if share is None else {"kernel.sched_rt_runtime_us": share}
+        ),
+    ]
+
+
+def _write_defaults(services: dict[str, int | str]) -> dict[str, str]:
+    """Returns the lines of [Manager].
+
+    systemd takes a nice value without a sign for the kernel's own number of the limit, 20 less the value. Of open files
+    systemd's own hard limit stays: services raise theirs up to it.
+    """
+    found = {}
+    for item, value in services.items():
+        if item == "nofile":
+            found["DefaultLimitNOFILE"] = f"{value}:{max(int(value), 524288)}"
+        else:
+            found[f"DefaultLimit{item.upper()}"] = f"{value:+d}" if item == "nice" else str(value)
+    return found
 
 
 def _has_fair_server(release: str) -> bool:

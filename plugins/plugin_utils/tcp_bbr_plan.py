@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import cpu_lists, inputs
+from . import cpu_lists, inputs, later_files
 from .host_facts import Host, build_interface_path
 
 _ALWAYS = {"tcp_bbr_interfaces": inputs.make_list(inputs.INTERFACE)}
 _NAMES = {"tcp_bbr_congestion_control": inputs.KERNEL_NAME, "tcp_bbr_qdisc": inputs.KERNEL_NAME}
 
+_OWN = "/etc/sysctl.d/99-zz-hosttune-tcp_bbr.conf"
 _NET = "/proc/sys/net"
 _AVAILABLE = f"{_NET}/ipv4/tcp_available_congestion_control"
 _CONTROL, _QDISC = f"{_NET}/ipv4/tcp_congestion_control", f"{_NET}/core/default_qdisc"
@@ -28,8 +29,9 @@ def list_reads(asked: dict[str, Any], image: bool) -> list[str]:
         return []
     control, qdisc = _read_names(asked["variables"])
     named = asked["variables"]["tcp_bbr_interfaces"]
+    late = later_files.list_reads(later_files.SYSCTL)
     interfaces = [] if inputs.find_problems(asked["variables"], _ALWAYS) else map(build_interface_path, named)
-    return [_AVAILABLE, _CONTROL, _QDISC, f"module:tcp_{control}", f"module:sch_{qdisc}", *interfaces]
+    return [_AVAILABLE, _CONTROL, _QDISC, f"module:tcp_{control}", f"module:sch_{qdisc}", *interfaces, *late]
 
 
 def plan(variables: dict[str, Any], refuse: bool = True, host: Host | None = None) -> dict[str, Any]:
@@ -64,6 +66,7 @@ def plan(variables: dict[str, Any], refuse: bool = True, host: Host | None = Non
         sysctl["net.core.default_qdisc"] = section["qdisc"] = qdisc
         section["require_fq"] = variables.get("tcp_bbr_require_fq", False)
         modules += _list_module(host, f"module:sch_{qdisc}", built_in)
+    problems += later_files.find_sysctl(host, _OWN, sysctl) if refuse else []
     cpu_lists.refuse(problems)
     values = {f"/proc/sys/{key.replace('.', '/')}": name for key, name in sysctl.items()}
     return {"sysctl": dict(sorted(sysctl.items())), "values": values, "modules": modules, "section": section}

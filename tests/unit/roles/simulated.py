@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import subprocess
 from collections.abc import Iterable
+from pathlib import PurePath
 from typing import Any
 
 from tests.unit.hosttune import golden
@@ -87,6 +88,8 @@ class Simulated:
             if kind == "module":
                 known = {module: one for one, module in self.modules.items() if one not in self.lacks}
                 found[name] = "builtin" if known.get(rest) in self.builtin else "module" if rest in known else None
+            elif kind == "files":
+                found |= {path: text.strip() for path, text in self.files.items() if PurePath(path).match(rest)}
             elif name.startswith("/"):
                 text = self.host.read(name).value
                 if text is None and any(path.startswith(f"{name}/") for path in (*self.files, *self.host.links)):

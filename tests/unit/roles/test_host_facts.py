@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 from pathlib import Path
 
@@ -41,7 +42,11 @@ def test_files_that_fit_a_pattern_are_read(tmp_path: Path) -> None:
     (root / "etc/t/a b").mkdir(parents=True)
     (root / "etc/t/a b/x.conf").write_text("1")
     (root / "etc/t/x.conf").mkdir()
-    assert ask(root, "files:/etc/t/*/x.conf", "files:/etc/none/*") == {"/etc/t/a b/x.conf": "1"}
+    (root / "etc/t/b").mkdir()
+    (root / "etc/t/b/x.conf").symlink_to("/dev/null")
+    os.mkfifo(root / "etc/t/b/y.conf")
+    found = {"/etc/t/a b/x.conf": "1", "/etc/t/b/x.conf": ""}
+    assert ask(root, "files:/etc/t/*/?.conf", "files:/etc/none/*") == found
 
 
 def test_modules_are_those_of_the_running_kernel(tmp_path: Path) -> None:

@@ -73,7 +73,10 @@ def test_a_refusal_names_the_variable_what_was_found_and_what_is_allowed(value: 
 
 def isolate(present: str | None = "0-15", **lists: Any) -> dict[str, Any]:
     given = {"isolated": "2-3", "housekeeping": "0-1", "nohz_full": "2-3", "rcu_nocbs": "2-3", "irqaffinity": "0-1"}
-    variables = {f"cpu_isolation_{name}": value for name, value in {**given, "managed_irq": True, **lists}.items()}
+    variables = {
+        f"cpu_isolation_{name}": value
+        for name, value in {**given, "managed_irq": True, "systemd": False, **lists}.items()
+    }
     planned: dict[str, Any] = cpu_isolation_plan.plan(variables, make_host(present))
     return planned
 
@@ -217,7 +220,7 @@ def test_a_cpu_that_does_not_run_is_not_isolated() -> None:
     lists = dict.fromkeys(("nohz_full", "rcu_nocbs"), "") | {"housekeeping": "0,2", "irqaffinity": "0"}
     given = {f"cpu_isolation_{name}": text for name, text in {"isolated": "1,3", **lists}.items()}
     host = make_host("0-3", "0-7", **{"/sys/devices/system/cpu/online": "0-1,3"})
-    asked = {**given, "cpu_isolation_managed_irq": True}
+    asked = {**given, "cpu_isolation_managed_irq": True, "cpu_isolation_systemd": True}
     assert set(host.found) - {"/sys/devices/system/cpu/possible"} <= set(cpu_isolation_plan.list_reads({}, image=False))
     assert cpu_isolation_plan.plan(asked, host)["arguments"][0] == "isolcpus=managed_irq,domain,1,3"
     asked |= {"cpu_isolation_isolated": "2-3", "cpu_isolation_housekeeping": "0-1"}

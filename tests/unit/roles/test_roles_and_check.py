@@ -143,6 +143,80 @@ def test_nothing_that_a_role_sets_is_judged_otherwise_than_pass(data: st.DataObj
     prove(host, data.draw(inventories(host)))
 
 
+#: A file that is read after the role's own, what it says otherwise, and as the role does; None: where it is not read.
+LATER: dict[str, tuple[str, str | None, str | None]] = {
+    "sysctl": (
+        "/etc/sysctl.d/99-zzz.conf",
+        "net.core.rmem_max = 1\n",
+        "net/core/rmem_max=67108864\n",
+    ),
+    "sysctl-of-lists": (
+        "/usr/lib/sysctl.d/99-zzz.conf",
+        "-net.ipv4.tcp_rmem=1 2 3\n",
+        "net.ipv4.tcp_rmem=4096 131072\t67108864",
+    ),
+    "sysctl-of-two-lines": (
+        "/usr/lib/sysctl.d/a.conf",
+        "net.core.rmem_max=67108864\nnet.core.rmem_max=1",
+        "net.core.rmem_max=1\nnet.core.rmem_max=67108864",
+    ),
+    "sysctl-glob": (
+        "/etc/sysctl.d/99-zzz.conf",
+        None,
+        "# net.core.rmem_max = 1\nnet.core.rmem_ma* = 1\n",
+    ),
+    "qdisc": (
+        "/etc/sysctl.d/zz.conf",
+        "net.core.default_qdisc = fq_codel",
+        "net.core.default_qdisc = fq",
+    ),
+    "share": (
+        "/etc/sysctl.d/zz.conf",
+        "kernel.sched_rt_runtime_us=950000",
+        "kernel/sched_rt_runtime_us = -1",
+    ),
+    "limits": (
+        "/etc/security/limits.d/99-trading.conf",
+        "trader - memlock 64",
+        "trader - memlock unlimited # x",
+    ),
+    "limits-hard": (
+        "/etc/security/limits.d/a.conf",
+        "trader hard nofile 100",
+        "* - nofile 100\nquant - nofile 1",
+    ),
+    "systemd": (
+        "/etc/systemd/system.conf.d/z.conf",
+        "[Manager]\nDefaultLimitMEMLOCK=1M",
+        "[Manager]\nDefaultLimitMEMLOCK = infinity",
+    ),
+    "systemd-cpus": (
+        "/usr/lib/systemd/system.conf.d/z.conf",
+        "[Manager]\nCPUAffinity=2",
+        "[Manager]\n#CPUAffinity=2",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LATER)
+def test_a_file_that_takes_back_what_a_role_sets_is_refused_by_name(name: str) -> None:
+    """Or else it sets the same, and the check passes what the roles have set."""
+    path, otherwise, same = LATER[name]
+    if same is not None:
+        host = Simulated(KEYS, set(), set(), set(), set())
+        host.files[path] = same
+        prove(host, TOPOLOGY)
+    if otherwise is not None:
+        host = Simulated(KEYS, set(), set(), set(), set())
+        host.files[path] = otherwise
+        before = dict(host.files)
+        with pytest.raises(rendering.NotPlanned, match=f"^{path} is read after the role's own file and sets "):
+            tune(host, TOPOLOGY)
+        assert host.files == before
+        host.files["/etc" + path.removeprefix("/etc").removeprefix("/usr/lib")] = ""
+        prove(host, TOPOLOGY)
+
+
 def paste(host: Simulated, fix: str) -> None:
     """Do what a fix says, as far as it is commands of the running kernel's."""
     for command in re.split(r"[;\n]", fix):

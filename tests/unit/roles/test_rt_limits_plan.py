@@ -22,7 +22,7 @@ def test_open_files_that_the_kernel_refuses(nofile: int, nr_open: str | None, al
     asked = {"users": {"a": {"rtprio": 1}, "svc.trader": {"nofile": nofile}}, "sched_rt_runtime_us": -1}
     host = HOST({OPEN: nr_open})
     if allowed:
-        assert PLAN.plan(**asked, host=host)["services"]["nofile"] == nofile
+        assert PLAN.plan(**asked, host=host)["services"]["DefaultLimitNOFILE"] == f"{nofile}:{nofile}"
         return
     message = r"^rt_limits_users: svc\.trader: nofile is 1048577: the host's fs\.nr_open is 1048576"
     with pytest.raises(ValueError, match=message):

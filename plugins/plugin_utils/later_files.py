@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files of others that are read after a role's own file and set the same otherwise: the next boot would have theirs.
+
+Sources: sysctl.d(5), systemd-system.conf(5), limits.conf(5).
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Iterable, Iterator, Mapping
+
+from . import cpu_lists
+from .host_facts import Host
+
+#: Of drop-ins with one name the first directory's counts, and the others' are not read.
+_TOPS = ("/etc", "/run", "/usr/local/lib", "/usr/lib")
+SYSCTL = tuple(f"{top}/sysctl.d" for top in _TOPS)
+SYSTEMD = tuple(f"{top}/systemd/system.conf.d" for top in _TOPS)
+LIMITS = ("/etc/security/limits.d",)
+
+
+def list_reads(directories: Iterable[str]) -> list[str]:
+    """Returns what a plan asks of the host."""
+    return [f"files:{directory}/*.conf" for directory in directories]
+
+
+def find_sysctl(host: Host, own: str, wanted: Mapping[str, object]) -> list[str]:
+    """Returns a line for each key that a later file sets otherwise. own: the role's file; wanted: key to value.
+
+    A glob sets no key that a file names.
+    """
+    found: dict[str, tuple[str, str]] = {}
+    for path, text in _list_later(host, SYSCTL, own):
+        for line in text.splitlines():
+            key, equals, value = line.strip().partition("=")
+            if equals and not key.startswith(("#", ";")):
+                found[_name_path(key.strip().removeprefix("-"))] = path, " ".join(value.split())
+    problems = []
+    for key, value in wanted.items():
+        path, set_to = found.get(_name_path(key), ("", ""))
+        shown = " ".join(map(str, value)) if isinstance(value, list) else str(value)
+        if path and set_to != shown:
+            problems.append(_describe(path, key, set_to, shown))
+    return problems
+
+
+def find_systemd(host: Host, own: str, wanted: Mapping[str, str]) -> list[str]:
+    """Returns a line for each key of [Manager] that a later file sets otherwise."""
+    found: dict[str, tuple[str, str]] = {}
+    for path, text in _list_later(host, SYSTEMD, own):
+        for line in text.splitlines():
+            key, equals, value = line.partition("=")
+            if equals and key.strip() in wanted:
+                found[key.strip()] = path, value.strip()
+    return [
+        _describe(path, key, value, wanted[key]) for key, (path, value) in sorted(found.items()) if value != wanted[key]
+    ]
+
+
+def find_limits(host: Host, own: str, wanted: Mapping[tuple[str, str], str]) -> list[str]:
+    """Returns a line for each limit that a later file sets otherwise. wanted: (user, item) to value, as in the file."""
+    problems = []
+    for path, text in _list_later(host, LIMITS, own):
+        for line in text.splitlines():
+            words = line.partition("#")[0].split()
+            if len(words) < 4 or (words[0], words[2].lower()) not in wanted:
+                continue
+            value = wanted[words[0], words[2].lower()]
+            if words[3] != value:
+                problems.append(_describe(path, " ".join(words[:3]), words[3], value))
+    return list(dict.fromkeys(problems))
+
+
+def _list_later(host: Host, directories: tuple[str, ...], own: str) -> Iterator[tuple[str, str]]:
+    """Returns path and text of the files that are read after the role's own, in the order in which they are."""
+    chosen: dict[str, str] = {}
+    for directory in directories:
+        for path in host.found:
+            if posixpath.dirname(path) == directory:
+                chosen.setdefault(posixpath.basename(path), path)
+    for name in sorted(chosen):
+        if name > posixpath.basename(own):
+            yield chosen[name], host.read(chosen[name]) or ""
+
+
+def _name_path(key: str) -> str:
+    """Returns the path below /proc/sys: the separator that comes first is the one between its parts."""
+    first = re.search("[./]", key)
+    return key if first is None or first[0] == "/" else key.translate(str.maketrans("./", "/."))
+
+
+def _describe(path: str, key: str, found: str, wanted: str) -> str:
+    return (
+        f"{path} is read after the role's own file and sets {key} to {cpu_lists.show(found)}, the role to "
+        f"{cpu_lists.show(wanted)}: take it out there, or ask for the same"
+    )
