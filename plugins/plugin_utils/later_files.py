@@ -37,9 +37,9 @@ def find_sysctl(host: Host, own: str, wanted: Mapping[str, object]) -> list[str]
             if equals and not key.startswith(("#", ";")):
                 found[_name_path(key.strip().removeprefix("-"))] = path, " ".join(value.split())
     problems = []
-    for key, value in wanted.items():
+    for key, asked in wanted.items():
         path, set_to = found.get(_name_path(key), ("", ""))
-        shown = " ".join(map(str, value)) if isinstance(value, list) else str(value)
+        shown = " ".join(map(str, asked)) if isinstance(asked, list) else str(asked)
         if path and set_to != shown:
             problems.append(_describe(path, key, set_to, shown))
     return problems

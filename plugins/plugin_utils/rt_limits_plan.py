@@ -42,7 +42,7 @@ def list_reads(asked: dict[str, Any], image: bool) -> list[str]:
 def plan(
     users: Any, sched_rt_runtime_us: Any, fair_server_off: Any = "", refuse: bool = True, host: Host | None = None
 ) -> dict[str, Any]:
-    """Returns `users`, name to limits, `services`, the lines of systemd's defaults (the most that any of the users gets),
+    """Returns `users`, name to limits, `services`, systemd's defaults by key (the most that any of the users gets),
     `share`, the real-time share, None to leave it alone, `fair_server_off`, the CPUs without the fair server, and
     `values`, path to what is set now.
 
