@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from hosttune.checks._hugepages_at_boot import Sources
 from hosttune.findings import Hop
-from hosttune.host import grub_default, tmpfiles
+from hosttune.host import boot_writes, grub_default, tmpfiles
 from hosttune.host.boot import Boot
 from hosttune.output import quote_word
 
@@ -18,7 +18,11 @@ def write_late_fix(sources: Sources, hop: Hop, path: str, value: str) -> list[st
     """Returns commands after which the next boot writes a value to a path, whatever writes another one there today."""
     lines: list[str] = []
     services = sources.services.value or ()
-    if hop.state == "bad" and any(each.place == hop.source for each in services):
+    if hop.state == "bad" and hop.source == boot_writes.RC_LOCAL:
+        # An empty command: what is around the line needs one.
+        wrong = rf"\|\(>\|tee\) *{path}|s|.*|:|"
+        lines.append(f"sed -i {quote_word(wrong)} {boot_writes.RC_LOCAL}")
+    elif hop.state == "bad" and any(each.place == hop.source for each in services):
         unit = hop.source.partition(" (")[0]
         name = unit.partition(".d/")[0].rpartition("/")[2]
         lines.append(f"systemctl disable {quote_word(name)}")

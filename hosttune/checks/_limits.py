@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from hosttune.findings import Hop
-from hosttune.host import limits, sysctl
+from hosttune.host import limits, sysctl, sysctl_values
 from hosttune.output import quote_word
 
 #: The most that RLIMIT_NOFILE may be, root's too (setrlimit(2)); and what the kernel begins with (`fs/file.c`).
@@ -50,18 +50,32 @@ def show_limit(item: str, limit: limits.Limit) -> Any:
 
 
 def find_nr_open(facts: sysctl.Sysctls) -> tuple[int | None, int | None]:
-    """Returns fs.nr_open now and from the next boot on, None where it is not known.
+    """Returns fs.nr_open now, None where it is not known, and from the next boot on, None where no file could tell.
 
     The next boot has what sysctl.d says, else what the kernel or systemd begins with: not what somebody wrote since.
     """
     running = facts.running[NR_OPEN]
-    now = int(running.value) if running.value is not None and running.value.isdigit() else None
-    line = sysctl.find_winner(facts.boot.value or [], NR_OPEN)
-    if facts.boot.value is None or (line is not None and not str(line.value).isdigit()):
+    now = _read_number(running.value)
+    if facts.boot.state == "unreadable":
         return now, None
-    if line is not None:
-        return now, int(str(line.value))
-    return now, now if now in (None, _FIRST_NR_OPEN, _RAISED_NR_OPEN) else _FIRST_NR_OPEN
+    for line in sysctl.find_written(facts.boot.value or [], NR_OPEN):
+        number = _read_number(line.value)
+        if number is not None:
+            return now, number
+    return now, now if now in (_FIRST_NR_OPEN, _RAISED_NR_OPEN) else _FIRST_NR_OPEN
+
+
+def doubt_files(wanted: Wanted, hop: Hop, nr_open: int | None) -> Hop:
+    """Returns the hop on a limit, unknown where a limit on open files is enough and what bounds it is not known."""
+    if wanted.item != "nofile" or hop.state != "ok" or nr_open is not None:
+        return hop
+    return Hop("unknown", f"{NR_OPEN} of the next boot bounds it, and could not be read", hop.source)
+
+
+def _read_number(text: str | None) -> int | None:
+    """Returns what the kernel reads of a text, None for what it refuses."""
+    numbers = sysctl_values.read_numbers(text or "", 1)
+    return numbers[0] if numbers and numbers[0] >= 0 else None
 
 
 def raise_nr_open(wanted: Wanted, now: int | None, coming: int | None) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from hosttune.checks._limits import NR_OPEN, Wanted, judge_limit, show_limit
+from hosttune.checks._limits import NR_OPEN, Wanted, doubt_files, judge_limit, show_limit
 from hosttune.findings import Hop
 from hosttune.host import limits, pam
 from hosttune.host.root import Fact
@@ -110,4 +110,4 @@ def _judge_reading(wanted: Wanted, limit: Fact[limits.Limit] | None, nr_open: in
     if wanted.item == "nofile" and nr_open is not None and limit.value.hard > nr_open:
         shown = show_limit(wanted.item, limit.value)
         return Hop("bad", f"{shown} is above {NR_OPEN}, {nr_open}: the kernel refuses it", limit.source)
-    return judge_limit(wanted, limit.value)
+    return doubt_files(wanted, judge_limit(wanted, limit.value), nr_open)

@@ -6,7 +6,7 @@ import posixpath
 
 import msgspec
 
-from hosttune.checks._limits import NR_OPEN, Wanted, judge_limit
+from hosttune.checks._limits import NR_OPEN, Wanted, doubt_files, judge_limit
 from hosttune.findings import Hop
 from hosttune.host import commands, limits, systemd
 from hosttune.host.root import Fact
@@ -111,4 +111,4 @@ def _judge_setting(
             if hop.state == "ok"
             else Hop("bad", f"{limits.show(limit.hard)}, bounded by {NR_OPEN}, {nr_open}", limit.source)
         )
-    return judge_limit(wanted, limit)
+    return doubt_files(wanted, judge_limit(wanted, limit), nr_open)

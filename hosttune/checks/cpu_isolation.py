@@ -135,7 +135,11 @@ def check(wanted: Section, facts: Facts, observed: Observed[Sample] | None) -> l
 
 def _check_isolated(host: _Host) -> Finding:
     facts, wanted = host.facts, host.isolated
-    judge = _make_judge(host, lambda isolation: isolation.domain, wanted)
+    judge = _make_judge(
+        host,
+        lambda each: frozenset(cpu for cpu in each.domain if each.most is None or cpu < each.most),
+        wanted,
+    )
     hops = _judge_boot(host, judge)
     hops["runtime"] = _cpusets.judge_equal(facts.cpus.isolated, wanted)
     why = "the scheduler and the kernel's own work may use these CPUs, and take them from the trading thread"
@@ -183,9 +187,12 @@ def _check_managed_irq(host: _Host) -> Finding:
 
 
 def _check_nohz_full(host: _Host, wanted: frozenset[int]) -> Finding:
-    judge = _make_judge(host, lambda isolation: isolation.nohz, wanted)
+    judge = _make_judge(host, lambda isolation: frozenset() if isolation.ticks else isolation.nohz, wanted)
     hops = _judge_boot(host, judge)
     hops["runtime"] = _cpusets.judge_equal(host.facts.cpus.nohz_full, wanted)
+    isolation = host.isolation(host.facts.boot.booted).value
+    if isolation is not None and isolation.ticks:
+        hops["effective"] = Hop("bad", "nohz=off", host.facts.boot.booted.source)
     why = "the timer interrupts these CPUs CONFIG_HZ times a second, trading thread or not"
     fix = f"nohz_full={cpulist.show(wanted)}"
     if hops["runtime"].state == "absent":
@@ -314,7 +321,7 @@ def _build_boot_finding(
         advice = "nothing but the reboot: the boot loader has it"
     else:
         # Of a list of CPUs, with the kernel's own flags before it; a pattern of the shell is none.
-        removed = f"{argument}=[^ \"'*]+"
+        removed = f"{_list_arguments(host, argument)}=[^ \"'*]+"
         advice = _boot_fixes.write_argument_fix(
             facts.boot, fix, removed, lambda line: judge(Fact("value", line)).state == "ok"
         )
@@ -323,6 +330,16 @@ def _build_boot_finding(
     return build_finding(
         f"cpu_isolation.{key}", wanted, hops, why="; ".join([why, *remarks]), fix=advice, reboot=reboot
     )
+
+
+def _list_arguments(host: _Host, argument: str) -> str:
+    """Returns as a pattern the argument that a fix replaces, with others that keep it from having an effect."""
+    coming = host.isolation(host.facts.boot.coming).value
+    if coming is not None and coming.ticks and argument == "nohz_full":
+        return "(nohz|nohz_full)"
+    if coming is not None and coming.most is not None and argument == "isolcpus":
+        return "(isolcpus|maxcpus|nr_cpus)"
+    return argument
 
 
 def _list_remarks(host: _Host, argument: str) -> list[str]:

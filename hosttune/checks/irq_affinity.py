@@ -14,7 +14,7 @@ import msgspec
 from hosttune.checks import _cpusets
 from hosttune.findings import Finding, Hop, HopName, Status
 from hosttune.hops import build_finding, judge_fact
-from hosttune.host import boot, cmdline, cpu, cpulist, irq, irq_plan, irq_unit, irqbalance, systemd
+from hosttune.host import boot, cmdline, cpu, cpulist, dropins, irq, irq_plan, irq_unit, irqbalance, systemd
 from hosttune.host.cpulist import KernelList
 from hosttune.host.root import Fact, Observed, Root
 from hosttune.output import quote_word
@@ -354,7 +354,8 @@ def _check_irqbalance(
     elif facts.cpus.possible.value is None:
         hops["runtime"] = Hop("unknown", facts.cpus.possible.reason, facts.cpus.possible.source)
     else:
-        hops["runtime"] = _judge_banned(balancer.banned, _find_kept_free(facts), others)
+        judged = [_judge_banned(each, _find_kept_free(facts), others) for each in balancer.banned]
+        hops["runtime"] = min(judged, key=lambda hop: ("bad", "absent", "unknown", "ok").index(hop.state))
     fix = "systemctl disable --now irqbalance"
     if wanted.irqbalance == "banned":
         fix = _write_banned(unit, others)
@@ -363,7 +364,8 @@ def _check_irqbalance(
 
 def _write_banned(unit: Fact[systemd.Unit], others: frozenset[int]) -> str:
     """Returns the commands that tell irqbalance, in the file that its unit reads last; an empty mask is none."""
-    named = unit.value.values("Service", "EnvironmentFile") if unit.value else []
+    files = unit.value.values("Service", "EnvironmentFile") if unit.value else []
+    named = [path for path in files if dropins.outlives_boot(path.removeprefix("-"))]
     path = named[-1].removeprefix("-") if named else ""
     lines = []
     if path[:1] != "/":

@@ -92,7 +92,9 @@ def facts(root: Root, wanted: Section) -> Facts:
         logins=_logins.Logins(pam.read_sessions(root), root.read("/proc/1/limits").map(limits.parse_proc), coming),
         services=_services.Services(systemd.read_manager(root), systemd.read_services(root), coming),
         services_now=_services.Services(
-            systemd.read_manager(root, now=True), systemd.read_services(root, now=True), nr_open
+            systemd.read_manager(root, now=True),
+            systemd.read_services(root, now=True),
+            limits.UNLIMITED if nr_open is None else nr_open,
         ),
         processes={
             name: {

@@ -63,10 +63,13 @@ def _read_entry(path: str, root: Root) -> Fact[str]:
     if config.value is None:
         return config
     env = dropins.read_text(root, path.replace("grub.cfg", "grubenv"))
-    if env.state == "unreadable":
-        return env
+    custom = dropins.read_text(root, path.replace("grub.cfg", "custom.cfg"))
+    for fact in (env, custom):
+        if fact.state == "unreadable":
+            return fact
+    text = grub.insert_custom(config.value, custom.value or "")
     try:
-        title, line = grub.find_default_entry(config.value, grub.parse_environment(env.value or ""), _read_bls(root))
+        title, line = grub.find_default_entry(text, grub.parse_environment(env.value or ""), _read_bls(root))
         shown = title if consists_of(title, _TITLE, 128) else UNINTELLIGIBLE
         return Fact("value", f"{shown}\n{cmdline.reduce(line)}", path)
     except ValueError as error:

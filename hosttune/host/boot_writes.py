@@ -13,13 +13,15 @@ from functools import partial
 
 import msgspec
 
-from hosttune.host import commands, dropins, globs, hugetlb, systemd, tmpfiles
+from hosttune.host import commands, globs, hugetlb, systemd, tmpfiles
 from hosttune.host.forms import DIGITS, NAME, consists_of
-from hosttune.host.root import Fact, Root, derive, make_unreadable
+from hosttune.host.root import Fact, Root, derive
 
 #: What the path of each of these files has in it.
 MARKS = ("transparent_hugepage", "nr_hugepages")
 COMMANDS = ("ExecStartPre", "ExecStart", "ExecStartPost")
+#: What systemd's rc-local.service runs; a generator has it started where this may be executed.
+RC_LOCAL = "/etc/rc.local"
 #: In place of what a command writes, or of where it writes, that is not understood.
 UNKNOWN = "?"
 _MOST = 64
@@ -52,48 +54,28 @@ def find(writes: Iterable[Write], path: str) -> list[Write]:
 
 
 def read(root: Root) -> Fact[list[Write]]:
-    """Returns what enabled services write, in no order."""
-    wanted = systemd.read_wanted_units(root)
-    if wanted.value is None:
-        return make_unreadable(wanted.source, wanted.reason)
+    """Returns what enabled services write, in no order, and what RC_LOCAL does."""
+    units = systemd.read_started_services(root)
+    if units.value is None:
+        return units.drop_value()
     found: list[Write] = []
-    listings = [dropins.list_names(root, directory) for directory in systemd.UNITS]
-    for name in sorted(each for each in wanted.value if each.endswith(".service")):
-        # An instance has its template's file.
-        template = re.sub(r"@.*\.service", "@.service", name)
-        for directory, names in zip(systemd.UNITS, listings, strict=True):
-            if names.state == "unreadable":
-                return names.drop_value()
-            files = names.value or []
-            file = next((each for each in (name, template) if dropins.holds(files, each)), None)
-            drop_ins = [f"{directory}/{each}.d" for each in {name, template} if dropins.holds(files, f"{each}.d")]
-            for path in [*([f"{directory}/{file}"] if file else []), *_list_files(root, drop_ins)]:
-                text = root.read(path)
-                if text.state == "unreadable":
-                    return text.drop_value()
-                found += _find_writes(root, text.value or "", path)
-            if file:
-                break
-    return Fact("value", found, systemd.UNITS[0])
+    for unit in units.value:
+        if unit.state == "installed":
+            found += _find_writes(root, unit)
+    script = root.read(RC_LOCAL)
+    if script.state == "unreadable":
+        return script.drop_value()
+    return Fact("value", found + parse(script.value or "", RC_LOCAL), systemd.UNITS[0])
 
 
-def _list_files(root: Root, directories: list[str]) -> list[str]:
-    return [
-        f"{directory}/{name}"
-        for directory in directories
-        for name in root.list(directory).value or []
-        if name.endswith(".conf")
-    ]
-
-
-def _find_writes(root: Root, unit: str, place: str) -> list[Write]:
+def _find_writes(root: Root, unit: systemd.Unit) -> list[Write]:
     found: list[Write] = []
-    for setting in systemd.parse(unit, place):
-        if setting.section == "Service" and setting.key in COMMANDS:
-            found += parse(setting.value, place)
+    for key in COMMANDS:
+        for setting in systemd.list_settings(unit.settings, "Service", key):
+            found += parse(setting.value, setting.source)
             for script in commands.find_scripts(setting.value)[: commands.MAX_PATHS]:
                 text = derive(root, f"{script}:writes", partial(_read_script, script))
-                found += parse(text.value or "", f"{place} ({script})")
+                found += parse(text.value or "", f"{setting.source} ({script})")
     return found
 
 

@@ -1,6 +1,7 @@
 """What the kernel makes of a command line. Pure: text in, plain data out.
 
-Sources in the Linux kernel: `lib/cmdline.c` (`next_arg`), `kernel/params.c` (`parse_args`),
+Sources in the Linux kernel: `lib/cmdline.c` (`next_arg`), `kernel/params.c` (`parse_args`), `kernel/smp.c` (maxcpus=
+and nr_cpus=), `kernel/time/tick-sched.c` (nohz=),
 `kernel/sched/isolation.c` (isolcpus= and nohz_full=), `kernel/rcu/tree_nocb.h` (rcu_nocbs=),
 `kernel/irq/irqdesc.c` (irqaffinity=); `Documentation/admin-guide/kernel-parameters.txt`.
 """
@@ -13,7 +14,7 @@ import msgspec
 
 from hosttune.host import boot_pages, cpulist, transparent
 from hosttune.host.cpulist import KernelList
-from hosttune.host.forms import CPU_LIST, NAME, UNINTELLIGIBLE, consists_of
+from hosttune.host.forms import CPU_LIST, DIGITS, NAME, UNINTELLIGIBLE, consists_of
 from hosttune.host.hugetlb import POLICIES
 from hosttune.host.module_names import is_sought
 
@@ -30,12 +31,14 @@ _SPACE = " \t\n\v\f\r\xa0"
 
 #: Parameters that list modules to load, or not to load.
 MODULE_LISTS = ("modules_load", "module_blacklist", "modprobe.blacklist")
+# How many CPUs are brought up, and how many there may be at all.
+_MOST_CPUS = ("maxcpus", "nr_cpus")
 _CPU_LISTS = ("nohz_full", "rcu_nocbs", "irqaffinity", "systemd.cpu_affinity")
 #: Parameters that a check looks at.
 PARAMETERS = frozenset(
     (
-        "BOOT_IMAGE", "bootconfig", "isolcpus", *_CPU_LISTS, *boot_pages.PARAMETERS, "transparent_hugepage",
-        "thp_anon", *MODULE_LISTS,
+        "BOOT_IMAGE", "bootconfig", "isolcpus", "nohz", *_MOST_CPUS, *_CPU_LISTS, *boot_pages.PARAMETERS,
+        "transparent_hugepage", "thp_anon", *MODULE_LISTS,
     )
 )  # fmt: skip
 _ILLEGAL_FLAG = "x!"
@@ -44,6 +47,7 @@ _ILLEGAL_FLAG = "x!"
 class Isolation(msgspec.Struct, frozen=True):
     """The sets that isolcpus= and nohz_full= of one command line come to, taken together.
 
+    `ticks` tells whether nohz= has the tick go on all the same, and `most` how many CPUs are brought up, None for all.
     `remarks` says in words which parameter the kernel ignores or takes otherwise than it reads.
     """
 
@@ -51,6 +55,8 @@ class Isolation(msgspec.Struct, frozen=True):
     managed_irq: frozenset[int] = frozenset()
     nohz: frozenset[int] = frozenset()
     remarks: tuple[str, ...] = ()
+    ticks: bool = False
+    most: int | None = None
 
 
 def split_arguments(cmdline: str) -> Arguments:
@@ -98,9 +104,18 @@ def _keep_value(name: str, value: str) -> str:
     if name in MODULE_LISTS:
         value = ",".join(filter(is_sought, value.split(",")))
         return value if consists_of(value, f"{NAME},", MAX_LENGTH) else UNINTELLIGIBLE
+    if name == "nohz":
+        return "off" if _is_off(value) else "on"
+    if name in _MOST_CPUS:
+        return value if consists_of(value, DIGITS, 5) else UNINTELLIGIBLE
     if name == "thp_anon":
         return value if transparent.PATTERN.fullmatch(value) else UNINTELLIGIBLE
     return value if name == "transparent_hugepage" and value in POLICIES else UNINTELLIGIBLE
+
+
+def _is_off(value: str) -> bool:
+    """Returns whether kstrtobool() of the kernel reads a value as false, by its first characters."""
+    return value[:1] in tuple("0nNfF") or value[:2].lower() == "of"
 
 
 def _keep_cpus(value: str) -> str:
@@ -158,7 +173,14 @@ def resolve_isolation(
         sets.update(dict.fromkeys(kinds, cpus))
     none: frozenset[int] = frozenset()
     nohz = sets.get("nohz", none) - {BOOT_CPU}
-    return Isolation(sets.get("domain", none), sets.get("managed_irq", none), nohz, tuple(remarks))
+    if ticks := bool(nohz) and _is_off(find_last(args, "nohz") or ""):
+        remarks.append("nohz_full= has no effect with nohz=off, which has the tick go on")
+    given = {name: text for name in _MOST_CPUS if (text := find_last(args, name) or "").isdecimal()}
+    most = min((max(1, int(text[:9])) for text in given.values()), default=None)
+    if most is not None and most <= max(sets.get("domain", none), default=0):
+        words = ", ".join(f"{name}={text}" for name, text in given.items())
+        remarks.append(f"isolcpus= names a CPU that {words} does not bring up")
+    return Isolation(sets.get("domain", none), sets.get("managed_irq", none), nohz, tuple(remarks), ticks, most)
 
 
 def resolve_rcu_nocbs(args: Arguments, last_cpu: int | None, has_nohz: bool = True) -> frozenset[int]:

@@ -50,6 +50,12 @@ def parse_environment(text: str) -> dict[str, str]:
     return {name: value.replace("\\\\", "\\") for name, equals, value in pairs if equals}
 
 
+def insert_custom(config: str, custom: str) -> str:
+    """Returns a configuration with the text of custom.cfg where it sources that (`grub.d/41_custom`)."""
+    parts = re.split(r"^[ \t]*source[ \t]+\S*/custom\.cfg[ \t]*$", config, maxsplit=1, flags=re.MULTILINE)
+    return custom.join(f"{part}\n" for part in parts) if len(parts) > 1 else config
+
+
 def find_default_entry(config: str, env: dict[str, str], bls: dict[str, str] | None = None) -> tuple[str, str]:
     """Return title and kernel command line of the entry that GRUB boots if nobody touches a key.
 

@@ -21,11 +21,11 @@ _KEPT = {_LIST: f"{DIGITS}-, \t\n\v\f\r", _MASK: f"{DIGITS}abcdefABCDEF, \t\n\v\
 
 
 class Balancer(msgspec.Struct, frozen=True):
-    """`banned` is what the running process was told, `banned_next` what the unit will tell it; both are
+    """`banned` is what each process that runs was told, `banned_next` what the unit will tell it; either is
     absent if there is nothing to tell: irqbalance then leaves alone the CPUs that are isolated or in nohz_full."""
 
     running: Fact[bool]
-    banned: Fact[cpulist.Banned]
+    banned: list[Fact[cpulist.Banned]]
     unit: Fact[systemd.Unit]
     banned_next: Fact[cpulist.Banned]
 
@@ -36,20 +36,26 @@ def read(root: Root) -> Balancer:
     started = unit.value.values("Service", "ExecStart") if unit.value else []
     own = [path for command in started for path in commands.find_programs(command)[:1]]
     pids = process.find_service_pids(root, "irqbalance", SERVICE, {*irq_plan.IRQBALANCE, *own})
-    banned: Fact[cpulist.Banned] = Fact("absent")
-    if pids.value:
-        text = root.read(f"/proc/{pids.value[0]}/environ")
-        banned = _replace_unset(text.map(lambda text: irq_plan.read_banned(irq_plan.parse_environ(text))))
-    return Balancer(pids.map(bool), banned, unit, _read_banned_next(root, unit))
+    told = [
+        root.read(f"/proc/{pid}/environ").map(lambda text: irq_plan.read_banned(irq_plan.parse_environ(text)))
+        for pid in pids.value or ()
+    ]
+    return Balancer(pids.map(bool), [_replace_unset(each) for each in told], unit, _read_banned_next(root, unit))
 
 
 def _read_banned_next(root: Root, unit: Fact[systemd.Unit]) -> Fact[cpulist.Banned]:
-    """Returns what Environment= and then EnvironmentFile= of the unit say: the later of them wins."""
+    """Returns what the manager's DefaultEnvironment=, then Environment= and EnvironmentFile= of the unit say: the last
+    of them wins, and UnsetEnvironment= takes a variable away again (systemd.exec(5), systemd-system.conf(5))."""
     if unit.value is None:
         return make_unreadable(unit.source, unit.reason)
+    manager = systemd.read_manager(root)
+    if manager.value is None:
+        return make_unreadable(manager.source, manager.reason)
     variables: dict[str, str] = {}
     source = unit.value.source
     try:
+        for value in systemd.list_values(manager.value, "Manager", "DefaultEnvironment"):
+            variables.update(environment.parse_words(value))
         for value in unit.value.values("Service", "Environment"):
             variables.update(environment.parse_words(value))
     except ValueError as error:
@@ -58,12 +64,19 @@ def _read_banned_next(root: Root, unit: Fact[systemd.Unit]) -> Fact[cpulist.Bann
         path = value.removeprefix("-")
         if path[:1] != "/" or set(path) & set("*?[%\\"):
             return make_unreadable(source, "not understood: the path of an EnvironmentFile=")
+        if not dropins.outlives_boot(path):
+            continue
         text = derive(root, path, partial(_read_file, path))
         if text.state == "unreadable":
             return make_unreadable(text.source, text.reason)
         pairs = environment.parse_file(text.value or "")
         source = text.source if pairs else source
         variables.update(pairs)
+    for value in unit.value.values("Service", "UnsetEnvironment"):
+        for word in value.split():
+            name, equals, unset = word.strip("\"'").partition("=")
+            if not equals or variables.get(name) == unset:
+                variables.pop(name, None)
     return _replace_unset(Fact("value", variables, source).map(irq_plan.read_banned))
 
 
@@ -84,6 +97,12 @@ def reduce_words(text: str) -> str:
     except ValueError:
         return ""
     return " ".join(f'"{name}={value}"' for name, value in _choose(dict(pairs)))
+
+
+def reduce_unset(text: str) -> str:
+    """Returns the words of UnsetEnvironment= that are about the variables that are read."""
+    words = (word.strip("\"'") for word in text.split())
+    return " ".join(word for word in words if word in _KEPT or (word.partition("=")[0] in _KEPT and reduce_words(word)))
 
 
 def _read_file(path: str, root: Root) -> Fact[str]:

@@ -76,6 +76,7 @@ RULES: dict[str, str] = {
     "/etc/pam.d/*": "pam.reduce_service",
     "/etc/default/grub": "grub_default.reduce",
     "/etc/default/grub.d/*.cfg": "grub_default.reduce",
+    "/etc/rc.local": "boot_writes.reduce",
     "/etc/sysctl.conf": "sysctl.reduce",
     **dict.fromkeys((f"{top}/sysctl.d/*.conf" for top in _DROP_INS), "sysctl.reduce"),
     **dict.fromkeys((f"{top}/modules-load.d/*.conf" for top in _DROP_INS), "modules.reduce_at_boot"),

@@ -63,11 +63,16 @@ class Unit(msgspec.Struct, frozen=True):
 
 def list_values(settings: Iterable[Setting], section: str, key: str) -> list[str]:
     """Returns all values of a list setting that are left after resets."""
-    left: list[str] = []
+    return [setting.value for setting in list_settings(settings, section, key)]
+
+
+def list_settings(settings: Iterable[Setting], section: str, key: str) -> list[Setting]:
+    """Returns all assignments of a list setting that are left after resets."""
+    left: list[Setting] = []
     for setting in settings:
         if (setting.section, setting.key) == (section, key):
             if setting.value:
-                left.append(setting.value)
+                left.append(setting)
             else:
                 left.clear()
     return left
@@ -189,6 +194,14 @@ def read_local_services(root: Root) -> Fact[list[Unit]]:
         return index.drop_value()
     services = [name.removesuffix(".d") for name in index.value.names[UNITS[0]] if name.endswith(_SERVICES)]
     return _read_units(root, index.value, {name for name in services if name not in index.value.links})
+
+
+def read_started_services(root: Root) -> Fact[list[Unit]]:
+    """Returns the services that a `.wants` or `.requires` directory pulls in at boot, as far as files describe them."""
+    index = _read_index(root, now=False)
+    if index.value is None:
+        return index.drop_value()
+    return _read_units(root, index.value, {name for name in index.value.wanted if name.endswith(".service")})
 
 
 def read_services(root: Root, *, now: bool = False) -> Fact[list[Unit]]:

@@ -53,7 +53,7 @@ def _keep_service(setting: Setting) -> Setting | None:
         writes = boot_writes.reduce(setting.value)
         kept = commands.reduce(setting.value) if setting.key == "ExecStart" else ""
         kept = " ; ".join(filter(None, (kept, writes and f"sh -c '{writes}'")))
-        return _replace(setting, kept) if kept or setting.key == "ExecStart" else None
+        return _replace(setting, kept) if kept or not setting.value or setting.key == "ExecStart" else None
     if setting.key == "User":
         return _replace(setting, setting.value if consists_of(setting.value, f"{NAME}.%$", 66) else "")
     if setting.key in _SERVICE_LIMITS:
@@ -66,6 +66,8 @@ def _keep_environment(setting: Setting) -> Setting | None:
         return None
     if setting.key == "Environment":
         return _replace(setting, irqbalance.reduce_words(setting.value))
+    if setting.key == "UnsetEnvironment":
+        return _replace(setting, irqbalance.reduce_unset(setting.value))
     if setting.key == "EnvironmentFile":
         return _replace(setting, setting.value if _is_file(setting.value) else "")
     return None
@@ -76,6 +78,8 @@ def _keep_manager(setting: Setting) -> Setting | None:
         return None
     if setting.key == "CPUAffinity":
         return _replace(setting, setting.value if consists_of(setting.value, f"{CPU_LIST}\t", 4096) else "")
+    if setting.key == "DefaultEnvironment":
+        return _replace(setting, irqbalance.reduce_words(setting.value))
     if setting.key in _DEFAULT_LIMITS:
         return _replace(setting, setting.value if consists_of(setting.value, _LIMIT, 64) else "")
     return None

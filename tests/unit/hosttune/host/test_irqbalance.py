@@ -53,9 +53,9 @@ def test_irqbalance_running_and_at_the_next_boot(fake_host):
         }
     )
     found = irqbalance.read(host)
-    assert (found.running.value, found.banned.value) == (True, Banned(frozenset({2, 3})))
+    assert (found.running.value, [each.value for each in found.banned]) == (True, [Banned(frozenset({2, 3}))])
     assert (found.banned_next.value, found.banned_next.source) == (Banned(frozenset({2})), "/etc/default/irqbalance")
-    assert irqbalance.read(host.deny("/proc/5/environ")).banned.reason == "EACCES"
+    assert [each.reason for each in irqbalance.read(host.deny("/proc/5/environ")).banned] == ["EACCES"]
     assert irqbalance.read(host.deny("/etc/default/irqbalance")).banned_next.state == "unreadable"
 
 
@@ -67,7 +67,7 @@ def test_a_path_that_is_not_understood(fake_host, path):
 
 def test_irqbalance_that_nobody_told_anything(fake_host):
     found = irqbalance.read(fake_host({**BALANCE, **PROCESS, "/proc/5/environ": ""}))
-    assert (found.banned.state, found.banned_next.state) == ("absent", "absent")
+    assert ([each.state for each in found.banned], found.banned_next.state) == (["absent"], "absent")
     assert irqbalance.read(fake_host(BALANCE)).running.value is False
 
 

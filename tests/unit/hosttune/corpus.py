@@ -1,0 +1,89 @@
+"""How the hosts of test_corpus_*.py are made and judged: the tuned host with something broken, or written otherwise.
+
+A host is what is changed of the tuned one, and what then becomes of which findings; all that are not named pass. It is
+judged as it is, by its snapshot and as a tree of files, and all three say the same.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from hosttune import capture, checker, profile
+from hosttune.host import snapshot
+from hosttune.host.root import Root, Tree
+from hosttune.host.snapshot import Snapshot
+from tests.unit.hosttune import golden
+
+#: By path, the new text; `-> TARGET` for a link, `+TEXT` for text that is added, `!ERRNO` for what is refused, None for
+#: nothing there.
+Changes = dict[str, str | None]
+#: By the beginning of a finding's id and `=`, its status.
+Expected = dict[str, str]
+Hosts = dict[str, tuple[Changes, Expected]]
+
+
+def make(fake_host: type[Any], changes: Changes) -> Any:
+    """Returns the tuned host with the changes."""
+    host = golden.make_host(fake_host)
+    for path, text in changes.items():
+        before = host.read(path).value or ""
+        host.links.pop(path, None)
+        host.files.pop(path, None)
+        if text is None:
+            for each in [known for known in host.files if known.startswith(f"{path}/")]:
+                del host.files[each]
+        elif text.startswith("-> "):
+            host.links[path] = text.removeprefix("-> ")
+        elif text.startswith("!"):
+            host.deny(path, text.removeprefix("!"))
+        else:
+            host.files[path] = before + text.removeprefix("+") if text.startswith("+") else text
+    return host
+
+
+def replace(path: str, *pairs: str) -> Changes:
+    """Returns a change of one file of the tuned host: each text of the pairs is in it, and another takes its place."""
+    text = golden.FILES[path]
+    for old, new in zip(pairs[::2], pairs[1::2], strict=True):
+        assert old in text, old
+        text = text.replace(old, new)
+    return {path: text}
+
+
+def judge(root: Root) -> Any:
+    """Returns the report on a host."""
+    return checker.run_checks(profile.load(None, root), root)
+
+
+def as_json(report: Any, tree: bool = False) -> bytes:
+    """Returns all findings; of a tree without those on queueing disciplines, which no file holds."""
+    return msgspec.json.encode([one for one in report.findings if not (tree and one.id.startswith("tcp_bbr.qdisc."))])
+
+
+def find_wrong(report: Any, expected: Expected) -> dict[str, str]:
+    """Returns the findings whose status is another than the expected one, and what is missing."""
+    found = {one.id: one.status for one in report.findings}
+    for start in expected:
+        assert any(f"{id}=".startswith(start) for id in found), f"no finding {start}"
+    right = {
+        id: next((status for start, status in expected.items() if f"{id}=".startswith(start)), "pass") for id in found
+    }
+    return {id: status for id, status in found.items() if status != right[id]}
+
+
+def assert_judged(changes: Changes, expected: Expected, fake_host: type[Any], directory: Path) -> None:
+    """Judge a host in all three ways."""
+    host = make(fake_host, changes)
+    live = judge(host)
+    wrong = find_wrong(live, expected)
+    assert not wrong, [msgspec.to_builtins(one) for one in live.findings if one.id in wrong]
+    assert (live.verdict == "ready") == all(status in ("warn", "na", "pass") for status in expected.values())
+    file = directory / "s.json"
+    file.write_bytes(snapshot.encode(capture.take_snapshot(host, profile.load(None, host))))
+    assert as_json(judge(Snapshot(str(file)))) == as_json(live)
+    if not host.denied:
+        golden.write_tree(host, directory / "tree")
+        assert as_json(judge(Tree(str(directory / "tree"))), tree=True) == as_json(live, tree=True)
