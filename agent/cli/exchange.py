@@ -193,7 +193,9 @@ def _make_plan(arguments: argparse.Namespace, feed: "Feed") -> "Plan":
     rate = arguments.rate
     if arguments.feed == GENERATED and not (rate or arguments.speed):
         rate = RATE
-    username, _, password = arguments.login.partition(":")
+    username, colon, password = arguments.login.partition(":")
+    if arguments.login and not (username and colon):
+        raise UsageError(f"--login: found {arguments.login!r}, wanted USER:PASSWORD")
     try:
         due = simulator.schedule(feed, rate, arguments.speed, arguments.burst)
     except OverflowError:

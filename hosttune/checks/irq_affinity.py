@@ -141,13 +141,13 @@ def _check_default(wanted: Section, facts: Facts, housekeeping: frozenset[int]) 
         hops["persisted"] = service if service.state != "absent" else persisted
     hops["runtime"] = judge_fact(facts.default, lambda cpus: bool(cpus) and cpus <= housekeeping, cpulist.show)
     waiting = "booted" in hops and hops["booted"].state != "ok"
-    steps = ["nothing but the reboot: the boot loader has irqaffinity="] if waiting else []
+    steps = ["# nothing but the reboot: the boot loader has irqaffinity="] if waiting else []
     if hops["runtime"].state != "ok" and not waiting:
         if housekeeping == cpu.find_offline(housekeeping, facts.cpus.online):
             steps.append(cpu.write_online(housekeeping))
         steps.append(f"echo {cpulist.show_mask(housekeeping)} > /proc/irq/default_smp_affinity")
     if hops["persisted"].state != "ok":
-        steps.append(f"add irqaffinity={shown} to the kernel command line, or enable a service that does it at boot")
+        steps.append(f"# add irqaffinity={shown} to the kernel command line, or enable a service that does it at boot")
     return build_finding(
         "irq_affinity.default_smp_affinity",
         shown,

@@ -264,7 +264,7 @@ def _check_fair_server(server: fair_server.FairServer) -> Finding | None:
     on = sorted(set(server.runtimes) - {number for number, value in read.items() if value == 0})
     fix = (
         f"for cpu in {' '.join(map(str, on))}; do echo 0 > {fair_server.DIRECTORY}/cpu$cpu/runtime; done\n"
-        f'at each boot: rt_limits_fair_server_off: "{cpulist.show(frozenset(on))}" of the role rt_limits'
+        f'# at each boot: rt_limits_fair_server_off: "{cpulist.show(frozenset(on))}" of the role rt_limits'
         if on
         else "isolate CPUs (cpu_isolation), and set rt_limits_fair_server_off of the role rt_limits"
     )

@@ -375,7 +375,7 @@ class TestFairServer:
 
     def test_its_fix(self, run):
         turn = "for cpu in 3; do echo 0 > /sys/kernel/debug/sched/fair_server/cpu$cpu/runtime; done"
-        always = 'at each boot: rt_limits_fair_server_off: "3" of the role rt_limits'
+        always = '# at each boot: rt_limits_fair_server_off: "3" of the role rt_limits'
         assert run({**self.kernel(), self.RUNTIME: "50000000"})["fair_server"].fix.splitlines() == [turn, always]
         mount = "mount -t debugfs none /sys/kernel/debug"
         assert run(self.kernel())["fair_server"].fix.splitlines() == [mount, turn, always]
