@@ -18,11 +18,15 @@ _Resolved = dict[str, list[dict[str, Fact[limits.Limit]]]]
 
 
 class Logins(msgspec.Struct):
-    """What was read of PAM. `first` are the limits of process 1, `nr_open` is fs.nr_open of the next boot."""
+    """What was read of PAM: `first` are the limits of process 1, `nr_open` is fs.nr_open of the next boot.
+
+    `grammars`: those that this system's release of PAM may have.
+    """
 
     sessions: Fact[dict[str, pam.Session]]
     first: Fact[dict[str, limits.Limit]]
     nr_open: int | None
+    grammars: tuple[pam.Grammar, ...] = pam.GRAMMARS
 
 
 def resolve(logins: Logins, who: limits.User) -> _Resolved:
@@ -36,7 +40,7 @@ def resolve(logins: Logins, who: limits.User) -> _Resolved:
                 logins.first.value or {},
                 logins.nr_open,
             )
-            for grammar in pam.GRAMMARS
+            for grammar in logins.grammars
         ]
         for service, session in (logins.sessions.value or {}).items()
     }

@@ -89,7 +89,12 @@ def facts(root: Root, wanted: Section) -> Facts:
     nr_open, coming = _limits.find_nr_open(sysctl.read(root, [_limits.NR_OPEN]))
     return Facts(
         users=users,
-        logins=_logins.Logins(pam.read_sessions(root), root.read("/proc/1/limits").map(limits.parse_proc), coming),
+        logins=_logins.Logins(
+            pam.read_sessions(root),
+            root.read("/proc/1/limits").map(limits.parse_proc),
+            coming,
+            pam.read_grammars(root),
+        ),
         services=_services.Services(systemd.read_manager(root), systemd.read_services(root), coming),
         services_now=_services.Services(
             systemd.read_manager(root, now=True),

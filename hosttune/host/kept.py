@@ -74,6 +74,7 @@ RULES: dict[str, str] = {
     "/etc/security/*.conf": "pam.reduce_limits",
     "/etc/security/limits.d/*.conf": "pam.reduce_limits",
     "/etc/pam.d/*": "pam.reduce_service",
+    "/etc/os-release": "pam.reduce_release",
     "/etc/default/grub": "grub_default.reduce",
     "/etc/default/grub.d/*.cfg": "grub_default.reduce",
     "/etc/rc.local": "boot_writes.reduce",

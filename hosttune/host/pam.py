@@ -23,6 +23,10 @@ Grammar = Literal["1.5", "1.6"]
 GRAMMARS: tuple[Grammar, ...] = ("1.5", "1.6")
 
 DIRECTORY = "/etc/security"
+OS_RELEASE = "/etc/os-release"
+_RELEASE_LINE = re.compile(
+    r"""^(ID|VERSION_ID)=["']?([a-z]{1,16}|[0-9]{1,4}(?:\.[0-9]{1,4})?)["']?$""", re.MULTILINE | re.ASCII
+)
 # Characters that isspace(3) takes for blanks.
 _BLANKS = " \t\n\v\f\r"
 _WORDS = re.compile(rf"[{_BLANKS}]*([^{_BLANKS}]+)(?:[{_BLANKS}]+([^{_BLANKS}]+))?"
@@ -91,6 +95,24 @@ def resolve(
                 continue
             result[item] = _join(item, soft, hard, first.get(item), nr_open)
     return result
+
+
+def read_grammars(root: Root) -> tuple[Grammar, ...]:
+    """Returns the grammar that this system's release of PAM has, all of them where that is not known: of Debian up to
+    12, and of Ubuntu up to 24.04, it is 1.5 or older."""
+    release = dict(_RELEASE_LINE.findall(root.read(OS_RELEASE).value or ""))
+    last = {"debian": 12, "ubuntu": 24}.get(release.get("ID", ""))
+    version = release.get("VERSION_ID", "").partition(".")[0]
+    if last is None or not version.isdecimal():
+        return GRAMMARS
+    if int(version) <= last:
+        return ("1.5",)
+    return ("1.6",) if release["ID"] == "debian" else GRAMMARS
+
+
+def reduce_release(text: str) -> str:
+    """Returns of os-release(5) which system it is, and its version."""
+    return "".join(f"{name}={value}\n" for name, value in _RELEASE_LINE.findall(text))
 
 
 def read_sessions(root: Root) -> Fact[dict[str, Session]]:
