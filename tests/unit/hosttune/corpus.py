@@ -6,6 +6,8 @@ judged as it is, by its snapshot and as a tree of files, and all three say the s
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -85,5 +87,36 @@ def assert_judged(changes: Changes, expected: Expected, fake_host: type[Any], di
     file.write_bytes(snapshot.encode(capture.take_snapshot(host, profile.load(None, host))))
     assert as_json(judge(Snapshot(str(file)))) == as_json(live)
     if not host.denied:
-        golden.write_tree(host, directory / "tree")
-        assert as_json(judge(Tree(str(directory / "tree"))), tree=True) == as_json(live, tree=True)
+        with lay_out(host, changes, fake_host, directory.parent / "golden") as tree:
+            assert as_json(judge(Tree(str(tree))), tree=True) == as_json(live, tree=True)
+
+
+@contextmanager
+def lay_out(host: Any, changes: Changes, fake_host: type[Any], directory: Path) -> Iterator[Path]:
+    """Yields a directory with the files of a host: those of the tuned one are written once, and its changes undone."""
+    tuned = golden.make_host(fake_host)
+    if not directory.exists():
+        golden.write_tree(tuned, directory)
+    _write(host, changes, directory)
+    try:
+        yield directory
+    finally:
+        _write(tuned, changes, directory)
+
+
+def _write(host: Any, paths: Iterable[str], directory: Path) -> None:
+    """Make the files at these paths those of a host; a directory without files is none."""
+    for path in paths:
+        place = directory / path.lstrip("/")
+        place.unlink(missing_ok=True)
+        if path in host.links or path in host.files:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            if path in host.links:
+                place.symlink_to(host.links[path])
+            else:
+                place.write_text(host.files[path])
+    for path in paths:
+        place = (directory / path.lstrip("/")).parent
+        while place.is_dir() and not any(place.iterdir()):
+            place.rmdir()
+            place = place.parent
