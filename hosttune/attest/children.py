@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from hosttune.host import process
+from hosttune.host import cpulist, process
 from hosttune.host.process import Thread
 from hosttune.host.root import Fact, Root, make_unreadable
 
@@ -31,15 +31,22 @@ class Child(msgspec.Struct, frozen=True):
     unlocked: list[str]
 
 
-def read_children(root: Root, pid: int, read_memory: Callable[[int], Fact[tuple[int, list[str]]]]) -> Fact[list[Child]]:
+def read_children(
+    root: Root,
+    pid: int,
+    read_memory: Callable[[int], Fact[tuple[int, list[str]]]],
+    leased: frozenset[int] = frozenset(),
+) -> Fact[list[Child]]:
     """Read all processes that began below this one and live, without this process's own.
 
-    read_memory: what is locked and what is not of a process. Unreadable if one cannot be read, or if they are too many.
+    read_memory: what is locked and what is not of a process. leased: the launched process's own CPUs. Unreadable if one
+    cannot be read, or if they are too many.
     """
     parents = _read_parents(root)
     if parents.value is None:
         return parents.drop_value()
     members = _find_below(parents.value, pid) | (_read_group(root, pid) & parents.value.keys())
+    members |= _find_orphans(root, parents.value, pid, leased)
     members -= {pid, *_find_below(parents.value, os.getpid()), *_find_above(parents.value, os.getpid())}
     if len(members) > MOST:
         return make_unreadable("/proc", f"{len(members)} processes below the launched one; {MOST} are read")
@@ -85,6 +92,30 @@ def _find_below(parents: dict[int, int], pid: int) -> set[int]:
             found.add(each)
             waiting += children.get(each, [])
     return found
+
+
+def _find_orphans(root: Root, parents: dict[int, int], pid: int, leased: frozenset[int]) -> set[int]:
+    """Returns the processes whose parent has ended, as a daemon's has, that began after this one on its CPUs alone.
+
+    Their parent is now process 1, or one above that takes such children (PR_SET_CHILD_SUBREAPER, prctl(2)); who
+    launched this one may have put others there. CPUs are inherited, and no other launch gets these.
+    """
+    adopters = {1} | (_find_above(parents, pid) - {pid, parents.get(pid, 0)})
+    start = _read_start(root, pid)
+    found = set()
+    for each, parent in parents.items() if leased and start is not None else ():
+        if parent in adopters:
+            cpus = root.read(f"/proc/{each}/status").map(
+                lambda text: cpulist.parse(cpulist.KernelList(process.find_field(text, "Cpus_allowed_list")))
+            )
+            began = _read_start(root, each) if cpus.value and cpus.value <= leased else None
+            if began is not None and began >= start:
+                found.add(each)
+    return found
+
+
+def _read_start(root: Root, pid: int) -> int | None:
+    return root.read(f"/proc/{pid}/stat").map(lambda text: process.parse_stat(text).start_time).value
 
 
 def _find_above(parents: dict[int, int], pid: int) -> set[int]:

@@ -121,7 +121,9 @@ def read_process(root: Root, promised: Record) -> Process:
         timer_slack=root.read(f"{here}/timerslack_ns").map(int),
         latency=_ask(DMA_LATENCY, lambda: _read_latency(promised)),
         descriptors=_ask(f"{here}/fd", lambda: _read_descriptors(f"{here}/fd")),
-        children=read_children(root, promised.pid, lambda pid: _read_other_memory(root, pid)),
+        children=read_children(
+            root, promised.pid, lambda pid: _read_other_memory(root, pid), frozenset(promised.leases)
+        ),
     )
 
 

@@ -50,6 +50,34 @@ def test_those_below_it_and_those_in_its_service(monkeypatch: pytest.MonkeyPatch
     assert find(host) == [8, 9, 20]
 
 
+def test_a_daemon_whose_parent_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Outside of a service nothing but its CPUs tells where it comes from."""
+    monkeypatch.setattr(os, "getpid", lambda: 30)
+
+    def find_all(leased: set[int], **changes: str) -> list[int]:
+        host = make_host("/user.slice/session-1.scope")
+        host.files |= changes
+        found = children.read_children(host, 7, read_memory, frozenset(leased))
+        return [one.pid for one in found.value or []]
+
+    assert find_all({3}) == [8, 9, 20]
+    assert find_all({2, 3}) == [8, 9, 20]
+    assert find_all({2}) == find_all(set()) == [8, 9]
+    adopted = make_host().files["/proc/20/status"]
+    for parent, counts in ((40, True), (41, False), (31, False)):  # 41 launched it, below 40
+        above = {f"/proc/{one}/status": adopted.replace("list:\t3", "list:\t0-7") for one in (40, 41)}
+        above["/proc/41/status"] = above["/proc/41/status"].replace("PPid:\t1", "PPid:\t40")
+        above["/proc/7/status"] = adopted.replace("PPid:\t1", "PPid:\t41")
+        above["/proc/20/status"] = adopted.replace("PPid:\t1", f"PPid:\t{parent}")
+        assert (20 in find_all({3}, **above)) is counts, parent
+    wider = make_host().files["/proc/20/status"].replace("list:\t3", "list:\t2-3")
+    assert find_all({3}, **{"/proc/20/status": wider}) == [8, 9]
+    fields = STAT.split()
+    fields[21] = str(int(fields[21]) - 1)
+    assert find_all({3}, **{"/proc/20/stat": " ".join(fields)}) == [8, 9]
+    assert find_all({3}, **{"/proc/20/status": "Name:\ta\nState:\tS\nPPid:\t1\nCpus_allowed_list:\t?\n"}) == [8, 9]
+
+
 def test_the_reader_itself_and_what_started_it_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "getpid", lambda: 20)
     assert find(make_host()) == [8, 9]
