@@ -101,9 +101,11 @@ def _find_orphans(root: Root, parents: dict[int, int], pid: int, leased: frozens
     launched this one may have put others there. CPUs are inherited, and no other launch gets these.
     """
     adopters = {1} | (_find_above(parents, pid) - {pid, parents.get(pid, 0)})
-    start = _read_start(root, pid)
+    start = _read_start(root, pid) if leased else None
+    if start is None:
+        return set()
     found = set()
-    for each, parent in parents.items() if leased and start is not None else ():
+    for each, parent in parents.items():
         if parent in adopters:
             cpus = root.read(f"/proc/{each}/status").map(
                 lambda text: cpulist.parse(cpulist.KernelList(process.find_field(text, "Cpus_allowed_list")))
