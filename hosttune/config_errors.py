@@ -158,7 +158,8 @@ class _Search:
             return self.find(arguments[0], value, key) or whole
         if origin in (typing.Union, types.UnionType):
             fitting = [part for part in arguments if _fits(part, value)]
-            if len(fitting) == 1:
+            # Of a text where words are allowed besides, all that is allowed is told.
+            if len(fitting) == 1 and typing.get_origin(fitting[0]) is not typing.Literal:
                 return self.find(fitting[0], value, key)
         elif isinstance(kind, type) and issubclass(kind, msgspec.Struct) and isinstance(value, dict):
             found = self._find_in_struct(kind, value, key)

@@ -88,6 +88,7 @@ def test_only_modules_of_sections_that_are_present_are_imported():
         ("hugepages:\n  pages: {2M: {node0: -1}}\n", "wanted an integer of at least 0"),
         ("hugepages:\n  pages: {2M: 512}\n", "hugepages.pages.2M: found the number 512; wanted a mapping"),
         ("hugepages:\n  transparent: off\n", "found false; wanted one of always, madvise, never"),
+        ("rt_limits:\n  users: {a: {memlock: 5x}}\n", "found the text '5x'; wanted an integer or one of unlimited"),
         ("hugepages:\n  pages: {2M: {0: 512}}\n", "p.yml:2: YAML reads the key 0 as a number, quote it: '0'"),
         ("hugepages: {pages: {2MB: {node0: 1}}}\n", "p.yml:1: hugepages: page size '2MB'"),
         ("irq_affinity:\n  irqbalance: off\n", "p.yml:2: irq_affinity.irqbalance: found false; wanted one of"),
