@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from hosttune.host import hugetlb
 
-from . import cpu_lists, inputs
+from . import cpu_lists, inputs, later_files
 from .host_facts import RELEASE, UPDATE_GRUB, Host
 
 #: The first kernel that takes counts per node on its command line (`hugepages=0:2,1:2`).
@@ -38,8 +38,9 @@ def list_reads(asked: dict[str, Any], image: bool) -> list[str]:
         return []
     pools = [hugetlb.build_path(pool.kb, pool.node) for pool in _pools(asked["pages"], [])]
     sizes = [hugetlb.build_policy_path(kb) for kb in hugetlb.POLICY_SIZES]
+    early = later_files.list_reads(later_files.TMPFILES)
     nodes = {_build_memory_path(pool.node) for pool in _pools(asked["pages"], [])}
-    return [RELEASE, UPDATE_GRUB, hugetlb.TRANSPARENT, *pools, *sizes, *sorted(nodes)]
+    return [RELEASE, UPDATE_GRUB, hugetlb.TRANSPARENT, *pools, *sizes, *sorted(nodes), *early]
 
 
 def plan(
@@ -79,6 +80,8 @@ def plan(
         if has_transparent:
             values[hugetlb.TRANSPARENT] = str(transparent)
             values.update(_plan_sizes(host, str(transparent)))
+    if refuse:
+        cpu_lists.refuse(later_files.find_tmpfiles(host, "00-hosttune-hugepages.conf", values))
     return {
         "values": values,
         "arguments": arguments([pool for pool in pools if pool.kb in at_boot]),

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Files of others that are read after a role's own file and set the same otherwise: the next boot would have theirs.
 
-Sources: sysctl.d(5), systemd-system.conf(5), limits.conf(5).
+Of tmpfiles.d the first line for a path counts, so there the files that are read before.
+
+Sources: sysctl.d(5), systemd-system.conf(5), limits.conf(5), tmpfiles.d(5).
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from .host_facts import Host
 _TOPS = ("/etc", "/run", "/usr/local/lib", "/usr/lib")
 SYSCTL = tuple(f"{top}/sysctl.d" for top in _TOPS)
 SYSTEMD = tuple(f"{top}/systemd/system.conf.d" for top in _TOPS)
+TMPFILES = tuple(f"{top}/tmpfiles.d" for top in _TOPS)
 LIMITS = ("/etc/security/limits.d",)
 
 
@@ -72,16 +75,34 @@ def find_limits(host: Host, own: str, wanted: Mapping[tuple[str, str], str]) -> 
     return list(dict.fromkeys(problems))
 
 
+def find_tmpfiles(host: Host, own: str, wanted: Mapping[str, object]) -> list[str]:
+    """Returns a line for each path into which an earlier file has something else written. wanted: path to value."""
+    found: dict[str, tuple[str, str]] = {}
+    for path, text in _list_files(host, TMPFILES):
+        for line in text.splitlines() if posixpath.basename(path) < posixpath.basename(own) else ():
+            words = line.split(maxsplit=6)
+            if len(words) == 7 and words[0].startswith("w") and words[1] in wanted:
+                found.setdefault(words[1], (path, words[6].strip()))
+    return [
+        _describe(path, key, value, str(wanted[key]), "before")
+        for key, (path, value) in sorted(found.items())
+        if value != str(wanted[key])
+    ]
+
+
 def _list_later(host: Host, directories: tuple[str, ...], own: str) -> Iterator[tuple[str, str]]:
     """Returns path and text of the files that are read after the role's own, in the order in which they are."""
+    return (one for one in _list_files(host, directories) if posixpath.basename(one[0]) > posixpath.basename(own))
+
+
+def _list_files(host: Host, directories: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     chosen: dict[str, str] = {}
     for directory in directories:
         for path in host.found:
             if posixpath.dirname(path) == directory:
                 chosen.setdefault(posixpath.basename(path), path)
     for name in sorted(chosen):
-        if name > posixpath.basename(own):
-            yield chosen[name], host.read(chosen[name]) or ""
+        yield chosen[name], host.read(chosen[name]) or ""
 
 
 def _name_path(key: str) -> str:
@@ -90,8 +111,8 @@ def _name_path(key: str) -> str:
     return key if first is None or first[0] == "/" else key.translate(str.maketrans("./", "/."))
 
 
-def _describe(path: str, key: str, found: str, wanted: str) -> str:
+def _describe(path: str, key: str, found: str, wanted: str, when: str = "after") -> str:
     return (
-        f"{path} is read after the role's own file and sets {key} to {cpu_lists.show(found)}, the role to "
+        f"{path} is read {when} the role's own file and sets {key} to {cpu_lists.show(found)}, the role to "
         f"{cpu_lists.show(wanted)}: take it out there, or ask for the same"
     )

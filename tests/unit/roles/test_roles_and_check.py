@@ -165,6 +165,11 @@ LATER: dict[str, tuple[str, str | None, str | None]] = {
         None,
         "# net.core.rmem_max = 1\nnet.core.rmem_ma* = 1\n",
     ),
+    "tmpfiles": (
+        "/usr/lib/tmpfiles.d/00-a.conf",
+        f"w {THP} - - - - madvise\n",
+        f"d /run/x\nw {THP} - - - - never\nw {THP} - - - - always\n",
+    ),
     "qdisc": (
         "/etc/sysctl.d/zz.conf",
         "net.core.default_qdisc = fq_codel",
@@ -210,7 +215,7 @@ def test_a_file_that_takes_back_what_a_role_sets_is_refused_by_name(name: str) -
         host = Simulated(KEYS, set(), set(), set(), set())
         host.files[path] = otherwise
         before = dict(host.files)
-        with pytest.raises(rendering.NotPlanned, match=f"^{path} is read after the role's own file and sets "):
+        with pytest.raises(rendering.NotPlanned, match=f"^{path} is read (after|before) the role's own file and sets "):
             tune(host, TOPOLOGY)
         assert host.files == before
         host.files["/etc" + path.removeprefix("/etc").removeprefix("/usr/lib")] = ""
