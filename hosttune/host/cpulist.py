@@ -55,13 +55,10 @@ _BASES = {"0b": 2, "0o": 8, "0x": 16, "0": 8, "": 10}
 def parse(text: KernelList, last: int | None = None, *, bounded: bool = False) -> frozenset[int]:
     """Returns the CPUs of a kernel's list; `last` is the number that `N` and `all` stand for.
 
-    Raises ValueError that names the offending part; with `bounded` also for a CPU beyond `last`, for which the kernel
-    refuses the whole list.
+    Raises ValueError that names the offending part; with `bounded` also for a range that ends beyond `last`, whatever
+    its stride leaves of it: the kernel refuses the whole list then (lib/bitmap-str.c, bitmap_set_region()).
     """
-    cpus = frozenset(cpu for cpus in _split_parts(text, last) for cpu in cpus)
-    if bounded and last is not None and (beyond := cpus - frozenset(range(last + 1))):
-        raise ValueError(f"cpulist {_shorten(text.strip())} names CPU {min(beyond)}, and the last one is {last}")
-    return cpus
+    return frozenset(cpu for cpus in _split_parts(text, last, last if bounded else None) for cpu in cpus)
 
 
 def parse_sequence(text: KernelList, last: int | None = None) -> tuple[int, ...]:
@@ -78,7 +75,7 @@ def parse_sequence(text: KernelList, last: int | None = None) -> tuple[int, ...]
     return tuple(cpus)
 
 
-def _split_parts(text: str, last: int | None) -> Iterator[Sequence[int]]:
+def _split_parts(text: str, last: int | None, bound: int | None = None) -> Iterator[Sequence[int]]:
     """Yield the CPUs of each part; bounded in all by MAX_LENGTH and MAX_NAMED, whatever the text says."""
     _check_length(text)
     text = text.partition("\0")[0]
@@ -95,6 +92,8 @@ def _split_parts(text: str, last: int | None) -> Iterator[Sequence[int]]:
         final = _parse_number(final_text or single, part, last)
         if final < first:
             raise ValueError(f"cpulist {_shorten(part)} runs backwards")
+        if bound is not None and final > bound:
+            raise ValueError(f"cpulist {_shorten(part)} names CPU {final}, and the last one is {bound}")
         named += final - first + 1
         if named > MAX_NAMED:
             raise ValueError(f"cpulist {text[:40]!r}... names the same CPUs over and over")

@@ -43,6 +43,7 @@ PARTS = SPANS | STRIDES | st.text("0123,-:/N xal\t\n", max_size=6)
 @example([("0-N:1/2", ""), ("N", "")])
 @example([("0", "\n"), ("x", "")])
 @example([("0:1/2", "")])
+@example([(f"0-{LAST + 1}:0/1", "")])
 def test_lists_as_the_kernel_reads_them(cpuset: Path, parts: list[tuple[str, str]]) -> None:
     text = "".join(map("".join, parts)).strip()  # as the cpuset does
     if not text:
