@@ -80,7 +80,7 @@ def test_the_last_cpu_has_to_be_known():
 def test_a_list_beyond_the_last_cpu_is_refused_as_a_whole_where_the_kernel_does_so():
     assert cpulist.parse(KernelList("2-9"), 7) == set(range(2, 10))
     assert cpulist.parse(KernelList("2-7"), 7, bounded=True) == set(range(2, 8))
-    with pytest.raises(ValueError, match="names CPU 8, and the last one is 7"):
+    with pytest.raises(ValueError, match="names CPU 9, and the last one is 7"):
         cpulist.parse(KernelList("1,2-9"), 7, bounded=True)
 
 
