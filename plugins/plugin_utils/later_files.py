@@ -20,6 +20,7 @@ _TOPS = ("/etc", "/run", "/usr/local/lib", "/usr/lib")
 SYSCTL = tuple(f"{top}/sysctl.d" for top in _TOPS)
 SYSTEMD = tuple(f"{top}/systemd/system.conf.d" for top in _TOPS)
 TMPFILES = tuple(f"{top}/tmpfiles.d" for top in _TOPS)
+MODPROBE = tuple(f"{top}/modprobe.d" for top in _TOPS)
 LIMITS = ("/etc/security/limits.d",)
 
 
@@ -87,6 +88,18 @@ def find_tmpfiles(host: Host, own: str, wanted: Mapping[str, object]) -> list[st
         _describe(path, key, value, str(wanted[key]), "before")
         for key, (path, value) in sorted(found.items())
         if value != str(wanted[key])
+    ]
+
+
+def find_kept_out(host: Host, modules: Iterable[str]) -> list[str]:
+    """Returns a line for each line of modprobe.d(5) that keeps a module from being loaded at boot."""
+    wanted = set(modules)
+    return [
+        f"{path} keeps the module {words[1]} from being loaded ({' '.join(words)[: cpu_lists.MOST]}): take it out there"
+        for path, text in _list_files(host, MODPROBE)
+        for line in text.splitlines()
+        if len(words := line.split()) > 1 and words[0] in ("blacklist", "install")
+        if words[1].replace("-", "_") in wanted
     ]
 
 

@@ -29,7 +29,7 @@ def list_reads(asked: dict[str, Any], image: bool) -> list[str]:
         return []
     control, qdisc = _read_names(asked["variables"])
     named = asked["variables"]["tcp_bbr_interfaces"]
-    late = later_files.list_reads(later_files.SYSCTL)
+    late = later_files.list_reads((*later_files.SYSCTL, *later_files.MODPROBE))
     interfaces = [] if inputs.find_problems(asked["variables"], _ALWAYS) else map(build_interface_path, named)
     return [_AVAILABLE, _CONTROL, _QDISC, f"module:tcp_{control}", f"module:sch_{qdisc}", *interfaces, *late]
 
@@ -67,6 +67,7 @@ def plan(variables: dict[str, Any], refuse: bool = True, host: Host | None = Non
         section["require_fq"] = variables.get("tcp_bbr_require_fq", False)
         modules += _list_module(host, f"module:sch_{qdisc}", built_in)
     problems += later_files.find_sysctl(host, _OWN, sysctl) if refuse else []
+    problems += later_files.find_kept_out(host, modules) if refuse else []
     cpu_lists.refuse(problems)
     values = {f"/proc/sys/{key.replace('.', '/')}": name for key, name in sysctl.items()}
     return {"sysctl": dict(sorted(sysctl.items())), "values": values, "modules": modules, "section": section}

@@ -48,6 +48,31 @@ def test_an_interface_that_is_not_there() -> None:
     assert PLANS["tcp_bbr"].plan(variables, refuse=False)["modules"]
 
 
+@pytest.mark.parametrize(
+    ("text", "refused"),
+    [
+        ("install tcp_bbr /bin/false", True),
+        ("# x\n blacklist\ttcp-bbr", True),
+        ("install sch_fq /bin/true", True),
+        ("#blacklist tcp_bbr\noptions tcp_bbr a=1\nblacklist tcp_vegas\ninstall", False),
+    ],
+)
+def test_a_module_that_modprobe_d_keeps_out(text: str, refused: bool) -> None:
+    variables = {"tcp_bbr_congestion_control": "bbr", "tcp_bbr_qdisc": "fq", "tcp_bbr_interfaces": []}
+    path = "/usr/lib/modprobe.d/x.conf"
+    assert "files:/usr/lib/modprobe.d/*.conf" in PLANS["tcp_bbr"].list_reads(
+        {"variables": variables, "refuse": True}, image=False
+    )
+    host = make_host(**{path: text})
+    assert PLANS["tcp_bbr"].plan(variables, host=make_host(**{path: text, "/etc/modprobe.d/x.conf": ""}))["modules"]
+    assert PLANS["tcp_bbr"].plan(variables, refuse=False, host=host)["modules"]
+    if refused:
+        with pytest.raises(ValueError, match=rf"^{path} keeps the module (tcp.bbr|sch_fq) from being loaded "):
+            PLANS["tcp_bbr"].plan(variables, host=host)
+    else:
+        assert PLANS["tcp_bbr"].plan(variables, host=host)["modules"] == ["tcp_bbr", "sch_fq"]
+
+
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_what_the_roles_set_is_judged_as_right(data: st.DataObject) -> None:
