@@ -1,4 +1,4 @@
-# make demo | test | test-fast | test-long | test-matrix | check | lint | lock | bench | clean      (README.md says what each does)
+# make demo | test | test-fast | test-long | test-guests | test-matrix | check | lint | lock | bench | clean      (README.md says what each does)
 PYTHON ?= python3
 FEED ?=
 SYMBOLS ?=
@@ -9,7 +9,7 @@ export PYTHON
 export LC_ALL := C.UTF-8
 export PATH := $(CURDIR)/$(VENV):$(PATH)
 
-.PHONY: demo test test-fast test-long test-matrix check lint lock bench clean setup-host setup-dev setup-vm setup-bench
+.PHONY: demo test test-fast test-long test-guests test-matrix check lint lock bench clean setup-host setup-dev setup-vm setup-bench
 
 demo: setup-vm
 	$(VENV)/python tools/demo.py $(if $(FEED),--feed '$(FEED)') $(if $(SYMBOLS),--symbols '$(SYMBOLS)')
@@ -18,6 +18,9 @@ test: setup-vm
 	$(VENV)/pytest tests/unit -n auto
 	$(AS_ROOT) $(CURDIR)/$(VENV)/pytest tests/live
 	$(VENV)/pytest tests/vm
+	tools/molecule-test
+
+test-guests: setup-vm
 	tools/molecule-tests
 
 # The whole scenario on each guest that testhost builds; a failure does not keep the others from running.
