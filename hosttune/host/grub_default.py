@@ -21,6 +21,8 @@ UNKNOWN = "?"
 #: The command of our roles' drop-ins that takes arguments out of a variable: VARIABLE NAME... SIZE...
 REMOVE = "hosttune_without"
 MAX_LENGTH = 1 << 18
+#: Lines of one file; Debian's own has some 30.
+MAX_LINES = 8192
 
 _OURS = re.compile(rf"^{REMOVE}\(\) \{{\n(.*?)\n\}}\n", re.MULTILINE | re.DOTALL)
 _PATTERN = re.compile(r"(?<![=\w])(default_hugepagesz|[a-z_]+)=([0-9]+[KMGkmg]?|\*)")
@@ -47,6 +49,8 @@ def evaluate(files: Mapping[str, str]) -> Result:
     values = dict.fromkeys(VARIABLES, "")
     steps: dict[str, str] = {}
     for path, text in files.items():
+        if text.count("\n") > MAX_LINES:
+            return Result(None, f"{path} has more than {MAX_LINES:,} lines", steps)
         for command, words in _parse(text):
             if command == UNKNOWN:
                 return Result(None, f"{path} is shell that is not understood", steps)

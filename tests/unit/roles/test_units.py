@@ -97,8 +97,14 @@ def play(work: Path, hosts: dict[str, Any], *options: str, playbook: Path = HERE
         "project_roles": str(PROJECT / "roles"),
     }
     (work / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": hosts, "vars": variables}}, sort_keys=False))
+    # A host of eight CPUs: this machine may have fewer than the agent is given.
+    cpus = work / "root/sys/devices/system/cpu"
+    cpus.mkdir(parents=True, exist_ok=True)
+    for name in ("present", "online"):
+        (cpus / name).write_text("0-7\n")
     environment = {
         **os.environ,
+        "HOSTTUNE_ROOT": str(work / "root"),
         "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"),
         "ANSIBLE_ROLES_PATH": str(PROJECT / "roles"),
         "ANSIBLE_HOME": str(work / "home"),
