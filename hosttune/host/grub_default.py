@@ -134,11 +134,12 @@ def _parse(text: str) -> list[tuple[str, list[str]]]:
         if words == [UNKNOWN]:
             found.append((UNKNOWN, []))
             continue
-        words = words[1:] if words[0] == "export" else words
+        told = words[0] == "export"
+        words = words[1:] if told else words
         compound = compound or any(_COMPOUND.match(word) or word in "();&|" or word.endswith("()") for word in words)
         assigned = [_split_assignment(word) for word in words]
         if compound or None in assigned:
-            exported = all(each or _NAME.fullmatch(word) for each, word in zip(assigned, words, strict=True))
+            exported = told and all(each or _NAME.fullmatch(word) for each, word in zip(assigned, words, strict=True))
             if _DECIDES.search(" ".join(words)) and not (exported and not compound and len(words) == 1):
                 return [*found, (UNKNOWN, [])]
             continue
