@@ -33,6 +33,7 @@ MAX_NAMED = 1 << 18
 _IRQBALANCE_CPUS, _SYSTEMD_CPUS = 4096, 8192
 _SPACES, _DIGITS = " \t\n\v\f\r", "0123456789"
 _HEXADECIMAL = _DIGITS + "abcdefABCDEF"
+_PART_ENDS = (",", "")
 
 _NUMBER = "(N|[0-9]+)"
 # A stride needs no white space or comma behind it, all else does.
@@ -165,33 +166,23 @@ def parse_irqbalance(text: IrqbalanceList) -> Banned:
     part is CPU 0. Raises ValueError for a text that is longer than any list.
     """
     _check_length(text)
-    bits = position = 0
-    char, seen = "", False
-    while True:
-        first = final = 0
-        in_range, digit_due = False, True
-        while position < len(text):
-            previous, char = char, text[position]
-            position += 1
-            if char in _SPACES:
-                continue
-            if seen and previous and previous in _SPACES:
-                return _stop(bits, "white space", text)
-            if char == ",":
-                break
-            if char == "-" and not digit_due and not in_range:
-                final, in_range, digit_due = 0, True, True
-                continue
-            if char not in _DIGITS:
-                return _stop(bits, repr(char), text)
+    bits = first = final = 0
+    in_range, digit_due = False, True
+    for char in _scan(text, _DIGITS):
+        if char in _PART_ENDS:
+            if not first <= final < _IRQBALANCE_CPUS:
+                return _stop(bits, "a range that runs backwards" if first > final else "too large a number", text)
+            bits |= (2 << final) - (1 << first)
+            first, final, in_range, digit_due = 0, 0, False, True
+        elif char == "-" and not digit_due and not in_range:
+            final, in_range, digit_due = 0, True, True
+        elif char not in _DIGITS:
+            return _stop(bits, _name(char), text)
+        else:
             final = min(final * 10 + int(char), _IRQBALANCE_CPUS)  # beyond that it is too large, however long
             first = first if in_range else final
-            digit_due, seen = False, True
-        if not first <= final < _IRQBALANCE_CPUS:
-            return _stop(bits, "a range that runs backwards" if first > final else "too large a number", text)
-        bits |= (2 << final) - (1 << first)
-        if position == len(text) or char != ",":
-            return Banned(_list_bits(bits))
+            digit_due = False
+    return Banned(_list_bits(bits))
 
 
 def parse_irqbalance_mask(text: IrqbalanceMask) -> Banned:
@@ -201,32 +192,43 @@ def parse_irqbalance_mask(text: IrqbalanceMask) -> Banned:
     and the parts before stay. Raises ValueError for a text that is longer than any mask.
     """
     _check_length(text)
-    bits = position = 0
-    char, seen = "", False
-    while True:
-        chunk = digits = 0
-        while position < len(text):
-            previous, char = char, text[position]
-            position += 1
-            if char in _SPACES:
-                continue
-            if seen and previous and previous in _SPACES:
-                return _stop(bits, "white space", text)
-            if char == ",":
-                break
-            if char not in _HEXADECIMAL:
-                return _stop(bits, repr(char), text)
-            if chunk >> 28:
-                return _stop(bits, "more than eight digits without a comma", text)
-            chunk = chunk << 4 | int(char, 16)
-            digits, seen = digits + 1, True
-        if not digits:
-            return _stop(bits, "a part without digits", text)
-        bits = bits << 32 | chunk
-        if bits >> _IRQBALANCE_CPUS:
-            return _stop(bits & (1 << _IRQBALANCE_CPUS) - 1, "more than 4096 bits", text)
-        if position == len(text) or char != ",":
-            return Banned(_list_bits(bits))
+    bits = chunk = digits = 0
+    for char in _scan(text, _HEXADECIMAL):
+        if char in _PART_ENDS:
+            if not digits:
+                return _stop(bits, "a part without digits", text)
+            bits = bits << 32 | chunk
+            if bits >> _IRQBALANCE_CPUS:
+                return _stop(bits & (1 << _IRQBALANCE_CPUS) - 1, "more than 4096 bits", text)
+            chunk = digits = 0
+        elif char not in _HEXADECIMAL:
+            return _stop(bits, _name(char), text)
+        elif chunk >> 28:
+            return _stop(bits, "more than eight digits without a comma", text)
+        else:
+            chunk, digits = chunk << 4 | int(char, 16), digits + 1
+    return Banned(_list_bits(bits))
+
+
+def _scan(text: str, digits: str) -> Iterator[str]:
+    """Yields the characters of a list or mask without white space, and at its end an empty one, unless that is a comma.
+
+    A space stands for white space behind a digit, at which irqbalance stops unless nothing follows.
+    """
+    previous, seen = "", False
+    for char in text:
+        if char not in _SPACES:
+            if seen and previous in _SPACES:
+                yield " "
+            yield char
+            seen = seen or char in digits
+        previous = char
+    if previous != ",":
+        yield ""
+
+
+def _name(char: str) -> str:
+    return "white space" if char == " " else repr(char)
 
 
 def _stop(bits: int, what: str, text: str) -> Banned:
