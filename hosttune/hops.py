@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from hosttune.findings import Finding, Hop, HopName, HopState, Status, judge_hops
@@ -20,6 +20,7 @@ _SINGLE_HOP: dict[Status, HopState] = {
     "unknown": "unknown",
     "na": "na",
 }
+_WORST_FIRST: tuple[HopState, ...] = ("bad", "absent", "unknown", "ok")
 
 
 def judge_fact(fact: Fact[T], good: Callable[[T], bool], show: Callable[[T], Any] = lambda value: value) -> Hop:
@@ -30,6 +31,11 @@ def judge_fact(fact: Fact[T], good: Callable[[T], bool], show: Callable[[T], Any
         return Hop("absent", None, fact.source)
     value: T = fact.value  # type: ignore[assignment]
     return Hop("ok" if good(value) else "bad", show(value), fact.source)
+
+
+def choose_worst(hops: Iterable[Hop]) -> Hop:
+    """Returns the first of the worst of several hops on one thing: bad before absent before unknown before ok."""
+    return min(hops, key=lambda hop: _WORST_FIRST.index(hop.state))
 
 
 def build_finding(

@@ -6,12 +6,12 @@ import msgspec
 
 from hosttune.checks._limits import NR_OPEN, Wanted, doubt_files, judge_limit, show_limit
 from hosttune.findings import Hop
+from hosttune.hops import choose_worst
 from hosttune.host import limits, pam
 from hosttune.host.root import Fact
 from hosttune.output import quote_word
 
 OWN_FILE = f"{pam.DIRECTORY}/limits.d/99-hosttune-rt_limits.conf"
-_ORDER = ("bad", "absent", "unknown", "ok")
 
 # Per service, per grammar: item → limit.
 _Resolved = dict[str, list[dict[str, Fact[limits.Limit]]]]
@@ -56,7 +56,7 @@ def judge_login(wanted: Wanted, logins: Logins, user: Fact[limits.User], resolve
     if without:
         return Hop("bad", f"no pam_limits in the session of {', '.join(without)}", logins.sessions.source)
     hops = [_judge_session(wanted, readings, logins.nr_open) for readings in resolved.values()]
-    return min(hops, key=lambda hop: _ORDER.index(hop.state))
+    return choose_worst(hops)
 
 
 def write_fix(wanted: Wanted, logins: Logins, who: limits.User, resolved: _Resolved, nr_open: int | None) -> list[str]:

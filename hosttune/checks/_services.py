@@ -8,12 +8,12 @@ import msgspec
 
 from hosttune.checks._limits import NR_OPEN, Wanted, doubt_files, judge_limit
 from hosttune.findings import Hop
+from hosttune.hops import choose_worst
 from hosttune.host import commands, limits, systemd
 from hosttune.host.root import Fact
 from hosttune.output import quote_word
 
 _OWN_NAME = "hosttune-rt_limits.conf"
-_ORDER = ("bad", "absent", "unknown", "ok")
 
 
 class Services(msgspec.Struct):
@@ -41,7 +41,7 @@ def judge_service(wanted: Wanted, services: Services, uid: int | None) -> Hop:
         found = [systemd.find_limit(unit.settings, "Service", wanted.item) for unit in waiting]
         chosen = [each for each in found if each.limit is not None][:1]
     hops = [_judge_setting(wanted, each, default, services.nr_open) for each in chosen or [default]]
-    return min(hops, key=lambda hop: _ORDER.index(hop.state))
+    return choose_worst(hops)
 
 
 def write_fix(wanted: Wanted, services: Services, uid: int | None, nr_open: int | None) -> list[str]:

@@ -13,7 +13,7 @@ import msgspec
 
 from hosttune.checks import _cpusets
 from hosttune.findings import Finding, Hop, HopName, Status
-from hosttune.hops import build_finding, judge_fact
+from hosttune.hops import build_finding, choose_worst, judge_fact
 from hosttune.host import boot, cmdline, cpu, cpulist, dropins, irq, irq_plan, irq_unit, irqbalance, systemd
 from hosttune.host.cpulist import KernelList
 from hosttune.host.root import Fact, Observed, Root
@@ -354,8 +354,7 @@ def _check_irqbalance(
     elif facts.cpus.possible.value is None:
         hops["runtime"] = Hop("unknown", facts.cpus.possible.reason, facts.cpus.possible.source)
     else:
-        judged = [_judge_banned(each, _find_kept_free(facts), others) for each in balancer.banned]
-        hops["runtime"] = min(judged, key=lambda hop: ("bad", "absent", "unknown", "ok").index(hop.state))
+        hops["runtime"] = choose_worst(_judge_banned(each, _find_kept_free(facts), others) for each in balancer.banned)
     fix = "systemctl disable --now irqbalance"
     if wanted.irqbalance == "banned":
         fix = _write_banned(unit, others)
