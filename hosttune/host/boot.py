@@ -6,7 +6,7 @@ from functools import partial
 
 import msgspec
 
-from hosttune.host import cmdline, dropins, grub, grub_default
+from hosttune.host import cmdline, grub, grub_default
 from hosttune.host.forms import NAME, UNINTELLIGIBLE, consists_of
 from hosttune.host.root import Fact, Root, derive, make_unreadable
 
@@ -59,11 +59,11 @@ def _read_coming(root: Root, booted: Fact[str]) -> Fact[str]:
 
 def _read_entry(path: str, root: Root) -> Fact[str]:
     """Returns the title of the default entry and, on a second line, what a check looks at of its command line."""
-    config = dropins.read_text(root, path)
+    config = root.read(path)
     if config.value is None:
         return config
-    env = dropins.read_text(root, path.replace("grub.cfg", "grubenv"))
-    custom = dropins.read_text(root, path.replace("grub.cfg", "custom.cfg"))
+    env = root.read(path.replace("grub.cfg", "grubenv"))
+    custom = root.read(path.replace("grub.cfg", "custom.cfg"))
     for fact in (env, custom):
         if fact.state == "unreadable":
             return fact

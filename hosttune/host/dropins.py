@@ -24,16 +24,6 @@ def holds(names: list[str], name: str) -> bool:
     return at < len(names) and names[at] == name
 
 
-def list_names(root: Root, path: str) -> Fact[list[str]]:
-    """Returns the names in a directory that may be missing; what is absent from a captured tree, the tree says."""
-    return root.list(path)
-
-
-def read_text(root: Root, path: str) -> Fact[str]:
-    """Returns the text of a file that may be missing, with the same rule."""
-    return root.read(path)
-
-
 def split_lines(text: str) -> list[str]:
     """Returns the lines of a file as systemd reads them: a carriage return, and a NUL, end one as well."""
     lines = _LINE_ENDS.split(text)
@@ -75,7 +65,7 @@ def list_merged(root: Root, directories: Iterable[str], suffix: str) -> Fact[lis
     chosen: dict[str, str] = {}
     source = ""
     for directory in directories:
-        names = list_names(root, directory)
+        names = root.list(directory)
         source = source or names.source
         if names.state == "unreadable":
             return make_unreadable(directory, names.reason)
@@ -98,7 +88,7 @@ def read_merged(
     """
     candidates: dict[str, list[str]] = {}
     for directory in choose_lasting(directories) if lasting else directories:
-        names = list_names(root, directory)
+        names = root.list(directory)
         if names.state == "unreadable":
             return make_unreadable(directory, names.reason)
         for name in names.value or []:
@@ -127,7 +117,7 @@ def read_fragment(root: Root, path: str) -> Fact[str]:
     if link.value is None:
         return fact
     target = _find_target(path, link.value)
-    return Fact("value", "", path) if target == _NOTHING else read_text(root, target)
+    return Fact("value", "", path) if target == _NOTHING else root.read(target)
 
 
 def read_lasting(root: Root, path: str) -> Fact[str]:

@@ -106,7 +106,7 @@ def reduce_unset(text: str) -> str:
 
 
 def _read_file(path: str, root: Root) -> Fact[str]:
-    return dropins.read_text(root, path).map(reduce_file)
+    return root.read(path).map(reduce_file)
 
 
 def _choose(variables: Mapping[str, str]) -> Iterable[tuple[str, str]]:

@@ -117,7 +117,7 @@ def reduce_release(text: str) -> str:
 
 def read_sessions(root: Root) -> Fact[dict[str, Session]]:
     """Returns for each service that people log in by what pam_limits does in its session."""
-    names = dropins.list_names(root, "/etc/pam.d")
+    names = root.list("/etc/pam.d")
     if names.state == "unreadable":
         return make_unreadable(names.source, names.reason)
     sessions: dict[str, Session] = {}
@@ -176,7 +176,7 @@ def _read_files(root: Root, configuration: str) -> Fact[list[tuple[str, str]]]:
         return make_unreadable(
             configuration, "pam_limits has an argument conf= that names it, outside of /etc/security/*.conf"
         )
-    facts = [dropins.read_text(root, configuration or f"{DIRECTORY}/limits.conf")]
+    facts = [root.read(configuration or f"{DIRECTORY}/limits.conf")]
     if not configuration:
         fragments = dropins.list_merged(root, [f"{DIRECTORY}/limits.d"], ".conf")
         if fragments.state == "unreadable":

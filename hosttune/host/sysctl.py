@@ -83,7 +83,7 @@ def read(root: Root, keys: Iterable[str]) -> Sysctls:
     lines = _read_lines(root, directories, sought, lasting=True)
     gone = _read_lines(root, [each for each in directories if not dropins.outlives_boot(each)], sought)
     if _starts_procps(root):
-        conf = dropins.read_text(root, CONF).map(partial(parse, file=CONF))
+        conf = root.read(CONF).map(partial(parse, file=CONF))
         lines = conf.drop_value() if conf.state == "unreadable" else lines.map(lambda found: found + (conf.value or []))
         lines = lines.map(partial(_choose_lines, sought))
         return Sysctls(running, lines, lines, gone)  # `sysctl --system` writes one line after the other
@@ -215,7 +215,7 @@ def _settle_systemd(lines: list[Assignment]) -> list[Assignment]:
 def _starts_procps(root: Root) -> bool:
     """Returns whether the init script of procps applies sysctls at boot: systemd has a service of its own."""
     directory, _, name = _INIT_SCRIPT.rpartition("/")
-    if name not in (dropins.list_names(root, directory).value or []):
+    if name not in (root.list(directory).value or []):
         return False
     init = root.link("/sbin/init")
     return init.state == "absent" or (init.value is not None and "systemd" not in init.value)
@@ -223,7 +223,7 @@ def _starts_procps(root: Root) -> bool:
 
 def _is_masked(root: Root) -> Fact[bool]:
     """Returns whether the administrator masked the service that applies sysctls at boot."""
-    names = dropins.list_names(root, _UNITS)
+    names = root.list(_UNITS)
     if names.state == "unreadable":
         return names.drop_value()
     path = f"{_UNITS}/{_SERVICE}"

@@ -26,10 +26,7 @@ UNITS = (
     "/lib/systemd/system",
 )
 _VENDOR = ("/usr/lib/systemd/system", "/lib/systemd/system")
-_BLANKS = " \t\n\r"
 _SERVICES = (".service", ".service.d")
-# What read_line() in `src/basic/fileio.c` of systemd takes for the end of a line.
-_LINE_END = re.compile("\n\r?|\r\n?|\0")
 _SPECIFIER = re.compile("%.?")
 
 
@@ -125,9 +122,9 @@ def parse(text: str, source: str) -> tuple[Setting, ...]:
     settings: list[Setting] = []
     section = ""
     continued: list[str] = []
-    for raw in [*_LINE_END.split(text.removeprefix("\ufeff")), None]:
+    for raw in [*dropins.split_lines(text.removeprefix("\ufeff")), None]:
         if raw is not None:
-            if raw.lstrip(_BLANKS)[:1] in ("#", ";"):
+            if raw.lstrip(dropins.SPACES)[:1] in ("#", ";"):
                 continue
             if (len(raw) - len(raw.rstrip("\\"))) % 2:
                 continued.append(raw[:-1])
@@ -135,7 +132,7 @@ def parse(text: str, source: str) -> tuple[Setting, ...]:
             continued.append(raw)
         line = " ".join(continued)
         continued.clear()
-        line = line.strip(_BLANKS)
+        line = line.strip(dropins.SPACES)
         if line.startswith("["):
             if not line.endswith("]"):
                 break
@@ -143,7 +140,7 @@ def parse(text: str, source: str) -> tuple[Setting, ...]:
         elif section and not line.startswith("="):
             key, equals, value = line.partition("=")
             if equals:
-                settings.append(Setting(section, key.strip(_BLANKS), value.strip(_BLANKS), source))
+                settings.append(Setting(section, key.strip(dropins.SPACES), value.strip(dropins.SPACES), source))
     return tuple(settings)
 
 
@@ -155,7 +152,7 @@ def read_manager(root: Root, *, now: bool = False) -> Fact[list[Setting]]:
     directories = [each for each in MANAGER if dropins.outlives_boot(each) or (now and _is_known(root, each))]
     files: list[str] = []
     for directory in directories:
-        main = dropins.read_text(root, f"{directory}/system.conf")
+        main = root.read(f"{directory}/system.conf")
         if main.state == "unreadable":
             return make_unreadable(main.source, main.reason)
         if main.state == "value":
@@ -175,7 +172,7 @@ def read_wanted_units(root: Root) -> Fact[frozenset[str]]:
     """Returns the names of all units that a `.wants` or `.requires` directory pulls in."""
     found: set[str] = set()
     for directory in dropins.choose_lasting(UNITS):
-        names = dropins.list_names(root, directory)
+        names = root.list(directory)
         if names.state == "unreadable":
             return make_unreadable(directory, names.reason)
         for name in names.value or []:
@@ -273,7 +270,7 @@ def _read_index(root: Root, now: bool) -> Fact[_Index]:
     for directory in UNITS:
         if not now and not dropins.outlives_boot(directory):
             continue
-        names = dropins.list_names(root, directory)
+        names = root.list(directory)
         if names.state == "unreadable" and (dropins.outlives_boot(directory) or names.reason != NOT_CAPTURED):
             return make_unreadable(directory, names.reason)
         found[directory] = names.value or []
@@ -330,7 +327,7 @@ def _read_unit(root: Root, index: _Index, name: str) -> Fact[Unit]:
 
 def _is_known(root: Root, directory: str) -> bool:
     """Returns whether a directory is there, or refuses; files of a host that were copied need not have /run."""
-    names = dropins.list_names(root, directory)
+    names = root.list(directory)
     return names.state == "value" or (names.state == "unreadable" and names.reason != NOT_CAPTURED)
 
 

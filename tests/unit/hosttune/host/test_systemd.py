@@ -2,7 +2,7 @@
 
 import pytest
 
-from hosttune.host import dropins, systemd
+from hosttune.host import systemd
 from hosttune.host.root import NOT_CAPTURED, Tree
 
 ETC, LIB = "/etc/systemd/system", "/usr/lib/systemd/system"
@@ -144,9 +144,9 @@ def test_a_captured_tree_holds_the_listings_that_it_holds(tmp_path):
     """Missing from a listing that was captured is absent; without the listing nobody can tell."""
     (tmp_path / "etc/systemd").mkdir(parents=True)
     tree = Tree(str(tmp_path))
-    assert dropins.read_text(tree, "/etc/systemd/system.conf").state == "absent"
-    assert dropins.list_names(tree, "/etc/systemd/system.conf.d").state == "absent"
-    assert dropins.read_text(tree, "/usr/lib/systemd/system.conf").state == "unreadable"
+    assert tree.read("/etc/systemd/system.conf").state == "absent"
+    assert tree.list("/etc/systemd/system.conf.d").state == "absent"
+    assert tree.read("/usr/lib/systemd/system.conf").state == "unreadable"
     assert systemd.read_manager(tree).state == "unreadable"
 
 
