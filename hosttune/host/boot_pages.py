@@ -82,7 +82,7 @@ class _Pool:
         self.nodes: dict[int, int] = {}
 
     def clear(self) -> None:
-        self.__init__()  # type: ignore[misc]
+        self.total, self.nodes = 0, {}
 
 
 def parse(

@@ -5,12 +5,13 @@ import resource
 import socket
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import pytest
 
 from hosttune import files
 from hosttune.launch import run_directory
+from tests.unit.hosttune.planted import plant_at_mkdir
 
 MINE = os.geteuid()
 
@@ -241,29 +242,14 @@ def test_a_tree_is_read_to_a_limit_and_modes_count_where_others_can_enter(tmp_pa
 @pytest.mark.parametrize("make", [files.make_directory, lambda path: run_directory.prepare(str(path))])
 @pytest.mark.parametrize("kind", ["link", "directory"])
 def test_no_directory_is_made_behind_what_comes_meanwhile(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], None], kind: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], None], kind: Literal["link", "directory"]
 ) -> None:
     """A stranger makes the name in a sticky directory, between the look at what is missing and mkdir(2)."""
-    sticky, victim = tmp_path / "sticky", tmp_path / "victim"
-    sticky.mkdir()
-    sticky.chmod(0o1777)
-    victim.mkdir()
-    real = os.mkdir
-
-    def plant(path: Any, *words: Any, **options: Any) -> None:
-        if not os.path.lexists(sticky / "base"):
-            if kind == "link":
-                os.symlink(victim, sticky / "base")
-            else:
-                real(sticky / "base")
-            os.chown(sticky / "base", 12345, 12345, follow_symlinks=False)
-        real(path, *words, **options)
-
-    monkeypatch.setattr(os, "mkdir", plant)
+    base, victim = plant_at_mkdir(monkeypatch, tmp_path, kind)
     with pytest.raises(OSError) as caught:
-        make(sticky / "base" / "sub" / "own")
-    assert list(victim.iterdir()) == [] and list((sticky / "base").iterdir()) == []
-    assert caught.value.filename == str(sticky / "base")
+        make(base / "sub" / "own")
+    assert list(victim.iterdir()) == [] and list(base.iterdir()) == []
+    assert caught.value.filename == str(base)
 
 
 def test_make_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,6 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -13,6 +12,7 @@ from agent.engine.errors import RunError
 from agent.engine.run import find_segment
 from agent.shm import place
 from agent.shm import segment as shm
+from tests.unit.hosttune.planted import plant_at_mkdir
 
 from ..conftest import Hand
 from . import hostile
@@ -188,19 +188,7 @@ def test_no_directory_is_made_behind_a_link_that_comes_meanwhile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A stranger makes it in a sticky directory, between the look at what is missing and mkdir(2)."""
-    sticky, victim = tmp_path / "sticky", tmp_path / "victim"
-    sticky.mkdir()
-    sticky.chmod(0o1777)
-    victim.mkdir()
-    real = os.mkdir
-
-    def plant(path: Any, *words: Any, **options: Any) -> None:
-        if not os.path.lexists(sticky / "base"):
-            os.symlink(victim, sticky / "base")
-            os.lchown(sticky / "base", 12345, 12345)
-        real(path, *words, **options)
-
-    monkeypatch.setattr(os, "mkdir", plant)
+    base, victim = plant_at_mkdir(monkeypatch, tmp_path)
     with pytest.raises(OSError, match="Not a directory"):
-        place.make_directory(sticky / "base" / "sub" / "own")
+        place.make_directory(base / "sub" / "own")
     assert list(victim.iterdir()) == []
