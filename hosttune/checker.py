@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import msgspec
 
 from hosttune import stated
 from hosttune.checks import _owners
-from hosttune.findings import Finding, Hop, Report, summarise_findings
+from hosttune.findings import Finding, Hop, Host, Report, summarise_findings
 from hosttune.hops import build_finding
 from hosttune.host import identity
 from hosttune.host.kept import reduce_root
 from hosttune.host.root import Observed, Once, Root
 from hosttune.profile import Profile, Section, list_kept
+
+Result = TypeVar("Result")
 
 
 def run_checks(profile: Profile, root: Root, observe: float | None = None) -> Report:
@@ -23,7 +26,7 @@ def run_checks(profile: Profile, root: Root, observe: float | None = None) -> Re
     A check that raises, or that has nothing to say, becomes one `unknown` finding with the section's name.
     """
     root = reduce_root(root, list_kept(profile.sections))
-    host = {
+    host: Host = {
         **identity.read(root),
         "time": root.taken,
         "source": root.source,
@@ -33,7 +36,8 @@ def run_checks(profile: Profile, root: Root, observe: float | None = None) -> Re
     once = Once(root)
     for one in runs:
         one.read(once)
-    owners = _owners.read(once)
+    failed: list[Finding] = []
+    owners = _attempt("other_owners", failed, _owners.read, once)
     if observe is not None and any(one.watches for one in runs):
         for one in runs:
             one.sample(root)
@@ -42,9 +46,24 @@ def run_checks(profile: Profile, root: Root, observe: float | None = None) -> Re
             later, seconds = second
             for one in runs:
                 one.sample_again(later, seconds)
-    lost = [] if profile.own is None else stated.check(profile, stated.read(once, profile.own))
+    lost = _attempt("profile", failed, _check_stated, profile, once) or []
     findings = [finding for one in runs for finding in one.build_findings()]
-    return summarise_findings(host, [*lost, *_owners.judge(findings, owners)])
+    if owners is not None:
+        findings = _attempt("other_owners", failed, _owners.judge, findings, owners) or findings
+    return summarise_findings(host, [*lost, *findings, *failed])
+
+
+def _attempt(name: str, failed: list[Finding], function: Callable[..., Result], *arguments: Any) -> Result | None:
+    """Returns what a function returns; None if it raises, and then `failed` has an unknown finding more."""
+    try:
+        return function(*arguments)
+    except Exception as error:
+        failed.append(_report_failure(name, None, error))
+        return None
+
+
+def _check_stated(profile: Profile, root: Root) -> list[Finding]:
+    return [] if profile.own is None else list(stated.check(profile, stated.read(root, profile.own)))
 
 
 class _Run:
@@ -90,7 +109,7 @@ class _Run:
                 self.failure = error
             else:
                 return [_add_intended(finding, section) for finding in found] or [_report_nothing(section)]
-        return [_report_failure(section, self.failure)]
+        return [_report_failure(section.name, msgspec.to_builtins(section.wanted), self.failure)]
 
 
 def _add_intended(finding: Finding, section: Section) -> Finding:
@@ -101,14 +120,14 @@ def _add_intended(finding: Finding, section: Section) -> Finding:
     return msgspec.structs.replace(finding, hops=hops)
 
 
-def _report_failure(section: Section, error: Exception) -> Finding:
+def _report_failure(name: str, wanted: Any, error: Exception) -> Finding:
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     where = f" at {trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace is not None else ""
     return build_finding(
-        section.name,
-        msgspec.to_builtins(section.wanted),
+        name,
+        wanted,
         {},
         status="unknown",
         found=f"the check failed: {type(error).__name__}: {error}{where}",

@@ -7,7 +7,7 @@ exist for its knob and leaves the judgement to :func:`judge_hops`, so that no ch
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 import msgspec
 
@@ -56,10 +56,21 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     reboot: bool = False
 
 
+class Host(TypedDict, total=False):
+    """Which host, when and how it was read, and by which profile (schema.json)."""
+
+    hostname: str | None
+    kernel: str | None
+    cpus: int | None
+    time: str | None
+    source: str
+    profile: str
+
+
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """All findings on one host, and what follows from them."""
 
-    host: dict[str, Any]
+    host: Host
     verdict: Verdict
     summary: dict[Status, int]
     findings: list[Finding]
@@ -90,7 +101,7 @@ def judge_hops(hops: Mapping[HopName, Hop], *, required: tuple[HopName, ...] = (
     return "pass"
 
 
-def summarise_findings(host: dict[str, Any], findings: list[Finding]) -> Report:
+def summarise_findings(host: Host, findings: list[Finding]) -> Report:
     """Count statuses and derive the verdict: any of fail, pending, volatile is not ready."""
     summary = dict.fromkeys(STATUSES, 0)
     for finding in findings:

@@ -9,7 +9,7 @@ import time
 from hosttune.attest.compare import check_exec, compare
 from hosttune.attest.read import Gone, has_descriptor, read_process
 from hosttune.attest.show import Attestation
-from hosttune.findings import summarise_findings
+from hosttune.findings import Host, summarise_findings
 from hosttune.host.root import Fact, Live, make_unreadable
 from hosttune.launch import lease, run_directory
 from hosttune.launch import record as records
@@ -17,6 +17,12 @@ from hosttune.launch.lease import Holder
 from hosttune.launch.record import Record
 
 _POLL = 0.01
+
+
+class _Host(Host):
+    """`pid` of the process that is attested."""
+
+    pid: int
 
 
 class NotLaunched(Exception):
@@ -46,7 +52,7 @@ def attest(directory: str, pid: int, wait: float, after: float = 0.0) -> Attesta
     finally:
         os.close(handle)
     findings = [check_exec(promised, runs, wait), *compare(promised, process, holders, directory)]
-    host = {"hostname": os.uname().nodename, "kernel": os.uname().release, "pid": pid}
+    host: _Host = {"hostname": os.uname().nodename, "kernel": os.uname().release, "pid": pid}
     return Attestation(
         record=promised,
         executable=process.executable.value,

@@ -77,8 +77,8 @@ def _choose_file(file: str) -> tuple[str, list[str]]:
 
 # --- arguments of the kernel ------------------------------------------------------------------------------
 
-#: A drop-in that sorts behind all others.
-DROP_IN = "/etc/default/grub.d/zz-hosttune.cfg"
+#: A drop-in of the desk's own, that sorts behind all others. No role owns it, so none drops what was added.
+DROP_IN = "/etc/default/grub.d/zz-desk.cfg"
 _DIRECTORY = "/etc/default/grub.d/"
 
 

@@ -10,7 +10,7 @@ from hosttune.host import cpu, cpulist, irq, process
 from hosttune.host.root import NOT_CAPTURED, Fact, Observed
 from hosttune.output import quote_word
 
-_MANAGER_FILE = "/etc/systemd/system.conf.d/zz-hosttune-cpu_isolation.conf"
+_MANAGER_FILE = "/etc/systemd/system.conf.d/zz-desk.conf"
 
 # A tick that was not stopped comes CONFIG_HZ times a second, and that is at least 100; a CPU whose tick
 # is stopped still takes the odd timer.

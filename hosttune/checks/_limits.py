@@ -6,9 +6,9 @@ from typing import Any
 
 import msgspec
 
+from hosttune.checks import _sysctl
 from hosttune.findings import Hop
 from hosttune.host import limits, sysctl, sysctl_values
-from hosttune.output import quote_word
 
 #: The most that RLIMIT_NOFILE may be, root's too (setrlimit(2)); and what the kernel begins with (`fs/file.c`).
 NR_OPEN = "fs.nr_open"
@@ -82,8 +82,7 @@ def raise_nr_open(wanted: Wanted, now: int | None, coming: int | None) -> list[s
     """Returns commands that let a process have so many open files, where it may not: now, and after the next boot."""
     if wanted.item != "nofile":
         return []
-    line = f"{NR_OPEN} = {wanted.need}"
     steps = [f"sysctl -w {NR_OPEN}={wanted.need}"] if now is not None and now < wanted.need else []
     if coming is not None and coming < wanted.need:
-        steps.append(f"echo {quote_word(line)} >> /etc/sysctl.d/99-zz-hosttune-rt_limits.conf")
+        steps.append(_sysctl.append_line(NR_OPEN, wanted.need))
     return steps

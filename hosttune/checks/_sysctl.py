@@ -210,7 +210,7 @@ def _fix_boot(key: str, wanted: Value, found: dict[HopName, Hop], facts: Sysctls
     if facts.boot.state == "absent":
         unmask = "systemctl unmask systemd-sysctl.service"
         good = find_good(key, wanted, facts.lines.value or [])
-        return [unmask] if good else [unmask, _append(key, wanted)]
+        return [unmask] if good else [unmask, append_line(key, wanted)]
     lines: list[str] = []
     late = find_lateness(key, facts, modules)
     if late.state == "value" and modules is not None:
@@ -243,14 +243,15 @@ def set_at_boot(key: str, wanted: Value, facts: Sysctls) -> str:
     """Returns the command that sets a key in the file that sorts last, or where a line that comes later sets it."""
     named = [line for line in facts.lines.value or [] if line.key == sysctl.normalise_key(key)]
     if not named or posixpath.basename(named[-1].file) < posixpath.basename(FILE):
-        return _append(key, wanted)
+        return append_line(key, wanted)
     text = f"{key} = {show_value(wanted)}"
     if not text.isprintable() or "\\" in text:
         return f"write {quote_word(text)} at {quote_word(named[-1].place)}"
     return f"sed -i {quote_word(f'{named[-1].line}c{text}')} {quote_word(named[-1].file)}"
 
 
-def _append(key: str, wanted: Value) -> str:
+def append_line(key: str, wanted: Value) -> str:
+    """Returns the command that adds a line for a key to the desk's own file."""
     return f"echo {quote_word(f'{key} = {show_value(wanted)}')} >> {FILE}"
 
 

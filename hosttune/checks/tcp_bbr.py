@@ -45,7 +45,7 @@ class Facts(msgspec.Struct):
     """What was read; `devices` only if the section asks for a qdisc."""
 
     sysctl: sysctl.Sysctls
-    modules: modules.Modules | None
+    modules: modules.Modules
     devices: Fact[list[qdisc.Device]] | None
 
 
@@ -55,7 +55,7 @@ def facts(root: Root, wanted: Section) -> Facts:
     keys = [*([CONTROL, AVAILABLE, ALLOWED] if control else []), *([QDISC] if wanted.qdisc else [])]
     return Facts(
         sysctl.read(root, keys),
-        modules.read(root, needs=False) if control else None,
+        modules.read(root, needs=False),
         qdisc.read(root) if wanted.qdisc else None,
     )
 
@@ -69,14 +69,14 @@ def sweep(root: Root) -> None:
 def check(wanted: Section, facts: Facts, observed: Observed[None] | None) -> list[Finding]:
     """Returns findings on the congestion control, and on the qdisc with one for each interface that is a device."""
     findings = []
-    if wanted.congestion_control is not None and facts.modules is not None:
+    if wanted.congestion_control is not None:
         findings += [
             _check_control(wanted.congestion_control, facts.sysctl),
             _check_allowed(wanted.congestion_control, facts.sysctl),
             _check_module(wanted.congestion_control, facts.sysctl, facts.modules),
         ]
     if wanted.qdisc is not None and facts.devices is not None:
-        findings.append(_check_default_qdisc(wanted.qdisc, facts.sysctl))
+        findings.append(_check_default_qdisc(wanted.qdisc, facts.sysctl, facts.modules))
         findings += _check_attached(wanted.qdisc, wanted.require_fq, facts.devices)
     return findings
 
@@ -163,19 +163,32 @@ def _judge_module_at_boot(module: str, name: str, facts: sysctl.Sysctls, found: 
         return Hop("ok", "built in", f"{found.loaded.source}, {sysctl.build_path(AVAILABLE)}")
     if load.state == "unreadable":
         return Hop("unknown", load.reason, load.source)
-    block = (found.blocks.value or {}).get(module)
-    if block is not None and block.kind == "never":
+    block = modules.find_prevention(found, module)
+    if block is not None:
         return Hop("bad", f"{block.place} keeps it from being loaded", block.place)
     return Hop("absent", load.reason or None, "modules-load.d, modules.builtin")
 
 
-def _check_default_qdisc(name: str, facts: sysctl.Sysctls) -> Finding:
-    return _sysctl.check_key(
+def _check_default_qdisc(name: str, facts: sysctl.Sysctls, found: modules.Modules) -> Finding:
+    """The kernel loads the module when the key is written; without it, the value is refused at boot."""
+    hops = _sysctl.judge_hops(QDISC, name, facts)
+    fix = _sysctl.write_fix(QDISC, name, hops, facts)
+    module = f"sch_{name}"
+    if hops["persisted"].state == "ok" and name not in qdisc.BUILT_IN:
+        block = modules.find_prevention(found, module)
+        unread = found.blocks if block is None else found.builtin
+        if unread.state == "unreadable":
+            hops["persisted"] = Hop("unknown", unread.reason, unread.source)
+        elif block is not None:
+            hops["persisted"] = Hop("bad", f"{block.place} keeps {module} from being loaded", block.place)
+            fix = "\n".join([_sysctl.remove_line(block.place), *([] if fix == READ_IT else [fix])])
+    return build_finding(
         "tcp_bbr.qdisc",
-        QDISC,
         name,
-        facts,
+        hops,
+        found=hops["runtime"].value,
         why=f"an interface that comes up gets another queueing discipline than {name}",
+        fix=fix,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TypedDict
 
 from hosttune.host import cpu
 from hosttune.host.root import Fact, Root
@@ -11,11 +11,16 @@ from hosttune.host.root import Fact, Root
 RELEASE = "/proc/sys/kernel/osrelease"
 
 
-def read(root: Root) -> dict[str, Any]:
-    """Return {"hostname": str | None, "kernel": str | None, "cpus": int | None}; None where unreadable.
+class Identity(TypedDict):
+    """None where it could not be read; `kernel` is the release, `cpus` counts those that are online."""
 
-    `cpus` counts CPUs that are online.
-    """
+    hostname: str | None
+    kernel: str | None
+    cpus: int | None
+
+
+def read(root: Root) -> Identity:
+    """Read which host a root is of."""
     online = root.read(f"{cpu.DIRECTORY}/online").map(lambda text: len(cpu.parse_list(text)))
     return {
         "hostname": root.read("/proc/sys/kernel/hostname").map(str.strip).value,

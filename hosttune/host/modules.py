@@ -38,13 +38,14 @@ class Block(msgspec.Struct, frozen=True):
 class Modules(msgspec.Struct, frozen=True):
     """`loaded`: modules that are loaded now, absent for a kernel without modules. `builtin`: modules that are part of
     the kernel. `at_boot`: name to the `FILE:LINE` that loads it at the next boot. `blocks`: name to what keeps it from
-    that. `needs`: name to the modules that it brings in. Names have `_`, not `-`."""
+    that. `needs`: name to the modules that it brings in. `release`: of the running kernel. Names have `_`, not `-`."""
 
     loaded: Fact[frozenset[str]]
     builtin: Fact[frozenset[str]]
     at_boot: Fact[dict[str, str]]
     blocks: Fact[dict[str, Block]]
     needs: Fact[dict[str, frozenset[str]]]
+    release: Fact[str]
 
 
 def read(root: Root, needs: bool = True) -> Modules:
@@ -63,7 +64,7 @@ def read(root: Root, needs: bool = True) -> Modules:
         builtin = root.read(f"/lib/modules/{release.value}/modules.builtin").map(_parse_builtin)
         if needs:
             brings = root.read(f"/lib/modules/{release.value}/modules.dep").map(_parse_needs)
-    return Modules(loaded, builtin, _read_at_boot(root, arguments), _read_blocks(root, arguments), brings)
+    return Modules(loaded, builtin, _read_at_boot(root, arguments), _read_blocks(root, arguments), brings, release)
 
 
 def find_load(found: Modules, module: str) -> Fact[str]:
@@ -98,6 +99,19 @@ def find_load(found: Modules, module: str) -> Fact[str]:
     return Fact("absent", None, DIRECTORIES[0], "")
 
 
+def find_prevention(found: Modules, module: str) -> Block | None:
+    """Returns what keeps a module that is not built in from being loaded when the kernel asks for it.
+
+    The kernel asks for a congestion control by the module's name, which a blacklist does not concern; from Linux 6.9 on
+    for a queueing discipline by an alias (`net/sched/sch_api.c`: net-sch-NAME), which it does.
+    """
+    block = (found.blocks.value or {}).get(module)
+    if block is None or found.loaded.state == "absent" or module in (found.builtin.value or ()):
+        return None
+    by_alias = module.startswith("sch_") and (found.release.map(identity.parse_release).value or (0, 0)) >= (6, 9)
+    return block if block.kind == "never" or by_alias else None
+
+
 def reduce_loaded(text: str) -> str:
     """Returns the names in /proc/modules that a check may look for."""
     names = (line.split(None, 1)[0] for line in text.splitlines() if line.strip())
@@ -124,7 +138,7 @@ def reduce_needs(text: str) -> str:
 def reduce_blocks(text: str) -> str:
     """Returns the lines of a modprobe.d file that keep a module which a check may look for from being loaded."""
     kept: dict[int, str] = {}
-    for name, block in _parse_blocks(text, "").items():
+    for name, block in parse_blocks(text, "").items():
         if is_sought(name):
             word = "blacklist" if block.kind == "blacklist" else "install"
             kept[int(block.place[1:])] = f"{word} {name}{' /bin/false' if word == 'install' else ''}"
@@ -148,7 +162,7 @@ def _parse_needs(text: str) -> dict[str, frozenset[str]]:
     return found
 
 
-def _parse_blocks(text: str, file: str) -> dict[str, Block]:
+def parse_blocks(text: str, file: str) -> dict[str, Block]:
     """Returns what one file says.
 
     `install NAME COMMAND` has the command run in place of loading the module; where it names modprobe or insmod, it may
@@ -193,7 +207,7 @@ def _read_blocks(root: Root, arguments: cmdline.Arguments) -> Fact[dict[str, Blo
         return files.drop_value()
     found: dict[str, Block] = {}
     for file, text in files.value:
-        for name, block in _parse_blocks(text, file).items():
+        for name, block in parse_blocks(text, file).items():
             if name not in found or block.kind == "never":
                 found[name] = block
     for key, names in arguments:

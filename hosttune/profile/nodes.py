@@ -141,6 +141,16 @@ def find_place(node: Node, key: tuple[str | int, ...]) -> str:
     return node.place
 
 
+def _move(node: Node, line: int) -> Node:
+    """Returns the node that an alias repeats: all that it holds stands where the alias does."""
+    value = node.value
+    if isinstance(value, dict):
+        value = {key: _move(item, line) for key, item in value.items()}
+    elif isinstance(value, list):
+        value = [_move(item, line) for item in value]
+    return Node(value, node.file, line)
+
+
 class _Reader:
     """Makes nodes of the events of one file, counting them: composing would make of an alias what it stands for."""
 
@@ -174,7 +184,7 @@ class _Reader:
                 raise ProfileError(f"{place}: not valid YAML: found undefined alias {show(str(event.anchor))}")
             known, size, height = self.anchors[event.anchor] or (None, MAX_NODES + 1, 0)
             self._spend(size, depth + height, place)
-            return Node(known.value if known else None, self.file, line), size, height
+            return _move(known, line) if known else Node(None, self.file, line), size, height
         if event.anchor is not None:
             self.anchors[event.anchor] = None
         left = self.budget.left

@@ -77,8 +77,8 @@ class _Lines:
         words = [host.get("hostname") or "unnamed host"]
         if host.get("kernel"):
             words.append(f"Linux {host['kernel']}")
-        if host.get("cpus"):
-            words.append(f"{host['cpus']} CPU{'s' if host['cpus'] > 1 else ''}")
+        if cpus := host.get("cpus"):
+            words.append(f"{cpus} CPU{'s' if cpus > 1 else ''}")
         self.add(self.paint(report.verdict.upper(), COLOURS[report.verdict]) + "  " + ", ".join(words))
         read = host.get("source") or ""
         if host.get("time"):

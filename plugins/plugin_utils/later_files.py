@@ -12,6 +12,8 @@ import posixpath
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
+from hosttune.host.modules import parse_blocks
+
 from . import cpu_lists
 from .host_facts import Host
 
@@ -95,11 +97,10 @@ def find_kept_out(host: Host, modules: Iterable[str]) -> list[str]:
     """Returns a line for each line of modprobe.d(5) that keeps a module from being loaded at boot."""
     wanted = set(modules)
     return [
-        f"{path} keeps the module {words[1]} from being loaded ({' '.join(words)[: cpu_lists.MOST]}): take it out there"
+        f"{block.place} keeps the module {name} from being loaded: take the line out there"
         for path, text in _list_files(host, MODPROBE)
-        for line in text.splitlines()
-        if len(words := line.split()) > 1 and words[0] in ("blacklist", "install")
-        if words[1].replace("-", "_") in wanted
+        for name, block in parse_blocks(text, path).items()
+        if name in wanted
     ]
 
 

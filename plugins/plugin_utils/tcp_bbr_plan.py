@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from hosttune.host.qdisc import BUILT_IN
+
 from . import cpu_lists, inputs, later_files
 from .host_facts import Host, build_interface_path
 
@@ -19,8 +21,6 @@ _OWN = "/etc/sysctl.d/99-zz-hosttune-tcp_bbr.conf"
 _NET = "/proc/sys/net"
 _AVAILABLE = f"{_NET}/ipv4/tcp_available_congestion_control"
 _CONTROL, _QDISC = f"{_NET}/ipv4/tcp_congestion_control", f"{_NET}/core/default_qdisc"
-#: Of every kernel with queueing disciplines (`net/sched/sch_generic.c`, `sch_fifo.c`, `sch_mq.c`): no module has them.
-_BUILT_IN_QDISCS = frozenset({"pfifo_fast", "pfifo", "bfifo", "mq"})
 
 
 def list_reads(asked: dict[str, Any], image: bool) -> list[str]:
@@ -58,7 +58,7 @@ def plan(variables: dict[str, Any], refuse: bool = True, host: Host | None = Non
     else:
         sysctl["net.ipv4.tcp_congestion_control"] = section["congestion_control"] = control
         modules += _list_module(host, f"module:tcp_{control}", built_in=False)
-    built_in = qdisc in _BUILT_IN_QDISCS
+    built_in = qdisc in BUILT_IN
     if refuse and _lacks(host, f"module:sch_{qdisc}", built_in or host.read(_QDISC) == qdisc):
         reason = f"tcp_bbr_qdisc: the host's kernel has no {qdisc}"
         host.refuse_or_leave_out(problems, reason, "tcp_bbr_qdisc", qdisc)

@@ -18,7 +18,7 @@ import pytest
 
 from hosttune import profile
 from hosttune.errors import UsageError
-from hosttune.findings import Finding, Hop, summarise_findings
+from hosttune.findings import Finding, Hop, Host, summarise_findings
 from hosttune.host import snapshot
 from hosttune.profile import ProfileError, nodes
 from hosttune.report.check import CheckReport, read_report
@@ -61,7 +61,8 @@ PROFILES = [
 ]
 _HOPS = {"runtime": Hop("bad", {"cpu1": [1, 2.5]}, "/f")}
 _FINDING = Finding(id="a.b", status="fail", wanted=[1], found=None, hops=_HOPS, why="w", fix="f")
-REPORTS = [CheckReport(summarise_findings({"hostname": "h"}, found)).as_data() for found in ([], [_FINDING])]
+_HOST: Host = {"hostname": "h", "kernel": None, "cpus": 2, "time": None, "source": "live", "profile": "p.yml"}
+REPORTS = [CheckReport(summarise_findings(_HOST, found)).as_data() for found in ([], [_FINDING])]
 
 MARKS = [b"{", b"}", b"[", b"]", b'"', b":", b",", b"\n", b" ", b"\\", b"\x00", b"\xff", b"\xed\xa0\x80", b"*c", b"&c "]
 MARKS += [

@@ -99,3 +99,19 @@ def test_nobody_waits_for_checks_that_do_not_watch(host):
 def test_a_root_with_one_moment_is_not_watched(host):
     watched = section(sample=lambda root: 1)
     assert run(host({"/proc/x": "7"}), watched, observe=1.0).findings[0].found == "7"
+
+
+@pytest.mark.parametrize(
+    ("module", "function", "name"),
+    [("_owners", "read", "other_owners"), ("_owners", "judge", "other_owners"), ("stated", "read", "profile")],
+)
+def test_a_fault_in_what_concerns_all_sections_is_one_unknown_finding(host, monkeypatch, module, function, name):
+    def fail(*arguments):
+        raise KeyError("bent")
+
+    monkeypatch.setattr(getattr(checker, module), function, fail)
+    profile = Profile("p.yml", [section()], own=frozenset({"demo"}))
+    report = checker.run_checks(profile, host({**IDENTITY, "/proc/x": "7"}))
+    assert [(f.id, f.status) for f in report.findings] == [("demo.x", "pass"), (name, "unknown")]
+    assert "KeyError: 'bent'" in report.findings[1].found
+    assert report.verdict != "ready"

@@ -212,7 +212,7 @@ class TestSystemd:
         found = run({"/etc/systemd/system.conf.d/x.conf": None})["systemd"]
         assert (found.status, hops(found)["persisted"]) == ("volatile", "absent")
         assert found.fix.splitlines()[0] == "mkdir -p /etc/systemd/system.conf.d"
-        assert found.fix.splitlines()[1].endswith(">> /etc/systemd/system.conf.d/zz-hosttune-cpu_isolation.conf")
+        assert found.fix.splitlines()[1].endswith(">> /etc/systemd/system.conf.d/zz-desk.conf")
 
     def test_reset_by_a_later_drop_in(self, run):
         found = run({"/etc/systemd/system.conf.d/z.conf": "[Manager]\nCPUAffinity=\n"})["systemd"]

@@ -101,7 +101,7 @@ def test_large_pages_are_for_the_boot_line(host):
     assert (found.status, found.reboot) == ("fail", True)
     assert found.fix == (
         "echo 'GRUB_CMDLINE_LINUX_DEFAULT=\"$GRUB_CMDLINE_LINUX_DEFAULT hugepagesz=1G hugepages=0:1\"' "
-        ">> /etc/default/grub.d/zz-hosttune.cfg\nupdate-grub"
+        ">> /etc/default/grub.d/zz-desk.cfg\nupdate-grub"
     )
 
 

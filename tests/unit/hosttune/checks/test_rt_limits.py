@@ -161,7 +161,7 @@ class TestOpenFiles:
             assert "fs.nr_open, 1048576" in found.hops["persisted"].value[way]
         assert found.fix.splitlines() == [
             "sysctl -w fs.nr_open=2097152",
-            "echo 'fs.nr_open = 2097152' >> /etc/sysctl.d/99-zz-hosttune-rt_limits.conf",
+            "echo 'fs.nr_open = 2097152' >> /etc/sysctl.d/99-zz-desk.conf",
         ]
 
     @pytest.mark.parametrize(

@@ -180,6 +180,27 @@ def test_modprobe_d_may_keep_the_module_from_being_loaded(host, line, status):
         assert "/etc/modprobe.d/x.conf:2 keeps it from being loaded" in found.found
 
 
+@pytest.mark.parametrize(
+    ("line", "files", "state"),
+    [
+        ("install sch_fq /bin/false", {}, "bad"),
+        ("install sch-fq :", {}, "bad"),
+        ("alias sch_fq off", {}, "bad"),
+        ("install sch_fq /sbin/modprobe --ignore-install sch_fq", {}, "ok"),
+        ("blacklist sch_fq", {}, "ok"),  # Linux 6.1 asks for the module by its own name
+        ("blacklist sch_fq", {"/proc/sys/kernel/osrelease": "6.12.9-rt"}, "bad"),  # Linux 6.9 and later: by an alias
+        ("install tcp_fq /bin/false", {}, "ok"),
+        ("install sch_fq /bin/false", {"/lib/modules/6.1/modules.builtin": "kernel/net/sched/sch_fq.ko"}, "ok"),
+    ],
+)
+def test_modprobe_d_may_keep_the_qdisc_from_being_loaded(host, line, files, state):
+    wanted = Section(qdisc="fq")
+    found = check(host, {"/etc/modprobe.d/x.conf": line, **files}, wanted=wanted)["tcp_bbr.qdisc"]
+    assert found.hops["persisted"].state == state
+    assert ("sed -i '1s/.*//' /etc/modprobe.d/x.conf" in (found.fix or "")) == (state == "bad")
+    assert found.status == {"ok": "pass", "bad": "volatile", "unknown": "unknown"}[state]
+
+
 def test_without_netlink_nothing_is_known(host):
     found = check(host, table=None)["tcp_bbr.qdisc.interfaces"]
     assert (found.status, found.found) == ("unknown", "EPERM")

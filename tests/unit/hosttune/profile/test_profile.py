@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from hosttune import profile
 from hosttune.profile import PROFILE_D, ProfileError
-from hosttune.profile.nodes import drop_places, parse
+from hosttune.profile.nodes import drop_places, parse, reduce
 
 
 def wanted(text):
@@ -172,6 +172,13 @@ def test_a_byte_order_mark_at_the_start_is_none(tmp_path):
     file = tmp_path / "p.yml"
     file.write_bytes("tcp_bbr: {qdisc: fq}\n".encode("utf-8-sig"))
     assert profile.load(str(file)).sections[0].wanted.qdisc == "fq"
+
+
+def test_what_an_alias_repeats_stands_where_the_alias_does():
+    node = parse("a: &x\n  b:\n  - 1\n\nc: {d: *x}\n", "p.yml")
+    (item,) = node.value["c"].value["d"].value["b"].value
+    assert item.place == "p.yml:5"
+    assert parse(reduce(node, lambda name: True), "p.yml") == node
 
 
 def test_an_alias_repeats_a_value():

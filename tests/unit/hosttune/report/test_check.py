@@ -57,6 +57,15 @@ def test_the_schema_refuses_what_is_no_report(change):
         SCHEMA.validate({**good, **change})
 
 
+@pytest.mark.parametrize("key", ["hostname", "kernel", "cpus", "time", "source", "profile"])
+@pytest.mark.parametrize("value", [True, [1], {"a": 1}, 1.5])
+def test_a_host_of_another_type_is_refused(key, value):
+    report = json.loads(write(summarise_findings(HOST, [])))
+    report["host"][key] = value
+    with pytest.raises(msgspec.ValidationError, match=rf"\.host\.{key}|\.host\[\.\.\.\]"):
+        read_report(json.dumps(report).encode())
+
+
 @pytest.mark.parametrize("text", [b"", b"[]", b"{}", b'{"host": {}, "verdict": "fine", "summary": {}, "findings": []}'])
 def test_what_is_no_report_is_refused(text):
     with pytest.raises(msgspec.MsgspecError):
