@@ -7,6 +7,8 @@ a guest cannot be made to give, or whose fix nobody can paste, with the reason.
 import shlex
 
 LATER = "zzz-other"
+#: Of two lines of tmpfiles.d for one path the first one counts.
+EARLIER = "/etc/tmpfiles.d/00-another.conf"
 BALANCE = "systemctl restart irqbalance"
 OURS = "/etc/default/grub.d/*hosttune-cpu_isolation.cfg"
 MENU = "update-grub 2>/dev/null"
@@ -32,7 +34,7 @@ VALUES = {
     "hugepages.2M.node1": "echo 10 >/sys/devices/system/node/node1/hugepages/hugepages-2048kB/nr_hugepages",
     "hugepages.transparent": "echo always >/sys/kernel/mm/transparent_hugepage/enabled",
     "irq_affinity.default_smp_affinity": "echo f >/proc/irq/default_smp_affinity",
-    "irq_affinity.irqbalance": f"{_write('/etc/default/irqbalance', 'IRQBALANCE_BANNED_CPULIST=3')}; {BALANCE}",
+    "irq_affinity.irqbalance": f"{_write('/etc/hosttune/irqbalance.env', 'IRQBALANCE_BANNED_CPULIST=3')}; {BALANCE}",
     "irq_affinity.queues.eth0": f"echo 3 >/proc/irq/{NIC_IRQ}/smp_affinity_list",
     f"irq_affinity.irq.{CONSOLE_IRQ}": f"echo 2 >/proc/irq/{CONSOLE_IRQ}/smp_affinity_list",
     "rt_limits.sched_rt_runtime_us": "sysctl -q -w kernel.sched_rt_runtime_us=950000",
@@ -60,11 +62,11 @@ OVERRULED = {
     "net_buffers.net.core.rmem_max": _write(f"/etc/sysctl.d/{LATER}.conf", "net.core.rmem_max=212992"),
     "tcp_bbr.congestion_control": _write(f"/etc/sysctl.d/{LATER}.conf", "net.ipv4.tcp_congestion_control = cubic"),
     "hugepages.2M.node1": _write(
-        f"/etc/tmpfiles.d/00-{LATER}.conf",
+        EARLIER,
         "w /sys/devices/system/node/node1/hugepages/hugepages-2048kB/nr_hugepages - - - - 1",
     ),
     "hugepages.transparent": _write(
-        f"/etc/tmpfiles.d/00-{LATER}.conf", "w /sys/kernel/mm/transparent_hugepage/enabled - - - - always"
+        EARLIER, "w /sys/kernel/mm/transparent_hugepage/enabled - - - - always"
     ),
     "rt_limits.trader.memlock": _write(f"/etc/security/limits.d/{LATER}.conf", "trader - memlock 64"),
     "rt_limits.trader.rtprio": _write(f"/etc/systemd/system.conf.d/{LATER}.conf", "[Manager]", "DefaultLimitRTPRIO=1"),
