@@ -93,7 +93,8 @@ cdef class Table:
         cdef agent_strategy *found = <agent_strategy *> address
         if found.abi != AGENT_ABI or found.size != sizeof(agent_strategy):
             raise ValueError(f"built for ABI {found.abi} ({found.size} bytes), "
-                             f"allowed: ABI {AGENT_ABI} ({sizeof(agent_strategy)} bytes)")
+                             f"allowed: ABI {AGENT_ABI} ({sizeof(agent_strategy)} bytes): compile it with this "
+                             "release's agent_strategy.h or agent_abi.rs")
         if found.layout != agent_layout_hash():
             raise ValueError(f"layout hash {found.layout:#018x}, allowed: {agent_layout_hash():#018x}: it was compiled "
                              "with another agent_strategy.h")

@@ -11,6 +11,22 @@ cdef extern from "agent_strategy.h" nogil:
     const int AGENT_VALUES
     const uint32_t AGENT_BOOK
     const uint32_t AGENT_TRADE
+    const uint32_t AGENT_STATE
+    const uint32_t AGENT_UNTOLD
+    const uint32_t AGENT_UNKNOWN
+    const uint32_t AGENT_TRADING
+    const uint32_t AGENT_QUOTING
+    const uint32_t AGENT_PAUSED
+    const uint32_t AGENT_HALTED
+    const uint32_t AGENT_HALTED_HERE
+    const uint32_t AGENT_CLOSED
+    const uint32_t AGENT_PRE_MARKET
+    const uint32_t AGENT_OPEN
+    const uint32_t AGENT_POST_MARKET
+    const uint32_t AGENT_ENDED
+    const uint32_t AGENT_SHORT_UNTOLD
+    const uint32_t AGENT_SHORT_FREE
+    const uint32_t AGENT_SHORT_RESTRICTED
     const int32_t AGENT_BUY
     const int32_t AGENT_SELL
     const uint32_t AGENT_ENTER
@@ -35,6 +51,14 @@ cdef extern from "agent_strategy.h" nogil:
         int64_t size
         uint32_t kind
         uint32_t symbol
+        int64_t collar_low
+        int64_t collar_high
+        uint32_t state
+        uint32_t market
+        uint32_t short_sale
+        uint32_t auction
+        uint32_t breached
+        uint32_t day
 
     struct agent_order:
         double price

@@ -10,8 +10,17 @@ from typing import Any, NamedTuple
 from agent.errors import AgentError
 from agent.strategy import _table
 
-#: Bits of event.kind: the best bid or offer of a symbol changed; a trade was printed.
-BOOK, TRADE = 1, 2
+#: Bits of event.kind: the best bid or offer of a symbol changed; a trade was printed; the state of the symbol or of the
+#: market changed.
+BOOK, TRADE, STATE = 1, 2, 4
+#: event.state and event.market: the feed does not tell it; it is not known.
+UNTOLD, UNKNOWN = 0, 1
+#: event.state, of the symbol.
+TRADING, QUOTING, PAUSED, HALTED, HALTED_HERE = 2, 3, 4, 5, 6
+#: event.market.
+CLOSED, PRE_MARKET, OPEN, POST_MARKET, ENDED = 2, 3, 4, 5, 6
+#: event.short_sale: Reg SHO's price test of short sales.
+SHORT_UNTOLD, SHORT_FREE, SHORT_RESTRICTED = 0, 1, 2
 #: order.side and fill.side.
 BUY, SELL = 1, -1
 #: order.action.

@@ -7,6 +7,8 @@ EVENT = np.dtype(
         ("sequence", "u8"), ("received_ns", "i8"), ("exchange_ns", "i8"), ("exchange_id", "i8"),
         ("bid", "i8"), ("bid_size", "i8"), ("ask", "i8"), ("ask_size", "i8"),
         ("price", "i8"), ("size", "i8"), ("kind", "u4"), ("symbol", "u4"),
+        ("collar_low", "i8"), ("collar_high", "i8"), ("state", "u4"), ("market", "u4"),
+        ("short_sale", "u4"), ("auction", "u4"), ("breached", "u4"), ("day", "u4"),
     ],
     align=True,
 )  # fmt: skip

@@ -5,10 +5,26 @@
 use core::ffi::c_void;
 use core::mem::{offset_of, size_of};
 
-pub const ABI: u32 = 2;
+pub const ABI: u32 = 3;
 pub const MAX_ORDERS: usize = 8;
 pub const BOOK: u32 = 1;
 pub const TRADE: u32 = 2;
+pub const STATE: u32 = 4;
+pub const UNTOLD: u32 = 0;
+pub const UNKNOWN: u32 = 1;
+pub const TRADING: u32 = 2;
+pub const QUOTING: u32 = 3;
+pub const PAUSED: u32 = 4;
+pub const HALTED: u32 = 5;
+pub const HALTED_HERE: u32 = 6;
+pub const CLOSED: u32 = 2;
+pub const PRE_MARKET: u32 = 3;
+pub const OPEN: u32 = 4;
+pub const POST_MARKET: u32 = 5;
+pub const ENDED: u32 = 6;
+pub const SHORT_UNTOLD: u32 = 0;
+pub const SHORT_FREE: u32 = 1;
+pub const SHORT_RESTRICTED: u32 = 2;
 pub const BUY: i32 = 1;
 pub const SELL: i32 = -1;
 
@@ -66,7 +82,8 @@ macro_rules! structure {
 
 structure!(Event, "agent_event", hash_event, {
     sequence: u64, received_ns: i64, exchange_ns: i64, exchange_id: i64, bid: i64, bid_size: i64, ask: i64,
-    ask_size: i64, price: i64, size: i64, kind: u32, symbol: u32,
+    ask_size: i64, price: i64, size: i64, kind: u32, symbol: u32, collar_low: i64, collar_high: i64, state: u32,
+    market: u32, short_sale: u32, auction: u32, breached: u32, day: u32,
 });
 structure!(Order, "agent_order", hash_order, {
     price: f64, size: i64, id: u64, tag: u64, side: i32, symbol: u32, action: u32, reserved: u32,

@@ -1,4 +1,4 @@
-/* The strategy ABI, version 2: the one declaration of these layouts.
+/* The strategy ABI, version 3: the one declaration of these layouts.
  *
  * A strategy is a table of C functions (struct agent_strategy) and the size of its state. The engine
  * owns the state and the order buffer, zeroes both before init() and never moves them. Orders are
@@ -14,14 +14,38 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define AGENT_ABI 2
+#define AGENT_ABI 3
 #define AGENT_SCALE 100000000      /* prices and sizes of an event: units of 1e-8 */
 #define AGENT_MAX_ORDERS 8         /* places in the order buffer of one call */
 #define AGENT_VALUES 8             /* numbers that the configuration hands to init() */
 
-/* agent_event.kind: one or both */
+/* agent_event.kind: bits */
 #define AGENT_BOOK 1               /* the best bid or offer changed, in price or size */
 #define AGENT_TRADE 2              /* a trade was printed */
+#define AGENT_STATE 4              /* what the event says behind `symbol` changed; the quotes are those there are now */
+
+/* agent_event.state and agent_event.market */
+#define AGENT_UNTOLD 0             /* the feed does not tell it: not its format's, or no message of it yet */
+#define AGENT_UNKNOWN 1            /* not known: joined in the middle, messages lost, no code of the specification */
+
+/* agent_event.state: of the symbol */
+#define AGENT_TRADING 2
+#define AGENT_QUOTING 3            /* quotation only, before the cross that ends a halt or releases an IPO */
+#define AGENT_PAUSED 4             /* Limit Up-Limit Down trading pause */
+#define AGENT_HALTED 5             /* halted in all markets, also by the market-wide circuit breaker */
+#define AGENT_HALTED_HERE 6        /* operational halt of this market alone */
+
+/* agent_event.market: of the whole market */
+#define AGENT_CLOSED 2             /* before and after the system hours */
+#define AGENT_PRE_MARKET 3         /* system hours, before the market hours */
+#define AGENT_OPEN 4               /* market hours */
+#define AGENT_POST_MARKET 5        /* system hours, after the market hours */
+#define AGENT_ENDED 6              /* the circuit breaker's level 3 was breached: no more trading this day */
+
+/* agent_event.short_sale */
+#define AGENT_SHORT_UNTOLD 0
+#define AGENT_SHORT_FREE 1         /* no short sale price test */
+#define AGENT_SHORT_RESTRICTED 2   /* Reg SHO: the price test is in effect */
 
 /* sides */
 #define AGENT_BUY 1
@@ -51,8 +75,16 @@
     X(int64_t, ask_size)           \
     X(int64_t, price)              /* AGENT_TRADE, else 0; units of 1e-8 */ \
     X(int64_t, size)               \
-    X(uint32_t, kind)              /* AGENT_BOOK, AGENT_TRADE or both */ \
-    X(uint32_t, symbol)            /* index of the configured symbol */
+    X(uint32_t, kind)              /* AGENT_BOOK, AGENT_TRADE, AGENT_STATE: one or more */ \
+    X(uint32_t, symbol)            /* index of the configured symbol */ \
+    X(int64_t, collar_low)         /* LULD auction collar, until the symbol trades again; 0: none; units of 1e-8 */ \
+    X(int64_t, collar_high)        \
+    X(uint32_t, state)             /* AGENT_UNTOLD ... AGENT_HALTED_HERE: of the symbol */ \
+    X(uint32_t, market)            /* AGENT_UNTOLD ... AGENT_ENDED: of the market */ \
+    X(uint32_t, short_sale)        /* AGENT_SHORT_UNTOLD ... AGENT_SHORT_RESTRICTED: of the symbol */ \
+    X(uint32_t, auction)           /* ITCH's letter of the cross under way, and of the cross that is this trade; 0 */ \
+    X(uint32_t, breached)          /* 1 to 3: level of the market-wide circuit breaker breached this day; 0: none */ \
+    X(uint32_t, day)               /* counts the days that begin in the feed */
 
 #define AGENT_ORDER_FIELDS(X) \
     X(double, price)               /* limit price in currency, a multiple of 0.0001; not for AGENT_CANCEL */ \

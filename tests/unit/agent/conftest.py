@@ -26,7 +26,7 @@ _ON_TIMER = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_int64, ct
 _FINI = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 #: struct agent_event, agent_order and agent_fill of agent_strategy.h, and the first words of agent_strategy.
-EVENT = struct.Struct("=QqqqqqqqqqII")
+EVENT = struct.Struct("=QqqqqqqqqqIIqqIIIIII")
 ORDER = struct.Struct("=dqQQiIII")
 FILL = struct.Struct("=QQqqqqdiIII")
 TABLE = struct.Struct("@IIQQPPPPP")
@@ -85,7 +85,7 @@ class Hand:
         self._functions = (_INIT(lambda state, params: 0), _ON_EVENT(self._event), _ON_EVENT(self._fill),
                            _ON_TIMER(self._timer), _FINI(lambda state: None))  # fmt: skip
         addresses = [ctypes.cast(f, ctypes.c_void_p).value for f in self._functions]
-        self._table = ctypes.create_string_buffer(TABLE.pack(2, TABLE.size, 0, 64, *addresses))
+        self._table = ctypes.create_string_buffer(TABLE.pack(3, TABLE.size, 0, 64, *addresses))
         self._state = ctypes.create_string_buffer(64)
         self.engine = _engine.Engine(
             self.segment,

@@ -182,7 +182,7 @@ class CTable(ctypes.Structure):
 
 def good() -> CTable:
     return CTable(
-        abi=2, size=ctypes.sizeof(CTable), layout=structures.layout_hash(), state_size=16,
+        abi=3, size=ctypes.sizeof(CTable), layout=structures.layout_hash(), state_size=16,
         on_event=ON_EVENT(lambda state, event, orders: 0),
     )  # fmt: skip
 
@@ -216,7 +216,20 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
 def test_layout_hashes_agree() -> None:
     assert structures.layout_hash() == _table.layout_hash()
     assert ctypes.sizeof(CTable) == 64
-    assert structures.layout_text().splitlines()[:2] == ["agent_event 88", "sequence uint64_t 0 1"]
+    assert structures.layout_text().splitlines()[:2] == ["agent_event 128", "sequence uint64_t 0 1"]
+
+
+def test_constants_agree_in_every_language() -> None:
+    include = Path(strategy.include())
+    header, rust = ((include / name).read_text() for name in ("agent_strategy.h", "agent_abi.rs"))
+    of_c = dict(re.findall(r"^#define AGENT_(\w+) \(?(-?\d+)\)?(?= |$)", header, re.M))
+    of_rust = dict(re.findall(r"^pub const (\w+): [ui]32 = (-?\d+);", rust, re.M))
+    assert of_rust.items() <= of_c.items()
+    assert {"ABI", "STATE", "HALTED_HERE", "ENDED", "SHORT_RESTRICTED", "BUY"} <= of_rust.keys()
+    of_python = {name: getattr(strategy, name) for name in strategy.__all__ if isinstance(getattr(strategy, name), int)}
+    assert of_python == {
+        name: int(value) for name, value in of_c.items() if name not in ("ABI", "SCALE", "MAX_ORDERS", "VALUES")
+    }
 
 
 def test_a_complete_table_is_taken(module: Callable[..., str]) -> None:
@@ -236,9 +249,9 @@ def test_a_complete_table_is_taken(module: Callable[..., str]) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"abi": 1}, r"built for ABI 1 \(64 bytes\), allowed: ABI 2 \(64 bytes\)"),
-        ({"abi": 3}, r"built for ABI 3"),
-        ({"size": 56}, r"built for ABI 2 \(56 bytes\), allowed: ABI 2 \(64 bytes\)"),
+        ({"abi": 2}, r"built for ABI 2 \(64 bytes\), allowed: ABI 3 \(64 bytes\): compile it with this release's"),
+        ({"abi": 4}, r"built for ABI 4"),
+        ({"size": 56}, r"built for ABI 3 \(56 bytes\), allowed: ABI 3 \(64 bytes\)"),
         ({"layout": 1}, r"layout hash 0x0000000000000001, allowed: 0x[0-9a-f]{16}: .* another agent_strategy.h"),
         ({"on_event": ON_EVENT()}, r"has no on_event"),
         ({"state_size": 2**30 + 1}, r"state of 1073741825 bytes, allowed: at most 1073741824"),
