@@ -11,11 +11,14 @@ from hosttune.output import escape, print_message, write_out
 
 
 class ProgramParser(argparse.ArgumentParser):
-    """Help of a width that the caller chooses, where argparse would import shutil to ask for it at each argument; and
-    no word of the command line reaches the terminal as it is."""
+    """Help of a width that the caller chooses, where argparse would import shutil to ask for it at each argument; no
+    word of the command line reaches the terminal as it is; and options have their whole names: what abbreviates one
+    today may mean two in the next release."""
 
     def __init__(self, *, width: int, **options: Any) -> None:
-        super().__init__(formatter_class=lambda prog: argparse.HelpFormatter(prog, width=width), **options)
+        super().__init__(
+            formatter_class=lambda prog: argparse.HelpFormatter(prog, width=width), allow_abbrev=False, **options
+        )
 
     def error(self, message: str) -> NoReturn:
         """Print the usage and one line, and exit with status 2."""

@@ -33,8 +33,8 @@ def plan(variables: dict[str, Any], host: Host) -> dict[str, Any]:
     given = dict(variables)
     if host.lacks(UPDATE_GRUB):
         raise ValueError(
-            "there is no update-grub on this host: cpu_isolation knows Debian and Ubuntu with GRUB; the RHEL family "
-            "(grubby, BLS) is not supported yet"
+            "there is no update-grub on this host: cpu_isolation needs GRUB as Debian and Ubuntu have it (package "
+            "grub2-common); other boot loaders, and grubby of the RHEL family, are not supported"
         )
     managed = given.pop("cpu_isolation_managed_irq")
     placed = {"CPUAffinity": str(given["cpu_isolation_housekeeping"])} if given.pop("cpu_isolation_systemd") else {}

@@ -44,6 +44,13 @@ def test_not_ready(capsys, captured):
     assert "sysctl -w net.core.rmem_max=5" in out
 
 
+def test_an_option_has_its_whole_name(capsys, captured):
+    with pytest.raises(SystemExit) as end:
+        cli.main([str(each) for each in ["check", *captured(), "--form", "json"]])
+    assert end.value.code == 2
+    assert "unrecognized arguments: --form json" in capsys.readouterr().err
+
+
 def test_could_not_tell(capsys, captured, tmp_path):
     arguments = captured()
     (tmp_path / "proc/sys/net/core/rmem_max").unlink()
