@@ -94,7 +94,7 @@ def rounds(directory: Path) -> Iterator[list[Sample]]:
                     raise BenchError(f"book: best bid or offer of {wrong} symbols differ from {name}")
                 samples.append(
                     Sample(metric=f"update, {symbols} symbols", unit="ns", ours=ours / count, reference=floor / count,
-                           reference_name=name, bar=1.2 if name == PEER else None)
+                           reference_name=name, bar=1.05 if name == PEER else None)
                 )  # fmt: skip
             yield samples
     finally:

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from benchmarks.agent import machine, plot
-from benchmarks.agent.sample import BenchError, Sample
+from benchmarks.agent.sample import BenchError, Curves, Sample
 
 NAMES = (
     "tick_to_order",
@@ -109,7 +109,20 @@ def summary(name: str, samples: tuple[Sample, ...], discarded: int) -> dict[str,
         "met": met,
         "rounds": len(samples),
         "discarded": discarded,
+        "curves": _median_curves([s.curves for s in samples if s.curves]),
     }
+
+
+def _median_curves(rounds: list[Curves]) -> dict[str, Any] | None:
+    """Each point of the curves (sample.NINES), the median of the rounds'; None for no curves."""
+    if not rounds:
+        return None
+    sides = {"ours": [c.ours for c in rounds], "reference": [c.reference for c in rounds]}
+    points = {
+        side: [round(statistics.median(column), 3) for column in zip(*curves, strict=False)]
+        for side, curves in sides.items()
+    }
+    return {"title": rounds[0].title, **points}
 
 
 def run(names: list[str], rounds: int, form: str, out: Path | None) -> int:
@@ -138,6 +151,7 @@ def run(names: list[str], rounds: int, form: str, out: Path | None) -> int:
             for one in [] if why else found:
                 if "results" in one:
                     plot.draw(one["bench"], one["results"], about, out)
+                    plot.draw_curves(one["bench"], one["results"], about, out)
         except OSError as error:
             raise BenchError(f"--out {out}: {error.strerror}") from None
     if form == "json":

@@ -38,7 +38,7 @@ from benchmarks.agent.drive import free_port, write_password
 from benchmarks.agent.sample import BenchError, Sample, limit
 
 #: Strategies by language, and milliseconds that are promised to the first tick.
-LIMITS = {"Cython": ("every_tick_cython", 150.0), "Numba, cached": ("every_tick", 900.0)}
+LIMITS = {"Cython": ("every_tick_cython", 100.0), "Numba, cached": ("every_tick", 400.0)}
 LAUNCHES = 3
 #: What a deployed environment holds: hosttune's dependencies, and not what development brings besides.
 PACKAGES = ("agent", "hosttune", "msgspec", "yaml", "_yaml", "pyroute2", "numpy", "numpy.libs", "numba", "llvmlite")

@@ -4,10 +4,13 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from agent.exchange import feed
 from agent.exchange import simulator as exchange
@@ -49,7 +52,8 @@ def play(
     ready: Callable[[subprocess.Popen[str]], object] | None = None,
     linger: float = 0.2,
 ) -> dict[str, Any]:
-    """Start an agent, play the ticks to it at a rate, and return the simulator's report.
+    """Start an agent, play the ticks to it at a rate, and return the simulator's report, with all latencies of it in
+    ascending order, in microseconds, as report["latencies"]["service"] and ["response"].
 
     ready: returns when the agent is, and may log in. Raises BenchError when a tick or an
     order was lost, doubled or out of order: such a run says nothing.
@@ -61,12 +65,15 @@ def play(
         assert child.stdout and child.stderr
         if ready is not None:
             ready(child)
-        report = exchange.run(
-            exchange.Plan(
-                feed=ticks, due=exchange.schedule(ticks, rate, None), pacing="", feed_to=("127.0.0.1", ports[0]),
-                listen=("127.0.0.1", ports[1]), linger=linger, login=60.0, timeout=120.0, match=False,
-            )
-        )  # fmt: skip
+        with tempfile.NamedTemporaryFile(dir="/dev/shm", prefix="agent-bench-") as file:
+            report = exchange.run(
+                exchange.Plan(
+                    feed=ticks, due=exchange.schedule(ticks, rate, None), pacing="", feed_to=("127.0.0.1", ports[0]),
+                    listen=("127.0.0.1", ports[1]), linger=linger, login=60.0, timeout=120.0, match=False,
+                    samples=Path(file.name),
+                )
+            )  # fmt: skip
+            report["latencies"] = _latencies(Path(file.name))
         child.wait(timeout=30)
     except (exchange.ExchangeError, subprocess.TimeoutExpired) as error:
         child.kill()
@@ -81,6 +88,14 @@ def play(
     if orders["matched"] != len(ticks):
         raise BenchError(f"{_name(command)}: {orders['matched']:,} orders for {len(ticks):,} ticks at {rate:g}/s")
     return report
+
+
+def _latencies(samples: Path) -> dict[str, list[float]]:
+    """What the simulator measured (--samples): from a tick's send (service) and from when it was due (response) to its
+    order; in ascending order, in microseconds."""
+    rows = np.load(samples)
+    since = {"service": "sent_ns", "response": "intended_ns"}
+    return {kind: (np.sort(rows["arrived_ns"] - rows[field]) / 1e3).tolist() for kind, field in since.items()}
 
 
 def _writes_journal(segment: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.agent import __main__ as command
 from benchmarks.agent import harness, machine
-from benchmarks.agent.sample import BenchError, Sample
+from benchmarks.agent.sample import NINES, BenchError, Curves, Sample, find_quantile, take_curve
 
 
 def module(values: Iterator[tuple[float, float]]) -> Any:
@@ -89,6 +89,32 @@ def test_others_are_told_from_ourselves() -> None:
     assert machine.foreign(before, machine.Moment(11.0, 101.0, 5.0, 2.0)) == 0.0
     assert machine.foreign(before, machine.Moment(11.0, 101.0, 5.0, 1.5)) == pytest.approx(0.5 / cpus)
     assert machine.foreign(before, machine.Moment(11.0, 101.0, 5.5, 2.0)) == pytest.approx(0.5 / cpus)
+
+
+def test_a_curve_ends_where_the_measurements_do() -> None:
+    ordered = [float(value) for value in range(1, 10_001)]
+    curve = take_curve(find_quantile(ordered), len(ordered))
+    by_nines = dict(zip(NINES, curve, strict=True))
+    assert [by_nines[nines] for nines in (NINES[0], 1.0, 2.0, 3.0, 4.0)] == [5_000, 9_000, 9_900, 9_990, 9_999]
+    assert list(take_curve(find_quantile(ordered[:100]), 100)) == [ordered[place] for place in _places(100)]
+    assert take_curve(find_quantile([]), 0) == ()
+
+
+def _places(count: int) -> list[int]:
+    """The nearest ranks, from 0, of the percentiles that so many measurements have a neighbour above."""
+    shares = [1 - 10**-nines for nines in NINES if 10**-nines * count > 0.999]
+    return [next(place for place in range(count) if (place + 1) / count > share - 1e-9) for share in shares]
+
+
+def test_curves_are_medians_of_the_rounds(shares: list[float], tmp_path: Path) -> None:
+    rounds = [((1.0, 4.0), (5.0,)), ((3.0, 9.0), (7.0, 8.0)), ((2.0, 6.0), (6.0, 8.0))]
+    samples = [
+        Sample(metric="m", unit="us", ours=1.0, reference=1.0, reference_name="C", curves=Curves("panel", *curves))
+        for curves in rounds
+    ]
+    row = harness.summary("fake", tuple(samples), 0)
+    # A point that a round has no measurements for is not drawn.
+    assert row["curves"] == {"title": "panel", "ours": [2.0, 6.0], "reference": [6.0]}
 
 
 @pytest.mark.parametrize("name", ["strategy_call", "itch_decode", "metric_record"])

@@ -1,5 +1,6 @@
 """Tick to order, and the engine's own code: that nothing is lost, and that the counters can count."""
 
+import struct
 import subprocess
 from itertools import pairwise
 from pathlib import Path
@@ -8,8 +9,9 @@ import pytest
 
 from agent import strategy
 from agent.exchange import feed, generator
+from agent.limits import Risk
 from benchmarks.agent import machine, own_code, stage, tick_to_order
-from benchmarks.agent.sample import BenchError, Sample
+from benchmarks.agent.sample import NINES, BenchError, Sample
 
 pytestmark = pytest.mark.skipif(len(machine.os.sched_getaffinity(0)) < 2, reason="one CPU: both sides spin")
 
@@ -36,9 +38,16 @@ def test_an_order_for_every_tick_at_each_rate(tmp_path: Path, monkeypatch: pytes
     samples = first(tick_to_order, tmp_path)
     assert all(s.ours > 0 and s.reference > 0 for s in samples)
     assert {s.metric: s.bar for s in samples if s.bar} == {
-        "service p50, 10,000 ticks/s": 1.10,
+        "service p50, 10,000 ticks/s": 1.05,
         "service p99, 10,000 ticks/s": 1.30,
     }
+    curves = {s.curves.title: s.curves for s in samples if s.curves}
+    assert list(curves) == [
+        f"{kind} time, {rate} ticks/s" for rate in ("1,000", "10,000") for kind in ("service", "response")
+    ]
+    # Two turns of 500 ticks: up to p99.9, which one of a thousand is above.
+    for side in (curves["service time, 10,000 ticks/s"].ours, curves["response time, 10,000 ticks/s"].reference):
+        assert len(side) == NINES.index(3.0) + 1 and list(side) == sorted(side) and side[0] > 0
 
 
 def test_a_missing_order_is_an_error_and_says_what_the_engine_counted(tmp_path: Path) -> None:
@@ -51,10 +60,68 @@ def test_the_engines_own_code_is_counted(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(own_code, "TICKS", 1_500)
     monkeypatch.setattr(own_code, "RATE", 2_000.0)
     monkeypatch.setattr(own_code, "FROM", 200)
-    found = {s.metric: s.ours for s in first(own_code, tmp_path)}
-    assert found["datagram in memory to send, p50"] > 0
+    samples = first(own_code, tmp_path)
+    promised = {s.metric: s for s in samples if s.reference_name == "C, the same steps"}
+    assert [(s.metric, s.bar) for s in promised.values()] == [
+        ("datagram in memory to send, p50", 1.3),
+        ("datagram in memory to send, p99", None),
+        ("datagram in memory to send, p99.9", None),
+    ]
+    assert all(s.ours > 0 and s.reference > 0 for s in promised.values())
+    (curves,) = (s.curves for s in samples if s.curves)
+    # Two turns of 1,500 ticks.
+    assert len(curves.ours) == len(curves.reference) == sum(10**n <= 3_000 for n in NINES)
+    # What is there for information promises nothing.
+    assert [s.reference for s in samples if "for information" in s.reference_name] == [200.0, 1_000.0]
+    assert not any(s.bar for s in samples if "for information" in s.reference_name)
+    found = {s.metric: s.ours for s in samples}
     assert found["allocations and mappings"] == found["ticks not handled with the GIL held"] == 0
     assert found["receives and sends for a tick"] <= 2.0
+
+
+def test_the_c_program_measures_each_order(tmp_path: Path) -> None:
+    ticks = feed.quotes(1_000, 1, stage.SYMBOL)
+    times = own_code.run_reference(machine.build("own_code", tmp_path), tmp_path, 1, ticks)
+    assert times.count == len(ticks) and 0 < times.min <= times.quantile(0.5) <= times.quantile(0.99) <= times.max
+    # Each order is in its journal, and then that the exchange accepted it; all of them of the one symbol.
+    rows = list(_RECORD.iter_unpack((tmp_path / "journal").read_bytes()))
+    assert [row[0] for row in rows] == list(range(1, 2_001))
+    assert [row[6] for row in rows if row[5] == 1] == [row[6] for row in rows if row[5] == 3] == list(range(1, 1_001))
+    assert {row[10] for row in rows} == {0}
+
+
+#: Of what the C program writes: number, time, answer, price, tag, kind, id, original, quantity, side, symbol.
+_RECORD = struct.Struct("=5Q4IiI")
+
+
+@pytest.mark.parametrize(
+    ("words", "passed"),
+    [
+        ({"kill": 1}, 0),
+        ({"max_size": 0}, 0),
+        ({"max_notional": 1}, 0),
+        ({"max_position": 7}, 14),  # buy and sell in turn, and none is executed
+        ({"max_open_orders": 9}, 9),
+        ({"rate_interval_ns": 1 << 60, "rate_burst_ns": 1 << 60}, 1),
+        ({"duplicate_ns": 1 << 60}, 399),  # the first two: without an offer yet, both sell at the bid
+    ],
+)
+def test_the_c_program_holds_the_limits(
+    words: dict[str, int], passed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = Risk.words.fget  # type: ignore[attr-defined]
+    monkeypatch.setattr(Risk, "words", property(lambda risk: given(risk) | words))
+    monkeypatch.setattr(own_code, "RATE", 2_000.0)
+    ticks = feed.quotes(400, 1, stage.SYMBOL)
+    program = machine.build("own_code", tmp_path)
+    with pytest.raises(BenchError, match=rf"own_code: {passed} orders for 400 ticks"):
+        own_code.run_reference(program, tmp_path, 1, ticks)
+
+
+def test_a_c_program_that_leaves_no_times_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage, "play", lambda *arguments: {})
+    with pytest.raises(BenchError, match="left no times: No such file"):
+        own_code.run_reference(tmp_path / "program", tmp_path, 1, feed.quotes(10, 1))
 
 
 #: An order on each event, behind an allocation and a take of the GIL.

@@ -1,0 +1,202 @@
+/* From a strategy's order to the call of send, for own_code.c: strategy, gate, open orders, journal, Enter Order. */
+#include "link.h"
+#include "agent_shm.h"
+#include "agent_strategy.h"
+#include <endian.h>
+#include <math.h>
+#include <stdbool.h>
+#include <stdlib.h>
+
+enum { OPEN = 65536, RING = 16384, MAX_QUANTITY = 999999, UNIT = 10000, SHARE = 100000000 };
+static const double MAX_PRICE = 1999999900;     /* 4 decimals */
+
+struct order {
+    uint32_t id, symbol, leaves, filled;        /* id: UserRefNum; 0: the slot is free */
+    int32_t side;
+    uint32_t live;
+    uint64_t price, tag, sequence;
+    int64_t at;
+};
+struct record { uint64_t number, time, answer, price, tag; uint32_t kind, id, original, quantity, side, symbol; };
+struct ring {
+    _Atomic uint64_t tail __attribute__((aligned(128)));
+    _Atomic uint64_t head __attribute__((aligned(128)));
+    _Atomic uint32_t ended;
+    struct record records[RING] __attribute__((aligned(128)));
+};
+
+static volatile struct agent_limits limits;
+static struct agent_histogram own_code, sending;
+static struct { uint64_t datagrams, bytes, messages, events, wanted, sent, answers, refused[16]; } counters;
+static struct order *orders;
+static struct ring *ring;
+static struct agent_symbol row;                 /* the best prices, in units of 1e-8, and the position */
+static struct agent_event event;
+static struct agent_order wanted[AGENT_MAX_ORDERS];
+static struct agent_strategy *volatile strategy;
+static uint64_t strategy_state[2], ring_tail, ring_head, records, open_orders, last_key;
+static uint8_t frame[64];                       /* the Enter Order, prepared */
+static uint32_t reference;                      /* UserRefNum of the last order */
+static int64_t received, rate_arrival, last_key_at, offset, last_sent;  /* CLOCK_MONOTONIC ns; offset: to CLOCK_REALTIME */
+static int exchange;
+static bool ready, stale;
+
+static inline uint16_t load16(const uint8_t *p) { uint16_t v; memcpy(&v, p, 2); return be16toh(v); }
+static inline uint32_t load32(const uint8_t *p) { uint32_t v; memcpy(&v, p, 4); return be32toh(v); }
+static inline uint64_t load64(const uint8_t *p) { uint64_t v; memcpy(&v, p, 8); return be64toh(v); }
+static inline void store32(uint8_t *p, uint32_t v) { v = htobe32(v); memcpy(p, &v, 4); }
+static inline void store64(uint8_t *p, uint64_t v) { v = htobe64(v); memcpy(p, &v, 8); }
+
+static inline void record_time(struct agent_histogram *h, int64_t ns)
+{
+    uint64_t value = ns > 0 ? (uint64_t)ns : 0, bucket = value;
+    if (value >= 1 << AGENT_HIST_BITS) {
+        int shift = 63 - __builtin_clzll(value) - AGENT_HIST_BITS;
+        bucket = ((uint64_t)shift << AGENT_HIST_BITS) + (value >> shift);
+    }
+    h->buckets[bucket < AGENT_HIST_BUCKETS ? bucket : AGENT_HIST_BUCKETS - 1]++;
+    h->min = h->count == 0 || value < h->min ? value : h->min;
+    h->max = value > h->max ? value : h->max;
+    h->sum += value;
+    h->count++;
+}
+
+/* ------------------------------------------------------------------ strategy: every_tick */
+
+struct every_tick { int64_t size, seen; };
+
+static int32_t begin(void *memory, const struct agent_params *params)
+{
+    ((struct every_tick *)memory)->size = params->size;
+    return 0;
+}
+
+static int32_t on_event(void *memory, const struct agent_event *e, struct agent_order *out)
+{
+    struct every_tick *s = memory;
+    if (!(e->kind & AGENT_BOOK))
+        return 0;
+    s->seen++;
+    bool buy = (s->seen & 1 && e->ask) || !e->bid;
+    out[0] = (struct agent_order){ .price = (double)(buy ? e->ask : e->bid) * 1e-8, .size = s->size,
+                                   .side = buy ? AGENT_BUY : AGENT_SELL, .symbol = e->symbol };
+    return 1;
+}
+
+static struct agent_strategy every_tick = { .init = begin, .on_event = on_event };
+
+/* ------------------------------------------------------------------ gate */
+
+static inline bool refuse(int why) { counters.refused[why]++; return false; }
+
+/* Every check of the engine's gate, with what limits says now. *price: with 4 decimals. */
+static inline bool pass(const struct agent_order *o, uint64_t *price)
+{
+    int64_t bound, size = o->size;
+    bool buy = o->side == AGENT_BUY;
+    if (limits.kill)
+        return refuse(0);
+    if (!ready)
+        return refuse(1);
+    if (!buy && o->side != AGENT_SELL)
+        return refuse(2);
+    if (o->symbol != 0)
+        return refuse(3);
+    if (stale)
+        return refuse(4);
+    if (size <= 0 || size > (int64_t)limits.max_size || size > MAX_QUANTITY)
+        return refuse(5);
+    double scaled = o->price * 1e4;
+    if (!(scaled > 0.5 && scaled < MAX_PRICE + 0.5))
+        return refuse(6);
+    *price = (uint64_t)(scaled + 0.5);
+    if (fabs(scaled - (double)*price) > 1e-3)
+        return refuse(6);
+    bound = (int64_t)limits.max_notional;
+    if (bound && *price * (uint64_t)size > (uint64_t)bound)
+        return refuse(7);
+    bound = (int64_t)limits.collar_ppm;
+    if (bound) {
+        uint64_t far = buy ? row.ask : row.bid;
+        double edge = (double)far * (buy ? 1.0 + 1e-6 * (double)bound : 1.0 - 1e-6 * (double)bound);
+        if (far == 0 || (buy ? (double)*price * UNIT > edge : (double)*price * UNIT < edge))
+            return refuse(8);
+    }
+    bound = (int64_t)limits.max_position;
+    if (bound) {
+        int64_t position = (int64_t)row.position, open = (int64_t)(buy ? row.open_buy : row.open_sell);
+        if (size > bound - open - (buy ? position : -position))
+            return refuse(9);
+    }
+    bound = (int64_t)limits.max_open_orders;
+    if ((bound && open_orders >= (uint64_t)bound) || orders[(reference + 1) & (OPEN - 1)].id)
+        return refuse(10);
+    bound = (int64_t)limits.duplicate_ns;
+    uint64_t key = (*price << 32) ^ ((uint64_t)size << 1) ^ buy;
+    if (bound && last_key == key && received - last_key_at < bound)
+        return refuse(11);
+    bound = (int64_t)limits.rate_interval_ns;
+    if (bound) {
+        if (rate_arrival - received > (int64_t)limits.rate_burst_ns - bound)
+            return refuse(12);
+        rate_arrival = (rate_arrival > received ? rate_arrival : received) + bound;
+    }
+    last_key = key;
+    last_key_at = received;
+    return true;
+}
+
+/* ------------------------------------------------------------------ orders and journal */
+
+static inline bool journal(uint32_t kind, const struct order *o, uint32_t quantity, uint64_t price, uint64_t answer)
+{
+    if (ring_tail - ring_head == RING) {
+        ring_head = __atomic_load_n(&ring->head, __ATOMIC_ACQUIRE);
+        if (ring_tail - ring_head == RING)
+            return false;
+    }
+    ring->records[ring_tail % RING] = (struct record){ ++records, (uint64_t)(received + offset), answer, price, o->tag,
+                                                       kind, o->id, 0, quantity, (uint32_t)o->side, o->symbol };
+    __atomic_store_n(&ring->tail, ++ring_tail, __ATOMIC_RELEASE);
+    return true;
+}
+
+/* 14 decimal digits. */
+static inline void write_clordid(uint8_t *at, uint64_t number)
+{
+    static const char pairs[] = "00010203040506070809101112131415161718192021222324252627282930313233343536373839"
+        "404142434445464748495051525354555657585960616263646566676869707172737475767778798081828384858687888990919293"
+        "949596979899";
+    for (int i = 12; i >= 0; i -= 2, number /= 100)
+        memcpy(at + i, pairs + 2 * (number % 100), 2);
+}
+
+static inline void enter(const struct agent_order *w)
+{
+    uint64_t price;
+    counters.wanted++;
+    if (!pass(w, &price))
+        return;
+    struct order *o = &orders[++reference & (OPEN - 1)];
+    *o = (struct order){ reference, w->symbol, (uint32_t)w->size, 0, w->side, 0, price, w->tag, event.sequence, 0 };
+    open_orders++;
+    *(w->side == AGENT_BUY ? &row.open_buy : &row.open_sell) += o->leaves;
+    if (!journal(1, o, o->leaves, price, 0))
+        exit(7);
+    store32(frame + 4, reference);
+    frame[8] = w->side == AGENT_BUY ? 'B' : 'S';
+    store32(frame + 9, o->leaves);
+    store64(frame + 21, price);
+    write_clordid(frame + 34, event.sequence);
+    counters.sent++;
+    int64_t begun = now();
+    ssize_t n = send(exchange, frame, 50, MSG_DONTWAIT | MSG_NOSIGNAL);
+    last_sent = now();
+    o->at = begun;
+    record_time(&own_code, begun - received);
+    record_time(&sending, last_sent - begun);
+    if (n != 50)
+        exit(6);
+    __builtin_prefetch(&orders[(reference + 1) & (OPEN - 1)], 1);
+    __builtin_prefetch(&ring->records[ring_tail % RING], 1);
+}
