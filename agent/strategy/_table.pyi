@@ -1,4 +1,5 @@
 VALUES: int
+MAX_ORDERS: int
 LARGEST_STATE: int
 
 def layout_hash() -> int: ...

@@ -12,6 +12,8 @@ from agent.shm.clock cimport monotonic_ns
 
 #: Places in struct agent_params for the configuration's numbers.
 VALUES = AGENT_VALUES
+#: Places in the order buffer of one call.
+MAX_ORDERS = AGENT_MAX_ORDERS
 #: What the state of a strategy may take, in bytes.
 LARGEST_STATE = 1 << 30
 

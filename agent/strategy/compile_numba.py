@@ -4,13 +4,14 @@ Numba is imported when a strategy is compiled, and not before: a native strategy
 """
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
-from agent.strategy import _table
+from agent.strategy import _table, forbidden, indices
 from agent.strategy.definition import Loaded, Strategy, StrategyError
 from hosttune import files
 
@@ -45,7 +46,8 @@ def _nested_codes(code: CodeType) -> Iterator[CodeType]:
 
 def _hash_strategy(strategy: Strategy) -> str:
     """Returns a hash, 16 hexadecimal digits, of all that Numba compiles in: the strategy's functions, the functions
-    that they call, the constants that they use, and the layout of the state. NumPy and Numba count by version only."""
+    that they call, the constants that they use, and the layout of the state; and of what is refused, so that nothing is
+    taken out of a cache that was filled before it was. NumPy and Numba count by version only."""
     import hashlib
 
     digest = hashlib.sha256()
@@ -87,7 +89,12 @@ def _hash_strategy(strategy: Strategy) -> str:
         else:
             add(value)
 
-    add(_GLUE, _table.layout_hash(), strategy.state)
+    add(
+        _GLUE,
+        _table.layout_hash(),
+        strategy.state,
+        *(Path(m.__file__ or "").read_bytes() for m in (forbidden, indices)),
+    )
     for name, function in strategy.functions.items():
         add(name)
         # By itself: the same function may stand in two places.
@@ -115,11 +122,43 @@ def _write_glue(strategy: Strategy) -> dict[str, Any]:
     return vars(module)
 
 
+def _compile_function(space: dict[str, Any], name: str, function: Any, signature: Any) -> Any:
+    """Returns the Numba callback of one of a strategy's functions, out of the cache where the glue's file is.
+
+    space: of the glue's module. Raises ForbiddenError, and whatever Numba's passes run into.
+    """
+    import numba
+
+    inner = space["inner_" + name] = numba.njit(error_model="numpy")(function)
+    arguments = function.__code__.co_varnames
+    compiler = forbidden.make_compiler(inner, arguments[2] if name.startswith("on_") and len(arguments) > 2 else "")
+
+    def compile_glue(cache: bool) -> Any:
+        return numba.cfunc(signature, cache=cache, error_model="numpy", pipeline_class=compiler)(space[name])
+
+    try:
+        return compile_glue(cache=os.path.exists(space[name].__code__.co_filename))
+    except RuntimeError as error:
+        if "no locator" not in str(error):
+            raise
+        # The cache can be read but not written, which Numba does not take.
+        return compile_glue(cache=False)
+
+
+def _explain(message: str, words: str, glue: str) -> str:
+    """Returns a line for what Numba says in several: the place in the source, the words, and what Numba found there."""
+    lines = [line for line in message.splitlines() if line and not line.startswith("Failed in ")]
+    places = re.findall(r'^File "([^"]+)", line (\d+):', message, re.MULTILINE)
+    # Not that of the glue, which is below a name that no file has, or in the cache.
+    at = next((f"{os.path.abspath(f)}:{line}: " for f, line in places if os.path.isfile(f) and f not in glue), "")
+    return at + words + (lines[0] if lines else message)
+
+
 def compile_strategy(strategy: Strategy) -> Loaded:
     """Compile the functions of a Numba strategy, or take their machine code out of Numba's cache.
 
     Returns the strategy, not yet initialised. Raises StrategyError when Numba is not installed, when the layout of the
-    state is not one of numbers, and when a function does not compile.
+    state is not one of numbers, and when a function does not compile or does what none may (forbidden.py).
     Source: Numba's user manual, "Creating C callbacks with @cfunc" and "Notes on Caching".
     """
     try:
@@ -157,23 +196,22 @@ def compile_strategy(strategy: Strategy) -> Loaded:
         "fini": types.void(s),
     }
     space = _write_glue(strategy)
-    cache = os.path.exists(space["on_event"].__code__.co_filename)
-    compiled = {}
+    compiled, problems = {}, list[str]()
     for name, function in strategy.functions.items():
         if function is None:
             continue
-        space["inner_" + name] = numba.njit(error_model="numpy")(function)
         try:
-            try:
-                compiled[name] = numba.cfunc(signatures[name], cache=cache, error_model="numpy")(space[name])
-            except RuntimeError as error:
-                if "no locator" not in str(error):
-                    raise
-                # The cache can be read but not written, which Numba does not take.
-                cache = False
-                compiled[name] = numba.cfunc(signatures[name], error_model="numpy")(space[name])
+            compiled[name] = _compile_function(space, name, function, signatures[name])
+        except forbidden.ForbiddenError as error:
+            problems += [
+                f"{p.file}:{p.line}: strategy {strategy.name}, {p.function}: found {p.found}; allowed: {p.allowed}"
+                for p in error.problems
+            ]
         except Exception as error:  # Numba's own, and whatever else its passes run into
-            raise StrategyError(f"strategy {strategy.name}: {name} does not compile: {str(error).strip()}") from None
+            words, glue = f"strategy {strategy.name}: {name} does not compile: ", space[name].__code__.co_filename
+            problems.append(_explain(str(error).strip(), words, glue))
+    if problems:
+        raise StrategyError(*dict.fromkeys(problems))
     addresses = {name: function.address for name, function in compiled.items()}
     try:
         table = _table.Table.build(state.itemsize, **addresses)

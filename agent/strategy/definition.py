@@ -32,7 +32,13 @@ SCALE = 1e-8
 
 
 class StrategyError(AgentError):
-    """A strategy cannot be found, compiled or initialised, or its cache cannot be used."""
+    """A strategy cannot be found, compiled or initialised, or its cache cannot be used. problems: a line for each thing
+    that is wrong; the message is the first, and says how many more there are."""
+
+    def __init__(self, *problems: str) -> None:
+        more = f" (and {len(problems) - 1} more, which agent check-config lists)" if len(problems) > 1 else ""
+        super().__init__(problems[0] + more)
+        self.problems = problems
 
 
 class Strategy:
@@ -43,8 +49,9 @@ class Strategy:
     init(state, params) -> int prepares the zeroed state: 0, or a negative error code; fini(state) ends it.
     state: a NumPy dtype, or the list of fields for one. The records are those of agent/strategy/types.py.
 
-    Only arithmetic on the records belongs into the functions: nothing may allocate, raise or call Python, and an
-    index past the 8 orders or past an array of the state writes over other memory.
+    Only arithmetic on the records belongs into the functions: code that can raise, print, allocate or call Python does
+    not compile (agent/strategy/forbidden.py), nor does a constant index past the 8 orders or an array of the state. Any
+    other index past one of them writes over other memory.
     """
 
     def __init__(
