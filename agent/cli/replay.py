@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from agent.cli.options import add_cache_directory, parse_count, parse_positive
-from agent.errors import OK
+from agent.errors import FAILED, OK
 from hosttune.report import formats
 
 
@@ -22,12 +22,19 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--size", type=parse_count, default=1, metavar="N", help="whole units of an order (default %(default)s)"
     )
+    command.add_argument(
+        "--start-of-day",
+        choices=("recorded", "missing"),
+        default="recorded",
+        help="missing: the recording begins later, or lacks messages; those about orders that it does not have are "
+        "counted and passed over, where else the book is stale (ITCH; default %(default)s)",
+    )
     add_cache_directory(command, "of compiled strategies")
     formats.add_argument(command)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Replay the recording and print the result. Returns the exit code. Raises AgentError."""
+    """Replay the recording and print the result. Returns OK, or FAILED where it has problems. Raises AgentError."""
     from agent.strategy.cache import use_cache
 
     use_cache(arguments.cache_dir)
@@ -41,6 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
         fast=arguments.fast,
         slow=arguments.slow,
         size=arguments.size,
+        missing=arguments.start_of_day == "missing",
     )
     print_document(Result(data, replay.as_text), arguments.format)
-    return OK
+    return OK if data["ok"] else FAILED

@@ -8,8 +8,8 @@ has named it.
 from libc.stdint cimport int16_t, int64_t, uint8_t, uint32_t, uint64_t
 
 cimport agent.protocols.itch as itch
-from agent.book.order_book cimport (INCONSISTENT, Level, book_add, book_best, book_cancel, book_delete, book_execute,
-                                    book_mark_stale, book_replace)
+from agent.book.order_book cimport (INCONSISTENT, UNKNOWN, Level, book_add, book_best, book_cancel, book_delete,
+                                    book_execute, book_mark_stale, book_replace)
 from agent.engine.decide cimport decide_on_event
 from agent.engine.measure cimport count_malformed, record_stage
 from agent.engine.state cimport NOT_SEEN, Core
@@ -98,6 +98,11 @@ cdef inline bint handle_itch_message(Core *e, const uint8_t *data, uint32_t size
             e.counters.book_inconsistent += 1
         show_stale_book(e, <uint32_t> symbol)
         return True
+    if result == UNKNOWN:
+        e.feed.unknown_orders += 1
+        if e.feed.unknown_by_symbol != NULL:
+            e.feed.unknown_by_symbol[symbol] += 1
+            return True
     if result != symbol:
         # An order that is not in the book of its own symbol.
         mark_inconsistent(e, <uint32_t> symbol)

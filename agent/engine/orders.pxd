@@ -127,6 +127,7 @@ cdef inline bint submit_all(Core *e, int32_t n) noexcept nogil:
         return True
     if n < 0:
         e.counters.strategy_errors += 1
+        e.strategy.failed_with = n
         return True
     e.counters.orders_wanted += <uint64_t> n
     if n > AGENT_MAX_ORDERS:

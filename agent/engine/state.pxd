@@ -58,6 +58,9 @@ cdef struct Feed:
     bint retransmitted          # the packet in hand builds the book, but is no reason to trade
     Books books                 # ITCH alone
     Series *series              # the trades, for readers outside; NULL: none
+    uint64_t *unknown_by_symbol     # [capacity]: messages about orders that the book does not have, passed over in a
+    #                             replay that was asked to; NULL: they make the book stale
+    uint64_t unknown_orders     # messages about orders that their book, which was not stale, does not have
 
 
 cdef struct Strategy:
@@ -66,6 +69,7 @@ cdef struct Strategy:
     agent_event event           # what on_event is called with
     agent_fill fill             # what on_fill is called with
     agent_order orders[8]       # [AGENT_MAX_ORDERS]: what it wants, written by its functions
+    int32_t failed_with         # what it returned when it last failed; 0: it did not
 
 
 cdef struct Risk:

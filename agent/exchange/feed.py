@@ -141,6 +141,8 @@ def _read_binaryfile(source: Recording, excluded: dict[str, int]) -> Iterator[Ti
         _check_count(source, count, size)
         for m in messages:
             yield int.from_bytes(m[5:11], "big"), m
+    if source.suspect:
+        raise FeedError("damaged gzip file: " + source.notes[0])
     excluded |= {f"bytes: {reason}": n for reason, n in source.skipped.items()}
 
 

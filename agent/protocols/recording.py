@@ -2,8 +2,10 @@
 
 open_recording() tells the format by the content and gives the file as chunks of whole records or lines, for a loop
 that walks them without the GIL (binaryfile.next_record, text.next_line). Memory does not grow with the file. What
-cannot be read is skipped and counted by reason, in bytes; no chunk holds a part of it. A recording may be anybody's:
-only a regular file is opened, and a gzip file that expands beyond all recordings is refused.
+cannot be read is skipped and counted by reason, in bytes; no chunk holds a part of it. A gzip member has its checksum
+at its end: what was unzipped of a member whose end is not there, or does not fit, is given all the same, and is
+suspect. A recording may be anybody's: only a regular file is opened, and a gzip file that expands beyond all recordings
+is refused.
 
 Sources: Nasdaq "BinaryFILE" 1.00; RFC 1952 (gzip).
 """
@@ -15,6 +17,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
+
+import msgspec
 
 from agent.errors import AgentError
 from agent.protocols import _codecs, formats
@@ -29,6 +33,7 @@ _BLOCK = 1 << 16  # bytes that are read, or unzipped, at a time
 _HEAD = 1 << 16  # bytes that the format is told by
 _RUN = 256  # bytes; more than binaryfile.find_records() looks at from a place on
 _NOTES = 20  # of a recording, at most
+_EXAMPLE = 48  # bytes of what was skipped that are kept
 #: A gzip file may hold so many bytes, or so many times its size, so that a small file does not take long. Recordings
 #: expand 4 to 15 times.
 _EXPANSION, _EXPANDED = 20, 3 << 26
@@ -42,24 +47,40 @@ class EmptyRecordingError(RecordingError):
     """A file has no content, or it cannot be unzipped."""
 
 
+class Skip(msgspec.Struct):
+    """Bytes that no chunk holds, for one reason: how many, at how many places, and the first of these: its offset, of
+    the content or (of_file) of the gzip file, and its first bytes where they are known."""
+
+    reason: str
+    byte: int
+    of_file: bool
+    example: bytes = b""
+    bytes: int = 0
+    places: int = 0
+
+
 class Recording:
     """An open recording; a context manager. It can be read once.
 
     path; size: bytes of the file; format: the feed format of its messages; compressed: whether it is a gzip file.
-    skipped: bytes that no chunk holds, by reason. notes: the first of them as text, with the place: an
-    offset in the (uncompressed) content. Both are complete when chunks() has ended. lines_before: lines of the file
-    that come before the first chunk, once that is there.
+    skips: what no chunk holds, by reason. notes: the first places as text: an offset in the (uncompressed) content.
+    suspect: begin and end, in bytes of the content, of what chunks held although the checksum of its gzip member failed
+    or is missing; None: there is no such part. The three are complete when chunks() has ended.
+    offset, lines_before: of the chunk given last, where it begins in the content, and the lines of the file before it
+    that no chunk held.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.compressed = False
-        self.skipped: dict[str, int] = {}
+        self.skips: dict[str, Skip] = {}
         self.notes: list[str] = []
-        self.lines_before = 0
+        self.offset = self.lines_before = 0
         self._file, self.size = _open_regular(path)
         try:
             self._damaged = False
+            self._complete = False  # all of the damaged member was unzipped, and its checksum does not fit
+            self._unzipped = self._checked = 0  # bytes of the content; of members whose checksum held
             self.compressed = self._file.read(2) == b"\x1f\x8b"
             self._file.seek(0)
             self._blocks = self._unzip_blocks() if self.compressed else self._read_blocks()
@@ -85,6 +106,21 @@ class Recording:
 
     def close(self) -> None:
         self._file.close()
+
+    @property
+    def skipped(self) -> dict[str, int]:
+        """Bytes that no chunk holds, by reason."""
+        return {skip.reason: skip.bytes for skip in self.skips.values()}
+
+    @property
+    def suspect(self) -> tuple[int, int] | None:
+        damaged = self._damaged and self._unzipped > self._checked
+        return (self._checked, self._unzipped) if damaged else None
+
+    @property
+    def place(self) -> int:
+        """How many bytes of the file were read so far."""
+        return 0 if self._file.closed else self._file.tell()
 
     def __iter__(self) -> Iterator[bytes]:
         return self.chunks()
@@ -120,7 +156,8 @@ class Recording:
             before = member.copy() if begun else None
             try:
                 out = member.decompress(block, 4 * _BLOCK)
-            except zlib.error:
+            except zlib.error as error:
+                self._complete = "incorrect data check" in str(error) or "incorrect length check" in str(error)
                 yield from self._unzip_bytewise(before or zlib.decompressobj(31), block, place)
                 return
             rest = member.unused_data if member.eof else member.unconsumed_tail
@@ -133,11 +170,13 @@ class Recording:
                         f"{self.path}: byte {place} of the gzip file: found content of more than {_EXPANSION} times "
                         "the file's size; gunzip the file first if that is right"
                     )
+                self._unzipped += len(out)
                 yield out
             if not member.eof:
                 block = rest
                 continue
             # Another member may follow, or padding.
+            self._checked = self._unzipped
             begun, member = False, zlib.decompressobj(31)
             while not (block := rest.lstrip(b"\0")):
                 place += len(rest)
@@ -157,6 +196,7 @@ class Recording:
                 self._report_gzip_end("damaged gzip", place + i, len(block) - i + self._count_file_rest())
                 return
             if out:
+                self._unzipped += len(out)
                 yield out
         self._report_gzip_end("damaged gzip", place + len(block), self._count_file_rest())
 
@@ -167,14 +207,14 @@ class Recording:
         except zlib.error:
             out = b""
         if out:
+            self._unzipped += len(out)
             yield out
         if not member.eof:
             self._report_gzip_end("truncated gzip", place, 0)
 
     def _report_gzip_end(self, reason: str, place: int, size: int) -> None:
         self._damaged = reason != "data after the gzip stream"
-        self.skipped[reason] = self.skipped.get(reason, 0) + size
-        self._add_note(f"{self.path}: byte {place} of the gzip file: {reason}, {size} bytes skipped")
+        self._count_skip(Skip(reason, place, True), size, f"byte {place} of the gzip file")
 
     def _count_file_rest(self) -> int:
         place = self._file.tell()
@@ -193,6 +233,7 @@ class Recording:
 
     def _take_chunk(self, size: int) -> bytes:
         chunk = bytes(memoryview(self._buffer)[:size])
+        self.offset = self._offset
         self._drop_bytes(size)
         return chunk
 
@@ -200,13 +241,18 @@ class Recording:
         del self._buffer[:size]
         self._offset += size
 
-    def _count_skipped(self, begin: int, size: int, reason: str) -> None:
-        self.skipped[reason] = self.skipped.get(reason, 0) + size
-        self._add_note(f"{self.path}: byte {begin}: {reason}, {size} bytes skipped")
+    def _count_skipped(self, begin: int, size: int, reason: str, example: bytes) -> None:
+        self._count_skip(Skip(reason, begin, False, example), size, f"byte {begin}")
 
-    def _add_note(self, text: str) -> None:
+    def _count_skip(self, here: Skip, size: int, place: str) -> None:
+        skip = self.skips.setdefault(here.reason, here)
+        skip.bytes += size
+        skip.places += 1
         if len(self.notes) < _NOTES:
-            self.notes.append(text)
+            self.notes.append(f"{self.path}: {place}: {here.reason}, {size} bytes skipped")
+
+    def _begin_of_buffer(self) -> bytes:
+        return bytes(memoryview(self._buffer)[:_EXAMPLE])
 
     def _detect_format(self) -> formats.Format:
         head = bytes(self._buffer)
@@ -232,7 +278,7 @@ class Recording:
             if verdict == "lost":
                 self._skip_to_record()
             elif verdict == "cut":
-                self._count_skipped(self._offset, len(self._buffer), "truncated record")
+                self._count_skipped(self._offset, len(self._buffer), "truncated record", self._begin_of_buffer())
                 self._drop_bytes(len(self._buffer))
             elif verdict == "session end":
                 self._drop_bytes(2)
@@ -253,7 +299,7 @@ class Recording:
 
     def _skip_to_record(self) -> None:
         """Drop bytes up to where records fit again, which may be far behind the buffer."""
-        skipped, begin = 0, self._offset
+        skipped, begin, example = 0, self._offset, self._begin_of_buffer()
         while True:
             self._fill_buffer(_BLOCK)
             place = _codecs.binaryfile_find_records(self._buffer, 0, self._final) if self._buffer else 0
@@ -262,7 +308,7 @@ class Recording:
             # Nearer to the end of the buffer than the longest run, the place is only a possible one.
             if self._final or len(self._buffer) > _RUN:
                 break
-        self._count_skipped(begin, skipped, "no ITCH record")
+        self._count_skipped(begin, skipped, "no ITCH record", example)
 
     def _line_chunks(self, size: int) -> Iterator[bytes]:
         if self.format.header:
@@ -283,22 +329,23 @@ class Recording:
                 yield self._take_chunk(end)
             elif len(self._buffer) >= LONGEST_LINE:
                 self._skip_long_line()
-            elif self._damaged:
+            elif self._damaged and not self._complete:
                 # It may lack anything from its end, digits of a number too.
-                self._count_skipped(self._offset, len(self._buffer), "truncated line")
+                self._count_skipped(self._offset, len(self._buffer), "truncated line", self._begin_of_buffer())
                 self._drop_bytes(len(self._buffer))
             else:
                 yield self._take_chunk(len(self._buffer))
 
     def _skip_long_line(self) -> None:
-        skipped, begin, end = 0, self._offset, 0
+        skipped, begin, end, example = 0, self._offset, 0, self._begin_of_buffer()
+        self.lines_before += 1
         while self._buffer and not end:
             end = self._buffer.find(b"\n") + 1
             size = end or len(self._buffer)
             skipped += size
             self._drop_bytes(size)
             self._fill_buffer(_BLOCK)
-        self._count_skipped(begin, skipped, "line too long")
+        self._count_skipped(begin, skipped, "line too long", example)
 
 
 def _open_regular(path: Path) -> tuple[BinaryIO, int]:

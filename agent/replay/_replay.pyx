@@ -6,6 +6,7 @@ rate limit means what it means live.
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
+from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
 cimport agent.protocols.binaryfile as binaryfile
@@ -14,13 +15,18 @@ from agent.book.order_book cimport books_init, books_likely, books_size, books_t
 from agent.engine.arguments cimport MOST_SYMBOLS, check_count, check_strategy, check_symbols
 from agent.engine.market cimport handle_message
 from agent.engine.setup cimport add_symbol, init_core, next_part, padded_name, tables_size
-from agent.engine.state cimport READY, Core
+from agent.engine.state cimport LOCATES, READY, Core
 from agent.protocols.formats cimport BINARYFILE, STAMPED_LINES, FeedFormat, require_feed_format
 from agent.protocols.wire cimport load48, load64
+from agent.replay.tape cimport Tape, look_at_message, was_read
+from agent.replay.watch cimport MOST_WATCHED, find_counter, place_of, watch_word
 from agent.shm.blocks cimport Block, block_free, block_reserve
 from agent.shm.clock cimport monotonic_ns
 from agent.shm.segment cimport agent_shm, agent_shm_size, set_limits
 from agent.strategy.abi cimport agent_strategy
+
+#: Words of the replay's own that are watched beside the counters.
+OWN_WORDS = ("unknown_orders", "unnamed_orders", "no_room", "bad_orders")
 
 
 cdef class Replay:
@@ -32,18 +38,21 @@ cdef class Replay:
     feed_format: one of agent.protocols.formats.NAMES.
     orders, levels: capacity of the books (ITCH): open orders of all symbols, price levels on a side of each.
     limits: as of limits(). owner: of the memory at strategy and state; it is held as long as the replay lives.
+    watched: names of counters whose first places are wanted. unknown_orders: messages about orders that the books do
+    not have are counted by symbol, and passed over; else they make the book stale.
     """
 
-    cdef Core core
+    cdef Tape tape
     cdef Block memory           # the segment, and behind it the tables of the core
     cdef Block books
     cdef object held
     cdef readonly uint32_t capacity
-    cdef uint64_t by_type[256]
+    cdef tuple watched
 
     def __cinit__(self, *, uintptr_t strategy, uintptr_t state, symbols=(), uint32_t capacity=MOST_SYMBOLS,
-                  str feed_format="itch", uint64_t orders=1 << 22, uint32_t levels=4096, limits=None, owner=None):
-        cdef Core *e = &self.core
+                  str feed_format="itch", uint64_t orders=1 << 22, uint32_t levels=4096, limits=None, owner=None,
+                  watched=(), bint unknown_orders=False):
+        cdef Core *e = &self.tape.core
         cdef uint8_t *at
         cdef size_t size
         cdef FeedFormat format
@@ -52,7 +61,7 @@ cdef class Replay:
         check_symbols(symbols)
         check_count("symbols" if symbols else "capacity", len(symbols) or capacity)
         self.held = owner
-        memset(self.by_type, 0, sizeof(self.by_type))
+        memset(&self.tape, 0, sizeof(self.tape))
         self.capacity = <uint32_t> len(symbols) or capacity
         # Not block_map(): a replay leaves the host's huge pages to engines.
         size = agent_shm_size(self.capacity) + 64 + tables_size(self.capacity)
@@ -71,62 +80,166 @@ cdef class Replay:
             if not block_reserve(&self.books, size, books_table(orders)):
                 raise MemoryError(f"orders: {orders} with {levels} levels take {size} bytes")
             books_init(&e.feed.books, self.books.at, self.capacity, orders, levels)
+        self.prepare_tape(not symbols, watched, unknown_orders)
         self.limits(**(limits or {}))
 
+    cdef int prepare_tape(self, bint all_symbols, object watched, bint unknown_orders) except -1:
+        """Begin without a message. Raises ValueError for a counter that there is not, and MemoryError."""
+        cdef Tape *t = &self.tape
+        cdef const uint64_t *word
+        t.all_symbols = all_symbols
+        t.unnamed = <uint64_t *> calloc(LOCATES, sizeof(uint64_t))
+        t.seen = <uint8_t *> calloc(self.capacity + 1, 1)
+        if unknown_orders:
+            t.core.feed.unknown_by_symbol = <uint64_t *> calloc(self.capacity, sizeof(uint64_t))
+        if t.unnamed == NULL or t.seen == NULL or (unknown_orders and t.core.feed.unknown_by_symbol == NULL):
+            raise MemoryError
+        # No symbol's, until there is an event.
+        t.core.strategy.event.symbol = self.capacity
+        self.watched = (*watched, *OWN_WORDS)
+        if len(self.watched) > MOST_WATCHED:
+            raise ValueError(f"watched: {len(self.watched)} words, allowed: {MOST_WATCHED}")
+        for name in watched:
+            text = name.encode()
+            word = find_counter(t.core.shm, text)
+            if word == NULL:
+                raise ValueError(f"watched: {name!r} is no counter")
+            watch_word(&t.watch, word)
+        watch_word(&t.watch, &t.core.feed.unknown_orders)
+        watch_word(&t.watch, &t.unnamed_orders)
+        watch_word(&t.watch, &t.no_room)
+        watch_word(&t.watch, &t.bad_orders)
+        return 0
+
     def __dealloc__(self):
+        free(self.tape.core.feed.unknown_by_symbol)
+        free(self.tape.seen)
+        free(self.tape.unnamed)
         block_free(&self.books)
         block_free(&self.memory)
 
     def limits(self, **values):
         """Set limits by the names of AGENT_LIMITS, in their units. Raises ValueError for an unknown one."""
-        set_limits(self.core.shm, values)
+        set_limits(self.tape.core.shm, values)
 
-    def run(self, const uint8_t[::1] chunk):
-        """Handle all whole records in chunk (BinaryFILE records, or lines). Returns the nanoseconds that took."""
-        cdef Core *e = &self.core
+    def run(self, const uint8_t[::1] chunk, uint64_t byte=0, uint64_t lines_before=0):
+        """Handle all whole records in chunk (BinaryFILE records, or lines). Returns the nanoseconds that took.
+
+        byte: where the chunk begins in the content; lines_before: the lines of the file before it that no chunk had."""
+        cdef Tape *t = &self.tape
         cdef const uint8_t *at = &chunk[0] if chunk.shape[0] else NULL
         cdef const uint8_t *end = at + chunk.shape[0]
-        cdef const uint8_t *data = NULL
-        cdef uint32_t size = 0
         cdef int64_t begun
-        cdef int kind
-        cdef uint64_t sequence = e.counters.messages, good
         with nogil:
             begun = monotonic_ns()
-            if e.feed.format.framing == BINARYFILE:
-                while binaryfile.next_record(&at, end, &data, &size) == binaryfile.RECORD:
-                    sequence += 1
-                    if end - at >= 21:
-                        # Of what comes next: the order reference number that most types have there.
-                        books_likely(&e.feed.books, load64(at + 13))
-                    if size >= 11:
-                        e.received = <int64_t> load48(data + 5)     # the recording's time
-                    good = e.counters.itch
-                    handle_message(e, data, size, sequence)
-                    if e.counters.itch != good:
-                        self.by_type[data[0]] += 1
+            if t.core.feed.format.framing == BINARYFILE:
+                self.run_records(at, end, byte)
             else:
-                while lines.next_line(&at, end, &data, &size):
-                    if e.feed.format.framing == STAMPED_LINES:
-                        kind = lines.split_stamp(data, size, &e.received, &data, &size)
-                        if kind == lines.NO_LINE:
-                            continue
-                        if kind < 0:
-                            e.counters.malformed_field += 1
-                            continue
-                    sequence += 1
-                    handle_message(e, data, size, sequence)
+                self.run_lines(at, end, byte, lines_before)
             begun = monotonic_ns() - begun
         return begun
+
+    cdef void run_records(self, const uint8_t *at, const uint8_t *end, uint64_t byte) noexcept nogil:
+        cdef Tape *t = &self.tape
+        cdef Core *e = &t.core
+        cdef const uint8_t *begin = at
+        cdef const uint8_t *data = NULL
+        cdef uint32_t size = 0
+        while binaryfile.next_record(&at, end, &data, &size) == binaryfile.RECORD:
+            t.sequence += 1
+            if end - at >= 21:
+                # Of what comes next: the order reference number that most types have there.
+                books_likely(&e.feed.books, load64(at + 13))
+            if size >= 11:
+                e.received = <int64_t> load48(data + 5)     # the recording's time
+            handle_message(e, data, size, t.sequence)
+            t.record.data = data
+            t.record.size = size
+            t.record.number = t.sequence
+            t.record.byte = byte + <uint64_t> (data - 2 - begin)
+            t.record.time_ns = e.received
+            look_at_message(t, was_read(t))
+
+    cdef void run_lines(self, const uint8_t *at, const uint8_t *end, uint64_t byte,
+                        uint64_t lines_before) noexcept nogil:
+        cdef Tape *t = &self.tape
+        cdef Core *e = &t.core
+        cdef const uint8_t *begin = at
+        cdef const uint8_t *data = NULL
+        cdef uint32_t size = 0
+        cdef int kind
+        while lines.next_line(&at, end, &data, &size):
+            t.lines += 1
+            t.record.data = data
+            t.record.size = size
+            t.record.number = lines_before + t.lines
+            t.record.byte = byte + <uint64_t> (data - begin)
+            if e.feed.format.framing == STAMPED_LINES:
+                kind = lines.split_stamp(data, size, &e.received, &data, &size)
+                if kind == lines.NO_LINE:
+                    continue
+                if kind < 0:
+                    e.counters.malformed_field += 1
+                    t.record.time_ns = e.received
+                    look_at_message(t, False)
+                    continue
+            elif lines.parse_nanoseconds(data, data + size, &t.record.time_ns) != NULL:
+                e.received = t.record.time_ns
+            t.sequence += 1
+            t.record.time_ns = e.received
+            handle_message(e, data, size, t.sequence)
+            look_at_message(t, was_read(t))
 
     @property
     def segment_bytes(self):
         """The counters, histograms, limits and symbols, as agent.shm.segment.decode() reads them."""
-        cdef agent_shm *shm = self.core.shm
-        shm.symbols_count = self.core.feed.symbols
+        cdef agent_shm *shm = self.tape.core.shm
+        shm.symbols_count = self.tape.core.feed.symbols
         return (<const char *> shm)[:agent_shm_size(self.capacity)]
 
     @property
     def types(self):
         """Well-formed ITCH messages by type letter."""
-        return {chr(i): int(self.by_type[i]) for i in range(256) if self.by_type[i]}
+        return {chr(i): int(self.tape.by_type[i]) for i in range(256) if self.tape.by_type[i]}
+
+    @property
+    def first_places(self):
+        """By the name of each watched counter, and of each of OWN_WORDS, that is above 0: how much it is, and the
+        place where it was first counted: (count, number, byte, time in ns, bytes of the record, the first of these)."""
+        cdef Tape *t = &self.tape
+        return {name: (int(t.watch.seen[i]), *place_of(&t.watch, i)) for i, name in enumerate(self.watched)
+                if t.watch.seen[i]}
+
+    @property
+    def failed_with(self):
+        """What the strategy returned when it last failed; 0: it did not."""
+        return int(self.tape.core.strategy.failed_with)
+
+    @property
+    def unknown_references(self):
+        """Messages about orders that their book does not have, where the book was not stale before."""
+        return int(self.tape.core.feed.unknown_orders)
+
+    @property
+    def unknown_by_symbol(self):
+        """Messages about orders that the symbol's book did not have, by index; only where they are passed over. Those
+        of a stock that no message had named before are `unnamed`."""
+        cdef Tape *t = &self.tape
+        if t.core.feed.unknown_by_symbol == NULL:
+            return {}
+        return {i: int(t.core.feed.unknown_by_symbol[i]) for i in range(t.core.feed.symbols)
+                if t.core.feed.unknown_by_symbol[i]}
+
+    @property
+    def unnamed(self):
+        """Of messages about orders of a stock that no message had named before: (locate code, index of its symbol if a
+        later message named one, -1 one that is not wanted, -2 none did, messages)."""
+        cdef Tape *t = &self.tape
+        return [(i, int(t.core.feed.by_locate[i]), int(t.unnamed[i])) for i in range(LOCATES) if t.unnamed[i]]
+
+    @property
+    def seen_symbols(self):
+        """Indices of the symbols that a message of the recording was of."""
+        cdef Tape *t = &self.tape
+        found = {i for i in range(t.core.feed.symbols) if t.seen[i]}
+        return found | {int(t.core.feed.by_locate[i]) for i in range(LOCATES) if t.core.feed.by_locate[i] >= 0}

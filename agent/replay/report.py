@@ -5,6 +5,7 @@ from typing import Any
 
 from agent.book.stale import explain_stale
 from agent.protocols import formats
+from agent.replay.problems import Findings, as_line, describe_place, list_problems
 from agent.shm.segment import Segment, Symbol
 from hosttune.output import escape
 from hosttune.report.columns import pad
@@ -46,42 +47,61 @@ def describe_replay(
     *,
     segment: Segment,
     types: Mapping[str, int],
-    skipped_bytes: Mapping[str, int],
+    found: Findings,
     notes: Sequence[str],
     nanoseconds: int,
 ) -> dict[str, Any]:
     """Returns a replay's report as plain data.
 
     form: the feed format. segment: what the engine's path counted. types: well-formed ITCH messages by type; of other
-    formats the segment counts them. skipped_bytes: bytes of the file that belong to no message, by reason.
-    notes: what the reader of the file has to say. nanoseconds: of the loop over messages.
+    formats the segment counts them. found: what else there is to say. notes: what the reader of the file has to say.
+    nanoseconds: of the loop over messages.
 
-    messages: well-formed ones by type. skipped: messages that are malformed, and places where bytes of the file
-    belong to no message; skipped_reasons and skipped_bytes say which. orders: those that passed the gate. rejects:
-    those that did not, by reason. book: final best bid and offer by symbol, [price, size] or None; prices (and sizes
-    that are not whole shares) as decimal strings. stale: books that cannot be trusted, and why. messages_per_second: of
-    the loop alone, None if it took no time.
+    ok: whether there are no problems. problems: what was skipped, is stale, suspect, in error, or is not there:
+    problems.list_problems().
+    messages: well-formed ones by type. skipped: messages that are malformed, or about orders that the recording does
+    not have, and places where bytes of the file
+    belong to no message; skipped_reasons and skipped_bytes say which. suspect: begin and end of what may be wrong, in
+    bytes of the content, or None. orders: those that passed the gate. rejects: those that did not, by reason;
+    first_rejects: where each reason came first. book: final best bid and offer by symbol, [price, size] or None; prices
+    (and sizes that are not whole shares) as decimal strings. stale: books that cannot be trusted, and why. incomplete:
+    books that lack orders, and how many messages about these were passed over. messages_per_second: of the loop alone,
+    None if it took no time.
     """
     c = segment.counters
     row = formats.find(form)
     messages = {name or row.quote: c[key] for key, name in _TYPES.items() if c[key]} if row.ticks else types
     reasons = _counted(c, "malformed_")
     handled = sum(messages.values()) + sum(reasons.values())
+    if passed_over := sum(found.incomplete.values()) + sum(found.unnamed.values()):
+        reasons["unknown_order"] = passed_over
+    lines = row.framing != "binaryfile"
+    of_market = sum(n for name, n in messages.items() if name != "other")
+    problems = list_problems(segment, found, lines, of_market)
     return {
+        "ok": not problems,
+        "problems": problems,
         "file": file,
         "format": form,
         "strategy": strategy,
         "messages": dict(sorted(messages.items())),
-        "skipped": sum(reasons.values()) + len(skipped_bytes),
+        "skipped": sum(reasons.values()) + sum(skip.places for skip in found.skips),
         "skipped_reasons": reasons,
-        "skipped_bytes": skipped_bytes,
+        "skipped_bytes": {skip.reason: skip.bytes for skip in found.skips},
+        "suspect": found.suspect,
         "notes": notes,
         "events": c["events"],
         "orders_wanted": c["orders_wanted"],
         "orders": c["orders_sent"],
         "rejects": _counted(c, "reject_"),
+        "first_rejects": {
+            name.removeprefix("reject_"): describe_place(place, lines)
+            for name, place in found.places.items()
+            if name.startswith("reject_")
+        },
         "book": {s.name: describe_quote(s, row.decimals) for s in segment.symbols},
         "stale": {s.name: explain_stale(s.stale) for s in segment.symbols if s.stale},
+        "incomplete": dict(found.incomplete),
         "seconds": nanoseconds / 1e9,
         "messages_per_second": round(handled * 1e9 / nanoseconds) if nanoseconds else None,
     }
@@ -100,11 +120,15 @@ def as_text(data: dict[str, Any], limit: int = 20) -> str:
         + "".join(f"; {n:,} stopped by {k}" for k, n in data["rejects"].items()),
         f"  speed        {rate:,} messages/s, {data['seconds']:.3f} s in the loop" if rate else "  speed        -",
     ]
-    lines += [f"  note         {note}" for note in data["notes"]]
+    lines += [f"  PROBLEM      {as_line(problem)}" for problem in data["problems"]]
     shown = sorted(data["book"].items())
     for name, book in shown[:limit]:
         bid, ask = (f"{q[1]} @ {q[0]}" if (q := book[s]) else "-" for s in ("bid", "ask"))
         why = f"  STALE: {data['stale'][name]}" if name in data["stale"] else ""
+        if name in data["incomplete"]:
+            why += f"  INCOMPLETE: lacks the orders of {data['incomplete'][name]:,} messages"
+        if data["suspect"]:
+            why += "  SUSPECT"
         lines.append(f"  {pad(escape(name), 12)} bid {bid:<28} ask {ask}{why}")
     if len(shown) > limit:
         lines.append(f"  ... and {len(shown) - limit:,} more symbols (--format json has all)")

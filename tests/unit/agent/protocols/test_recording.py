@@ -194,6 +194,7 @@ def test_a_damaged_gzip_file(file: Path) -> None:
     assert found == FILE
     assert list(recording.skipped) == ["damaged gzip"]
     assert 0 < recording.skipped["damaged gzip"] <= 8
+    assert recording.suspect == (0, len(FILE))
     # an impossible block type in the middle
     blocks = gzip.compress(FILE * 20)
     half = len(blocks) // 2

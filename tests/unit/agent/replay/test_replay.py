@@ -144,11 +144,11 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeyp
     path = tmp_path / "day"
     path.write_bytes(generator.binaryfile(DAY) + b"\0\x24A")
     arguments = ["replay", str(path), "--strategy", "every_tick_cython", "--cache-dir", str(tmp_path)]
-    assert cli.main([*arguments, "--format", "json"]) == 0
+    assert cli.main([*arguments, "--format", "json"]) == 1
     data = json.loads(capsys.readouterr().out)
-    assert data["skipped"] == 1 and data["skipped_bytes"] == {"truncated record": 3}
+    assert data["skipped"] == 1 and not data["ok"] and data["skipped_bytes"] == {"truncated record": 3}
     assert sum(data["messages"].values()) == len(DAY) and data["messages_per_second"] > 0
-    assert cli.main(arguments) == 0
+    assert cli.main(arguments) == 1
     assert "truncated record" in capsys.readouterr().out
     (tmp_path / "no").write_bytes(b"hello")
     assert cli.main(["replay", str(tmp_path / "no"), "--cache-dir", str(tmp_path)]) == 2

@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+from agent.protocols.recording import Skip
+from agent.replay.problems import Findings
 from agent.replay.report import as_text, describe_quote, describe_replay
 from agent.shm.segment import Symbol
 
@@ -25,7 +27,7 @@ class Reading:
 
 
 def report(form: str = "binance", *symbols: Symbol, **facts: Any) -> dict[str, Any]:
-    given: dict[str, Any] = {"types": {}, "skipped_bytes": {}, "notes": [], "nanoseconds": 2_000_000}
+    given: dict[str, Any] = {"types": {}, "found": Findings(), "notes": [], "nanoseconds": 2_000_000}
     return describe_replay("day.gz", "every_tick", form, segment=Reading(*symbols), **(given | facts))  # type: ignore[arg-type]
 
 
@@ -36,9 +38,13 @@ def test_messages_of_other_formats_are_counted_by_the_segment() -> None:
 
 
 def test_what_was_skipped_and_refused() -> None:
-    data = report(skipped_bytes={"cut": 12, "not gzip": 1})
+    skips = [Skip("cut", 90, False, b"\x1b", 12, 4), Skip("not gzip", 7, True, b"", 1, 1)]
+    data = report(found=Findings(skips=skips))
     assert data["skipped_reasons"] == {"json": 3}
-    assert data["skipped"] == 3 + 2
+    assert data["skipped_bytes"] == {"cut": 12, "not gzip": 1}
+    assert data["skipped"] == 3 + 4 + 1
+    assert not data["ok"]
+    assert "  PROBLEM      12 bytes skipped: cut; first: byte 90: \\u001b" in as_text(data).splitlines()
     assert data["rejects"] == {"size": 1}
 
 
