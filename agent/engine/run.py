@@ -214,7 +214,7 @@ def run(config: Config, *, once: bool, shard: Shard = _WHOLE, hold: bool = False
     username = shard.username(config.exchange.username)
     password = read_password(config.exchange)
     prepared = strategy.prepare(
-        strategy.load(wanted.name), wanted.fast, wanted.slow, wanted.size, len(symbols), wanted.values
+        strategy.load(wanted.name), wanted.fast, wanted.slow, wanted.size, symbols, wanted.values
     )
     name = shard.name(config.engine.name)
     path = find_segment(config.engine.shm, name)

@@ -48,7 +48,7 @@ def run(
     """
     with recordings.open_recording(path) as recording:
         form = recording.format.name
-        prepared = strategy.prepare(strategy.load(name), fast, slow, size, len(symbols) or 1)
+        prepared = strategy.prepare(strategy.load(name), fast, slow, size, symbols or ("",))
         orders = recording.size * (_EXPANSION if recording.compressed else 1) // _ADD_ORDER
         replay = _replay.Replay(
             strategy=prepared.table,

@@ -34,6 +34,7 @@ from agent.strategy.definition import (
     Prepared,
     Strategy,
     StrategyError,
+    find_symbol,
 )
 from agent.strategy.loader import built_in, drive, include, load, prepare
 
@@ -73,6 +74,7 @@ __all__ = [
     "StrategyError",
     "built_in",
     "drive",
+    "find_symbol",
     "include",
     "load",
     "prepare",

@@ -5,9 +5,9 @@ from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_IsValid
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t, uintptr_t
 from libc.string cimport memcpy, memset
 
-from agent.strategy.abi cimport (AGENT_ABI, AGENT_MAX_ORDERS, AGENT_VALUES, agent_event, agent_fill, agent_fini_fn,
-                                 agent_init_fn, agent_layout_hash, agent_on_event_fn, agent_on_fill_fn,
-                                 agent_on_timer_fn, agent_order, agent_params, agent_strategy)
+from agent.strategy.abi cimport (AGENT_ABI, AGENT_MAX_ORDERS, AGENT_NAME, AGENT_SYMBOLS, AGENT_VALUES, agent_event,
+                                 agent_fill, agent_fini_fn, agent_init_fn, agent_layout_hash, agent_on_event_fn,
+                                 agent_on_fill_fn, agent_on_timer_fn, agent_order, agent_params, agent_strategy)
 from agent.shm.clock cimport monotonic_ns
 
 #: Places in struct agent_params for the configuration's numbers.
@@ -129,16 +129,31 @@ cdef class Table:
         """Bytes of the strategy's state."""
         return self.functions.state_size
 
-    def call_init(self, uintptr_t state, double fast, double slow, int64_t size, uint64_t symbols, list values):
-        """Call init() on the zeroed state at an address, with the members of struct agent_params. Returns its code."""
+    def call_init(self, uintptr_t state, double fast, double slow, int64_t size, list names, list values):
+        """Call init() on the zeroed state at an address, with the members of struct agent_params.
+
+        names: of the symbols, bytes each. Returns its code. Raises ValueError for more names or values, or a longer
+        name, than the struct has room for.
+        """
         cdef agent_params params
+        cdef const uint8_t[::1] name
+        if len(names) > AGENT_SYMBOLS or len(values) > AGENT_VALUES:
+            raise ValueError(f"found {len(names)} symbols and {len(values)} values, "
+                             f"allowed: at most {AGENT_SYMBOLS} and {AGENT_VALUES}")
         memset(&params, 0, sizeof(params))
         params.fast = fast
         params.slow = slow
         params.size = size
-        params.symbols = symbols
-        for i, value in enumerate(values[:AGENT_VALUES]):
+        params.symbols = len(names)
+        for i, value in enumerate(values):
             params.values[i] = value
+        for i, text in enumerate(names):
+            # A zero stays behind it.
+            if len(text) >= AGENT_NAME:
+                raise ValueError(f"found the symbol {text.decode()!r}, allowed: at most {AGENT_NAME - 1} bytes")
+            if text:
+                name = text
+                memcpy(params.names[i].text, &name[0], name.shape[0])
         return self.functions.init(<void *> state, &params)
 
     def call_on_fill(self, uintptr_t state, const uint8_t[::1] fill not None):

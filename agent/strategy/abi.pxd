@@ -9,6 +9,8 @@ cdef extern from "agent_strategy.h" nogil:
     const int64_t AGENT_SCALE
     const int AGENT_MAX_ORDERS
     const int AGENT_VALUES
+    const int AGENT_SYMBOLS
+    const int AGENT_NAME
     const uint32_t AGENT_BOOK
     const uint32_t AGENT_TRADE
     const uint32_t AGENT_STATE
@@ -83,12 +85,16 @@ cdef extern from "agent_strategy.h" nogil:
         uint32_t kind
         uint32_t reason
 
+    ctypedef struct agent_name:
+        char *text
+
     struct agent_params:
         double fast
         double slow
         int64_t size
         uint64_t symbols
         double *values
+        agent_name *names
 
     ctypedef int32_t (*agent_init_fn)(void *, const agent_params *) noexcept nogil
     ctypedef int32_t (*agent_on_event_fn)(void *, const agent_event *, agent_order *) noexcept nogil
@@ -107,4 +113,5 @@ cdef extern from "agent_strategy.h" nogil:
         agent_on_timer_fn on_timer
         agent_fini_fn fini
 
+    int32_t agent_find_symbol(const agent_params *, const char *)
     uint64_t agent_layout_hash()

@@ -3,6 +3,7 @@
 Numba is imported when a strategy is compiled, and not before: a native strategy runs without it.
 """
 
+import functools
 import os
 import re
 import sys
@@ -12,7 +13,7 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from agent.strategy import _table, forbidden, indices
-from agent.strategy.definition import Loaded, Strategy, StrategyError
+from agent.strategy.definition import Loaded, Strategy, StrategyError, find_symbol
 from hosttune import files
 
 # Numba caches a function by its file and name, and forgets what it closes over. So the glue between the C
@@ -122,6 +123,16 @@ def _write_glue(strategy: Strategy) -> dict[str, Any]:
     return vars(module)
 
 
+@functools.cache
+def _teach_numba() -> None:
+    """Let strategies call find_symbol()."""
+    from numba.extending import overload
+
+    @overload(find_symbol)  # type: ignore[untyped-decorator]
+    def choose(params: Any, name: bytes) -> int:
+        return find_symbol  # type: ignore[return-value]
+
+
 def _compile_function(space: dict[str, Any], name: str, function: Any, signature: Any) -> Any:
     """Returns the Numba callback of one of a strategy's functions, out of the cache where the glue's file is.
 
@@ -129,6 +140,7 @@ def _compile_function(space: dict[str, Any], name: str, function: Any, signature
     """
     import numba
 
+    _teach_numba()
     inner = space["inner_" + name] = numba.njit(error_model="numpy")(function)
     arguments = function.__code__.co_varnames
     compiler = forbidden.make_compiler(inner, arguments[2] if name.startswith("on_") and len(arguments) > 2 else "")

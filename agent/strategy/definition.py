@@ -41,6 +41,19 @@ class StrategyError(AgentError):
         self.problems = problems
 
 
+def find_symbol(params: Any, name: bytes) -> int:
+    """Returns the index of the symbol with this name, such as b"BTCUSDT", or -1: for a strategy's init(), which Numba
+    compiles it into."""
+    for index in range(len(params.names)):
+        text = params.names[index].text
+        same = index < params.symbols and len(name) < len(text) and text[len(name)] == 0
+        for at in range(min(len(name), len(text))):
+            same = same and text[at] == name[at]
+        if same:
+            return index
+    return -1
+
+
 class Strategy:
     """A Numba strategy: Python functions over records, and the layout of its state.
 

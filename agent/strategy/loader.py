@@ -122,19 +122,23 @@ def load(name: str) -> Loaded:
 
 
 def prepare(
-    loaded: Loaded, fast: float, slow: float, size: int, symbols: int = 1, values: Sequence[float] = ()
+    loaded: Loaded, fast: float, slow: float, size: int, symbols: Sequence[str] = ("",), values: Sequence[float] = ()
 ) -> Prepared:
     """Initialise a strategy: zeroed memory for its state, aligned to 64 bytes, and one call of its init().
 
-    fast, slow: periods in book events; size: whole units; symbols: how many there are; values: at most 8 numbers, in
-    the strategy's own units (struct agent_params). Returns the addresses for the engine, and what owns them. Raises
-    StrategyError when there are more values, and when init() returns a negative number.
+    fast, slow: periods in book events; size: whole units; symbols: their names, by index, "" for one that is not known
+    yet; values: at most 8 numbers, in the strategy's own units (struct agent_params). Returns the addresses for the
+    engine, and what owns them. Raises StrategyError when there are more values, or more or longer names, than struct
+    agent_params has room for, and when init() returns a negative number.
     """
     if len(values) > _table.VALUES:
         raise StrategyError(f"strategy.values: found {len(values)} numbers, allowed: at most {_table.VALUES}")
     memory = bytearray(loaded.table.state_size + 64)
     state = (_table.find_address(memory) + 63) & ~63
-    code = loaded.table.call_init(state, fast, slow, size, symbols, list(values))
+    try:
+        code = loaded.table.call_init(state, fast, slow, size, [s.encode() for s in symbols], list(values))
+    except ValueError as error:
+        raise StrategyError(f"strategy.symbols: {error}") from None
     if code < 0:
         raise StrategyError(f"strategy {loaded.name}: init returned {code}")
     return Prepared(loaded.table.address, state, loaded, memory)

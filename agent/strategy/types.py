@@ -26,12 +26,18 @@ FILL = np.dtype(
     ],
     align=True,
 )  # fmt: skip
+#: A symbol's name: at most 20 bytes, zeros behind them.
+NAME = np.dtype([("text", "u1", (24,))], align=True)
 PARAMS = np.dtype(
-    [("fast", "f8"), ("slow", "f8"), ("size", "i8"), ("symbols", "u8"), ("values", "f8", (8,))], align=True
-)
+    [
+        ("fast", "f8"), ("slow", "f8"), ("size", "i8"), ("symbols", "u8"),
+        ("values", "f8", (8,)), ("names", NAME, (256,)),
+    ],
+    align=True,
+)  # fmt: skip
 
 _STRUCTURES = (("agent_event", EVENT), ("agent_order", ORDER), ("agent_fill", FILL), ("agent_params", PARAMS))
-_C_TYPES = {"f8": "double", "i8": "int64_t", "u8": "uint64_t", "i4": "int32_t", "u4": "uint32_t"}
+_C_TYPES = {"f8": "double", "i8": "int64_t", "u8": "uint64_t", "i4": "int32_t", "u4": "uint32_t", "V24": "agent_name"}
 
 
 def layout_text() -> str:

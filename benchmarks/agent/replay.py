@@ -84,7 +84,7 @@ def recording(bid: np.ndarray[Any, Any], ask: np.ndarray[Any, Any]) -> bytes:
 
 def ours(loaded: strategy.Loaded, data: bytes, rows: int) -> tuple[float, int]:
     """(seconds, orders) of one run. Raises BenchError when the path has not seen each row, or has stopped an order."""
-    prepared = strategy.prepare(loaded, FAST, SLOW, 1, 1)
+    prepared = strategy.prepare(loaded, FAST, SLOW, 1)
     engine = _replay.Replay(
         strategy=prepared.table,
         state=prepared.state,

@@ -7,6 +7,7 @@ use core::mem::{offset_of, size_of};
 
 pub const ABI: u32 = 3;
 pub const MAX_ORDERS: usize = 8;
+pub const SYMBOLS: usize = 256;
 pub const BOOK: u32 = 1;
 pub const TRADE: u32 = 2;
 pub const STATE: u32 = 4;
@@ -34,6 +35,7 @@ macro_rules! c_type {
     (u64) => { "uint64_t" };
     (i32) => { "int32_t" };
     (u32) => { "uint32_t" };
+    (Name) => { "agent_name" };
 }
 
 const fn text(mut hash: u64, text: &str) -> u64 {
@@ -66,15 +68,15 @@ const fn member(hash: u64, name: &str, kind: &str, offset: usize, count: u64) ->
 
 macro_rules! structure {
     ($name:ident, $c_name:literal, $hash:ident, { $($member:ident : $kind:ident),* $(,)? }
-     $({ $array:ident : [$item:ident; $count:literal] })?) => {
+     $({ $array:ident : [$item:ident; $count:literal] })*) => {
         #[repr(C)]
         #[derive(Clone, Copy)]
-        pub struct $name { $(pub $member: $kind,)* $(pub $array: [$item; $count],)? }
+        pub struct $name { $(pub $member: $kind,)* $(pub $array: [$item; $count],)* }
 
         const fn $hash(hash: u64) -> u64 {
             let hash = text(number(text(text(hash, $c_name), " "), size_of::<$name>() as u64), "\n");
             $(let hash = member(hash, stringify!($member), c_type!($kind), offset_of!($name, $member), 1);)*
-            $(let hash = member(hash, stringify!($array), c_type!($item), offset_of!($name, $array), $count);)?
+            $(let hash = member(hash, stringify!($array), c_type!($item), offset_of!($name, $array), $count);)*
             hash
         }
     };
@@ -92,7 +94,23 @@ structure!(Fill, "agent_fill", hash_fill, {
     id: u64, tag: u64, received_ns: i64, size: i64, leaves: i64, position: i64, price: f64, side: i32, symbol: u32,
     kind: u32, reason: u32,
 });
-structure!(Params, "agent_params", hash_params, { fast: f64, slow: f64, size: i64, symbols: u64 } { values: [f64; 8] });
+structure!(Params, "agent_params", hash_params, { fast: f64, slow: f64, size: i64, symbols: u64 } { values: [f64; 8] }
+    { names: [Name; 256] });
+
+/// A symbol's name: at most 20 bytes, zeros behind them.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Name { pub text: [u8; 24] }
+
+impl Params {
+    /// The index of the symbol with this name, or None.
+    pub fn find(&self, name: &str) -> Option<u32> {
+        (0..self.symbols as usize).find(|&i| {
+            let text = &self.names[i].text;
+            text.len() > name.len() && &text[..name.len()] == name.as_bytes() && text[name.len()] == 0
+        }).map(|i| i as u32)
+    }
+}
 
 pub const LAYOUT: u64 = hash_params(hash_fill(hash_order(hash_event(0xcbf29ce484222325))));
 

@@ -18,6 +18,8 @@
 #define AGENT_SCALE 100000000      /* prices and sizes of an event: units of 1e-8 */
 #define AGENT_MAX_ORDERS 8         /* places in the order buffer of one call */
 #define AGENT_VALUES 8             /* numbers that the configuration hands to init() */
+#define AGENT_SYMBOLS 256          /* symbols of an engine, at most */
+#define AGENT_NAME 24              /* bytes of a symbol's name: at most 20 characters, zeros behind them */
 
 /* agent_event.kind: bits */
 #define AGENT_BOOK 1               /* the best bid or offer changed, in price or size */
@@ -114,7 +116,11 @@
     X(double, slow)                \
     X(int64_t, size)               /* order size, whole units */ \
     X(uint64_t, symbols)           /* how many are configured */ \
-    ARRAY(double, values, AGENT_VALUES) /* strategy.values of the configuration, 0 where not given */
+    ARRAY(double, values, AGENT_VALUES) /* strategy.values of the configuration, 0 where not given */ \
+    ARRAY(agent_name, names, AGENT_SYMBOLS) /* of the symbols, by index; empty behind the last, and where not known yet */
+
+/* A symbol's name. */
+typedef struct { char text[AGENT_NAME]; } agent_name;
 
 #define AGENT_MEMBER(type, name) type name;
 #define AGENT_MEMBERS(type, name, count) type name[count];
@@ -122,6 +128,16 @@ struct agent_event { AGENT_EVENT_FIELDS(AGENT_MEMBER) };
 struct agent_order { AGENT_ORDER_FIELDS(AGENT_MEMBER) };
 struct agent_fill { AGENT_FILL_FIELDS(AGENT_MEMBER) };
 struct agent_params { AGENT_PARAMS_FIELDS(AGENT_MEMBER, AGENT_MEMBERS) };
+
+/* Returns the index of the symbol with this name, or -1. For init(). */
+static inline int32_t agent_find_symbol(const struct agent_params *params, const char *name)
+{
+    for (uint64_t i = 0; i < params->symbols && i < AGENT_SYMBOLS; i++)
+        for (int at = 0; at < AGENT_NAME && params->names[i].text[at] == name[at]; at++)
+            if (!name[at])
+                return (int32_t)i;
+    return -1;
+}
 
 /* None of them may block, allocate, or call into Python. Those that return orders give the number
  * written to out (at most AGENT_MAX_ORDERS), or a negative error code. */

@@ -228,7 +228,9 @@ def test_constants_agree_in_every_language() -> None:
     assert {"ABI", "STATE", "HALTED_HERE", "ENDED", "SHORT_RESTRICTED", "BUY"} <= of_rust.keys()
     of_python = {name: getattr(strategy, name) for name in strategy.__all__ if isinstance(getattr(strategy, name), int)}
     assert of_python == {
-        name: int(value) for name, value in of_c.items() if name not in ("ABI", "SCALE", "MAX_ORDERS", "VALUES")
+        name: int(value)
+        for name, value in of_c.items()
+        if name not in ("ABI", "SCALE", "MAX_ORDERS", "VALUES", "SYMBOLS", "NAME")
     }
 
 
@@ -352,7 +354,7 @@ def test_every_function_of_a_numba_strategy() -> None:
     loaded = compile_numba.compile_strategy(_every_function())
     with pytest.raises(StrategyError, match="init returned -12"):
         strategy.prepare(loaded, 1, 2, 3)
-    prepared = strategy.prepare(loaded, 1, 2, 3, 6, range(1, 9))
+    prepared = strategy.prepare(loaded, 1, 2, 3, ["A"] * 6, range(1, 9))
     table = loaded.table
     orders = [np.frombuffer(o, structures.ORDER)[0] for _, o in strategy.drive(prepared, walk(1, 1).tobytes())]
     assert [int(o["tag"]) for o in orders] == list(range(1, 9))
