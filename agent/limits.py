@@ -14,6 +14,7 @@ from msgspec import Meta
 from agent.errors import UsageError
 
 _SECOND = 1_000_000_000  # ns
+_PRICES = 10_000  # of OUCH: prices in one of the currency, of which the first is the lowest
 
 
 def _limit(low: int, high: int, unit: str, text: str, word: str = "", scale: int = 1) -> Meta:
@@ -52,6 +53,57 @@ class Risk(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True
                "no second order of the same symbol, side, price and size within; 0: no limit", "duplicate_ns",
                1_000_000),
     ] = 0  # fmt: skip
+
+    max_tick_age_us: Annotated[
+        int,
+        _limit(0, 60_000_000, "microseconds",
+               "age of the tick that caused an order, from its arrival at the host; 0: no limit", "max_tick_age_ns",
+               1_000),
+    ] = 0  # fmt: skip
+    max_orders_per_day: Annotated[
+        int,
+        _limit(0, (1 << 32) - 1, "orders", "new orders and replaces of a day (UTC); 0: no limit", "max_orders_per_day"),
+    ] = 0
+    refuse_self_match: Annotated[
+        int,
+        _limit(0, 1, "switch", "1: no order that could trade with an open one of this engine", "refuse_self_match"),
+    ] = 0
+    max_loss: Annotated[
+        float,
+        _limit(0, 10**14, "currency", "loss of all symbols today; beyond it `kill` is set; 0: no limit", "max_loss",
+               10_000),
+    ] = 0.0  # fmt: skip
+    max_drawdown: Annotated[
+        float,
+        _limit(0, 10**14, "currency",
+               "loss of all symbols from the day's best; beyond it `kill` is set; 0: no limit", "max_drawdown", 10_000),
+    ] = 0.0  # fmt: skip
+    max_symbol_loss: Annotated[
+        float,
+        _limit(0, 10**14, "currency", "loss of one symbol today; beyond it `kill` is set; 0: no limit",
+               "max_symbol_loss", 10_000),
+    ] = 0.0  # fmt: skip
+    max_symbol_drawdown: Annotated[
+        float,
+        _limit(0, 10**14, "currency",
+               "loss of one symbol from its day's best; beyond it `kill` is set; 0: no limit", "max_symbol_drawdown",
+               10_000),
+    ] = 0.0  # fmt: skip
+
+    def find_conflicts(self, size: int) -> list[str]:
+        """Returns a sentence for each limit that no order of size (strategy.size, whole units) can pass, each with both
+        keys."""
+        found = []
+        if size > self.max_size:
+            found.append(f"strategy.size: found {size}, allowed: at most risk.max_size ({self.max_size})")
+        if 0 < self.max_position < size:
+            found.append(f"strategy.size: found {size}, allowed: at most risk.max_position ({self.max_position})")
+        if 0 < self.max_notional * _PRICES < size:
+            found.append(
+                f"risk.max_notional: found {self.max_notional:g}, allowed: at least {size / _PRICES:g}, "
+                f"strategy.size ({size}) at the lowest price"
+            )
+        return found
 
     @property
     def words(self) -> dict[str, int]:

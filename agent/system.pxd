@@ -87,8 +87,12 @@ cdef extern from * nogil:
     """
     #include <sys/uio.h>
     #include <linux/errqueue.h>
+    #include <linux/net_tstamp.h>
     #ifndef SCM_TIMESTAMPING
     #define SCM_TIMESTAMPING 37
+    #endif
+    #ifndef SO_TIMESTAMPING
+    #define SO_TIMESTAMPING 37
     #endif
     #ifndef SO_MEMINFO
     #define SO_MEMINFO 55
@@ -98,5 +102,8 @@ cdef extern from * nogil:
     #endif
     """
     int SCM_TIMESTAMPING
+    int SO_TIMESTAMPING
+    int SOF_TIMESTAMPING_RX_SOFTWARE
+    int SOF_TIMESTAMPING_SOFTWARE
     int SO_MEMINFO
     int RUSAGE_THREAD

@@ -4,6 +4,7 @@ import argparse
 
 from agent.cli.options import add_engine
 from agent.errors import OK
+from hosttune.output import escape
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -24,5 +25,7 @@ def run(arguments: argparse.Namespace) -> int:
     changes = dict(limits.parse_setting(text) for text in arguments.set)
     if changes:
         shm.set_limits(path, limits.change_words(shm.read(path).limits, changes))
-    write_out(limits.as_text(shm.read(path).limits))
+    segment = shm.read(path)
+    why = f"kill set by the engine: {escape(segment.tripped)}\n" if segment.tripped else ""
+    write_out(limits.as_text(segment.limits) + why)
     return OK

@@ -11,12 +11,13 @@ from posix.signal cimport sigaction, sigaction_t
 from agent.book.order_book cimport books_init, books_size
 from agent.engine.arguments cimport check_count, check_strategy, check_symbols
 from agent.engine.loop cimport FEEDS, REQUESTS, Loop, copy_feed_counters, do_housekeeping, handle_datagram, run_loop
+from agent.engine.losses cimport DAY, set_profit
 from agent.engine.open_orders cimport add_open, find_open
 from agent.engine.receive cimport BATCH, SOURCES, STRIDE, init_receiver, set_sources
 from agent.engine.session cimport drop_connection, step_session
 from agent.engine.setup cimport add_symbol, init_core, next_part, padded_name, tables_size
 from agent.engine.state cimport (CATCHING_UP, LIVE, READY, RUNNING, SENT, SLOTS, STOP_LOST, STOP_REFUSED, STOP_SIGNAL,
-                                 Core, OpenOrder)
+                                 Core, OpenOrder, SymbolRisk, product, wide)
 from agent.protocols.formats cimport FeedFormat, require_feed_format
 from agent.protocols.moldudp64 cimport mold_init
 from agent.protocols.wire cimport store16
@@ -38,6 +39,13 @@ cdef void request_stop(int number) noexcept nogil:
     """The handler of SIGTERM and SIGINT."""
     global stop_requested
     stop_requested = number
+
+
+cdef wide to_wide(value) except? -1:
+    """Returns a number of Python's. Raises OverflowError for one of more than 127 bits."""
+    cdef int64_t high = value >> 64
+    cdef uint64_t low = value & 0xFFFFFFFFFFFFFFFF
+    return product(high, 1ULL << 63) * 2 + <wide> low
 
 
 cdef class Engine:
@@ -125,6 +133,8 @@ cdef class Engine:
             books_init(&e.feed.books, self.books.at, e.feed.symbols, orders, levels)
         e.stamps = stamps
         e.journal.realtime_offset = realtime_ns() - monotonic_ns()
+        e.risk.day = realtime_ns() // DAY
+        self.loop.stepped_at = -1
         self.set_exchange(address, port, user, password)
         e.session.give_up_after = give_up_after_ns
         e.session.once = once
@@ -190,10 +200,11 @@ cdef class Engine:
             self.loop.ring = <Ring *> <uintptr_t> feed.address
 
     def restore(self, *, uint32_t reference, positions, open_orders, bytes session, uint64_t sequence,
-                uint32_t queries, uint64_t records):
+                uint32_t queries, uint64_t records, today=None):
         """What the journal says: the last UserRefNum; (symbol index, units) of positions; (id, symbol index,
         side, leaves, price with 4 decimals, tag, original, filled, accepted) of open orders; the exchange's session and
-        the sequenced messages read in it, and its Account Queries without an answer; records so far. Raises ValueError
+        the sequenced messages read in it, and its Account Queries without an answer; records so far; the last day
+        (agent.journal.rebuild.Today). Raises ValueError
         for an order or a position that the engine has no place for; then it may have some of them."""
         cdef Core *e = &self.loop.core
         cdef OpenOrder *o
@@ -220,11 +231,30 @@ cdef class Engine:
         e.session.sequence = sequence
         e.session.queries = queries
         e.journal.records = records
+        if today is not None:
+            self.restore_day(today)
+
+    cdef int restore_day(self, today) except -1:
+        """Orders, profit and loss of the day that the journal ends in; positions are there already."""
+        cdef Core *e = &self.loop.core
+        cdef SymbolRisk *s
+        e.risk.day = today.day
+        e.risk.orders_today = today.orders
+        for symbol, money in today.symbols.items():
+            if not 0 <= symbol < e.feed.capacity:
+                raise ValueError(f"profit of symbol {symbol}, allowed: below {e.feed.capacity}")
+            s = &e.risk.symbols[symbol]
+            s.cash = to_wide(money.cash)
+            s.mark = s.last = money.last
+            set_profit(e, symbol)
+            s.peak = max(s.peak, to_wide(money.peak))
+        e.risk.peak = max(e.risk.profit, to_wide(today.peak))
 
     def handle_datagram(self, bytes data not None, int64_t received=0, int line=0):
         """Handle one datagram as if it had been received at `received` (CLOCK_MONOTONIC, ns)."""
         self.loop.core.received = received or monotonic_ns()
-        handle_datagram(self.loop, <const uint8_t *> <const char *> data, <uint32_t> len(data), line)
+        handle_datagram(self.loop, <const uint8_t *> <const char *> data, <uint32_t> len(data), line,
+                        self.loop.core.received)
         copy_feed_counters(&self.loop.core)
 
     def do_housekeeping(self, int64_t at=0):

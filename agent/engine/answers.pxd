@@ -12,10 +12,12 @@ cimport agent.journal.record as record
 cimport agent.protocols.ouch as ouch
 cimport agent.shm.histogram as histogram
 from agent.engine.journal cimport write_record
+from agent.engine.losses cimport add_execution
 from agent.engine.open_orders cimport find_open, reduce_open
 from agent.engine.orders cimport submit_all
+from agent.engine.own_prices cimport include_price
 from agent.engine.state cimport LIVE, SENT, SLOTS, Core, OpenOrder
-from agent.strategy.abi cimport (AGENT_ACCEPTED, AGENT_BUY, AGENT_CANCELED, AGENT_EXECUTED, AGENT_REJECTED,
+from agent.strategy.abi cimport (AGENT_ACCEPTED, AGENT_CANCELED, AGENT_EXECUTED, AGENT_REJECTED,
                                  AGENT_REPLACED)
 
 
@@ -34,6 +36,7 @@ cdef inline bint call_on_fill(Core *e, const OpenOrder *o, uint32_t leaves, uint
     e.strategy.fill.kind = kind
     e.strategy.fill.reason = reason
     e.counters.fills += 1
+    e.cause_at = 0
     return submit_all(e, e.strategy.table.on_fill(e.strategy.state, &e.strategy.fill, e.strategy.orders))
 
 
@@ -58,7 +61,10 @@ cdef inline bint handle_accepted(Core *e, const ouch.Answer *a, OpenOrder *o) no
     # The exchange's word on how much it is.
     if a.quantity < o.leaves:
         reduce_open(e, o, o.leaves - a.quantity)
-    o.price = a.price
+    if o.price != a.price:
+        o.price = a.price
+        if o.id != 0:
+            include_price(e, o)
     copy = o[0]
     copy.id = a.id
     # Two records of one message: only the last one says that it need not come again.
@@ -73,9 +79,8 @@ cdef inline bint handle_accepted(Core *e, const ouch.Answer *a, OpenOrder *o) no
 
 cdef inline bint handle_executed(Core *e, const ouch.Answer *a, OpenOrder *o) noexcept nogil:
     """Order Executed."""
-    cdef int64_t units = a.quantity
     cdef OpenOrder copy
-    e.feed.rows[o.symbol].position += <uint64_t> (units if o.side == AGENT_BUY else -units)
+    add_execution(e, o.symbol, o.side, a.quantity, a.price)
     e.counters.executed += 1
     o.filled += a.quantity
     copy = o[0]

@@ -12,7 +12,9 @@ from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 cimport agent.protocols.ouch as ouch
 from agent.strategy.abi cimport AGENT_BUY, AGENT_SELL, agent_order
 from agent.engine.open_orders cimport next_slot
-from agent.engine.state cimport READY, Core, OpenOrder
+from agent.engine.own_prices cimport crosses_own
+from agent.engine.state cimport READY, Core, OpenOrder, SymbolRisk
+from agent.shm.clock cimport monotonic_ns
 from agent.shm.segment cimport agent_symbol
 
 cdef enum:
@@ -53,11 +55,19 @@ cdef inline bint round_price(Core *e, const agent_order *order, uint64_t *price)
     return True
 
 
+cdef inline bint is_old(const Core *e, const agent_symbol *row, int64_t limit) noexcept nogil:
+    """Returns whether the tick that caused the order in hand arrived longer ago than limit, ns: an order of on_timer or
+    on_fill rests on the symbol's last one. A recording's ticks have no age."""
+    cdef int64_t arrived = e.cause_at if e.cause_at else <int64_t> row.tick_ns
+    return not e.orders.simulated and (arrived == 0 or monotonic_ns() - arrived > limit)
+
+
 cdef inline bint check_order(Core *e, const agent_order *order, uint32_t symbol, int32_t side,
                              const OpenOrder *replaced, uint64_t *price) noexcept nogil:
     """Check a new order, or one in the place of `replaced` (else NULL). Returns True if it may be sent, and in price[0]
     its price with 4 decimals."""
     cdef agent_symbol *row
+    cdef SymbolRisk *own
     cdef int64_t bound, margin, size = order.size
     cdef uint64_t key, far
     if read_limit(&e.risk.limits.kill):
@@ -72,8 +82,13 @@ cdef inline bint check_order(Core *e, const agent_order *order, uint32_t symbol,
         e.counters.reject_symbol += 1
         return False
     row = &e.feed.rows[symbol]
+    own = &e.risk.symbols[symbol]
     if row.stale:
         e.counters.reject_stale += 1
+        return False
+    bound = read_limit(&e.risk.limits.max_tick_age_ns)
+    if bound and is_old(e, row, bound):
+        e.counters.reject_old += 1
         return False
     if size <= 0 or size > read_limit(&e.risk.limits.max_size) or size > ouch.MAX_QUANTITY:
         e.counters.reject_size += 1
@@ -110,9 +125,16 @@ cdef inline bint check_order(Core *e, const agent_order *order, uint32_t symbol,
             or next_slot(e).id != 0:
         e.counters.reject_open_orders += 1
         return False
+    if read_limit(&e.risk.limits.refuse_self_match) and crosses_own(e, symbol, side, price[0]):
+        e.counters.reject_self_match += 1
+        return False
+    bound = read_limit(&e.risk.limits.max_orders_per_day)
+    if bound and e.risk.orders_today >= <uint64_t> bound:
+        e.counters.reject_daily += 1
+        return False
     bound = read_limit(&e.risk.limits.duplicate_ns)
     key = (price[0] << 32) ^ (<uint64_t> size << 1) ^ <uint64_t> (side == AGENT_BUY)
-    if bound and e.risk.last_key[symbol] == key and e.received - e.risk.last_key_at[symbol] < bound:
+    if bound and own.last_key == key and e.received - own.last_key_at < bound:
         e.counters.reject_duplicate += 1
         return False
     # Token bucket as a virtual schedule (GCRA): an order costs the interval, the burst may be ahead.
@@ -122,6 +144,6 @@ cdef inline bint check_order(Core *e, const agent_order *order, uint32_t symbol,
             e.counters.reject_rate += 1
             return False
         e.risk.rate_arrival = (e.risk.rate_arrival if e.risk.rate_arrival > e.received else e.received) + bound
-    e.risk.last_key[symbol] = key
-    e.risk.last_key_at[symbol] = e.received
+    own.last_key = key
+    own.last_key_at = e.received
     return True

@@ -7,6 +7,7 @@ Nothing is allocated while the loop runs, and no system call is made per tick bu
 send.
 """
 
+from libc.errno cimport EAGAIN, errno
 from libc.signal cimport sig_atomic_t
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
@@ -15,8 +16,10 @@ from posix.time cimport nanosleep, timespec
 cimport agent.protocols.ouch as ouch
 cimport agent.shm.histogram as histogram
 from agent.book.order_book cimport GAP, books_clear, books_mark_stale
+from agent.engine.age cimport Backlog, date_record, find_arrival, find_empty, was_set
 from agent.engine.gate cimport read_limit
 from agent.engine.itch_feed cimport show_stale_book
+from agent.engine.losses cimport keep_losses
 from agent.engine.market cimport handle_message
 from agent.engine.open_orders cimport next_slot
 from agent.engine.orders cimport submit_all
@@ -27,8 +30,9 @@ from agent.protocols.moldudp64 cimport (LINE_A, LINE_B, LOST, NEW_SESSION, REQUE
                                         mold_contested, mold_next, mold_timer)
 from agent.shm.clock cimport monotonic_ns, realtime_ns
 from agent.shm.ring cimport Ring, ring_peek, ring_pop
-from agent.system cimport (MSG_DONTWAIT, MSG_NOSIGNAL, RUSAGE_THREAD, SO_MEMINFO, SOL_SOCKET, getrusage, getsockopt,
-                           rusage, send, socklen_t)
+from agent.system cimport (MSG_DONTWAIT, MSG_NOSIGNAL, RUSAGE_THREAD, SO_MEMINFO, SO_TIMESTAMPING,
+                           SOF_TIMESTAMPING_RX_SOFTWARE, SOF_TIMESTAMPING_SOFTWARE, SOL_SOCKET, getrusage, getsockopt,
+                           rusage, send, setsockopt, socklen_t)
 
 
 cdef enum:
@@ -55,6 +59,8 @@ cdef struct Loop:
     int64_t warm_every          # ns; 0: the caches are not kept warm
     int64_t warmed              # when they last were
     uint8_t scratch[SCRATCH]    # a message that is never sent
+    int64_t stepped_at          # when CLOCK_REALTIME was last seen to have been set, CLOCK_MONOTONIC ns
+    Backlog backlog             # of the ring
     rusage begun                # faults and switches of the thread before the loop
 
 
@@ -105,11 +111,12 @@ cdef inline void copy_feed_counters(Core *e) noexcept nogil:
 
 
 cdef inline void handle_messages(Core *e) noexcept nogil:
-    """Handle all messages that are in order now."""
+    """Handle all messages that are in order now. Those of a packet that was held are as old as it is."""
     cdef const uint8_t *data = NULL
     cdef uint32_t size = 0
     cdef uint64_t sequence = 0
     while mold_next(&e.feed.mold, &data, &size, &sequence):
+        e.cause_at = e.feed.mold.came
         if not handle_message(e, data, size, sequence):
             lose_connection(e, e.received)
 
@@ -126,13 +133,16 @@ cdef inline void serve_gap(Loop *loop, int64_t at) noexcept nogil:
         handle_messages(e)
 
 
-cdef inline void handle_datagram(Loop *loop, const uint8_t *data, uint32_t size, int line) noexcept nogil:
-    """Handle one MoldUDP64 downstream packet of line A, line B, or the request server."""
+cdef inline void handle_datagram(Loop *loop, const uint8_t *data, uint32_t size, int line,
+                                 int64_t arrived) noexcept nogil:
+    """Handle one MoldUDP64 downstream packet of line A, line B, or the request server. arrived: when it came to this
+    host, CLOCK_MONOTONIC ns."""
     cdef Core *e = &loop.core
     cdef int kind
     e.counters.datagrams += 1
     e.counters.datagram_bytes += size
     e.mark = e.received
+    e.feed.mold.arrived = arrived
     kind = mold_arrive(&e.feed.mold, data, size, line, e.received)
     if kind > 0 and kind & NEW_SESSION:
         begin_feed_session(e)
@@ -149,11 +159,17 @@ cdef inline int read_socket(Loop *loop, int line) noexcept nogil:
     """Look at one socket once. Returns how many datagrams it brought."""
     cdef Core *e = &loop.core
     cdef Receiver *r = &loop.receivers[line]
-    cdef int64_t begun = monotonic_ns() if e.stamps else 0, stamp
-    cdef int i, n = receive_datagrams(r, loop.feeds[line])
+    cdef int64_t begun = monotonic_ns() if e.stamps else 0, stamp, arrived
+    cdef int64_t limit = read_limit(&e.risk.limits.max_tick_age_ns)
+    cdef int i, n
+    if limit and e.received - r.empty_at > limit // 2:
+        r.batch = True              # with stamps
+    n = receive_datagrams(r, loop.feeds[line])
     if n <= 0:
         if n < 0:
             e.counters.receive_errors += 1
+        elif errno == EAGAIN:
+            r.empty_at = e.received
         return 0
     e.received = monotonic_ns()
     e.counters.receive_calls += 1
@@ -166,10 +182,14 @@ cdef inline int read_socket(Loop *loop, int line) noexcept nogil:
             e.counters.wrong_source += 1
             continue
         if r.stamped:
-            stamp = receive_stamp(r, i)
+            stamp = receive_stamp(r, i, True)
             if stamp:
                 histogram.record(&e.histograms.kernel, realtime_ns() - stamp)
-        handle_datagram(loop, r.buffers + i * STRIDE, r.headers[i].msg_len, line)
+        arrived = e.received
+        if limit and arrived - r.empty_at > limit:
+            arrived = find_arrival(arrived, r.empty_at, receive_stamp(r, i, False) if r.has_stamps else 0,
+                                   realtime_ns(), e.journal.realtime_offset, loop.stepped_at)
+        handle_datagram(loop, r.buffers + i * STRIDE, r.headers[i].msg_len, line, arrived)
     return n
 
 
@@ -181,9 +201,11 @@ cdef inline int read_ring(Loop *loop) noexcept nogil:
     cdef const void *packet = ring_peek(loop.ring, &size)
     if packet == NULL:
         e.counters.ring_damaged = loop.ring.damaged
+        find_empty(&loop.backlog, e.received)
         return 0
     e.received = monotonic_ns()
-    handle_datagram(loop, <const uint8_t *> packet, size, LINE_A)
+    handle_datagram(loop, <const uint8_t *> packet, size, LINE_A,
+                    date_record(&loop.backlog, loop.ring, e.received, read_limit(&e.risk.limits.max_tick_age_ns)))
     ring_pop(loop.ring)
     return 1
 
@@ -224,17 +246,42 @@ cdef inline void count_drops(Loop *loop) noexcept nogil:
     loop.core.counters.kernel_drops = drops
 
 
+cdef inline void watch_clock(Loop *loop, int64_t at) noexcept nogil:
+    """Compare CLOCK_REALTIME with CLOCK_MONOTONIC: receive stamps of before it was set say nothing."""
+    cdef Core *e = &loop.core
+    cdef int64_t offset = realtime_ns() - monotonic_ns()
+    if was_set(offset, e.journal.realtime_offset):
+        loop.stepped_at = at
+    e.journal.realtime_offset = offset
+
+
+cdef inline void ask_for_stamps(Loop *loop) noexcept nogil:
+    """Have the kernel keep the time at which it received each datagram, once there is a limit on its age. Without (the
+    call fails) what waited for longer than that limit is old."""
+    cdef int flags = SOF_TIMESTAMPING_RX_SOFTWARE | SOF_TIMESTAMPING_SOFTWARE
+    cdef int i
+    cdef Receiver *r
+    if not read_limit(&loop.core.risk.limits.max_tick_age_ns):
+        return
+    for i in range(FEEDS):
+        r = &loop.receivers[i]
+        if loop.feeds[i] >= 0 and not r.stamped and not r.dated:
+            r.dated = setsockopt(loop.feeds[i], SOL_SOCKET, SO_TIMESTAMPING, &flags, sizeof(flags)) == 0
+
+
 cdef inline void do_housekeeping(Loop *loop, int64_t at) noexcept nogil:
     """What is due every HOUSEKEEPING ns: counters, the gap, heartbeats, the limit `kill`."""
     cdef Core *e = &loop.core
     loop.housekept = at
     e.shm.heartbeat_ns = at
-    e.journal.realtime_offset = realtime_ns() - monotonic_ns()
+    watch_clock(loop, at)
+    ask_for_stamps(loop)
     count_drops(loop)
     count_faults(loop)
     serve_gap(loop, at)
     copy_feed_counters(e)
     check_heartbeats(e, at)
+    keep_losses(e, at)
     if read_limit(&e.risk.limits.kill):
         if not e.orders.killed:
             e.orders.killed = True
@@ -248,6 +295,7 @@ cdef inline void call_timer(Loop *loop, int64_t at) noexcept nogil:
     cdef Core *e = &loop.core
     loop.timer_at = at + loop.timer_every
     e.received = e.mark = at
+    e.cause_at = 0
     e.counters.timers += 1
     if not submit_all(e, e.strategy.table.on_timer(e.strategy.state, at, e.strategy.orders)):
         lose_connection(e, at)
@@ -287,7 +335,7 @@ cdef inline void yield_cpu(Loop *loop) noexcept nogil:
     """Sleep for a moment while nothing is due. A SCHED_FIFO thread that never sleeps starves the kernel's own threads
     of its CPU (kworker, ksoftirqd), and with them whoever waits for these."""
     nanosleep(&loop.yield_for, NULL)
-    loop.yielded = monotonic_ns()
+    loop.yielded = loop.core.received = monotonic_ns()
     loop.core.counters.yields += 1
 
 

@@ -5,8 +5,9 @@ Invariants: a slot with an id other than 0 holds an order with leaves above 0; O
 symbol's row holds the sum of their leaves in open_buy and open_sell.
 """
 
-from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.stdint cimport int8_t, int32_t, int64_t, uint32_t, uint64_t
 
+from agent.engine.own_prices cimport forget_own, remember_own
 from agent.engine.state cimport SENT, SLOTS, Core, OpenOrder
 from agent.shm.segment cimport agent_symbol
 from agent.strategy.abi cimport AGENT_BUY
@@ -43,6 +44,7 @@ cdef inline void reduce_open(Core *e, OpenOrder *o, uint32_t units) noexcept nog
     o.leaves -= units
     add_exposure(e, o, -<int64_t> units)
     if o.leaves == 0:
+        forget_own(e, o)
         o.id = 0
         e.orders.open_count -= 1
         e.counters.orders_open = e.orders.open_count
@@ -55,7 +57,7 @@ cdef inline OpenOrder *add_open(Core *e, uint32_t id, uint32_t symbol, int32_t s
     o.id = id
     o.original = o.replacement = 0
     o.symbol = symbol
-    o.side = side
+    o.side = <int8_t> side
     o.leaves = units
     o.filled = 0
     o.price = price
@@ -64,6 +66,7 @@ cdef inline OpenOrder *add_open(Core *e, uint32_t id, uint32_t symbol, int32_t s
     o.sent_at = 0
     o.sequence = e.strategy.event.sequence
     add_exposure(e, o, units)
+    remember_own(e, o)
     e.orders.open_count += 1
     e.counters.orders_open = e.orders.open_count
     return o

@@ -53,6 +53,7 @@ cdef inline bint enter_order(Core *e, const agent_order *order) noexcept nogil:
         return True
     record_stage(e, &e.histograms.risk)
     e.orders.reference += 1
+    e.risk.orders_today += 1
     o = add_open(e, e.orders.reference, order.symbol, order.side, <uint32_t> order.size, price, order.tag)
     write_record(e, record.ENTERED, o, o.leaves, price, 0)
     frame = e.orders.enter_frames + order.symbol * 64
@@ -75,6 +76,7 @@ cdef inline bint replace_order(Core *e, const agent_order *order) noexcept nogil
         return True
     record_stage(e, &e.histograms.risk)
     e.orders.reference += 1
+    e.risk.orders_today += 1
     o = add_open(e, e.orders.reference, old.symbol, old.side, <uint32_t> order.size, price, order.tag)
     o.original = old.id
     old.replacement = o.id

@@ -30,7 +30,10 @@ cdef struct Receiver:
     sockaddr_in senders[BATCH]  # of each datagram; only where there are sources
     uint32_t sources[SOURCES]   # the addresses that datagrams may come from
     int source_count            # 0: any
-    bint stamped                # the kernel adds its receive stamps
+    bint stamped                # each datagram is read with the kernel's receive stamp
+    bint dated                  # the kernel keeps a receive stamp for whoever asks: calls of recvmmsg do
+    bint has_stamps             # the datagrams in the buffers have been read with their stamps
+    int64_t empty_at            # no later than the last look that found nothing: what comes now arrived after that
     bint batch                  # the last call brought something: more datagrams may be waiting
 
 
@@ -71,6 +74,7 @@ cdef inline int receive_datagrams(Receiver *r, int descriptor) noexcept nogil:
     an error."""
     cdef Py_ssize_t n
     cdef int i, count
+    r.has_stamps = False
     if not r.batch and not r.stamped and not r.source_count:
         n = recv(descriptor, r.buffers, DATAGRAM, MSG_DONTWAIT)
         if n >= 0:
@@ -78,7 +82,8 @@ cdef inline int receive_datagrams(Receiver *r, int descriptor) noexcept nogil:
             r.batch = True
             return 1
     else:
-        if r.stamped:
+        if r.stamped or r.dated:
+            r.has_stamps = True
             for i in range(BATCH):
                 r.headers[i].msg_hdr.msg_control = r.control + i * CONTROL
                 r.headers[i].msg_hdr.msg_controllen = CONTROL
@@ -91,14 +96,15 @@ cdef inline int receive_datagrams(Receiver *r, int descriptor) noexcept nogil:
     return -1
 
 
-cdef inline int64_t receive_stamp(Receiver *r, int i) noexcept nogil:
-    """CLOCK_REALTIME ns at which the kernel (or the card) received datagram i; 0 if it did not say."""
+cdef inline int64_t receive_stamp(Receiver *r, int i, bint of_card) noexcept nogil:
+    """CLOCK_REALTIME ns at which the kernel (of_card: or the card, by its own clock) received datagram i; 0 if it did
+    not say."""
     cdef cmsghdr *c = CMSG_FIRSTHDR(&r.headers[i].msg_hdr)
     cdef timespec *t
     while c != NULL:
         if c.cmsg_level == SOL_SOCKET and c.cmsg_type == SCM_TIMESTAMPING:
             t = <timespec *> CMSG_DATA(c)       # [0] software, [2] hardware
-            if t[2].tv_sec or t[2].tv_nsec:
+            if of_card and (t[2].tv_sec or t[2].tv_nsec):
                 return <int64_t> t[2].tv_sec * 1000000000 + t[2].tv_nsec
             return <int64_t> t[0].tv_sec * 1000000000 + t[0].tv_nsec
         c = CMSG_NXTHDR(&r.headers[i].msg_hdr, c)

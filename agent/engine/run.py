@@ -147,6 +147,7 @@ def _restore(engine: Any, state: State) -> None:
         sequence=state.sequence,
         queries=state.queries,
         records=state.records,
+        today=state.today,
     )
 
 

@@ -6,7 +6,7 @@ from libc.stdint cimport int16_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 cimport agent.protocols.ouch as ouch
-from agent.engine.state cimport LOCATES, NAME_SLOTS, NOT_SEEN, SLOTS, STREAM, Core, OpenOrder
+from agent.engine.state cimport LOCATES, NAME_SLOTS, NOT_SEEN, SLOTS, STREAM, Core, OpenOrder, SymbolRisk
 from agent.protocols.formats cimport FeedFormat
 from agent.shm.clock cimport monotonic_ns
 from agent.shm.segment cimport agent_shm, agent_shm_init
@@ -29,7 +29,7 @@ cdef inline size_t tables_size(uint32_t capacity) noexcept nogil:
     """Bytes of the tables of a Core with so many symbols."""
     return (part_size(SLOTS * sizeof(OpenOrder)) + part_size(STREAM) + part_size(LOCATES * sizeof(int16_t))
             + part_size(NAME_SLOTS * sizeof(uint16_t)) + part_size(<size_t> capacity * 64) + part_size(capacity)
-            + 2 * part_size(<size_t> capacity * 8))
+            + part_size(capacity * sizeof(SymbolRisk)))
 
 
 cdef inline uint64_t padded_name(const char *text, uint32_t size) noexcept nogil:
@@ -83,8 +83,7 @@ cdef inline void init_core(Core *e, agent_shm *shm, uint8_t *memory, uint32_t ca
     e.feed.name_seed = <uint64_t> monotonic_ns()
     e.orders.enter_frames = next_part(&memory, <size_t> capacity * 64)
     e.feed.traded = next_part(&memory, capacity)
-    e.risk.last_key = <uint64_t *> next_part(&memory, <size_t> capacity * 8)
-    e.risk.last_key_at = <int64_t *> next_part(&memory, <size_t> capacity * 8)
+    e.risk.symbols = <SymbolRisk *> next_part(&memory, capacity * sizeof(SymbolRisk))
     for i in range(LOCATES):
         e.feed.by_locate[i] = NOT_SEEN
     ouch.build_replace_template(e.orders.replace_frame)

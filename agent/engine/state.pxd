@@ -1,7 +1,7 @@
 # cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """One engine's memory: what the parts of the loop share. No function of the loop allocates."""
 
-from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from agent.book.order_book cimport Books
 from agent.protocols.formats cimport FeedFormat
@@ -11,6 +11,16 @@ from agent.shm.segment cimport agent_counters, agent_histograms, agent_limits, a
 from agent.shm.series cimport Series
 from agent.strategy.abi cimport agent_event, agent_fill, agent_order, agent_strategy
 from agent.system cimport sockaddr_in
+
+
+cdef extern from *:
+    """
+    __extension__ typedef __int128 agent_wide;
+    /* Without loss: the factors are of 64 bits. */
+    static inline agent_wide agent_product(int64_t a, uint64_t b) { return (agent_wide)a * (agent_wide)b; }
+    """
+    ctypedef long long wide "agent_wide"        # of 128 bits, whatever this line says
+    wide product "agent_product"(int64_t a, uint64_t b) nogil
 
 
 cdef enum:
@@ -72,11 +82,38 @@ cdef struct Strategy:
     int32_t failed_with         # what it returned when it last failed; 0: it did not
 
 
+cdef struct OwnSide:
+    uint64_t best               # no open order of the side has a better price; 4 decimals
+    uint32_t count              # open orders of the side
+    uint16_t newest             # slot of the one that was entered last; the others follow (OpenOrder.older)
+    uint16_t left               # 1: an order at `best` was closed, and there may be no other one
+
+
+cdef struct SymbolRisk:         # 128 bytes, two cache lines: money in the first, what the gate looks at in the other
+    # What today's sells brought less what its buys cost, units of 1e-8. The position that the day began with counts as
+    # bought then, at `last`.
+    wide cash
+    wide profit                 # of today: cash, and the position at `mark`
+    wide peak                   # the most that was, at least 0
+    uint64_t mark               # price that the position was marked to last, 1e-8
+    uint64_t last               # price of the last execution, 1e-8; 0: there was none
+    OwnSide buy
+    OwnSide sell
+    uint64_t last_key           # side, price and size of the last order
+    int64_t last_key_at         # when that order was let through, CLOCK_MONOTONIC ns
+    uint64_t unused[2]
+
+
 cdef struct Risk:
     agent_limits *limits        # in shared memory, written by others: each word is read once per order
     int64_t rate_arrival        # theoretical arrival time of the next order (GCRA), CLOCK_MONOTONIC ns
-    uint64_t *last_key          # [Feed.capacity]: side, price and size of a symbol's last order
-    int64_t *last_key_at        # [Feed.capacity]: when that order was let through, CLOCK_MONOTONIC ns
+    SymbolRisk *symbols         # [Feed.capacity]
+    wide profit                 # of today and of all symbols, units of 1e-8
+    wide peak                   # the most that was, at least 0
+    int64_t day                 # days since 1970 (UTC): the one that `today` is
+    uint64_t orders_today       # Enter and Replace Orders
+    uint64_t symbol_limits[2]   # max_symbol_loss and _drawdown that all symbols were last held against
+    bint killed                 # the limit `kill` was set when it was last looked at, or was set by the engine since
 
 
 cdef struct OpenOrder:
@@ -86,8 +123,10 @@ cdef struct OpenOrder:
     uint32_t symbol             # index in Feed.rows
     uint32_t leaves             # whole units that are open
     uint32_t filled             # units executed of it and of those it replaced: OUCH counts them in its quantities
-    int32_t side                # AGENT_BUY or AGENT_SELL
-    uint32_t state              # SENT or LIVE
+    int8_t side                 # AGENT_BUY or AGENT_SELL
+    uint8_t state               # SENT or LIVE
+    uint16_t newer              # slot of the open order of symbol and side that was entered next; its own: none
+    uint16_t older              # the same, of the one entered before
     uint64_t price              # 4 decimals
     uint64_t tag                # the strategy's own
     int64_t sent_at             # CLOCK_MONOTONIC ns; 0: by an earlier process
@@ -148,6 +187,7 @@ cdef struct Core:
     bint stamps                 # each stage of the path is timed
     int64_t mark                # when the last stage ended, CLOCK_MONOTONIC ns
     int64_t received            # when the datagram (or answer) in hand was received, CLOCK_MONOTONIC ns
+    int64_t cause_at            # when the tick in hand arrived at the host, CLOCK_MONOTONIC ns; 0: none is in hand
     int stop                    # RUNNING, or why the loop ends
     Feed feed
     Strategy strategy

@@ -2,11 +2,18 @@ from typing_extensions import Buffer
 
 class Rebuilt: ...
 
+class Day:
+    day: int
+    orders: int
+    profit: int
+    peak: int
+    symbols: dict[int, list[int]]
+
 class Rebuilder:
     def __init__(self, symbols: int) -> None: ...
     def add(self, records: Buffer) -> None: ...
     def result(
         self,
     ) -> tuple[
-        int, dict[int, int], list[tuple[int, int, int, int, int, int, int, int, bool]], bytes, int, int, int
+        int, dict[int, int], list[tuple[int, int, int, int, int, int, int, int, bool]], bytes, int, int, int, Day
     ]: ...

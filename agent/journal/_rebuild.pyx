@@ -8,6 +8,13 @@ from agent.journal import _record
 from agent.journal.record cimport (ACCEPTED, CANCELED, CAUGHT_UP, ENTERED, EXECUTED, FINE, IGNORED, NEVER_REACHED,
                                    QUERIED, REJECTED, REPLACED, REPLACING, SESSION, JournalRecord, find_fault)
 
+cdef object TICK = 10_000       # of 1e-8 in the 4 decimals of a price
+cdef extern from *:
+    """
+    #define REBUILD_DAY INT64_C(86400000000000)
+    """
+    int64_t DAY "REBUILD_DAY"   # ns
+
 #: What OpenOrder.filled of the engine holds.
 cdef uint64_t MOST_FILLED = 0xFFFFFFFF
 
@@ -59,6 +66,40 @@ cdef int accept_order(dict orders, const JournalRecord *r) except -1:
     return 0
 
 
+cdef class Day:
+    """Orders, profit and loss of the day (UTC) of the last record, as engine/losses.pxd counts them, but that each
+    position is marked at its executions alone. Money in units of 1e-8."""
+
+    cdef readonly int64_t day           # since 1970
+    cdef readonly uint64_t orders
+    cdef readonly object profit, peak   # of all symbols
+    cdef readonly dict symbols          # [cash, last price, peak, profit] by index
+
+    def __cinit__(self):
+        self.profit = self.peak = 0
+        self.symbols = {}
+
+    cdef int begin(self, int64_t day, dict positions) except -1:
+        """A day begins; positions by symbol index."""
+        self.day, self.orders, self.profit, self.peak = day, 0, 0, 0
+        for symbol, money in self.symbols.items():
+            money[0] = -positions.get(symbol, 0) * money[1]
+            money[2] = money[3] = 0
+        return 0
+
+    cdef int add_execution(self, const JournalRecord *r, position) except -1:
+        """position: after it."""
+        money = self.symbols.setdefault(r.symbol, [0, 0, 0, 0])
+        money[1] = r.price * TICK
+        money[0] -= r.side * <int64_t> r.quantity * money[1]
+        profit = money[0] + position * money[1]
+        self.profit += profit - money[3]
+        money[3] = profit
+        money[2] = max(money[2], profit)
+        self.peak = max(self.peak, self.profit)
+        return 0
+
+
 cdef class Rebuilder:
     """What the records of a journal with so many symbols add up to, given in pieces."""
 
@@ -66,8 +107,10 @@ cdef class Rebuilder:
     cdef uint32_t reference, queries, symbols
     cdef dict orders, positions
     cdef bytes session
+    cdef Day today
 
     def __cinit__(self, uint32_t symbols):
+        self.today = Day()
         self.symbols = symbols
         self.orders, self.positions, self.session = {}, {}, b""
 
@@ -93,6 +136,8 @@ cdef class Rebuilder:
             self.add_record(r)
 
     cdef int add_record(self, const JournalRecord *r) except -1:
+        if r.time_ns // DAY > self.today.day:
+            self.today.begin(r.time_ns // DAY, self.positions)
         if r.exchange_sequence:
             self.sequence = r.exchange_sequence
         if r.kind == SESSION:
@@ -104,9 +149,11 @@ cdef class Rebuilder:
             self.queries -= self.queries > 0
         elif r.kind == ENTERED or r.kind == REPLACING:
             self.reference = max(self.reference, r.id)
+            self.today.orders += 1
             add_order(self.orders, r, r.quantity)
         elif r.kind == EXECUTED:
             self.positions[r.symbol] = self.positions.get(r.symbol, 0) + r.side * <int64_t> r.quantity
+            self.today.add_execution(r, self.positions[r.symbol])
             reduce_order(self.orders, r)
         elif r.kind == CANCELED:
             reduce_order(self.orders, r)
@@ -121,10 +168,11 @@ cdef class Rebuilder:
     def result(self):
         """Returns the last UserRefNum; units by symbol index; open orders as Engine.restore() takes them; the
         exchange's session, the sequenced messages read in it, the Account Queries that may still be answered;
-        records."""
+        records; the last day."""
         cdef Rebuilt o
         found = []
         for id in self.orders:
             o = self.orders[id]
             found.append((id, o.symbol, o.side, o.leaves, o.price, o.tag, o.original, o.filled, o.accepted))
-        return self.reference, self.positions, found, self.session, self.sequence, self.queries, self.last
+        return self.reference, self.positions, found, self.session, self.sequence, self.queries, self.last, \
+            self.today

@@ -23,6 +23,27 @@ class OpenOrder(msgspec.Struct):
     accepted: bool = False
 
 
+class Money(msgspec.Struct):
+    """A symbol's part of a day, in units of 1e-8: what its sells brought less what its buys cost (the position that the
+    day began with: as if bought then, at the price of the execution before), the last execution's price, and the most
+    that profit was."""
+
+    cash: int
+    last: int
+    peak: int
+
+
+class Today(msgspec.Struct):
+    """The day (since 1970, UTC) of the last record: orders sent in it, the most that the profit of all symbols was (in
+    units of 1e-8), and the money by symbol index. What engine/losses.pxd says holds, but that a position is marked at
+    its executions alone: the journal has no quotes."""
+
+    day: int = 0
+    orders: int = 0
+    peak: int = 0
+    symbols: dict[int, Money] = {}
+
+
 class State(msgspec.Struct):
     """What the records add up to. reference: the last UserRefNum. positions: whole units by symbol index, short is
     negative. sequence: sequenced messages read in the exchange's session. queries: Account Queries that may still be
@@ -35,6 +56,7 @@ class State(msgspec.Struct):
     sequence: int
     queries: int
     records: int
+    today: Today = msgspec.field(default_factory=Today)
 
 
 def rebuild(records: Iterable[bytes | memoryview], symbols: int) -> State:
@@ -50,6 +72,8 @@ def rebuild(records: Iterable[bytes | memoryview], symbols: int) -> State:
             rebuilder.add(piece)
     except ValueError as error:
         raise JournalError(str(error)) from None
-    reference, positions, orders, session, sequence, queries, last = rebuilder.result()
+    reference, positions, orders, session, sequence, queries, last, day = rebuilder.result()
     held = {order[0]: OpenOrder(*order) for order in orders}
-    return State(reference, positions, held, session, sequence, queries, last)
+    money = {symbol: Money(cash, price, peak) for symbol, (cash, price, peak, _) in day.symbols.items()}
+    today = Today(day.day, day.orders, day.peak, money)
+    return State(reference, positions, held, session, sequence, queries, last, today)

@@ -34,6 +34,7 @@ class Statistics(msgspec.Struct, frozen=True):
             "alive": alive,
             "state": describe_state(self.segment),
             "ended": self.segment.ended,
+            "tripped": self.segment.tripped,
             "heartbeat_age_ns": now_ns() - self.segment.heartbeat_ns if alive else None,
             "feed_session": self.segment.feed_session,
             "ticks_in": counters["book_ticker"] + counters["trade"],
@@ -56,6 +57,7 @@ class Statistics(msgspec.Struct, frozen=True):
             head += f" (its loop has not been seen for {data['heartbeat_age_ns'] / 1e9:.1f} s)"
         lines = [
             head,
+            *([f"  kill set by the engine: {escape(data['tripped'])}"] if data["tripped"] else []),
             f"  ticks in {data['ticks_in']:,}, lost {counters['lost']:,}, "
             f"kernel drops {counters['kernel_drops']:,}, malformed {data['malformed']:,}",
             f"  feed session {escape(data['feed_session']) or 'none yet'}, packets of another session "

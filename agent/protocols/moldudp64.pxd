@@ -110,6 +110,7 @@ cdef struct Held:
     uint64_t last                   # the number after its last message
     uint32_t slot
     uint32_t size
+    int64_t arrived                 # as of Mold.arrived when the packet came
 
 # Packets that are not read: of another session, or of ours at a place far from the feed's.
 cdef struct Other:
@@ -127,6 +128,7 @@ cdef struct Mold:
     const uint8_t *at               # its next block
     uint64_t next                   # the sequence number of that
     uint32_t left                   # blocks left
+    int64_t came                    # its Mold.arrived: of a held packet, what that was when the packet came
 
     uint64_t expected               # the next message to give out
     uint64_t top                    # the number after the last message known to exist
@@ -136,6 +138,7 @@ cdef struct Mold:
     bint ended                      # the end of the session was announced, and no message came since
     uint64_t joined_at              # the first expected sequence number of this session
     int64_t now                     # of the last call
+    int64_t arrived                 # the caller's, for `came`: when the datagram in hand arrived at the host
     int64_t seen                    # when a packet of this session, at its place, came last
     bint contested                  # packets of another session were found in sequence beside this one's,
     int64_t contested_at            # at last then
@@ -193,7 +196,8 @@ cdef inline void mold_init(Mold *m, uint8_t *store, size_t size, int64_t wait_ns
     """wait_ns, limit_ns: see the module's text. start: 0 joins wherever the feed is, 1 asks for
     everything from the first message on. store: size bytes, used as long as m is; may be empty.
 
-    The caller may change m.retry_ns, quiet_ns, reach, wanted, request_limit and c (where to count) after it.
+    The caller may change m.retry_ns, quiet_ns, reach, wanted, request_limit and c (where to count) after it, and set
+    m.arrived before each call of mold_arrive.
     """
     cdef size_t skip = (8 - (<size_t> store & 7)) & 7
     memset(m, 0, sizeof(Mold))
@@ -304,6 +308,7 @@ cdef inline bint _mold_hold(Mold *m, const uint8_t *data, uint32_t size, uint64_
     held[low].last = last
     held[low].slot = <uint32_t> slot
     held[low].size = size
+    held[low].arrived = m.arrived
     m.c.held += 1
     return True
 
@@ -647,6 +652,7 @@ cdef inline int _mold_slow(Mold *m, const uint8_t *data, uint32_t size, uint64_t
         m.at = data + HEADER
         m.next = sequence
         m.left = count
+        m.came = m.arrived
         return PACKET | fresh
     if healed == 0 and last <= top:
         m.c.duplicates += count
@@ -695,6 +701,7 @@ cdef inline int mold_arrive(Mold *m, const uint8_t *data, uint32_t size, int lin
         m.at = data + HEADER
         m.next = sequence
         m.left = count
+        m.came = m.arrived
         return PACKET
     return _mold_slow(m, data, size, sequence, count, line)
 
@@ -724,6 +731,7 @@ cdef inline bint _mold_refill(Mold *m) noexcept nogil:
         m.at = m.slot_data + <size_t> h.slot * SLOT + HEADER
         m.next = h.first
         m.left = <uint32_t> (h.last - h.first)
+        m.came = h.arrived
         return True
     _mold_settle(m)
     return False

@@ -129,6 +129,7 @@ def read_header(const uint8_t[::1] segment not None):
         "names_size": s.names_size,
         "boot_id": s.boot_id[:sizeof(s.boot_id)],
         "ended": s.ended[:sizeof(s.ended)],
+        "tripped": s.tripped[:sizeof(s.tripped)],
         "feed_session": s.feed_session[:sizeof(s.feed_session)],
     }
 

@@ -87,6 +87,9 @@ cdef extern from "agent_shm.h" nogil:
         uint64_t reject_open_orders
         uint64_t reject_duplicate
         uint64_t reject_rate
+        uint64_t reject_old
+        uint64_t reject_self_match
+        uint64_t reject_daily
         uint64_t reject_id
         uint64_t reject_count
         uint64_t send_short
@@ -108,6 +111,8 @@ cdef extern from "agent_shm.h" nogil:
         uint64_t logins
         uint64_t connection_lost
         uint64_t orders_open
+        uint64_t orders_today
+        uint64_t loss_kills
         uint64_t orders_never_reached
         uint64_t journal_records
         uint64_t receive_calls
@@ -142,6 +147,13 @@ cdef extern from "agent_shm.h" nogil:
         uint64_t rate_interval_ns
         uint64_t rate_burst_ns
         uint64_t duplicate_ns
+        uint64_t max_tick_age_ns
+        uint64_t max_orders_per_day
+        uint64_t refuse_self_match
+        uint64_t max_loss
+        uint64_t max_drawdown
+        uint64_t max_symbol_loss
+        uint64_t max_symbol_drawdown
 
     struct agent_symbol:
         uint64_t name
@@ -153,6 +165,8 @@ cdef extern from "agent_shm.h" nogil:
         uint64_t position
         uint64_t open_buy
         uint64_t open_sell
+        uint64_t tick_ns
+        uint64_t profit
 
     struct agent_shm:
         char magic[8]
@@ -178,6 +192,7 @@ cdef extern from "agent_shm.h" nogil:
         uint64_t names_size
         char boot_id[40]
         char ended[128]
+        char tripped[128]
         char feed_session[16]
         agent_counters counters
         agent_histograms histograms

@@ -51,13 +51,16 @@ class Symbol(msgspec.Struct, frozen=True):
     position: int
     open_buy: int
     open_sell: int
+    tick_ns: int
+    profit: int
 
 
 class Segment(msgspec.Struct, frozen=True):
     """One reading of a segment. start_time in clock ticks after boot; started_ns is CLOCK_REALTIME, heartbeat_ns
-    CLOCK_MONOTONIC of that boot. feed_session: of MoldUDP64, as its packets have it; "": none is read yet. limits: in
-    the names and units of AGENT_LIMITS in shm/include/agent_shm.h; agent/limits.py has them in the user's. counters:
-    those of the engine's build, and 0 for one of this build that it lacks."""
+    CLOCK_MONOTONIC of that boot. tripped: the loss that made the engine set `kill`; "": none did. feed_session: of
+    MoldUDP64, as its packets have it; "": none is read yet. limits: in the names and units of AGENT_LIMITS in
+    shm/include/agent_shm.h; agent/limits.py has them in the user's. counters: those of the engine's build, and 0 for
+    one of this build that it lacks."""
 
     path: str
     state: str
@@ -67,6 +70,7 @@ class Segment(msgspec.Struct, frozen=True):
     heartbeat_ns: int
     boot_id: str
     ended: str
+    tripped: str
     feed_session: str
     counters: dict[str, int]
     histograms: dict[str, Histogram]
@@ -178,6 +182,7 @@ def decode(data: bytes, path: str, most_symbols: int = MAX_SYMBOLS) -> Segment:
         heartbeat_ns=head["heartbeat_ns"],
         boot_id=_text(head["boot_id"]),
         ended=_text(head["ended"]),
+        tripped=_text(head["tripped"]),
         feed_session=_text(head["feed_session"]),
         counters=counters | {name: 0 for name in _segment.counters() if name not in counters},
         histograms=histograms,

@@ -39,7 +39,8 @@ TABLES: dict[str, frozenset[str]] = {
     "exchange": frozenset({"address", "port", "username", "password_file", "reconnect_s"}),
     "strategy": frozenset({"name", "symbol", "symbols", "size", "fast", "slow", "values", "timer_ms"}),
     "risk": frozenset({"max_size", "max_orders_per_second", "burst", "max_notional", "collar", "max_position"})
-    | {"max_open_orders", "duplicate_ms"},
+    | {"max_open_orders", "duplicate_ms", "max_tick_age_us", "max_orders_per_day", "refuse_self_match", "max_loss"}
+    | {"max_drawdown", "max_symbol_loss", "max_symbol_drawdown"},
     "book": frozenset({"orders", "levels"}),
     "series": frozenset({"path", "capacity"}),
     "journal": frozenset({"directory", "ring"}),

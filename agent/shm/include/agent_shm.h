@@ -13,7 +13,7 @@
 #include <string.h>
 
 #define AGENT_SHM_MAGIC "HTAGENT"   /* 7 characters and the NUL */
-#define AGENT_SHM_VERSION 3         /* one more when struct agent_shm's head, a limit or a symbol's field changes */
+#define AGENT_SHM_VERSION 4         /* one more when struct agent_shm's head, a limit or a symbol's field changes */
 
 #define AGENT_STARTING 0
 #define AGENT_CONNECTING 1          /* the loop runs, ticks are read, the gate is closed */
@@ -89,6 +89,9 @@
     X(reject_open_orders, counter, "orders refused: max_open_orders are open") \
     X(reject_duplicate, counter, "orders refused: the same order within duplicate_ms") \
     X(reject_rate, counter, "orders refused: over max_orders_per_second and burst") \
+    X(reject_old, counter, "orders refused: the tick that caused them is older than max_tick_age_us") \
+    X(reject_self_match, counter, "orders refused: they could trade with an open order of this engine") \
+    X(reject_daily, counter, "orders refused: max_orders_per_day were sent today") \
     X(reject_id, counter, "replaces and cancels refused: the order is not open") \
     X(reject_count, counter, "orders refused: the strategy returned more than the buffer holds") \
     X(send_short, counter, "sends that took part of the bytes") \
@@ -110,6 +113,8 @@
     X(logins, counter, "SoupBinTCP logins accepted") \
     X(connection_lost, counter, "links that ended without SoupBinTCP end of session") \
     X(orders_open, gauge, "orders open now") \
+    X(orders_today, gauge, "Enter and Replace Orders since the day (UTC) began, by earlier processes included") \
+    X(loss_kills, counter, "times a loss limit set the limit kill") \
     X(orders_never_reached, counter, "orders sent that the exchange, after a new login, says it never saw") \
     X(journal_records, counter, "records written to the journal's ring") \
     X(receive_calls, counter, "receive system calls that brought datagrams") \
@@ -147,7 +152,14 @@
     X(max_open_orders, "of all symbols; at most 65,536") \
     X(rate_interval_ns, "what one order costs") \
     X(rate_burst_ns, "what may be ahead") \
-    X(duplicate_ns, "the same symbol, side, price and size again within this time")
+    X(duplicate_ns, "the same symbol, side, price and size again within this time") \
+    X(max_tick_age_ns, "from the arrival of the tick that caused an order") \
+    X(max_orders_per_day, "Enter and Replace Orders of a day (UTC)") \
+    X(refuse_self_match, "1: no order that could trade with an open one of this engine") \
+    X(max_loss, "of all symbols today, in 0.0001 of the currency; beyond it `kill` is set, as for the next three") \
+    X(max_drawdown, "of all symbols from the day's best, in 0.0001 of the currency") \
+    X(max_symbol_loss, "of one symbol today, in 0.0001 of the currency") \
+    X(max_symbol_drawdown, "of one symbol from its day's best, in 0.0001 of the currency")
 
 /* X(name, text): a row per symbol. */
 #define AGENT_SYMBOL_FIELDS(X) \
@@ -159,7 +171,9 @@
     X(ask_size, "units of 1e-8") \
     X(position, "whole units, short is negative") \
     X(open_buy, "whole units in open buy orders") \
-    X(open_sell, "whole units in open sell orders")
+    X(open_sell, "whole units in open sell orders") \
+    X(tick_ns, "when the last tick arrived that the strategy was told, CLOCK_MONOTONIC ns; 0: none") \
+    X(profit, "of today, the position marked to the book, units of 1e-8 of the currency; a loss is negative")
 
 /* Log-linear: 2^7 buckets per power of two, exact below 128, so a bucket is at most 1/128 of its
  * value wide and its midpoint at most 0.4 % off. Values from 2^40 ns on share the last bucket. */
@@ -200,6 +214,7 @@ struct agent_shm {
     uint64_t names_offset, names_size;   /* counters, histograms, limits, symbol fields: each name, a newline */
     char boot_id[40];
     char ended[128];                /* why the loop ended, once state is AGENT_STOPPED */
+    char tripped[128];              /* the loss that made the engine set the limit `kill`; empty: none did */
     char feed_session[16];          /* the MoldUDP64 session that is read: 10 characters; none: not joined yet */
     struct agent_counters counters __attribute__((aligned(128)));
     struct agent_histograms histograms __attribute__((aligned(128)));

@@ -14,7 +14,7 @@ from agent.errors import UsageError
 from agent.limits import LIMITS
 from agent.shm import segment
 
-from .conftest import Hand
+from .conftest import Hand, order
 
 ROOT = Path(__file__).parents[3]
 
@@ -22,10 +22,14 @@ ROOT = Path(__file__).parents[3]
 WORDS = {
     "kill": 0, "max_size": 10, "max_notional": 1_000_000_000, "collar_ppm": 50_000, "max_position": 500,
     "max_open_orders": 0, "rate_interval_ns": 1_000_000, "rate_burst_ns": 1_000_000_000, "duplicate_ns": 20_000_000,
+    "max_tick_age_ns": 5_000_000, "max_orders_per_day": 100_000, "refuse_self_match": 1, "max_loss": 1_000_000,
+    "max_drawdown": 5_000, "max_symbol_loss": 0, "max_symbol_drawdown": 1,
 }  # fmt: skip
 VALUES = {
     "kill": 0, "max_size": 10, "max_orders_per_second": 1_000, "burst": 1_000, "max_notional": 100_000.0,
     "collar": 0.05, "max_position": 500, "max_open_orders": 0, "duplicate_ms": 20,
+    "max_tick_age_us": 5_000, "max_orders_per_day": 100_000, "refuse_self_match": 1, "max_loss": 100.0,
+    "max_drawdown": 0.5, "max_symbol_loss": 0.0, "max_symbol_drawdown": 0.0001,
 }  # fmt: skip
 
 
@@ -47,6 +51,13 @@ def test_what_the_words_mean() -> None:
             "max_position": st.integers(0, 1 << 40),
             "max_open_orders": st.integers(0, 65_536),
             "duplicate_ms": st.integers(0, 60_000),
+            "max_tick_age_us": st.integers(0, 60_000_000),
+            "max_orders_per_day": st.integers(0, (1 << 32) - 1),
+            "refuse_self_match": st.integers(0, 1),
+            **dict.fromkeys(
+                ("max_loss", "max_drawdown", "max_symbol_loss", "max_symbol_drawdown"),
+                st.integers(0, 10**15).map(lambda n: n / 10_000),
+            ),
         }
     )
 )
@@ -80,7 +91,10 @@ def test_only_what_changes_is_written() -> None:
         limits.change_words(WORDS | {"rate_interval_ns": 0}, {"burst": 5})
 
 
-@given(st.floats(min_value=0, max_value=1e-3, exclude_min=True), st.sampled_from(["max_notional", "collar"]))
+@given(
+    st.floats(min_value=0, max_value=1e-3, exclude_min=True),
+    st.sampled_from([name for name, limit in LIMITS.items() if limit.kind is float]),
+)
 def test_a_limit_that_is_set_is_never_none(value: float, name: str) -> None:
     """0 in the segment is no limit at all: a limit below the word's unit must not become that."""
     (word,) = limits.to_words({name: value}).values()
@@ -140,6 +154,11 @@ def test_settings_are_read_as_toml_is(text: str, value: float) -> None:
         ("max_size=ten", "max_size: found the text 'ten'; wanted an integer from 1 to 999999"),
         ("max_size=true", "max_size: found true; wanted an integer"),
         ("kill=2", "kill: found the number 2; wanted an integer from 0 to 1"),
+        ("refuse_self_match=2", "refuse_self_match: found the number 2; wanted an integer from 0 to 1"),
+        ("max_loss=-1", "max_loss: found the number -1; wanted a number from 0"),
+        ("max_loss=nan", "max_loss: found the number nan; wanted a number from 0"),
+        ("max_drawdown=-0.01", "max_drawdown: found the number -0.01; wanted a number from 0"),
+        ("max_tick_age_us=0.5", "max_tick_age_us: found the number 0.5; wanted an integer from 0"),
         ("collar=11", "collar: found the number 11; wanted a number from 0"),
         ("collar=nan", "collar: found the number nan; wanted a number from 0"),
         ("max_notional=inf", "max_notional: found the number inf; wanted a number from 0"),
@@ -183,6 +202,28 @@ def test_the_command(tmp_path: Path, hand: Callable[..., Hand], capsys: pytest.C
     path.write_bytes(b"x" * 4096)
     assert cli.main(["limits", str(path), "--set", "max_size=5"]) == 2
     assert capsys.readouterr().err == f"agent: {path}: not an agent's segment (no HTAGENT at its start)\n"
+
+
+@given(st.integers(1, 2_000), st.integers(1, 2_000), st.integers(0, 2_000), st.sampled_from([0.0, 0.01, 0.1, 5.0]))
+def test_a_size_that_can_never_pass_is_found(size: int, most: int, position: int, notional: float) -> None:
+    """Named with both keys; and what is not found does pass: at the lowest price, from no position."""
+    risk = limits.Risk(max_size=most, max_orders_per_second=1, max_position=position, max_notional=notional)
+    found = risk.find_conflicts(size)
+    assert all("strategy.size" in text and "risk." in text and str(size) in text for text in found)
+    h = Hand(limits=risk.words)
+    h.orders = [order(0.0001, size)]
+    with h.connect():
+        h.tick(1)
+    assert h.counters.get("orders_sent", 0) == (not found)
+
+
+def test_how_a_size_that_can_never_pass_is_explained() -> None:
+    risk = limits.Risk(max_size=10, max_orders_per_second=1, max_position=5, max_notional=0.001)
+    assert risk.find_conflicts(50) == [
+        "strategy.size: found 50, allowed: at most risk.max_size (10)",
+        "strategy.size: found 50, allowed: at most risk.max_position (5)",
+        "risk.max_notional: found 0.001, allowed: at least 0.005, strategy.size (50) at the lowest price",
+    ]
 
 
 def test_the_documented_table_is_this_one() -> None:

@@ -34,6 +34,10 @@ READERS: list[list[str]] = [
     ["var", "--volatility", "0.3", "--paths", "10"],
 ]
 COUNTERS = list(_segment.counters())
+#: As many symbols as nearly 2 MiB hold.
+MANY = (2 << 20) // (8 * len(_segment.symbol_fields())) - 1_000
+#: Names of all that is no counter.
+OTHERS = len(_segment.histograms()) + len(_segment.limits()) + len(_segment.symbol_fields())
 
 
 def large(bytes: int, **options: Any) -> bytes:
@@ -51,11 +55,11 @@ BOMBS: dict[str, tuple[bytes, str | None]] = {
     "symbols without fields": (build(symbol_words=0, symbols_count=2**64 - 1), "names, but its header describes"),
     "more symbols than an agent has": (build(symbols=257), "its header describes another agent's values"),
     "no symbols": (build(symbols=0), None),
-    "2 MB of symbols": (build(symbols=28_000), "its header describes another agent's values"),
+    "2 MB of symbols": (build(symbols=MANY), "its header describes another agent's values"),
     "250,000 names": (build(names={"counters": [f"c{i}" for i in range(250_000)]}), "found more than 2,097,152 bytes"),
     "100,000 names": (
         build(names={"counters": [f"c{i}" for i in range(100_000)]}),
-        "describes 100029 values, allowed: ",
+        f"describes {100_000 + OTHERS} values, allowed: ",
     ),
     "a name of 2 MB": (build(names={"counters": ["c" * 2_000_000]}), "its header describes another agent's values"),
     "names that are none": (build(names={"counters": ["1x", "A-B", "\x1b[2J"]}), "its header describes another"),

@@ -8,7 +8,7 @@ from agent.shm import _segment
 from agent.shm.segment import Symbol
 
 #: struct agent_shm of agent_shm.h, up to its words.
-HEAD = struct.Struct("<8sIIQQQqq13Q40s128s16s")
+HEAD = struct.Struct("<8sIIQQQqq13Q40s128s128s16s")
 #: What a segment has names of.
 PARTS = ("counters", "histograms", "limits", "symbol_words")
 
@@ -61,6 +61,7 @@ def build(
         "names_size": len(text),
         "boot_id": b"boot",
         "ended": b"by hand",
+        "tripped": b"",
         "feed_session": b"SESSION001",
     }
     assert head.keys() <= described.keys()
