@@ -5,7 +5,7 @@ In the segment the same limits lie in the units that the gate computes with (AGE
 this module converts. What each limit refuses: docs/agent.md, Risk gate.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, get_args
 
 import msgspec
@@ -218,6 +218,51 @@ def parse_setting(text: str) -> tuple[str, int | float]:
 
         raise UsageError(explain(error, LIMITS[word].checked, value, lambda key: "--set", name=word)) from None
     return word, found
+
+
+def parse_name(text: str, changes: Mapping[str, int | float]) -> str:
+    """Returns the limit that `--reset LIMIT` names. changes: what `--set` names beside it. Raises UsageError."""
+    word = text.strip()
+    if word not in LIMITS:
+        from hosttune.config_errors import allow_names
+
+        raise UsageError(f"--reset: unknown limit {word}; {allow_names(word, LIMITS)}")
+    if word in changes:
+        raise UsageError(f"--reset: found {word}, allowed: a limit that --set does not name")
+    return word
+
+
+def _words_of(name: str) -> tuple[str, ...]:
+    """Returns the words of AGENT_LIMITS that a limit is held in."""
+    return (LIMITS[name].word,) if LIMITS[name].word else ("rate_interval_ns", "rate_burst_ns")
+
+
+def reset_words(configured: Mapping[str, int], names: Iterable[str]) -> dict[str, int]:
+    """Returns what to write so that limits are again as agent.toml has them (configured, by the names and in the units
+    of AGENT_LIMITS). max_orders_per_second and burst go together."""
+    return {word: configured[word] for name in names for word in _words_of(name)}
+
+
+def find_changes(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, tuple[str, ...]]:
+    """Returns the limits that differ between two readings of AGENT_LIMITS, each with its words there."""
+    old, new = from_words(before), from_words(after)
+    return {name: _words_of(name) for name in LIMITS if old[name] != new[name]}
+
+
+def show_changes(before: Mapping[str, int], after: Mapping[str, int]) -> list[str]:
+    """Returns a line for each limit that differs: what it was, and what it is."""
+    old, new = from_words(before), from_words(after)
+    return [f"{name}: {show_value(old[name])} -> {show_value(new[name])} {LIMITS[name].unit}"
+            for name in find_changes(before, after)]  # fmt: skip
+
+
+def show_word(word: str, value: int) -> tuple[str, str]:
+    """Returns the name and the value of a word of AGENT_LIMITS for people: in the user's word and units where there is
+    one for it alone."""
+    for name, limit in LIMITS.items():
+        if limit.word == word:
+            return name, show_value(value / limit.scale if limit.kind is float else value // limit.scale)
+    return word, show_value(value)
 
 
 def show_value(value: float) -> str:

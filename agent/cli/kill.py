@@ -1,30 +1,66 @@
 """`agent kill`: stop an engine's orders at once, and cancel the open ones."""
 
 import argparse
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from agent.cli.options import add_engine
-from agent.errors import OK
-from hosttune.output import escape
+from agent.errors import FAILED, OK, UsageError
+from hosttune.output import escape, print_message
+
+if TYPE_CHECKING:
+    from agent.monitor.control import Outcome
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """Add the arguments of the subcommand."""
     add_engine(command)
+    command.add_argument("--all", action="store_true", help="every engine that runs, in place of a name")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Switch the engine's kill switch on. Returns the exit code. Raises AgentError."""
-    return set_kill_switch(arguments.agent, on=True)
-
-
-def set_kill_switch(engine: str | None, *, on: bool) -> int:
-    """Write an engine's kill switch, and print the switch and the open orders as they are then. Returns the exit code.
-    Raises AgentError."""
+    """Switch the kill switch of engines on, and print what is open at the exchange then. Returns the exit code: FAILED
+    unless each loop has confirmed. Raises AgentError, UsageError."""
     from agent.cli.output import write_out
+    from agent.monitor import control
+
+    if arguments.all and arguments.agent is not None:
+        raise UsageError(f"--all: found with {arguments.agent}, allowed: alone")
+    paths = control.find_running() if arguments.all else control.find_engines(arguments.agent)
+    outcomes = control.decide(paths, lambda _: {"kill": 1}, ended=True)
+    at_once = control.wait_for_cancels([o.path for o in outcomes if not o.why], 0)
+    for path, segment in at_once.items():
+        write_out(escape(f"{path}: killed, confirmed by its loop; {control.describe_open(segment)}") + "\n")
+    busy = [path for path, segment in at_once.items() if segment.counters["orders_open"]]
+    for path, segment in control.wait_for_cancels(busy, control.CANCELS).items():
+        gone = max(0, at_once[path].counters["orders_open"] - segment.counters["orders_open"])
+        text = f"{path}: {gone:,} gone since; {control.describe_open(segment)}"
+        if segment.state == "connecting":
+            text += "; the engine is not logged in, and cancels after its next login what is left"
+        write_out(escape(text) + "\n")
+    return report_failures(outcomes, _say_what_holds)
+
+
+def report_failures(outcomes: "list[Outcome]", explain: "Callable[[Outcome], str]" = lambda _: "") -> int:
+    """Print a line for each engine whose loop has not confirmed a decision. explain: what follows in that line. Returns
+    the exit code."""
+    failed = [outcome for outcome in outcomes if outcome.why]
+    for outcome in failed:
+        print_message(escape(f"agent: {outcome.path}: {outcome.why}{explain(outcome)}"))
+    return FAILED if failed else OK
+
+
+def _say_what_holds(outcome: "Outcome") -> str:
+    """Returns what a kill switch does that no loop has confirmed."""
+    from agent.monitor.control import describe_open
     from agent.shm import segment as shm
 
-    path = shm.find(engine)
-    shm.set_limits(path, {"kill": int(on)})
-    segment = shm.read(path)
-    write_out(escape(f"{path}: kill {segment.limits['kill']}, open orders {segment.counters['orders_open']}") + "\n")
-    return OK
+    try:
+        segment = shm.read(outcome.path)
+    except shm.SegmentError:
+        return ""
+    if not segment.limits["kill"]:
+        return ""
+    if not segment.trades:
+        return f"; when it ended, {describe_open(segment)}; its next start begins killed, until `agent resume`"
+    return f"; the switch is on, and no order passes the gate; when last seen, {describe_open(segment)}"

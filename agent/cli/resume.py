@@ -2,8 +2,9 @@
 
 import argparse
 
-from agent.cli.kill import set_kill_switch
+from agent.cli.kill import report_failures
 from agent.cli.options import add_engine
+from hosttune.output import escape
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -12,5 +13,14 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Switch the engine's kill switch off. Returns the exit code. Raises AgentError."""
-    return set_kill_switch(arguments.agent, on=False)
+    """Switch an engine's kill switch off. Returns the exit code: FAILED unless its loop has confirmed. Raises
+    AgentError."""
+    from agent.cli.output import write_out
+    from agent.monitor import control
+
+    outcomes = control.decide(control.find_engines(arguments.agent), lambda _: {"kill": 0})
+    for outcome in outcomes:
+        if outcome.before and not outcome.why:
+            was = "" if outcome.before.limits["kill"] else "; it was not killed"
+            write_out(escape(f"{outcome.path}: orders pass again, confirmed by its loop{was}") + "\n")
+    return report_failures(outcomes)

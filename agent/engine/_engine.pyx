@@ -10,6 +10,7 @@ from posix.signal cimport sigaction, sigaction_t
 
 from agent.book.order_book cimport books_init, books_size
 from agent.engine.arguments cimport check_count, check_strategy, check_symbols
+from agent.engine.decisions cimport note_limit
 from agent.engine.loop cimport FEEDS, REQUESTS, Loop, copy_feed_counters, do_housekeeping, handle_datagram, run_loop
 from agent.engine.losses cimport DAY, set_profit
 from agent.engine.open_orders cimport add_open, find_open
@@ -185,8 +186,25 @@ cdef class Engine:
         shm.heartbeat_ns = monotonic_ns()
 
     def limits(self, **values):
-        """Set limits by the names of AGENT_LIMITS, in their units. Raises ValueError for an unknown one."""
-        set_limits(self.loop.core.shm, values)
+        """Set limits by the names of AGENT_LIMITS, in their units, as agent.toml has them. Raises ValueError for an
+        unknown one."""
+        cdef Core *e = &self.loop.core
+        set_limits(&e.shm.limits, values)
+        set_limits(&e.shm.configured, values)
+        set_limits(&e.decisions.known, values)
+
+    def restore_limits(self, *, bint killed, uint32_t uid, uint32_t login, **values):
+        """Put the journal's decisions in force, behind restore(): limits by the names of AGENT_LIMITS, in their units.
+        killed: the kill switch was on in the segment of an engine that ended, whatever the journal says; uid, login:
+        who did that, for the journal. A switch that is on stays so. Raises ValueError for an unknown limit."""
+        cdef Core *e = &self.loop.core
+        set_limits(&e.decisions.known, values)
+        set_limits(&e.decisions.apart, dict.fromkeys(values, 1))
+        set_limits(&e.shm.limits, {name: value for name, value in values.items() if name != "kill"})
+        if killed or e.decisions.known.kill:
+            e.shm.limits.kill = 1
+        if killed and not e.decisions.known.kill:
+            note_limit(e, <uint32_t> (&e.shm.limits.kill - <uint64_t *> &e.shm.limits), 1, uid, login)
 
     def attach_memory(self, *, journal=None, feed=None, series=None):
         """Use what other objects map, which are held as long as the engine lives. journal, feed: agent.shm.ring.Ring,

@@ -5,11 +5,22 @@ When the ring is full the journal ends there, without a hole, and so does tradin
 """
 
 from libc.stdint cimport uint32_t, uint64_t
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy, memset, strlen
 
 cimport agent.journal.record as record
 from agent.engine.state cimport Core, OpenOrder
+from agent.shm.clock cimport monotonic_ns
 from agent.shm.ring cimport ring_push
+from agent.shm.segment cimport AGENT_LIMIT_WORDS
+
+
+cdef inline bint push_record(Core *e, const void *entry) noexcept nogil:
+    """Give a record its place in the ring. Returns False if there is none: the journal ended before it."""
+    if ring_push(e.journal.ring, entry, sizeof(record.JournalRecord)):
+        e.counters.journal_records += 1
+        return True
+    e.journal.full = True
+    return False
 
 
 cdef inline void write_record(Core *e, uint32_t kind, const OpenOrder *o, uint32_t quantity, uint64_t price,
@@ -31,10 +42,7 @@ cdef inline void write_record(Core *e, uint32_t kind, const OpenOrder *o, uint32
     entry.quantity = quantity
     entry.side = o.side
     entry.symbol = o.symbol
-    if ring_push(e.journal.ring, &entry, sizeof(entry)):
-        e.counters.journal_records += 1
-    else:
-        e.journal.full = True
+    push_record(e, &entry)
 
 
 cdef inline void write_session_record(Core *e) noexcept nogil:
@@ -53,3 +61,26 @@ cdef inline void write_query_record(Core *e, uint32_t kind, uint32_t id) noexcep
     memset(&o, 0, sizeof(o))
     o.id = id
     write_record(e, kind, &o, 0, 0, e.session.sequence if kind == record.CAUGHT_UP else 0)
+
+
+cdef inline bint write_limit_record(Core *e, uint32_t kind, uint32_t limit, uint64_t old, uint64_t new, uint32_t uid,
+                                    uint32_t login) noexcept nogil:
+    """Write a decision (record.LIMIT_SET, LIMIT_RESET) about a limit, by its place in AGENT_LIMITS, from one value to
+    another. uid, login: who. Returns False if the journal has no room."""
+    cdef record.LimitRecord entry
+    cdef const char *name = AGENT_LIMIT_WORDS[limit].name
+    if e.journal.ring == NULL:
+        return True
+    if e.journal.full:
+        return False
+    memset(&entry, 0, sizeof(entry))
+    memcpy(entry.name, name, strlen(name))
+    e.journal.records += 1
+    entry.number = e.journal.records
+    entry.time_ns = monotonic_ns() + e.journal.realtime_offset
+    entry.kind = kind
+    entry.uid = uid
+    entry.login = login
+    entry.old = old
+    entry.new = new
+    return push_record(e, &entry)

@@ -17,6 +17,7 @@ cimport agent.protocols.ouch as ouch
 cimport agent.shm.histogram as histogram
 from agent.book.order_book cimport GAP, books_clear, books_mark_stale
 from agent.engine.age cimport Backlog, date_record, find_arrival, find_empty, was_set
+from agent.engine.decisions cimport watch_limits
 from agent.engine.gate cimport read_limit
 from agent.engine.itch_feed cimport show_stale_book
 from agent.engine.losses cimport keep_losses
@@ -270,7 +271,7 @@ cdef inline void ask_for_stamps(Loop *loop) noexcept nogil:
 
 
 cdef inline void do_housekeeping(Loop *loop, int64_t at) noexcept nogil:
-    """What is due every HOUSEKEEPING ns: counters, the gap, heartbeats, the limit `kill`."""
+    """What is due every HOUSEKEEPING ns: counters, the gap, heartbeats, changes of the limits."""
     cdef Core *e = &loop.core
     loop.housekept = at
     e.shm.heartbeat_ns = at
@@ -282,6 +283,7 @@ cdef inline void do_housekeeping(Loop *loop, int64_t at) noexcept nogil:
     copy_feed_counters(e)
     check_heartbeats(e, at)
     keep_losses(e, at)
+    watch_limits(e)
     if read_limit(&e.risk.limits.kill):
         if not e.orders.killed:
             e.orders.killed = True

@@ -11,6 +11,7 @@ UTC. Fees are not known. Everything is exact: units of 1e-8 of the currency, in 
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.stdio cimport snprintf
 
+from agent.engine.decisions cimport decide_limit
 from agent.engine.gate cimport read_limit
 from agent.engine.state cimport Core, SymbolRisk, product, wide
 from agent.shm.segment cimport agent_symbol
@@ -43,7 +44,7 @@ cdef inline void set_kill(Core *e, const char *limit, const agent_symbol *row, w
     snprintf(text + at, 128 - at, "%s: found %.4f, allowed: %.4f", limit, <double> loss * 1e-8, <double> bound * 1e-4)
     e.counters.loss_kills += 1
     e.risk.killed = True
-    (<volatile uint64_t *> &e.risk.limits.kill)[0] = 1
+    decide_limit(e, &e.risk.limits.kill, 1)
 
 
 cdef inline void check_symbol(Core *e, uint32_t symbol) noexcept nogil:

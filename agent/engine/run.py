@@ -18,9 +18,9 @@ from agent.config import Config, read_password
 from agent.engine.errors import RunError
 from agent.engine.feed_sockets import attach_ring, open_feed, pack_sources
 from agent.engine.journal_writer import open_journal
+from agent.engine.restore import restore_limits, restore_state
 from agent.engine.shared_memory import create_segment, create_series
 from agent.engine.systemd import notify
-from agent.journal.rebuild import State
 from agent.shm import _segment, identity, place
 from agent.shm import segment as shm
 from agent.strategy.cache import use_cache
@@ -126,31 +126,6 @@ def create_engine(
     return engine
 
 
-def restore_state(engine: Any, state: State) -> None:
-    """Give the engine what the journal says. Raises RunError for what no engine can have: two open orders whose numbers
-    are 65,536 apart, say."""
-    try:
-        _restore(engine, state)
-    except ValueError as error:
-        raise RunError(f"journal: {error}") from None
-
-
-def _restore(engine: Any, state: State) -> None:
-    engine.restore(
-        reference=state.reference,
-        positions=sorted(state.positions.items()),
-        open_orders=[
-            (o.id, o.symbol, o.side, o.leaves, o.price, o.tag, o.original, o.filled, o.accepted)
-            for o in state.open_orders.values()
-        ],
-        session=state.session,
-        sequence=state.sequence,
-        queries=state.queries,
-        records=state.records,
-        today=state.today,
-    )
-
-
 def lock_memory() -> bool:
     """Lock the process's memory where the limit allows all of it. Returns False if it is not locked."""
     from agent.engine import _engine
@@ -223,7 +198,7 @@ def run(config: Config, *, once: bool, shard: Shard = _WHOLE, hold: bool = False
         lines, receive_buffer = open_feed(feed, config.engine.busy_poll_us)
         for line in filter(None, lines):
             open_until_the_end.enter_context(line)
-        segment = create_segment(path, _segment.size(len(symbols)))
+        segment, left = create_segment(path, _segment.size(len(symbols)))
         engine = create_engine(
             config,
             traded=traded,
@@ -239,6 +214,9 @@ def run(config: Config, *, once: bool, shard: Shard = _WHOLE, hold: bool = False
             series = create_series(config.series, path, symbols)
             engine.attach_memory(journal=ring, feed=attach_ring(feed), series=series)
             restore_state(engine, state)
+            called = str(path) if config.engine.shm else name
+            for text in restore_limits(engine, state, left, config.risk.words, called):
+                print_message(escape(f"agent: {text}"))
             start = escape(describe_start(config, traded, path, receive_buffer, lock_memory()))
             if not feed.ring and receive_buffer < 2 * feed.receive_buffer:
                 print_message(

@@ -11,13 +11,14 @@ from agent.shm import _segment, place
 from agent.shm import segment as shm
 
 
-def create_segment(path: Path, size: int) -> mmap.mmap:
-    """Returns a new segment of `size` zero bytes, mapped and backed by memory. One left by an engine that has ended is
-    replaced; what is no segment is kept under another name (agent.shm.place).
+def create_segment(path: Path, size: int) -> tuple[mmap.mmap, shm.Segment | None]:
+    """Returns a new segment of `size` zero bytes, mapped and backed by memory, and what the one said that it replaces:
+    of an engine that has ended. What is no segment is kept under another name (agent.shm.place).
 
     Raises RunError when the engine of an existing one still runs, when others than this process's user and root could
     have made or written what is there, and when the file cannot be made.
     """
+    old = None
     try:
         old = shm.read(path)
         if old.alive and old.state != "stopped":
@@ -27,7 +28,7 @@ def create_segment(path: Path, size: int) -> mmap.mmap:
     try:
         descriptor = place.create_file(path, size, _segment.MAGIC)
         try:
-            return mmap.mmap(descriptor, size, flags=mmap.MAP_SHARED | mmap.MAP_POPULATE)
+            return mmap.mmap(descriptor, size, flags=mmap.MAP_SHARED | mmap.MAP_POPULATE), old
         finally:
             os.close(descriptor)
     except OSError as error:

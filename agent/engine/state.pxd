@@ -158,6 +158,14 @@ cdef struct Journal:
     bint full                   # a record found no room: the journal ended before it
 
 
+cdef struct Decisions:
+    agent_limits known          # the limits whose change is journaled, or that agent.toml has
+    agent_limits apart          # 1 of each that a decision sets apart from agent.toml
+    uint64_t answered           # the last request of a command that was answered (agent_request)
+    uint64_t begun              # the last one that was seen to begin
+    uint32_t waited             # looks at the limits since
+
+
 cdef struct Session:
     int state                   # DISCONNECTED to READY
     int socket                  # -1: none
@@ -196,3 +204,4 @@ cdef struct Core:
     Outbox outbox
     Journal journal
     Session session
+    Decisions decisions

@@ -15,5 +15,13 @@ class Rebuilder:
     def result(
         self,
     ) -> tuple[
-        int, dict[int, int], list[tuple[int, int, int, int, int, int, int, int, bool]], bytes, int, int, int, Day
+        int,
+        dict[int, int],
+        list[tuple[int, int, int, int, int, int, int, int, bool]],
+        bytes,
+        int,
+        int,
+        int,
+        dict[str, tuple[int, int, int, int]],
+        Day,
     ]: ...

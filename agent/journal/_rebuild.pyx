@@ -5,8 +5,9 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 from agent.journal import _record
 
-from agent.journal.record cimport (ACCEPTED, CANCELED, CAUGHT_UP, ENTERED, EXECUTED, FINE, IGNORED, NEVER_REACHED,
-                                   QUERIED, REJECTED, REPLACED, REPLACING, SESSION, JournalRecord, find_fault)
+from agent.journal.record cimport (ACCEPTED, CANCELED, CAUGHT_UP, ENTERED, EXECUTED, FINE, IGNORED, LIMIT_NAME,
+                                   LIMIT_RESET, NEVER_REACHED, QUERIED, REJECTED, REPLACED, REPLACING, SESSION,
+                                   JournalRecord, LimitRecord, find_fault, is_limit_record)
 
 cdef object TICK = 10_000       # of 1e-8 in the 4 decimals of a price
 cdef extern from *:
@@ -105,14 +106,14 @@ cdef class Rebuilder:
 
     cdef uint64_t last, sequence
     cdef uint32_t reference, queries, symbols
-    cdef dict orders, positions
+    cdef dict orders, positions, limits
     cdef bytes session
     cdef Day today
 
     def __cinit__(self, uint32_t symbols):
         self.today = Day()
         self.symbols = symbols
-        self.orders, self.positions, self.session = {}, {}, b""
+        self.orders, self.positions, self.limits, self.session = {}, {}, {}, b""
 
     def add(self, const uint8_t[::1] records not None):
         """Add whole records, which follow those that were added before.
@@ -129,11 +130,22 @@ cdef class Rebuilder:
                 raise ValueError(f"record {r.number} follows record {self.last}: records are missing")
             fault = find_fault(r, self.symbols)
             if fault != FINE:
-                raise ValueError(_record.explain_fault(fault, r[0], self.symbols))
+                raise ValueError(_record.check(records, i, self.symbols))
             if r.number <= self.last:
                 continue
             self.last = r.number
-            self.add_record(r)
+            if is_limit_record(r):
+                self.add_decision(<const LimitRecord *> r)
+            else:
+                self.add_record(r)
+
+    cdef int add_decision(self, const LimitRecord *r) except -1:
+        name = r.name[:LIMIT_NAME].rstrip(b"\0").decode()
+        if r.kind == LIMIT_RESET:
+            self.limits.pop(name, None)
+        else:
+            self.limits[name] = (r.new, r.uid, r.login, r.time_ns)
+        return 0
 
     cdef int add_record(self, const JournalRecord *r) except -1:
         if r.time_ns // DAY > self.today.day:
@@ -168,11 +180,12 @@ cdef class Rebuilder:
     def result(self):
         """Returns the last UserRefNum; units by symbol index; open orders as Engine.restore() takes them; the
         exchange's session, the sequenced messages read in it, the Account Queries that may still be answered;
-        records; the last day."""
+        records; (value, user, login's user, when) of each decision about a limit that is in force, by the limit's
+        name; the last day."""
         cdef Rebuilt o
         found = []
         for id in self.orders:
             o = self.orders[id]
             found.append((id, o.symbol, o.side, o.leaves, o.price, o.tag, o.original, o.filled, o.accepted))
         return self.reference, self.positions, found, self.session, self.sequence, self.queries, self.last, \
-            self.today
+            self.limits, self.today

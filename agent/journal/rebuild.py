@@ -44,10 +44,21 @@ class Today(msgspec.Struct):
     symbols: dict[int, Money] = {}
 
 
+class Decision(msgspec.Struct):
+    """A limit that was changed, and keeps its value. value: in the units of AGENT_LIMITS (agent_shm.h). uid, login: the
+    user who did it, and whose login it came from; agent.journal.record.name_user() says what of no user. time_ns:
+    CLOCK_REALTIME."""
+
+    value: int
+    uid: int
+    login: int
+    time_ns: int
+
+
 class State(msgspec.Struct):
     """What the records add up to. reference: the last UserRefNum. positions: whole units by symbol index, short is
     negative. sequence: sequenced messages read in the exchange's session. queries: Account Queries that may still be
-    answered. records: how many they are."""
+    answered. records: how many they are. limits: the decisions in force, by the names of AGENT_LIMITS."""
 
     reference: int
     positions: dict[int, int]
@@ -56,6 +67,7 @@ class State(msgspec.Struct):
     sequence: int
     queries: int
     records: int
+    limits: dict[str, Decision] = {}
     today: Today = msgspec.field(default_factory=Today)
 
 
@@ -72,8 +84,9 @@ def rebuild(records: Iterable[bytes | memoryview], symbols: int) -> State:
             rebuilder.add(piece)
     except ValueError as error:
         raise JournalError(str(error)) from None
-    reference, positions, orders, session, sequence, queries, last, day = rebuilder.result()
+    reference, positions, orders, session, sequence, queries, last, limits, day = rebuilder.result()
     held = {order[0]: OpenOrder(*order) for order in orders}
+    decisions = {name: Decision(*row) for name, row in limits.items()}
     money = {symbol: Money(cash, price, peak) for symbol, (cash, price, peak, _) in day.symbols.items()}
     today = Today(day.day, day.orders, day.peak, money)
-    return State(reference, positions, held, session, sequence, queries, last, today)
+    return State(reference, positions, held, session, sequence, queries, last, decisions, today)

@@ -1,7 +1,7 @@
 # cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """One record of the journal, as the engine writes it to the ring and as it is in the file, in 64 bytes.
 
-Python has the fields by their names, through _record.pyx.
+Python has the fields by their names, through _record.pyx. What the kinds mean for users: docs/journal.md.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
@@ -34,6 +34,27 @@ cdef enum:                      # JournalRecord.kind
     QUERIED = 10                # an Account Query was sent
     CAUGHT_UP = 11              # an Account Query was answered
     IGNORED = 12                # a Replace of an order that was closed already: the exchange does not answer it
+    LIMIT_SET = 32              # LimitRecord: a limit was changed, and keeps its value
+    LIMIT_RESET = 33            # LimitRecord: a limit has agent.toml's value again
+
+
+cdef enum:
+    LIMIT_NAME = 20             # bytes of LimitRecord.name
+
+cdef enum:                      # LimitRecord.uid and .login
+    UNKNOWN_USER = 0xFFFFFFFF   # nobody knows: the limit was written past the commands; of the login: there was none
+    ENGINE_ITSELF = 0xFFFFFFFE  # login, with uid UNKNOWN_USER: the engine did it, for one of its own limits
+
+
+cdef struct LimitRecord:        # a JournalRecord of a kind from LIMIT_SET on: a decision about a limit
+    uint64_t number             # as JournalRecord
+    int64_t time_ns
+    char name[LIMIT_NAME]       # of AGENT_LIMITS, padded with NUL
+    uint32_t login              # the user whose login it comes from
+    uint32_t kind
+    uint32_t uid                # the user who did it
+    uint64_t old                # values in the units of AGENT_LIMITS
+    uint64_t new
 
 
 cdef enum:
@@ -49,12 +70,32 @@ cdef enum:                      # what is wrong with a record by itself
     BAD_ID
     BAD_ORIGINAL
     BAD_SESSION
+    BAD_NAME
+
+
+cdef inline bint is_limit_record(const JournalRecord *r) noexcept nogil:
+    return r.kind == LIMIT_SET or r.kind == LIMIT_RESET
+
+
+cdef inline bint is_limit_name(const char *name) noexcept nogil:
+    """Whether LIMIT_NAME bytes are a name as AGENT_LIMITS has them, and then NULs."""
+    cdef int i
+    cdef bint ended = False
+    for i in range(LIMIT_NAME):
+        if name[i] == 0:
+            ended = True
+        elif ended or not (c'a' <= name[i] <= c'z' or (i and (name[i] == c'_' or c'0' <= name[i] <= c'9'))):
+            return False
+    return name[0] != 0
 
 
 cdef inline int find_fault(const JournalRecord *r, uint32_t symbols) noexcept nogil:
     """Returns what makes a record one that no engine of so many symbols writes; FINE: nothing."""
     if r.number == 0:
         return BAD_NUMBER
+    if is_limit_record(r):
+        # Of any value: the engine has obeyed it, whatever it was.
+        return FINE if is_limit_name((<const LimitRecord *> r).name) else BAD_NAME
     if r.kind < ENTERED or r.kind > IGNORED:
         return BAD_KIND
     if r.kind == SESSION or r.kind == QUERIED or r.kind == CAUGHT_UP:

@@ -1,5 +1,6 @@
 """One record of the journal for Python, and what its kinds are called. record.pxd has the layout."""
 
+import pwd
 from collections.abc import Iterable, Iterator
 
 import msgspec
@@ -12,6 +13,8 @@ from agent.journal._record import (
     ENTERED,
     EXECUTED,
     IGNORED,
+    LIMIT_RESET,
+    LIMIT_SET,
     NEVER_REACHED,
     QUERIED,
     REJECTED,
@@ -20,8 +23,9 @@ from agent.journal._record import (
     SESSION,
 )
 
-__all__ = ["ACCEPTED", "CANCELED", "CAUGHT_UP", "ENTERED", "EXECUTED", "IGNORED", "KINDS", "NEVER_REACHED", "QUERIED",
-           "REJECTED", "REPLACED", "REPLACING", "SESSION", "SIZE", "Record", "decode"]  # fmt: skip
+__all__ = ["ACCEPTED", "CANCELED", "CAUGHT_UP", "ENTERED", "EXECUTED", "IGNORED", "KINDS", "LIMIT_RESET", "LIMIT_SET",
+           "NEVER_REACHED", "QUERIED", "REJECTED", "REPLACED", "REPLACING", "SESSION", "SIZE", "LimitRecord", "Record",
+           "decode", "name_user"]  # fmt: skip
 
 #: Bytes of a record.
 SIZE = _record.SIZE
@@ -40,6 +44,8 @@ KINDS = {
     QUERIED: "queried",
     CAUGHT_UP: "caught up",
     IGNORED: "ignored",
+    LIMIT_SET: "limit set",
+    LIMIT_RESET: "limit reset",
 }
 
 
@@ -66,13 +72,50 @@ class Record(msgspec.Struct, frozen=True):
         return text.decode("ascii", "replace").strip()
 
 
-def decode(pieces: Iterable[bytes]) -> Iterator[Record]:
+class LimitRecord(msgspec.Struct, frozen=True):
+    """One record of a decision about a limit. name: of AGENT_LIMITS (agent_shm.h), and old and new in its units. uid,
+    login: as of agent.journal.rebuild.Decision."""
+
+    number: int
+    time_ns: int
+    kind: int
+    name: str
+    old: int
+    new: int
+    uid: int
+    login: int
+
+
+def name_user(uid: int, login: int) -> str:
+    """Returns who made a decision, for people, by the users of this host: `root (uid 0), logged in as trader (uid
+    1000)`, `the engine`, or `nobody known`: the limit's word was not written by a command."""
+    if uid == _record.who["unknown"]:
+        return "the engine" if login == _record.who["engine"] else "nobody known"
+    return _user(uid) + (f", logged in as {_user(login)}" if login not in (uid, _record.who["unknown"]) else "")
+
+
+def _user(uid: int) -> str:
+    try:
+        return f"{pwd.getpwuid(uid).pw_name} (uid {uid})"
+    except (KeyError, OverflowError):
+        return f"uid {uid}"
+
+
+def unpack(records: bytes, index: int) -> Record | LimitRecord:
+    """Returns record `index` of whole ones. Raises IndexError when there are fewer."""
+    fields = _record.unpack(records, index)
+    if "old" not in fields:
+        return Record(**fields)
+    return LimitRecord(**fields | {"name": fields["name"].decode("ascii", "replace")})
+
+
+def decode(pieces: Iterable[bytes]) -> Iterator[Record | LimitRecord]:
     """Yields the records in pieces of whole ones; those with a number already seen are skipped, as by
     agent.journal.rebuild."""
     last = 0
     for piece in pieces:
         for index in range(len(piece) // SIZE):
-            record = Record(**_record.unpack(piece, index))
+            record = unpack(piece, index)
             if record.number > last:
                 last = record.number
                 yield record

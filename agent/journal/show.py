@@ -8,9 +8,10 @@ from typing import Any
 
 import msgspec
 
+from agent import limits
 from agent.journal.file import Journal
 from agent.journal.rebuild import State
-from agent.journal.record import CAUGHT_UP, KINDS, QUERIED, SESSION, Record, decode
+from agent.journal.record import CAUGHT_UP, KINDS, LIMIT_RESET, QUERIED, SESSION, LimitRecord, Record, decode, name_user
 from hosttune.output import escape, escape_values
 
 #: Records that are written at once.
@@ -57,6 +58,11 @@ def write_text(path: Path) -> Iterator[str]:
     lines = [f"{state.records:,} records; the last order was {state.reference}"]
     lines += [f"position {symbols[i]}: {units:+,}" for i, units in sorted(state.positions.items())]
     lines += [f"open {o.id}: {_SIDES[o.side]} {o.leaves} {symbols[o.symbol]}" for o in state.open_orders.values()]
+    lines += [
+        f"limit {' is '.join(limits.show_word(word, d.value))}, set by {escape(name_user(d.uid, d.login))} at "
+        f"{_show_time(d.time_ns)}"
+        for word, d in sorted(state.limits.items())
+    ]
     yield "\n".join(lines) + "\n"
 
 
@@ -64,9 +70,12 @@ def write_text(path: Path) -> Iterator[str]:
 WRITERS = {"json": write_json, "text": write_text}
 
 
-def _name_records(symbols: list[str], pieces: Iterable[bytes]) -> Iterator[Record]:
+def _name_records(symbols: list[str], pieces: Iterable[bytes]) -> Iterator[Record | LimitRecord]:
     """Yields the records with the names of their kind and symbol in place of the numbers."""
     for r in decode(pieces):
+        if isinstance(r, LimitRecord):
+            yield msgspec.structs.replace(r, kind=KINDS[r.kind])
+            continue
         yield msgspec.structs.replace(r, kind=KINDS[r.kind], symbol=symbols[r.symbol])
 
 
@@ -74,6 +83,7 @@ def _sum_up(symbols: list[str], state: State) -> dict[str, Any]:
     return {
         "positions": {symbols[i]: units for i, units in sorted(state.positions.items())},
         "open_orders": [msgspec.structs.replace(o, symbol=symbols[o.symbol]) for o in state.open_orders.values()],
+        "limits": state.limits,
         "last_id": state.reference,
         "exchange_session": state.session.decode("ascii", "replace").strip(),
         "exchange_sequence": state.sequence,
@@ -89,13 +99,25 @@ def _batch(lines: Iterator[str]) -> Iterator[list[str]]:
         yield batch
 
 
-def _show_record(record: Record, symbols: list[str]) -> str:
-    at = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(record.time_ns // 1_000_000_000))
-    return f"{at}.{record.time_ns % 1_000_000_000:09d}Z  {_describe(record, symbols)}"
+def _show_record(record: Record | LimitRecord, symbols: list[str]) -> str:
+    return f"{_show_time(record.time_ns)}  {_describe(record, symbols)}"
 
 
-def _describe(record: Record, symbols: list[str]) -> str:
+def _show_time(time_ns: int) -> str:
+    at = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(time_ns // 1_000_000_000))
+    return f"{at}.{time_ns % 1_000_000_000:09d}Z"
+
+
+def _describe_limit(record: LimitRecord) -> str:
+    (name, old), (_, new) = (limits.show_word(record.name, value) for value in (record.old, record.new))
+    again = ", as agent.toml says" if record.kind == LIMIT_RESET else ""
+    return escape(f"{KINDS[record.kind]} {name}: {old} -> {new}{again}, by {name_user(record.uid, record.login)}")
+
+
+def _describe(record: Record | LimitRecord, symbols: list[str]) -> str:
     """Returns one line without the time."""
+    if isinstance(record, LimitRecord):
+        return _describe_limit(record)
     kind = KINDS[record.kind]
     if record.kind == SESSION:
         return f"logged in, session {escape(record.session)}"

@@ -120,7 +120,7 @@ cdef class Replay:
 
     def limits(self, **values):
         """Set limits by the names of AGENT_LIMITS, in their units. Raises ValueError for an unknown one."""
-        set_limits(self.tape.core.shm, values)
+        set_limits(&self.tape.core.shm.limits, values)
 
     def run(self, const uint8_t[::1] chunk, uint64_t byte=0, uint64_t lines_before=0):
         """Handle all whole records in chunk (BinaryFILE records, or lines). Returns the nanoseconds that took.

@@ -8,8 +8,9 @@ from libc.stdlib cimport free, malloc
 
 from agent.shm.histogram cimport bucket
 from agent.shm.segment cimport (AGENT_CONNECTING, AGENT_COUNTER_WORDS, AGENT_HEADER_SIZE, AGENT_HISTOGRAM_WORDS,
-                                AGENT_LIMIT_WORDS, AGENT_RUNNING, AGENT_SHM_MAGIC, AGENT_SHM_VERSION, AGENT_STARTING,
-                                AGENT_STOPPED, AGENT_SYMBOL_WORDS, agent_shm, agent_shm_size, agent_word)
+                                AGENT_LIMIT_WORDS, AGENT_REQUEST_WORDS, AGENT_RUNNING, AGENT_SHM_MAGIC,
+                                AGENT_SHM_VERSION, AGENT_STARTING, AGENT_STOPPED, AGENT_SYMBOL_WORDS, agent_shm,
+                                agent_shm_size, agent_word)
 
 cdef extern from *:
     """
@@ -57,11 +58,12 @@ VERSION = AGENT_SHM_VERSION
 HEADER_SIZE = AGENT_HEADER_SIZE
 STATES = {AGENT_STARTING: "starting", AGENT_CONNECTING: "connecting", AGENT_RUNNING: "running",
           AGENT_STOPPED: "stopped"}
+STOPPED = AGENT_STOPPED
 
 
 cdef class Word:
-    """One word of the segment (a histogram: its first). kind: counter, gauge, histogram, limit or symbol; offset: bytes
-    from the segment's begin, for a symbol's field from its row's."""
+    """One word of the segment (a histogram: its first). kind: counter, gauge, histogram, limit, request or symbol;
+    offset: bytes from the segment's begin, for a symbol's field from its row's."""
 
     cdef readonly str name, kind, text
     cdef readonly size_t offset
@@ -99,6 +101,11 @@ def symbol_fields():
     return words(AGENT_SYMBOL_WORDS)
 
 
+def request_fields():
+    """Returns what a command asks of the loop, and the loop's answer, by name, in the header's order."""
+    return words(AGENT_REQUEST_WORDS)
+
+
 def read_header(const uint8_t[::1] segment not None):
     """Returns what stands before the words, by the names of struct agent_shm: texts as bytes of their whole length, all
     else as numbers. Raises ValueError for fewer than HEADER_SIZE bytes."""
@@ -131,6 +138,7 @@ def read_header(const uint8_t[::1] segment not None):
         "ended": s.ended[:sizeof(s.ended)],
         "tripped": s.tripped[:sizeof(s.tripped)],
         "feed_session": s.feed_session[:sizeof(s.feed_session)],
+        "configured_offset": s.configured_offset,
     }
 
 

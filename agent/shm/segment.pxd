@@ -168,6 +168,14 @@ cdef extern from "agent_shm.h" nogil:
         uint64_t tick_ns
         uint64_t profit
 
+    struct agent_request:
+        uint64_t uid
+        uint64_t login
+        uint64_t begun
+        uint64_t complete
+        uint64_t answered
+        uint64_t journaled
+
     struct agent_shm:
         char magic[8]
         uint32_t version
@@ -194,11 +202,15 @@ cdef extern from "agent_shm.h" nogil:
         char ended[128]
         char tripped[128]
         char feed_session[16]
+        uint64_t configured_offset
+        agent_request request
         agent_counters counters
         agent_histograms histograms
         agent_symbol *symbols
         agent_limits limits
+        agent_limits configured
 
+    enum: AGENT_LIMIT_NAME
     const char *AGENT_SHM_MAGIC
     const uint32_t AGENT_SHM_VERSION
     const size_t AGENT_HEADER_SIZE
@@ -214,23 +226,20 @@ cdef extern from "agent_shm.h" nogil:
     const agent_word *AGENT_HISTOGRAM_WORDS
     const agent_word *AGENT_LIMIT_WORDS
     const agent_word *AGENT_SYMBOL_WORDS
-    uint64_t *agent_find_limit(agent_shm *s, const char *name)
+    const agent_word *AGENT_REQUEST_WORDS
 
 
-cdef inline int set_limits(agent_shm *s, dict values) except -1:
+cdef inline int set_limits(agent_limits *limits, dict values) except -1:
     """Set limits by the names of AGENT_LIMITS, in their units. Raises ValueError for an unknown name, and then sets
     none of them."""
     cdef const agent_word *word = AGENT_LIMIT_WORDS
-    cdef bytes name
+    cdef dict offsets = {}
+    while word.name != NULL:
+        offsets[word.name.decode()] = word.offset - AGENT_LIMIT_WORDS[0].offset
+        word += 1
     for key in values:
-        name = key.encode()
-        if agent_find_limit(s, name) == NULL:
-            allowed = []
-            while word.name != NULL:
-                allowed.append(word.name.decode())
-                word += 1
-            raise ValueError(f"limit: {key!r}, allowed: {', '.join(allowed)}")
+        if key not in offsets:
+            raise ValueError(f"limit: {key!r}, allowed: {', '.join(offsets)}")
     for key, value in values.items():
-        name = key.encode()
-        agent_find_limit(s, name)[0] = <uint64_t> <int64_t> value
+        (<uint64_t *> (<char *> limits + <size_t> offsets[key]))[0] = <uint64_t> (value & 0xFFFFFFFFFFFFFFFF)
     return 0

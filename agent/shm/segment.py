@@ -8,7 +8,7 @@ import os
 import re
 import struct
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -55,12 +55,23 @@ class Symbol(msgspec.Struct, frozen=True):
     profit: int
 
 
+class Request(msgspec.Struct, frozen=True):
+    """What a command has asked of the loop last, and the loop's answer: AGENT_REQUEST in shm/include/agent_shm.h."""
+
+    uid: int
+    login: int
+    begun: int
+    complete: int
+    answered: int
+    journaled: int
+
+
 class Segment(msgspec.Struct, frozen=True):
     """One reading of a segment. start_time in clock ticks after boot; started_ns is CLOCK_REALTIME, heartbeat_ns
     CLOCK_MONOTONIC of that boot. tripped: the loss that made the engine set `kill`; "": none did. feed_session: of
     MoldUDP64, as its packets have it; "": none is read yet. limits: in the names and units of AGENT_LIMITS in
-    shm/include/agent_shm.h; agent/limits.py has them in the user's. counters: those of the engine's build, and 0 for
-    one of this build that it lacks."""
+    shm/include/agent_shm.h; agent/limits.py has them in the user's; configured: as agent.toml had them at the start.
+    counters: those of the engine's build, and 0 for one of this build that it lacks."""
 
     path: str
     state: str
@@ -75,6 +86,8 @@ class Segment(msgspec.Struct, frozen=True):
     counters: dict[str, int]
     histograms: dict[str, Histogram]
     limits: dict[str, int]
+    configured: dict[str, int]
+    request: Request
     symbols: tuple[Symbol, ...]
 
     @property
@@ -82,8 +95,13 @@ class Segment(msgspec.Struct, frozen=True):
         """Whether the process that wrote it still runs: same boot, pid and start time."""
         return identity.is_alive(self.boot_id, self.pid, self.start_time)
 
+    @property
+    def trades(self) -> bool:
+        """Whether its process runs and has not said that the loop has ended."""
+        return self.alive and self.state != _STATES[_segment.STOPPED]
 
-class _Places(msgspec.Struct, frozen=True):
+
+class Places(msgspec.Struct, frozen=True):
     """Where the words of one segment lie: bytes from its begin (of symbol fields: from their row's), by name."""
 
     head: dict[str, Any]
@@ -107,28 +125,52 @@ def find(wanted: str | None) -> Path:
     """
     if wanted is not None and "/" in wanted:
         return Path(wanted)
+    if wanted is None:
+        found = list_all()
+    else:
+        found = _list(lambda directory: [wanted] if place.has_segment(directory, wanted) else [], wanted)
+    if len(found) == 1 or wanted is not None:
+        return found[0]
+    raise SegmentError(f"there are {len(found)} agents here, name one: {show_paths(found)}")
+
+
+def list_all(name: str = "") -> list[Path]:
+    """Returns the paths of all segments in this user's directory, then in the service's; name: those of the engine with
+    this name and of its shards, each name once. Raises SegmentError when there is none."""
+    ours = re.compile(rf"{re.escape(name)}(\.[0-9]{{1,3}})?" if name else ".*")
+    found = _list(
+        lambda directory: [
+            own for segment in place.list_segments(directory) if ours.fullmatch(own := place.name_of(Path(segment)))
+        ],
+        name,
+    )
+    return list({path.name if name else path: path for path in reversed(found)}.values())[::-1]
+
+
+def show_paths(paths: list[Path]) -> str:
+    """Returns the first few paths, in one line."""
+    more = f" and {len(paths) - _MOST_SHOWN} more" if len(paths) > _MOST_SHOWN else ""
+    return ", ".join(map(str, paths[:_MOST_SHOWN])) + more
+
+
+def _list(look: Callable[[Path], list[str]], wanted: str) -> list[Path]:
+    """Returns the paths of the segments whose names look() finds in a directory. wanted: the name that is looked for.
+    Raises SegmentError when there is none."""
     found: list[Path] = []
     passed = []
     for directory in dict.fromkeys((place.own_directory(), place.SYSTEM)):
         try:
-            if wanted is None:
-                names = place.list_segments(directory)
-            else:
-                names = [wanted + place.SEGMENT_SUFFIX] if place.has_segment(directory, wanted) else []
+            names = look(directory)
         except FileNotFoundError:
             passed.append(f"there is no {directory}")
         except OSError as error:
             passed.append(place.explain(error, directory))
         else:
-            found += [directory / name for name in names]
+            found += [directory / (name + place.SEGMENT_SUFFIX) for name in names]
             passed.append(f"none in {directory}")
-    if len(found) == 1 or (found and wanted is not None):
-        return found[0]
     if not found:
         raise SegmentError(f"no agent{f' called {wanted}' if wanted else ''} has run here: {'; '.join(passed)}")
-    more = f" and {len(found) - _MOST_SHOWN} more" if len(found) > _MOST_SHOWN else ""
-    shown = ", ".join(map(str, found[:_MOST_SHOWN]))
-    raise SegmentError(f"there are {len(found)} agents here, name one: {shown}{more}")
+    return found
 
 
 def read(path: Path) -> Segment:
@@ -137,12 +179,12 @@ def read(path: Path) -> Segment:
     Raises SegmentError when the file is missing, is not a segment, is another user's, or is of another version or
     size than its header says.
     """
-    with _open(path, os.O_RDONLY) as (_, data):
+    with open_segment(path, os.O_RDONLY) as (_, data):
         return decode(data, str(path))
 
 
 @contextlib.contextmanager
-def _open(path: Path, flags: int) -> Iterator[tuple[int, bytes]]:
+def open_segment(path: Path, flags: int) -> Iterator[tuple[int, bytes]]:
     """A segment's descriptor, and what is in it: read and not mapped, since the mapping of a file that is cut short
     kills. Raises SegmentError for every OSError, also for one from within."""
     try:
@@ -158,7 +200,7 @@ def _open(path: Path, flags: int) -> Iterator[tuple[int, bytes]]:
 def decode(data: bytes, path: str, most_symbols: int = MAX_SYMBOLS) -> Segment:
     """Returns what the bytes of a segment say; path is for messages. most_symbols:
     a recording has more than an engine. Raises SegmentError if they are no segment."""
-    places = _locate(data, path, most_symbols)
+    places = locate(data, path, most_symbols)
     head = places.head
     words = 4 + head["histogram_buckets"]
     histograms = {}
@@ -187,6 +229,10 @@ def decode(data: bytes, path: str, most_symbols: int = MAX_SYMBOLS) -> Segment:
         counters=counters | {name: 0 for name in _segment.counters() if name not in counters},
         histograms=histograms,
         limits=dict(zip(places.limits, _words(data, head["limits_offset"], head["limits_count"], "q"), strict=True)),
+        configured=dict(
+            zip(places.limits, _words(data, head["configured_offset"], head["limits_count"], "q"), strict=True)
+        ),
+        request=Request(**{name: _words(data, word.offset, 1)[0] for name, word in _segment.request_fields().items()}),
         symbols=tuple(symbols),
     )
 
@@ -199,7 +245,7 @@ def _text(raw: bytes) -> str:
     return raw.split(b"\0", 1)[0].decode("utf-8", "replace")
 
 
-def _locate(data: bytes, path: str, most_symbols: int = MAX_SYMBOLS) -> _Places:
+def locate(data: bytes, path: str, most_symbols: int = MAX_SYMBOLS) -> Places:
     """Returns where the words of a segment lie, from its own description. Raises SegmentError if it is none, or if
     what it describes does not lie inside of it."""
     magic = _segment.MAGIC
@@ -214,6 +260,7 @@ def _locate(data: bytes, path: str, most_symbols: int = MAX_SYMBOLS) -> _Places:
         "counters": 8 * head["counters_count"],
         "histograms": 8 * (4 + head["histogram_buckets"]) * head["histograms_count"],
         "limits": 8 * head["limits_count"],
+        "configured": 8 * head["limits_count"],
         "symbols": 8 * head["symbol_words"] * head["symbols_count"],
         "names": head["names_size"],
     }
@@ -242,48 +289,18 @@ def _locate(data: bytes, path: str, most_symbols: int = MAX_SYMBOLS) -> _Places:
         or head["histogram_buckets"] > (_WORD_BITS + 1) << head["histogram_bits"]
         or head["symbols_count"] > most_symbols
         or not all(map(_NAME.fullmatch, itertools.chain(*found)))
-        or any(head[key] % 8 for key in ("size", "limits_offset"))
+        or any(head[key] % 8 for key in ("size", "limits_offset", "configured_offset"))
         or [len(part) for part in found] != counts
     ):
         raise SegmentError(f"{path}: its header describes another agent's values")
-    return _Places(head, *found)
+    return Places(head, *found)
 
 
 def counter_offset(path: Path, name: str) -> int:
     """Returns where in the segment at path a counter lies, in bytes. Raises SegmentError as read(), and KeyError for an
     unknown name."""
-    with _open(path, os.O_RDONLY) as (_, data):
-        return _locate(data, str(path)).counters[name]
-
-
-def set_limits(path: Path, values: dict[str, int]) -> None:
-    """Write limits of a running (or stopped) engine, in the names and units of AGENT_LIMITS, one aligned word each.
-    Raises SegmentError as read(), and for an unknown name, a negative number, or a segment that may not be written:
-    then none of them is."""
-    with _open(path, os.O_RDWR) as (descriptor, data):
-        places = _locate(data, str(path)).limits
-        for name, value in values.items():
-            if name not in places:
-                raise SegmentError(f"limit: found {name!r}, allowed: {', '.join(places)}")
-            if not 0 <= value < 1 << 63:
-                raise SegmentError(f"limit {name}: found {value}, allowed: a whole number from 0")
-        now = {name: _words(data, at, 1)[0] for name, at in places.items()}
-        _segment.store(descriptor, len(data), [(places[name], values[name]) for name in order_writes(values, now)])
-
-
-def order_writes(values: Mapping[str, int], now: Mapping[str, int]) -> list[str]:
-    """Returns the order in which to write limits (AGENT_LIMITS), which the gate reads one by one: between two writes it
-    never lets through more than before all of them, or after. The kill switch goes on first and off last; of the token
-    bucket the burst goes first where it shrinks."""
-
-    def place(name: str) -> int:
-        if name == "kill":
-            return 0 if values[name] else 4
-        if name == "rate_burst_ns":
-            return 1 if values[name] < now[name] else 3
-        return 2
-
-    return sorted(values, key=place)
+    with open_segment(path, os.O_RDONLY) as (_, data):
+        return locate(data, str(path)).counters[name]
 
 
 def now_ns() -> int:

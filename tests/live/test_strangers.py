@@ -390,12 +390,12 @@ def cut_and_restore(path: Path, seconds: float) -> int:
 LOOP = """
 import sys
 from pathlib import Path
-from agent.shm import segment
+from agent.shm import request, segment
 done = failed = 0
 while done < 3000:
     done += 1
     try:
-        segment.set_limits(Path(sys.argv[1]), {"kill": 1, "max_size": 7})
+        request.set_limits(Path(sys.argv[1]), {"kill": 1, "max_size": 7})
         segment.read(Path(sys.argv[1]))
     except segment.SegmentError:
         failed += 1

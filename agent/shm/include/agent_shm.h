@@ -175,6 +175,17 @@
     X(tick_ns, "when the last tick arrived that the strategy was told, CLOCK_MONOTONIC ns; 0: none") \
     X(profit, "of today, the position marked to the book, units of 1e-8 of the currency; a loss is negative")
 
+/* X(name, text): what a command asks of the loop, and the loop's answer. A command holds the file's lock (flock(2)) from
+ * before `begun` to the answer, or until it has waited for long enough: so no two ask at once. It writes who asks, then
+ * `begun`, the limits, and `complete`. The loop journals the limits that have changed, and answers. */
+#define AGENT_REQUEST(X) \
+    X(uid, "user of the command's process") \
+    X(login, "user whose login it comes from (/proc/PID/loginuid, SUDO_UID); UINT32_MAX: not known") \
+    X(begun, "number of the request, before its limits are written: another one than the last request's") \
+    X(complete, "the same number, when all its limits are written") \
+    X(answered, "the loop's: the last request whose limits are in force") \
+    X(journaled, "the loop's: the last one of which all that changed is in the journal's ring too")
+
 /* Log-linear: 2^7 buckets per power of two, exact below 128, so a bucket is at most 1/128 of its
  * value wide and its midpoint at most 0.4 % off. Values from 2^40 ns on share the last bucket. */
 #define AGENT_HIST_BITS 7
@@ -192,11 +203,15 @@ struct agent_counters { AGENT_COUNTERS(AGENT_FIELD) };
 struct agent_histograms { AGENT_HISTOGRAMS(AGENT_HIST_FIELD) };
 
 struct agent_limits { AGENT_LIMITS(AGENT_FIELD) };
+struct agent_request { AGENT_REQUEST(AGENT_FIELD) };
 struct agent_symbol { AGENT_SYMBOL_FIELDS(AGENT_FIELD) };
 
 #define AGENT_NAME(name, ...) #name "\n"
 #define AGENT_NAMES AGENT_COUNTERS(AGENT_NAME) AGENT_HISTOGRAMS(AGENT_NAME) \
     AGENT_LIMITS(AGENT_NAME) AGENT_SYMBOL_FIELDS(AGENT_NAME)
+
+/* A limit's name in the journal: AGENT_LIMITS has none that is longer. */
+#define AGENT_LIMIT_NAME 20
 
 struct agent_shm {
     char magic[8];
@@ -216,10 +231,13 @@ struct agent_shm {
     char ended[128];                /* why the loop ended, once state is AGENT_STOPPED */
     char tripped[128];              /* the loss that made the engine set the limit `kill`; empty: none did */
     char feed_session[16];          /* the MoldUDP64 session that is read: 10 characters; none: not joined yet */
+    uint64_t configured_offset;     /* the limits again, as agent.toml had them at the start */
+    struct agent_request request;
     struct agent_counters counters __attribute__((aligned(128)));
     struct agent_histograms histograms __attribute__((aligned(128)));
     char names[sizeof(AGENT_NAMES)];
     struct agent_limits limits __attribute__((aligned(128)));
+    struct agent_limits configured __attribute__((aligned(128)));
     struct agent_symbol symbols[] __attribute__((aligned(128)));
 };
 
@@ -236,20 +254,17 @@ struct agent_word {
 #define AGENT_HISTOGRAM_WORD(name, text) {#name, "histogram", text, offsetof(struct agent_shm, histograms.name)},
 #define AGENT_LIMIT_WORD(name, text) {#name, "limit", text, offsetof(struct agent_shm, limits.name)},
 #define AGENT_SYMBOL_WORD(name, text) {#name, "symbol", text, offsetof(struct agent_symbol, name)},
+#define AGENT_REQUEST_WORD(name, text) {#name, "request", text, offsetof(struct agent_shm, request.name)},
 /* Each ends with a row without a name. */
 static const struct agent_word AGENT_COUNTER_WORDS[] = { AGENT_COUNTERS(AGENT_COUNTER_WORD) {0, 0, 0, 0} };
 static const struct agent_word AGENT_HISTOGRAM_WORDS[] = { AGENT_HISTOGRAMS(AGENT_HISTOGRAM_WORD) {0, 0, 0, 0} };
 static const struct agent_word AGENT_LIMIT_WORDS[] = { AGENT_LIMITS(AGENT_LIMIT_WORD) {0, 0, 0, 0} };
 static const struct agent_word AGENT_SYMBOL_WORDS[] = { AGENT_SYMBOL_FIELDS(AGENT_SYMBOL_WORD) {0, 0, 0, 0} };
+static const struct agent_word AGENT_REQUEST_WORDS[] = { AGENT_REQUEST(AGENT_REQUEST_WORD) {0, 0, 0, 0} };
 
-/* The limit with this name, or NULL. */
-static inline uint64_t *agent_find_limit(struct agent_shm *s, const char *name)
-{
-    for (const struct agent_word *word = AGENT_LIMIT_WORDS; word->name; word++)
-        if (strcmp(word->name, name) == 0)
-            return (uint64_t *)((char *)s + word->offset);
-    return NULL;
-}
+#define AGENT_LIMIT_FITS(name, text) \
+    _Static_assert(sizeof(#name) <= AGENT_LIMIT_NAME + 1, "a limit's name is longer than AGENT_LIMIT_NAME");
+AGENT_LIMITS(AGENT_LIMIT_FITS)
 
 static inline uint64_t agent_shm_size(uint64_t symbols)
 {
@@ -268,6 +283,7 @@ static inline void agent_shm_init(struct agent_shm *s, uint64_t symbols)
     s->histogram_buckets = AGENT_HIST_BUCKETS;
     s->limits_offset = offsetof(struct agent_shm, limits);
     s->limits_count = sizeof(struct agent_limits) / sizeof(uint64_t);
+    s->configured_offset = offsetof(struct agent_shm, configured);
     s->symbols_offset = offsetof(struct agent_shm, symbols);
     s->symbols_count = symbols;
     s->symbol_words = sizeof(struct agent_symbol) / sizeof(uint64_t);

@@ -65,9 +65,7 @@ OVERRULED = {
         EARLIER,
         "w /sys/devices/system/node/node1/hugepages/hugepages-2048kB/nr_hugepages - - - - 1",
     ),
-    "hugepages.transparent": _write(
-        EARLIER, "w /sys/kernel/mm/transparent_hugepage/enabled - - - - always"
-    ),
+    "hugepages.transparent": _write(EARLIER, "w /sys/kernel/mm/transparent_hugepage/enabled - - - - always"),
     "rt_limits.trader.memlock": _write(f"/etc/security/limits.d/{LATER}.conf", "trader - memlock 64"),
     "rt_limits.trader.rtprio": _write(f"/etc/systemd/system.conf.d/{LATER}.conf", "[Manager]", "DefaultLimitRTPRIO=1"),
     "rt_limits.sched_rt_runtime_us": _write(f"/etc/sysctl.d/{LATER}.conf", "kernel.sched_rt_runtime_us = 950000"),

@@ -98,7 +98,9 @@ def test_a_service_manager_that_is_not_there_is_no_error(monkeypatch: pytest.Mon
 def test_a_new_segment_replaces_what_is_no_segment(tmp_path: Path) -> None:
     path = tmp_path / "segment"
     path.write_bytes(b"something else")
-    with create_segment(path, 3 * mmap.PAGESIZE) as segment:
+    made, left = create_segment(path, 3 * mmap.PAGESIZE)
+    assert left is None
+    with made as segment:
         assert segment[:] == bytes(3 * mmap.PAGESIZE)
         segment[:4] = b"mine"
         assert path.read_bytes()[:4] == b"mine" and path.stat().st_size == 3 * mmap.PAGESIZE

@@ -17,8 +17,8 @@ from agent import cli
 from agent.journal import _record, record, show, writer
 from agent.journal import file as journal
 from agent.journal.errors import JournalError
-from agent.journal.rebuild import OpenOrder, State, Today, rebuild
-from agent.journal.record import Record
+from agent.journal.rebuild import Decision, OpenOrder, State, Today, rebuild
+from agent.journal.record import LimitRecord, Record
 from agent.shm.ring import Ring
 
 BUY, SELL = 1, -1
@@ -31,8 +31,9 @@ def entry(number: int, kind: int, id: int = 0, quantity: int = 0, side: int = BU
     return Record(number=number, kind=kind, id=id, quantity=quantity, side=side, **given)
 
 
-def packed(*records: Record) -> bytes:
-    return b"".join(_record.pack(msgspec.structs.asdict(r)) for r in records)
+def packed(*records: Record | LimitRecord) -> bytes:
+    fields = map(msgspec.structs.asdict, records)
+    return b"".join(_record.pack(row | {"name": row["name"].encode()} if "name" in row else row) for row in fields)
 
 
 LIFE = [
@@ -64,7 +65,7 @@ def test_records_add_up() -> None:
     assert (left.id, left.leaves, left.filled, left.original, left.accepted) == (3, 3, 5, 0, True)
 
 
-def model(records: list[Record]) -> State:
+def model(records: list[Record | LimitRecord]) -> State:
     """What rebuild() has to find, slow and obvious."""
     state = State(reference=0, positions={}, open_orders={}, session=b"", sequence=0, queries=0, records=0)
     orders = state.open_orders
@@ -77,6 +78,11 @@ def model(records: list[Record]) -> State:
 
     for r in records:
         state.records = r.number
+        if isinstance(r, LimitRecord):
+            state.limits.pop(r.name, None)
+            if r.kind == record.LIMIT_SET:
+                state.limits[r.name] = Decision(r.new, r.uid, r.login, r.time_ns)
+            continue
         state.sequence = r.exchange_sequence or state.sequence
         if r.kind == record.SESSION:
             state.session = struct.pack("<QH", r.tag, r.price & 0xFFFF)
@@ -114,9 +120,10 @@ def allowed(kind: int, id: int, original: int) -> bool:
     return original == 0 if kind == record.ENTERED else original != id
 
 
+OF_NO_ORDER = {record.SESSION, record.QUERIED, record.CAUGHT_UP, record.LIMIT_SET, record.LIMIT_RESET}
 ORDERS = st.fixed_dictionaries(
     {
-        "kind": st.sampled_from(sorted(set(record.KINDS) - {record.SESSION, record.QUERIED, record.CAUGHT_UP})),
+        "kind": st.sampled_from(sorted(set(record.KINDS) - OF_NO_ORDER)),
         "id": st.integers(1, 9),
         "quantity": st.integers(1, 9) | st.just(999_999),
         "side": st.sampled_from((BUY, SELL)),
@@ -138,9 +145,28 @@ OTHERS = st.fixed_dictionaries(
 )
 
 
-@given(st.lists(ORDERS | OTHERS, max_size=40), st.integers(1, 40))
-def test_whatever_comes_adds_up_as_in_the_model(rows: list[dict[str, int]], piece: int) -> None:
-    records = [entry(number, **row) for number, row in enumerate(rows, 1)]
+WORDS = st.integers(0, 2**64 - 1)
+DECISIONS = st.fixed_dictionaries(
+    {
+        "kind": st.sampled_from((record.LIMIT_SET, record.LIMIT_RESET)),
+        "name": st.sampled_from(("kill", "max_size", "a2345678901234567890")),
+        "old": WORDS,
+        "new": WORDS,
+        "uid": st.integers(0, 2**32 - 1),
+        "login": st.integers(0, 2**32 - 1),
+        "time_ns": st.integers(0, 2**63 - 1),
+    }
+)
+
+
+def number(rows: list[dict[str, Any]]) -> list[Record | LimitRecord]:
+    """The records of these fields, one after the other."""
+    return [LimitRecord(number=n, **row) if "old" in row else entry(n, **row) for n, row in enumerate(rows, 1)]
+
+
+@given(st.lists(ORDERS | OTHERS | DECISIONS, max_size=40), st.integers(1, 40))
+def test_whatever_comes_adds_up_as_in_the_model(rows: list[dict[str, Any]], piece: int) -> None:
+    records = number(rows)
     pieces = [packed(*records[at : at + piece]) for at in range(0, len(records), piece)]
     # What they earned has a model of its own: engine/test_losses.py.
     assert msgspec.structs.replace(rebuild(pieces, 3), today=Today()) == model(records)
@@ -163,7 +189,7 @@ def test_records_that_come_twice_count_once_and_a_hole_is_an_error() -> None:
         rebuild([packed(*LIFE[:9], *LIFE[10:])], 3)
 
 
-def read(path: Path) -> tuple[list[str], list[Record]]:
+def read(path: Path) -> tuple[list[str], list[Record | LimitRecord]]:
     with journal.Journal(path) as found:
         return found.symbols, list(record.decode(found.read()))
 

@@ -12,7 +12,7 @@ import pytest
 from agent.engine.errors import RunError
 from agent.engine.shared_memory import create_segment
 from agent.errors import AgentError
-from agent.shm import _segment, series
+from agent.shm import _segment, request, series
 from agent.shm import segment as shm
 from agent.shm.ring import Ring
 
@@ -49,7 +49,7 @@ def list_bytes(place: Path) -> dict[str, bytes]:
 USES: dict[str, tuple[Callable[[Path], None], Callable[[Path], object]]] = {
     "read a segment": (make_segment, shm.read),
     "find a counter": (make_segment, lambda path: shm.counter_offset(path, "lost")),
-    "set limits": (make_segment, lambda path: shm.set_limits(path, {"kill": 1})),
+    "set limits": (make_segment, lambda path: request.set_limits(path, {"kill": 1})),
     "make a segment": (make_segment, lambda path: create_segment(path, 4096)),
     "attach a reader": (make_ring, lambda path: Ring.attach(path, "reader")),
     "attach a writer": (make_ring, lambda path: Ring.attach(path, "writer")),
@@ -83,10 +83,10 @@ def test_root_reads_what_belongs_to_the_directorys_owner_and_nothing_else(place:
     make_segment(path)
     for owner in (place, path):
         os.chown(owner, hostile.STRANGER, hostile.STRANGER)
-    shm.set_limits(path, {"kill": 1})
+    request.set_limits(path, {"kill": 1})
     assert shm.read(path).limits["kill"] == 1
     os.chown(path, 0, 0)  # root's file, that the directory's owner has moved there
-    for call in (shm.read, lambda path: shm.set_limits(path, {"kill": 0})):
+    for call in (shm.read, lambda path: request.set_limits(path, {"kill": 0})):
         with pytest.raises(shm.SegmentError, match=r"found a file of user 0, allowed: one of user 12345$"):
             call(path)
     # A mapping is at the mercy of who may cut the file short.
@@ -156,14 +156,14 @@ def test_what_is_no_segment_is_kept_beside_the_new_one(tmp_path: Path) -> None:
     path = tmp_path / "main.segment"
     path.write_bytes(b"by mistake")
     for _ in range(2):  # the second replaces a segment that was never begun
-        create_segment(path, 4096).close()
+        create_segment(path, 4096)[0].close()
         assert path.stat().st_size == 4096 and path.stat().st_mode & 0o777 == 0o600
         assert (tmp_path / "main.segment.damaged").read_bytes() == b"by mistake"
     make_segment(path)
     data = bytearray(path.read_bytes())
     data[8:12] = b"\xff" * 4  # of another version
     path.write_bytes(data)
-    create_segment(path, 4096).close()
+    create_segment(path, 4096)[0].close()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["main.segment", "main.segment.damaged"]
 
 

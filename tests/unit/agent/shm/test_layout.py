@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from agent import limits
-from agent.shm import _segment
+from agent.shm import _segment, request
 from agent.shm import segment as shm
 
 from ..conftest import Hand
@@ -116,7 +116,7 @@ def test_limits_go_to_the_right_words_of_a_reordered_header(
     # From outside, by what the segment says of itself: agents of two builds on one host.
     path = tmp_path / "s"
     path.write_bytes(replay.segment_bytes)
-    shm.set_limits(path, {"max_size": 7})
+    request.set_limits(path, {"max_size": 7})
     assert shm.read(path).limits == reading.limits | {"max_size": 7, "max_notional": 0, "duplicate_ns": 0,
                                                       "rate_interval_ns": 0}  # fmt: skip
     here = _segment.limits()["max_size"].offset

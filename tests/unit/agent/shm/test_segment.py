@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import agent
 from agent.monitor.stats import Statistics
-from agent.shm import _segment
+from agent.shm import _segment, request
 from agent.shm import segment as shm
 from agent.shm.histogram import Histogram, bucket_middle
 from hosttune.report.document import Page
@@ -95,7 +95,7 @@ def test_a_damaged_head_is_refused_or_read(damage: list[tuple[int, bytes]]) -> N
 def test_a_cut_segment_is_refused(tmp_path: Path, hand: Callable[..., Hand], size: int) -> None:
     (tmp_path / "s").write_bytes(bytes(hand().segment)[:size])
     damaged: list[Callable[[Path], object]] = [
-        shm.read, lambda path: shm.set_limits(path, {"kill": 1}), lambda path: shm.counter_offset(path, "lost"),
+        shm.read, lambda path: request.set_limits(path, {"kill": 1}), lambda path: shm.counter_offset(path, "lost"),
     ]  # fmt: skip
     for call in damaged:
         with pytest.raises(shm.SegmentError, match=r"too short|its header describes"):
@@ -116,12 +116,12 @@ def test_a_dead_agents_numbers_are_shown_as_such(tmp_path: Path, hand: Callable[
 def test_limits_are_written_one_word_each_and_read_back(tmp_path: Path, hand: Callable[..., Hand]) -> None:
     path = tmp_path / "s"
     path.write_bytes(hand().segment)
-    shm.set_limits(path, {"kill": 1, "max_position": 2**40})
+    request.set_limits(path, {"kill": 1, "max_position": 2**40})
     assert {k: v for k, v in shm.read(path).limits.items() if v} == {"kill": 1, "max_size": 100, "max_position": 2**40}
     for values in ({"max_szie": 1}, {"max_size": -1}, {"max_size": 2**63}):
         with pytest.raises(shm.SegmentError, match=r"limit.*found .*allowed"):
-            shm.set_limits(path, values)
+            request.set_limits(path, values)
     path.chmod(0o400)
     if os.geteuid():
         with pytest.raises(shm.SegmentError, match="Permission denied"):
-            shm.set_limits(path, {"kill": 0})
+            request.set_limits(path, {"kill": 0})

@@ -89,13 +89,9 @@ def check(loaded: strategy.Loaded) -> None:
     assert find("BTCUSDT", "ETHUSDT", LONGEST) == [1, 2, -1, -1, -1]
     assert find("ETHUSDTX", *[f"S{i}" for i in range(253)], "ETH", "ETHUSDT") == [255, -1, 254, 0, -1]
     assert find("") == [-1, -1, -1, -1, 0]
-    with pytest.raises(
-        StrategyError, match=r"^strategy\.symbols: found .*'x{24}', allowed: at most 23 bytes$"
-    ):
+    with pytest.raises(StrategyError, match=r"^strategy\.symbols: found .*'x{24}', allowed: at most 23 bytes$"):
         find("x" * 24)
-    with pytest.raises(
-        StrategyError, match=r"^strategy\.symbols: found 257 symbols and 0 values, allowed: at m"
-    ):
+    with pytest.raises(StrategyError, match=r"^strategy\.symbols: found 257 symbols and 0 values, allowed: at m"):
         find(*["S"] * 257)
 
 

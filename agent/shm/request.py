@@ -1,0 +1,146 @@
+"""Writing an engine's limits, as a request that its loop answers (AGENT_REQUEST in shm/include/agent_shm.h)."""
+
+import contextlib
+import os
+import struct
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import msgspec
+
+from agent.shm import _segment
+from agent.shm.segment import Places, SegmentError, locate, open_segment
+from hosttune import files
+
+#: Seconds that another command may hold the segment: longer than it waits for the loop.
+_PATIENCE = 5.0
+_NO_LOGIN = 0xFFFFFFFF
+_MOST = 1 << 63
+
+
+class Asker(msgspec.Struct, frozen=True):
+    """Who asks: the process's user, and the user whose login it comes from (0xFFFFFFFF: there is none)."""
+
+    uid: int
+    login: int = _NO_LOGIN
+
+
+def find_asker() -> Asker:
+    """Returns who runs this process: by its user, and by the kernel's word for whose login it comes from, else sudo's.
+    Sources: proc(5), loginuid; sudo(8), SUDO_UID."""
+    uid = os.getuid()
+    try:
+        login = int(Path("/proc/self/loginuid").read_text())
+    except (OSError, ValueError):
+        login = _NO_LOGIN
+    sudo = os.environ.get("SUDO_UID", "")
+    if login == _NO_LOGIN and uid == 0 and sudo.isdecimal() and int(sudo) < _NO_LOGIN:
+        login = int(sudo)
+    return Asker(uid, login)
+
+
+class Asked:
+    """A request that was written, and whose answer is read from the same file, whatever is at the path by now. number:
+    None where another command held the segment, and the limits were written without."""
+
+    def __init__(self, descriptor: int, number: int | None) -> None:
+        self._descriptor, self.number = descriptor, number
+
+    def read(self) -> tuple[bool, bool]:
+        """Returns whether the loop has the limits in force, and whether the journal has their changes. Raises
+        OSError."""
+        now = [self._read_word(name) for name in ("answered", "journaled")]
+        return now[0] == self.number, now[1] == self.number
+
+    def _read_word(self, name: str) -> int | None:
+        word = os.pread(self._descriptor, 8, _segment.request_fields()[name].offset)
+        return int.from_bytes(word, "little") if len(word) == 8 else None
+
+    def is_at(self, path: Path) -> bool:
+        """Whether the file is still the one at this path: a start puts another one there."""
+        try:
+            found = os.stat(path)
+        except OSError:
+            return False
+        return os.path.samestat(found, os.fstat(self._descriptor))
+
+
+@contextlib.contextmanager
+def ask_limits(path: Path, values: Mapping[str, int], asker: Asker) -> Iterator[Asked]:
+    """Write limits of a running (or ended) engine, in the names and units of AGENT_LIMITS, one aligned word each, as a
+    request of asker's. Within the block no other command asks.
+
+    A kill switch does not wait for another command. Raises SegmentError as segment.read(), for an unknown name, a
+    negative number, a segment that may not be written, and one that another command holds for too long: then none of
+    them is written.
+    """
+    with open_segment(path, os.O_RDWR) as (descriptor, data):
+        places = locate(data, str(path))
+        _check(places, values)
+        killing = {"kill": 1}.items() <= values.items()
+        try:
+            files.lock_file(descriptor, 0)
+        except BlockingIOError:
+            if killing:
+                _store(descriptor, data, places, {"kill": 1})
+            try:
+                files.lock_file(descriptor, _PATIENCE)
+            except BlockingIOError:
+                if not killing:
+                    raise SegmentError(f"{path}: another command holds it, for more than {_PATIENCE:.0f} s") from None
+                yield Asked(descriptor, None)
+                return
+        number = _write(descriptor, data, places, values, asker)
+        yield Asked(descriptor, number)
+
+
+def set_limits(path: Path, values: Mapping[str, int]) -> None:
+    """Write limits, and wait for nobody's answer. Raises as ask_limits()."""
+    with ask_limits(path, values, Asker(os.getuid())):
+        pass
+
+
+def _check(places: Places, values: Mapping[str, int]) -> None:
+    for name, value in values.items():
+        if name not in places.limits:
+            raise SegmentError(f"limit: found {name!r}, allowed: {', '.join(places.limits)}")
+        if not 0 <= value < _MOST:
+            raise SegmentError(f"limit {name}: found {value}, allowed: a whole number from 0")
+
+
+def _write(descriptor: int, data: bytes, places: Places, values: Mapping[str, int], asker: Asker) -> int:
+    """Write a request. Returns its number."""
+    at = {name: word.offset for name, word in _segment.request_fields().items()}
+    taken = {struct.unpack("<Q", os.pread(descriptor, 8, at[name]))[0] for name in ("begun", "complete", "answered")}
+    number = next(n for n in range(1, len(taken) + 2) if n not in taken)
+    before = [(at["uid"], asker.uid), (at["login"], asker.login), (at["begun"], number)]
+    _store(descriptor, data, places, values, before, [(at["complete"], number)])
+    return number
+
+
+def _store(
+    descriptor: int,
+    data: bytes,
+    places: Places,
+    values: Mapping[str, int],
+    before: list[tuple[int, int]] | None = None,
+    after: list[tuple[int, int]] | None = None,
+) -> None:
+    now = {name: struct.unpack_from("<Q", data, at)[0] for name, at in places.limits.items()}
+    words = [(places.limits[name], values[name]) for name in order_writes(values, now)]
+    _segment.store(descriptor, len(data), [*(before or []), *words, *(after or [])])
+
+
+def order_writes(values: Mapping[str, int], now: Mapping[str, int]) -> list[str]:
+    """Returns the order in which to write limits (AGENT_LIMITS), which the gate reads one by one: between two writes it
+    never lets through more than before all of them, or after. The kill switch goes on first and off last; of the token
+    bucket the burst goes first where it shrinks."""
+
+    def place(name: str) -> int:
+        if name == "kill":
+            return 0 if values[name] else 4
+        if name == "rate_burst_ns":
+            return 1 if values[name] < now[name] else 3
+        return 2
+
+    return sorted(values, key=place)
