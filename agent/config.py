@@ -13,7 +13,7 @@ from agent.errors import AgentError
 from agent.limits import Risk
 from agent.protocols import formats
 from agent.shm.place import NAME
-from agent.symbols import MAX_SYMBOLS
+from agent.symbols import MAX_EXCHANGE_NAME, MAX_NAME, MAX_SYMBOLS
 from hosttune import files
 
 if TYPE_CHECKING:
@@ -22,7 +22,8 @@ else:
     FeedFormat = Literal[formats.NAMES]
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
-Symbol = Annotated[str, msgspec.Meta(pattern=r"^[!-~]{1,8}\Z")]
+Symbol = Annotated[str, msgspec.Meta(pattern=rf"^[!-~]{{1,{MAX_NAME}}}\Z")]
+ExchangeSymbol = Annotated[str, msgspec.Meta(pattern=rf"^[!-~]{{1,{MAX_EXCHANGE_NAME}}}\Z")]
 Name = Annotated[str, msgspec.Meta(pattern=rf"^{NAME}\Z")]
 
 
@@ -89,6 +90,7 @@ class Feed(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True
     b: the second feed of the same packets. request: the server that retransmits. A gap waits gap_wait_us for
     the other feed, then asks, and is given up after gap_limit_ms. start: the first sequence number wanted (1:
     all of the session, asked for where missed; 0: from wherever the feed is); default: 1 for itch, else 0.
+    time_unit: of the exchange's times in quotes and trades; auto: told by their size.
     store: bytes for packets behind a gap. timestamps of the kernel or the card on each datagram.
     """
 
@@ -96,6 +98,7 @@ class Feed(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True
     port: Port | None = None
     ring: Annotated[str, msgspec.Meta(pattern=r"^[^\0]*\Z")] = ""
     format: FeedFormat = "binance"
+    time_unit: Literal["auto", "ms", "us", "ns"] = "auto"
     interface: Interface = ""
     receive_buffer: Annotated[int, msgspec.Meta(ge=4096, le=1 << 30)] = 8 << 20
     b: Line | None = None
@@ -160,13 +163,15 @@ class Journal(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
 class Exchange(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """The SoupBinTCP/OUCH server and the login; a lost connection is opened again for reconnect_s seconds, then
     the engine ends. {shard} in the username is the shard's number. password_file: an absolute path; default: the
-    systemd credential CREDENTIAL. read_password() reads it."""
+    systemd credential CREDENTIAL. read_password() reads it. symbols: the exchange's name of a symbol, where it is not
+    the feed's."""
 
     address: str
     port: Port
     username: Annotated[str, msgspec.Meta(pattern=r"^[ -~]{1,12}\Z")]
     password_file: str = ""
     reconnect_s: Annotated[float, msgspec.Meta(ge=0, le=86_400)] = 30.0
+    symbols: Annotated[dict[Symbol, ExchangeSymbol], msgspec.Meta(max_length=MAX_SYMBOLS)] = {}
 
     def __post_init__(self) -> None:
         _check_ipv4("address", self.address)
@@ -227,6 +232,43 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=Tr
     series: Series = Series()
     journal: Journal = Journal()
     engine: Engine = Engine()
+
+    def __post_init__(self) -> None:
+        _check_names(self.strategy, self.exchange.symbols, self.feed.format)
+
+
+def _refuse(key: tuple[str | int, ...], words: str) -> ValueError:
+    from hosttune.config_errors import KeyRefused  # late: only for what is wrong
+
+    return KeyRefused(key, words)
+
+
+def _check_names(strategy: Strategy, given: dict[str, str], form: str) -> None:
+    """Raise KeyRefused where a symbol has no name of its own at the exchange, or none in the feed's format."""
+    for name in given:
+        if name not in strategy.traded:
+            from hosttune.config_errors import allow_names
+
+            words = f"found {name!r}, which is no symbol of the strategy; {allow_names(name, strategy.traded)}"
+            raise _refuse(("exchange", "symbols", name), f"exchange.symbols: {words}")
+    most, taken = formats.find(form).symbol, dict[str, str]()
+    for index, symbol in enumerate(strategy.traded):
+        key: tuple[str | int, ...] = ("strategy", "symbol") if strategy.symbol else ("strategy", "symbols", index)
+        shown = "strategy.symbol" if strategy.symbol else f"strategy.symbols[{index}]"
+        if len(symbol) > most:
+            raise _refuse(key, f"{shown}: found {symbol!r}, allowed: at most {most} characters (feed.format {form})")
+        name = given.get(symbol, symbol)
+        if len(name) > MAX_EXCHANGE_NAME:
+            raise _refuse(
+                key,
+                f"{shown}: found {symbol!r}, {len(symbol)} characters, and orders have {MAX_EXCHANGE_NAME}; wanted the "
+                f'exchange\'s name of it: exchange.symbols = {{"{symbol}" = "{symbol[:MAX_EXCHANGE_NAME]}"}}, say',
+            )
+        if (other := taken.setdefault(name, symbol)) != symbol:
+            raise _refuse(
+                ("exchange", "symbols", symbol if symbol in given else other),
+                f"exchange.symbols: found {name!r} for both {other!r} and {symbol!r}, allowed: each once",
+            )
 
 
 def load(path: Path) -> Config:

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,6 +101,13 @@ def _add_orders(group: Any) -> None:
         help="take orders here, the agent's exchange.address and exchange.port (default %(default)s)",
     )
     group.add_argument("--login", default="", metavar="USER:PASSWORD", help="accept only this login (default: any)")
+    group.add_argument(
+        "--exchange-symbols",
+        type=parse_exchange_symbols,
+        default={},
+        metavar="FEED=NAME,...",
+        help="names in orders, 8 characters, of symbols that the feed calls by another or longer name",
+    )
     group.add_argument("--no-match", action="store_true", help="only acknowledge orders (default: fill what crosses)")
     group.add_argument("--reject", type=parse_count, default=0, metavar="N", help="reject each N-th order")
     group.add_argument(
@@ -156,6 +164,19 @@ def parse_cpu(text: str) -> int:
     return int(text)
 
 
+def parse_exchange_symbols(text: str) -> dict[str, str]:
+    """Returns names in orders by names in the feed, of FEED=NAME,..."""
+    found = dict[str, str]()
+    for part in text.split(","):
+        symbol, _, name = part.partition("=")
+        if not re.fullmatch(r"[!-~]{1,8}", name) or not symbol or symbol in found:
+            raise argparse.ArgumentTypeError(
+                f"found {part!r}, allowed: FEED=NAME with a name of 1 to 8 printable ASCII characters, each FEED once"
+            )
+        found[symbol] = name
+    return found
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Run the simulator and print its report. Returns OK, or FAILED for a run with problems. Raises AgentError."""
     from agent.cli.output import Result, format_document, print_document
@@ -209,6 +230,7 @@ def _make_plan(arguments: argparse.Namespace, feed: "Feed") -> "Plan":
         request=arguments.request_listen,
         listen=arguments.listen,
         per_datagram=arguments.per_datagram,
+        exchange_symbols=arguments.exchange_symbols,
         match=not arguments.no_match,
         reject=arguments.reject,
         disconnect_after=arguments.disconnect_after,

@@ -29,6 +29,12 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         help="missing: the recording begins later, or lacks messages; those about orders that it does not have are "
         "counted and passed over, where else the book is stale (ITCH; default %(default)s)",
     )
+    command.add_argument(
+        "--time-unit",
+        choices=("auto", "ms", "us", "ns"),
+        default="auto",
+        help="of the recording's own times: before each Binance message, or the CSV's column (default %(default)s)",
+    )
     add_cache_directory(command, "of compiled strategies")
     formats.add_argument(command)
 
@@ -49,6 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
         slow=arguments.slow,
         size=arguments.size,
         missing=arguments.start_of_day == "missing",
+        time_unit=arguments.time_unit,
     )
     print_document(Result(data, replay.as_text), arguments.format)
     return OK if data["ok"] else FAILED

@@ -9,28 +9,30 @@ from posix.mman cimport MCL_CURRENT, MCL_FUTURE, mlockall
 from posix.signal cimport sigaction, sigaction_t
 
 from agent.book.order_book cimport books_init, books_size
-from agent.engine.arguments cimport check_count, check_strategy, check_symbols
+from agent.engine.arguments cimport check_count, check_strategy, check_symbols, pad_exchange_name
 from agent.engine.decisions cimport note_limit
 from agent.engine.loop cimport FEEDS, REQUESTS, Loop, copy_feed_counters, do_housekeeping, handle_datagram, run_loop
 from agent.engine.losses cimport DAY, set_profit
 from agent.engine.open_orders cimport add_open, find_open
 from agent.engine.receive cimport BATCH, SOURCES, STRIDE, init_receiver, set_sources
 from agent.engine.session cimport drop_connection, step_session
-from agent.engine.setup cimport add_symbol, init_core, next_part, padded_name, tables_size
+from agent.engine.setup cimport add_symbol, init_core, next_part, tables_size, write_name
 from agent.engine.state cimport (CATCHING_UP, LIVE, READY, RUNNING, SENT, SLOTS, STOP_LOST, STOP_REFUSED, STOP_SIGNAL,
-                                 Core, OpenOrder, SymbolRisk, product, wide)
+                                 Core, Name, OpenOrder, SymbolRisk, product, wide)
 from agent.protocols.formats cimport FeedFormat, require_feed_format
 from agent.protocols.moldudp64 cimport mold_init
+from agent.protocols.stamps cimport init_clock, require_unit
 from agent.protocols.wire cimport store16
 from agent.shm.blocks cimport Block, block_free, block_map
 from agent.shm.clock cimport monotonic_ns, realtime_ns
 from agent.shm.ring cimport Ring
 from agent.shm.segment cimport AGENT_CONNECTING, AGENT_STOPPED, agent_shm, agent_shm_size, set_limits
 from agent.shm.series cimport Series
-from agent.strategy.abi cimport agent_strategy
+from agent.strategy.abi cimport AGENT_ABI, agent_strategy
 from agent.system cimport AF_INET, MSG_DONTWAIT, MSG_NOSIGNAL, close, send
 
 from agent import errors
+from hosttune._build import VERSION
 
 
 cdef volatile sig_atomic_t stop_requested = 0      # number of the signal; 0: none
@@ -54,8 +56,10 @@ cdef class Engine:
 
     segment: writable buffer of exactly agent.shm._segment.size(symbols) bytes, zeroed here.
     strategy, state: addresses of a struct agent_strategy with no NULL in it, and of its initialised state.
-    symbols: at most 8 characters each; traded: for each, whether this shard trades it.
-    feed_format: one of agent.protocols.formats.NAMES.
+    symbols: at most 20 characters each (ITCH: 8); traded: for each, whether this shard trades it; exchange_names: for
+    each, its name in orders, at most 8 characters; default: the same.
+    feed_format: one of agent.protocols.formats.NAMES. time_unit: of the exchange's times in quotes and trades, ms, us,
+    ns, or auto: told by their size.
     feeds: file descriptors of line A, line B and the request socket, -1 for none. sources: of each, the IPv4 addresses
     that datagrams may come from, 4 bytes each, at most 8; none: any.
     address, port: of the exchange, IPv4. user, password: at most 6 and 10 characters.
@@ -82,7 +86,8 @@ cdef class Engine:
     cdef Block memory           # all else that the loop writes, but for the segment
 
     def __cinit__(self, segment, *, uintptr_t strategy, uintptr_t state, symbols, traded=None,
-                  str feed_format="binance", feeds=(-1, -1, -1), bytes address=b"\x7f\0\0\1", int port=1,
+                  exchange_names=None, str feed_format="binance", str time_unit="auto", feeds=(-1, -1, -1),
+                  bytes address=b"\x7f\0\0\1", int port=1,
                   bytes user=b"", bytes password=b"", uint64_t orders=0, uint32_t levels=0, uint64_t store=1 << 20,
                   int64_t wait_ns=0, int64_t limit_ns=1000000000, uint64_t start=0, sources=(b"", b"", b""),
                   bytes feed_session=b"", int64_t silence_ns=3000000000, uint64_t max_jump=1000, bint once=False,
@@ -92,11 +97,13 @@ cdef class Engine:
         cdef Core *e
         cdef uint8_t *at
         cdef size_t size, tables, buffers
-        cdef int i
+        cdef int i, unit = require_unit(time_unit)
+        cdef Name name
         cdef FeedFormat format
         require_feed_format(feed_format, &format)
         check_strategy(strategy)
-        check_symbols(symbols)
+        check_symbols(symbols, &format)
+        exchange_names = [pad_exchange_name(text) for text in exchange_names or symbols]
         check_count("symbols", len(symbols))
         if len(user) > 6 or len(password) > 10 or len(address) != 4:
             raise ValueError("user: at most 6 bytes, password: at most 10, address: 4")
@@ -120,7 +127,9 @@ cdef class Engine:
         at = <uint8_t *> self.memory.at
         init_core(e, <agent_shm *> &shm[0], at, len(symbols), &format, <agent_strategy *> strategy, <void *> state)
         for i, symbol in enumerate(symbols):
-            add_symbol(e, padded_name(symbol, len(symbol)), traded is None or bool(traded[i]))
+            write_name(&name, symbol, len(symbol))
+            add_symbol(e, &name, <const char *> <bytes> exchange_names[i], traded is None or bool(traded[i]))
+        init_clock(&e.feed.clock, unit, &e.counters.stamps_mixed, &e.counters.stamps_implausible)
         at += tables
         for i in range(FEEDS):
             self.loop.feeds[i] = feeds[i]
@@ -176,12 +185,15 @@ cdef class Engine:
         block_free(&self.books)
 
     def identify(self, int pid, uint64_t start_time, int64_t started_ns, bytes boot_id, int receive_buffer):
-        """Write who owns the segment: pid, its start time, CLOCK_REALTIME ns, the boot's id."""
+        """Write who owns the segment: pid, its start time, CLOCK_REALTIME ns, the boot's id; and this build."""
         cdef agent_shm *shm = self.loop.core.shm
         shm.pid = pid
         shm.start_time = start_time
         shm.started_ns = started_ns
         memcpy(shm.boot_id, <const char *> boot_id, min(<int> len(boot_id), 39))
+        build = VERSION.encode()
+        memcpy(shm.build, <const char *> build, min(<int> len(build), <int> sizeof(shm.build) - 1))
+        shm.abi = AGENT_ABI
         self.loop.core.counters.receive_buffer = receive_buffer
         shm.heartbeat_ns = monotonic_ns()
 
@@ -320,12 +332,13 @@ cdef class Engine:
         action.sa_handler = request_stop
         stop_requested = 0
         e.stop = RUNNING
-        e.shm.state = AGENT_CONNECTING
         sigaction(SIGTERM, &action, &old_term)
         sigaction(SIGINT, &action, &old_int)
         try:
             if announce is not None:
                 announce()
+            e.shm.heartbeat_ns = monotonic_ns()
+            e.shm.state = AGENT_CONNECTING
             with nogil:
                 run_loop(loop)
                 do_housekeeping(loop, monotonic_ns())

@@ -1,6 +1,9 @@
 # cython: language_level=3
 """The arguments that an engine and a replay have in common, checked before anything is allocated."""
 
+cimport agent.protocols.ouch as ouch
+from agent.protocols.formats cimport FeedFormat
+
 cdef enum:
     MOST_SYMBOLS = 16384        # of one engine or replay
 
@@ -12,12 +15,20 @@ cdef inline int check_count(str name, object count) except -1:
     return 0
 
 
-cdef inline int check_symbols(object symbols) except -1:
-    """Raises ValueError for a symbol that OUCH 5.0 cannot carry (Symbol: 8 characters)."""
+cdef inline int check_symbols(object symbols, const FeedFormat *format) except -1:
+    """Raises ValueError for a symbol that the feed's format has no room for."""
     for symbol in symbols:
-        if not 1 <= len(symbol) <= 8:
-            raise ValueError(f"symbol: {symbol!r}, allowed: 1 to 8 characters (OUCH 5.0 Symbol)")
+        if not 1 <= len(symbol) <= <int> format.symbol:
+            raise ValueError(f"symbol: {symbol!r}, allowed: 1 to {int(format.symbol)} characters "
+                             f"({(<bytes> format.name).decode()})")
     return 0
+
+
+cdef inline bytes pad_exchange_name(bytes name):
+    """Returns the name of a symbol as OUCH 5.0 has it, 8 characters. Raises ValueError for one that it cannot carry."""
+    if not 1 <= len(name) <= ouch.SYMBOL_SIZE:
+        raise ValueError(f"symbol: {name!r}, allowed: a name at the exchange of 1 to 8 characters (OUCH 5.0 Symbol)")
+    return name.ljust(ouch.SYMBOL_SIZE)
 
 
 cdef inline int check_strategy(size_t address) except -1:

@@ -10,7 +10,7 @@ send.
 from libc.errno cimport EAGAIN, errno
 from libc.signal cimport sig_atomic_t
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 from posix.time cimport nanosleep, timespec
 
 cimport agent.protocols.ouch as ouch
@@ -26,7 +26,7 @@ from agent.engine.open_orders cimport next_slot
 from agent.engine.orders cimport submit_all
 from agent.engine.receive cimport STRIDE, Receiver, comes_from_source, receive_datagrams, receive_stamp
 from agent.engine.session cimport SECOND, check_heartbeats, lose_connection, step_session
-from agent.engine.state cimport LOCATES, NOT_SEEN, READY, RUNNING, STOP_SIGNAL, Core
+from agent.engine.state cimport LOCATES, NOT_SEEN, READY, RUNNING, STOP_SIGNAL, Core, QuoteOrder
 from agent.protocols.moldudp64 cimport (LINE_A, LINE_B, LOST, NEW_SESSION, REQUEST, RETRANSMISSION, mold_arrive,
                                         mold_contested, mold_next, mold_timer)
 from agent.shm.clock cimport monotonic_ns, realtime_ns
@@ -77,9 +77,10 @@ cdef inline void distrust_books(Core *e) noexcept nogil:
 
 
 cdef inline void begin_feed_session(Core *e) noexcept nogil:
-    """Books begin empty, and none is stale any more."""
+    """Books begin empty, and none is stale any more; update ids begin anew."""
     cdef uint32_t i
     if e.feed.format.parse != NULL:
+        memset(e.feed.last_quotes, 0, e.feed.symbols * sizeof(QuoteOrder))
         return
     books_clear(&e.feed.books)
     for i in range(<uint32_t> LOCATES):
@@ -106,8 +107,8 @@ cdef inline void copy_feed_counters(Core *e) noexcept nogil:
     e.counters.malformed_datagram = e.feed.mold.c.malformed_datagram
     e.counters.held_dropped = e.feed.mold.c.held_dropped
     e.counters.requests = e.feed.mold.c.requests
-    e.counters.packets_a = e.feed.mold.c.packets[LINE_A]
-    e.counters.packets_b = e.feed.mold.c.packets[LINE_B]
+    e.counters.packets_line_a = e.feed.mold.c.packets[LINE_A]
+    e.counters.packets_line_b = e.feed.mold.c.packets[LINE_B]
     e.counters.packets_retransmitted = e.feed.mold.c.packets[RETRANSMISSION]
 
 

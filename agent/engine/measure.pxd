@@ -5,7 +5,7 @@ from libc.stdint cimport int64_t
 
 cimport agent.shm.histogram as histogram
 from agent.engine.state cimport Core
-from agent.protocols.verdict cimport BAD_JSON, BAD_NUMBER, OVERSIZED, TRUNCATED, UNKNOWN
+from agent.protocols.verdict cimport BAD_JSON, BAD_NUMBER, BAD_SYMBOL, OVERSIZED, TRUNCATED, UNKNOWN
 from agent.shm.clock cimport monotonic_ns
 from agent.shm.segment cimport agent_histogram
 
@@ -31,5 +31,7 @@ cdef inline void count_malformed(Core *e, int reason) noexcept nogil:
         e.counters.malformed_json += 1
     elif reason == BAD_NUMBER:
         e.counters.malformed_number += 1
+    elif reason == BAD_SYMBOL:
+        e.counters.malformed_symbol += 1
     else:
         e.counters.malformed_field += 1

@@ -6,10 +6,12 @@ from libc.stdint cimport int16_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 cimport agent.protocols.ouch as ouch
-from agent.engine.state cimport LOCATES, NAME_SLOTS, NOT_SEEN, SLOTS, STREAM, Core, OpenOrder, SymbolRisk
+from agent.engine.state cimport (LOCATES, NAME_SLOTS, NOT_SEEN, SLOTS, STREAM, Core, Name, OpenOrder, QuoteOrder,
+                                 SymbolRisk)
 from agent.protocols.formats cimport FeedFormat
+from agent.protocols.stamps cimport NO_UNIT, init_clock
 from agent.shm.clock cimport monotonic_ns
-from agent.shm.segment cimport agent_shm, agent_shm_init
+from agent.shm.segment cimport agent_shm, agent_shm_init, agent_symbol
 from agent.strategy.abi cimport agent_strategy
 
 
@@ -29,37 +31,51 @@ cdef inline size_t tables_size(uint32_t capacity) noexcept nogil:
     """Bytes of the tables of a Core with so many symbols."""
     return (part_size(SLOTS * sizeof(OpenOrder)) + part_size(STREAM) + part_size(LOCATES * sizeof(int16_t))
             + part_size(NAME_SLOTS * sizeof(uint16_t)) + part_size(<size_t> capacity * 64) + part_size(capacity)
-            + part_size(capacity * sizeof(SymbolRisk)))
+            + part_size(capacity * sizeof(SymbolRisk)) + part_size(<size_t> capacity * sizeof(QuoteOrder)))
 
 
-cdef inline uint64_t padded_name(const char *text, uint32_t size) noexcept nogil:
-    """A symbol of at most 8 characters as agent_symbol.name holds it, padded with spaces."""
-    cdef uint64_t name = 0x2020202020202020
-    memcpy(&name, text, size)
-    return name
+cdef inline void write_name(Name *name, const char *text, uint32_t size) noexcept nogil:
+    """Write a symbol's name of size characters, at most SYMBOL of protocols/text.pxd, padded with spaces."""
+    name.word = name.word_8 = name.word_16 = 0x2020202020202020
+    memcpy(name, text, size)
 
 
-cdef inline uint16_t *find_name_slot(const Core *e, uint64_t name) noexcept nogil:
+cdef inline bint has_name(const Core *e, uint32_t symbol, const Name *name) noexcept nogil:
+    """Returns whether that is the name of the symbol with this index."""
+    cdef const agent_symbol *row = &e.feed.rows[symbol]
+    return row.name == name.word and row.name_8 == name.word_8 and row.name_16 == name.word_16
+
+
+cdef inline uint16_t *find_name_slot(const Core *e, const Name *name) noexcept nogil:
     """Returns the place of a symbol's name in Feed.by_name, or the free one where it belongs."""
-    cdef uint64_t at = (name ^ e.feed.name_seed) * <uint64_t> 0x9E3779B97F4A7C15
-    at = (at ^ (at >> 32)) * <uint64_t> 0xD6E8FEB86659FD93
+    cdef uint64_t at = (name.word ^ e.feed.name_seed) * <uint64_t> 0x9E3779B97F4A7C15
+    at = (at ^ (at >> 32) ^ name.word_8) * <uint64_t> 0xD6E8FEB86659FD93
+    at = (at ^ (at >> 32) ^ name.word_16) * <uint64_t> 0xD6E8FEB86659FD93
     at ^= at >> 32
     while True:
         at &= NAME_SLOTS - 1
-        if e.feed.by_name[at] == 0 or e.feed.rows[e.feed.by_name[at] - 1].name == name:
+        if e.feed.by_name[at] == 0 or has_name(e, e.feed.by_name[at] - 1, name):
             return &e.feed.by_name[at]
         at += 1
 
 
-cdef inline uint32_t add_symbol(Core *e, uint64_t name, bint traded) noexcept nogil:
-    """Add a symbol, for which there must be room (Feed.capacity). Returns its index."""
+cdef inline uint32_t add_symbol(Core *e, const Name *name, const char *exchange_name, bint traded) noexcept nogil:
+    """Add a symbol, for which there must be room (Feed.capacity). exchange_name: 8 characters, as orders have it.
+    Returns its index."""
     cdef uint32_t i = e.feed.symbols
     e.feed.symbols += 1
-    e.feed.rows[i].name = name
+    e.feed.rows[i].name = name.word
+    e.feed.rows[i].name_8 = name.word_8
+    e.feed.rows[i].name_16 = name.word_16
     e.feed.traded[i] = traded
     find_name_slot(e, name)[0] = <uint16_t> (i + 1)
-    ouch.build_order_template(e.orders.enter_frames + 64 * <size_t> i, <const char *> &name, 8)
+    ouch.build_order_template(e.orders.enter_frames + 64 * <size_t> i, exchange_name, ouch.SYMBOL_SIZE)
     return i
+
+
+cdef inline const uint8_t *get_exchange_name(const Core *e, uint32_t symbol) noexcept nogil:
+    """Returns the name that the exchange has for a symbol, OUCH's 8 characters, padded with spaces."""
+    return e.orders.enter_frames + 64 * <size_t> symbol + ouch.SYMBOL_AT
 
 
 cdef inline void init_core(Core *e, agent_shm *shm, uint8_t *memory, uint32_t capacity,
@@ -84,6 +100,8 @@ cdef inline void init_core(Core *e, agent_shm *shm, uint8_t *memory, uint32_t ca
     e.orders.enter_frames = next_part(&memory, <size_t> capacity * 64)
     e.feed.traded = next_part(&memory, capacity)
     e.risk.symbols = <SymbolRisk *> next_part(&memory, capacity * sizeof(SymbolRisk))
+    e.feed.last_quotes = <QuoteOrder *> next_part(&memory, <size_t> capacity * sizeof(QuoteOrder))
+    init_clock(&e.feed.clock, NO_UNIT, &e.counters.stamps_mixed, &e.counters.stamps_implausible)
     for i in range(LOCATES):
         e.feed.by_locate[i] = NOT_SEEN
     ouch.build_replace_template(e.orders.replace_frame)

@@ -6,6 +6,7 @@ from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, u
 from agent.book.order_book cimport Books
 from agent.protocols.formats cimport FeedFormat
 from agent.protocols.moldudp64 cimport Mold
+from agent.protocols.stamps cimport Clock
 from agent.shm.ring cimport Ring
 from agent.shm.segment cimport agent_counters, agent_histograms, agent_limits, agent_shm, agent_symbol
 from agent.shm.series cimport Series
@@ -53,11 +54,32 @@ cdef enum:                      # OpenOrder.state
     LIVE = 2                    # accepted
 
 
+cdef struct Name:               # of a symbol: 24 characters, padded with spaces, as struct agent_symbol has it
+    uint64_t word
+    uint64_t word_8
+    uint64_t word_16
+
+
+cdef struct QuoteOrder:
+    # Where a symbol's quotes are: the last one that was taken, and those in a row that were older.
+    int64_t id                  # the exchange's number of the last one
+    int64_t exchange_ns         # the exchange's time of the last one, or the latest before it; 0: none was given
+    int64_t received            # when it came
+    int64_t older_id            # of the last older one
+    int64_t older_ns
+    int64_t older_received
+    uint32_t older              # how many older ones came in a row, each newer than the one before
+    bint seen                   # there was one
+
+
 cdef struct Feed:
     FeedFormat format           # its row in the table of feed formats
     uint32_t symbols            # symbols known, in the order of the configuration or of the recording
     uint32_t capacity           # symbols that there is memory for; above `symbols` where the feed brings them (replay)
-    agent_symbol *rows          # [capacity]; name: 8 characters, padded with spaces
+    agent_symbol *rows          # [capacity]
+    QuoteOrder *last_quotes     # [capacity]; not of ITCH
+    Clock clock                 # the exchange's times in quotes and trades
+    bint recorded               # times of receipt are a recording's, which may step back
     uint8_t *traded             # [capacity]: 1 if this shard trades the symbol
     int16_t *by_locate          # [LOCATES]: index of the symbol, NOT_OURS or NOT_SEEN
     uint16_t *by_name           # [NAME_SLOTS]: 1 + index of the symbol whose name belongs there; 0: free

@@ -1,10 +1,11 @@
 # cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """The symbols of the feed, found by name."""
 
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t
 
-from agent.engine.setup cimport add_symbol, find_name_slot, padded_name
-from agent.engine.state cimport NOT_OURS, Core
+from agent.engine.setup cimport add_symbol, find_name_slot, has_name, write_name
+from agent.engine.state cimport NOT_OURS, Core, Name
+from agent.protocols.text cimport SYMBOL
 
 
 cdef inline int find_symbol(Core *e, const uint8_t *name, uint32_t size) noexcept nogil:
@@ -12,18 +13,18 @@ cdef inline int find_symbol(Core *e, const uint8_t *name, uint32_t size) noexcep
 
     Returns its index, or NOT_OURS.
     """
-    cdef uint64_t key
+    cdef Name key
     cdef uint16_t place
-    if size > 8:
+    if size > SYMBOL:
         return NOT_OURS
-    key = padded_name(<const char *> name, size)
-    if e.feed.rows[e.feed.last_symbol].name == key:
+    write_name(&key, <const char *> name, size)
+    if has_name(e, e.feed.last_symbol, &key):
         return <int> e.feed.last_symbol
-    place = find_name_slot(e, key)[0]
+    place = find_name_slot(e, &key)[0]
     if place:
         e.feed.last_symbol = place - 1
         return place - 1
     if e.feed.symbols == e.feed.capacity:
         return NOT_OURS
-    # Replay: a symbol that the recording brings.
-    return <int> add_symbol(e, key, True)
+    # Replay: a symbol that the recording brings. Its orders go nowhere, so that a longer name may be cut.
+    return <int> add_symbol(e, &key, <const char *> &key, True)

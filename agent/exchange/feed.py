@@ -27,6 +27,8 @@ _HELD, _HELD_EXPANSION = 1 << 26, 16
 #: It may have so many lines or messages, or one for so many bytes of it.
 _COUNT, _BYTES_PER_MESSAGE = 1 << 18, 24
 _STEP_NS = 1_000_000
+#: The times whose unit is told: from September 2001 to the end of 2099, 13 digits in ms, 16 in µs, 19 in ns.
+_FIRST_NS, _BEHIND_NS = 10**18, 4_102_444_800 * 10**9
 
 #: A message and its time in ns.
 Timed = tuple[int, bytes]
@@ -81,7 +83,7 @@ def build_feed(name: str, format: str, messages: Iterable[Timed], excluded: dict
 
 def recording(path: Path, limit: int | None = None) -> Feed:
     """Read a recording, gzip or plain; the first `limit` messages of it. Its format follows from its content: lines
-    `LOCAL_NANOSECONDS JSON` (Binance), CSV ticks, or a Nasdaq BinaryFILE of ITCH 5.0.
+    `LOCAL_TIME JSON` (Binance; the time in ns, µs or ms), CSV ticks, or a Nasdaq BinaryFILE of ITCH 5.0.
 
     Of Binance's lines the REST snapshot that such recordings begin with (`{"lastUpdateId":...}`) is not a message of
     the feed: it is excluded and counted, as are empty lines and messages too long for a datagram.
@@ -179,17 +181,17 @@ def _read_lines(source: Recording, excluded: dict[str, int], split: Callable[[by
 
 
 def _split_stamped_line(line: bytes) -> Timed | str:
-    """A line of LOCAL_NANOSECONDS JSON."""
+    """A line of LOCAL_TIME JSON."""
     when, _, message = line.partition(b" ")
     if not message and when:
-        raise ValueError(f"found {when[:40]!r}, expected NANOSECONDS JSON")
+        raise ValueError(f"found {when[:40]!r}, expected TIME JSON")
     if not message:
         return "empty line"
     if not _is_time(when) or not message.startswith(b"{"):
-        raise ValueError(f"found {line[:60]!r}, expected NANOSECONDS JSON")
+        raise ValueError(f"found {line[:60]!r}, expected TIME JSON")
     if message.startswith(b'{"lastUpdateId"'):
         return "REST snapshot"
-    return _check_size(int(when), message)
+    return _check_size(_read_time(when), message)
 
 
 def _split_csv_line(line: bytes) -> Timed | str:
@@ -199,12 +201,21 @@ def _split_csv_line(line: bytes) -> Timed | str:
         return "empty line"
     if not rest or not _is_time(when):
         raise ValueError(f"found {line[:60]!r}, expected {formats.find('csv').header}")
-    return _check_size(int(when), line)
+    return _check_size(_read_time(when), line)
 
 
 def _is_time(text: bytes) -> bool:
-    """Whether text is a number of nanoseconds that 64 bits hold."""
+    """Whether text is a number that 64 bits hold."""
     return text.isdigit() and len(text) <= 19 and int(text) < 1 << 63
+
+
+def _read_time(text: bytes) -> int:
+    """Returns a time in nanoseconds: since 1970 in ns, µs or ms, by its size; another one as it is."""
+    value = int(text)
+    for scale in (1, 10**3, 10**6):
+        if _FIRST_NS <= value * scale < _BEHIND_NS:
+            return value * scale
+    return value
 
 
 def _check_size(at: int, message: bytes) -> Timed | str:

@@ -34,6 +34,7 @@ class Plan(msgspec.Struct, kw_only=True, frozen=True):
     agent_shm: Path | None = None  # the agent's segment, to compare its counters with
     username: str = ""  # that may log in; empty: anybody
     password: str = ""
+    exchange_symbols: dict[str, str] = {}  # the name that orders have for a symbol, where it is not the feed's
     match: bool = True  # execute orders that cross the feed's best bid and offer
     reject: int = 0  # each so many-th order is rejected; 0: none
     disconnect_after: int = 0  # orders, once; 0: never
@@ -63,7 +64,9 @@ class PreparedPlan(msgspec.Struct, kw_only=True):
     packets: Packets
     due: "array[int]"  # by packet: ns after the start
     fates: tuple[bytes | None, bytes | None]  # by line: draw_fates()
-    symbol_names: "array[int]"  # by symbol of the feed: 8 characters as a uint64
+    symbol_names: (
+        "array[int]"  # by symbol of the feed: the 8 characters of its name in orders as a uint64; 0: it has none
+    )
     watched: memoryview | None  # the agent's count of messages (one uint64), for lockstep
     samples: Samples
     midnight: int  # CLOCK_MONOTONIC of UTC midnight in ns; negative when the machine started later

@@ -10,6 +10,7 @@ import select
 import socket
 import time
 from array import array
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -165,11 +166,22 @@ def _prepare(
         packets=packets,
         due=array("q", (plan.due[i] for i in packets.firsts[:-1])),
         fates=(fates[0], fates[1]),
-        symbol_names=array("Q", (int.from_bytes(s.encode().ljust(8)[:8], "little") for s in feed.symbols)),
+        symbol_names=_name_symbols(feed.symbols, plan.exchange_symbols),
         watched=None,
         samples=make_samples(len(packets), len(feed)),
         midnight=time.monotonic_ns() - time.time_ns() % _DAY_NS,
     )
+
+
+def _name_symbols(symbols: list[str], given: dict[str, str]) -> "array[int]":
+    """Returns PreparedPlan.symbol_names. given: names in orders by names in the feed. Raises ExchangeError."""
+    if unknown := sorted(given.keys() - set(symbols)):
+        raise ExchangeError(f"--exchange-symbols: found {unknown[0]!r}, allowed: symbols with prices in the feed")
+    names = [given.get(symbol, symbol) for symbol in symbols]
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise ExchangeError(f"--exchange-symbols: found {twice[0]!r} for two symbols, allowed: each once")
+    encoded = (name.encode() for name in names)
+    return array("Q", (int.from_bytes(name.ljust(8), "little") if len(name) <= 8 else 0 for name in encoded))
 
 
 def _wait_for_connection(server: socket.socket, seconds: float) -> bool:

@@ -5,10 +5,11 @@ Every parser takes exactly one message and returns (verdict, fields): fields is 
 message that is read.
 """
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 cimport agent.protocols.binaryfile as binaryfile
 cimport agent.protocols.itch as itch
+cimport agent.protocols.stamps as clocks
 cimport agent.protocols.text as text
 cimport agent.protocols.verdict as verdict
 from agent.protocols.formats cimport FeedFormat, require_feed_format
@@ -23,6 +24,7 @@ __all__ = [
     "itch_encode",
     "itch_length",
     "itch_parse",
+    "read_stamps",
     "stamped_lines",
     "text_lines",
     "tick_parse",
@@ -32,7 +34,8 @@ __all__ = [
 _KINDS = {verdict.TRADE: "trade", verdict.HEADER: "header", verdict.DEPTH: "depthUpdate", verdict.OTHER: "other",
           verdict.EMPTY: "empty"}
 _REASONS = {verdict.TRUNCATED: "truncated", verdict.OVERSIZED: "oversized", verdict.UNKNOWN: "unknown",
-            verdict.BAD_FIELD: "field", verdict.BAD_NUMBER: "number", verdict.BAD_JSON: "json"}
+            verdict.BAD_FIELD: "field", verdict.BAD_NUMBER: "number", verdict.BAD_JSON: "json",
+            verdict.BAD_SYMBOL: "symbol"}
 _PLACES = {binaryfile.DONE: "done", binaryfile.MORE: "more", binaryfile.CUT: "cut",
            binaryfile.SESSION_END: "session end", binaryfile.LOST: "lost"}
 
@@ -163,7 +166,7 @@ def text_lines(bytes data not None):
 
 
 def stamped_lines(bytes data not None):
-    """Returns (local time in ns, message) for each line of a recording of stamped lines; None for an empty line, and
+    """Returns (local time, message) for each line of a recording of stamped lines; None for an empty line, and
     for one without a stamp."""
     cdef const uint8_t *at = <const uint8_t *> <const char *> data
     cdef const uint8_t *end = at + len(data)
@@ -179,3 +182,14 @@ def stamped_lines(bytes data not None):
         else:
             found.append(None)
     return found
+
+
+def read_stamps(list stamps not None, str unit="auto"):
+    """Read the stamps of one source, one after the other: stamps.read_stamp.
+
+    Returns (them in ns, how many were in another unit than the one before, how many of no plausible time). Raises
+    ValueError for an unknown unit."""
+    cdef uint64_t mixed = 0, implausible = 0
+    cdef clocks.Clock clock
+    clocks.init_clock(&clock, clocks.require_unit(unit), &mixed, &implausible)
+    return [clocks.read_stamp(&clock, stamp) for stamp in stamps], mixed, implausible

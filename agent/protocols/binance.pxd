@@ -4,7 +4,10 @@
 Source: Binance "Web Socket Streams for Binance", Individual Symbol Book Ticker Streams and Trade
 Streams, raw (`{"u":...}`) and combined (`{"stream":...,"data":{...}}`) form.
 
-A recording is lines of LOCAL_NANOSECONDS MESSAGE.
+A recording is lines of LOCAL_TIME MESSAGE.
+
+The exchange's time is T (of the trade, or of the transaction that made a quote), else E (when the event was sent), in
+milliseconds, or in microseconds where the stream is asked for them; the bookTicker of the spot market has neither.
 
 The scanner is strict JSON for everything it accepts as a tick, and never reads at or beyond
 `end`. It is stricter than JSON where leniency could misread a tick: a field given twice, an
@@ -15,8 +18,8 @@ recognised by its first field and not scanned further.
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.string cimport memcmp, memset
 
-from agent.protocols.text cimport STAMPED, Span, Tick, first_line, parse_decimal, split_stamp
-from agent.protocols.verdict cimport BAD_FIELD, BAD_JSON, BAD_NUMBER, DEPTH, OTHER, QUOTE, TRADE, TRUNCATED
+from agent.protocols.text cimport STAMPED, Span, Tick, first_line, is_symbol, parse_decimal, parse_integer, split_stamp
+from agent.protocols.verdict cimport BAD_FIELD, BAD_JSON, BAD_NUMBER, BAD_SYMBOL, DEPTH, OTHER, QUOTE, TRADE, TRUNCATED
 
 cdef enum:
     # _Value.kind
@@ -40,7 +43,9 @@ cdef enum:
     _p = 7
     _q = 8
     _t = 9
-    _FIELDS = 10
+    _E = 10
+    _T = 11
+    _FIELDS = 12
 
 cdef struct _Value:
     Span text               # without quotes
@@ -263,6 +268,10 @@ cdef inline int _field_of(uint8_t c) noexcept nogil:
         return _q
     if c == c't':
         return _t
+    if c == c'E':
+        return _E
+    if c == c'T':
+        return _T
     return -1
 
 
@@ -343,50 +352,50 @@ cdef inline const uint8_t *_scan_data(const uint8_t *p, const uint8_t *end, _Fie
     return _scan_object(p, end, f, False, error)
 
 
-cdef inline bint _parse_integer(const _Value *value, int64_t *out) noexcept nogil:
-    """Read a JSON number that is a non-negative integer of at most 18 digits. Returns False for another value."""
-    cdef uint32_t i
-    cdef int64_t number = 0
-    if value.kind != _NUMBER or value.text.size > 18:
+cdef inline bint _read_integer(const _Value *value, int64_t *out) noexcept nogil:
+    """Read a JSON number that is a non-negative integer of at most 2^63 - 1. Returns False for another value."""
+    cdef const uint8_t *end = value.text.at + value.text.size
+    return value.kind == _NUMBER and parse_integer(value.text.at, end, out) == end
+
+
+cdef inline bint _read_time(const _Fields *f, int64_t *out) noexcept nogil:
+    """Read the exchange's time, which need not be given. Returns False where it is no integer."""
+    cdef int64_t sent
+    if f.at[_E].kind != _ABSENT and not _read_integer(&f.at[_E], &sent if f.at[_T].kind != _ABSENT else out):
         return False
-    for i in range(value.text.size):
-        if value.text.at[i] < c'0' or value.text.at[i] > c'9':
-            return False
-        number = number * 10 + (value.text.at[i] - c'0')
-    out[0] = number
-    return True
+    return f.at[_T].kind == _ABSENT or _read_integer(&f.at[_T], out)
 
 
 cdef inline int _read_trade(const _Fields *f, Tick *tick) noexcept nogil:
     if f.at[_s].kind != _STRING or f.at[_p].kind != _STRING or f.at[_q].kind != _STRING:
         return BAD_FIELD
-    if not _parse_integer(&f.at[_t], &tick.exchange_id):
+    if not (_read_integer(&f.at[_t], &tick.exchange_id) and _read_time(f, &tick.exchange_ns)):
         return BAD_FIELD
     if not (parse_decimal(&f.at[_p].text, &tick.price) and parse_decimal(&f.at[_q].text, &tick.size)):
         return BAD_NUMBER
     tick.symbol = f.at[_s].text
-    return TRADE
+    return TRADE if is_symbol(&tick.symbol) else BAD_SYMBOL
 
 
 cdef inline int _read_quote(const _Fields *f, Tick *tick) noexcept nogil:
     if (f.at[_s].kind != _STRING or f.at[_b].kind != _STRING or f.at[_B].kind != _STRING
             or f.at[_a].kind != _STRING or f.at[_A].kind != _STRING):
         return BAD_FIELD
-    if not _parse_integer(&f.at[_u], &tick.exchange_id):
+    if not (_read_integer(&f.at[_u], &tick.exchange_id) and _read_time(f, &tick.exchange_ns)):
         return BAD_FIELD
     if not (parse_decimal(&f.at[_b].text, &tick.bid) and parse_decimal(&f.at[_B].text, &tick.bid_size)
             and parse_decimal(&f.at[_a].text, &tick.ask) and parse_decimal(&f.at[_A].text, &tick.ask_size)):
         return BAD_NUMBER
     tick.symbol = f.at[_s].text
-    return QUOTE
+    return QUOTE if is_symbol(&tick.symbol) else BAD_SYMBOL
 
 
 cdef inline int parse(const uint8_t *p, uint32_t size, Tick *tick) noexcept nogil:
     """Read one message of size bytes.
 
-    Returns QUOTE or TRADE, with every field of tick set (its symbol points into the message, and exchange_ns is 0: the
-    streams give no time that is used); DEPTH or OTHER; or why the message is malformed: TRUNCATED, BAD_JSON, BAD_FIELD
-    or BAD_NUMBER. Then tick is undefined.
+    Returns QUOTE or TRADE, with every field of tick set (its symbol points into the message, and exchange_ns is the
+    number of T or E, whatever its unit, 0 where there is neither); DEPTH or OTHER; or why the message is malformed:
+    TRUNCATED, BAD_JSON, BAD_FIELD, BAD_NUMBER or BAD_SYMBOL. Then tick is undefined.
     """
     cdef const uint8_t *end = p + size
     cdef _Fields f
@@ -417,7 +426,7 @@ cdef inline int parse(const uint8_t *p, uint32_t size, Tick *tick) noexcept nogi
 
 
 cdef inline bint begins_recording(const uint8_t *head, size_t size) noexcept nogil:
-    """Returns whether a file begins with a line NANOSECONDS {..."""
+    """Returns whether a file begins with a line TIME {..."""
     cdef const uint8_t *line = NULL
     cdef const uint8_t *message = NULL
     cdef uint32_t n = 0

@@ -7,19 +7,19 @@ The format is this project's own. A file begins with one of the two headers
     timestamp_ns,symbol,bid,bid_size,ask,ask_size,price,size
 
 and every further line has 6 or 8 fields in that order, without quotes and spaces. timestamp_ns: digits, at
-most 2^63 - 1. symbol: 1 to 8 printable ASCII characters. The others are decimals (at most 11 digits,
-and 8 after a point). The four quote fields are all given (0 and 0 for an empty side) or all empty; so are
-the two of a trade; a line has a quote, a trade, or both. Strict: anything else is malformed. LF or CR LF.
+most 2^63 - 1, in any unit that stamps.pxd tells. symbol: 1 to 20 printable ASCII characters. The others are decimals
+(at most 11 digits, and 8 after a point). The four quote fields are all given (0 and 0 for an empty side) or all empty;
+so are the two of a trade; a line has a quote, a trade, or both. Strict: anything else is malformed. LF or CR LF.
 """
 
 from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memcmp
 
-from agent.protocols.text cimport Span, Tick, first_line, parse_decimal, parse_nanoseconds
-from agent.protocols.verdict cimport BAD_FIELD, BAD_NUMBER, EMPTY, HEADER, OVERSIZED, QUOTE, TRADE, TRUNCATED
+from agent.protocols.text cimport Span, Tick, first_line, is_symbol, parse_decimal, parse_integer
+from agent.protocols.verdict cimport (BAD_FIELD, BAD_NUMBER, BAD_SYMBOL, EMPTY, HEADER, OVERSIZED, QUOTE, TRADE,
+                                      TRUNCATED)
 
 cdef enum:
-    SYMBOL = 8                  # characters of the longest symbol
     _FIELDS = 8                 # of a line with a trade
 
 
@@ -29,23 +29,13 @@ cdef inline bint is_header(const uint8_t *line, uint32_t size) noexcept nogil:
     return (size == 45 or size == 56) and memcmp(line, full, size) == 0
 
 
-cdef inline bint _is_symbol(const Span *span) noexcept nogil:
-    cdef uint32_t i
-    if span.size == 0 or span.size > SYMBOL:
-        return False
-    for i in range(span.size):
-        if span.at[i] < c'!' or span.at[i] > c'~' or span.at[i] == c'"':
-            return False
-    return True
-
-
 cdef inline int parse(const uint8_t *line, uint32_t size, Tick *tick) noexcept nogil:
     """Read one line of size bytes, without its end.
 
     Returns QUOTE, TRADE or both (or-ed), with every field of tick set (its symbol points into the line, and exchange_id
     is 0); HEADER or EMPTY; or why the line is malformed: TRUNCATED (fewer than 6 fields, or 7), OVERSIZED (more than
-    8), BAD_FIELD (the symbol, or a quote or trade of which only a part is given, or neither) or BAD_NUMBER. Then tick
-    is undefined.
+    8), BAD_SYMBOL, BAD_FIELD (a quote or trade of which only a part is given, or neither) or BAD_NUMBER. Then tick is
+    undefined. Its exchange_ns is the line's number, whatever its unit.
     """
     cdef Span fields[_FIELDS]
     cdef const uint8_t *p = line
@@ -71,9 +61,9 @@ cdef inline int parse(const uint8_t *line, uint32_t size, Tick *tick) noexcept n
         p += 1
     if count != 6 and count != 8:
         return TRUNCATED
-    if not _is_symbol(&fields[1]):
-        return BAD_FIELD
-    stop = parse_nanoseconds(fields[0].at, fields[0].at + fields[0].size, &tick.exchange_ns)
+    if not is_symbol(&fields[1]):
+        return BAD_SYMBOL
+    stop = parse_integer(fields[0].at, fields[0].at + fields[0].size, &tick.exchange_ns)
     if stop != fields[0].at + fields[0].size:
         return BAD_NUMBER
 

@@ -11,7 +11,7 @@ from libc.string cimport memset, strcmp
 cimport agent.protocols.binance as binance
 cimport agent.protocols.binaryfile as binaryfile
 cimport agent.protocols.csv as csv
-from agent.protocols.text cimport Tick
+from agent.protocols.text cimport SYMBOL, Tick
 
 cdef enum:
     # FeedFormat.framing: how a recording holds its messages
@@ -30,6 +30,8 @@ cdef struct FeedFormat:
     const char *expected        # what a recording holds, for the message about a file that is none
     int framing
     const char *header          # of LINES: the line that a recording begins with; NULL: none
+    uint32_t symbol             # characters of the longest name of a symbol
+    bint numbered               # quotes have the exchange's number of the update
     int decimals                # of the prices that people are shown; 4: sizes are whole shares
     const char *quote           # the exchange's name of a message with QUOTE
     begins_recording_t begins_recording
@@ -41,8 +43,10 @@ cdef inline void set_feed_format(FeedFormat *row, int index) noexcept nogil:
     memset(row, 0, sizeof(FeedFormat))
     if index == 0:
         row.name = row.recording = "binance"
-        row.expected = "lines of NANOSECONDS JSON"
+        row.expected = "lines of TIME JSON"
         row.framing = STAMPED_LINES
+        row.symbol = SYMBOL
+        row.numbered = True
         row.decimals = 8
         row.quote = "bookTicker"
         row.begins_recording = binance.begins_recording
@@ -52,6 +56,7 @@ cdef inline void set_feed_format(FeedFormat *row, int index) noexcept nogil:
         row.recording = "binaryfile"
         row.expected = "ITCH 5.0 messages behind their lengths (2 bytes)"
         row.framing = BINARYFILE
+        row.symbol = 8
         row.decimals = 4
         row.begins_recording = binaryfile.begins_recording
     elif index == 2:
@@ -59,6 +64,7 @@ cdef inline void set_feed_format(FeedFormat *row, int index) noexcept nogil:
         row.expected = "the CSV header timestamp_ns,symbol,bid,bid_size,ask,ask_size[,price,size]"
         row.framing = LINES
         row.header = "timestamp_ns,symbol,bid,bid_size,ask,ask_size,price,size"
+        row.symbol = SYMBOL
         row.decimals = 8
         row.quote = "quote"
         row.begins_recording = csv.begins_recording

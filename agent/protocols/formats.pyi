@@ -6,6 +6,7 @@ class Format(NamedTuple):
     expected: str
     framing: Literal["binaryfile", "stamped lines", "lines"]
     header: str
+    symbol: int
     decimals: int
     quote: str
     ticks: bool

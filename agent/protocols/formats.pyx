@@ -11,14 +11,15 @@ _FRAMINGS = {BINARYFILE: "binaryfile", STAMPED_LINES: "stamped lines", LINES: "l
 class Format(NamedTuple):
     """One feed format. name: in the configuration and in results; recording: the name of its recordings; expected:
     what these hold, in words; framing: "binaryfile", "stamped lines" or "lines"; header: the line that a recording
-    begins with, "" for none; decimals: of prices as shown; quote: the exchange's name of a message with a quote; ticks:
-    whether its messages are quotes and trades (else orders)."""
+    begins with, "" for none; symbol: characters of the longest name of one; decimals: of prices as shown; quote: the
+    exchange's name of a message with a quote; ticks: whether its messages are quotes and trades (else orders)."""
 
     name: str
     recording: str
     expected: str
     framing: str
     header: str
+    symbol: int
     decimals: int
     quote: str
     ticks: bool
@@ -33,6 +34,7 @@ cdef object _make_format(int index):
         (<bytes> row.expected).decode(),
         _FRAMINGS[row.framing],
         (<bytes> row.header).decode() if row.header != NULL else "",
+        row.symbol,
         row.decimals,
         (<bytes> row.quote).decode() if row.quote != NULL else "",
         row.parse != NULL,

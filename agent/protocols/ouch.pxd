@@ -81,6 +81,8 @@ cdef enum:
     ACCOUNT_QUERY_FRAME = 4
 
     ORDER_FRAME = 50            # of build_order_template
+    SYMBOL_AT = 13              # bytes before its Symbol
+    SYMBOL_SIZE = 8
     CLORDID = 14
     MAX_QUANTITY = 999999
     MAX_PRICE = 1999999900      # 4 decimals

@@ -12,10 +12,12 @@ cdef enum:
     # split_stamp
     STAMPED = 1
     NO_LINE = 0                 # an empty line
-    BAD_STAMP = -1              # not NANOSECONDS, one space, a message
+    BAD_STAMP = -1              # not digits, one space, a message
 
     WHOLE_DIGITS = 11           # of a decimal, before the point
     DECIMALS = 8                # of a decimal, behind the point
+
+    SYMBOL = 20                 # characters of a symbol's name, at most; agent/symbols.py says the same
 
 cdef struct Span:
     const uint8_t *at
@@ -24,7 +26,7 @@ cdef struct Span:
 # A message of a feed of quotes and trades. Prices and sizes: units of 1e-8. What a message does not give is 0.
 cdef struct Tick:
     Span symbol                 # in the message
-    int64_t exchange_ns         # the exchange's time, ns since 1970
+    int64_t exchange_ns         # the exchange's time since 1970, in the message's unit (stamps.pxd: in ns)
     int64_t exchange_id         # the exchange's number of the update or trade
     int64_t bid
     int64_t bid_size
@@ -64,8 +66,8 @@ cdef inline bint first_line(const uint8_t *head, size_t head_size, const uint8_t
     return next_line(&head, end, line, size)
 
 
-cdef inline const uint8_t *parse_nanoseconds(const uint8_t *p, const uint8_t *end, int64_t *out) noexcept nogil:
-    """Read digits from p on, as a time in nanoseconds that int64 holds. Returns the place behind them, or NULL."""
+cdef inline const uint8_t *parse_integer(const uint8_t *p, const uint8_t *end, int64_t *out) noexcept nogil:
+    """Read digits from p on, as a number that int64 holds. Returns the place behind them, or NULL."""
     cdef const uint8_t *begin = p
     cdef int64_t value = 0
     cdef int digit
@@ -79,6 +81,17 @@ cdef inline const uint8_t *parse_nanoseconds(const uint8_t *p, const uint8_t *en
         return NULL
     out[0] = value
     return p
+
+
+cdef inline bint is_symbol(const Span *span) noexcept nogil:
+    """Returns whether a text is a symbol's name: 1 to SYMBOL printable ASCII characters, no space, no quote."""
+    cdef uint32_t i
+    if span.size == 0 or span.size > SYMBOL:
+        return False
+    for i in range(span.size):
+        if span.at[i] < c'!' or span.at[i] > c'~' or span.at[i] == c'"':
+            return False
+    return True
 
 
 cdef inline bint parse_decimal(const Span *span, int64_t *out) noexcept nogil:
@@ -113,7 +126,8 @@ cdef inline bint parse_decimal(const Span *span, int64_t *out) noexcept nogil:
 
 cdef inline int split_stamp(const uint8_t *line, uint32_t size, int64_t *local, const uint8_t **message,
                             uint32_t *message_size) noexcept nogil:
-    """Take `LOCAL_NANOSECONDS MESSAGE` apart; the message is not looked at.
+    """Take `LOCAL_TIME MESSAGE` apart; the message is not looked at, and the time is the line's number, whatever its
+    unit.
 
     Returns STAMPED, NO_LINE for an empty line, or BAD_STAMP.
     """
@@ -121,7 +135,7 @@ cdef inline int split_stamp(const uint8_t *line, uint32_t size, int64_t *local, 
     cdef const uint8_t *p
     if size == 0:
         return NO_LINE
-    p = parse_nanoseconds(line, end, local)
+    p = parse_integer(line, end, local)
     if p == NULL or p >= end or p[0] != c' ' or p + 1 >= end:
         return BAD_STAMP
     message[0] = p + 1

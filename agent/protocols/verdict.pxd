@@ -20,3 +20,4 @@ cdef enum:
     BAD_FIELD = -4              # a field is missing, given twice, or has a value that does not exist
     BAD_NUMBER = -5             # a price, size or time is not a number of the format
     BAD_JSON = -6               # not JSON
+    BAD_SYMBOL = -7             # a symbol's name is not 1 to SYMBOL (text.pxd) printable ASCII characters

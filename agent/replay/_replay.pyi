@@ -13,6 +13,7 @@ class Replay:
         symbols: Sequence[bytes] = (),
         capacity: int = 16384,
         feed_format: str = "itch",
+        time_unit: str = "auto",
         orders: int = 1 << 22,
         levels: int = 4096,
         limits: dict[str, int] | None = None,
@@ -24,6 +25,8 @@ class Replay:
     def run(self, chunk: bytes, byte: int = 0, lines_before: int = 0) -> int: ...
     @property
     def segment_bytes(self) -> bytes: ...
+    @property
+    def time_unit(self) -> str | None: ...
     @property
     def types(self) -> dict[str, int]: ...
     @property

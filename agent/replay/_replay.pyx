@@ -14,9 +14,10 @@ cimport agent.protocols.text as lines
 from agent.book.order_book cimport books_init, books_likely, books_size, books_table
 from agent.engine.arguments cimport MOST_SYMBOLS, check_count, check_strategy, check_symbols
 from agent.engine.market cimport handle_message
-from agent.engine.setup cimport add_symbol, init_core, next_part, padded_name, tables_size
-from agent.engine.state cimport LOCATES, READY, Core
-from agent.protocols.formats cimport BINARYFILE, STAMPED_LINES, FeedFormat, require_feed_format
+from agent.engine.setup cimport add_symbol, init_core, next_part, tables_size, write_name
+from agent.engine.state cimport LOCATES, READY, Core, Name
+from agent.protocols.formats cimport BINARYFILE, LINES, STAMPED_LINES, FeedFormat, require_feed_format
+from agent.protocols.stamps cimport MS, NS, US, Clock, init_clock, peek_stamp, read_stamp, require_unit
 from agent.protocols.wire cimport load48, load64
 from agent.replay.tape cimport Tape, look_at_message, was_read
 from agent.replay.watch cimport MOST_WATCHED, find_counter, place_of, watch_word
@@ -34,8 +35,9 @@ cdef class Replay:
     MemoryError.
 
     strategy, state: addresses of a struct agent_strategy with no NULL in it, and of its initialised state.
-    symbols: those wanted, at most 8 characters each; none: all that the recording has, up to `capacity`.
-    feed_format: one of agent.protocols.formats.NAMES.
+    symbols: those wanted, at most 20 characters each (ITCH: 8); none: all that the recording has, up to `capacity`.
+    feed_format: one of agent.protocols.formats.NAMES. time_unit: of the recording's own times, which stand before each
+    message or in its first column, ms, us, ns, or auto: told by their size.
     orders, levels: capacity of the books (ITCH): open orders of all symbols, price levels on a side of each.
     limits: as of limits(). owner: of the memory at strategy and state; it is held as long as the replay lives.
     watched: names of counters whose first places are wanted. unknown_orders: messages about orders that the books do
@@ -48,17 +50,20 @@ cdef class Replay:
     cdef object held
     cdef readonly uint32_t capacity
     cdef tuple watched
+    cdef Clock clock            # the times before each message, where the recording has them
 
     def __cinit__(self, *, uintptr_t strategy, uintptr_t state, symbols=(), uint32_t capacity=MOST_SYMBOLS,
-                  str feed_format="itch", uint64_t orders=1 << 22, uint32_t levels=4096, limits=None, owner=None,
-                  watched=(), bint unknown_orders=False):
+                  str feed_format="itch", str time_unit="auto", uint64_t orders=1 << 22, uint32_t levels=4096,
+                  limits=None, owner=None, watched=(), bint unknown_orders=False):
         cdef Core *e = &self.tape.core
         cdef uint8_t *at
         cdef size_t size
+        cdef int unit = require_unit(time_unit)
+        cdef Name name
         cdef FeedFormat format
         require_feed_format(feed_format, &format)
         check_strategy(strategy)
-        check_symbols(symbols)
+        check_symbols(symbols, &format)
         check_count("symbols" if symbols else "capacity", len(symbols) or capacity)
         self.held = owner
         memset(&self.tape, 0, sizeof(self.tape))
@@ -72,8 +77,13 @@ cdef class Replay:
         init_core(e, e.shm, at, self.capacity, &format, <agent_strategy *> strategy, <void *> state)
         e.orders.simulated = True
         e.session.state = READY
+        e.feed.recorded = True
+        init_clock(&self.clock, unit, &e.counters.stamps_mixed, &e.counters.stamps_implausible)
+        if format.framing == LINES:
+            e.feed.clock = self.clock
         for symbol in symbols:
-            add_symbol(e, padded_name(symbol, len(symbol)), True)
+            write_name(&name, symbol, len(symbol))
+            add_symbol(e, &name, <const char *> &name, True)
         if format.parse == NULL:
             # The orders are all over their table from the first messages on; of the levels a few are used.
             size = books_size(self.capacity, orders, levels)
@@ -183,8 +193,10 @@ cdef class Replay:
                     t.record.time_ns = e.received
                     look_at_message(t, False)
                     continue
-            elif lines.parse_nanoseconds(data, data + size, &t.record.time_ns) != NULL:
-                e.received = t.record.time_ns
+                e.received = read_stamp(&self.clock, e.received)
+            elif lines.parse_integer(data, data + size, &t.record.time_ns) != NULL:
+                # The message's own time, which is counted with it.
+                e.received = peek_stamp(&e.feed.clock, t.record.time_ns)
             t.sequence += 1
             t.record.time_ns = e.received
             handle_message(e, data, size, t.sequence)
@@ -196,6 +208,13 @@ cdef class Replay:
         cdef agent_shm *shm = self.tape.core.shm
         shm.symbols_count = self.tape.core.feed.symbols
         return (<const char *> shm)[:agent_shm_size(self.capacity)]
+
+    @property
+    def time_unit(self):
+        """The unit of the recording's own times, ms, us or ns; None where they have none, or none was read yet."""
+        cdef const Core *e = &self.tape.core
+        cdef const Clock *clock = &e.feed.clock if e.feed.format.framing == LINES else &self.clock
+        return {MS: "ms", US: "us", NS: "ns"}.get(clock.unit)
 
     @property
     def types(self):

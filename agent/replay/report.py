@@ -40,6 +40,15 @@ def _counted(counters: Mapping[str, int], prefix: str) -> dict[str, int]:
     return {name.removeprefix(prefix): n for name, n in counters.items() if name.startswith(prefix) and n}
 
 
+def _describe_stamps(counters: Mapping[str, int]) -> list[str]:
+    """Returns notes on time stamps that are not like the others."""
+    words = {
+        "mixed": "times in another unit than the one before, or than --time-unit says",
+        "implausible": "times outside the years 2001 to 2099 in ms, us and ns: taken as they are",
+    }
+    return [f"{count:,} {words[kind]}" for kind, count in _counted(counters, "stamps_").items()]
+
+
 def describe_replay(
     file: str,
     strategy: str,
@@ -47,6 +56,7 @@ def describe_replay(
     *,
     segment: Segment,
     types: Mapping[str, int],
+    time_unit: str | None = None,
     found: Findings,
     notes: Sequence[str],
     nanoseconds: int,
@@ -54,15 +64,16 @@ def describe_replay(
     """Returns a replay's report as plain data.
 
     form: the feed format. segment: what the engine's path counted. types: well-formed ITCH messages by type; of other
-    formats the segment counts them. found: what else there is to say. notes: what the reader of the file has to say.
-    nanoseconds: of the loop over messages.
+    formats the segment counts them. time_unit: of the recording's own times, where it has them. found: what else there
+    is to say. notes: what the reader of the file has to say. nanoseconds: of the loop over messages.
 
     ok: whether there are no problems. problems: what was skipped, is stale, suspect, in error, or is not there:
     problems.list_problems().
     messages: well-formed ones by type. skipped: messages that are malformed, or about orders that the recording does
     not have, and places where bytes of the file
     belong to no message; skipped_reasons and skipped_bytes say which. suspect: begin and end of what may be wrong, in
-    bytes of the content, or None. orders: those that passed the gate. rejects: those that did not, by reason;
+    bytes of the content, or None. refused: quotes that are not in the book, by reason. orders: those that passed the
+    gate. rejects: those that did not, by reason;
     first_rejects: where each reason came first. book: final best bid and offer by symbol, [price, size] or None; prices
     (and sizes that are not whole shares) as decimal strings. stale: books that cannot be trusted, and why. incomplete:
     books that lack orders, and how many messages about these were passed over. messages_per_second: of the loop alone,
@@ -89,7 +100,9 @@ def describe_replay(
         "skipped_reasons": reasons,
         "skipped_bytes": {skip.reason: skip.bytes for skip in found.skips},
         "suspect": found.suspect,
-        "notes": notes,
+        "notes": [*notes, *_describe_stamps(c)],
+        "time_unit": time_unit,
+        "refused": _counted(c, "refused_"),
         "events": c["events"],
         "orders_wanted": c["orders_wanted"],
         "orders": c["orders_sent"],
@@ -116,6 +129,11 @@ def as_text(data: dict[str, Any], limit: int = 20) -> str:
         f"  skipped      {data['skipped']:,}"
         + "".join(f"; {n:,} messages {k}" for k, n in data["skipped_reasons"].items())
         + "".join(f"; {n:,} bytes: {k}" for k, n in data["skipped_bytes"].items()),
+        *(
+            [f"  refused      {sum(refused.values()):,} quotes" + "".join(f"; {n:,} {k}" for k, n in refused.items())]
+            if (refused := data["quotes_refused"])
+            else []
+        ),
         f"  orders       {data['orders']:,} of {data['orders_wanted']:,} wanted"
         + "".join(f"; {n:,} stopped by {k}" for k, n in data["rejects"].items()),
         f"  speed        {rate:,} messages/s, {data['seconds']:.3f} s in the loop" if rate else "  speed        -",

@@ -36,12 +36,14 @@ def run(
     fast: float = 10,
     slow: float = 50,
     size: int = 1,
+    time_unit: str = "auto",
     missing: bool = False,
     progress: Callable[[Recording], None] = lambda recording: None,
 ) -> dict[str, Any]:
     """Replay a recording through a strategy. Returns the report as plain data: report.describe_replay().
 
-    symbols: those wanted; none: all of the recording. fast, slow, size: parameters of the strategy. missing: messages
+    symbols: those wanted; none: all of the recording. fast, slow, size: parameters of the strategy. time_unit: of the
+    recording's own times, ms, us, ns, or auto: told by their size. missing: messages
     about orders that the recording does not have are counted and passed over; else their books are stale. progress:
     called now and then, behind each chunk.
     Raises RecordingError of agent.protocols.recording and StrategyError of agent.strategy.
@@ -55,6 +57,7 @@ def run(
             state=prepared.state,
             symbols=[s.encode() for s in symbols],
             feed_format=form,
+            time_unit=time_unit,
             orders=min(max(orders, _FEWEST_ORDERS), _MOST_ORDERS),
             limits={"max_size": 999_999},
             owner=prepared,
@@ -72,6 +75,7 @@ def run(
             form,
             segment=segment,
             types=replay.types,
+            time_unit=replay.time_unit,
             found=_collect(replay, recording, [symbol.name for symbol in segment.symbols], symbols, missing),
             notes=recording.notes,
             nanoseconds=nanoseconds,

@@ -139,6 +139,8 @@ def read_header(const uint8_t[::1] segment not None):
         "tripped": s.tripped[:sizeof(s.tripped)],
         "feed_session": s.feed_session[:sizeof(s.feed_session)],
         "configured_offset": s.configured_offset,
+        "abi": s.abi,
+        "build": s.build[:sizeof(s.build)],
     }
 
 

@@ -5,6 +5,7 @@ from typing_extensions import Buffer
 MIN_CAPACITY: int
 VERSION: int
 NAMES_OFFSET: int
+NAME: int
 LINE: int
 PAGE: int
 HEADER_SIZE: int

@@ -5,12 +5,13 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.string cimport memcpy
 
 from agent.shm.series cimport (SERIES_FENCE_READER, SERIES_LINE, SERIES_LOAD_ACQUIRE, SERIES_MIN_CAPACITY,
-                               SERIES_NAMES_OFFSET, SERIES_PAGE, SERIES_VERSION, Series, series_header, series_init,
-                               series_push, series_size)
+                               SERIES_NAME, SERIES_NAMES_OFFSET, SERIES_PAGE, SERIES_VERSION, Series, series_header,
+                               series_init, series_push, series_size)
 
 MIN_CAPACITY = SERIES_MIN_CAPACITY
 VERSION = SERIES_VERSION
 NAMES_OFFSET = SERIES_NAMES_OFFSET
+NAME = SERIES_NAME
 LINE = SERIES_LINE
 PAGE = SERIES_PAGE
 HEADER_SIZE = sizeof(series_header)
@@ -47,9 +48,9 @@ def load_count(const uint64_t[::1] words not None, Py_ssize_t index):
 
 
 cdef class Writer:
-    """The writing end. memory: writable, zeroed, exactly size() bytes; the object keeps it. names: bytes, at most 8
-    each. boot_id, pid, start_time (clock ticks after boot): of this process. Raises ValueError for a capacity that is
-    no power of two from MIN_CAPACITY, and for memory of another size."""
+    """The writing end. memory: writable, zeroed, exactly size() bytes; the object keeps it. names: bytes, at
+    most NAME each. boot_id, pid, start_time (clock ticks after boot): of this process. Raises ValueError for a capacity
+    that is no power of two from MIN_CAPACITY, and for memory of another size."""
 
     cdef Series s
     cdef object memory
@@ -66,8 +67,8 @@ cdef class Writer:
                              "and memory that fits")
         self.memory = memory
         for i, name in enumerate(names):
-            padded = name.ljust(8)[:8]
-            memcpy(&view[SERIES_NAMES_OFFSET + 8 * i], <const char *> padded, 8)
+            padded = name.ljust(SERIES_NAME)[:SERIES_NAME]
+            memcpy(&view[SERIES_NAMES_OFFSET + SERIES_NAME * i], <const char *> padded, SERIES_NAME)
         memcpy(h.boot_id, <const char *> boot_id, min(<int> len(boot_id), 39))
         h.pid = pid
         h.start_time = start_time

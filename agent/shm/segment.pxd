@@ -26,8 +26,8 @@ cdef extern from "agent_shm.h" nogil:
     struct agent_counters:
         uint64_t datagrams
         uint64_t datagram_bytes
-        uint64_t packets_a
-        uint64_t packets_b
+        uint64_t packets_line_a
+        uint64_t packets_line_b
         uint64_t packets_retransmitted
         uint64_t messages
         uint64_t book_ticker
@@ -42,7 +42,17 @@ cdef extern from "agent_shm.h" nogil:
         uint64_t malformed_field
         uint64_t malformed_number
         uint64_t malformed_datagram
+        uint64_t malformed_symbol
         uint64_t other_symbol
+        uint64_t refused_crossed
+        uint64_t refused_zero_size
+        uint64_t refused_zero_price
+        uint64_t refused_repeated
+        uint64_t refused_backward
+        uint64_t refused_time_backward
+        uint64_t quotes_restarted
+        uint64_t stamps_mixed
+        uint64_t stamps_implausible
         uint64_t heartbeats
         uint64_t end_of_session
         uint64_t sessions
@@ -157,6 +167,8 @@ cdef extern from "agent_shm.h" nogil:
 
     struct agent_symbol:
         uint64_t name
+        uint64_t name_8
+        uint64_t name_16
         uint64_t stale
         uint64_t bid
         uint64_t bid_size
@@ -204,6 +216,8 @@ cdef extern from "agent_shm.h" nogil:
         char feed_session[16]
         uint64_t configured_offset
         agent_request request
+        uint64_t abi
+        char build[32]
         agent_counters counters
         agent_histograms histograms
         agent_symbol *symbols

@@ -27,9 +27,17 @@ _MOST_NAMES = 1024
 _MOST_SHOWN = 5
 
 _STATES = _segment.STATES
+#: The states in which the loop runs.
+_LOOPING = ("connecting", "running")
+#: A loop writes its heartbeat every few milliseconds; one that has not done so for longer hangs.
+HUNG_NS = 1_000_000_000
+#: What an engine can be found to be: Segment.condition.
+CONDITIONS = (*_STATES.values(), "hung", "died")
 #: Of a histogram: 2**bits buckets to a power of two, of which 64 bits have 64.
 _MOST_BITS = 16
 _WORD_BITS = 64
+#: The words of a symbol's row that hold its name, 8 characters each.
+_NAME_WORDS = ("name", "name_8", "name_16")
 #: What a value may be called; a metric's name is made of it.
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
@@ -68,10 +76,11 @@ class Request(msgspec.Struct, frozen=True):
 
 class Segment(msgspec.Struct, frozen=True):
     """One reading of a segment. start_time in clock ticks after boot; started_ns is CLOCK_REALTIME, heartbeat_ns
-    CLOCK_MONOTONIC of that boot. tripped: the loss that made the engine set `kill`; "": none did. feed_session: of
-    MoldUDP64, as its packets have it; "": none is read yet. limits: in the names and units of AGENT_LIMITS in
-    shm/include/agent_shm.h; agent/limits.py has them in the user's; configured: as agent.toml had them at the start.
-    counters: those of the engine's build, and 0 for one of this build that it lacks."""
+    CLOCK_MONOTONIC of that boot. tripped: the loss that made the engine set `kill`; "": none did. abi: the strategy ABI
+    of the engine's build, whose version is `build`. feed_session: of MoldUDP64, as its packets have it; "": none is
+    read yet. limits: in the names and units of AGENT_LIMITS in shm/include/agent_shm.h; agent/limits.py has them in the
+    user's; configured: as agent.toml had them at the start. counters: those of the engine's build, and 0 for one of
+    this build that it lacks."""
 
     path: str
     state: str
@@ -83,6 +92,8 @@ class Segment(msgspec.Struct, frozen=True):
     ended: str
     tripped: str
     feed_session: str
+    abi: int
+    build: str
     counters: dict[str, int]
     histograms: dict[str, Histogram]
     limits: dict[str, int]
@@ -99,6 +110,28 @@ class Segment(msgspec.Struct, frozen=True):
     def trades(self) -> bool:
         """Whether its process runs and has not said that the loop has ended."""
         return self.alive and self.state != _STATES[_segment.STOPPED]
+
+    @property
+    def heartbeat_age_ns(self) -> int | None:
+        """How long ago the loop was last seen; None: in another boot, whose clock was another."""
+        return max(0, now_ns() - self.heartbeat_ns) if self.boot_id == identity.read_boot_id() else None
+
+    @property
+    def up(self) -> bool:
+        """Whether its loop runs: the process does, the loop has begun, has not ended, and is not hung."""
+        return self.condition in _LOOPING
+
+    @property
+    def condition(self) -> str:
+        """One of CONDITIONS: the state that the engine wrote, "died" if its process is gone and had not stopped, "hung"
+        if the process is there and its loop has not been seen for HUNG_NS."""
+        if self.state == _STATES[_segment.STOPPED]:
+            return self.state
+        if not self.alive:
+            return "died"
+        age = self.heartbeat_age_ns
+        return "hung" if self.state in _LOOPING and age is not None and age > HUNG_NS else self.state
+
 
 
 class Places(msgspec.Struct, frozen=True):
@@ -213,7 +246,8 @@ def decode(data: bytes, path: str, most_symbols: int = MAX_SYMBOLS) -> Segment:
     symbols, row_size = [], 8 * len(places.fields)
     for row in range(head["symbols_offset"], head["symbols_offset"] + row_size * head["symbols_count"], row_size):
         fields: dict[str, Any] = dict(zip(places.fields, _words(data, row, row_size // 8, "q"), strict=True))
-        fields["name"] = fields["name"].to_bytes(8, "little", signed=True).decode("ascii", "replace").rstrip()
+        text = struct.pack("<3q", *(fields.pop(word) for word in _NAME_WORDS))
+        fields["name"] = text.decode("ascii", "replace").rstrip()
         symbols.append(Symbol(**fields))
     return Segment(
         path=path,
@@ -226,6 +260,8 @@ def decode(data: bytes, path: str, most_symbols: int = MAX_SYMBOLS) -> Segment:
         ended=_text(head["ended"]),
         tripped=_text(head["tripped"]),
         feed_session=_text(head["feed_session"]),
+        abi=head["abi"],
+        build=_text(head["build"]),
         counters=counters | {name: 0 for name in _segment.counters() if name not in counters},
         histograms=histograms,
         limits=dict(zip(places.limits, _words(data, head["limits_offset"], head["limits_count"], "q"), strict=True)),
@@ -283,7 +319,7 @@ def locate(data: bytes, path: str, most_symbols: int = MAX_SYMBOLS) -> Places:
         found.append({name: start + step * i for i, name in enumerate(names[:count])})
         names = names[count:]
     if (
-        found[3].keys() != set(Symbol.__struct_fields__)
+        found[3].keys() != {*Symbol.__struct_fields__, *_NAME_WORDS}
         or not found[2].keys() >= _segment.limits().keys()
         or head["histogram_bits"] > _MOST_BITS
         or head["histogram_buckets"] > (_WORD_BITS + 1) << head["histogram_bits"]

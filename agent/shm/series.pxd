@@ -55,10 +55,11 @@ cdef extern from *:
 
 
 cdef enum:
-    SERIES_VERSION = 1
+    SERIES_VERSION = 2
     SERIES_PAGE = 4096
     SERIES_LINE = 64            # bytes from one count to the next
-    SERIES_NAMES_OFFSET = 256   # of the names, 8 characters each
+    SERIES_NAMES_OFFSET = 256   # of the names
+    SERIES_NAME = 24            # bytes of a name, padded with spaces
     SERIES_MIN_CAPACITY = 512   # entries: one page of each array
 
 
@@ -72,7 +73,7 @@ cdef struct Series:
 
 cdef inline size_t series_data_offset(uint32_t symbols) noexcept nogil:
     """Returns the bytes before the first array: header, names and counts."""
-    cdef size_t size = SERIES_NAMES_OFFSET + 8 * <size_t> symbols + 64 + SERIES_LINE * <size_t> symbols
+    cdef size_t size = SERIES_NAMES_OFFSET + SERIES_NAME * <size_t> symbols + 64 + SERIES_LINE * <size_t> symbols
     return (size + SERIES_PAGE - 1) & ~<size_t> (SERIES_PAGE - 1)
 
 
@@ -87,7 +88,7 @@ cdef inline void series_init(Series *s, uint8_t *memory, uint32_t symbols, uint6
     h.version = SERIES_VERSION
     h.symbols = symbols
     h.capacity = capacity
-    h.counts = (SERIES_NAMES_OFFSET + 8 * <uint64_t> symbols + 63) & ~<uint64_t> 63
+    h.counts = (SERIES_NAMES_OFFSET + SERIES_NAME * <uint64_t> symbols + 63) & ~<uint64_t> 63
     h.data = series_data_offset(symbols)
     s.memory = memory
     s.capacity = capacity

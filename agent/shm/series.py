@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 
 from agent.errors import AgentError
 from agent.shm import _series, identity, place
-from agent.symbols import MAX_SYMBOLS
+from agent.symbols import MAX_NAME, MAX_SYMBOLS
 
 _MAGIC = b"HTSERIES"
-_NAME = re.compile(r"[!-~]{1,8} *")
+_NAME = re.compile(rf"[!-~]{{1,{MAX_NAME}}} *")
 #: Entries of a symbol at most: as agent.toml allows.
 _MOST_ENTRIES = 1 << 24
 _WORDS = _series.LINE // 8  # from one count to the next
@@ -50,9 +50,9 @@ class Recent(NamedTuple):
 
 
 def create(path: Path, names: list[str], capacity: int) -> _series.Writer:
-    """Make a new series in a file, which replaces what is there. Returns its writer. names: at most 8 characters each;
-    capacity: entries per symbol, rounded up to a power of two from 512. Raises SeriesError when the file cannot be
-    made."""
+    """Make a new series in a file, which replaces what is there. Returns its writer. names: at most MAX_NAME characters
+    each; capacity: entries per symbol, rounded up to a power of two from 512. Raises SeriesError when the file cannot
+    be made."""
     entries = _series.MIN_CAPACITY
     while entries < capacity:
         entries *= 2
@@ -136,10 +136,11 @@ def decode_head(begin: bytes, size: int) -> Head:
         or data % _series.PAGE
         or whole != size
         or counts + _series.LINE * symbols > data
-        or at + 8 * symbols > min(counts, len(begin))
+        or at + _series.NAME * symbols > min(counts, len(begin))
     ):
         raise ValueError(f"{size} bytes, but its header describes {whole}")
-    names = [begin[i : i + 8].decode("ascii", "replace") for i in range(at, at + 8 * symbols, 8)]
+    width = _series.NAME
+    names = [begin[i : i + width].decode("ascii", "replace") for i in range(at, at + width * symbols, width)]
     if not all(map(_NAME.fullmatch, names)) or len(set(names)) != symbols:
         raise ValueError("damaged: its symbols are not each a name")
     boot_id = head["boot_id"].split(b"\0")[0].decode("ascii", "replace")
@@ -148,7 +149,7 @@ def decode_head(begin: bytes, size: int) -> Head:
 
 
 #: Bytes that the header and the names of the most symbols take.
-HEAD_SIZE = _series.NAMES_OFFSET + 8 * MAX_SYMBOLS
+HEAD_SIZE = _series.NAMES_OFFSET + _series.NAME * MAX_SYMBOLS
 
 
 class Series:

@@ -48,7 +48,7 @@ PYTHON = Path(sys.executable)
 HOST_PYTHON = "/usr/bin/python3"
 #: Seconds for a launch, at most.
 PATIENCE = 30.0
-_TICK = b'{"u":1,"s":"BTCUSDT","b":"100.00000000","B":"1.00000000","a":"100.01000000","A":"2.50000000"}'
+_TICK = b'{"u":%d,"s":"BTCUSDT","b":"100.00000000","B":"1.00000000","a":"100.01000000","A":"2.50000000"}'
 _AGAINST = re.compile(r"^  (\S+): (?:fail|pending|volatile|unknown)$", re.MULTILINE)
 
 
@@ -83,7 +83,8 @@ class Market:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
             while not self._ended.wait(0.001):
                 sequence += 1
-                packet = struct.pack(">10sQHH", b"LAUNCH0001", sequence, 1, len(_TICK)) + _TICK
+                tick = _TICK % sequence
+                packet = struct.pack(">10sQHH", b"LAUNCH0001", sequence, 1, len(tick)) + tick
                 with contextlib.suppress(ConnectionError):  # nobody listens yet
                     out.sendto(packet, ("127.0.0.1", self.feed_port))
 

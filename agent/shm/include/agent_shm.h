@@ -28,8 +28,8 @@
 #define AGENT_COUNTERS(X) \
     X(datagrams, counter, "datagrams received, of every line") \
     X(datagram_bytes, counter, "bytes of all datagrams received") \
-    X(packets_a, counter, "datagrams of the first feed line") \
-    X(packets_b, counter, "datagrams of the second feed line") \
+    X(packets_line_a, counter, "datagrams of the first feed line") \
+    X(packets_line_b, counter, "datagrams of the second feed line") \
     X(packets_retransmitted, counter, "datagrams of the request server") \
     X(messages, counter, "messages read out of packets, each once and in order") \
     X(book_ticker, counter, "quotes: best bid and offer (Binance, CSV)") \
@@ -44,7 +44,17 @@
     X(malformed_field, counter, "messages with a field missing, doubled, escaped, of the wrong type or value") \
     X(malformed_number, counter, "messages with a number that is not a decimal of at most 11 digits and 8 decimals") \
     X(malformed_datagram, counter, "datagrams whose header or message block overruns them, or that have bytes left") \
+    X(malformed_symbol, counter, "messages whose symbol is not 1 to 20 printable ASCII characters") \
     X(other_symbol, counter, "well-formed messages of a symbol that is not configured") \
+    X(refused_crossed, counter, "quotes refused: the bid is above the ask") \
+    X(refused_zero_size, counter, "quotes refused: a side has a price and no size") \
+    X(refused_zero_price, counter, "quotes refused: a side has a size and no price") \
+    X(refused_repeated, counter, "quotes refused: the symbol's last one again") \
+    X(refused_backward, counter, "quotes refused: the update id is below that of the symbol's last one") \
+    X(refused_time_backward, counter, "quotes refused: the time is before that of the symbol's last one") \
+    X(quotes_restarted, counter, "times a symbol's update ids or times began anew, and were believed") \
+    X(stamps_mixed, counter, "time stamps in another unit (ms, us, ns) than the one before, or than the given one") \
+    X(stamps_implausible, counter, "time stamps outside the years 2001 to 2099 in each unit, left as they are") \
     X(heartbeats, counter, "MoldUDP64 heartbeats") \
     X(end_of_session, counter, "MoldUDP64 end of session packets") \
     X(sessions, counter, "MoldUDP64 sessions joined") \
@@ -163,7 +173,9 @@
 
 /* X(name, text): a row per symbol. */
 #define AGENT_SYMBOL_FIELDS(X) \
-    X(name, "8 characters, padded with spaces") \
+    X(name, "the first 8 of 24 characters, padded with spaces") \
+    X(name_8, "the next 8 characters of the name") \
+    X(name_16, "the last 8 characters of the name") \
     X(stale, "0, or why the symbol's book is not to be trusted: agent/book/order_book.pxd") \
     X(bid, "best bid, units of 1e-8 as in agent_event; 0: none") \
     X(bid_size, "units of 1e-8") \
@@ -232,6 +244,8 @@ struct agent_shm {
     char tripped[128];              /* the loss that made the engine set the limit `kill`; empty: none did */
     char feed_session[16];          /* the MoldUDP64 session that is read: 10 characters; none: not joined yet */
     uint64_t configured_offset;     /* the limits again, as agent.toml had them at the start */
+    uint64_t abi;                   /* AGENT_ABI of the engine's build */
+    char build[32];                 /* the version of its package */
     struct agent_request request;
     struct agent_counters counters __attribute__((aligned(128)));
     struct agent_histograms histograms __attribute__((aligned(128)));

@@ -37,8 +37,10 @@ BOOK = b'{"u":7,"s":"BTCUSDT","b":"100.00000000","B":"1.00000000","a":"100.01000
 
 
 def mold(sequence: int, *messages: bytes, session: bytes = b"SESSION001", count: int | None = None) -> bytes:
-    """A MoldUDP64 downstream packet."""
-    blocks = b"".join(len(m).to_bytes(2, "big") + m for m in messages)
+    """A MoldUDP64 downstream packet. The update id of BOOK counts up with the sequence number: a repeated one is no
+    quote."""
+    numbered = [m.replace(b'{"u":7,', b'{"u":%d,' % min(7 + sequence + i, 2**63 - 1)) for i, m in enumerate(messages)]
+    blocks = b"".join(len(m).to_bytes(2, "big") + m for m in numbered)
     return session + struct.pack(">QH", sequence, len(messages) if count is None else count) + blocks
 
 

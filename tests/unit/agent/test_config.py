@@ -43,7 +43,7 @@ PORT = "an integer from 1 to 65535"
             "prot = 26400",
             "unknown key feed.prot; did you mean port? allowed: address, b, format, gap_limit_ms, gap_wait_us, "
             "interface, max_jump, port, receive_buffer, request, ring, session, silence_ms, source, start, store, "
-            "timestamps",
+            "time_unit, timestamps",
         ),
         ("port = 26400", "", "[feed]", "feed.port: missing, and required (or ring)"),
         ("port = 26401", "", "[exchange]", f"exchange.port is missing; wanted {PORT}"),
@@ -56,9 +56,41 @@ PORT = "an integer from 1 to 65535"
         ("fast = 10 ", "fast = 50 ", "fast = 50", "strategy.fast: found 50, allowed: less than slow (50)"),
         (
             '"BTCUSDT"',
-            '"BTCUSDT_PERP"',
-            '"BTCUSDT_PERP"',
-            "strategy.symbol: found the text 'BTCUSDT_PERP'; wanted text matching ^[!-~]{1,8}\\Z",
+            '"TWENTYONECHARACTERSUP"',
+            '"TWENTYONECHARACTERSUP"',
+            "strategy.symbol: found the text 'TWENTYONECHARACTERSUP'; wanted text matching ^[!-~]{1,20}\\Z",
+        ),
+        (
+            'symbol = "BTCUSDT"',
+            'symbol = "1000PEPEUSDT"',
+            "symbol =",
+            "strategy.symbol: found '1000PEPEUSDT', 12 characters, and orders have 8; wanted the exchange's name of "
+            'it: exchange.symbols = {"1000PEPEUSDT" = "1000PEPE"}, say',
+        ),
+        (
+            'symbol = "BTCUSDT"',
+            'symbols = ["BTCUSDT", "1000PEPEUSDT"]',
+            "symbols = [",
+            "strategy.symbols[1]: found '1000PEPEUSDT', 12 characters, and orders have 8; wanted ",
+        ),
+        (
+            "port = 26401",
+            'port = 26401\nsymbols = { "BTCUSD" = "BTC" }',
+            "symbols =",
+            "exchange.symbols: found 'BTCUSD', which is no symbol of the strategy; did you mean BTCUSDT? "
+            "allowed: BTCUSDT",
+        ),
+        (
+            "port = 26401",
+            'port = 26401\nsymbols = { "BTCUSDT" = "NINECHARS" }',
+            "symbols =",
+            "exchange.symbols.BTCUSDT: found the text 'NINECHARS'; wanted text matching ^[!-~]{1,8}\\Z",
+        ),
+        (
+            'format = "binance"',
+            'time_unit = "s"',
+            "time_unit =",
+            "feed.time_unit: found the text 's'; wanted ",
         ),
         (
             "max_size = 10",
@@ -94,7 +126,7 @@ PORT = "an integer from 1 to 65535"
         (
             'symbol = "BTCUSDT"',
             'symbols = ["A", "A"]',
-            "symbols =",
+            "symbols = [",
             "strategy.symbols: found one twice in ['A', 'A'], allowed: each once",
         ),
         (
@@ -353,3 +385,44 @@ def test_a_bomb_is_refused_in_a_line_and_soon(tmp_path: Path, name: str) -> None
         config.load(path)
     assert time.process_time() - begun < 2
     assert len(str(e.value)) < 1000
+
+
+def names(strategy: str, exchange: str = "", form: str = "binance") -> str:
+    """Returns the example with these symbols, and what it says of their names at the exchange."""
+    text = (
+        EXAMPLE.read_text().replace('symbol = "BTCUSDT"', strategy).replace('format = "binance"', f'format = "{form}"')
+    )
+    return text.replace("port = 26401", f"port = 26401\n{exchange}")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"1000PEPEUSDT": "PEPE", "BTCUSDT": "PEPE"},
+        {"1000PEPEUSDT": "BTCUSDT"},
+        {"1000PEPEUSDT": "PEPE", "1000PEPEUSDC": "PEPE"},
+    ],
+)
+def test_two_symbols_of_one_name_at_the_exchange_are_refused(given: dict[str, str]) -> None:
+    table = ", ".join(f'"{symbol}" = "{name}"' for symbol, name in ({"1000PEPEUSDC": "PEPEUSDC"} | given).items())
+    text = names('symbols = ["BTCUSDT", "1000PEPEUSDT", "1000PEPEUSDC"]', f"symbols = {{ {table} }}")
+    with pytest.raises(
+        config.ConfigError, match=r"a\.toml:\d+: exchange\.symbols: found '\w+' for both '\w+' and '"
+    ) as error:
+        config.parse(text, "a.toml")
+    assert text.split("\n")[int(str(error.value).split(":")[1]) - 1].startswith("symbols = {")
+
+
+def test_names_may_be_exchanged_for_one_another() -> None:
+    table = 'symbols = { "AAPL" = "MSFT", "MSFT" = "AAPL" }'
+    assert config.parse(names('symbols = ["AAPL", "MSFT"]', table), "a.toml").exchange.symbols["AAPL"] == "MSFT"
+
+
+def test_itch_has_names_of_8_characters() -> None:
+    text = names('symbols = ["AAPL", "NINECHARS"]', 'symbols = { "NINECHARS" = "NINE" }', "itch")
+    with pytest.raises(config.ConfigError) as error:
+        config.parse(text, "a.toml")
+    line = next(i for i, found in enumerate(text.split("\n"), 1) if "NINECHARS" in found and "AAPL" in found)
+    assert str(error.value) == (
+        f"a.toml:{line}: strategy.symbols[1]: found 'NINECHARS', allowed: at most 8 characters (feed.format itch)"
+    )

@@ -137,7 +137,7 @@ DEPTH = b'{"stream":"x@depth","data":{"e":"depthUpdate","E":1,"s":"BTCUSDT","U":
         (b"", "recording: byte 0: found nothing"),
         (b"once upon a time\n", "recording: byte 0: found b'once upon"),
         (gzip.compress(b"once upon a time\n", mtime=0), "recording: byte 0: found b'once upon"),
-        (binance([quote("BTCUSDT", 1)]) + b"nonsense\n", "recording:2: found b'nonsense', expected NANOSECONDS JSON"),
+        (binance([quote("BTCUSDT", 1)]) + b"nonsense\n", "recording:2: found b'nonsense', expected TIME JSON"),
     ],
 )  # fmt: skip
 def test_what_gives_no_order_is_refused_and_why(read: Any, content: bytes, message: str) -> None:

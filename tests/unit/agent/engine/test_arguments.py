@@ -28,17 +28,28 @@ def make_replay(**arguments: Any) -> object:
     [
         ({"strategy": 0}, r"^strategy: NULL$"),
         ({"feed_format": "fix"}, r"^feed_format: 'fix', allowed: binance, itch, csv$"),
-        ({"symbols": [b"AAPL", b""]}, r"^symbol: b'', allowed: 1 to 8 characters \(OUCH 5\.0 Symbol\)$"),
-        ({"symbols": [b"NINECHARS"]}, r"^symbol: b'NINECHARS', allowed: 1 to 8 characters \(OUCH 5\.0 Symbol\)$"),
+        ({"symbols": [b"AAPL", b""], "feed_format": "csv"}, r"^symbol: b'', allowed: 1 to 20 characters \(csv\)$"),
+        ({"symbols": [b"NINECHARS"], "feed_format": "itch"},
+         r"^symbol: b'NINECHARS', allowed: 1 to 8 characters \(itch\)$"),
+        ({"symbols": [b"X" * 21], "feed_format": "binance"},
+         r"^symbol: b'X{21}', allowed: 1 to 20 characters \(binance\)$"),
+        ({"time_unit": "s"}, r"^time_unit: 's', allowed: auto, ms, us, ns$"),
         ({"symbols": [b"A"] * 16385}, r"^symbols: 16385, allowed: 1 to 16384$"),
     ],
-    ids=["strategy", "format", "no name", "long name", "many"],
-)
+    ids=["strategy", "format", "no name", "long name of ITCH", "long name", "unit", "many"],
+)  # fmt: skip
 def test_an_engine_and_a_replay_refuse_alike(
     make: Callable[..., object], arguments: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
         make(**arguments)
+
+
+def test_an_order_has_room_for_8_characters_of_a_name() -> None:
+    with pytest.raises(ValueError, match=r"^symbol: b'1000PEPEUSDT', allowed: a name at the exchange of 1 to 8 char"):
+        make_engine(symbols=[b"1000PEPEUSDT"])
+    with pytest.raises(ValueError, match=r"^symbol: b'NINECHARS', allowed: a name at the exchange of 1 to 8 char"):
+        make_engine(symbols=[b"1000PEPEUSDT"], exchange_names=[b"NINECHARS"])
 
 
 def test_an_engine_has_symbols() -> None:

@@ -270,10 +270,11 @@ def test_an_engine_reads_its_feed_from_a_ring(stage: Stage) -> None:
     stage.write(
         text.replace('address = "127.0.0.1"       #', "#", 1).replace(f"port = {stage.feed}", f'ring = "{path}"', 1)
     )
-    quote = b'{"u":7,"s":"BTCUSDT","b":"100.00000000","B":"1.00000000","a":"100.01000000","A":"2.50000000"}'
+    message = b'{"u":%d,"s":"BTCUSDT","b":"100.00000000","B":"1.00000000","a":"100.01000000","A":"2.50000000"}'
     with Ring.create(path, 1 << 16) as ring:
         stage.agent()
         for i in range(1, 1001):
+            quote = message % i
             packet = b"SESSION001" + i.to_bytes(8, "big") + b"\0\1" + len(quote).to_bytes(2, "big") + quote
             limit = time.monotonic() + 30
             while not ring.push(packet):

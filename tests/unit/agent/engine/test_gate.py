@@ -51,7 +51,7 @@ def test_each_limit_at_its_edge(
 
 def test_without_a_book_there_is_nothing_to_compare_a_price_with(hand: Callable[..., Hand]) -> None:
     h = hand(limits={"collar_ppm": 1000})
-    empty = BOOK.replace(b'"a":"100.01000000"', b'"a":"0.00000000"')
+    empty = BOOK.replace(b'"a":"100.01000000","A":"2.50000000"', b'"a":"0.00000000","A":"0.00000000"')
     with h.connect():
         h.orders = [order()]
         h.engine.handle_datagram(mold(1, empty))

@@ -13,8 +13,8 @@ from agent.exchange import feed
 from agent.protocols import _codecs
 
 decimals = st.from_regex(r"[0-9]{1,10}(\.[0-9]{1,8})?", fullmatch=True)
-symbols = st.from_regex(r"[A-Z0-9]{1,8}", fullmatch=True)
-ids = st.integers(0, 10**18 - 1)
+symbols = st.from_regex(r"[A-Z0-9]{1,20}", fullmatch=True)
+ids = st.integers(0, 2**63 - 1)
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 anything = st.recursive(
     scalars, lambda v: st.lists(v, max_size=3) | st.dictionaries(st.text(), v, max_size=3), max_leaves=6
@@ -34,7 +34,8 @@ PIECES = (b'"', b"{", b"}", b'"s":"X",', b'"data":{', b"\\u0073", b"1e9", b"[[[[
 def ticks(draw: st.DrawFn) -> bytes:
     book = {"u": draw(ids), "s": draw(symbols)} | {k: draw(decimals) for k in "bBaA"}
     trade = {"e": "trade", "s": draw(symbols), "t": draw(ids), "p": draw(decimals), "q": draw(decimals), "m": True}
-    fields = draw(st.sampled_from((book, trade))) | draw(others)
+    times = {k: draw(ids) for k in draw(st.sampled_from(("", "E", "T", "ET")))}
+    fields = draw(st.sampled_from((book, book | {"e": "bookTicker"}, trade))) | times | draw(others)
     keys = draw(st.permutations(list(fields)))
     message: dict[str, Any] = {k: fields[k] for k in keys}
     if draw(st.booleans()):
@@ -50,7 +51,7 @@ def expected(text: bytes) -> dict[str, Any]:
     data = message["data"] if isinstance(message.get("data"), dict) else message
     names = TRADE if data.get("e") == "trade" else QUOTE
     out = {n: int(Decimal(data[k]) * 10**8) if isinstance(data[k], str) else data[k] for k, n in names.items()}
-    return out | {"symbol": data["s"].encode(), "exchange_ns": 0}
+    return out | {"symbol": data["s"].encode(), "exchange_ns": data.get("T", data.get("E", 0))}
 
 
 @given(ticks())
@@ -136,6 +137,19 @@ def book(**changes: str) -> bytes:
         (book(A=""), "field"),
         (book(u=""), "field"),
         (book(s="5"), "field"),
+        (book(s='"1000PEPEUSDT"'), "bookTicker"),
+        (book(s='"TWENTYCHARACTERSLONG"'), "bookTicker"),
+        (book(s='"TWENTYONECHARACTERSUP"'), "symbol"),
+        (book(s='""'), "symbol"),
+        (book(s='"A B"'), "symbol"),
+        ('{"u":1,"s":"币安人生USDT","b":"1","B":"1","a":"2","A":"1"}'.encode(), "symbol"),
+        (book(E="1723161255208", T="1723161255207"), "bookTicker"),
+        (book(E='"1723161255208"'), "field"),
+        (book(T="1.5"), "field"),
+        (book(E="1", T="-1"), "field"),
+        (book(T="9223372036854775808"), "field"),
+        (book(u="9223372036854775807"), "bookTicker"),
+        (book(u="9223372036854775808"), "field"),
         (book(b="1.0"), "field"),
         (book(u="1.5"), "field"),
         (book(u="-1"), "field"),

@@ -15,7 +15,7 @@ NAMES = ("bid", "bid_size", "ask", "ask_size", "price", "size")
 DECIMAL = re.compile(r"[0-9]{1,11}(\.[0-9]{1,8})?", re.ASCII)
 
 decimals = st.from_regex(r"[0-9]{1,10}(\.[0-9]{1,8})?", fullmatch=True)
-symbols = st.text("ABCxyz019.!#$~/-", min_size=1, max_size=8)
+symbols = st.text("ABCxyz019.!#$~/-", min_size=1, max_size=20)
 stamps = st.integers(0, 2**63 - 1).map(str)
 junk = st.text(st.characters(codec="latin-1", exclude_characters="\n"), max_size=12)
 
@@ -32,8 +32,8 @@ def slow(line: bytes) -> tuple[str, dict[str, Any]]:
         return "oversized", {}
     if len(fields) not in (6, 8):
         return "truncated", {}
-    if not re.fullmatch(r"[!-~]{1,8}", fields[1]) or '"' in fields[1]:
-        return "field", {}
+    if not re.fullmatch(r"[!-~]{1,20}", fields[1]) or '"' in fields[1]:
+        return "symbol", {}
     if not re.fullmatch(r"[0-9]+", fields[0], re.ASCII) or int(fields[0]) >= 2**63:
         return "number", {}
     out: dict[str, Any] = {"exchange_ns": int(fields[0]), "symbol": fields[1].encode(), "exchange_id": 0}
@@ -99,10 +99,12 @@ def test_judges_any_bytes_alike(line: bytes) -> None:
         (b"1,A,,,,", "field"),
         (b"1,A,,,,,,", "field"),
         (b"1,A,1,1,2,2,3,", "field"),
-        (b"1,,1,1,2,2", "field"),
-        (b"1,NINECHARS,1,1,2,2", "field"),
-        (b'1,"A",1,1,2,2', "field"),
-        (b"1,A B,1,1,2,2", "field"),
+        (b"1,,1,1,2,2", "symbol"),
+        (b"1,1000PEPEUSDT,1,1,2,2", "quote"),
+        (b"1,TWENTYCHARACTERSLONG,1,1,2,2", "quote"),
+        (b"1,TWENTYONECHARACTERSUP,1,1,2,2", "symbol"),
+        (b'1,"A",1,1,2,2', "symbol"),
+        (b"1,A B,1,1,2,2", "symbol"),
         (b"1,A,1,1,2", "truncated"),
         (b"1,A,1,1,2,2,3", "truncated"),
         (b"1,A,1,1,2,2,3,4,5", "oversized"),

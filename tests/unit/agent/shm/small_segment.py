@@ -8,7 +8,7 @@ from agent.shm import _segment
 from agent.shm.segment import Symbol
 
 #: struct agent_shm of agent_shm.h, up to its words.
-HEAD = struct.Struct("<8sIIQQQqq13Q40s128s128s16s")
+HEAD = struct.Struct("<8sIIQQQqq13Q40s128s128s16sQQ32s")
 #: What a segment has names of.
 PARTS = ("counters", "histograms", "limits", "symbol_words")
 
@@ -31,7 +31,7 @@ def build(
         "symbol_words": list(_segment.symbol_fields()),
     }
     known.update(names or {})
-    assert {*known} == {*PARTS} and {*_segment.symbol_fields()} == {*Symbol.__struct_fields__}
+    assert {*known} == {*PARTS} and {*_segment.symbol_fields()} - {"name_8", "name_16"} == {*Symbol.__struct_fields__}
     counts = [len(known[part]) for part in PARTS]
     text = "".join(f"{name}\n" for part in PARTS for name in known[part]).encode()
     sizes = [8 * counts[0], 8 * (4 + buckets) * counts[1], 8 * counts[2], 8 * counts[3] * symbols]
@@ -63,6 +63,9 @@ def build(
         "ended": b"by hand",
         "tripped": b"",
         "feed_session": b"SESSION001",
+        "configured_offset": offsets[2],
+        "abi": 3,
+        "build": b"0.1.0",
     }
     assert head.keys() <= described.keys()
     found = HEAD.pack(*(described | head).values()).ljust(_segment.HEADER_SIZE, b"\0") + text

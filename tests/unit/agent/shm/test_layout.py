@@ -109,7 +109,7 @@ def test_limits_go_to_the_right_words_of_a_reordered_header(
     for size, counter in ((5, "orders_sent"), (4, "reject_size")):
         replay.limits(**wanted | {"max_size": size, "max_notional": 0, "duplicate_ns": 0, "rate_interval_ns": 0})
         before = shm.decode(replay.segment_bytes, "reordered").counters
-        replay.run(b"1700000000000000000,BTCUSDT,100.00,1,100.01,2\n")
+        replay.run(b"170000000000000000%d,BTCUSDT,100.00,1,100.01,2\n" % (9 - size))
         after = shm.decode(replay.segment_bytes, "reordered").counters
         changed = {name for name in after if after[name] != before[name]}
         assert counter in changed and {"orders_sent", "reject_size"} & changed == {counter}
