@@ -17,8 +17,6 @@ ANSWERS = 2.0
 #: Seconds that the exchange has for its answers to the cancels.
 CANCELS = 2.0
 _PAUSE = 0.005
-#: ns after which a loop that beats every 5 ms hangs.
-_HANGS = 200_000_000
 
 
 class Outcome(msgspec.Struct):
@@ -132,9 +130,9 @@ def explain_silence(now: Segment) -> str:
         return f"not confirmed: process {now.pid} is stopped (SIGSTOP, or a debugger)"
     if now.state == "starting":
         return "not confirmed: the engine is starting, or waits to be let go, and its loop does not run yet"
-    age = shm.now_ns() - now.heartbeat_ns
-    if age > _HANGS:
-        return f"not confirmed: the loop of process {now.pid} hangs, its heartbeat is {age / 1e9:.1f} s old"
+    if now.condition == "hung":
+        age = (now.heartbeat_age_ns or 0) / 1e9
+        return f"not confirmed: the loop of process {now.pid} hangs, its heartbeat is {age:.1f} s old"
     return f"not confirmed: the loop of process {now.pid} has not answered"
 
 

@@ -1,5 +1,5 @@
 """The metrics of a segment for Prometheus. Counters end in _total; durations are histograms in seconds; limits
-are in the words and units of agent.toml.
+are in the words and units of agent.toml, times in seconds.
 
 The names follow https://prometheus.io/docs/practices/naming/. Each sample has the label `agent`, the engine's name.
 """
@@ -14,23 +14,25 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from agent.limits import LIMITS, from_words
 from agent.shm import _segment, place
 from agent.shm.histogram import Histogram, bucket_middle
-from agent.shm.segment import Segment, SegmentError
+from agent.shm.segment import CONDITIONS, Segment, SegmentError
 
 _NAME = re.compile(r"[a-z0-9_]+")
 #: Upper bounds of the buckets, ns.
 BOUNDS = [n * 10**e for e in range(1, 9) for n in (1, 2, 5)]
+#: Units of time in the words of limits, in Prometheus' own.
+_SECONDS = {"ms": 1e-3, "us": 1e-6}
 #: Fields of a symbol that are metrics.
 SYMBOL_FIELDS = ("position", "open_buy", "open_sell", "stale")
 
 
 def collect_metrics(segment: Segment) -> Iterator[Metric]:
-    """Yield the metric families of a segment: up, counters, limits, symbols, durations. Raises SegmentError for a
+    """Yield the metric families of a segment: process, counters, limits, symbols, durations. Raises SegmentError for a
     counter or a stage whose name no metric can have."""
     for name in (*segment.counters, *segment.histograms):
         if not _NAME.fullmatch(name):
             raise SegmentError(f"{segment.path}: name of a value: found {name!r}, allowed: of a-z, 0-9 and _")
     agent = place.name_of(Path(segment.path))
-    yield _make_gauge("agent_up", "1: the engine's process runs", agent, float(segment.alive))
+    yield from _describe_process(segment, agent)
     counters, fields, stages = _segment.counters(), _segment.symbol_fields(), _segment.histograms()
     for name, value in segment.counters.items():
         text = counters[name].text if name in counters else name  # of an agent of another build
@@ -41,7 +43,8 @@ def collect_metrics(segment: Segment) -> Iterator[Metric]:
             family.add_metric([agent], value)
             yield family
     for name, limit_value in from_words(segment.limits).items():
-        yield _make_gauge(f"agent_limit_{name}", f"{LIMITS[name].unit}: {LIMITS[name].text}", agent, limit_value)
+        metric, unit, scale = describe_limit(name)
+        yield _make_gauge(metric, f"{unit}: {LIMITS[name].text}", agent, limit_value * scale)
     for field in SYMBOL_FIELDS:
         gauge = GaugeMetricFamily(f"agent_symbol_{field}", fields[field].text, labels=["agent", "symbol"])
         for symbol in segment.symbols:
@@ -52,6 +55,36 @@ def collect_metrics(segment: Segment) -> Iterator[Metric]:
         durations = HistogramMetricFamily(f"agent_{name}_seconds", f"duration: {text}", labels=["agent"])
         durations.add_metric([agent], count_buckets(histogram), sum_value=histogram.sum / 1e9)
         yield durations
+
+
+def describe_limit(name: str) -> tuple[str, str, float]:
+    """Returns the metric of a limit, its unit, and how many of that unit one of agent.toml's is: times are in seconds,
+    all else as it is there."""
+    word, _, unit = name.rpartition("_")
+    if unit in _SECONDS:
+        return f"agent_limit_{word}_seconds", "seconds", _SECONDS[unit]
+    return f"agent_limit_{name}", LIMITS[name].unit, 1
+
+
+def _describe_process(segment: Segment, agent: str) -> Iterator[Metric]:
+    """Yield what the segment's head says of the engine, whether it runs or not."""
+    yield _make_gauge("agent_up", "1: the engine's loop runs; 0: not yet, not any more, or it hangs", agent,
+                      float(segment.up))  # fmt: skip
+    state = GaugeMetricFamily("agent_state", "1: the engine is in this state", labels=["agent", "state"])
+    condition = segment.condition
+    for name in CONDITIONS:
+        state.add_metric([agent, name], float(name == condition))
+    yield state
+    if (age := segment.heartbeat_age_ns) is not None:
+        yield _make_gauge("agent_heartbeat_age_seconds", "time since the loop was last seen", agent, age / 1e9)
+    yield _make_gauge(
+        "agent_start_time_seconds", "when the engine started, since 1970", agent, segment.started_ns / 1e9
+    )
+    labels = {"agent": agent, "version": segment.build, "abi": str(segment.abi), "segment": str(_segment.VERSION)}
+    text = "the engine's build: version of its package, of the strategies' ABI, of its segment's layout"
+    build = GaugeMetricFamily("agent_build_info", text, labels=list(labels))
+    build.add_metric(list(labels.values()), 1.0)
+    yield build
 
 
 def count_buckets(histogram: Histogram) -> list[tuple[str, float]]:

@@ -6,17 +6,15 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from agent import limits
+from agent.book.stale import explain_stale
 from agent.shm.histogram import QUANTILES, Histogram
-from agent.shm.segment import Segment, now_ns
+from agent.shm.segment import Segment, Symbol
 from hosttune.output import escape
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
 
     from hosttune.report.document import Page
-
-#: A loop writes its heartbeat every few milliseconds; after so long without one, the text says so.
-_SILENT_NS = 1_000_000_000
 
 
 class Statistics(msgspec.Struct, frozen=True):
@@ -26,16 +24,20 @@ class Statistics(msgspec.Struct, frozen=True):
 
     def as_data(self) -> dict[str, Any]:
         """Returns the reading as plain data: limits in the words and units of agent.toml, counters by name, latencies
-        in ns."""
-        counters, alive = self.segment.counters, self.segment.alive
+        in ns, symbols by name (describe_symbol)."""
+        counters = self.segment.counters
         return {
             "path": self.segment.path,
             "pid": self.segment.pid,
-            "alive": alive,
-            "state": describe_state(self.segment),
+            "alive": self.segment.alive,
+            "up": self.segment.up,
+            "state": self.segment.condition,
             "ended": self.segment.ended,
             "tripped": self.segment.tripped,
-            "heartbeat_age_ns": now_ns() - self.segment.heartbeat_ns if alive else None,
+            "started_ns": self.segment.started_ns,
+            "heartbeat_age_ns": self.segment.heartbeat_age_ns,
+            "build": self.segment.build,
+            "abi": self.segment.abi,
             "feed_session": self.segment.feed_session,
             "ticks_in": counters["book_ticker"] + counters["trade"],
             "malformed": sum(count for name, count in counters.items() if name.startswith("malformed_")),
@@ -43,6 +45,7 @@ class Statistics(msgspec.Struct, frozen=True):
             "limits": limits.from_words(self.segment.limits),
             "counters": counters,
             "latency_ns": {name: summarize(histogram) for name, histogram in self.segment.histograms.items()},
+            "symbols": {symbol.name: describe_symbol(symbol) for symbol in self.segment.symbols},
         }
 
     def as_text(self, page: "Page") -> str:
@@ -51,9 +54,9 @@ class Statistics(msgspec.Struct, frozen=True):
         head = f"agent {self.segment.path}: pid {self.segment.pid}, {data['state']}"
         if data["ended"]:
             head += f" ({data['ended']})"
-        elif not data["alive"]:
+        elif data["state"] == "died":
             head += " (the process is gone; these are its last numbers)"
-        elif data["heartbeat_age_ns"] > _SILENT_NS:
+        elif data["state"] == "hung":
             head += f" (its loop has not been seen for {data['heartbeat_age_ns'] / 1e9:.1f} s)"
         lines = [
             head,
@@ -79,9 +82,22 @@ class Statistics(msgspec.Struct, frozen=True):
         return collect_metrics(self.segment)
 
 
-def describe_state(segment: Segment) -> str:
-    """Returns the state that the engine wrote, or "died" if its process is gone and had not stopped."""
-    return segment.state if segment.alive or segment.state == "stopped" else "died"
+def describe_symbol(symbol: Symbol) -> dict[str, Any]:
+    """Returns a symbol's row: best bid and offer, each [price, size] as exact decimals in texts or None; why its book
+    is stale, "" where it is not; all else by its name in the segment."""
+    fields = msgspec.structs.asdict(symbol)
+    del fields["name"]
+    found: dict[str, Any] = {}
+    for side in ("bid", "ask"):
+        price, size = fields.pop(side), fields.pop(f"{side}_size")
+        found[side] = [_write_decimal(price), _write_decimal(size)] if price else None
+    return found | fields | {"stale": explain_stale(symbol.stale)}
+
+
+def _write_decimal(value: int) -> str:
+    """Returns a value in units of 1e-8, exact, without zeros at its end."""
+    whole, part = divmod(abs(value), 10**8)
+    return f"{'-' if value < 0 else ''}{whole}.{part:08d}".rstrip("0").removesuffix(".")
 
 
 def summarize(histogram: Histogram) -> dict[str, Any]:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from agent.book.stale import explain_stale
-from agent.monitor.stats import describe_state
 from agent.shm import segment as shm
 from agent.shm.histogram import QUANTILES, Histogram
 from agent.shm.segment import Segment
@@ -19,8 +18,8 @@ _RATES = ("datagrams", "messages", "events", "orders_sent", "replaces_sent", "ca
 _TROUBLE = ("kernel_drops", "gaps", "lost", "wrong_session", "wrong_source", "far_ahead", "feed_contested",
             "book_inconsistent", "books_stale", "strategy_errors", "send_short", "send_refused", "connection_lost",
             "orders_never_reached", "major_faults", "minor_faults", "involuntary_switches", "ring_damaged",
-            "broken_trades")  # fmt: skip
-_TROUBLE_PREFIXES = ("malformed_", "reject_")
+            "broken_trades", "quotes_restarted", "stamps_mixed", "stamps_implausible")  # fmt: skip
+_TROUBLE_PREFIXES = ("malformed_", "refused_", "reject_")
 _TROUBLE_COLUMNS = 4
 
 
@@ -53,7 +52,7 @@ def format_frame(before: Segment, now: Segment, seconds: float, rows: int = 20) 
     killed = "   KILLED (agent resume lets orders pass again)" if now.limits["kill"] else ""
     ended = f" ({now.ended})" if now.ended else ""
     lines = [
-        f"{now.path}  pid {now.pid}  {describe_state(now)}{ended}{killed}",
+        f"{now.path}  pid {now.pid}  {now.condition}{ended}{killed}",
         "",
         *_list_rates(before, now, seconds),
         "",

@@ -129,11 +129,6 @@ def as_text(data: dict[str, Any], limit: int = 20) -> str:
         f"  skipped      {data['skipped']:,}"
         + "".join(f"; {n:,} messages {k}" for k, n in data["skipped_reasons"].items())
         + "".join(f"; {n:,} bytes: {k}" for k, n in data["skipped_bytes"].items()),
-        *(
-            [f"  refused      {sum(refused.values()):,} quotes" + "".join(f"; {n:,} {k}" for k, n in refused.items())]
-            if (refused := data["quotes_refused"])
-            else []
-        ),
         f"  orders       {data['orders']:,} of {data['orders_wanted']:,} wanted"
         + "".join(f"; {n:,} stopped by {k}" for k, n in data["rejects"].items()),
         f"  speed        {rate:,} messages/s, {data['seconds']:.3f} s in the loop" if rate else "  speed        -",

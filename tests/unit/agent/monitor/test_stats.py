@@ -33,6 +33,8 @@ def traded(hand: Callable[..., Hand]) -> Hand:
 def test_prometheus_reads_what_is_printed(traded: Hand, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from prometheus_client.parser import text_string_to_metric_families as parse
 
+    from agent.monitor.prometheus import describe_limit
+
     (tmp_path / "s").write_bytes(traded.segment)
     assert cli.main(["stats", str(tmp_path / "s"), "--format", "prometheus"]) == 0
     text = capsys.readouterr().out
@@ -46,7 +48,11 @@ def test_prometheus_reads_what_is_printed(traded: Hand, tmp_path: Path, capsys: 
     assert samples[("agent_symbol_position", None, "BTCUSDT")] == 2
     assert samples[("agent_limit_max_size", None, None)] == 100
     limits = from_words(traded.reading.limits)
-    assert limits == {name: samples[(f"agent_limit_{name}", None, None)] for name in LIMITS}
+    for name in LIMITS:
+        metric, _, scale = describe_limit(name)
+        assert samples[(metric, None, None)] == limits[name] * scale
+    assert describe_limit("duplicate_ms") == ("agent_limit_duplicate_seconds", "seconds", 1e-3)
+    assert describe_limit("max_size") == ("agent_limit_max_size", "whole units", 1)
     assert Statistics(traded.reading).as_data()["limits"] == limits
     assert samples[("agent_own_code_seconds_count", None, None)] == 20
     assert samples[("agent_own_code_seconds_bucket", "+Inf", None)] == 20
