@@ -15,8 +15,9 @@ from agent.engine.errors import RunError
 from agent.journal import file as journal
 from agent.journal import record
 from agent.journal.errors import JournalError
+from agent.journal.layout import MAGIC, OLD_MAGIC
 from agent.journal.rebuild import State
-from agent.journal.writer import drain
+from agent.journal.writer import EVERY, drain
 from agent.shm import place
 from hosttune.host import cpulist
 from hosttune.host.housekeeping import read_helper_cpus
@@ -142,19 +143,59 @@ def recover(path: Path, ring_path: Path, symbols: list[str]) -> State:
     Raises RunError and JournalError."""
     from agent.shm.ring import RingError
 
-    if lost := journal.create(path, symbols):
-        what = f"moved the last {lost:,} bytes, of a write that was lost (a power failure?), to {journal.tail_of(path)}"
-        print_message(escape(f"agent: {path}: {what}"))
-    _, state = journal.load(path)
+    lost, converted = journal.create(path, symbols)
+    if lost:
+        _say(
+            path,
+            f"moved the last {lost:,} bytes, of a write that was lost (a power failure?), to {journal.tail_of(path)}",
+        )
+    if converted:
+        _say(path, f"was in the layout before, {OLD_MAGIC.decode()}, and is in {MAGIC.decode()} now")
+    state = _load(path)
     try:
         if not os.path.lexists(ring_path):
-            return state
+            return _archive(path, state)
         drain_left_ring(ring_path, path)
     except RingError as error:
         raise RunError(f"journal: {error}; {_ADVICE}") from None
     except OSError as error:
         raise RunError(f"journal: {place.explain(error, ring_path)}; {_ADVICE}") from None
-    return journal.load(path)[1]
+    return _archive(path, journal.load(path, state)[1])
+
+
+def _say(path: Path, what: str) -> None:
+    print_message(escape(f"agent: {path}: {what}"))
+
+
+def _load(path: Path) -> State:
+    """Returns what the journal says: its snapshot and the records behind that, or all records where there is no
+    snapshot to be believed, which is said. Raises JournalError."""
+    with journal.Journal(path) as file:
+        snapshot, why = file.read_snapshot()
+        if why:
+            _say(path, f"the whole file is read, its snapshot is not used: {why}")
+        state = file.add_up(state=snapshot)
+        if state.records - (snapshot.records if snapshot else 0) >= EVERY:
+            try:
+                file.write_snapshot(state)
+            except OSError as error:
+                _say(path, f"no snapshot was written: {error.strerror}")
+        return state
+
+
+def _archive(path: Path, state: State) -> State:
+    """Begin a new file where the journal's is long, and say so. Returns state."""
+    with journal.Journal(path) as file:
+        if file.size >= journal.ARCHIVE_BYTES:
+            try:
+                old = file.archive(state)
+                _say(
+                    path,
+                    f"begins anew behind record {state.records:,}; those before are in {old}, for the desk to keep",
+                )
+            except OSError as error:
+                _say(path, f"has {file.size:,} bytes, and could not be archived: {error.strerror}")
+    return state
 
 
 @contextlib.contextmanager

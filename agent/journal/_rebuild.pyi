@@ -1,27 +1,24 @@
+from typing import Any
+
 from typing_extensions import Buffer
 
 class Rebuilt: ...
-
-class Day:
-    day: int
-    orders: int
-    profit: int
-    peak: int
-    symbols: dict[int, list[int]]
+class Day: ...
 
 class Rebuilder:
     def __init__(self, symbols: int) -> None: ...
     def add(self, records: Buffer) -> None: ...
-    def result(
+    def restore(
         self,
-    ) -> tuple[
-        int,
-        dict[int, int],
-        list[tuple[int, int, int, int, int, int, int, int, bool]],
-        bytes,
-        int,
-        int,
-        int,
-        dict[str, tuple[int, int, int, int]],
-        Day,
-    ]: ...
+        *,
+        reference: int,
+        positions: dict[int, int],
+        open_orders: list[tuple[int, ...]],
+        session: bytes,
+        sequence: int,
+        queries: int,
+        records: int,
+        limits: dict[str, tuple[int, int, int, int]],
+        today: tuple[int, int, int, dict[int, tuple[int, int, int]]],
+    ) -> None: ...
+    def result(self) -> dict[str, Any]: ...

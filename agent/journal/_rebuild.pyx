@@ -71,10 +71,10 @@ cdef class Day:
     """Orders, profit and loss of the day (UTC) of the last record, as engine/losses.pxd counts them, but that each
     position is marked at its executions alone. Money in units of 1e-8."""
 
-    cdef readonly int64_t day           # since 1970
-    cdef readonly uint64_t orders
-    cdef readonly object profit, peak   # of all symbols
-    cdef readonly dict symbols          # [cash, last price, peak, profit] by index
+    cdef int64_t day            # since 1970
+    cdef uint64_t orders
+    cdef object profit, peak    # of all symbols
+    cdef dict symbols           # [cash, last price, peak, profit] by index
 
     def __cinit__(self):
         self.profit = self.peak = 0
@@ -99,6 +99,17 @@ cdef class Day:
         money[2] = max(money[2], profit)
         self.peak = max(self.peak, self.profit)
         return 0
+
+    cdef int restore(self, int64_t day, uint64_t orders, peak, dict money, dict positions) except -1:
+        """Begin with what result() has returned, and the positions of that moment."""
+        self.day, self.orders, self.peak = day, orders, peak
+        for symbol, (cash, price, most) in money.items():
+            self.symbols[symbol] = [cash, price, most, cash + positions.get(symbol, 0) * price]
+            self.profit += self.symbols[symbol][3]
+        return 0
+
+    cdef tuple result(self):
+        return self.day, self.orders, self.peak, {symbol: tuple(row[:3]) for symbol, row in self.symbols.items()}
 
 
 cdef class Rebuilder:
@@ -177,15 +188,36 @@ cdef class Rebuilder:
             accept_order(self.orders, r)
         return 0
 
+    def restore(self, *, uint32_t reference, dict positions, open_orders, bytes session, uint64_t sequence,
+                uint32_t queries, uint64_t records, dict limits, today):
+        """Begin with what result() has returned of the records before. Raises ValueError and OverflowError for an order
+        of an unknown symbol, and for a number that does not fit."""
+        cdef Rebuilt o
+        for id, symbol, side, leaves, price, tag, original, filled, accepted in open_orders:
+            o = Rebuilt.__new__(Rebuilt)
+            o.symbol, o.side, o.leaves, o.price, o.tag = symbol, side, leaves, price, tag
+            o.original, o.filled, o.accepted = original, filled, accepted
+            self.orders[id] = o
+            if o.symbol >= self.symbols or side not in (1, -1) or o.leaves <= 0:
+                raise ValueError(f"order {id} of symbol {symbol}, side {side}, {leaves} units")
+        day, orders, peak, money = today
+        if any(not 0 <= symbol < self.symbols for symbol in (*positions, *money)):
+            raise ValueError(f"positions of symbols {sorted((*positions, *money))}, allowed: below {self.symbols}")
+        self.reference, self.sequence, self.queries, self.last = reference, sequence, queries, records
+        self.positions, self.session, self.limits = dict(positions), session, dict(limits)
+        self.today.restore(day, orders, peak, money, positions)
+
     def result(self):
-        """Returns the last UserRefNum; units by symbol index; open orders as Engine.restore() takes them; the
-        exchange's session, the sequenced messages read in it, the Account Queries that may still be answered;
-        records; (value, user, login's user, when) of each decision about a limit that is in force, by the limit's
-        name; the last day."""
+        """Returns a dict: reference, the last UserRefNum; positions, units by symbol index; open_orders as
+        Engine.restore() takes them; session, the exchange's, sequence, the sequenced messages read in it, queries, the
+        Account Queries that may still be answered; records, how many; limits, (value, user, login's user, when) of each
+        decision about a limit that is in force, by the limit's name; today, (day, orders, peak, {symbol: (cash, last
+        price, peak)})."""
         cdef Rebuilt o
         found = []
         for id in self.orders:
             o = self.orders[id]
             found.append((id, o.symbol, o.side, o.leaves, o.price, o.tag, o.original, o.filled, o.accepted))
-        return self.reference, self.positions, found, self.session, self.sequence, self.queries, self.last, \
-            self.limits, self.today
+        return dict(reference=self.reference, positions=self.positions, open_orders=found, session=self.session,
+                    sequence=self.sequence, queries=self.queries, records=self.last, limits=self.limits,
+                    today=self.today.result())

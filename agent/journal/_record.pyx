@@ -2,6 +2,7 @@
 """record.pxd for Python: fields go by their names, so the layout stands there alone."""
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.string cimport memcpy
 
 cimport agent.journal.record as layout
 from agent.journal.record cimport (BAD_ID, BAD_KIND, BAD_NAME, BAD_NUMBER, BAD_ORIGINAL, BAD_QUANTITY, BAD_SESSION,
@@ -26,7 +27,7 @@ LIMIT_SET = layout.LIMIT_SET
 LIMIT_RESET = layout.LIMIT_RESET
 
 #: Not of the kinds: who changed a limit, where no user did.
-who = {"unknown": layout.UNKNOWN_USER, "engine": layout.ENGINE_ITSELF}
+who = {"unknown": <uint32_t> layout.UNKNOWN_USER, "engine": <uint32_t> layout.ENGINE_ITSELF}
 
 
 cdef const JournalRecord *record_at(const uint8_t[::1] records, Py_ssize_t index) except NULL:
@@ -58,7 +59,8 @@ def pack(dict fields not None):
         record = fields
         return (<const char *> &record)[:sizeof(JournalRecord)]
     name = fields["name"].ljust(LIMIT_NAME, b"\0")
-    limit = fields | {"name": name[:LIMIT_NAME]}
+    limit = fields | {"name": bytes(LIMIT_NAME)}
+    memcpy(limit.name, <const char *> name, LIMIT_NAME)
     return (<const char *> &limit)[:sizeof(LimitRecord)]
 
 

@@ -1,32 +1,29 @@
-"""The journal's file: the names of the symbols, then records of one size (record.pxd) that are only appended.
+"""The journal's file: a header (layout.py), then records of one size (record.pxd) that are only appended.
 
 The engine writes records into a ring in shared memory; a process of its own (writer.py) appends them to the file. Both
 outlive the engine: a restart reads the file and what is still in the ring, and knows its positions, its open orders,
 and from which message on it wants the exchange to go on. Nothing of either is believed that no engine writes.
 """
 
+import contextlib
+import errno
 import os
-import re
-import struct
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from agent.journal import _record
+from agent.journal import _record, layout
 from agent.journal.errors import JournalError
 from agent.journal.rebuild import State, rebuild
 from agent.journal.record import SIZE
 from agent.shm import place
-from agent.symbols import MAX_SYMBOLS
 from hosttune import files
 
-#: What the file begins with: the layout's version. The number of symbols and their names of 8 characters follow.
-MAGIC = b"HTJOURN1"
-#: Bytes of a journal's file at most: 16 million records.
-MOST_BYTES = 1 << 30
-_NAMES = 16  # offset of the names, bytes
-_NAME = re.compile(rb"[!-~]{1,8} *")
+#: Bytes of a journal's file at most: 268 million records.
+MOST_BYTES = 16 << 30
+#: Bytes of a file that a start takes for long enough, 4 million records: it is archived, and a new one begins.
+ARCHIVE_BYTES = 256 << 20
 _PIECE = SIZE << 14  # bytes that are read at once
 #: What a disk writes whole or not at all, bytes: where a write that the power's loss ended turns into zeros.
 _SECTOR = 512
@@ -42,32 +39,19 @@ def default_directory() -> Path:
     return Path(base) / place.DIRECTORY
 
 
-def pack_header(symbols: list[str]) -> bytes:
-    """Returns the file's first bytes: magic, number of symbols, and their names of 8 characters."""
-    return MAGIC + struct.pack("<Q", len(symbols)) + b"".join(s.encode().ljust(8) for s in symbols)
-
-
-def unpack_header(data: bytes) -> tuple[list[str], int]:
-    """Returns (symbols, bytes of the header) from what a file begins with. Raises JournalError."""
-    if data[:8] != MAGIC or len(data) < _NAMES:
-        raise JournalError(f"not an agent's journal (no {MAGIC.decode()} at its start)")
-    count = struct.unpack_from("<Q", data, 8)[0]
-    begin = _NAMES + 8 * count
-    if not 0 < count <= MAX_SYMBOLS or len(data) < begin:
-        raise JournalError(f"damaged: {count} symbols in {len(data)} bytes")
-    names = [data[i : i + 8] for i in range(_NAMES, begin, 8)]
-    if not all(map(_NAME.fullmatch, names)) or len(set(names)) != count:
-        raise JournalError("damaged: its symbols are not each a name")
-    return [name.decode().rstrip() for name in names], begin
-
-
 def tail_of(path: Path) -> Path:
     """Returns where a journal's end is kept that a lost write left and that was cut off."""
     return path.with_name(path.name + ".damaged-tail")
 
 
+def snapshot_of(path: Path) -> Path:
+    """Returns where what the first records of a journal add up to is kept."""
+    return path.with_name(path.name + ".snapshot")
+
+
 class Journal:
-    """A journal's file, open; a context manager. symbols: of its records, by index.
+    """A journal's file, open; a context manager. header: what stands before the records. symbols: of its records, by
+    index. base: what the records before its first one add up to, None where that is the journal's first.
 
     Raises JournalError, which names the file, for one that is no journal, that is larger than MOST_BYTES, or that
     others than this process's user and root could have made or written (agent.shm.place; root also reads that of the
@@ -85,15 +69,26 @@ class Journal:
             if self.size > MOST_BYTES:
                 raise JournalError(f"found {self.size:,} bytes, allowed: at most {MOST_BYTES:,}; move it away while "
                                    "the agent is stopped and its position is flat")  # fmt: skip
-            self.symbols, self._begin = unpack_header(os.pread(self.descriptor, _NAMES + 8 * MAX_SYMBOLS, 0))
+            self.header = layout.unpack_header(os.pread(self.descriptor, layout.MOST_HEADER, 0))
+            self.symbols, self._begin = self.header.symbols, self.header.begin
+            self.base = self._read_base()
         except (JournalError, OSError) as error:
             self.close()
             raise self._name(error) from None
 
-    def read(self) -> Iterator[bytes]:
-        """Yields the whole records that there were when the file was opened, many at once. A torn last record is not a
-        record. Raises JournalError."""
-        at = self._begin
+    def _read_base(self) -> State | None:
+        if not self.header.state:
+            return None
+        block = os.pread(self.descriptor, self.header.state, self._begin - self.header.state)
+        found = layout.unpack_state(block)
+        if found.symbols != self.symbols[: len(found.symbols)] or found.state.records != self.header.first - 1:
+            raise JournalError(f"damaged: a state of {found.state.records} records before record {self.header.first}")
+        return found.state
+
+    def read(self, behind: int = 0) -> Iterator[bytes]:
+        """Yields the whole records that there were when the file was opened, many at once: those whose numbers are
+        above `behind`. A torn last record is not a record. Raises JournalError."""
+        at = self._begin + max(0, behind - self.header.first + 1) * SIZE
         while at + SIZE <= self.size:
             try:
                 piece = os.pread(self.descriptor, min(_PIECE, self.size - at), at)
@@ -105,12 +100,58 @@ class Journal:
             at += len(piece)
             yield piece
 
-    def add_up(self, pieces: Iterable[bytes]) -> State:
-        """Returns what whole records of this journal add up to. Raises JournalError as agent.journal.rebuild."""
+    def add_up(self, pieces: Iterable[bytes] | None = None, state: State | None = None) -> State:
+        """Returns what this journal adds up to. pieces: its whole records, where they have been read already; state: of
+        the first ones, which are not read again. Raises JournalError as agent.journal.rebuild."""
+        state = state or self.base
+        if pieces is None:
+            pieces = self.read(state.records if state else 0)
         try:
-            return rebuild(pieces, len(self.symbols))
+            return rebuild(pieces, len(self.symbols), state)
         except JournalError as error:
             raise self._name(error) from None
+
+    def read_snapshot(self) -> tuple[State | None, str]:
+        """Returns the state that the snapshot beside this journal holds, None where there is none that can be believed;
+        and why not, one line, "" where there simply is none. Raises nothing for what the snapshot's file is."""
+        path = snapshot_of(self.path)
+        try:
+            descriptor = place.open_file(path, os.O_RDONLY, reading=True)
+        except FileNotFoundError:
+            return None, ""
+        except OSError as error:
+            return None, place.explain(error, path)
+        try:
+            found = layout.unpack_state(files.read_bounded(descriptor, layout.MOST_STATE, path))
+            if self.base and found.state.records <= self.base.records:
+                return None, ""  # from before the journal was archived
+            self._check_snapshot(found)
+            rebuild([], len(self.symbols), found.state)
+        except JournalError as error:
+            return None, f"{path}: {error}"
+        except OSError as error:
+            return None, place.explain(error, path)
+        finally:
+            os.close(descriptor)
+        return found.state, ""
+
+    def _check_snapshot(self, found: layout.Snapshot) -> None:
+        """Raise JournalError for the snapshot of another journal: the record that it ends with is not here."""
+        number = found.state.records
+        at = self._begin + (number - self.header.first) * SIZE
+        if found.symbols != self.symbols[: len(found.symbols)]:
+            raise JournalError(f"is for the symbols {', '.join(found.symbols)}")
+        if number < self.header.first or at + SIZE > self.size or os.pread(self.descriptor, SIZE, at) != found.last:
+            raise JournalError(f"is of another journal: its record {number} is not in this one")
+
+    def write_snapshot(self, state: State) -> None:
+        """Keep what the records add up to beside the journal, of which they have to be in the file. Raises OSError."""
+        if state.records < self.header.first:
+            return
+        last = os.pread(self.descriptor, SIZE, self._begin + (state.records - self.header.first) * SIZE)
+        data = layout.pack_state(layout.Snapshot(self.symbols, state, last))
+        if len(data) <= layout.MOST_STATE:
+            files.replace_file(snapshot_of(self.path), data)
 
     def cut_lost_write(self) -> int:
         """Cut off what a write that did not come to its end has left: a last record that is not whole; then zeros.
@@ -152,7 +193,8 @@ class Journal:
         record = os.pread(self.descriptor, SIZE, end - SIZE)
         if fault := _record.check(record, 0, len(self.symbols)):
             return fault
-        number, most = _record.unpack(record, 0)["number"], (end - self._begin) // SIZE
+        number = _record.unpack(record, 0)["number"]
+        most = self.header.first - 1 + (end - self._begin) // SIZE
         return f"record {number} is last of {most}: records are missing" if number > most else ""
 
     def _cut(self, count: int) -> None:
@@ -161,10 +203,23 @@ class Journal:
             os.ftruncate(self.descriptor, self.size)
             os.fsync(self.descriptor)
 
-    def add_symbols(self, symbols: list[str]) -> None:
-        """Put a file with more symbols in the place of this one, which may not be used any more. Raises OSError."""
-        records = os.pread(self.descriptor, self.size - self._begin, self._begin)
-        files.replace_file(self.path, pack_header(symbols) + records)
+    def rewrite(self, symbols: list[str]) -> None:
+        """Put a file of this version's layout, with these symbols, in the place of this one, which may not be used any
+        more. Raises OSError."""
+        state = os.pread(self.descriptor, self.header.state, self._begin - self.header.state)
+        header = layout.pack_header(symbols, self.header.first, state)
+        _put(self.path, header, self.descriptor, self._begin, self.size)
+
+    def archive(self, state: State) -> Path:
+        """Copy this journal, whose records add up to state, to NAME.journal.NUMBER of its last record, and put one
+        without records in its place, which begins behind it and holds state. Returns the copy's path. Raises OSError:
+        then the journal is as it was."""
+        path = self.path.with_name(f"{self.path.name}.{state.records}")
+        last = os.pread(self.descriptor, SIZE, self.size - SIZE)
+        _put(path, b"", self.descriptor, 0, self.size)
+        block = layout.pack_state(layout.Snapshot(self.symbols, state, last))
+        files.replace_file(self.path, layout.pack_header(self.symbols, state.records + 1, block))
+        return path
 
     def _name(self, error: Exception) -> JournalError:
         text = str(getattr(error, "strerror", None) or error)
@@ -193,7 +248,7 @@ class Appender(Journal):
             self._cut((self.size - self._begin) % SIZE)
             if fault := self._find_fault(self.size):
                 raise self._name(JournalError(fault))
-            self.last = 0
+            self.last = self.header.first - 1
             if self.size > self._begin:
                 record = os.pread(self.descriptor, SIZE, self.size - SIZE)
                 self.last = _record.unpack(record, 0)["number"]
@@ -218,19 +273,48 @@ class Appender(Journal):
         return len(records) // SIZE
 
 
-def load(path: Path) -> tuple[list[str], State]:
-    """Returns (symbols, what the records add up to) of a journal's file. Raises JournalError."""
+def load(path: Path, state: State | None = None) -> tuple[list[str], State]:
+    """Returns (symbols, what the records add up to) of a journal's file. state: of the first ones, which are not read
+    again. Raises JournalError."""
     with Journal(path) as journal:
-        return journal.symbols, journal.add_up(journal.read())
+        return journal.symbols, journal.add_up(state=state)
 
 
-def create(path: Path, symbols: list[str]) -> int:
+def _put(path: Path, header: bytes, descriptor: int, at: int, end: int) -> None:
+    """Put a file with these bytes, and those of another file from `at` to before `end`, at a path: whole or not at all.
+    Raises OSError."""
+    draft = path.with_name(f".{path.name}.draft")
+    with contextlib.suppress(FileNotFoundError):
+        draft.unlink()
+    made = place.open_file(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+    try:
+        try:
+            left = memoryview(header)
+            while left or at < end:
+                if not left:
+                    left = memoryview(os.pread(descriptor, min(_PIECE, end - at), at))
+                    at += len(left)
+                    if not left:
+                        raise OSError(errno.EIO, "the file is cut short", str(path))
+                left = left[os.write(made, left) :]
+            os.fsync(made)
+        finally:
+            os.close(made)
+        draft.replace(path)
+    except BaseException:
+        draft.unlink()
+        raise
+    files.sync_directory(path.parent)
+
+
+def create(path: Path, symbols: list[str]) -> tuple[int, bool]:
     """Make an empty journal (mode 0600), and its directory where it is missing, or check that the one there is for the
     same symbols, in the same order, and cut off what a lost write has left; new symbols may stand behind those there.
-    Returns as Journal.cut_lost_write(). Raises JournalError."""
+    One of the version before is put into this version's layout. Returns as Journal.cut_lost_write(), and whether that
+    was so. Raises JournalError."""
     try:
         place.make_directory(path.parent)
-        _write_header(path, pack_header(symbols))
+        _write_header(path, layout.pack_header(symbols))
         with Journal(path, os.O_RDWR) as journal:
             if journal.symbols != symbols[: len(journal.symbols)]:
                 raise JournalError(
@@ -238,9 +322,9 @@ def create(path: Path, symbols: list[str]) -> int:
                     "another journal.directory"
                 )
             lost = journal.cut_lost_write()
-            if journal.symbols != symbols:
-                journal.add_symbols(symbols)
-            return lost
+            if journal.symbols != symbols or journal.header.old:
+                journal.rewrite(symbols)
+            return lost, journal.header.old
     except OSError as error:
         raise JournalError(f"journal.directory: {place.explain(error, path)}") from None
 

@@ -1,6 +1,7 @@
 """What the records of a journal add up to: positions, open orders, and where the exchange's session goes on."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import msgspec
 
@@ -71,22 +72,53 @@ class State(msgspec.Struct):
     today: Today = msgspec.field(default_factory=Today)
 
 
-def rebuild(records: Iterable[bytes | memoryview], symbols: int) -> State:
-    """Returns what whole records of a journal with so many symbols add up to, given in pieces of whole records.
+class Sum:
+    """What records add up to, piece by piece. symbols: how many the journal has. state: what those before add up to."""
 
-    Records with a number already seen are skipped (the writer died between file and ring). Raises JournalError when a
-    number is missing (what is behind a hole cannot be trusted), and for a record that no engine writes: of an unknown
-    kind, symbol or side, or with a quantity or number that no order has.
-    """
-    rebuilder = _rebuild.Rebuilder(symbols)
-    try:
-        for piece in records:
-            rebuilder.add(piece)
-    except ValueError as error:
-        raise JournalError(str(error)) from None
-    reference, positions, orders, session, sequence, queries, last, limits, day = rebuilder.result()
-    held = {order[0]: OpenOrder(*order) for order in orders}
-    decisions = {name: Decision(*row) for name, row in limits.items()}
-    money = {symbol: Money(cash, price, peak) for symbol, (cash, price, peak, _) in day.symbols.items()}
-    today = Today(day.day, day.orders, day.peak, money)
-    return State(reference, positions, held, session, sequence, queries, last, decisions, today)
+    def __init__(self, symbols: int, state: State | None = None) -> None:
+        self._rebuilder = _rebuild.Rebuilder(symbols)
+        if state is not None:
+            try:
+                self._rebuilder.restore(**_unpack(state))
+            except (ValueError, OverflowError) as error:
+                raise JournalError(f"no state of a journal: {error}") from None
+
+    def add(self, records: bytes | memoryview) -> None:
+        """Add whole records.
+
+        Records with a number already seen are skipped (the writer died between file and ring). Raises JournalError when
+        a number is missing (what is behind a hole cannot be trusted), and for a record that no engine writes: of an
+        unknown kind, symbol or side, or with a quantity or number that no order has.
+        """
+        try:
+            self._rebuilder.add(records)
+        except ValueError as error:
+            raise JournalError(str(error)) from None
+
+    @property
+    def state(self) -> State:
+        found = self._rebuilder.result()
+        held = {order[0]: OpenOrder(*order) for order in found.pop("open_orders")}
+        decisions = {name: Decision(*row) for name, row in found.pop("limits").items()}
+        *today, money = found.pop("today")
+        today = Today(*today, {symbol: Money(*row) for symbol, row in money.items()})
+        return State(open_orders=held, limits=decisions, today=today, **found)
+
+
+def _unpack(state: State) -> dict[str, Any]:
+    """Returns a state as Rebuilder.result() has it."""
+    found = msgspec.structs.asdict(state)
+    found["open_orders"] = [msgspec.structs.astuple(order) for order in state.open_orders.values()]
+    found["limits"] = {name: msgspec.structs.astuple(one) for name, one in state.limits.items()}
+    *today, money = msgspec.structs.astuple(state.today)
+    found["today"] = (*today, {symbol: msgspec.structs.astuple(row) for symbol, row in money.items()})
+    return found
+
+
+def rebuild(records: Iterable[bytes | memoryview], symbols: int, state: State | None = None) -> State:
+    """Returns what whole records of a journal with so many symbols add up to, given in pieces of whole records, behind
+    those that add up to state. Raises JournalError as Sum."""
+    total = Sum(symbols, state)
+    for piece in records:
+        total.add(piece)
+    return total.state

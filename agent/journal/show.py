@@ -10,7 +10,7 @@ import msgspec
 
 from agent import limits
 from agent.journal.file import Journal
-from agent.journal.rebuild import State
+from agent.journal.rebuild import State, Sum
 from agent.journal.record import CAUGHT_UP, KINDS, LIMIT_RESET, QUERIED, SESSION, LimitRecord, Record, decode, name_user
 from hosttune.output import escape, escape_values
 
@@ -19,18 +19,21 @@ _BATCH = 1000
 _SIDES = {1: "buy", -1: "sell"}
 
 
-def _read(path: Path) -> tuple[list[str], list[bytes], State]:
-    """Returns (symbols, whole records, what they add up to): of one reading, so that what is shown is what was checked.
-    Raises JournalError."""
-    with Journal(path) as journal:
-        pieces = list(journal.read())
-        return journal.symbols, pieces, journal.add_up(pieces)
+def _check_again(journal: Journal) -> Iterator[bytes]:
+    """Yields the journal's whole records, which add_up() has read before: so that what is shown is what was checked,
+    each piece is checked again. Raises JournalError."""
+    total = Sum(len(journal.symbols), journal.base)
+    for piece in journal.read():
+        total.add(piece)
+        yield piece
 
 
 def as_data(path: Path) -> dict[str, Any]:
     """Returns every record and what they add up to, as plain data. Raises JournalError."""
-    symbols, pieces, state = _read(path)
-    return {"file": str(path), "records": list(_name_records(symbols, pieces)), **_sum_up(symbols, state)}
+    with Journal(path) as journal:
+        symbols, state = journal.symbols, journal.add_up(journal.read())
+        records = list(_name_records(symbols, _check_again(journal)))
+    return {"file": str(path), "records": records, **_sum_up(symbols, state)}
 
 
 def as_text(path: Path) -> str:
@@ -40,21 +43,22 @@ def as_text(path: Path) -> str:
 
 def write_json(path: Path) -> Iterator[str]:
     """Yields as_data() as JSON, in parts: a record a line. Raises JournalError before the first."""
-    symbols, pieces, state = _read(path)
-    yield f'{{"file":{_encode(str(path))},"records":['
-    before = "\n"
-    for batch in _batch(map(_encode, _name_records(symbols, pieces))):
-        yield before + ",\n".join(batch)
-        before = ",\n"
-    yield f"],\n{_encode(_sum_up(symbols, state))[1:]}\n"
+    with Journal(path) as journal:
+        symbols, state = journal.symbols, journal.add_up(journal.read())
+        yield f'{{"file":{_encode(str(path))},"records":['
+        before = "\n"
+        for batch in _batch(map(_encode, _name_records(symbols, _check_again(journal)))):
+            yield before + ",\n".join(batch)
+            before = ",\n"
+        yield f"],\n{_encode(_sum_up(symbols, state))[1:]}\n"
 
 
 def write_text(path: Path) -> Iterator[str]:
     """Yields as_text(), in parts. Raises JournalError before the first."""
-    symbols, pieces, state = _read(path)
-    symbols = escape_values(symbols)
-    for batch in _batch(_show_record(r, symbols) for r in decode(pieces)):
-        yield "\n".join(batch) + "\n"
+    with Journal(path) as journal:
+        state, symbols = journal.add_up(journal.read()), escape_values(journal.symbols)
+        for batch in _batch(_show_record(r, symbols) for r in decode(_check_again(journal))):
+            yield "\n".join(batch) + "\n"
     lines = [f"{state.records:,} records; the last order was {state.reference}"]
     lines += [f"position {symbols[i]}: {units:+,}" for i, units in sorted(state.positions.items())]
     lines += [f"open {o.id}: {_SIDES[o.side]} {o.leaves} {symbols[o.symbol]}" for o in state.open_orders.values()]

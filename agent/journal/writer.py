@@ -15,6 +15,7 @@ from pathlib import Path
 from agent.errors import AgentError
 from agent.journal.errors import JournalError
 from agent.journal.file import Appender
+from agent.journal.rebuild import Sum
 from agent.journal.record import SIZE
 from agent.shm.ring import Ring
 from hosttune.output import escape, print_message
@@ -24,7 +25,45 @@ from hosttune.output import escape, print_message
 _PAUSE = 0.05
 
 
-def drain(ring: Ring, journal: Appender) -> int:
+#: Records from one snapshot to the next, and so those that a restart reads: some hundredths of a second.
+EVERY = 1 << 17
+
+
+class Snapshots:
+    """What a journal adds up to while it is appended to, kept beside it now and then. Whatever goes wrong with it costs
+    the next start time, and no record: it is said once, and there are no more."""
+
+    def __init__(self, journal: Appender) -> None:
+        self._journal = journal
+        self._sum: Sum | None = None
+        try:
+            state, _ = journal.read_snapshot()
+            self._kept = state.records if state else 0
+            self._sum = Sum(len(journal.symbols), journal.add_up(state=state))
+        except JournalError as error:
+            self._give_up(error)
+
+    def add(self, records: bytes) -> None:
+        """Add records that are in the file."""
+        if self._sum is None:
+            return
+        try:
+            self._sum.add(records)
+            if self._journal.last - self._kept >= EVERY:
+                self._journal.write_snapshot(self._sum.state)
+                self._kept = self._journal.last
+        except (JournalError, OSError) as error:
+            self._give_up(error)
+
+    def _give_up(self, error: Exception) -> None:
+        self._sum = None
+        why = str(getattr(error, "strerror", None) or error)
+        print_message(
+            escape(f"agent: journal {self._journal.path}: no more snapshots, the next start takes longer: {why}")
+        )
+
+
+def drain(ring: Ring, journal: Appender, snapshots: Snapshots | None = None) -> int:
     """Append what is in the ring to the file, then take it off the ring. Returns how many records it was. Raises
     OSError when the file cannot be written, RingError when the ring is damaged, and JournalError for a record that no
     engine writes, which stays in the ring with all behind it."""
@@ -32,6 +71,8 @@ def drain(ring: Ring, journal: Appender) -> int:
         raise JournalError(f"{ring.path}: records of {ring.record_size} bytes, allowed: {SIZE}")
     block = ring.peek_block()
     count = journal.append(block)
+    if snapshots and count:
+        snapshots.add(bytes(block))
     ring.commit(count)
     return count
 
@@ -49,8 +90,9 @@ def write(ring_path: Path, path: Path, parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     ring = Ring.attach(ring_path, "reader")
     with Appender(path) as journal:
+        snapshots = Snapshots(journal)
         while True:
-            if drain(ring, journal):
+            if drain(ring, journal, snapshots):
                 continue
             if stop or os.getppid() != parent:
                 return

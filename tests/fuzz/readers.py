@@ -7,13 +7,14 @@ What is accepted is used as the commands use it: printed in every format, added 
 import contextlib
 import itertools
 import unittest.mock
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from json import loads as json_loads
 from pathlib import Path
+from typing import Any
 
 from agent.journal import _record, show
 from agent.journal.errors import JournalError
-from agent.journal.file import unpack_header
+from agent.journal.layout import unpack_header
 from agent.journal.rebuild import State, rebuild
 from agent.journal.record import SIZE
 from agent.monitor import top
@@ -63,7 +64,8 @@ def read_journal(data: bytes) -> int:
     """The input as a journal's file: its header, its records, what they add up to, what the writer would append of them
     to an empty journal, and both ways of printing them. USED: they add up to something."""
     try:
-        symbols, begin = unpack_header(data)
+        header = unpack_header(data)
+        symbols, begin = header.symbols, header.begin
         whole = begin + (len(data) - begin) // SIZE * SIZE
         pieces = [data[begin : begin + 2 * SIZE], data[begin + 2 * SIZE : whole]]
         if whole < begin + 2 * SIZE:
@@ -83,11 +85,27 @@ def read_journal(data: bytes) -> int:
 
 def _print_journal(symbols: list[str], pieces: list[bytes], state: State) -> None:
     """What `agent journal` prints, but for the file."""
-    with unittest.mock.patch.object(show, "_read", lambda path: (symbols, pieces, state)):
+    with unittest.mock.patch.object(show, "Journal", lambda path: _Read(symbols, pieces, state)):
         text, data = show.as_text(_JOURNAL), json_loads("".join(show.write_json(_JOURNAL)))
-    assert text.count("\n") == 1 + state.records + len(state.positions) + len(state.open_orders)
+    assert text.count("\n") == 1 + state.records + sum(map(len, (state.positions, state.open_orders, state.limits)))
     assert all(line.isprintable() for line in text.split("\n"))
     assert len(data["records"]) == state.records and data["last_id"] == state.reference
+
+
+class _Read(contextlib.nullcontext[Any]):
+    """A journal whose file was read."""
+
+    base = None
+
+    def __init__(self, symbols: list[str], pieces: list[bytes], state: State) -> None:
+        super().__init__(self)
+        self.symbols, self._pieces, self._state = symbols, pieces, state
+
+    def read(self) -> Iterable[bytes]:
+        return self._pieces
+
+    def add_up(self, pieces: Iterable[bytes]) -> State:
+        return self._state
 
 
 class _Segments:

@@ -4,7 +4,7 @@ import struct
 from collections.abc import Sequence
 
 from agent.journal import _record, record
-from agent.journal.file import pack_header
+from agent.journal.layout import pack_header
 from agent.monitor import top
 from agent.shm import _ring, _series
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from agent.engine import journal_writer
 from agent.engine.errors import RunError
-from agent.journal import _record, record
+from agent.journal import _record, layout, record
 from agent.journal import file as journal
 from agent.journal.errors import JournalError
 from agent.shm import _ring
@@ -19,7 +19,7 @@ from agent.shm.ring import Ring
 
 SIZE = record.SIZE
 SYMBOLS = ["AAPL"]
-HEADER = journal.pack_header(SYMBOLS)
+HEADER = layout.pack_header(SYMBOLS)
 
 
 def execution(number: int, **more: int) -> bytes:

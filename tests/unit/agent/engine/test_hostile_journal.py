@@ -17,7 +17,7 @@ from agent.config import Journal
 from agent.engine.errors import RunError
 from agent.engine.journal_writer import open_journal
 from agent.engine.run import restore_state
-from agent.journal import _record, record, show
+from agent.journal import _record, layout, record, show
 from agent.journal import file as journal
 from agent.journal.errors import JournalError
 from agent.journal.rebuild import OpenOrder, State
@@ -216,12 +216,20 @@ def test_a_journal_is_its_users_alone_and_its_directory_too(tmp_path: Path) -> N
     assert path.parent.parent.stat().st_mode & 0o777 == 0o700
 
 
-@pytest.mark.parametrize("size", range(0, 32, 5))
+@pytest.mark.parametrize("size", range(0, 80, 5))
 def test_a_header_that_was_not_written_whole_is_written_again(tmp_path: Path, size: int) -> None:
-    path, header = tmp_path / "main.journal", journal.pack_header(["AAPL", "MSFT"])
+    path, header = tmp_path / "main.journal", layout.pack_header(["AAPL", "MSFT"])
     path.write_bytes(header[:size])
     journal.create(path, ["AAPL", "MSFT"])
     assert path.read_bytes() == header
+
+
+def head(symbols: int, size: int = 64, first: int = 1, state: int = 0) -> bytes:
+    return b"HTJOURN2" + struct.pack("<IIQQ", symbols, size, first, state)
+
+
+def place(name: str) -> bytes:
+    return name.encode().ljust(24, b"\0")
 
 
 @pytest.mark.parametrize(
@@ -233,8 +241,24 @@ def test_a_header_that_was_not_written_whole_is_written_again(tmp_path: Path, si
         (b"HTJOURN1" + struct.pack("<Q", 1) + bytes(8), "damaged: its symbols are not each a name"),
         (b"HTJOURN1" + struct.pack("<Q", 1) + b"   A    ", "damaged: its symbols are not each a name"),
         (b"HTJOURN1" + struct.pack("<Q", 0), "damaged: 0 symbols in 16 bytes"),
-        (b"HTJOURN1" + struct.pack("<Q", 257) + b"A       " * 257, "damaged: 257 symbols in 2064 bytes"),
+        (b"HTJOURN1" + struct.pack("<Q", 257) + b"A       " * 257, "damaged: 257 symbols in 2072 bytes"),
         (b"HTJOURN1" + struct.pack("<Q", 2**64 - 1), "damaged: 18446744073709551615 symbols in 16 bytes"),
+        (head(2) + place("AAPL") * 2, "damaged: its symbols are not each a name"),
+        (head(1) + place("\u00e9"), "damaged: its symbols are not each a name"),
+        (head(1) + place("A\x1b[2J"), "damaged: its symbols are not each a name"),
+        (head(1) + bytes(24), "damaged: its symbols are not each a name"),
+        (head(1) + place("A B"), "damaged: its symbols are not each a name"),
+        (head(1) + place("A" * 21), "damaged: its symbols are not each a name"),
+        (head(1) + b"A\0B".ljust(24, b"\0"), "damaged: its symbols are not each a name"),
+        (head(0), "damaged: 0 symbols in 32 bytes"),
+        (head(257) + place("A") * 257, "damaged: 257 symbols in 6176 bytes"),
+        (head(2**32 - 1), "damaged: 4294967295 symbols in 32 bytes"),
+        (head(1, 63) + place("A"), "damaged: records of 63 bytes from number 1 on, behind 0 bytes of state"),
+        (head(1, first=0) + place("A"), "damaged: records of 64 bytes from number 0 on, behind 0 bytes of state"),
+        (head(1, first=2) + place("A"), "damaged: records of 64 bytes from number 2 on, behind 0 bytes of state"),
+        (head(1, state=8) + place("A"), "damaged: records of 64 bytes from number 1 on, behind 8 bytes of state"),
+        (head(1, first=2, state=1 << 40) + place("A"), "damaged: .*, behind 1099511627776 bytes of state"),
+        (head(1, first=2, state=64) + place("A") + bytes(64), "no state of a journal"),
     ],
 )
 def test_a_header_that_no_engine_wrote_is_refused(tmp_path: Path, header: bytes, message: str) -> None:
@@ -246,14 +270,14 @@ def test_a_header_that_no_engine_wrote_is_refused(tmp_path: Path, header: bytes,
     assert path.read_bytes() == header
 
 
-def test_a_journal_of_more_than_1_gib_is_refused(tmp_path: Path) -> None:
+def test_a_journal_of_more_than_16_gib_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "main.journal"
     journal.create(path, ["AAPL"])
-    os.truncate(path, (1 << 30) + 1)
+    os.truncate(path, (16 << 30) + 1)
     begun = time.monotonic()
     for call in (journal.load, journal.Appender, show.as_text, lambda path: journal.create(path, ["AAPL"])):
         with pytest.raises(
-            JournalError, match=rf"^{path}: found 1,073,741,825 bytes, allowed: at most 1,073,741,824; mo"
+            JournalError, match=rf"^{path}: found 17,179,869,185 bytes, allowed: at most 17,179,869,184; mo"
         ):
             call(path)
     assert time.monotonic() - begun < 1.0
@@ -266,7 +290,7 @@ def test_a_journal_of_10_mb_is_printed_soon_and_in_little_memory(tmp_path: Path,
     fields = ENTERED | {"kind": kind}
     count = 10_000_000 // record.SIZE
     rows = (_record.pack(fields | {"number": number, "id": number}) for number in range(1, count + 1))
-    path.write_bytes(journal.pack_header(["AAPL"]) + b"".join(rows))
+    path.write_bytes(layout.pack_header(["AAPL"]) + b"".join(rows))
     done, seconds, peak = run_measured(["journal", str(path), "--format", form])
     assert done.returncode == 0 and f"{count:,} records" in done.stdout if form == "text" else json.loads(done.stdout)
     assert seconds < SECONDS and peak < BYTES, (seconds, peak)
@@ -292,7 +316,7 @@ def executions(count: int) -> list[dict[str, int]]:
 
 def test_more_units_executed_than_an_engine_counts_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "main.journal"
-    path.write_bytes(journal.pack_header(["AAPL"]) + b"".join(map(_record.pack, executions(4295))))
+    path.write_bytes(layout.pack_header(["AAPL"]) + b"".join(map(_record.pack, executions(4295))))
     with pytest.raises(
         JournalError, match=r"record 8590: order 2: found 4294991410 units executed .*, allowed: at most"
     ):

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent import cli
-from agent.journal import _record, record, show, writer
+from agent.journal import _record, layout, record, show, writer
 from agent.journal import file as journal
 from agent.journal.errors import JournalError
 from agent.journal.rebuild import Decision, OpenOrder, State, Today, rebuild
@@ -196,15 +196,15 @@ def read(path: Path) -> tuple[list[str], list[Record | LimitRecord]]:
 
 def test_a_torn_last_record_is_cut_off(tmp_path: Path) -> None:
     path = tmp_path / "j"
-    path.write_bytes(journal.pack_header(["A", "B"]) + packed(*LIFE) + b"torn")
+    path.write_bytes(layout.pack_header(["A", "B"]) + packed(*LIFE) + b"torn")
     assert read(path) == (["A", "B"], LIFE)
     journal.create(path, ["A", "B"])
-    assert path.read_bytes() == journal.pack_header(["A", "B"]) + packed(*LIFE)
+    assert path.read_bytes() == layout.pack_header(["A", "B"]) + packed(*LIFE)
 
 
 def test_symbols_may_be_added_behind_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "j"
-    path.write_bytes(journal.pack_header(["A", "B"]) + packed(*LIFE))
+    path.write_bytes(layout.pack_header(["A", "B"]) + packed(*LIFE))
     for wrong in (["A"], ["B", "A"], ["C", "A", "B"]):
         if wrong == ["A"]:
             with pytest.raises(JournalError, match="is for the symbols A, B; allowed: these first"):
@@ -219,7 +219,8 @@ def test_symbols_may_be_added_behind_and_nothing_else(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "text"),
     [(b"", "not an agent's journal"), (b"x" * 100, "not an agent's journal"),
-     (b"HTJOURN1" + b"\xff" * 8, "damaged"), (journal.pack_header(["A"] * 3)[:-1], "damaged")],
+     (b"HTJOURN1" + b"\xff" * 8, "damaged"), (b"HTJOURN2" + b"\xff" * 24, "damaged"),
+     (layout.pack_header(["A"] * 3)[:-1], "damaged")],
 )  # fmt: skip
 def test_what_is_no_journal_is_named(tmp_path: Path, content: bytes, text: str) -> None:
     (tmp_path / "j").write_bytes(content)
@@ -232,7 +233,7 @@ def test_what_is_no_journal_is_named(tmp_path: Path, content: bytes, text: str) 
 def test_an_order_of_no_symbol_is_named(tmp_path: Path) -> None:
     """A damaged file: the engine would write its position behind its symbols' rows."""
     path = tmp_path / "j"
-    path.write_bytes(journal.pack_header(["A", "B"]) + packed(*LIFE[:3], entry(4, record.EXECUTED, 1, 10, symbol=2)))
+    path.write_bytes(layout.pack_header(["A", "B"]) + packed(*LIFE[:3], entry(4, record.EXECUTED, 1, 10, symbol=2)))
     for call in (journal.load, show.as_text, show.as_data):
         with pytest.raises(JournalError, match=r"/j: record 4: symbol: found 2, allowed: below 2, "):
             call(path)
@@ -241,7 +242,7 @@ def test_an_order_of_no_symbol_is_named(tmp_path: Path) -> None:
 @given(st.binary(max_size=400))
 def test_any_bytes_are_records_or_an_error(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     path = tmp_path_factory.getbasetemp() / "garbage.journal"
-    path.write_bytes(journal.pack_header(["A"]) + data)
+    path.write_bytes(layout.pack_header(["A"]) + data)
     for call in (show.as_text, show.as_data):
         try:
             assert call(path)
@@ -261,6 +262,57 @@ def test_fields_go_by_name() -> None:
         _record.unpack(data, 1)
 
 
+def test_who_made_a_decision() -> None:
+    nobody = 2**32 - 1
+    assert record.name_user(nobody, nobody) == "nobody known"
+    assert record.name_user(nobody, nobody - 1) == "the engine"
+    assert record.name_user(0, nobody) == record.name_user(0, 0) == "root (uid 0)"
+    assert record.name_user(0, 4_000_000) == "root (uid 0), logged in as uid 4000000"
+
+
+def test_decisions_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, at = tmp_path / "main.journal", 10**18
+    rows = [
+        LimitRecord(1, at, record.LIMIT_SET, "collar_ppm", 50_000, 20_000, 0, 2**32 - 1),
+        LimitRecord(2, at, record.LIMIT_SET, "kill", 0, 1, 2**32 - 1, 2**32 - 2),
+        LimitRecord(3, at, record.LIMIT_SET, "rate_burst_ns", 0, 5_000, 0, 4_000_000),
+        LimitRecord(4, at, record.LIMIT_RESET, "kill", 1, 0, 0, 0),
+    ]
+    path.write_bytes(layout.pack_header(["AAPL"]) + packed(*rows))
+    assert cli.main(["journal", str(path)]) == 0
+    when = "2001-09-09 01:46:40.000000000Z"
+    assert capsys.readouterr().out.splitlines() == [
+        f"{when}  limit set collar: 0.05 -> 0.02, by root (uid 0)",
+        f"{when}  limit set kill: 0 -> 1, by the engine",
+        f"{when}  limit set rate_burst_ns: 0 -> 5,000, by root (uid 0), logged in as uid 4000000",
+        f"{when}  limit reset kill: 1 -> 0, as agent.toml says, by root (uid 0)",
+        "4 records; the last order was 0",
+        f"limit collar is 0.02, set by root (uid 0) at {when}",
+        f"limit rate_burst_ns is 5,000, set by root (uid 0), logged in as uid 4000000 at {when}",
+    ]
+    assert cli.main(["journal", str(path), "--format", "json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert data["records"][0] == {"number": 1, "time_ns": at, "kind": "limit set", "name": "collar_ppm", "old": 50_000,
+                                  "new": 20_000, "uid": 0, "login": 2**32 - 1}  # fmt: skip
+    assert sorted(data["limits"]) == ["collar_ppm", "rate_burst_ns"]
+
+
+@pytest.mark.parametrize("name", [b"", b"\x1b[2J", b"Max", b"a b", b"a\0b", b"1a", b"_a", b"a" * 19 + b"\xff"])
+def test_a_decision_about_no_limit_is_named(name: bytes) -> None:
+    fields = {
+        "number": 1,
+        "time_ns": 0,
+        "kind": record.LIMIT_SET,
+        "name": name,
+        "old": 0,
+        "new": 0,
+        "uid": 0,
+        "login": 0,
+    }
+    with pytest.raises(JournalError, match="record 1: name: found b.* allowed: a limit's: a-z, 0-9 and _, at most 20"):
+        rebuild([_record.pack(fields)], 1)
+
+
 def write(ring: Path, file: Path, *before: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*before, sys.executable, "-P", "-m", "agent.journal.writer", ring, file, str(os.getpid())],
                           capture_output=True, text=True, timeout=60, check=False)  # fmt: skip
@@ -268,7 +320,7 @@ def write(ring: Path, file: Path, *before: str) -> subprocess.CompletedProcess[s
 
 def test_the_writer_says_in_one_line_why_it_ends(tmp_path: Path) -> None:
     (tmp_path / "garbage").write_bytes(b"x" * 4096)
-    header = journal.pack_header(["AAPL"])
+    header = layout.pack_header(["AAPL"])
     (tmp_path / "j").write_bytes(header)
     with Ring.create(tmp_path / "ring", 1 << 16, record=record.SIZE) as ring:
         assert ring.push(packed(LIFE[0]))
@@ -276,7 +328,7 @@ def test_the_writer_says_in_one_line_why_it_ends(tmp_path: Path) -> None:
             (write(tmp_path / "none", tmp_path / "j"), "No such file or directory"),
             (write(tmp_path / "garbage", tmp_path / "j"), "not a ring (no HTRING at its start)"),
             (write(tmp_path / "ring", tmp_path / "none" / "j"), "No such file or directory"),
-            (write(tmp_path / "ring", tmp_path / "garbage"), "not an agent's journal (no HTJOURN1 at its start)"),
+            (write(tmp_path / "ring", tmp_path / "garbage"), "not an agent's journal (no HTJOURN2 at its start)"),
             (write(tmp_path / "ring", Path("/dev/full")), "found a character device, allowed: a regular file"),
             (write(tmp_path / "ring", tmp_path / "j", "prlimit", f"--fsize={len(header)}"), "File too large"),
         ):
@@ -306,7 +358,7 @@ def test_a_full_disk_keeps_the_records_in_the_ring(tmp_path: Path) -> None:
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "main.journal"
-    path.write_bytes(journal.pack_header(["AAPL"]) + packed(*LIFE))
+    path.write_bytes(layout.pack_header(["AAPL"]) + packed(*LIFE))
     assert cli.main(["journal", str(path)]) == 0
     text = capsys.readouterr().out
     assert "logged in, session S000000001" in text and "entered 1: buy 10 AAPL at 100.0100" in text
