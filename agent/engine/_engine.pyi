@@ -53,7 +53,9 @@ class Engine:
         open_orders: Iterable[tuple[int, ...]],
         session: bytes,
         sequence: int,
-        queries: int,
+        over: bool,
+        executions: Iterable[tuple[int, ...]],
+        contradicted: int,
         records: int,
         today: Any = None,
     ) -> None: ...

@@ -10,15 +10,18 @@ from posix.signal cimport sigaction, sigaction_t
 
 from agent.book.order_book cimport books_init, books_size
 from agent.engine.arguments cimport check_count, check_strategy, check_symbols, pad_exchange_name
+from agent.engine.contradictions cimport shut_gate
 from agent.engine.decisions cimport note_limit
+from agent.engine.executions cimport remember_execution
 from agent.engine.loop cimport FEEDS, REQUESTS, Loop, copy_feed_counters, do_housekeeping, handle_datagram, run_loop
 from agent.engine.losses cimport DAY, set_profit
 from agent.engine.open_orders cimport add_open, find_open
 from agent.engine.receive cimport BATCH, SOURCES, STRIDE, init_receiver, set_sources
 from agent.engine.session cimport drop_connection, step_session
 from agent.engine.setup cimport add_symbol, init_core, next_part, tables_size, write_name
-from agent.engine.state cimport (CATCHING_UP, LIVE, READY, RUNNING, SENT, SLOTS, STOP_LOST, STOP_REFUSED, STOP_SIGNAL,
-                                 Core, Name, OpenOrder, SymbolRisk, product, wide)
+from agent.engine.state cimport (CATCHING_UP, LIVE, READY, RUNNING, SENT, SLOTS, STOP_BEHIND, STOP_LOST,
+                                 STOP_NO_PAST, STOP_REFUSED, STOP_SIGNAL, Core, Name, OpenOrder, SymbolRisk, product,
+                                 wide)
 from agent.protocols.formats cimport FeedFormat, require_feed_format
 from agent.protocols.moldudp64 cimport mold_init
 from agent.protocols.stamps cimport init_clock, require_unit
@@ -173,6 +176,7 @@ cdef class Engine:
         memset(e.session.user, c' ', 6)
         memset(e.session.password, c' ', 10)
         memset(e.session.id, c' ', 10)
+        memset(e.session.former, c' ', 10)
         memcpy(e.session.user, <const char *> user, len(user))
         memcpy(e.session.password, <const char *> password, len(password))
 
@@ -230,12 +234,13 @@ cdef class Engine:
             self.loop.ring = <Ring *> <uintptr_t> feed.address
 
     def restore(self, *, uint32_t reference, positions, open_orders, bytes session, uint64_t sequence,
-                uint32_t queries, uint64_t records, today=None):
+                bint over, executions, uint32_t contradicted, uint64_t records, today=None):
         """What the journal says: the last UserRefNum; (symbol index, units) of positions; (id, symbol index,
-        side, leaves, price with 4 decimals, tag, original, filled, accepted) of open orders; the exchange's session and
-        the sequenced messages read in it, and its Account Queries without an answer; records so far; the last day
-        (agent.journal.rebuild.Today). Raises ValueError
-        for an order or a position that the engine has no place for; then it may have some of them."""
+        side, leaves, price with 4 decimals, tag, original, filled, accepted) of open orders; the exchange's session,
+        the sequenced messages read in it, and whether it is over; (id, match number, symbol index, side, units,
+        price) of the last executions, 0 units for one that was taken back; why the gate is shut; records so far;
+        the last day (agent.journal.rebuild.Today). Raises ValueError for an order or a position that the engine has no
+        place for; then it may have some of them."""
         cdef Core *e = &self.loop.core
         cdef OpenOrder *o
         e.orders.reference = reference
@@ -252,6 +257,8 @@ cdef class Engine:
             o.original = original
             o.filled = filled
             o.state = LIVE if accepted else SENT
+            if accepted:
+                e.orders.confirmed = max(e.orders.confirmed, <uint32_t> id)
         for id, _, _, _, _, _, original, _, accepted in open_orders:
             o = find_open(e, original)
             if o != NULL and not accepted:
@@ -259,7 +266,13 @@ cdef class Engine:
         memset(e.session.id, c' ', 10)
         memcpy(e.session.id, <const char *> session, min(len(session), 10))
         e.session.sequence = sequence
-        e.session.queries = queries
+        e.session.over = over
+        for id, match, symbol, side, units, price in executions:
+            if not 0 <= symbol < e.feed.capacity:
+                raise ValueError(f"execution of symbol {symbol}, allowed: below {e.feed.capacity}")
+            remember_execution(e, match, id, symbol, side, units, price)
+        if contradicted:
+            shut_gate(e, contradicted)
         e.journal.records = records
         if today is not None:
             self.restore_day(today)
@@ -314,6 +327,11 @@ cdef class Engine:
             letter = chr(e.session.login_reason)
             why = {"A": "not authorised", "S": "session not available"}.get(letter, "unknown reason")
             return f"the exchange refused the login: {letter} ({why})", errors.FAILED
+        if e.stop == STOP_NO_PAST:
+            return "the exchange does not send again what was missed, so positions are unknown: see docs/journal.md", \
+                errors.FAILED
+        if e.stop == STOP_BEHIND:
+            return "the exchange's session has fewer messages than the journal: see docs/journal.md", errors.FAILED
         return "the exchange ended the session", errors.OK
 
     def run(self, announce=None):

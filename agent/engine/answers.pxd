@@ -1,24 +1,29 @@
 # cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """The exchange's answers about orders. The state of an order changes only by an answer of the exchange, or by its word
-after a new login that it never saw the order.
+after a new login that it never saw the order. An answer that cannot be shuts the gate; what it says is done all the
+same where that can be known: an execution counts, an order is what its acceptance says.
 
 Each function that may call the strategy returns False if the connection was lost while the strategy's orders were sent.
 Source: Nasdaq "OUCH 5.0", outbound messages.
 """
 
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memset
 
 cimport agent.journal.record as record
 cimport agent.protocols.ouch as ouch
 cimport agent.shm.histogram as histogram
+from agent.engine.contradictions cimport contradict
+from agent.engine.executions cimport find_execution, is_repeated, remember_execution
 from agent.engine.journal cimport write_record
 from agent.engine.losses cimport add_execution
-from agent.engine.open_orders cimport find_open, reduce_open
+from agent.engine.open_orders cimport add_exposure, add_open, find_closed, find_open, reduce_open
 from agent.engine.orders cimport submit_all
-from agent.engine.own_prices cimport include_price
-from agent.engine.state cimport LIVE, SENT, SLOTS, Core, OpenOrder
-from agent.strategy.abi cimport (AGENT_ACCEPTED, AGENT_CANCELED, AGENT_EXECUTED, AGENT_REJECTED,
-                                 AGENT_REPLACED)
+from agent.engine.own_prices cimport forget_own, remember_own
+from agent.engine.state cimport CATCHING_UP, LIVE, SENT, SLOTS, UNSEEN, Core, Execution, OpenOrder
+from agent.engine.symbols cimport find_symbol
+from agent.strategy.abi cimport (AGENT_ACCEPTED, AGENT_BUY, AGENT_CANCELED, AGENT_EXECUTED, AGENT_REJECTED,
+                                 AGENT_REPLACED, AGENT_SELL)
 
 
 cdef inline bint call_on_fill(Core *e, const OpenOrder *o, uint32_t leaves, uint32_t kind, uint32_t units,
@@ -40,53 +45,187 @@ cdef inline bint call_on_fill(Core *e, const OpenOrder *o, uint32_t leaves, uint
     return submit_all(e, e.strategy.table.on_fill(e.strategy.state, &e.strategy.fill, e.strategy.orders))
 
 
+cdef inline bint is_worse(int32_t side, uint64_t price, uint64_t limit) noexcept nogil:
+    """Whether a price is worse than an order's limit, for whoever gave the order. A limit of 0 is not known."""
+    if price == 0:
+        return True
+    return limit != 0 and (price > limit if side == AGENT_BUY else price < limit)
+
+
+cdef inline int32_t read_side(uint8_t side) noexcept nogil:
+    """Returns a side of OUCH as the engine has it, 0 for none: short sales are sales."""
+    if side == c'B':
+        return AGENT_BUY
+    return AGENT_SELL if side == c'S' or side == c'T' or side == c'E' else 0
+
+
+cdef inline void set_open(Core *e, OpenOrder *o, uint32_t units) noexcept nogil:
+    """Let so many units be open of an open order; none: it is closed."""
+    if units > o.leaves:
+        add_exposure(e, o, units - o.leaves)
+        o.leaves = units
+    else:
+        reduce_open(e, o, o.leaves - units)
+
+
+cdef inline void take_details(Core *e, const ouch.Answer *a, OpenOrder *o, int64_t expected) noexcept nogil:
+    """Accepted, Replaced and Modified: side, symbol, price and size are what the exchange says; where that is not what
+    was sent, it is a contradiction. OUCH allows a better price. expected: the quantity that the answer should have."""
+    cdef int32_t side = read_side(a.side)
+    cdef int symbol = <int> o.symbol if a.symbol == NULL else find_symbol(e, a.symbol, 8)
+    cdef uint64_t price = o.price
+    if side != o.side:
+        contradict(e, record.WRONG_SIDE, a, o, False)
+    if symbol != <int> o.symbol:
+        contradict(e, record.WRONG_SYMBOL, a, o, False)
+    if a.type != c'M' and is_worse(o.side, a.price, o.price):
+        contradict(e, record.WRONG_PRICE, a, o, False)
+        price = a.price if a.price else o.price
+    if <int64_t> a.quantity != expected:
+        contradict(e, record.WRONG_SIZE, a, o, False)
+    if side == o.side and symbol == <int> o.symbol and price == o.price:
+        return
+    add_exposure(e, o, -<int64_t> o.leaves)
+    forget_own(e, o)
+    o.side = <int8_t> side if side else o.side
+    o.symbol = <uint32_t> symbol if symbol >= 0 else o.symbol
+    o.price = price
+    remember_own(e, o)
+    add_exposure(e, o, o.leaves)
+
+
+cdef inline bint take_acceptance(Core *e, const ouch.Answer *a, OpenOrder *o, uint32_t units,
+                                 bint tell) noexcept nogil:
+    """The order is live with so many units open, or dead already. tell: the strategy, whose order it is."""
+    cdef OpenOrder copy
+    cdef uint32_t kind = AGENT_ACCEPTED if a.type == c'A' else AGENT_REPLACED
+    o.state = LIVE
+    o.original = 0
+    if a.id > e.orders.confirmed:
+        e.orders.confirmed = a.id
+    copy = o[0]
+    set_open(e, o, units)
+    copy.original = a.original
+    # Two records of one message: only the last one says that it need not come again.
+    write_record(e, record.ACCEPTED if a.type == c'A' else record.REPLACED, &copy, a.quantity, a.price,
+                 e.session.sequence - a.dead)
+    copy.original = 0
+    if a.dead:
+        if o.id != 0:
+            reduce_open(e, o, o.leaves)
+        kind = AGENT_CANCELED
+        write_record(e, record.CANCELED, &copy, a.quantity, a.price, e.session.sequence)
+    return not tell or call_on_fill(e, &copy, o.leaves if o.id else 0, kind, a.quantity, a.price, 0)
+
+
 cdef inline bint handle_accepted(Core *e, const ouch.Answer *a, OpenOrder *o) noexcept nogil:
-    """Order Accepted or Order Replaced."""
+    """Order Accepted or Order Replaced of an open order."""
     cdef bint accepted = a.type == c'A'
     cdef OpenOrder *old
-    cdef OpenOrder copy
-    cdef uint32_t kind = AGENT_ACCEPTED if accepted else AGENT_REPLACED
+    cdef int64_t expected = <int64_t> o.leaves + o.filled
+    if o.state != SENT or (accepted and o.original != 0) or (not accepted and a.original == a.id):
+        contradict(e, record.WRONG_ANSWER, a, o, True)
+        return True
     if accepted:
         e.counters.accepted += 1
     else:
         e.counters.replaced += 1
+        if a.original != o.original:
+            contradict(e, record.WRONG_ANSWER, a, o, False)
         old = find_open(e, a.original)
         if old != NULL:
+            expected -= old.filled
             o.filled = old.filled
             reduce_open(e, old, old.leaves)
-    if o.state == SENT and o.sent_at:
+        else:
+            expected -= o.filled
+    if o.sent_at:
         histogram.record(&e.histograms.order_ack, e.received - o.sent_at)
-    o.state = LIVE
-    o.original = 0
-    # The exchange's word on how much it is.
-    if a.quantity < o.leaves:
-        reduce_open(e, o, o.leaves - a.quantity)
-    if o.price != a.price:
-        o.price = a.price
-        if o.id != 0:
-            include_price(e, o)
-    copy = o[0]
-    copy.id = a.id
-    # Two records of one message: only the last one says that it need not come again.
-    write_record(e, record.ACCEPTED if accepted else record.REPLACED, &copy, a.quantity, a.price,
-                 e.session.sequence - a.dead)
-    if a.dead and o.id != 0:
-        reduce_open(e, o, o.leaves)
-        kind = AGENT_CANCELED
-        write_record(e, record.CANCELED, &copy, a.quantity, a.price, e.session.sequence)
-    return call_on_fill(e, &copy, o.leaves if o.id else 0, kind, a.quantity, a.price, 0)
+    take_details(e, a, o, expected)
+    if not accepted:
+        return take_acceptance(e, a, o, a.quantity, True)
+    # Executed before it was accepted: the size that is accepted is that of the whole order.
+    return take_acceptance(e, a, o, a.quantity - o.filled if a.quantity > o.filled else 0, True)
+
+
+cdef inline bint adopt_order(Core *e, const ouch.Answer *a, bint expected) noexcept nogil:
+    """Order Accepted or Order Replaced of an order that is not in the table: it is as the exchange says. expected: the
+    session's past is read, and may have orders that the journal does not."""
+    cdef OpenOrder *o = &e.orders.open[a.id & (SLOTS - 1)]
+    cdef OpenOrder *old
+    cdef int32_t side = read_side(a.side)
+    cdef int symbol = find_symbol(e, a.symbol, 8)
+    cdef bint known = a.id <= e.orders.reference
+    if a.id == 0 or side == 0 or symbol < 0 or o.id != 0 or a.original == a.id:
+        # There is no place for it: what becomes of it cannot be followed.
+        contradict(e, record.WRONG_SYMBOL if symbol < 0 else record.WRONG_SIDE if side == 0 else record.UNKNOWN_ORDER,
+                   a, NULL, True)
+        if a.id > e.orders.reference:
+            e.orders.reference = a.id
+        return True
+    if not expected:
+        contradict(e, record.WRONG_ANSWER if known else record.UNKNOWN_ORDER, a, NULL, False)
+    if not known:
+        e.orders.reference = a.id
+    e.counters.orders_adopted += 1
+    o = add_open(e, a.id, <uint32_t> symbol, side, a.quantity, a.price, 0)
+    old = find_open(e, a.original)
+    if old != NULL:
+        o.filled = old.filled
+        reduce_open(e, old, old.leaves)
+    elif expected and a.type == c'U':
+        contradict(e, record.UNKNOWN_ORDER, a, o, False)
+    return take_acceptance(e, a, o, a.quantity, False)
 
 
 cdef inline bint handle_executed(Core *e, const ouch.Answer *a, OpenOrder *o) noexcept nogil:
-    """Order Executed."""
-    cdef OpenOrder copy
+    """Order Executed. o: the order, open or closed: the position is what the exchange says."""
+    cdef OpenOrder copy, entry
+    if is_repeated(e, a.match, a.id, a.quantity, a.price):
+        contradict(e, record.WRONG_MATCH, a, o, True)
+        return True
+    if o.id == 0 or a.quantity > o.leaves or o.filled + a.quantity > ouch.MAX_QUANTITY:
+        contradict(e, record.EXECUTED_TOO_MUCH, a, o, False)
+        if o.id != 0 and a.quantity < o.leaves:
+            # More than an order with all that it replaced can have: nothing is open of it behind that.
+            write_record(e, record.CANCELED, o, o.leaves - a.quantity, o.price, 0)
+            reduce_open(e, o, o.leaves - a.quantity)
+    if is_worse(o.side, a.price, o.price):
+        contradict(e, record.WRONG_PRICE, a, o, False)
+    if o.id != 0 and o.state == SENT and o.original != 0:
+        contradict(e, record.WRONG_ANSWER, a, o, False)
     add_execution(e, o.symbol, o.side, a.quantity, a.price)
     e.counters.executed += 1
+    remember_execution(e, a.match, a.id, o.symbol, o.side, a.quantity, a.price)
     o.filled += a.quantity
     copy = o[0]
-    reduce_open(e, o, a.quantity)
-    write_record(e, record.EXECUTED, &copy, a.quantity, a.price, e.session.sequence)
+    copy.id = a.id
+    if o.id != 0:
+        reduce_open(e, o, a.quantity)
+    else:
+        copy.original = 0
+    entry = copy
+    entry.tag = a.match
+    write_record(e, record.EXECUTED, &entry, a.quantity, a.price, e.session.sequence)
     return call_on_fill(e, &copy, o.leaves, AGENT_EXECUTED, a.quantity, a.price, 0)
+
+
+cdef inline void handle_broken(Core *e, const ouch.Answer *a) noexcept nogil:
+    """Broken Trade: the execution did not happen, and the position is without it."""
+    cdef Execution *x = find_execution(e, a.match, a.id)
+    cdef OpenOrder entry
+    e.counters.broken_trades += 1
+    if x == NULL or x.units == 0:
+        contradict(e, record.WRONG_MATCH, a, NULL, True)
+        return
+    add_execution(e, x.symbol, -x.side, x.units, x.price)
+    memset(&entry, 0, sizeof(entry))
+    entry.id = a.id
+    entry.symbol = x.symbol
+    entry.side = <int8_t> x.side
+    entry.tag = a.match
+    write_record(e, record.BROKEN, &entry, x.units, x.price, e.session.sequence)
+    x.units = 0
 
 
 cdef inline bint handle_canceled(Core *e, const ouch.Answer *a, OpenOrder *o) noexcept nogil:
@@ -94,6 +233,10 @@ cdef inline bint handle_canceled(Core *e, const ouch.Answer *a, OpenOrder *o) no
     cdef OpenOrder copy = o[0]
     cdef uint32_t units = a.quantity if a.quantity < o.leaves else o.leaves
     e.counters.canceled += 1
+    if a.quantity > o.leaves:
+        contradict(e, record.CANCELED_TOO_MUCH, a, o, False)
+    if o.state == SENT and o.original != 0:
+        contradict(e, record.WRONG_ANSWER, a, o, False)
     reduce_open(e, o, units)
     write_record(e, record.CANCELED, &copy, units, copy.price, e.session.sequence)
     return call_on_fill(e, &copy, o.leaves, AGENT_CANCELED, units, copy.price, a.reason)
@@ -103,6 +246,8 @@ cdef inline bint handle_rejected(Core *e, const ouch.Answer *a, OpenOrder *o) no
     """Rejected."""
     cdef OpenOrder copy = o[0]
     e.counters.rejected += 1
+    if o.state != SENT or (o.original == 0 and o.filled):
+        contradict(e, record.WRONG_ANSWER, a, o, False)
     reduce_open(e, o, o.leaves)
     write_record(e, record.REJECTED, &copy, copy.leaves, copy.price, e.session.sequence)
     return call_on_fill(e, &copy, 0, AGENT_REJECTED, copy.leaves, copy.price, a.reason)
@@ -110,17 +255,24 @@ cdef inline bint handle_rejected(Core *e, const ouch.Answer *a, OpenOrder *o) no
 
 cdef inline void handle_modified(Core *e, const ouch.Answer *a, OpenOrder *o) noexcept nogil:
     """Order Modified: its quantity is what is open of the order now."""
-    cdef OpenOrder copy = o[0]
-    cdef uint32_t units
+    cdef OpenOrder copy
+    cdef uint32_t units = o.leaves
     e.counters.exchange_other += 1
-    if a.quantity < o.leaves:
-        units = o.leaves - a.quantity
-        reduce_open(e, o, units)
+    if o.state == SENT:
+        contradict(e, record.WRONG_ANSWER, a, o, False)
+        o.state = LIVE
+        o.original = 0
+    take_details(e, a, o, a.quantity if a.quantity < o.leaves else o.leaves)
+    copy = o[0]
+    set_open(e, o, a.quantity)
+    if a.quantity == 0:
         write_record(e, record.CANCELED, &copy, units, copy.price, e.session.sequence)
+    else:
+        write_record(e, record.MODIFIED, &copy, a.quantity, copy.price, e.session.sequence)
 
 
 cdef inline bint handle_by_type(Core *e, const ouch.Answer *a, OpenOrder *o) noexcept nogil:
-    """Do what the answer says about its own order."""
+    """Do what the answer says about its own order, which is open."""
     if a.type == c'A' or a.type == c'U':
         return handle_accepted(e, a, o)
     if a.type == c'E':
@@ -131,8 +283,50 @@ cdef inline bint handle_by_type(Core *e, const ouch.Answer *a, OpenOrder *o) noe
         return handle_rejected(e, a, o)
     if a.type == c'M':
         handle_modified(e, a, o)
+        return True
+    if a.type == c'T' and is_worse(o.side, a.price, o.price):
+        contradict(e, record.WRONG_PRICE, a, o, True)
+    count_other(e, a)
+    return True
+
+
+cdef inline void count_other(Core *e, const ouch.Answer *a) noexcept nogil:
+    """An answer that changes nothing of an order."""
+    if a.type == c'I' or a.type == c'P':
+        e.counters.cancel_rejected += 1
     else:
         e.counters.exchange_other += 1
+
+
+cdef inline bint handle_unmatched(Core *e, const ouch.Answer *a) noexcept nogil:
+    """An answer about an order that is not open: of an earlier process, done already, or never sent."""
+    cdef OpenOrder *closed = find_closed(e, a.id)
+    cdef bint used = 0 < a.id <= e.orders.reference
+    cdef bint past = e.session.state == CATCHING_UP and a.id > e.orders.reference
+    e.counters.answers_unmatched += 1
+    if a.type == c'A' and closed != NULL and closed.state == SENT and closed.filled:
+        # Executed whole before it was accepted.
+        if closed.filled != a.quantity:
+            contradict(e, record.WRONG_SIZE, a, closed, True)
+        closed.state = LIVE
+        return True
+    if (a.type == c'A' or a.type == c'U') and (not used or (closed != NULL and closed.state == UNSEEN)):
+        return adopt_order(e, a, past)
+    if a.type == c'J' and past:
+        e.orders.reference = a.id
+        return True
+    if not used:
+        contradict(e, record.UNKNOWN_ORDER, a, NULL, True)
+    elif a.type == c'E':
+        if closed != NULL:
+            return handle_executed(e, a, closed)
+        contradict(e, record.UNKNOWN_ORDER, a, NULL, True)
+    elif a.type == c'C' or a.type == c'D':
+        contradict(e, record.CANCELED_TOO_MUCH, a, closed, True)
+    elif a.type == c'A' or a.type == c'U' or a.type == c'J' or a.type == c'M':
+        contradict(e, record.WRONG_ANSWER, a, closed, True)
+    else:
+        count_other(e, a)
     return True
 
 
@@ -144,6 +338,7 @@ cdef inline bint close_ignored_replaces(Core *e, uint32_t id) noexcept nogil:
     cdef OpenOrder copy
     while o != NULL:
         copy = o[0]
+        o.state = UNSEEN
         reduce_open(e, o, o.leaves)
         e.counters.replaces_ignored += 1
         write_record(e, record.IGNORED, &copy, copy.leaves, copy.price, 0)
@@ -154,7 +349,7 @@ cdef inline bint close_ignored_replaces(Core *e, uint32_t id) noexcept nogil:
 
 
 cdef inline bint has_possible_quantity(const ouch.Answer *a) noexcept nogil:
-    """Whether the quantity is one that OUCH allows in this answer. Nothing else is done, nor written in the journal."""
+    """Whether the quantity is one that OUCH allows in this answer. Nothing else is done, nor written as an order's."""
     if a.type == c'A' or a.type == c'U' or a.type == c'E' or a.type == c'C' or a.type == c'D':
         return 0 < a.quantity <= ouch.MAX_QUANTITY
     return a.type != c'M' or a.quantity <= ouch.MAX_QUANTITY
@@ -164,30 +359,43 @@ cdef inline bint handle_answer(Core *e, const ouch.Answer *a) noexcept nogil:
     """Handle one OUCH answer about an order."""
     cdef OpenOrder *o = find_open(e, a.id)
     cdef uint32_t replacement
-    if o == NULL:
-        e.counters.answers_unmatched += 1
-        return True
     if not has_possible_quantity(a):
         e.counters.exchange_malformed += 1
+        contradict(e, record.BAD_VALUE, a, o, True)
         return True
+    if o == NULL:
+        return handle_unmatched(e, a)
     replacement = o.replacement
     if not handle_by_type(e, a, o):
         return False
     return replacement == 0 or find_open(e, a.id) != NULL or close_ignored_replaces(e, replacement)
 
 
-cdef inline void close_unseen_orders(Core *e, uint32_t next_reference) noexcept nogil:
-    """Close what the exchange has not seen, after a new login when all answers are read. The exchange expects
-    next_reference: it has not seen any order from there on, and one before that has no answer it has ignored."""
+cdef inline void close_unseen_orders(Core *e) noexcept nogil:
+    """Close what the exchange has not seen, after a new login when all answers are read: an order without an answer
+    never came, or is a Replace that was ignored."""
     cdef uint32_t i
     cdef OpenOrder *o
     cdef OpenOrder copy
     for i in range(<uint32_t> SLOTS):
         o = &e.orders.open[i]
-        if o.id != 0 and (o.id >= next_reference or o.state == SENT):
+        if o.id != 0 and o.state == SENT:
             copy = o[0]
+            o.state = UNSEEN
             reduce_open(e, o, o.leaves)
             e.counters.orders_never_reached += 1
             write_record(e, record.NEVER_REACHED, &copy, copy.leaves, copy.price, 0)
-    if next_reference and next_reference - 1 > e.orders.reference:
-        e.orders.reference = next_reference - 1
+
+
+cdef inline void close_day_orders(Core *e) noexcept nogil:
+    """Close all orders, whose session is over: none outlives it."""
+    cdef uint32_t i
+    cdef OpenOrder *o
+    cdef OpenOrder copy
+    for i in range(<uint32_t> SLOTS):
+        o = &e.orders.open[i]
+        if o.id != 0 and o.state == LIVE:
+            copy = o[0]
+            reduce_open(e, o, o.leaves)
+            write_record(e, record.CANCELED, &copy, copy.leaves, copy.price, 0)
+    close_unseen_orders(e)

@@ -17,6 +17,10 @@ from agent.engine.state cimport READY, Core, OpenOrder, SymbolRisk
 from agent.shm.clock cimport monotonic_ns
 from agent.shm.segment cimport agent_symbol
 
+cdef extern from *:
+    "#define GATE_LAST_REFERENCE UINT32_MAX"
+    const uint32_t LAST_REFERENCE "GATE_LAST_REFERENCE"
+
 cdef enum:
     PRICE_UNIT = 10000              # of an event's 1e-8 in one of OUCH's 1e-4
 
@@ -71,7 +75,10 @@ cdef inline bint check_order(Core *e, const agent_order *order, uint32_t symbol,
     cdef int64_t bound, margin, size = order.size
     cdef uint64_t key, far
     if read_limit(&e.risk.limits.kill):
-        e.counters.reject_killed += 1
+        if e.orders.contradicted:
+            e.counters.reject_contradicted += 1
+        else:
+            e.counters.reject_killed += 1
         return False
     if not check_sending(e):
         return False
@@ -120,6 +127,10 @@ cdef inline bint check_order(Core *e, const agent_order *order, uint32_t symbol,
             e.counters.reject_position += 1
             return False
     bound = read_limit(&e.risk.limits.max_open_orders)
+    if e.orders.reference == LAST_REFERENCE:
+        # The next one would be 0, and OUCH takes no number twice in a session.
+        e.counters.reject_exhausted += 1
+        return False
     # The slot of the order that used this reference 65,536 orders ago may be taken still.
     if (bound and replaced == NULL and e.orders.open_count >= <uint64_t> bound) \
             or next_slot(e).id != 0:

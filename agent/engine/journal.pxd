@@ -10,8 +10,11 @@ from libc.string cimport memcpy, memset, strlen
 cimport agent.journal.record as record
 from agent.engine.state cimport Core, OpenOrder
 from agent.shm.clock cimport monotonic_ns
-from agent.shm.ring cimport ring_push
+from agent.shm.ring cimport RING_LOAD, ring_push
 from agent.shm.segment cimport AGENT_LIMIT_WORDS
+
+cdef enum:
+    ROOM = 256                  # records
 
 
 cdef inline bint push_record(Core *e, const void *entry) noexcept nogil:
@@ -53,6 +56,23 @@ cdef inline void write_session_record(Core *e) noexcept nogil:
     memcpy(&o.tag, e.session.id, 8)
     memcpy(&price, e.session.id + 8, 2)
     write_record(e, record.SESSION, &o, 0, price, e.session.sequence)
+
+
+cdef inline void write_over_record(Core *e) noexcept nogil:
+    """Write that the exchange's session is over, and that all its messages were read."""
+    cdef OpenOrder o
+    memset(&o, 0, sizeof(o))
+    write_record(e, record.OVER, &o, 0, 0, e.session.sequence)
+
+
+cdef inline bint has_journal_room(Core *e) noexcept nogil:
+    """Whether the ring has room for the records of one more answer, and of the Replaces that the answer closes. A
+    replay of a whole session comes faster than the writer brings its records to the disk, and is read no faster."""
+    cdef uint64_t used
+    if e.journal.ring == NULL or e.journal.full:
+        return True
+    used = e.journal.ring.own - RING_LOAD(&e.journal.ring.header.head.index)
+    return used + ROOM * sizeof(record.JournalRecord) <= e.journal.ring.capacity
 
 
 cdef inline void write_query_record(Core *e, uint32_t kind, uint32_t id) noexcept nogil:

@@ -17,6 +17,7 @@ cimport agent.protocols.ouch as ouch
 cimport agent.shm.histogram as histogram
 from agent.book.order_book cimport GAP, books_clear, books_mark_stale
 from agent.engine.age cimport Backlog, date_record, find_arrival, find_empty, was_set
+from agent.engine.contradictions cimport settle_contradiction
 from agent.engine.decisions cimport watch_limits
 from agent.engine.gate cimport read_limit
 from agent.engine.itch_feed cimport show_stale_book
@@ -291,6 +292,8 @@ cdef inline void do_housekeeping(Loop *loop, int64_t at) noexcept nogil:
             e.orders.cancel_at = 0
     else:
         e.orders.killed = False
+        if e.orders.contradicted:
+            settle_contradiction(e)
 
 
 cdef inline void call_timer(Loop *loop, int64_t at) noexcept nogil:

@@ -2,7 +2,7 @@
 """The table of open orders, by UserRefNum modulo SLOTS.
 
 Invariants: a slot with an id other than 0 holds an order with leaves above 0; Orders.open_count counts these slots; a
-symbol's row holds the sum of their leaves in open_buy and open_sell.
+symbol's row holds the sum of their leaves in open_buy and open_sell. A free slot says what its last order was.
 """
 
 from libc.stdint cimport int8_t, int32_t, int64_t, uint32_t, uint64_t
@@ -21,6 +21,13 @@ cdef inline OpenOrder *find_open(Core *e, uint32_t id) noexcept nogil:
     """Returns the open order with this UserRefNum, or NULL."""
     cdef OpenOrder *o = &e.orders.open[id & (SLOTS - 1)]
     return o if o.id == id and id != 0 else NULL
+
+
+cdef inline OpenOrder *find_closed(Core *e, uint32_t id) noexcept nogil:
+    """Returns what is known of the order with this UserRefNum, which is closed, or NULL: another order has its slot, or
+    an earlier process closed it."""
+    cdef OpenOrder *o = &e.orders.open[id & (SLOTS - 1)]
+    return o if o.id == 0 and o.original == id and id != 0 else NULL
 
 
 cdef inline OpenOrder *next_slot(Core *e) noexcept nogil:
@@ -45,6 +52,7 @@ cdef inline void reduce_open(Core *e, OpenOrder *o, uint32_t units) noexcept nog
     add_exposure(e, o, -<int64_t> units)
     if o.leaves == 0:
         forget_own(e, o)
+        o.original = o.id
         o.id = 0
         e.orders.open_count -= 1
         e.counters.orders_open = e.orders.open_count

@@ -72,6 +72,10 @@ cdef inline bint replace_order(Core *e, const agent_order *order) noexcept nogil
     if old == NULL or find_open(e, old.replacement) != NULL:
         e.counters.reject_id += 1
         return True
+    if order.size > 0 and order.size + old.filled > ouch.MAX_QUANTITY:
+        # OUCH counts what was executed, and takes an order with too large a quantity out of the book.
+        e.counters.reject_size += 1
+        return True
     if not check_order(e, order, old.symbol, old.side, old, &price):
         return True
     record_stage(e, &e.histograms.risk)
@@ -79,6 +83,7 @@ cdef inline bint replace_order(Core *e, const agent_order *order) noexcept nogil
     e.risk.orders_today += 1
     o = add_open(e, e.orders.reference, old.symbol, old.side, <uint32_t> order.size, price, order.tag)
     o.original = old.id
+    o.filled = old.filled
     old.replacement = o.id
     write_record(e, record.REPLACING, o, o.leaves, price, 0)
     ouch.patch_replace(e.orders.replace_frame, old.id, e.orders.reference, <uint32_t> order.size + old.filled, price,

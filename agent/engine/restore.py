@@ -24,7 +24,9 @@ def restore_state(engine: Any, state: State) -> None:
             ],
             session=state.session,
             sequence=state.sequence,
-            queries=state.queries,
+            over=state.over,
+            executions=state.executions,
+            contradicted=state.contradicted,
             records=state.records,
             today=state.today,
         )

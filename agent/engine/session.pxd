@@ -1,13 +1,17 @@
 # cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """The session with the exchange: connection, login, replay, heartbeats, reconnect.
 
-After a login the exchange replays every sequenced message from the number asked for. An OUCH Account Query, sent at
-once, is answered behind them: only then is the gate opened, and what the exchange had not seen is known. The answer to
-a query of an earlier connection may come first, in the replay; how many of these are possible is in the journal. Then
-the last of them counts, or the first heartbeat behind one, for the exchange sends none while it has something else to
-send.
+A login first asks for no message of the past (sequence number 0), and is told which number the next one has. Where the
+engine has read all messages before that one, it stays. Else it logs in again, from the first one that it has not read:
+with no journal, or with one of an earlier moment, that is how it learns what became of the session meanwhile, orders
+that another process sent included. Only the answer to an Account Query with a number that no message had when the first
+login was accepted opens the gate: whatever the exchange replays is older. (Where the exchange takes 0 for its last
+message, that answer may be that last message, behind which there is nothing: then, too, all is read.)
 
-Sources: Nasdaq "SoupBinTCP"; "OUCH 5.0" (Account Query).
+Where the past cannot be had the loop ends, and says so: the exchange gives another first message, or has fewer messages
+than were read. An order of a session that ended without a word on it is a contradiction.
+
+Sources: Nasdaq "SoupBinTCP" (Login Request, Login Accepted); "OUCH 5.0" (Account Query).
 """
 
 from libc.errno cimport EAGAIN, EINTR, errno
@@ -17,12 +21,13 @@ from libc.string cimport memcmp, memcpy, memmove, memset
 cimport agent.journal.record as record
 cimport agent.protocols.ouch as ouch
 cimport agent.protocols.soupbintcp as soupbintcp
-from agent.engine.answers cimport close_unseen_orders, handle_answer
-from agent.engine.journal cimport write_query_record, write_session_record
+from agent.engine.answers cimport close_day_orders, close_unseen_orders, handle_answer, handle_broken
+from agent.engine.contradictions cimport contradict
+from agent.engine.journal cimport has_journal_room, write_over_record, write_query_record, write_session_record
 from agent.engine.orders cimport cancel_open_orders
 from agent.engine.outbox cimport flush_outbox, send_bytes
-from agent.engine.state cimport (CATCHING_UP, CONNECTING, DISCONNECTED, LOGGING_IN, READY, RUNNING, SLOTS, STOP_LOST,
-                                 STOP_REFUSED, STOP_SESSION, STREAM, Core)
+from agent.engine.state cimport (CATCHING_UP, CONNECTING, DISCONNECTED, LOGGING_IN, READY, RUNNING, SLOTS, STOP_BEHIND,
+                                 STOP_LOST, STOP_NO_PAST, STOP_REFUSED, STOP_SESSION, STREAM, Core)
 from agent.shm.clock cimport monotonic_ns
 from agent.shm.segment cimport AGENT_CONNECTING, AGENT_RUNNING
 from agent.system cimport (AF_INET, EINPROGRESS, IPPROTO_TCP, MSG_DONTWAIT, POLLOUT, SO_ERROR, SOCK_CLOEXEC,
@@ -55,6 +60,7 @@ cdef inline void drop_connection(Core *e, int64_t at) noexcept nogil:
     e.session.state = DISCONNECTED
     e.session.retry_at = at + SECOND
     e.session.stream_size = 0
+    e.session.end = 0
     e.outbox.begin = e.outbox.end = 0
     e.shm.state = AGENT_CONNECTING
 
@@ -103,9 +109,9 @@ cdef inline void finish_connecting(Core *e, int64_t at) noexcept nogil:
             lose_connection(e, at)
         return
     getsockopt(e.session.socket, SOL_SOCKET, SO_ERROR, &error, &size)
-    # The session we know and its next sequence number, or blank and 1.
+    # The session we know, or blank for the one that there is.
     soupbintcp.build_login_request(frame, e.session.user, 6, e.session.password, 10, e.session.id, 10,
-                                   e.session.sequence + 1)
+                                   e.session.sequence + 1 if e.session.end else 0)
     if error != 0 or not send_bytes(e, frame, soupbintcp.LOGIN_REQUEST):
         lose_connection(e, at)
         return
@@ -113,31 +119,40 @@ cdef inline void finish_connecting(Core *e, int64_t at) noexcept nogil:
     e.session.since = e.session.last_sent = e.session.last_received = at
 
 
-cdef inline bint accept_login(Core *e, const uint8_t *body, int64_t at) noexcept nogil:
-    """Login Accepted: body holds the session and the number of the next sequenced message. Returns False if the
-    connection is closed."""
-    cdef uint64_t number = 0
+cdef inline bint is_blank(const char *id) noexcept nogil:
+    """Whether a session is none."""
+    return memcmp(id, <const char *> b"          ", 10) == 0
+
+
+cdef inline void end_loop(Core *e, int why, int64_t at) noexcept nogil:
+    """End the loop, and the connection with it. why: STOP_NO_PAST or STOP_BEHIND."""
+    drop_connection(e, at)
+    e.stop = why
+
+
+cdef inline void begin_session(Core *e, const uint8_t *id) noexcept nogil:
+    """The exchange has another session than the one that is known: no order outlives that one, and the new one's
+    numbers begin anew."""
+    if e.orders.open_count:
+        if not e.session.over:
+            contradict(e, record.LOST_SESSION, NULL, NULL, False)
+        close_day_orders(e)
+    memcpy(e.session.id, id, 10)
+    memset(e.session.former, c' ', 10)
+    e.session.sequence = 0
+    e.session.over = False
+    e.orders.confirmed = 0
+    write_session_record(e)
+
+
+cdef inline bint query_account(Core *e, int64_t at) noexcept nogil:
+    """Ask which number the exchange expects next; its answer is behind everything that it sends now. Returns False if
+    the connection is closed."""
     cdef uint8_t[64] query
-    if not soupbintcp.parse_number(body + soupbintcp.SESSION, soupbintcp.SEQUENCE, &number):
-        e.counters.exchange_malformed += 1
-        lose_connection(e, at)
-        return False
     e.counters.logins += 1
-    if memcmp(e.session.id, body, 10) != 0:
-        # Another session: its orders are not ours, and its numbers begin anew.
-        memcpy(e.session.id, body, 10)
-        e.session.sequence = number - 1 if number else 0
-        e.session.queries = 0
-        write_session_record(e)
-    elif number != e.session.sequence + 1:
-        # It cannot give what we missed: the state of our orders would be a guess.
-        e.counters.exchange_malformed += 1
-        lose_connection(e, at)
-        return False
     e.session.state = CATCHING_UP
     e.session.since = at
-    e.session.next_reference = 0
-    e.session.queries += 1
+    e.session.over = False
     write_query_record(e, record.QUERIED, 0)
     ouch.build_account_query(query)
     if not send_bytes(e, query, ouch.ACCOUNT_QUERY_FRAME):
@@ -146,15 +161,69 @@ cdef inline bint accept_login(Core *e, const uint8_t *body, int64_t at) noexcept
     return True
 
 
+cdef inline bint accept_login(Core *e, const uint8_t *body, int64_t at) noexcept nogil:
+    """Login Accepted: body holds the session and the number of the next sequenced message. Returns False if the
+    connection is closed."""
+    cdef uint64_t number = 0
+    cdef bint asked = e.session.end != 0
+    if not soupbintcp.parse_number(body + soupbintcp.SESSION, soupbintcp.SEQUENCE, &number) \
+            or (number == 0 and not asked) or number >= (1ULL << 62):
+        e.counters.exchange_malformed += 1
+        lose_connection(e, at)
+        return False
+    if memcmp(e.session.id, body, 10) != 0:
+        if asked:
+            # It changed since it was asked: ask again.
+            drop_connection(e, at)
+            return False
+        if memcmp(e.session.former, body, 10) == 0 and not is_blank(e.session.former):
+            # It has refused the session that it now has.
+            end_loop(e, STOP_BEHIND, at)
+            return False
+        begin_session(e, body)
+    if asked:
+        if number != e.session.sequence + 1:
+            # It cannot give what we missed: the state of our orders would be a guess.
+            e.counters.exchange_malformed += 1
+            end_loop(e, STOP_NO_PAST, at)
+            return False
+        return query_account(e, at)
+    if number == e.session.sequence + 1:
+        e.session.end = number
+        return query_account(e, at)
+    if number < e.session.sequence:
+        e.counters.exchange_malformed += 1
+        end_loop(e, STOP_BEHIND, at)
+        return False
+    # There is more than we have read: again, from there. With the number of the last message we have read all.
+    drop_connection(e, at)
+    e.session.end = number if number > e.session.sequence else number + 1
+    e.session.retry_at = at
+    return False
+
+
 cdef inline void end_catching_up(Core *e) noexcept nogil:
-    """Every answer of the past is read: what the exchange expects next, it has not seen."""
-    e.session.queries = 0
-    close_unseen_orders(e, e.session.next_reference)
+    """Every answer of the past is read: what has none the exchange has not seen."""
+    close_unseen_orders(e)
     e.session.state = READY
     e.session.lost_at = 0
     e.shm.state = AGENT_RUNNING
     if e.orders.killed or e.stop != RUNNING:
         e.orders.cancel_at = 0
+
+
+cdef inline void handle_query_answer(Core *e, const ouch.Answer *a) noexcept nogil:
+    """Account Query Response: the number that the exchange expects next. 0: the last one is used."""
+    cdef uint32_t last = a.id - 1
+    if last < e.orders.confirmed:
+        # It has accepted an order with a higher one.
+        contradict(e, record.LOST_SESSION, a, NULL, True)
+    else:
+        write_query_record(e, record.CAUGHT_UP, a.id)
+        if last > e.orders.reference:
+            e.orders.reference = last
+    if e.session.state == CATCHING_UP and e.session.sequence >= e.session.end:
+        end_catching_up(e)
 
 
 cdef inline bint handle_sequenced(Core *e, const uint8_t *body, uint32_t size, int64_t at) noexcept nogil:
@@ -166,17 +235,13 @@ cdef inline bint handle_sequenced(Core *e, const uint8_t *body, uint32_t size, i
         e.counters.exchange_malformed += 1
         lose_connection(e, at)
         return False
+    if e.session.state == CATCHING_UP:
+        e.session.since = at
     if a.type == c'Q':
-        e.session.next_reference = a.id
-        e.session.queries -= e.session.queries > 0
-        write_query_record(e, record.CAUGHT_UP, a.id)
-        if e.session.state == CATCHING_UP and e.session.queries == 0:
-            end_catching_up(e)
+        handle_query_answer(e, &a)
     elif a.type == c'B':
-        e.counters.broken_trades += 1
-    elif a.type == c'I' or a.type == c'P':
-        e.counters.cancel_rejected += 1
-    elif a.type == c'S' or a.type == c'T' or a.type == c'X' or a.type == c'G':
+        handle_broken(e, &a)
+    elif a.type == c'S' or a.type == c'X' or a.type == c'G' or a.type == c'K':
         e.counters.exchange_other += 1
     elif not handle_answer(e, &a):
         lose_connection(e, at)
@@ -190,17 +255,19 @@ cdef inline bint handle_packet(Core *e, uint8_t kind, const uint8_t *body, uint3
         return handle_sequenced(e, body, size, at)
     if kind == c'H':
         e.counters.exchange_heartbeats += 1
-        if e.session.state == CATCHING_UP and e.session.next_reference:
-            end_catching_up(e)
     elif kind == c'+':
         e.counters.exchange_other += 1
     elif kind == c'A' and e.session.state == LOGGING_IN and size == 30:
         return accept_login(e, body, at)
     elif kind == c'J' and e.session.state == LOGGING_IN and size == 1:
-        if body[0] == c'S' and e.session.sequence:
+        if body[0] == c'S' and not is_blank(e.session.id):
+            if e.session.end:
+                # It has the session, and not its past.
+                end_loop(e, STOP_NO_PAST, at)
+                return False
             # The session we know is over: begin with the one that is on.
+            memcpy(e.session.former, e.session.id, 10)
             memset(e.session.id, c' ', 10)
-            e.session.sequence = 0
             drop_connection(e, at)
             e.session.retry_at = at
             return False
@@ -209,6 +276,9 @@ cdef inline bint handle_packet(Core *e, uint8_t kind, const uint8_t *body, uint3
         e.stop = STOP_REFUSED
         return False
     elif kind == c'Z':
+        if e.session.state >= CATCHING_UP:
+            e.session.over = True
+            write_over_record(e)
         drop_connection(e, at)
         e.session.lost_at = 0
         if e.session.once:
@@ -222,23 +292,31 @@ cdef inline bint handle_packet(Core *e, uint8_t kind, const uint8_t *body, uint3
 
 
 cdef inline void read_session(Core *e, int64_t at) noexcept nogil:
-    """Read what the exchange sent, once, and handle every whole packet of it."""
-    cdef Py_ssize_t n
+    """Read what the exchange sent, once, and handle every whole packet of it; of a replay, as much as the journal has
+    room for."""
+    cdef Py_ssize_t n = -1
     cdef soupbintcp.Packet p
     cdef uint32_t place = 0
     cdef int taken
-    n = recv(e.session.socket, e.session.stream + e.session.stream_size, STREAM - e.session.stream_size, MSG_DONTWAIT)
-    if n <= 0:
-        if n == 0 or (errno != EAGAIN and errno != EINTR):
+    if e.session.state == CATCHING_UP and not has_journal_room(e):
+        return
+    if e.session.stream_size <= STREAM // 2:
+        n = recv(e.session.socket, e.session.stream + e.session.stream_size, STREAM - e.session.stream_size,
+                 MSG_DONTWAIT)
+        if n == 0 or (n < 0 and errno != EAGAIN and errno != EINTR):
             lose_connection(e, at)
-        elif e.session.state != READY and (at - e.session.since > CONNECT_LIMIT or gave_up(e, at)):
+            return
+        if n < 0 and e.session.state != READY and (at - e.session.since > CONNECT_LIMIT or gave_up(e, at)):
             lose_connection(e, at)
+            return
+    if n < 0 and (e.session.state != CATCHING_UP or e.session.stream_size == 0):
         return
     at = monotonic_ns()
     e.received = at
     e.mark = at
-    e.session.last_received = at
-    e.session.stream_size += <uint32_t> n
+    if n > 0:
+        e.session.last_received = at
+        e.session.stream_size += <uint32_t> n
     while True:
         # No packet of the protocol comes near the buffer's size: a longer one is not the protocol.
         taken = soupbintcp.split(e.session.stream + place, e.session.stream_size - place, STREAM // 2, &p)
@@ -246,7 +324,7 @@ cdef inline void read_session(Core *e, int64_t at) noexcept nogil:
             e.counters.exchange_malformed += 1
             lose_connection(e, at)
             return
-        if taken == 0:
+        if taken == 0 or (e.session.state == CATCHING_UP and not has_journal_room(e)):
             break
         if not handle_packet(e, p.type, p.body, p.size, at):
             return

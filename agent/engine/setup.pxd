@@ -6,8 +6,8 @@ from libc.stdint cimport int16_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 cimport agent.protocols.ouch as ouch
-from agent.engine.state cimport (LOCATES, NAME_SLOTS, NOT_SEEN, SLOTS, STREAM, Core, Name, OpenOrder, QuoteOrder,
-                                 SymbolRisk)
+from agent.engine.state cimport (EXECUTIONS, LOCATES, NAME_SLOTS, NOT_SEEN, SLOTS, STREAM, Core, Execution, Name,
+                                 OpenOrder, QuoteOrder, SymbolRisk)
 from agent.protocols.formats cimport FeedFormat
 from agent.protocols.stamps cimport NO_UNIT, init_clock
 from agent.shm.clock cimport monotonic_ns
@@ -30,7 +30,8 @@ cdef inline uint8_t *next_part(uint8_t **at, size_t size) noexcept nogil:
 cdef inline size_t tables_size(uint32_t capacity) noexcept nogil:
     """Bytes of the tables of a Core with so many symbols."""
     return (part_size(SLOTS * sizeof(OpenOrder)) + part_size(STREAM) + part_size(LOCATES * sizeof(int16_t))
-            + part_size(NAME_SLOTS * sizeof(uint16_t)) + part_size(<size_t> capacity * 64) + part_size(capacity)
+            + part_size(NAME_SLOTS * sizeof(uint16_t)) + part_size(EXECUTIONS * sizeof(Execution))
+            + part_size(<size_t> capacity * 64) + part_size(capacity)
             + part_size(capacity * sizeof(SymbolRisk)) + part_size(<size_t> capacity * sizeof(QuoteOrder)))
 
 
@@ -98,6 +99,7 @@ cdef inline void init_core(Core *e, agent_shm *shm, uint8_t *memory, uint32_t ca
     e.feed.by_name = <uint16_t *> next_part(&memory, NAME_SLOTS * sizeof(uint16_t))
     e.feed.name_seed = <uint64_t> monotonic_ns()
     e.orders.enter_frames = next_part(&memory, <size_t> capacity * 64)
+    e.orders.executions = <Execution *> next_part(&memory, EXECUTIONS * sizeof(Execution))
     e.feed.traded = next_part(&memory, capacity)
     e.risk.symbols = <SymbolRisk *> next_part(&memory, capacity * sizeof(SymbolRisk))
     e.feed.last_quotes = <QuoteOrder *> next_part(&memory, <size_t> capacity * sizeof(QuoteOrder))

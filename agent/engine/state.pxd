@@ -29,6 +29,7 @@ cdef enum:
     BACKLOG = 4096              # bytes of order entry that the socket did not take
     STREAM = 65536              # bytes of the exchange's stream that are not handled yet
     LOCATES = 65536             # values of an ITCH Stock Locate code
+    EXECUTIONS = 32768          # executions that are known by their match number; a power of two
     NAME_SLOTS = 32768          # for the names of symbols; a power of two, twice as many as there can be symbols
 
 cdef enum:                      # Feed.by_locate, beside an index of a symbol
@@ -48,10 +49,13 @@ cdef enum:                      # Core.stop
     STOP_LOST = 2               # the connection to the exchange was lost for longer than Session.give_up_after
     STOP_REFUSED = 3            # the exchange refused the login
     STOP_SESSION = 4            # the exchange ended the session, and Session.once is set
+    STOP_NO_PAST = 5            # the exchange does not send the session's messages from the one on that is wanted
+    STOP_BEHIND = 6             # the exchange's session has fewer messages than were read of it
 
 cdef enum:                      # OpenOrder.state
-    SENT = 1                    # the exchange has not answered it
+    SENT = 1                    # the exchange has not accepted it
     LIVE = 2                    # accepted
+    UNSEEN = 3                  # closed: the exchange said that it had not seen it
 
 
 cdef struct Name:               # of a symbol: 24 characters, padded with spaces, as struct agent_symbol has it
@@ -140,25 +144,38 @@ cdef struct Risk:
 
 cdef struct OpenOrder:
     uint32_t id                 # UserRefNum; 0: the slot is free
+    # Of a free slot: UserRefNum of the order that was in it last, which the other fields still describe.
     uint32_t original           # UserRefNum of the order that this one is to replace; 0: none
     uint32_t replacement        # UserRefNum of the last Replace of this order; that one may be closed already
     uint32_t symbol             # index in Feed.rows
     uint32_t leaves             # whole units that are open
     uint32_t filled             # units executed of it and of those it replaced: OUCH counts them in its quantities
     int8_t side                 # AGENT_BUY or AGENT_SELL
-    uint8_t state               # SENT or LIVE
+    uint8_t state               # SENT, LIVE or UNSEEN
     uint16_t newer              # slot of the open order of symbol and side that was entered next; its own: none
     uint16_t older              # the same, of the one entered before
-    uint64_t price              # 4 decimals
+    uint64_t price              # 4 decimals: the limit, no execution is at a worse one
     uint64_t tag                # the strategy's own
     int64_t sent_at             # CLOCK_MONOTONIC ns; 0: by an earlier process
     uint64_t sequence           # MoldUDP64 sequence number of the message that caused it
 
 
+cdef struct Execution:
+    uint64_t match              # the exchange's number of it; 0: the place is free
+    uint64_t price              # 4 decimals
+    uint32_t id                 # UserRefNum of the order
+    uint32_t units              # whole ones; 0: the exchange took the execution back
+    uint32_t symbol             # index in Feed.rows
+    int32_t side                # AGENT_BUY or AGENT_SELL
+
+
 cdef struct Orders:
     OpenOrder *open             # [SLOTS], by UserRefNum modulo SLOTS
     uint64_t open_count         # slots that are not free
-    uint32_t reference          # the last UserRefNum used
+    uint32_t reference          # the last UserRefNum used; UINT32_MAX: there is none left
+    uint32_t confirmed          # the highest UserRefNum that the exchange has accepted in its session
+    uint32_t contradicted       # why the gate is shut (agent.journal.record, Contradiction); 0: it is not
+    Execution *executions       # [EXECUTIONS], by match number and UserRefNum; a later one takes an earlier one's place
     uint8_t *enter_frames       # [Feed.capacity x 64]: one prepared Enter Order per symbol
     uint8_t replace_frame[64]   # a prepared Replace Order
     uint8_t cancel_frame[64]    # a prepared Cancel Order
@@ -198,8 +215,9 @@ cdef struct Session:
     uint64_t sequence           # sequenced messages of it that were read
     uint8_t *stream             # [STREAM]: bytes of the exchange that are not handled yet
     uint32_t stream_size        # how many
-    uint32_t queries            # Account Queries sent and, as far as we know, not answered
-    uint32_t next_reference     # of the last answer to an Account Query since the login; 0: none yet
+    char former[10]             # the session before this one; blank: none
+    uint64_t end                # number of the first message that did not exist at the login; 0: not known yet
+    bint over                   # its end was read: it has no message that was not read
     int64_t since               # when CONNECTING, LOGGING_IN or CATCHING_UP began, CLOCK_MONOTONIC ns
     int64_t retry_at            # no connection is tried before
     int64_t lost_at             # when the connection was lost; 0: it was not

@@ -139,7 +139,8 @@ cdef void serve_orders(Run *r, int64_t at) noexcept nogil:
             and p.started_at + p.due[p.next] <= at and at - session.last_sent_at < LATENESS
         serve_link(r, at)
     if not r.finished and session.link < 0 and session.logins \
-            and (r.reconnect == 0 or (session.down_at and at - session.down_at > r.reconnect)):
+            and ((r.reconnect == 0 and not session.looked)
+                 or at - session.down_at > (r.reconnect if r.reconnect else SECOND)):
         end_run(r, DISCONNECTED)
     if session.logged_out and not r.finished:
         session.logged_out = False
@@ -202,7 +203,8 @@ cdef dict read_counts(Run *r, int64_t at):
         "invalid": m.invalid, "unmatched": a.unmatched, "out_of_order": m.out_of_order, "order_overflow": a.overflow,
         "other_messages": m.other_messages + s.other_packets, "heartbeats": s.heartbeats,
         "send_retries": p.send_retries, "feed_refused": p.refused, "unsent_answer_bytes": waiting,
-        "logins": s.logins, "logins_refused": s.logins_refused, "disconnects": s.disconnects, "replayed": s.replayed,
+        "logins": s.logins, "looks": s.looks,
+        "logins_refused": s.logins_refused, "disconnects": s.disconnects, "replayed": s.replayed,
         "queries": m.queries, "requests": p.requests, "retransmitted": p.retransmitted,
         "dropped": p.fate_counts[DROP], "duplicated": p.fate_counts[DUPLICATE], "swapped": p.fate_counts[SWAP],
         "sequenced": m.log.count, "last_id": m.last_user_ref_num,

@@ -13,7 +13,7 @@ from agent.shm.segment import Segment
 
 _ORDER_COUNTS = ("acknowledged", "executions", "canceled", "replaced", "replaces_ignored", "refused_orders", "invalid",
                  "unmatched", "duplicates", "out_of_order")  # fmt: skip
-_SESSION_COUNTS = ("logins", "logins_refused", "disconnects", "replayed", "queries", "sequenced", "last_id")
+_SESSION_COUNTS = ("logins", "looks", "logins_refused", "disconnects", "replayed", "queries", "sequenced", "last_id")
 _FAULT_COUNTS = ("dropped", "duplicated", "swapped", "requests", "retransmitted")
 #: Counts that are problems when they are not 0, and how each is put.
 _PROBLEM_COUNTS = (

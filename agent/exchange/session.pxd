@@ -108,7 +108,13 @@ cdef inline void close_link(Run *r, int64_t at) noexcept nogil:
     session.link = -1
     session.stream_size = 0
     session.control_at = session.control_size = 0
-    session.disconnects += 1
+    if session.looking:
+        session.looks += 1
+        session.logins -= 1
+    else:
+        session.disconnects += 1
+    session.looked = session.looking
+    session.looking = False
     session.down_at = at
     cancel_open_orders(&r.market, at)
     write_state(r)
@@ -168,6 +174,7 @@ cdef inline void accept_login(Run *r, uint64_t sequence, int64_t at) noexcept no
     cdef SequencedLog *log = &r.market.log
     cdef uint8_t[LOGIN_ACCEPTED] packet
     close_link(r, at)
+    session.looking = sequence == 0
     if sequence == 0:
         sequence = log.count + 1
     session.link = session.candidate
@@ -239,6 +246,7 @@ cdef inline bint handle_packets(Run *r, int64_t at) noexcept nogil:
             break
         type = session.stream[place + 2]
         if type == c'U':
+            session.looking = False
             handle_message(&r.market, &r.arrivals, session.stream + place + 3, size - 1, at)
         elif type == c'R':
             session.heartbeats += 1

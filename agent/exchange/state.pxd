@@ -176,13 +176,16 @@ cdef struct Session:
     uint64_t log_position       # bytes of the log that this link was sent
     bint hold_answers           # the feed is late: answers wait, and go out together
     bint logged_out             # a Logout Request was read
+    bint looking                # the link asked for no message of the past, and has sent nothing since
+    bint looked                 # the last link was such a one: whoever had it comes back
     int64_t login_at            # of the link
     int64_t down_at             # when the link was lost; 0: it is up, or never was
     int64_t last_sent_at
     int64_t last_received_at
     uint64_t disconnect_after   # orders, once; 0: never
     # counts
-    uint64_t logins
+    uint64_t logins             # but for those that only looked
+    uint64_t looks              # logins that asked for no message of the past, and left without having sent any
     uint64_t logins_refused
     uint64_t disconnects
     uint64_t replayed           # Sequenced Data packets that were sent again

@@ -1,13 +1,19 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """What a journal's records add up to, fast enough for a restart late on a busy day."""
 
+from collections import deque
+
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 from agent.journal import _record
 
-from agent.journal.record cimport (ACCEPTED, CANCELED, CAUGHT_UP, ENTERED, EXECUTED, FINE, IGNORED, LIMIT_NAME,
-                                   LIMIT_RESET, NEVER_REACHED, QUERIED, REJECTED, REPLACED, REPLACING, SESSION,
-                                   JournalRecord, LimitRecord, find_fault, is_limit_record)
+from agent.journal.record cimport (ACCEPTED, BROKEN, CANCELED, CAUGHT_UP, CONTRADICTED, ENTERED, EXECUTED, FINE,
+                                   IGNORED, LIMIT_NAME, LIMIT_RESET, MODIFIED, NEVER_REACHED, OVER, QUERIED, REJECTED,
+                                   REPLACED, REPLACING, SESSION, JournalRecord, LimitRecord, find_fault,
+                                   is_limit_record)
+
+#: Executions that are given to the engine: as many as it knows.
+cdef int EXECUTIONS = 32768
 
 cdef object TICK = 10_000       # of 1e-8 in the 4 decimals of a price
 cdef extern from *:
@@ -55,15 +61,25 @@ cdef int reduce_order(dict orders, const JournalRecord *r) except -1:
 
 
 cdef int accept_order(dict orders, const JournalRecord *r) except -1:
-    """An order was accepted, or has taken the place of another: the exchange says what it holds now."""
+    """An order was accepted, or has taken the place of another, or was modified: the exchange says what it holds now.
+    Its limit stays what was sent, unless the exchange took it at a worse price."""
     cdef Rebuilt o = orders.get(r.id)
     cdef Rebuilt old
     if o is None:           # entered by a process whose journal is not here
         o = add_order(orders, r, 0)
-    old = orders.pop(o.original, None)
-    if old is not None:
-        o.filled = old.filled
-    o.leaves, o.price, o.original, o.accepted = r.quantity, r.price, 0, True
+    o.leaves = r.quantity
+    if r.kind == REPLACED:
+        old = orders.pop(r.original if r.original else o.original, None)
+        if old is not None:
+            o.filled = old.filled
+    elif r.kind == ACCEPTED and not o.accepted:
+        # Executions may come before.
+        o.leaves -= o.filled
+    if r.price and (r.price > o.price if o.side > 0 else r.price < o.price):
+        o.price = r.price
+    o.side, o.symbol, o.original, o.accepted = r.side, r.symbol, 0, True
+    if o.leaves <= 0:
+        del orders[r.id]
     return 0
 
 
@@ -88,11 +104,11 @@ cdef class Day:
             money[2] = money[3] = 0
         return 0
 
-    cdef int add_execution(self, const JournalRecord *r, position) except -1:
-        """position: after it."""
+    cdef int add_execution(self, const JournalRecord *r, int64_t units, position) except -1:
+        """units: bought, negative for sold; position: after it."""
         money = self.symbols.setdefault(r.symbol, [0, 0, 0, 0])
         money[1] = r.price * TICK
-        money[0] -= r.side * <int64_t> r.quantity * money[1]
+        money[0] -= units * money[1]
         profit = money[0] + position * money[1]
         self.profit += profit - money[3]
         money[3] = profit
@@ -116,15 +132,18 @@ cdef class Rebuilder:
     """What the records of a journal with so many symbols add up to, given in pieces."""
 
     cdef uint64_t last, sequence
-    cdef uint32_t reference, queries, symbols
+    cdef uint32_t reference, contradicted, symbols
     cdef dict orders, positions, limits
     cdef bytes session
+    cdef bint over
+    cdef object executions
     cdef Day today
 
     def __cinit__(self, uint32_t symbols):
         self.today = Day()
         self.symbols = symbols
         self.orders, self.positions, self.limits, self.session = {}, {}, {}, b""
+        self.executions = deque(maxlen=EXECUTIONS)
 
     def add(self, const uint8_t[::1] records not None):
         """Add whole records, which follow those that were added before.
@@ -165,31 +184,55 @@ cdef class Rebuilder:
             self.sequence = r.exchange_sequence
         if r.kind == SESSION:
             self.session = (<const char *> &r.tag)[:8] + (<const char *> &r.price)[:2]
-            self.sequence, self.queries = r.exchange_sequence, 0
+            self.sequence, self.over = r.exchange_sequence, False
         elif r.kind == QUERIED:
-            self.queries += 1
+            self.over = False
+        elif r.kind == OVER:
+            self.over = True
+        elif r.kind == CONTRADICTED:
+            self.contradicted = r.original
         elif r.kind == CAUGHT_UP:
-            self.queries -= self.queries > 0
+            self.reference = max(self.reference, <uint32_t> (r.id - 1))
         elif r.kind == ENTERED or r.kind == REPLACING:
             self.reference = max(self.reference, r.id)
             self.today.orders += 1
-            add_order(self.orders, r, r.quantity)
+            self.enter_order(r)
         elif r.kind == EXECUTED:
-            self.positions[r.symbol] = self.positions.get(r.symbol, 0) + r.side * <int64_t> r.quantity
-            self.today.add_execution(r, self.positions[r.symbol])
+            self.add_execution(r, r.side * <int64_t> r.quantity)
+            self.executions.append((r.id, r.tag, r.symbol, r.side, r.quantity, r.price))
             reduce_order(self.orders, r)
+        elif r.kind == BROKEN:
+            self.add_execution(r, -r.side * <int64_t> r.quantity)
+            self.executions.append((r.id, r.tag, r.symbol, r.side, 0, r.price))
         elif r.kind == CANCELED:
             reduce_order(self.orders, r)
         elif r.kind == REJECTED or r.kind == NEVER_REACHED or r.kind == IGNORED:
             self.orders.pop(r.id, None)
-        elif r.kind == ACCEPTED or r.kind == REPLACED:
+        elif r.kind == ACCEPTED or r.kind == REPLACED or r.kind == MODIFIED:
             if r.id not in self.orders:
                 self.reference = max(self.reference, r.id)
             accept_order(self.orders, r)
         return 0
 
+    cdef int add_execution(self, const JournalRecord *r, int64_t units) except -1:
+        """Units, negative for sold ones, at the record's price."""
+        self.positions[r.symbol] = self.positions.get(r.symbol, 0) + units
+        self.today.add_execution(r, units, self.positions[r.symbol])
+        return 0
+
+    cdef int enter_order(self, const JournalRecord *r) except -1:
+        cdef Rebuilt o = add_order(self.orders, r, r.quantity)
+        cdef Rebuilt old = self.orders.get(r.original)
+        if old is not None:
+            o.filled = old.filled
+        return 0
+
+    def result(self):
+        """Returns the last UserRefNum; units by symbol index; open orders and executions as Engine.restore() takes
+        them; the exchange's session, the sequenced messages read in it, whether it is over; why the gate is shut;
+        records."""
     def restore(self, *, uint32_t reference, dict positions, open_orders, bytes session, uint64_t sequence,
-                uint32_t queries, uint64_t records, dict limits, today):
+                bint over, executions, uint32_t contradicted, uint64_t records, dict limits, today):
         """Begin with what result() has returned of the records before. Raises ValueError and OverflowError for an order
         of an unknown symbol, and for a number that does not fit."""
         cdef Rebuilt o
@@ -203,14 +246,18 @@ cdef class Rebuilder:
         day, orders, peak, money = today
         if any(not 0 <= symbol < self.symbols for symbol in (*positions, *money)):
             raise ValueError(f"positions of symbols {sorted((*positions, *money))}, allowed: below {self.symbols}")
-        self.reference, self.sequence, self.queries, self.last = reference, sequence, queries, records
+        if any(not 0 <= execution[2] < self.symbols for execution in executions):
+            raise ValueError(f"an execution of a symbol from {self.symbols} on")
+        self.reference, self.sequence, self.last = reference, sequence, records
+        self.over, self.contradicted = over, contradicted
+        self.executions.extend(executions)
         self.positions, self.session, self.limits = dict(positions), session, dict(limits)
         self.today.restore(day, orders, peak, money, positions)
 
     def result(self):
         """Returns a dict: reference, the last UserRefNum; positions, units by symbol index; open_orders as
-        Engine.restore() takes them; session, the exchange's, sequence, the sequenced messages read in it, queries, the
-        Account Queries that may still be answered; records, how many; limits, (value, user, login's user, when) of each
+        Engine.restore() takes them; session, the exchange's, sequence, the sequenced messages read in it, over, whether
+        it is; executions as Engine.restore() takes them; contradicted, why the gate is shut; records, how many; limits, (value, user, login's user, when) of each
         decision about a limit that is in force, by the limit's name; today, (day, orders, peak, {symbol: (cash, last
         price, peak)})."""
         cdef Rebuilt o
@@ -219,5 +266,6 @@ cdef class Rebuilder:
             o = self.orders[id]
             found.append((id, o.symbol, o.side, o.leaves, o.price, o.tag, o.original, o.filled, o.accepted))
         return dict(reference=self.reference, positions=self.positions, open_orders=found, session=self.session,
-                    sequence=self.sequence, queries=self.queries, records=self.last, limits=self.limits,
+                    sequence=self.sequence, over=self.over, executions=list(self.executions),
+                    contradicted=self.contradicted, records=self.last, limits=self.limits,
                     today=self.today.result())

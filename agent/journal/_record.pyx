@@ -23,6 +23,10 @@ SESSION = layout.SESSION
 QUERIED = layout.QUERIED
 CAUGHT_UP = layout.CAUGHT_UP
 IGNORED = layout.IGNORED
+CONTRADICTED = layout.CONTRADICTED
+BROKEN = layout.BROKEN
+MODIFIED = layout.MODIFIED
+OVER = layout.OVER
 LIMIT_SET = layout.LIMIT_SET
 LIMIT_RESET = layout.LIMIT_RESET
 
@@ -64,16 +68,35 @@ def pack(dict fields not None):
     return (<const char *> &limit)[:sizeof(LimitRecord)]
 
 
+def explain_contradiction(uint32_t why):
+    """Returns what the exchange said that cannot be, by JournalRecord.original of a record CONTRADICTED."""
+    return {
+        layout.SETTLED: "settled",
+        layout.UNKNOWN_ORDER: "about an order that is not known",
+        layout.WRONG_ANSWER: "not an answer that the order can get",
+        layout.WRONG_SIDE: "another side",
+        layout.WRONG_SYMBOL: "another symbol",
+        layout.WRONG_PRICE: "a price worse than the order's limit",
+        layout.WRONG_SIZE: "another size",
+        layout.EXECUTED_TOO_MUCH: "executed more than was open",
+        layout.CANCELED_TOO_MUCH: "canceled more than was open",
+        layout.WRONG_MATCH: "an execution told twice, or taken back that is not known",
+        layout.LOST_SESSION: "the session went on or back without a word on open orders",
+        layout.BAD_VALUE: "a quantity that OUCH does not allow",
+    }.get(why, f"contradiction {why}")
+
+
 def explain_fault(int fault, dict record not None, uint32_t symbols):
     """Returns what is wrong with a record (fields by name), one line, by the number that find_fault() gives it."""
     field, allowed = {
         BAD_NUMBER: ("number", "from 1"),
-        BAD_KIND: ("kind", f"{layout.ENTERED} to {layout.IGNORED}, {layout.LIMIT_SET}, {layout.LIMIT_RESET}"),
+        BAD_KIND: ("kind", f"{layout.ENTERED} to {layout.LAST_KIND}, {layout.LIMIT_SET}, {layout.LIMIT_RESET}"),
         BAD_SYMBOL: ("symbol", f"below {symbols}, the number of the journal's symbols, and 0 of no order"),
         BAD_SIDE: ("side", "1 (buy) or -1 (sell), and 0 of no order"),
         BAD_QUANTITY: ("quantity", f"1 to {MAX_QUANTITY}, and 0 of no order"),
         BAD_ID: ("id", "a number from 1"),
-        BAD_ORIGINAL: ("original", "the number of another order of a Replace, else 0"),
+        BAD_ORIGINAL: ("original", f"the number of another order of a Replace, at most {layout.LAST_CONTRADICTION} of "
+                       "a contradiction, else 0"),
         BAD_NAME: ("name", f"a limit's: a-z, 0-9 and _, at most {LIMIT_NAME} characters"),
         BAD_SESSION: ("price", "of a session the last 2 of its characters"),
     }[fault]

@@ -58,18 +58,21 @@ class Decision(msgspec.Struct):
 
 class State(msgspec.Struct):
     """What the records add up to. reference: the last UserRefNum. positions: whole units by symbol index, short is
-    negative. sequence: sequenced messages read in the exchange's session. queries: Account Queries that may still be
-    answered. records: how many they are. limits: the decisions in force, by the names of AGENT_LIMITS."""
+    negative. sequence: sequenced messages read in the exchange's session. records: how many they are. over: the
+    session's end was read. executions: the last ones, (id, match number, symbol, side, units, price); 0 units: the
+    exchange took it back. contradicted: why the gate is shut, 0: it is not."""
 
     reference: int
     positions: dict[int, int]
     open_orders: dict[int, OpenOrder]
     session: bytes
     sequence: int
-    queries: int
     records: int
     limits: dict[str, Decision] = {}
     today: Today = msgspec.field(default_factory=Today)
+    over: bool = False
+    executions: list[tuple[int, int, int, int, int, int]] = []
+    contradicted: int = 0
 
 
 class Sum:

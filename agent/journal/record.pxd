@@ -12,11 +12,12 @@ cdef struct JournalRecord:
     int64_t time_ns             # CLOCK_REALTIME
     uint64_t exchange_sequence  # sequenced messages that the exchange need not send again; 0: our own doing
     uint64_t price              # 4 decimals; SESSION: the last 2 characters of the session
-    uint64_t tag                # the strategy's own; SESSION: the first 8 characters of the session
+    # SESSION: the first 8 characters of the session; EXECUTED, BROKEN, CONTRADICTED: the exchange's match number
+    uint64_t tag                # the strategy's own
     uint32_t kind               # below
     uint32_t id                 # UserRefNum; CAUGHT_UP: the next one that the exchange expects
-    uint32_t original           # UserRefNum of the order that this one is to replace; 0: none
-    uint32_t quantity           # whole units: of the order, or of what was executed or canceled
+    uint32_t original           # UserRefNum of the order that this one is to replace; 0: none. CONTRADICTED: why
+    uint32_t quantity           # whole units: of the order, or of what was executed, canceled or broken
     int32_t side                # AGENT_BUY or AGENT_SELL
     uint32_t symbol             # index in the engine's configuration
 
@@ -34,8 +35,28 @@ cdef enum:                      # JournalRecord.kind
     QUERIED = 10                # an Account Query was sent
     CAUGHT_UP = 11              # an Account Query was answered
     IGNORED = 12                # a Replace of an order that was closed already: the exchange does not answer it
+    CONTRADICTED = 13           # the exchange said what cannot be; its words are in the record, whatever they are
+    BROKEN = 14                 # the exchange took an execution back
+    MODIFIED = 15               # the exchange says what is open of the order now
+    OVER = 16                   # the exchange said that its session is over: all its messages were read
+    LAST_KIND = OVER
     LIMIT_SET = 32              # LimitRecord: a limit was changed, and keeps its value
     LIMIT_RESET = 33            # LimitRecord: a limit has agent.toml's value again
+
+cdef enum:                      # JournalRecord.original of CONTRADICTED
+    SETTLED = 0                 # a person has looked at it, and the gate is open again
+    UNKNOWN_ORDER = 1           # an answer about an order that was never sent, or that nobody knows any more
+    WRONG_ANSWER = 2            # one that the order cannot get: accepted twice, rejected when live, done already
+    WRONG_SIDE = 3
+    WRONG_SYMBOL = 4
+    WRONG_PRICE = 5             # accepted or executed at a price worse than the order's limit
+    WRONG_SIZE = 6              # accepted, replaced or modified with another size
+    EXECUTED_TOO_MUCH = 7       # more units than are open of the order
+    CANCELED_TOO_MUCH = 8
+    WRONG_MATCH = 9             # an execution told twice, or taken back that is not known
+    LOST_SESSION = 10           # it ended, or expects numbers that are used, and nobody tells what became of orders
+    BAD_VALUE = 11              # a quantity that OUCH does not allow
+    LAST_CONTRADICTION = BAD_VALUE
 
 
 cdef enum:
@@ -96,9 +117,16 @@ cdef inline int find_fault(const JournalRecord *r, uint32_t symbols) noexcept no
     if is_limit_record(r):
         # Of any value: the engine has obeyed it, whatever it was.
         return FINE if is_limit_name((<const LimitRecord *> r).name) else BAD_NAME
-    if r.kind < ENTERED or r.kind > IGNORED:
+    if r.kind < ENTERED or r.kind > LAST_KIND:
         return BAD_KIND
-    if r.kind == SESSION or r.kind == QUERIED or r.kind == CAUGHT_UP:
+    if r.kind == CONTRADICTED:
+        # What the exchange said is kept as it was said.
+        if r.symbol >= symbols:
+            return BAD_SYMBOL
+        if r.side < -1 or r.side > 1:
+            return BAD_SIDE
+        return BAD_ORIGINAL if r.original > LAST_CONTRADICTION else FINE
+    if r.kind == SESSION or r.kind == QUERIED or r.kind == CAUGHT_UP or r.kind == OVER:
         # Of no order.
         if r.symbol != 0:
             return BAD_SYMBOL

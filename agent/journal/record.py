@@ -8,14 +8,18 @@ import msgspec
 from agent.journal import _record
 from agent.journal._record import (
     ACCEPTED,
+    BROKEN,
     CANCELED,
     CAUGHT_UP,
+    CONTRADICTED,
     ENTERED,
     EXECUTED,
     IGNORED,
     LIMIT_RESET,
     LIMIT_SET,
+    MODIFIED,
     NEVER_REACHED,
+    OVER,
     QUERIED,
     REJECTED,
     REPLACED,
@@ -23,9 +27,9 @@ from agent.journal._record import (
     SESSION,
 )
 
-__all__ = ["ACCEPTED", "CANCELED", "CAUGHT_UP", "ENTERED", "EXECUTED", "IGNORED", "KINDS", "LIMIT_RESET", "LIMIT_SET",
-           "NEVER_REACHED", "QUERIED", "REJECTED", "REPLACED", "REPLACING", "SESSION", "SIZE", "LimitRecord", "Record",
-           "decode", "name_user"]  # fmt: skip
+__all__ = ["ACCEPTED", "BROKEN", "CANCELED", "CAUGHT_UP", "CONTRADICTED", "ENTERED", "EXECUTED", "IGNORED", "KINDS",
+           "LIMIT_RESET", "LIMIT_SET", "MODIFIED", "NEVER_REACHED", "OVER", "QUERIED", "REJECTED", "REPLACED",
+           "REPLACING", "SESSION", "SIZE", "LimitRecord", "Record", "decode", "name_user"]  # fmt: skip
 
 #: Bytes of a record.
 SIZE = _record.SIZE
@@ -44,6 +48,10 @@ KINDS = {
     QUERIED: "queried",
     CAUGHT_UP: "caught up",
     IGNORED: "ignored",
+    CONTRADICTED: "contradicted",
+    BROKEN: "broken",
+    MODIFIED: "modified",
+    OVER: "over",
     LIMIT_SET: "limit set",
     LIMIT_RESET: "limit reset",
 }

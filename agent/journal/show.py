@@ -9,9 +9,22 @@ from typing import Any
 import msgspec
 
 from agent import limits
+from agent.journal import _record
 from agent.journal.file import Journal
 from agent.journal.rebuild import State, Sum
-from agent.journal.record import CAUGHT_UP, KINDS, LIMIT_RESET, QUERIED, SESSION, LimitRecord, Record, decode, name_user
+from agent.journal.record import (
+    CAUGHT_UP,
+    CONTRADICTED,
+    KINDS,
+    LIMIT_RESET,
+    OVER,
+    QUERIED,
+    SESSION,
+    LimitRecord,
+    Record,
+    decode,
+    name_user,
+)
 from hosttune.output import escape, escape_values
 
 #: Records that are written at once.
@@ -125,6 +138,11 @@ def _describe(record: Record | LimitRecord, symbols: list[str]) -> str:
     kind = KINDS[record.kind]
     if record.kind == SESSION:
         return f"logged in, session {escape(record.session)}"
+    if record.kind == CONTRADICTED:
+        said = f": {record.quantity} at {record.price // 10_000}.{record.price % 10_000:04d}" if record.quantity else ""
+        return f"{kind} {record.id}: {_record.explain_contradiction(record.original)}{said}"
+    if record.kind == OVER:
+        return "the exchange's session is over"
     if record.kind in (QUERIED, CAUGHT_UP):
         expects = f", the exchange expects order {record.id} next" if record.kind == CAUGHT_UP else ""
         return f"{kind}{expects}"

@@ -77,8 +77,8 @@ def describe_place(place: Place, lines: bool) -> dict[str, Any]:
 
 
 def list_problems(segment: Segment, found: Findings, lines: bool, messages: int) -> list[dict[str, Any]]:
-    """Returns the problems, each as plain data: kind, text, count, and first, a place, or None. lines: the recording is a text;
-    messages: those that were well-formed and of a market."""
+    """Returns the problems, each as plain data: kind, text, count, and first, a place, or None. lines: the recording is
+    a text; messages: those that were well-formed and of a market."""
 
     def problem(kind: str, text: str, count: int, word: str = "", **more: Any) -> dict[str, Any]:
         place = found.places.get(word or kind)

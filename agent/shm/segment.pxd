@@ -83,6 +83,7 @@ cdef extern from "agent_shm.h" nogil:
         uint64_t cancels_sent
         uint64_t reject_closed
         uint64_t reject_killed
+        uint64_t reject_contradicted
         uint64_t reject_backlog
         uint64_t reject_journal
         uint64_t reject_stale
@@ -101,6 +102,7 @@ cdef extern from "agent_shm.h" nogil:
         uint64_t reject_self_match
         uint64_t reject_daily
         uint64_t reject_id
+        uint64_t reject_exhausted
         uint64_t reject_count
         uint64_t send_short
         uint64_t send_refused
@@ -112,7 +114,20 @@ cdef extern from "agent_shm.h" nogil:
         uint64_t replaces_ignored
         uint64_t cancel_rejected
         uint64_t answers_unmatched
+        uint64_t orders_adopted
         uint64_t broken_trades
+        uint64_t contradicted
+        uint64_t contradicted_order
+        uint64_t contradicted_answer
+        uint64_t contradicted_side
+        uint64_t contradicted_symbol
+        uint64_t contradicted_price
+        uint64_t contradicted_size
+        uint64_t contradicted_executed
+        uint64_t contradicted_canceled
+        uint64_t contradicted_match
+        uint64_t contradicted_session
+        uint64_t contradicted_value
         uint64_t exchange_other
         uint64_t exchange_malformed
         uint64_t exchange_heartbeats

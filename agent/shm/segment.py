@@ -133,7 +133,6 @@ class Segment(msgspec.Struct, frozen=True):
         return "hung" if self.state in _LOOPING and age is not None and age > HUNG_NS else self.state
 
 
-
 class Places(msgspec.Struct, frozen=True):
     """Where the words of one segment lie: bytes from its begin (of symbol fields: from their row's), by name."""
 

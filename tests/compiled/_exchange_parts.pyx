@@ -243,7 +243,7 @@ cdef class Session:
     def counts(self):
         s = &self.r.session
         return {
-            "logins": s.logins, "logins_refused": s.logins_refused, "disconnects": s.disconnects,
+            "logins": s.logins, "looks": s.looks, "logins_refused": s.logins_refused, "disconnects": s.disconnects,
             "replayed": s.replayed, "heartbeats": s.heartbeats, "other_packets": s.other_packets,
             "logged_out": bool(s.logged_out),
         }

@@ -85,6 +85,7 @@
     X(cancels_sent, counter, "Cancel Order messages given to the socket") \
     X(reject_closed, counter, "orders refused: not logged in, or answers from before are not yet all read") \
     X(reject_killed, counter, "orders refused: the kill switch is on") \
+    X(reject_contradicted, counter, "orders refused: the exchange said what cannot be, and nobody has resumed since") \
     X(reject_backlog, counter, "orders refused: an earlier send was short or refused, bytes still wait") \
     X(reject_journal, counter, "orders refused: the journal's ring is full") \
     X(reject_stale, counter, "orders refused: the symbol's book is stale") \
@@ -103,6 +104,7 @@
     X(reject_self_match, counter, "orders refused: they could trade with an open order of this engine") \
     X(reject_daily, counter, "orders refused: max_orders_per_day were sent today") \
     X(reject_id, counter, "replaces and cancels refused: the order is not open") \
+    X(reject_exhausted, counter, "orders refused: every UserRefNum of OUCH's 4,294,967,295 is used") \
     X(reject_count, counter, "orders refused: the strategy returned more than the buffer holds") \
     X(send_short, counter, "sends that took part of the bytes") \
     X(send_refused, counter, "sends that took no byte (buffer full)") \
@@ -113,8 +115,21 @@
     X(rejected, counter, "OUCH Rejected for orders of this engine") \
     X(replaces_ignored, counter, "Replaces of orders that were done when the exchange read the Replace") \
     X(cancel_rejected, counter, "OUCH Cancel Reject and Cancel Pending") \
-    X(answers_unmatched, counter, "OUCH answers for no order of this engine") \
-    X(broken_trades, counter, "executions the exchange took back: positions are NOT corrected") \
+    X(answers_unmatched, counter, "OUCH answers for no order that was open here") \
+    X(orders_adopted, counter, "orders that the journal did not have, learned from the exchange's session") \
+    X(broken_trades, counter, "executions that the exchange took back") \
+    X(contradicted, gauge, "why the gate is shut until `agent resume`: the number of a contradiction; 0: it is not") \
+    X(contradicted_order, counter, "answers about an order that was never sent, or that nobody knows any more") \
+    X(contradicted_answer, counter, "answers that the order cannot get: accepted twice, rejected when live, done") \
+    X(contradicted_side, counter, "answers with another side than the order's") \
+    X(contradicted_symbol, counter, "answers with another symbol than the order's") \
+    X(contradicted_price, counter, "acceptances and executions at a price worse than the order's limit") \
+    X(contradicted_size, counter, "acceptances and modifications with another size") \
+    X(contradicted_executed, counter, "executions of more units than were open of the order: the position has them") \
+    X(contradicted_canceled, counter, "cancels of more units than were open of the order") \
+    X(contradicted_match, counter, "executions told twice, and broken trades of an execution that is not known") \
+    X(contradicted_session, counter, "sessions that went on or back without a word on open orders") \
+    X(contradicted_value, counter, "answers with a quantity that OUCH does not allow") \
     X(exchange_other, counter, "other OUCH messages, and SoupBinTCP debug packets") \
     X(exchange_malformed, counter, "bytes of the exchange that are not the protocol: the link is closed") \
     X(exchange_heartbeats, counter, "SoupBinTCP heartbeats received") \

@@ -151,6 +151,13 @@ class Hand:
             assert time.monotonic() < limit
             self.engine.step_session()
 
+    def wait(self, done: Callable[[], object]) -> None:
+        """Until the loop, in another thread, has done something; at most 30 s."""
+        limit = time.monotonic() + 30
+        while not done():
+            assert time.monotonic() < limit
+            time.sleep(0.001)
+
     def set_limits(self, **values: int) -> None:
         """What `agent limits` does, on the bytes of the segment."""
         self.engine.limits(**values)

@@ -94,6 +94,13 @@ class Link:
         assert kind == b"L" and len(body) == 46
         return body[16:26].decode().strip(), int(body[26:])
 
+    def look(self, session: str, sequence: int) -> tuple[str, int]:
+        """Read a Login Request that asks for no message of the past, and say which number the next one has: (session,
+        sequence number) that it asks for."""
+        wanted = self.login()
+        self.send(login_accepted(session, sequence))
+        return wanted
+
     def query(self) -> None:
         """Read an Account Query."""
         assert self.read() == (b"U", b"Q")

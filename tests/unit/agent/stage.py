@@ -77,6 +77,7 @@ class Stage:
 
 def read_journal(stage: Stage) -> dict[str, Any]:
     """Returns what `agent journal` says of the stage's engine."""
-    run = subprocess.run([sys.executable, "-P", "-m", "agent", "journal", str(stage.folder / "state/main.journal"),
-                          "--format", "json"], capture_output=True, text=True, timeout=20, check=True)  # fmt: skip
+    path = Path(stage.environment["STATE_DIRECTORY"]) / "main.journal"
+    run = subprocess.run([sys.executable, "-P", "-m", "agent", "journal", str(path), "--format", "json"],
+                          capture_output=True, text=True, timeout=20, check=True)  # fmt: skip
     return dict(json.loads(run.stdout))

@@ -127,7 +127,7 @@ def load_journal(text: str) -> tuple[list[str], list[bytes], State]:
     fields = dict.fromkeys(Record.__struct_fields__, 1) | {"symbol": 0}
     session = {"tag": int.from_bytes(name[:8], "little"), "price": int.from_bytes(name[8:], "little")}
     records = _record.pack(fields | session | {"kind": SESSION}) + _record.pack(fields | {"kind": ENTERED, "number": 2})
-    state = State(reference=1, positions={0: 1}, open_orders={}, session=name, sequence=1, queries=0, records=2)
+    state = State(reference=1, positions={0: 1}, open_orders={}, session=name, sequence=1, records=2)
     return [text], [records], state
 
 

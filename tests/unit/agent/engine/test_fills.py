@@ -27,12 +27,14 @@ def test_an_orders_life(hand: Callable[..., Hand]) -> None:
             Fill(1, 77, 0, 5, 5, 0, 100.01, 1, 0, ACCEPTED, 0),
             Fill(1, 77, 0, 2, 3, 2, 100.0, 1, 0, EXECUTED, 0),
             Fill(1, 77, 0, 3, 0, 5, 100.01, 1, 0, EXECUTED, 0),
+            Fill(1, 77, 0, 1, 0, 6, 100.01, 1, 0, EXECUTED, 0),
         ]
-        # The fourth is for an order that is done with: counted, not guessed at.
+        # The fourth is more than the order was: the exchange's word, which the position has, and which shuts the gate.
         c = h.counters
-        assert (c["accepted"], c["executed"], c["answers_unmatched"], c["fills"]) == (1, 2, 1, 3)
+        assert (c["accepted"], c["executed"], c["answers_unmatched"], c["fills"]) == (1, 3, 1, 4)
+        assert c["contradicted_executed"] == 1
         assert "orders_open" not in c
-        assert h.reading.symbols[0].position == 5
+        assert h.reading.symbols[0].position == 6
 
 
 def test_rejected_canceled_and_dead_orders_are_not_open(hand: Callable[..., Hand]) -> None:

@@ -52,8 +52,16 @@ FORGED: dict[str, tuple[dict[str, int], str]] = {
     "the side 2": (EXECUTED | {"side": 2}, r"record 2: side: found 2, allowed: "),
     "the smallest side": (ENTERED | {"side": -(2**31)}, r"record 2: side: found -2147483648, allowed: "),
     "a side of no order": (QUERIED | {"side": 1}, r"record 2: side: found 1, allowed: "),
-    "no kind": (ENTERED | {"kind": 0}, r"record 2: kind: found 0, allowed: 1 to 12"),
-    "the kind 13": (ENTERED | {"kind": 13}, r"record 2: kind: found 13, allowed: 1 to 12"),
+    "no kind": (ENTERED | {"kind": 0}, r"record 2: kind: found 0, allowed: 1 to 16"),
+    "the kind 17": (ENTERED | {"kind": 17}, r"record 2: kind: found 17, allowed: 1 to 16"),
+    "a contradiction of no kind": (
+        ENTERED | {"kind": record.CONTRADICTED, "original": 12},
+        r"record 2: original: found 12, allowed: the number of another order of a Replace, at most 11 ",
+    ),
+    "a contradiction on no side": (
+        ENTERED | {"kind": record.CONTRADICTED, "side": 2},
+        r"record 2: side: found 2, allowed: 1 ",
+    ),
     "a million units": (EXECUTED | {"quantity": 1_000_000}, r"record 2: quantity: found 1000000, allowed: 1 to 999999"),
     "no units": (EXECUTED | {"quantity": 0}, r"record 2: quantity: found 0, allowed: "),
     "units of no order": (QUERIED | {"quantity": 1}, r"record 2: quantity: found 1, allowed: "),
@@ -343,7 +351,7 @@ def test_an_engine_refuses_what_it_has_no_place_for(
     hand: Callable[..., Hand], orders: list[dict[str, int]], positions: dict[int, int]
 ) -> None:
     held = [msgspec.structs.replace(ORDER, **order) for order in orders]
-    state = State(0, positions, {o.id: o for o in held}, b"S", 0, 0, 0)
+    state = State(0, positions, {o.id: o for o in held}, b"S", 0, 0)
     with pytest.raises(RunError, match=r"^journal: (open order|position of symbol) \d+"):
         restore_state(hand().engine, state)
 

@@ -122,7 +122,9 @@ class Replayed(NamedTuple):
 
 
 def counted(reading: shm.Segment) -> dict[str, int]:
-    found = {name.removeprefix("refused_"): n for name, n in reading.counters.items() if name.startswith("refused_") and n}
+    found = {
+        name.removeprefix("refused_"): n for name, n in reading.counters.items() if name.startswith("refused_") and n
+    }
     return found | ({"restarted": n} if (n := reading.counters["quotes_restarted"]) else {})
 
 

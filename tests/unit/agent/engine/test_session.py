@@ -19,6 +19,7 @@ from ..ouch_answers import (  # fmt: skip
     login_accepted,
     packet,
     query_answer,
+    rejected,
     udp,
 )
 
@@ -71,7 +72,7 @@ def test_the_gate_opens_behind_the_answer_to_the_query(hand: Callable[..., Hand]
 
     def script(link: Link) -> None:
         wanted = link.login()
-        assert wanted == ("", 1)
+        assert wanted == ("", 0)
         link.send(login_accepted(SESSION, 1))
         link.query()
         ticks(out, 1)  # too early for an order
@@ -102,6 +103,10 @@ def test_a_reconnect_resumes_and_learns_what_happened(hand: Callable[..., Hand])
         assert [link.order()[:5] for _ in range(3)] == [b"O" + i.to_bytes(4, "big") for i in (1, 2, 3)]
         link.send(accepted(1))  # sequence 2: and then the line is cut; order 2 was seen too, order 3 was not
 
+    def look(link: Link) -> None:
+        # Three messages that were missed: 3, 4 and 5.
+        assert link.look(SESSION, 6) == (SESSION, 0)
+
     def second(link: Link) -> None:
         assert link.login() == (SESSION, 3)
         link.send(login_accepted(SESSION, 3))
@@ -114,7 +119,7 @@ def test_a_reconnect_resumes_and_learns_what_happened(hand: Callable[..., Hand])
         link.send(accepted(4), packet(b"Z"))
 
     open_now: list[int] = []
-    with udp() as (feed, out), Exchange(first, second) as exchange:
+    with udp() as (feed, out), Exchange(first, look, second) as exchange:
         h = hand(feeds=(feed.fileno(), -1, -1), port=exchange.port, once=True, give_up_after_ns=10**10)
         h.orders = [order()]
         assert run(h)[1] == 0
@@ -126,53 +131,100 @@ def test_a_reconnect_resumes_and_learns_what_happened(hand: Callable[..., Hand])
 
 
 def test_an_answer_to_an_old_query_does_not_open_the_gate(hand: Callable[..., Hand]) -> None:
-    def first(link: Link) -> None:
-        link.login()
-        link.send(login_accepted(SESSION, 1))
-        link.query()  # never answered on this connection, but it is in the sequence
+    """A standby host without a journal: the session holds another process's orders, and answers that it asked for."""
 
-    def second(link: Link) -> None:
+    def look(link: Link) -> None:
+        assert link.look(SESSION, 7) == ("", 0)
+        with contextlib.suppress(ConnectionError):
+            assert link.sock.recv(1) == b""
+
+    def replay(link: Link) -> None:
         assert link.login() == (SESSION, 1)
         link.send(login_accepted(SESSION, 1))
         link.query()
-        link.send(query_answer(1))
-        time.sleep(0.05)
+        link.send(query_answer(1), accepted(1), executed(1, 2), query_answer(2), accepted(2), query_answer(3))
+        h.wait(lambda: h.counters.get("exchange_sequence") == 6)
+        ticks(out, 1)
+        h.wait(lambda: h.counters.get("reject_closed") == 1)
         states.append(h.reading.state)
-        link.send(query_answer(1))
-        time.sleep(0.05)
-        states.append(h.reading.state)
+        link.send(canceled(1, 3), canceled(2, 5), query_answer(3))
+        up(h)
+        ticks(out, 1, 2)
+        assert link.order()[:5] == b"O\0\0\0\3"
         link.send(packet(b"Z"))
 
     states: list[str] = []
-    with udp() as (feed, _), Exchange(first, second) as exchange:
+    with udp() as (feed, out), Exchange(look, replay) as exchange:
         h = hand(feeds=(feed.fileno(), -1, -1), port=exchange.port, once=True, give_up_after_ns=10**10)
+        h.orders = [order()]
         assert run(h)[1] == 0
-    assert states == ["connecting", "running"]
+    assert states == ["connecting"]
+    c = h.counters
+    assert (c["orders_adopted"], c["executed"], c["orders_sent"], c["orders_open"], c["logins"]) == (2, 1, 1, 1, 1)
+    assert "contradicted" not in c and h.reading.symbols[0].position == 2
 
 
-def test_a_session_that_is_over_is_followed_by_the_one_that_is_on(hand: Callable[..., Hand]) -> None:
+def test_a_last_message_that_comes_again_does_not_hold_the_gate_shut(hand: Callable[..., Hand]) -> None:
+    """Where 0 asks for the last message: that one, and its number. Here it is the answer to another's query."""
+
+    def look(link: Link) -> None:
+        assert link.look(SESSION, 2) == ("", 0)
+        link.send(query_answer(5))
+
+    def replay(link: Link) -> None:
+        assert link.login() == (SESSION, 1)
+        link.send(login_accepted(SESSION, 1), rejected(4), query_answer(5))
+        up(h)
+        link.query()
+        ticks(out, 1)
+        assert link.order()[:5] == b"O\0\0\0\5"
+        link.send(query_answer(5), packet(b"Z"))
+
+    with udp() as (feed, out), Exchange(look, replay) as exchange:
+        h = hand(feeds=(feed.fileno(), -1, -1), port=exchange.port, once=True, give_up_after_ns=10**10)
+        h.orders = [order()]
+        assert run(h)[1] == 0
+    assert "contradicted" not in h.counters
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_session_that_is_over_is_followed_by_the_one_that_is_on(hand: Callable[..., Hand], told: bool) -> None:
+    """Where it ends without a word on an open order, nobody can know the position: no order goes out."""
+
     def first(link: Link) -> None:
         enter(link)
         up(h)
         ticks(out, 1)
         link.order()
+        link.send(accepted(1), *([packet(b"Z")] if told else []))
 
     def second(link: Link) -> None:
-        assert link.login() == (SESSION, 2)
+        assert link.login() == (SESSION, 0)
         link.send(packet(b"J", b"S"))
 
     def third(link: Link) -> None:
-        assert enter(link, "S000000002") == ("", 1)
+        assert enter(link, "S000000002") == ("", 0)
         up(h)
+        open_now.append(h.counters.get("orders_open", 0))
         ticks(out, 1, 2)
-        assert link.order()[:5] == b"O\0\0\0\2"
+        if told:
+            assert link.order()[:5] == b"O\0\0\0\2"
+        else:
+            h.wait(lambda: h.counters.get("reject_contradicted") == 1)
+            h.set_limits(kill=0)
+            h.wait(lambda: "contradicted" not in h.counters)
+            ticks(out, 1, 3)
+            assert link.order()[:5] == b"O\0\0\0\2"
         link.send(packet(b"Z"))
 
+    open_now: list[int] = []
     with udp() as (feed, out), Exchange(first, second, third) as exchange:
-        h = hand(feeds=(feed.fileno(), -1, -1), port=exchange.port, once=True, give_up_after_ns=10**10)
+        h = hand(feeds=(feed.fileno(), -1, -1), port=exchange.port, give_up_after_ns=3 * 10**8)
         h.orders = [order()]
-        assert run(h)[1] == 0
-    assert h.counters["logins"] == 2
+        with limit():
+            h.engine.run()
+    assert (h.counters["logins"], open_now) == (2, [0])
+    assert h.counters.get("contradicted_session", 0) == (0 if told else 1)
 
 
 @pytest.mark.parametrize(("reason", "why"), [(b"A", "not authorised"), (b"S", "session not available")])
@@ -199,10 +251,13 @@ def test_an_exchange_that_stays_away_ends_the_engine(hand: Callable[..., Hand]) 
     assert h.counters["connection_lost"] == 1
 
 
-@pytest.mark.parametrize("sequence", [0, 3])
-def test_a_replay_that_would_leave_a_hole_is_not_accepted(hand: Callable[..., Hand], sequence: int) -> None:
+@pytest.mark.parametrize("sequence", [0, 3, 2**63])
+def test_a_replay_that_would_leave_a_hole_ends_the_engine(hand: Callable[..., Hand], sequence: int) -> None:
     def first(link: Link) -> None:
         enter(link)
+
+    def look(link: Link) -> None:
+        assert link.look(SESSION, 9) == (SESSION, 0)
 
     def second(link: Link) -> None:
         assert link.login() == (SESSION, 2)
@@ -210,10 +265,45 @@ def test_a_replay_that_would_leave_a_hole_is_not_accepted(hand: Callable[..., Ha
         with contextlib.suppress(ConnectionError, AssertionError):
             link.read()
 
-    with udp() as (feed, _), Exchange(first, second) as exchange:
+    with udp() as (feed, _), Exchange(first, look, second) as exchange:
         h = hand(feeds=(feed.fileno(), -1, -1), port=exchange.port, give_up_after_ns=200_000_000)
-        assert run(h)[1] == 4
-    assert h.counters["exchange_malformed"] == 1
+        why, code = run(h)
+    assert (code, "does not send again what was missed" in why) == ((1, True) if sequence < 2**62 else (4, False))
+    assert h.counters["exchange_malformed"] == 1 and h.reading.state == "stopped"
+
+
+def test_a_past_that_the_exchange_refuses_ends_the_engine(hand: Callable[..., Hand]) -> None:
+    def look(link: Link) -> None:
+        link.look(SESSION, 9)
+
+    def refuse(link: Link) -> None:
+        assert link.login() == (SESSION, 1)
+        link.send(packet(b"J", b"S"))
+
+    with udp() as (feed, _), Exchange(look, refuse) as exchange:
+        h = hand(feeds=(feed.fileno(), -1, -1), port=exchange.port)
+        why, code = run(h)
+    assert code == 1 and "does not send again what was missed" in why
+
+
+def test_a_session_that_went_back_ends_the_engine(hand: Callable[..., Hand]) -> None:
+    def first(link: Link) -> None:
+        enter(link)
+        up(h)
+        ticks(out, 1)
+        link.order()
+        link.send(accepted(1))
+
+    def second(link: Link) -> None:
+        assert link.look(SESSION, 1) == (SESSION, 0)
+        assert link.sock.recv(1) == b""
+
+    with udp() as (feed, out), Exchange(first, second) as exchange:
+        h = hand(feeds=(feed.fileno(), -1, -1), port=exchange.port, give_up_after_ns=10**10)
+        h.orders = [order()]
+        why, code = run(h)
+    assert code == 1 and "fewer messages than the journal" in why and len(why) < 128
+    assert h.counters["orders_sent"] == 1
 
 
 def test_sigterm_cancels_what_is_open_and_waits_for_the_word(hand: Callable[..., Hand]) -> None:

@@ -22,12 +22,14 @@ from agent.journal.record import LimitRecord, Record
 from agent.shm.ring import Ring
 
 BUY, SELL = 1, -1
+#: Kinds of records that are about no order.
+OF_NO_ORDER = {record.SESSION, record.QUERIED, record.CAUGHT_UP, record.OVER, record.LIMIT_SET, record.LIMIT_RESET}
 
 
 def entry(number: int, kind: int, id: int = 0, quantity: int = 0, side: int = BUY, **more: Any) -> Record:
     given = {"time_ns": 10**18, "exchange_sequence": 0, "price": 1_000_100, "tag": 0, "original": 0, "symbol": 0} | more
     # A record of no order has no side.
-    side = 0 if kind in (record.SESSION, record.QUERIED, record.CAUGHT_UP) else side
+    side = 0 if kind in OF_NO_ORDER else side
     return Record(number=number, kind=kind, id=id, quantity=quantity, side=side, **given)
 
 
@@ -60,14 +62,14 @@ LIFE = [
 def test_records_add_up() -> None:
     state = rebuild([packed(*LIFE)], 3)
     assert state.positions == {0: 4 - 7 + 1}
-    assert (state.reference, state.session, state.sequence, state.queries) == (5, b"S000000001", 9, 0)
+    assert (state.reference, state.session, state.sequence, state.over) == (5, b"S000000001", 9, False)
     (left,) = state.open_orders.values()
     assert (left.id, left.leaves, left.filled, left.original, left.accepted) == (3, 3, 5, 0, True)
 
 
 def model(records: list[Record | LimitRecord]) -> State:
     """What rebuild() has to find, slow and obvious."""
-    state = State(reference=0, positions={}, open_orders={}, session=b"", sequence=0, queries=0, records=0)
+    state = State(reference=0, positions={}, open_orders={}, session=b"", sequence=0, records=0)
     orders = state.open_orders
 
     def reduce(id: int, quantity: int) -> None:
@@ -86,16 +88,24 @@ def model(records: list[Record | LimitRecord]) -> State:
         state.sequence = r.exchange_sequence or state.sequence
         if r.kind == record.SESSION:
             state.session = struct.pack("<QH", r.tag, r.price & 0xFFFF)
-            state.sequence, state.queries = r.exchange_sequence, 0
-        elif r.kind == record.QUERIED:
-            state.queries += 1
+            state.sequence, state.over = r.exchange_sequence, False
+        elif r.kind in (record.QUERIED, record.OVER):
+            state.over = r.kind == record.OVER
         elif r.kind == record.CAUGHT_UP:
-            state.queries = max(0, state.queries - 1)
+            state.reference = max(state.reference, (r.id - 1) % 2**32)
+        elif r.kind == record.CONTRADICTED:
+            state.contradicted = r.original
         elif r.kind in (record.ENTERED, record.REPLACING):
             state.reference = max(state.reference, r.id)
             orders[r.id] = OpenOrder(r.id, r.symbol, r.side, r.quantity, r.price, r.tag, r.original)
-        elif r.kind == record.EXECUTED:
-            state.positions[r.symbol] = state.positions.get(r.symbol, 0) + r.side * r.quantity
+            if r.original in orders:
+                orders[r.id].filled = orders[r.original].filled
+        elif r.kind in (record.EXECUTED, record.BROKEN):
+            sign, units = (1, r.quantity) if r.kind == record.EXECUTED else (-1, 0)
+            state.positions[r.symbol] = state.positions.get(r.symbol, 0) + sign * r.side * r.quantity
+            state.executions.append((r.id, r.tag, r.symbol, r.side, units, r.price))
+            if r.kind == record.BROKEN:
+                continue
             if r.id in orders:
                 orders[r.id].filled += r.quantity
             reduce(r.id, r.quantity)
@@ -103,14 +113,21 @@ def model(records: list[Record | LimitRecord]) -> State:
             reduce(r.id, r.quantity)
         elif r.kind in (record.REJECTED, record.NEVER_REACHED, record.IGNORED):
             orders.pop(r.id, None)
-        elif r.kind in (record.ACCEPTED, record.REPLACED):
+        elif r.kind in (record.ACCEPTED, record.REPLACED, record.MODIFIED):
             if r.id not in orders:
                 state.reference = max(state.reference, r.id)
                 orders[r.id] = OpenOrder(r.id, r.symbol, r.side, 0, r.price, r.tag, r.original)
             order = orders[r.id]
-            if (old := orders.pop(order.original, None)) is not None:
+            order.leaves = r.quantity
+            if r.kind == record.REPLACED and (old := orders.pop(r.original or order.original, None)) is not None:
                 order.filled = old.filled
-            order.leaves, order.price, order.original, order.accepted = r.quantity, r.price, 0, True
+            if r.kind == record.ACCEPTED and not order.accepted:
+                order.leaves -= order.filled
+            worse = r.price > order.price if order.side == BUY else r.price < order.price
+            order.price = r.price if r.price and worse else order.price
+            order.side, order.symbol, order.original, order.accepted = r.side, r.symbol, 0, True
+            if order.leaves <= 0:
+                del orders[r.id]
     return state
 
 
@@ -120,10 +137,9 @@ def allowed(kind: int, id: int, original: int) -> bool:
     return original == 0 if kind == record.ENTERED else original != id
 
 
-OF_NO_ORDER = {record.SESSION, record.QUERIED, record.CAUGHT_UP, record.LIMIT_SET, record.LIMIT_RESET}
 ORDERS = st.fixed_dictionaries(
     {
-        "kind": st.sampled_from(sorted(set(record.KINDS) - OF_NO_ORDER)),
+        "kind": st.sampled_from(sorted(set(record.KINDS) - OF_NO_ORDER - {record.CONTRADICTED})),
         "id": st.integers(1, 9),
         "quantity": st.integers(1, 9) | st.just(999_999),
         "side": st.sampled_from((BUY, SELL)),
@@ -136,7 +152,7 @@ ORDERS = st.fixed_dictionaries(
 ).filter(lambda row: allowed(row["kind"], row["id"], row["original"]))
 OTHERS = st.fixed_dictionaries(
     {
-        "kind": st.sampled_from((record.SESSION, record.QUERIED, record.CAUGHT_UP)),
+        "kind": st.sampled_from((record.SESSION, record.QUERIED, record.CAUGHT_UP, record.OVER)),
         "id": st.integers(0, 9),
         "price": st.integers(0, 2**16 - 1),
         "tag": st.integers(0, 2**64 - 1),
@@ -157,6 +173,20 @@ DECISIONS = st.fixed_dictionaries(
         "time_ns": st.integers(0, 2**63 - 1),
     }
 )
+#: What the exchange said that cannot be, with whatever it said.
+CONTRADICTIONS = st.fixed_dictionaries(
+    {
+        "kind": st.just(record.CONTRADICTED),
+        "id": st.integers(0, 2**32 - 1),
+        "quantity": st.integers(0, 2**32 - 1),
+        "side": st.integers(-1, 1),
+        "original": st.integers(0, 11),
+        "symbol": st.integers(0, 2),
+        "price": st.integers(0, 2**64 - 1),
+        "tag": st.integers(0, 2**64 - 1),
+        "exchange_sequence": st.integers(0, 3),
+    }
+)
 
 
 def number(rows: list[dict[str, Any]]) -> list[Record | LimitRecord]:
@@ -164,7 +194,7 @@ def number(rows: list[dict[str, Any]]) -> list[Record | LimitRecord]:
     return [LimitRecord(number=n, **row) if "old" in row else entry(n, **row) for n, row in enumerate(rows, 1)]
 
 
-@given(st.lists(ORDERS | OTHERS | DECISIONS, max_size=40), st.integers(1, 40))
+@given(st.lists(ORDERS | OTHERS | DECISIONS | CONTRADICTIONS, max_size=40), st.integers(1, 40))
 def test_whatever_comes_adds_up_as_in_the_model(rows: list[dict[str, Any]], piece: int) -> None:
     records = number(rows)
     pieces = [packed(*records[at : at + piece]) for at in range(0, len(records), piece)]
@@ -309,7 +339,7 @@ def test_a_decision_about_no_limit_is_named(name: bytes) -> None:
         "uid": 0,
         "login": 0,
     }
-    with pytest.raises(JournalError, match="record 1: name: found b.* allowed: a limit's: a-z, 0-9 and _, at most 20"):
+    with pytest.raises(JournalError, match=r"record 1: name: found b.* allowed: a limit's: a-z, 0-9 and _, at most 20"):
         rebuild([_record.pack(fields)], 1)
 
 

@@ -1,0 +1,147 @@
+"""What the exchange says that cannot be: named, journaled, the gate shut, positions as the exchange says."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ..conftest import Hand, order
+from ..hostile_exchange import Sequence
+from ..ouch_answers import accepted, canceled, executed, query_answer, read_all, rejected, replaced, sequenced
+
+
+@pytest.mark.parametrize("first", range(0, 400, 50))
+def test_engine_journal_and_model_agree_on_whatever_is_said(tmp_path: Path, first: int) -> None:
+    for seed in range(first, first + 50):
+        try:
+            Sequence(seed, tmp_path).run(40)
+        except AssertionError as error:
+            raise AssertionError(f"seed {seed}") from error
+
+
+def broken(id: int, match: int) -> bytes:
+    return sequenced(b"B" + bytes(8) + id.to_bytes(4, "big") + match.to_bytes(8, "big") + b"E" + b"0" * 14)
+
+
+def modified(id: int, quantity: int, side: bytes = b"B") -> bytes:
+    return sequenced(b"M" + bytes(8) + id.to_bytes(4, "big") + side + quantity.to_bytes(4, "big"))
+
+
+def renamed(answer: bytes, symbol: bytes) -> bytes:
+    return answer.replace(b"BTCUSDT ", symbol.ljust(8))
+
+
+BOUGHT = accepted(1) + executed(1, 2, match=7)
+
+#: By name: the answers to the purchase of 5 at 100.01, what is counted, the position and what is open of the purchase.
+SAID = {
+    "more executed than open": (accepted(1) + executed(1, 7), "executed", 7, 0),
+    "an execution of an order that is done": (BOUGHT + canceled(1, 3) + executed(1, 1), "executed", 3, 0),
+    "an execution of an order never sent": (executed(2, 5), "order", 0, 5),
+    "an execution of order 0": (executed(0, 5), "order", 0, 5),
+    "an execution at a worse price": (accepted(1) + executed(1, 2, 1_000_200), "price", 2, 3),
+    "an execution at no price": (accepted(1) + executed(1, 2, 0), "price", 2, 3),
+    "an execution told twice": (BOUGHT + executed(1, 2, match=7), "match", 2, 3),
+    "an acceptance of another side": (accepted(1, side=b"S") + executed(1, 2), "side", -2, 0),
+    "an acceptance of another symbol": (renamed(accepted(1), b"MSFT"), "symbol", 0, 5),
+    "an acceptance of more": (accepted(1, 6), "size", 0, 6),
+    "an acceptance of less": (accepted(1, 4), "size", 0, 4),
+    "an acceptance at a worse price": (accepted(1, price=1_000_101), "price", 0, 5),
+    "a second acceptance": (accepted(1) + accepted(1), "answer", 0, 5),
+    "an acceptance of an order that is done": (BOUGHT + canceled(1, 3) + accepted(1), "answer", 2, 0),
+    "an acceptance of an order never sent": (accepted(2), "order", 0, 10),
+    "an Enter Order that replaced another": (replaced(9, 1, 5), "answer", 0, 5),
+    "a cancel of more than is open": (BOUGHT + canceled(1, 4), "canceled", 2, 0),
+    "a cancel of an order that is done": (rejected(1) + canceled(1, 5), "canceled", 0, 0),
+    "a cancel of an order never sent": (canceled(2, 1), "order", 0, 5),
+    "a reject of an order that was executed": (BOUGHT + rejected(1), "answer", 2, 0),
+    "a reject of an order that is done": (rejected(1) + rejected(1), "answer", 0, 0),
+    "a modification upward": (accepted(1) + modified(1, 9), "size", 0, 9),
+    "a modification of the side": (accepted(1) + modified(1, 3, b"S"), "side", 0, 0),
+    "a broken trade that nobody knows": (BOUGHT + broken(1, 8), "match", 2, 3),
+    "a trade broken twice": (BOUGHT + broken(1, 7) + broken(1, 7), "match", 0, 3),
+    "a broken trade of another order": (BOUGHT + broken(2, 7), "match", 2, 3),
+    "an expected number that is used": (accepted(1) + query_answer(1), "session", 0, 5),
+    "a quantity of a million": (accepted(1) + executed(1, 1_000_000), "value", 0, 5),
+    "an execution of nothing": (accepted(1) + executed(1, 0), "value", 0, 5),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("said", SAID)
+def test_what_cannot_be_shuts_the_gate(hand: Callable[..., Hand], said: str) -> None:
+    answers, kind, position, open_buy = SAID[said]
+    h = hand()
+    h.orders = [order()]
+    with h.connect() as peer:
+        h.tick()
+        peer.sendall(answers)
+        h.settle(count(answers))
+        row, c = h.reading.symbols[0], h.counters
+        assert (row.position, row.open_buy) == (position, open_buy)
+        assert c[f"contradicted_{kind}"] == 1 and c["contradicted"] > 0
+        assert sum(n for name, n in c.items() if name.startswith("contradicted_")) == 1
+        # No order passes; a Cancel does, and the open ones are cancelled.
+        h.tick()
+        assert (h.counters["reject_contradicted"], h.counters["orders_sent"]) == (1, 1)
+        assert h.reading.limits["kill"] == 1
+        h.engine.do_housekeeping()
+        h.engine.step_session()
+        assert h.counters.get("cancels_sent", 0) == h.counters.get("orders_open", 0)
+        # A person has looked.
+        h.set_limits(kill=0)
+        h.engine.do_housekeeping()
+        h.tick()
+        assert h.counters["orders_sent"] == 2 and "contradicted" not in h.counters
+
+
+def count(answers: bytes) -> int:
+    """Of the packets in a stream."""
+    found = 0
+    while answers:
+        answers = answers[2 + int.from_bytes(answers[:2], "big") :]
+        found += 1
+    return found
+
+
+FINE = {
+    "a better price": (accepted(1, price=1_000_000) + executed(1, 5, 1_000_100), 5, 0),
+    "executed before it is accepted": (executed(1, 2) + accepted(1), 2, 3),
+    "executed whole before it is accepted": (executed(1, 5) + accepted(1), 5, 0),
+    "dead": (accepted(1, state=b"D"), 0, 0),
+    "a broken trade": (BOUGHT + broken(1, 7), 0, 3),
+    "a broken trade of an order that is done": (BOUGHT + canceled(1, 3) + broken(1, 7), 0, 0),
+    "modified downward": (accepted(1) + modified(1, 2), 0, 2),
+    "modified to nothing": (accepted(1) + modified(1, 0), 0, 0),
+    "two executions of the same size": (BOUGHT + executed(1, 2, match=8), 4, 1),
+}
+
+
+@pytest.mark.parametrize("said", FINE)
+def test_what_may_be_does_not(hand: Callable[..., Hand], said: str) -> None:
+    answers, position, open_buy = FINE[said]
+    h = hand()
+    h.orders = [order()]
+    with h.connect() as peer:
+        h.tick()
+        peer.sendall(answers)
+        h.settle(count(answers))
+        h.tick()
+        read_all(peer, 100)
+    row = h.reading.symbols[0]
+    assert (row.position, row.open_buy) == (position, open_buy + 5)
+    assert not any(name.startswith("contradicted") for name in h.counters)
+
+
+def test_no_number_is_used_twice_at_the_end_of_the_numbers(hand: Callable[..., Hand]) -> None:
+    h = hand()
+    h.orders = [order()]
+    with h.connect() as peer:
+        peer.sendall(query_answer(2**32 - 1))
+        h.settle(1)
+        for _ in range(3):
+            h.tick()
+        assert read_all(peer, 50)[4:8] == b"\xff\xff\xff\xff"
+        peer.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            peer.recv(1)
+    assert (h.counters["orders_sent"], h.counters["reject_exhausted"]) == (1, 2)
