@@ -72,7 +72,7 @@ cdef inline int64_t read_stamp(Clock *clock, int64_t stamp) noexcept nogil:
     """Returns a stamp, not negative, in nanoseconds; one of no plausible time as it is."""
     cdef int unit = find_unit(stamp)
     cdef int64_t scaled
-    if unit != clock.unit:
+    if unit != clock.unit or unit == NO_UNIT:
         unit = judge_unit(clock, unit)
     scaled = scale_stamp(stamp, unit)
     if scaled < 0:

@@ -108,7 +108,7 @@ def test_the_age_of_a_heartbeat() -> None:
 def test_start_and_build() -> None:
     found = samples(engine())
     assert found["agent_start_time_seconds", ""] == 1e9
-    assert found["agent_build_info", f"2,{_segment.VERSION},0.1.0"] == 1
+    assert found["agent_build_info", f"3,{_segment.VERSION},0.1.0"] == 1
 
 
 def test_the_help_texts_are_the_headers() -> None:
