@@ -21,7 +21,7 @@ from agent.engine.open_orders cimport add_exposure, add_open, find_closed, find_
 from agent.engine.orders cimport submit_all
 from agent.engine.own_prices cimport forget_own, remember_own
 from agent.engine.state cimport CATCHING_UP, LIVE, SENT, SLOTS, UNSEEN, Core, Execution, OpenOrder
-from agent.engine.symbols cimport find_symbol
+from agent.engine.symbols cimport find_exchange_symbol
 from agent.strategy.abi cimport (AGENT_ACCEPTED, AGENT_BUY, AGENT_CANCELED, AGENT_EXECUTED, AGENT_REJECTED,
                                  AGENT_REPLACED, AGENT_SELL)
 
@@ -72,7 +72,7 @@ cdef inline void take_details(Core *e, const ouch.Answer *a, OpenOrder *o, int64
     """Accepted, Replaced and Modified: side, symbol, price and size are what the exchange says; where that is not what
     was sent, it is a contradiction. OUCH allows a better price. expected: the quantity that the answer should have."""
     cdef int32_t side = read_side(a.side)
-    cdef int symbol = <int> o.symbol if a.symbol == NULL else find_symbol(e, a.symbol, 8)
+    cdef int symbol = <int> o.symbol if a.symbol == NULL else find_exchange_symbol(e, a.symbol, o.symbol)
     cdef uint64_t price = o.price
     if side != o.side:
         contradict(e, record.WRONG_SIDE, a, o, False)
@@ -154,7 +154,7 @@ cdef inline bint adopt_order(Core *e, const ouch.Answer *a, bint expected) noexc
     cdef OpenOrder *o = &e.orders.open[a.id & (SLOTS - 1)]
     cdef OpenOrder *old
     cdef int32_t side = read_side(a.side)
-    cdef int symbol = find_symbol(e, a.symbol, 8)
+    cdef int symbol = find_exchange_symbol(e, a.symbol, 0)
     cdef bint known = a.id <= e.orders.reference
     if a.id == 0 or side == 0 or symbol < 0 or o.id != 0 or a.original == a.id:
         # There is no place for it: what becomes of it cannot be followed.

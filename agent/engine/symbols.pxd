@@ -2,9 +2,11 @@
 """The symbols of the feed, found by name."""
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
+from libc.string cimport memcmp
 
-from agent.engine.setup cimport add_symbol, find_name_slot, has_name, write_name
+from agent.engine.setup cimport add_symbol, find_name_slot, get_exchange_name, has_name, write_name
 from agent.engine.state cimport NOT_OURS, Core, Name
+from agent.protocols.ouch cimport SYMBOL_SIZE
 from agent.protocols.text cimport SYMBOL
 
 
@@ -28,3 +30,17 @@ cdef inline int find_symbol(Core *e, const uint8_t *name, uint32_t size) noexcep
         return NOT_OURS
     # Replay: a symbol that the recording brings. Its orders go nowhere, so that a longer name may be cut.
     return <int> add_symbol(e, &key, <const char *> &key, True)
+
+
+cdef inline int find_exchange_symbol(const Core *e, const uint8_t *name, uint32_t likely) noexcept nogil:
+    """Find a symbol by the exchange's name of it, 8 characters; the one with the index `likely` is looked at first.
+
+    Returns its index, or NOT_OURS.
+    """
+    cdef uint32_t i
+    if memcmp(get_exchange_name(e, likely), name, SYMBOL_SIZE) == 0:
+        return <int> likely
+    for i in range(e.feed.symbols):
+        if memcmp(get_exchange_name(e, i), name, SYMBOL_SIZE) == 0:
+            return <int> i
+    return NOT_OURS

@@ -424,3 +424,27 @@ def test_the_loop_gives_way_when_nothing_is_due(stage: Stage, every_ms: int, giv
     assert (slept > 10) is given_way
     # One a period at most, however slow this test is.
     assert counted <= 1000
+
+
+def test_a_symbol_with_a_long_name_is_traded_under_its_own(stage: Stage) -> None:
+    stage.strategy("every_tick")
+    stage.write(stage.config.read_text().replace('symbol = "BTCUSDT"', 'symbol = "1000PEPEUSDT"').replace(
+        "# symbols = {", "symbols = {"))  # fmt: skip
+    child = stage.agent()
+    feed = ("--feed", "generated", "--symbol", "1000PEPEUSDT", "--messages", "400", "--rate", "2000")
+    run = stage.exchange(*feed, "--exchange-symbols", "1000PEPEUSDT=1000PEPE")
+    assert run.returncode == 0, run.stdout + run.stderr
+    orders = json.loads(run.stdout)["orders"]
+    assert orders["acknowledged"] > 200
+    child.terminate()
+    child.communicate(timeout=40)
+    found = stage.stats()
+    assert found["counters"]["accepted"] == orders["acknowledged"] and found["counters"]["executed"] > 0
+    [(name, row)] = found["symbols"].items()
+    assert name == "1000PEPEUSDT" and row["bid"]
+    assert "1000PEPEUSDT" in stage.run("top", str(stage.segment), "--count", "1")
+    assert 'symbol="1000PEPEUSDT"' in stage.run("stats", str(stage.segment), "--format", "prometheus")
+    assert "1000PEPEUSDT" in json.dumps(read_journal(stage))
+    # Another engine goes on where this one was.
+    child = stage.agent()
+    assert stage.stats()["symbols"]["1000PEPEUSDT"]["position"] == row["position"]
