@@ -108,8 +108,8 @@ cdef inline void copy_feed_counters(Core *e) noexcept nogil:
     e.counters.malformed_datagram = e.feed.mold.c.malformed_datagram
     e.counters.held_dropped = e.feed.mold.c.held_dropped
     e.counters.requests = e.feed.mold.c.requests
-    e.counters.packets_line_a = e.feed.mold.c.packets[LINE_A]
-    e.counters.packets_line_b = e.feed.mold.c.packets[LINE_B]
+    e.counters.packets_first = e.feed.mold.c.packets[LINE_A]
+    e.counters.packets_second = e.feed.mold.c.packets[LINE_B]
     e.counters.packets_retransmitted = e.feed.mold.c.packets[RETRANSMISSION]
 
 

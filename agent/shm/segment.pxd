@@ -26,8 +26,8 @@ cdef extern from "agent_shm.h" nogil:
     struct agent_counters:
         uint64_t datagrams
         uint64_t datagram_bytes
-        uint64_t packets_line_a
-        uint64_t packets_line_b
+        uint64_t packets_first
+        uint64_t packets_second
         uint64_t packets_retransmitted
         uint64_t messages
         uint64_t book_ticker

@@ -28,8 +28,8 @@
 #define AGENT_COUNTERS(X) \
     X(datagrams, counter, "datagrams received, of every line") \
     X(datagram_bytes, counter, "bytes of all datagrams received") \
-    X(packets_line_a, counter, "datagrams of the first feed line") \
-    X(packets_line_b, counter, "datagrams of the second feed line") \
+    X(packets_first, counter, "datagrams of the first feed line") \
+    X(packets_second, counter, "datagrams of the second feed line") \
     X(packets_retransmitted, counter, "datagrams of the request server") \
     X(messages, counter, "messages read out of packets, each once and in order") \
     X(book_ticker, counter, "quotes: best bid and offer (Binance, CSV)") \

@@ -18,7 +18,7 @@ def test_messages_are_counted_by_type(hand: Callable[..., Hand]) -> None:
     packet = mold(1, BOOK, trade, b'{"e":"depthUpdate"', b'{"id":1}', b"{", b"x", other, b'{"s":"A","b":"1"}', b"")
     h.engine.handle_datagram(packet)
     assert h.counters == {
-        "datagrams": 1, "packets_line_a": 1, "datagram_bytes": len(packet), "messages": 9, "sessions": 1,
+        "datagrams": 1, "packets_first": 1, "datagram_bytes": len(packet), "messages": 9, "sessions": 1,
         "book_ticker": 2, "trade": 1, "depth_update": 1, "other": 1, "malformed_truncated": 2,
         "malformed_json": 1, "malformed_field": 1,
         "other_symbol": 1, "events": 2,

@@ -212,7 +212,7 @@ def test_each_line_has_its_own_source(open_wire: Open) -> None:
             wire.send(mold(i, BOOK), TRUE, 0)
 
     c = attack(trader, script, 200)
-    assert (c["packets_line_a"], c["packets_line_b"], c["wrong_source"]) == (50, 50, 100)
+    assert (c["packets_first"], c["packets_second"], c["wrong_source"]) == (50, 50, 100)
     assert c["messages"] == 50 and trader.offers == {100.01}
 
 
