@@ -1,6 +1,12 @@
-"""Exit statuses of every command, and the error that ends one. Imports nothing of hosttune."""
+"""How a command ends: exit statuses, the error that ends one, the user's interrupt. Imports nothing of hosttune."""
 
 from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+from typing import Any
 
 OK, FAILED, USAGE, UNKNOWN = 0, 1, 2, 3
 
@@ -13,3 +19,36 @@ INTERRUPTED = 130
 
 class UsageError(Exception):
     """What the caller gave cannot be used; the text says what was found and why it does not do. Exit status 2."""
+
+
+def _end_at_once(number: int, frame: Any) -> None:
+    os._exit(INTERRUPTED)
+
+
+def _change_interrupt(handler: Any) -> bool:
+    """Set what SIGINT does. A caller's own handler stays, and so does every one where this is another thread than the
+    first. Returns whether it is set."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        with contextlib.suppress(ValueError):
+            signal.signal(signal.SIGINT, handler)
+            return True
+    return False
+
+
+def leave_interrupts_to_kernel() -> None:
+    """Let SIGINT end the process as the kernel does, from here on: for the interpreter's own end, in which handlers
+    of Python fail."""
+    _change_interrupt(signal.SIG_DFL)
+
+
+@contextlib.contextmanager
+def quiet_interrupts() -> Iterator[None]:
+    """Let SIGINT end the process at once, with INTERRUPTED and without a word, while there is nothing to clean up:
+    imports and compilations, which a KeyboardInterrupt would leave through others' code that tells of it, or forgets
+    it."""
+    changed = _change_interrupt(_end_at_once)
+    try:
+        yield
+    finally:
+        if changed:
+            signal.signal(signal.SIGINT, signal.default_int_handler)

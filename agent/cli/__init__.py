@@ -1,3 +1,6 @@
 """The command `agent`."""
 
-from agent.cli.main import main as main
+from hosttune.errors import quiet_interrupts
+
+with quiet_interrupts():
+    from agent.cli.main import main as main

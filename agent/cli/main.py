@@ -11,7 +11,8 @@ import sys
 import hosttune
 from agent.cli.options import Parser
 from agent.cli.output import write_out
-from agent.errors import FAILED, INTERRUPTED, USAGE, UsageError
+from agent.errors import FAILED, INTERRUPTED, USAGE, UsageError, quiet_interrupts
+from hosttune.errors import leave_interrupts_to_kernel
 from hosttune.output import escape, guard_messages, print_message, print_traceback
 
 #: The subcommands and what each does, in the order of the help. Each is a module of this folder with
@@ -39,7 +40,8 @@ def main(argv: list[str] | None = None) -> int:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     with guard_messages():
         try:
-            arguments = build_parser(words[0] if words and words[0] in COMMANDS else "").parse_args(words)
+            with quiet_interrupts():
+                arguments = build_parser(words[0] if words and words[0] in COMMANDS else "").parse_args(words)
             code: int = arguments.run(arguments)
             write_out("")
         except UsageError as error:
@@ -52,6 +54,9 @@ def main(argv: list[str] | None = None) -> int:
         except Exception:  # a fault of ours
             print_traceback()
             return FAILED
+        finally:
+            if argv is None:  # the interpreter ends
+                leave_interrupts_to_kernel()
         return code
 
 

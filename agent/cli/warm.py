@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from agent.cli.options import add_cache_directory
-from agent.errors import OK
+from agent.errors import OK, quiet_interrupts
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -16,6 +16,11 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Compile the strategies and print a line for each. Returns the exit code. Raises AgentError."""
+    with quiet_interrupts():
+        return _warm(arguments)
+
+
+def _warm(arguments: argparse.Namespace) -> int:
     from agent import config
     from agent.cli.output import write_out
     from agent.strategy.cache import warm

@@ -21,6 +21,7 @@ from agent.engine.journal_writer import open_journal
 from agent.engine.restore import restore_limits, restore_state
 from agent.engine.shared_memory import create_segment, create_series
 from agent.engine.systemd import notify
+from agent.errors import quiet_interrupts
 from agent.shm import _segment, identity, place
 from agent.shm import segment as shm
 from agent.strategy.cache import use_cache
@@ -185,15 +186,16 @@ def run(config: Config, *, once: bool, shard: Shard = _WHOLE, hold: bool = False
     RunError, ConfigError, StrategyError of agent.strategy, and JournalError of agent.journal.
     """
     use_cache(config.engine.cache_dir)
-    from agent import strategy
+    with quiet_interrupts():
+        from agent import strategy
 
     wanted, symbols, feed = config.strategy, config.strategy.traded, config.feed
     traded = shard.traded(symbols)
     username = shard.username(config.exchange.username)
     password = read_password(config.exchange)
-    prepared = strategy.prepare(
-        strategy.load(wanted.name), wanted.fast, wanted.slow, wanted.size, symbols, wanted.values
-    )
+    with quiet_interrupts():
+        loaded = strategy.load(wanted.name)
+    prepared = strategy.prepare(loaded, wanted.fast, wanted.slow, wanted.size, symbols, wanted.values)
     name = shard.name(config.engine.name)
     path = find_segment(config.engine.shm, name)
     with contextlib.ExitStack() as open_until_the_end:

@@ -12,7 +12,7 @@ import sys
 
 from hosttune import __version__
 from hosttune.cli.arguments import Parser
-from hosttune.errors import INTERRUPTED, UNKNOWN, USAGE, UsageError
+from hosttune.errors import INTERRUPTED, UNKNOWN, USAGE, UsageError, leave_interrupts_to_kernel, quiet_interrupts
 from hosttune.output import escape, guard_messages, print_message, print_traceback
 
 COMMANDS = ("check", "snapshot", "diff", "launch", "attest", "gaps")
@@ -25,7 +25,8 @@ def main(argv: list[str] | None = None) -> int:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     with guard_messages():
         try:
-            arguments = _build_parser(words[0] if words else "").parse_args(words)
+            with quiet_interrupts():
+                arguments = _build_parser(words[0] if words else "").parse_args(words)
             code: int = arguments.run(arguments)
         except UsageError as error:
             print_message(f"hosttune: {escape(str(error))}")
@@ -37,6 +38,9 @@ def main(argv: list[str] | None = None) -> int:
         ):  # a fault of ours: nothing can be told about the host, and Python's own status means not ready
             print_traceback()
             return UNKNOWN
+        finally:
+            if argv is None:  # the interpreter ends
+                leave_interrupts_to_kernel()
         return code
 
 
