@@ -181,13 +181,21 @@ cdef struct Orders:
     uint8_t cancel_frame[64]    # a prepared Cancel Order
     uint32_t cancel_at          # the next slot to cancel, when all orders are to be; SLOTS: done
     bint killed                 # the limit `kill` was set when it was last read
-    bint simulated              # replay: nothing is sent, and an order is closed when the gate let it through
+    bint simulated              # replay: there is no socket. Without Outbox.wire nothing is sent, and an order is
+    #                             closed when the gate let it through
+
+
+cdef struct Wire:
+    uint8_t *bytes              # [capacity]: whole messages, which the other side takes away
+    size_t size                 # how many are there
+    size_t capacity
 
 
 cdef struct Outbox:
     uint8_t bytes[BACKLOG]      # whole messages that the socket did not take, and the rest of one, in order
     uint32_t begin              # the first byte that is not sent
     uint32_t end                # behind the last one; 0: there is none, and messages go to the socket
+    Wire *wire                  # replay: where messages go instead; NULL: nowhere
 
 
 cdef struct Journal:

@@ -14,8 +14,8 @@ from posix.time cimport timespec
 from agent.exchange.matching cimport set_best_prices
 from agent.exchange.order_entry cimport cancel_open_orders
 from agent.exchange.plan cimport allocate_run, copy_plan, free_run
-from agent.exchange.publish cimport END_OF_SESSION, HEARTBEAT, next_sequence, publish_header, publish_packet, \
-    read_counter, time_until_due
+from agent.exchange.publish cimport END_OF_SESSION, HEARTBEAT, is_settled, next_sequence, publish_header, \
+    publish_packet, read_counter, read_sent, time_until_due
 from agent.exchange.recover cimport answer_request, recover_market
 from agent.exchange.session cimport all_sent, close_link, end_run, queue_empty_packet, send_waiting, serve_candidate, \
     serve_link
@@ -88,6 +88,8 @@ cdef int64_t publish_next(Run *r, int64_t at) noexcept nogil:
         p.sent[i] = 0
         return 0
     p.next = i + 1
+    p.holding = p.lockstep and p.polls != NULL
+    p.quiet = False
     r.arrivals.messages_sent = <uint64_t> p.firsts[i + 1]
     for k in range(p.firsts[i], p.firsts[i + 1]):
         if p.mark_symbol[k] >= 0:
@@ -113,12 +115,17 @@ cdef int64_t serve_feed(Run *r, int64_t *at) noexcept nogil:
     """What is due of the feed. at: now; it is set anew when the feed begins. Returns ns until another look."""
     cdef Publisher *p = &r.publisher
     cdef int64_t pause = IDLE
+    cdef bint settled = True
+    if r.publishing and p.lockstep and p.polls != NULL:
+        settled = is_settled(p, &r.market, all_sent(&r.session, &r.market.log))
     if not r.publishing:
         if not r.session.logins and at[0] - r.begun_at > r.login_wait:
             end_run(r, NO_LOGIN)
         elif may_publish(r, at[0]):
             begin_publishing(r)
             at[0] = p.started_at
+    elif not settled and p.next < p.packets:
+        pause = 1
     elif p.next < p.packets:
         pause = publish_next(r, at[0])
     else:
@@ -137,6 +144,8 @@ cdef void serve_orders(Run *r, int64_t at) noexcept nogil:
         # Who is behind with its packets answers several orders in one.
         session.hold_answers = r.publishing and p.next < p.packets and not p.lockstep \
             and p.started_at + p.due[p.next] <= at and at - session.last_sent_at < LATENESS
+        if p.holding:
+            session.hold_answers = True
         serve_link(r, at)
     if not r.finished and session.link < 0 and session.logins \
             and ((r.reconnect == 0 and not session.looked)
@@ -155,6 +164,8 @@ cdef void run_loop(Run *r) noexcept nogil:
     cdef int64_t at, pause
     if r.publisher.counter != NULL:
         r.publisher.counter_base = read_counter(&r.publisher)
+    if r.publisher.polls != NULL:
+        r.publisher.sent_base = read_sent(&r.publisher)
     r.begun_at = monotonic_ns()
     while True:
         at = monotonic_ns()

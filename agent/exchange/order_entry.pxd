@@ -170,6 +170,7 @@ cdef inline void cancel_open_orders(Market *market, int64_t at) noexcept nogil:
 cdef inline void handle_message(Market *market, Arrivals *arrivals, const uint8_t *m, uint32_t size,
                                 int64_t at) noexcept nogil:
     """The payload of an Unsequenced Data packet that was read at `at`."""
+    market.order_messages += size >= 1 and (m[0] == c'O' or m[0] == c'U' or m[0] == c'X')
     if size >= ENTER_ORDER_SIZE and m[0] == c'O':
         record_arrival(arrivals, load32(m + 1), m + 31, at)
         enter_order(market, m, size, at)

@@ -28,6 +28,14 @@ cdef inline int check_length(Py_ssize_t found, Py_ssize_t expected, str name) ex
     return 0
 
 
+cdef inline const uint64_t *watch_word(object view, list views) except NULL:
+    """Returns the address of a counter of the agent's. Raises ValueError."""
+    cdef const uint64_t[::1] word = view
+    check_length(word.shape[0], 1, "settling")
+    views.append(word)
+    return &word[0]
+
+
 cdef inline int copy_feed(Publisher *p, object plan, list views) except -1:
     """The packets, their fates and when each is due."""
     cdef const uint8_t[::1] data = plan.packets.data
@@ -79,6 +87,12 @@ cdef inline int copy_feed(Publisher *p, object plan, list views) except -1:
         check_length(watched.shape[0], 1, "watched")
         views.append(watched)
         p.counter = &watched[0]
+    if plan.settling is not None:
+        check_length(len(plan.settling), 5, "settling")
+        p.polls = watch_word(plan.settling[0], views)
+        p.answers_read = watch_word(plan.settling[1], views)
+        for line in range(3):
+            p.sent_counts[line] = watch_word(plan.settling[2 + line], views)
     return 0
 
 

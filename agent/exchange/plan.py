@@ -68,6 +68,9 @@ class PreparedPlan(msgspec.Struct, kw_only=True):
         "array[int]"  # by symbol of the feed: the 8 characters of its name in orders as a uint64; 0: it has none
     )
     watched: memoryview | None  # the agent's count of messages (one uint64), for lockstep
+    settling: list[memoryview] | None = (
+        None  # and what says that it has done with one: simulator.SETTLING, in that order
+    )
     samples: Samples
     midnight: int  # CLOCK_MONOTONIC of UTC midnight in ns; negative when the machine started later
     log_capacity: int = LOG_CAPACITY

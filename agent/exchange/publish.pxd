@@ -8,7 +8,7 @@ from libc.errno cimport EAGAIN, EINTR, ENOBUFS, errno
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
-from agent.exchange.state cimport DUPLICATE, FEED_LINES, MOLD_HEADER, SEND, SWAP, Publisher
+from agent.exchange.state cimport DUPLICATE, FEED_LINES, MOLD_HEADER, SEND, SWAP, Market, Publisher
 from agent.protocols.wire cimport store16, store64
 from agent.system cimport MSG_DONTWAIT, MSG_NOSIGNAL, send
 
@@ -80,6 +80,39 @@ cdef inline uint64_t next_sequence(const Publisher *p) noexcept nogil:
 cdef inline uint64_t read_counter(const Publisher *p) noexcept nogil:
     """Returns how many messages the agent has counted in this run."""
     return (<volatile uint64_t *> p.counter)[0] - p.counter_base
+
+
+cdef inline uint64_t read_sent(const Publisher *p) noexcept nogil:
+    """Returns how many Enter, Replace and Cancel messages the agent has counted in this run."""
+    cdef uint64_t sent = 0
+    cdef int i
+    for i in range(3):
+        sent += (<volatile uint64_t *> p.sent_counts[i])[0]
+    return sent - p.sent_base
+
+
+cdef inline bint is_idle(Publisher *p, bint quiet) noexcept nogil:
+    """Whether the agent has looked at the feed twice since all was quiet: then what it was doing is done. quiet: all is
+    quiet now."""
+    cdef uint64_t polls = (<volatile uint64_t *> p.polls)[0]
+    if quiet and p.quiet:
+        return polls - p.polls_at >= 2
+    p.quiet = quiet
+    p.polls_at = polls
+    return False
+
+
+cdef inline bint is_settled(Publisher *p, const Market *market, bint all_sent) noexcept nogil:
+    """In lockstep, whether the agent has done with all that it was sent, answers included, and all that it has sent was
+    read. Until it has done with the message, the answers wait: so what an agent does first does not depend on its
+    host. all_sent: no answer waits for the link."""
+    cdef bint quiet = <int64_t> read_counter(p) >= p.firsts[p.next]
+    if p.holding:
+        if is_idle(p, quiet):
+            p.holding = p.quiet = False
+        return False
+    return is_idle(p, quiet and all_sent and (<volatile uint64_t *> p.answers_read)[0] == market.log.count
+                   and read_sent(p) == market.order_messages)
 
 
 cdef inline int64_t time_until_due(const Publisher *p, int64_t at) noexcept nogil:

@@ -31,6 +31,9 @@ __all__ = ["ExchangeError", "Plan", "as_text", "run", "schedule"]
 
 _SEND_BUFFER = _ORDERS_BUFFER = 4 << 20
 _SO_RCVBUFFORCE = 33
+#: The agent's counters that say, in lockstep, that it has done with a message: looks at the feed that brought nothing,
+#: answers that were read, and what was sent.
+SETTLING = ("empty_polls", "exchange_sequence", "orders_sent", "replaces_sent", "cancels_sent")
 _DAY_NS = 86_400 * 1_000_000_000
 #: Seconds that an agent has to read the last of what was sent.
 _SETTLE = 2.0
@@ -57,7 +60,8 @@ def run(plan: Plan) -> dict[str, Any]:
         before = None
         if plan.agent_shm:
             watched, before = _watch_agent(plan.agent_shm, stack)
-            prepared.watched = watched if plan.lockstep else None
+            if plan.lockstep:
+                prepared.watched, *prepared.settling = watched
         counts = _simulator.run(prepared)
         after = _read_settled(plan.agent_shm, before, counts) if plan.agent_shm and before else None
     if counts["ended"] == "no login":
@@ -191,11 +195,11 @@ def _wait_for_connection(server: socket.socket, seconds: float) -> bool:
     return bool(poll.poll(seconds * 1000))
 
 
-def _watch_agent(path: Path, stack: contextlib.ExitStack) -> tuple[memoryview, shm.Segment]:
-    """Returns the agent's counter of messages, mapped read-only until the stack closes, and its segment as it is now.
-    Raises ExchangeError."""
+def _watch_agent(path: Path, stack: contextlib.ExitStack) -> tuple[list[memoryview], shm.Segment]:
+    """Returns the agent's counter of messages and SETTLING, mapped read-only until the stack closes, and its segment as
+    it is now. Raises ExchangeError."""
     try:
-        place = shm.counter_offset(path, "messages")
+        places = [shm.counter_offset(path, name) for name in ("messages", *SETTLING)]
         before = shm.read(path)
     except shm.SegmentError as error:
         raise ExchangeError(f"--agent-shm: {error}") from None
@@ -205,8 +209,8 @@ def _watch_agent(path: Path, stack: contextlib.ExitStack) -> tuple[memoryview, s
     except OSError as error:
         raise ExchangeError(f"--agent-shm: {path}: {error.strerror}") from None
     whole = stack.enter_context(memoryview(mapped))
-    part = stack.enter_context(whole[place : place + 8])
-    return stack.enter_context(part.cast("Q")), before
+    parts = [stack.enter_context(whole[place : place + 8]) for place in places]
+    return [stack.enter_context(part.cast("Q")) for part in parts], before
 
 
 def _read_settled(path: Path, before: shm.Segment, counts: dict[str, Any]) -> shm.Segment:

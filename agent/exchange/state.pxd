@@ -102,6 +102,7 @@ cdef struct Market:
     uint64_t invalid            # orders that a real exchange would reject; answered Rejected
     uint64_t out_of_order       # UserRefNum not above the last one; ignored, as OUCH says
     uint64_t other_messages     # OUCH messages that are not served
+    uint64_t order_messages     # Enter, Replace and Cancel messages that were read, whatever became of them
 
 
 cdef struct Arrivals:
@@ -138,6 +139,13 @@ cdef struct Publisher:
     const int64_t *due          # by packet: ns after started_at
     bint lockstep               # a packet is due when the agent has counted all messages before it
     const uint64_t *counter     # the agent's count of messages; NULL: none
+    const uint64_t *polls       # its count of looks at the feed that brought nothing; NULL: only messages are awaited
+    const uint64_t *answers_read    # its count of sequenced messages in the order session
+    const uint64_t *sent_counts[3]  # its counts of Enter, Replace and Cancel messages
+    uint64_t sent_base          # what these were together when the run began
+    bint holding                # answers wait until the agent has done with the message
+    bint quiet                  # the agent has nothing left that we know of, since polls_at
+    uint64_t polls_at
     uint64_t counter_base       # what it was when the run began
     int64_t started_at
     int64_t last_packet_at

@@ -1,8 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """A recording through the engine's own path, as fast as memory gives it: parse -> book -> strategy -> gate -> order.
 
-No sockets: an order that passes the gate is encoded, counted and done with. Time is the recording's, so that the
-rate limit means what it means live.
+No sockets: an order that passes the gate is encoded, counted and done with, or goes to the simulated exchange in memory
+(desk.pxd). Time is the recording's, so that the rate limit means what it means live.
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
@@ -12,14 +12,15 @@ from libc.string cimport memset
 cimport agent.protocols.binaryfile as binaryfile
 cimport agent.protocols.text as lines
 from agent.book.order_book cimport books_init, books_likely, books_size, books_table
-from agent.engine.arguments cimport MOST_SYMBOLS, check_count, check_strategy, check_symbols
+from agent.engine.arguments cimport MOST_SYMBOLS, check_count, check_strategy, check_symbols, pad_exchange_name
 from agent.engine.market cimport handle_message
 from agent.engine.setup cimport add_symbol, init_core, next_part, tables_size, write_name
 from agent.engine.state cimport LOCATES, READY, Core, Name
 from agent.protocols.formats cimport BINARYFILE, LINES, STAMPED_LINES, FeedFormat, require_feed_format
 from agent.protocols.stamps cimport MS, NS, US, Clock, init_clock, peek_stamp, read_stamp, require_unit
 from agent.protocols.wire cimport load48, load64
-from agent.replay.tape cimport Tape, look_at_message, was_read
+from agent.replay.desk cimport (Desk, advance_clock, close_desk, open_desk, settle_orders, show_message)
+from agent.replay.tape cimport Tape, is_left_out, look_at_message, was_read
 from agent.replay.watch cimport MOST_WATCHED, find_counter, place_of, watch_word
 from agent.shm.blocks cimport Block, block_free, block_reserve
 from agent.shm.clock cimport monotonic_ns
@@ -27,7 +28,7 @@ from agent.shm.segment cimport agent_shm, agent_shm_size, set_limits
 from agent.strategy.abi cimport agent_strategy
 
 #: Words of the replay's own that are watched beside the counters.
-OWN_WORDS = ("unknown_orders", "unnamed_orders", "no_room", "bad_orders")
+OWN_WORDS = ("unknown_orders", "unnamed_orders", "no_room", "bad_orders", "unsettled")
 
 
 cdef class Replay:
@@ -42,11 +43,15 @@ cdef class Replay:
     limits: as of limits(). owner: of the memory at strategy and state; it is held as long as the replay lives.
     watched: names of counters whose first places are wanted. unknown_orders: messages about orders that the books do
     not have are counted by symbol, and passed over; else they make the book stale.
+    exchange: orders go to the simulated exchange, for which there have to be symbols; exchange_names: of each, in
+    orders, at most 8 characters; default: the same. feed_time_unit: of the times in messages; timer_ns: from one call of
+    on_timer to the next, of the recording's time; 0: it is never called. keep_orders: for take_orders().
     """
 
     cdef Tape tape
     cdef Block memory           # the segment, and behind it the tables of the core
     cdef Block books
+    cdef Desk *desk             # NULL: there is no exchange
     cdef object held
     cdef readonly uint32_t capacity
     cdef tuple watched
@@ -54,7 +59,8 @@ cdef class Replay:
 
     def __cinit__(self, *, uintptr_t strategy, uintptr_t state, symbols=(), uint32_t capacity=MOST_SYMBOLS,
                   str feed_format="itch", str time_unit="auto", uint64_t orders=1 << 22, uint32_t levels=4096,
-                  limits=None, owner=None, watched=(), bint unknown_orders=False):
+                  limits=None, owner=None, watched=(), bint unknown_orders=False, bint exchange=False,
+                  exchange_names=None, str feed_time_unit="auto", int64_t timer_ns=0, bint keep_orders=False):
         cdef Core *e = &self.tape.core
         cdef uint8_t *at
         cdef size_t size
@@ -81,9 +87,14 @@ cdef class Replay:
         init_clock(&self.clock, unit, &e.counters.stamps_mixed, &e.counters.stamps_implausible)
         if format.framing == LINES:
             e.feed.clock = self.clock
-        for symbol in symbols:
+        else:
+            init_clock(&e.feed.clock, require_unit(feed_time_unit), &e.counters.stamps_mixed,
+                       &e.counters.stamps_implausible)
+        exchange_names = [pad_exchange_name(text) for text in exchange_names or ()]
+        for i, symbol in enumerate(symbols):
             write_name(&name, symbol, len(symbol))
-            add_symbol(e, &name, <const char *> &name, True)
+            add_symbol(e, &name, <const char *> <bytes> exchange_names[i] if exchange_names else <const char *> &name,
+                       True)
         if format.parse == NULL:
             # The orders are all over their table from the first messages on; of the levels a few are used.
             size = books_size(self.capacity, orders, levels)
@@ -91,6 +102,11 @@ cdef class Replay:
                 raise MemoryError(f"orders: {orders} with {levels} levels take {size} bytes")
             books_init(&e.feed.books, self.books.at, self.capacity, orders, levels)
         self.prepare_tape(not symbols, watched, unknown_orders)
+        if exchange:
+            self.desk = <Desk *> calloc(1, sizeof(Desk))
+            if self.desk == NULL or not open_desk(self.desk, e, timer_ns):
+                raise MemoryError("the exchange's orders and answers")
+            self.desk.keeps = keep_orders
         self.limits(**(limits or {}))
 
     cdef int prepare_tape(self, bint all_symbols, object watched, bint unknown_orders) except -1:
@@ -119,9 +135,13 @@ cdef class Replay:
         watch_word(&t.watch, &t.unnamed_orders)
         watch_word(&t.watch, &t.no_room)
         watch_word(&t.watch, &t.bad_orders)
+        watch_word(&t.watch, &t.unsettled)
         return 0
 
     def __dealloc__(self):
+        if self.desk != NULL:
+            close_desk(self.desk)
+            free(self.desk)
         free(self.tape.core.feed.unknown_by_symbol)
         free(self.tape.seen)
         free(self.tape.unnamed)
@@ -157,23 +177,20 @@ cdef class Replay:
         cdef uint32_t size = 0
         while binaryfile.next_record(&at, end, &data, &size) == binaryfile.RECORD:
             t.sequence += 1
-            if end - at >= 21:
-                # Of what comes next: the order reference number that most types have there.
-                books_likely(&e.feed.books, load64(at + 13))
-            if size >= 11:
-                e.received = <int64_t> load48(data + 5)     # the recording's time
-            handle_message(e, data, size, t.sequence)
             t.record.data = data
             t.record.size = size
             t.record.number = t.sequence
             t.record.byte = byte + <uint64_t> (data - 2 - begin)
-            t.record.time_ns = e.received
-            look_at_message(t, was_read(t))
+            if end - at >= 21:
+                # Of what comes next: the order reference number that most types have there.
+                books_likely(&e.feed.books, load64(at + 13))
+            if size >= 11:
+                t.record.time_ns = <int64_t> load48(data + 5)
+            self.handle_in_time(data, size)
 
     cdef void run_lines(self, const uint8_t *at, const uint8_t *end, uint64_t byte,
                         uint64_t lines_before) noexcept nogil:
         cdef Tape *t = &self.tape
-        cdef Core *e = &t.core
         cdef const uint8_t *begin = at
         cdef const uint8_t *data = NULL
         cdef uint32_t size = 0
@@ -184,23 +201,46 @@ cdef class Replay:
             t.record.size = size
             t.record.number = lines_before + t.lines
             t.record.byte = byte + <uint64_t> (data - begin)
-            if e.feed.format.framing == STAMPED_LINES:
-                kind = lines.split_stamp(data, size, &e.received, &data, &size)
+            if t.core.feed.format.framing == STAMPED_LINES:
+                kind = lines.split_stamp(data, size, &t.record.time_ns, &data, &size)
                 if kind == lines.NO_LINE:
                     continue
                 if kind < 0:
-                    e.counters.malformed_field += 1
-                    t.record.time_ns = e.received
+                    t.core.counters.malformed_field += 1
                     look_at_message(t, False)
                     continue
-                e.received = read_stamp(&self.clock, e.received)
+                t.record.time_ns = read_stamp(&self.clock, t.record.time_ns)
             elif lines.parse_integer(data, data + size, &t.record.time_ns) != NULL:
                 # The message's own time, which is counted with it.
-                e.received = peek_stamp(&e.feed.clock, t.record.time_ns)
-            t.sequence += 1
-            t.record.time_ns = e.received
-            handle_message(e, data, size, t.sequence)
+                t.record.time_ns = peek_stamp(&t.core.feed.clock, t.record.time_ns)
+            t.sequence += not is_left_out(data, size)
+            self.handle_in_time(data, size)
+
+    cdef inline void handle_in_time(self, const uint8_t *data, uint32_t size) noexcept nogil:
+        """Handle the message in hand at the recording's time."""
+        cdef Tape *t = &self.tape
+        if self.desk == NULL:
+            t.core.received = t.record.time_ns
+            handle_message(&t.core, data, size, t.sequence)
             look_at_message(t, was_read(t))
+            return
+        advance_clock(self.desk, t, t.record.time_ns)
+        handle_message(&t.core, data, size, t.sequence)
+        look_at_message(t, was_read(t))
+        show_message(self.desk, &t.core, data, size)
+        settle_orders(self.desk, t)
+
+    def take_orders(self):
+        """Returns what was sent to the exchange since the last call: (sequence number of the message that the
+        order names, the recording's time in ns, the OUCH message)."""
+        cdef Desk *d = self.desk
+        cdef uint64_t i
+        if d == NULL:
+            return []
+        found = [(int(d.sent[i].sequence), int(d.sent[i].time_ns), (<const char *> d.sent[i].message)[:d.sent[i].size])
+                 for i in range(d.sent_count)]
+        d.sent_count = 0
+        return found
 
     @property
     def segment_bytes(self):

@@ -13,16 +13,17 @@ from agent.shm.segment import Segment
 from hosttune.output import escape
 
 #: Counters of the engine whose first places are wanted, by the beginning of their names.
-WATCHED = ("malformed_", "reject_", "refused_", "strategy_errors", "books_stale")
+WATCHED = ("malformed_", "refused_", "reject_", "strategy_errors", "books_stale")
 #: Of these, what is refused whatever the limits are, and other problems: kind and words.
 _COUNTED = {
     "strategy_errors": "calls of the strategy that failed: it returned a negative number",
     "reject_count": "orders refused: the strategy returned more than there is room for",
     "bad_orders": "orders refused that are none: no such action, side or symbol, size below 1, or no price",
+    "unsettled": "answers of the simulated exchange that the engine refused, or orders that found no room",
     "no_room": "messages of symbols that there is no room for, or whose names are too long",
 }
 _MALFORMED = "malformed messages ({})"
-_REFUSED = "messages refused ({})"
+_REFUSED = "quotes refused ({})"
 #: Bytes of an example that are shown; of ITCH, as hexadecimal digits.
 _SHOWN = 96
 #: Names in a line.

@@ -12,6 +12,8 @@ from hosttune.report.columns import pad
 
 #: Counters of messages of quotes and trades, and the names of their types; of a quote: the feed format's own.
 _TYPES = {"book_ticker": "", "trade": "trade", "depth_update": "depthUpdate", "other": "other"}
+#: Counters of the exchange's answers.
+_ANSWERS = ("accepted", "executed", "canceled", "replaced", "rejected")
 
 
 def _decimal(value: int, decimals: int) -> str:
@@ -60,12 +62,14 @@ def describe_replay(
     found: Findings,
     notes: Sequence[str],
     nanoseconds: int,
+    exchange: bool = False,
 ) -> dict[str, Any]:
     """Returns a replay's report as plain data.
 
     form: the feed format. segment: what the engine's path counted. types: well-formed ITCH messages by type; of other
     formats the segment counts them. time_unit: of the recording's own times, where it has them. found: what else there
-    is to say. notes: what the reader of the file has to say. nanoseconds: of the loop over messages.
+    is to say. notes: what the reader of the file has to say. nanoseconds: of the loop over messages. exchange: orders
+    went to the simulated exchange.
 
     ok: whether there are no problems. problems: what was skipped, is stale, suspect, in error, or is not there:
     problems.list_problems().
@@ -77,7 +81,8 @@ def describe_replay(
     first_rejects: where each reason came first. book: final best bid and offer by symbol, [price, size] or None; prices
     (and sizes that are not whole shares) as decimal strings. stale: books that cannot be trusted, and why. incomplete:
     books that lack orders, and how many messages about these were passed over. messages_per_second: of the loop alone,
-    None if it took no time.
+    None if it took no time. With an exchange, answers: what it said, by kind; timers: calls of on_timer; positions:
+    units held and open in buy and sell orders at the end, by symbol.
     """
     c = segment.counters
     row = formats.find(form)
@@ -117,6 +122,20 @@ def describe_replay(
         "incomplete": dict(found.incomplete),
         "seconds": nanoseconds / 1e9,
         "messages_per_second": round(handled * 1e9 / nanoseconds) if nanoseconds else None,
+    } | (_describe_trading(segment) if exchange else {})
+
+
+def _describe_trading(segment: Segment) -> dict[str, Any]:
+    c = segment.counters
+    return {
+        "answers": {name: c[name] for name in _ANSWERS},
+        "fills": c["fills"],
+        "timers": c["timers"],
+        "replaces": c["replaces_sent"],
+        "cancels": c["cancels_sent"],
+        "positions": {
+            s.name: {"position": s.position, "open_buy": s.open_buy, "open_sell": s.open_sell} for s in segment.symbols
+        },
     }
 
 
@@ -131,6 +150,15 @@ def as_text(data: dict[str, Any], limit: int = 20) -> str:
         + "".join(f"; {n:,} bytes: {k}" for k, n in data["skipped_bytes"].items()),
         f"  orders       {data['orders']:,} of {data['orders_wanted']:,} wanted"
         + "".join(f"; {n:,} stopped by {k}" for k, n in data["rejects"].items()),
+        *(
+            [
+                "  answers      "
+                + ", ".join(f"{n:,} {name}" for name, n in data["answers"].items())
+                + f"; {data['replaces']:,} replaces and {data['cancels']:,} cancels sent, {data['timers']:,} timers"
+            ]
+            if "answers" in data
+            else []
+        ),
         f"  speed        {rate:,} messages/s, {data['seconds']:.3f} s in the loop" if rate else "  speed        -",
     ]
     lines += [f"  PROBLEM      {as_line(problem)}" for problem in data["problems"]]
@@ -140,6 +168,8 @@ def as_text(data: dict[str, Any], limit: int = 20) -> str:
         why = f"  STALE: {data['stale'][name]}" if name in data["stale"] else ""
         if name in data["incomplete"]:
             why += f"  INCOMPLETE: lacks the orders of {data['incomplete'][name]:,} messages"
+        if "positions" in data:
+            why = f"  position {data['positions'][name]['position']:,}" + why
         if data["suspect"]:
             why += "  SUSPECT"
         lines.append(f"  {pad(escape(name), 12)} bid {bid:<28} ask {ask}{why}")

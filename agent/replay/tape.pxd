@@ -4,7 +4,8 @@
 A few comparisons of counters say that a message did what it should. All else is rare, and its place is noted.
 """
 
-from libc.stdint cimport uint8_t, uint16_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcmp
 
 from agent.engine.state cimport NOT_OURS, NOT_SEEN, Core
 from agent.protocols.wire cimport load16
@@ -17,7 +18,7 @@ cdef struct Tape:
     Core core
     Watch watch
     Record record               # in hand; its number and byte count from the begin of the file and of the content
-    uint64_t sequence           # of the message in hand, as the feed would number it
+    uint64_t sequence           # of the message in hand, as the feed would number it: from 1
     uint64_t lines              # read so far, empty ones too
     uint64_t by_type[256]       # well-formed ITCH messages by type letter
     uint64_t *unnamed           # [LOCATES]: messages about orders of a stock that no message had named yet
@@ -27,8 +28,15 @@ cdef struct Tape:
     uint64_t unnamed_orders     # sum of `unnamed`
     uint64_t no_room            # messages of a symbol that there was no room for
     uint64_t bad_orders         # refused orders that are none on any exchange
+    uint64_t unsettled          # orders and answers that did not reach the other side, or were refused by the engine
     # counters as they were behind the last message
     uint64_t itch, events, other_symbol, passed_by, books_stale, unknown_orders, errors, wanted, unsent
+
+
+cdef inline bint is_left_out(const uint8_t *message, uint32_t size) noexcept nogil:
+    """Whether a line is none of the feed's messages: an empty one, or the REST snapshot that a recording of Binance's
+    streams begins with."""
+    return size == 0 or (size >= 15 and memcmp(message, <const char *> b'{"lastUpdateId"', 15) == 0)
 
 
 cdef inline bint is_bad_order(const Core *e, const agent_order *o) noexcept nogil:

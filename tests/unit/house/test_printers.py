@@ -23,7 +23,9 @@ from agent.journal.rebuild import State
 from agent.journal.record import ENTERED, SESSION, Record
 from agent.monitor.stats import Statistics
 from agent.monitor.top import format_frame
+from agent.protocols.recording import Skip
 from agent.replay import report as replay_report
+from agent.replay.problems import Findings, Place
 from agent.shm import _segment
 from agent.shm.histogram import Histogram
 from agent.shm.segment import Segment, SegmentError, Symbol
@@ -114,9 +116,16 @@ def describe_exchange(text: str) -> Result:
 
 def describe_replay(text: str) -> Result:
     """Returns a replay's report, with a text wherever one comes from a file or the command line."""
+    raw = text.encode("utf-8", "surrogatepass")
+    place = Place(number=1, byte=2, time_ns=3, size=len(raw), example=raw)
+    found = Findings(
+        counts={"strategy_errors": 1, "unsettled": 1}, places={"strategy_errors": place, "reject_size": place},
+        skips=[Skip(text, 1, True, raw, 1, 1), Skip(text, 1, False, raw, 1, 1)], suspect=(0, 1), failed_with=-1,
+        unseen=[text], incomplete={text: 1}, unnamed={1: 1},
+    )  # fmt: skip
     data = replay_report.describe_replay(
-        text, text, "itch", segment=fill(Segment, text, GIVEN), types={text: 1}, skipped_bytes={text: 1},
-        notes=[text], nanoseconds=1,
+        text, text, "binance", segment=fill(Segment, text, GIVEN), types={text: 1}, found=found,
+        notes=[text], nanoseconds=1, exchange=True,
     )  # fmt: skip
     return Result(data, replay_report.as_text)
 

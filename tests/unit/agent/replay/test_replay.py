@@ -217,3 +217,33 @@ def test_too_many_orders_make_one_book_stale(hand: Callable[..., Hand]) -> None:
     for i, m in enumerate(DAY[:3000], 1):
         h.engine.handle_datagram(mold(i, m))
     assert 2 in [s.stale for s in h.reading.symbols]
+
+
+# ---------------------------------------------------------------------------------- progress
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_long_replay_says_how_far_it_is_to_a_terminal_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, terminal: bool
+) -> None:
+    import os
+    import sys
+
+    from agent.replay import progress
+
+    path = tmp_path / "day"
+    path.write_bytes(generator.binaryfile(DAY) * 5)
+    monkeypatch.setattr(progress, "_INTERVAL", 0.0)
+    monkeypatch.setattr(replay, "CHUNK", 1 << 18)
+    near, far = os.openpty() if terminal else os.pipe()
+    with os.fdopen(far, "w") as stream:
+        monkeypatch.setattr(sys, "__stderr__", stream)
+        with progress.show_progress() as show:
+            replay.replay(path, replay.Settings(strategy="every_tick_cython"), progress=show)
+    text = os.read(near, 65536).decode()
+    os.close(near)
+    if terminal:
+        assert "of the file read" in text and text.startswith("\r\x1b[K") and text.endswith("\r\x1b[K")
+        assert "100% of the file read" in text and text.count("\n") == 0
+    else:
+        assert text == ""
