@@ -1,6 +1,7 @@
-"""A Numba strategy compiled to the functions of a struct agent_strategy, with Numba's on-disk cache.
+"""A Numba strategy compiled to the functions of a struct agent_strategy, or taken out of the cache directory.
 
-Numba is imported when a strategy is compiled, and not before: a native strategy runs without it.
+Numba is imported when a strategy is compiled, and not before: a native strategy, and one whose machine code is kept
+(machine_code.py), run without it.
 """
 
 import functools
@@ -12,7 +13,7 @@ from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
-from agent.strategy import _table, forbidden, indices
+from agent.strategy import _table, machine_code
 from agent.strategy.definition import Loaded, Strategy, StrategyError, find_symbol
 from hosttune import files
 
@@ -35,6 +36,9 @@ def init(state, params):
 def fini(state):
     inner_fini(carray(state, 1)[0])
 """
+
+#: The modules that decide what is kept in the cache, and how.
+_DECIDE = ("forbidden.py", "indices.py", "machine_code.py")
 
 
 def _nested_codes(code: CodeType) -> Iterator[CodeType]:
@@ -94,7 +98,7 @@ def _hash_strategy(strategy: Strategy) -> str:
         _GLUE,
         _table.layout_hash(),
         strategy.state,
-        *(Path(m.__file__ or "").read_bytes() for m in (forbidden, indices)),
+        *(Path(__file__).with_name(name).read_bytes() for name in _DECIDE),
     )
     for name, function in strategy.functions.items():
         add(name)
@@ -104,21 +108,19 @@ def _hash_strategy(strategy: Strategy) -> str:
     return digest.hexdigest()[:16]
 
 
-def _write_glue(strategy: Strategy) -> dict[str, Any]:
-    """Write the glue into Numba's cache directory, if one is set and the file is not there.
+def _write_glue(path: Path, kept: bool) -> dict[str, Any]:
+    """Write the glue to a file in Numba's cache directory, if it is to be kept and the file is not there.
 
     Returns the namespace of the glue's module."""
-    digest = _hash_strategy(strategy)
-    directory = os.environ.get("NUMBA_CACHE_DIR", "")
-    path = Path(directory) / f"{strategy.name}-{digest}.py"
-    if directory and not path.exists():
+    if kept and not path.exists():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             files.replace_file(path, _GLUE.encode(), 0o644)
         except OSError:
             pass  # a cache that cannot be written: compiled anew each time, and use_cache() warned of it
     # What comes out of the cache looks its module up by name.
-    module = sys.modules[f"agent_glue_{digest}"] = ModuleType(f"agent_glue_{digest}")
+    name = f"agent_glue_{path.stem.rpartition('-')[2]}"
+    module = sys.modules[name] = ModuleType(name)
     exec(compile(_GLUE, str(path), "exec"), vars(module))
     return vars(module)
 
@@ -139,6 +141,8 @@ def _compile_function(space: dict[str, Any], name: str, function: Any, signature
     space: of the glue's module. Raises ForbiddenError, and whatever Numba's passes run into.
     """
     import numba
+
+    from agent.strategy import forbidden
 
     _teach_numba()
     inner = space["inner_" + name] = numba.njit(error_model="numpy")(function)
@@ -167,12 +171,19 @@ def _explain(message: str, words: str, glue: str) -> str:
 
 
 def compile_strategy(strategy: Strategy) -> Loaded:
-    """Compile the functions of a Numba strategy, or take their machine code out of Numba's cache.
+    """Compile the functions of a Numba strategy, or take their machine code out of the cache directory, if one is set:
+    as it was made whole (machine_code.py), else out of Numba's own cache.
 
     Returns the strategy, not yet initialised. Raises StrategyError when Numba is not installed, when the layout of the
     state is not one of numbers, and when a function does not compile or does what none may (forbidden.py).
     Source: Numba's user manual, "Creating C callbacks with @cfunc" and "Notes on Caching".
     """
+    directory = os.environ.get("NUMBA_CACHE_DIR", "")
+    path = Path(directory) / f"{strategy.name}-{_hash_strategy(strategy)}.py"
+    kept = path.with_suffix(".code")
+    if directory and (found := machine_code.load(kept)):
+        code, size = found
+        return Loaded(strategy.name, _table.Table.build(size, **code.addresses), code)
     try:
         import numba
         import numpy as np
@@ -182,6 +193,7 @@ def compile_strategy(strategy: Strategy) -> Loaded:
             f"strategy {strategy.name}: is compiled by Numba, which is not here ({error}): pip install hosttune[agent]"
         ) from None
 
+    from agent.strategy import forbidden
     from agent.strategy import types as structures
 
     if structures.layout_hash() != _table.layout_hash():
@@ -207,7 +219,7 @@ def compile_strategy(strategy: Strategy) -> Loaded:
         "on_timer": types.int32(s, types.int64, order),
         "fini": types.void(s),
     }
-    space = _write_glue(strategy)
+    space = _write_glue(path, bool(directory))
     compiled, problems = {}, list[str]()
     for name, function in strategy.functions.items():
         if function is None:
@@ -224,9 +236,12 @@ def compile_strategy(strategy: Strategy) -> Loaded:
             problems.append(_explain(str(error).strip(), words, glue))
     if problems:
         raise StrategyError(*dict.fromkeys(problems))
-    addresses = {name: function.address for name, function in compiled.items()}
+    whole = machine_code.make_whole(compiled, state.itemsize)
+    addresses = whole[1].addresses if whole else {name: function.address for name, function in compiled.items()}
     try:
         table = _table.Table.build(state.itemsize, **addresses)
     except ValueError as error:
         raise StrategyError(f"strategy {strategy.name}: {error}") from None
-    return Loaded(strategy.name, table, compiled)
+    if whole and directory:
+        machine_code.save(kept, whole[0])
+    return Loaded(strategy.name, table, whole[1] if whole else compiled)

@@ -10,7 +10,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from agent.strategy import _table, compile_numba
+from agent.strategy import _table
 from agent.strategy.definition import Loaded, Prepared, Strategy, StrategyError
 from hosttune import files
 
@@ -111,6 +111,8 @@ def load(name: str) -> Loaded:
     except Exception as error:  # the module is the user's: anything may go wrong in it
         raise StrategyError(f"strategy.name: {name!r}: {type(error).__name__}: {error}") from None
     if isinstance(found, Strategy):
+        from agent.strategy import compile_numba
+
         return compile_numba.compile_strategy(found)
     try:
         address = _table.read_capsule(found)

@@ -295,16 +295,19 @@ def test_what_was_refused_is_not_in_the_cache(tmp_path: Path) -> None:
         assert not list((tmp_path / "cache").rglob("*.nbc"))
 
 
-def test_a_cache_from_before_something_was_refused_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["forbidden.py", "indices.py", "machine_code.py"])
+def test_a_cache_from_before_something_was_refused_or_kept_otherwise_is_not_used(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def on_event(state, event, orders):  # type: ignore[no-untyped-def]
         return 0
 
     made = strategy.Strategy(on_event, [("a", "i8")])
     before = compile_numba._hash_strategy(made)
     assert before == compile_numba._hash_strategy(made)
-    changed = tmp_path / "forbidden.py"
-    changed.write_bytes(Path(forbidden.__file__).read_bytes() + b"\n")
-    monkeypatch.setattr(forbidden, "__file__", str(changed))
+    for source in Path(forbidden.__file__).parent.glob("*.py"):
+        (tmp_path / source.name).write_bytes(source.read_bytes() + b"\n" * (source.name == name))
+    monkeypatch.setattr(compile_numba, "__file__", str(tmp_path / "compile_numba.py"))
     assert compile_numba._hash_strategy(made) != before
 
 
