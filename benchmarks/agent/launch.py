@@ -9,8 +9,9 @@ made as on a host (roles/hosttune): from the distribution's Python where that is
 
 Byte code is cached (PYTHONDONTWRITEBYTECODE is removed), and so is what Numba compiles: `agent warm` runs before. The
 figure of a round is the median of LAUNCHES. The limits are absolute. The bare interpreter (`python -c pass`), which a
-launch starts twice, is beside it as a reference: how much of the limit is not ours. The time of the first order at the
-exchange, which is after the login and the exchange's answer to it, has no limit.
+launch starts twice, and one that imports Numba are beside it as references: how much of the limit is not ours, and what
+the kept machine code of a Numba strategy saves. The time of the first order at the exchange, which is after the login
+and the exchange's answer to it, has no limit.
 """
 
 import contextlib
@@ -40,6 +41,8 @@ from benchmarks.agent.sample import BenchError, Sample, limit
 #: Strategies by language, and milliseconds that are promised to the first tick.
 LIMITS = {"Cython": ("every_tick_cython", 100.0), "Numba, cached": ("every_tick", 400.0)}
 LAUNCHES = 3
+#: What an interpreter does in the references.
+BARE = ("pass", "import numba")
 #: What a deployed environment holds: hosttune's dependencies, and not what development brings besides.
 PACKAGES = ("agent", "hosttune", "msgspec", "yaml", "_yaml", "pyroute2", "numpy", "numpy.libs", "numba", "llvmlite")
 COMMANDS = ("agent", "hosttune")
@@ -220,15 +223,16 @@ def _counted(segment: Path, child: subprocess.Popen[str], begun: int) -> int:
     return 0
 
 
-def interpreter() -> float:
-    """Milliseconds of `python -c pass`."""
+def interpreter(code: str) -> float:
+    """Milliseconds of `python -c CODE`."""
     begun = time.monotonic_ns()
-    subprocess.run([str(PYTHON), "-P", "-c", "pass"], check=True, timeout=PATIENCE)
+    subprocess.run([str(PYTHON), "-P", "-c", code], check=True, timeout=PATIENCE)
     return (time.monotonic_ns() - begun) / 1e6
 
 
 def rounds(directory: Path) -> Iterator[list[Sample]]:
-    """Each round: the bare interpreter, then a launch with a strategy in each language, LAUNCHES times in turn."""
+    """Each round, LAUNCHES times in turn: the interpreter that does nothing else or imports Numba, then a launch with a
+    strategy in each language."""
     global PYTHON
     _, cpu = machine.two_cpus()
     PYTHON = deployed(directory / "deployed")
@@ -241,21 +245,22 @@ def rounds(directory: Path) -> Iterator[list[Sample]]:
         if run.returncode:
             raise BenchError(f"agent warm: {run.stderr.strip()[-300:]}")
         while True:
-            bare = []
+            bare: dict[str, list[float]] = {code: [] for code in BARE}
             times: dict[str, list[tuple[float, float]]] = {language: [] for language in LIMITS}
             for _ in range(LAUNCHES):
-                bare.append(interpreter())
+                for code in BARE:
+                    bare[code].append(interpreter(code))
                 for language, (strategy, _) in LIMITS.items():
                     with tempfile.TemporaryDirectory(dir=shared) as place:
                         times[language].append(first_tick(Path(place), cpu, forced, strategy, cache))
             samples = []
             for language, (_, most) in LIMITS.items():
                 tick, order = (statistics.median(column) for column in zip(*times[language], strict=True))
-                samples += [
-                    limit(f"launch to first tick, {language}", "ms", tick, most),
-                    Sample(metric=f"launch to first tick, {language}", unit="ms", ours=tick,
-                           reference=statistics.median(bare), reference_name="python -c pass"),
-                    Sample(metric=f"launch to first order, {language}", unit="ms", ours=order,
-                           reference=statistics.median(bare), reference_name="python -c pass"),
-                ]  # fmt: skip
+                samples.append(limit(f"launch to first tick, {language}", "ms", tick, most))
+                for point, took in (("tick", tick), ("order", order)):
+                    samples += [
+                        Sample(metric=f"launch to first {point}, {language}", unit="ms", ours=took,
+                               reference=statistics.median(alone), reference_name=f"python -c '{code}'")
+                        for code, alone in bare.items()
+                    ]  # fmt: skip
             yield samples

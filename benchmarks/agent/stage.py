@@ -30,13 +30,16 @@ def free_ports() -> tuple[int, int]:
 
 
 def tables(ports: tuple[int, int], strategy: str) -> drive.Tables:
-    """An engine on an ITCH feed; every check of the gate that has a limit is on, with room."""
+    """An engine on an ITCH feed; every check of the gate that has a limit is on, with room: but of duplicates, and of
+    orders that could trade with own ones, which the strategy's do."""
     return {
         "feed": {"address": "127.0.0.1", "port": ports[0], "format": "itch", "receive_buffer": 64 << 20},
         "exchange": {"address": "127.0.0.1", "port": ports[1], "username": "trader"},
         "strategy": {"name": strategy, "symbol": SYMBOL, "size": 1},
         "risk": {"max_size": 10, "max_orders_per_second": 10_000_000, "max_notional": 1e12, "collar": 0.5,
-                 "max_position": 1_000_000_000, "max_open_orders": 60_000},
+                 "max_position": 1_000_000_000, "max_open_orders": 60_000, "max_tick_age_us": 1_000_000,
+                 "max_orders_per_day": 1_000_000_000, "max_loss": 1e12, "max_drawdown": 1e12, "max_symbol_loss": 1e12,
+                 "max_symbol_drawdown": 1e12},
         "series": {"capacity": 65_536},
         "journal": {"ring": 1 << 20},
     }  # fmt: skip

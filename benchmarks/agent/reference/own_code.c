@@ -23,7 +23,7 @@ static int16_t by_locate[LOCATES];              /* 1 + the symbol; 0: not seen y
 static uint64_t symbol_name, expected;          /* expected: sequence number; 0: not joined yet */
 static uint8_t session[10], stream[65536];
 static uint32_t stream_size;
-static int64_t kept;
+static int64_t kept, day, empty_at;             /* empty_at: when the feed was last looked at in vain */
 static int feed;
 
 /* ------------------------------------------------------------------ feed */
@@ -73,6 +73,7 @@ static inline void handle_message(const uint8_t *m, uint32_t size, uint64_t sequ
     uint8_t kind = size ? m[0] : 0;
     if (size == 0 || size != lengths[kind] || ((kind == 'A' || kind == 'F') && m[19] != 'B' && m[19] != 'S'))
         exit(8);
+    counters.itch++;
     const uint8_t *name = kind == 'A' || kind == 'F' ? m + 24 : kind == 'R' ? m + 11 : NULL;
     int symbol = symbol_of(load16(m + 1), name);
     if (symbol != 0 || kind == 'R')
@@ -114,6 +115,9 @@ static inline void handle_message(const uint8_t *m, uint32_t size, uint64_t sequ
     event.sequence = sequence;
     event.received_ns = received;
     event.symbol = (uint32_t)symbol;
+    if (row.position)
+        mark_position();
+    row.tick_ns = (uint64_t)arrived;
     counters.events++;
     int32_t n = strategy->on_event(strategy_state, &event, wanted);
     if (n > AGENT_MAX_ORDERS)
@@ -126,6 +130,7 @@ static inline void handle_packet(const uint8_t *data, size_t size)
 {
     counters.datagrams++;
     counters.bytes += size;
+    counters.packets++;
     if (size < 20)
         exit(10);
     uint64_t sequence = load64(data + 10);
@@ -162,8 +167,9 @@ static void close_order(struct order *o, uint32_t units)
     o->leaves -= units;
     *(o->side == AGENT_BUY ? &row.open_buy : &row.open_sell) -= units;
     if (!o->leaves) {
+        forget_own(o);
         o->id = 0;
-        open_orders--;
+        counters.open = --open_orders;
     }
 }
 
@@ -186,6 +192,9 @@ static void handle_answer(const uint8_t *m, uint32_t size)
     } else if (m[0] == 'E') {
         o->filled += units;
         row.position += o->side == AGENT_BUY ? units : -(uint64_t)units;
+        losses.cash -= (__int128)o->side * units * UNIT * load64(m + 17);
+        losses.mark = load64(m + 17) * UNIT;
+        mark_position();
         close_order(o, units);
     } else {
         close_order(o, m[0] == 'J' ? o->leaves : units);
@@ -227,11 +236,16 @@ static int64_t realtime(void)
     return t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
 }
 
-/* Now and then: the heartbeat, the clocks' distance. */
+/* Now and then: the heartbeat, the clocks' distance, the day. */
 static void keep_house(int64_t at)
 {
     kept = at;
     offset = realtime() - now();
+    if ((at + offset) / INT64_C(86400000000000) != day) {
+        day = (at + offset) / INT64_C(86400000000000);
+        orders_today = 0;
+        losses = (struct losses){ .mark = losses.mark, .cash = -(__int128)(int64_t)row.position * losses.mark };
+    }
     if (at - last_sent > INT64_C(1000000000)) {
         send(exchange, "\0\1R", 3, MSG_DONTWAIT | MSG_NOSIGNAL);
         last_sent = at;
@@ -289,14 +303,17 @@ __attribute__((noinline, hot)) static void run(void)
     for (uint32_t spin = 0;; spin++) {
         ssize_t n = recv(feed, in, sizeof in, MSG_DONTWAIT);
         if (n >= 0) {
-            received = now();
+            received = arrived = now();
+            if (limits.max_tick_age_ns && received - empty_at > (int64_t)limits.max_tick_age_ns)
+                arrived = empty_at;
             handle_packet(in, (size_t)n);
             continue;
         }
+        empty_at = received;
         if ((spin & (open_orders || !ready ? 1 : 7)) == 0 && !read_exchange())
             return;
         if ((spin & 15) == 0) {
-            int64_t at = now();
+            int64_t at = received = now();
             if (at - kept > 5000000)
                 keep_house(at);
         }
@@ -327,7 +344,8 @@ int main(int argc, char **argv)
     exchange = log_in(atoi(argv[2]));
     if (feed < 0 || exchange < 0)
         return 4;
-    keep_house(now());
+    received = now();
+    keep_house(received);
     puts("ready");
     fflush(stdout);
     run();

@@ -1,6 +1,7 @@
 /* From a strategy's order to the call of send, for own_code.c: strategy, gate, open orders, journal, Enter Order. */
 #include "link.h"
 #include "agent_shm.h"
+#undef AGENT_NAME                               /* a macro of the one header, a constant of the other */
 #include "agent_strategy.h"
 #include <endian.h>
 #include <math.h>
@@ -13,10 +14,12 @@ static const double MAX_PRICE = 1999999900;     /* 4 decimals */
 struct order {
     uint32_t id, symbol, leaves, filled;        /* id: UserRefNum; 0: the slot is free */
     int32_t side;
-    uint32_t live;
+    uint16_t live, older, newer;                /* slots of the open orders of the side before and after it, or its own */
     uint64_t price, tag, sequence;
     int64_t at;
 };
+struct own_side { uint64_t best; uint32_t count; uint16_t newest, left; };      /* open orders; left: best may be gone */
+struct losses { __int128 cash, profit, peak; uint64_t mark; };                  /* of today, units of 1e-8 */
 struct record { uint64_t number, time, answer, price, tag; uint32_t kind, id, original, quantity, side, symbol; };
 struct ring {
     _Atomic uint64_t tail __attribute__((aligned(128)));
@@ -27,7 +30,9 @@ struct ring {
 
 static volatile struct agent_limits limits;
 static struct agent_histogram own_code, sending;
-static struct { uint64_t datagrams, bytes, messages, events, wanted, sent, answers, refused[16]; } counters;
+static struct {
+    uint64_t datagrams, bytes, packets, messages, itch, events, wanted, sent, sends, open, journaled, answers, refused[16];
+} counters;
 static struct order *orders;
 static struct ring *ring;
 static struct agent_symbol row;                 /* the best prices, in units of 1e-8, and the position */
@@ -37,6 +42,10 @@ static struct agent_strategy *volatile strategy;
 static uint64_t strategy_state[2], ring_tail, ring_head, records, open_orders, last_key;
 static uint8_t frame[64];                       /* the Enter Order, prepared */
 static uint32_t reference;                      /* UserRefNum of the last order */
+static struct own_side own[2];                  /* buys, sells */
+static struct losses losses;
+static uint64_t orders_today;
+static int64_t arrived;                         /* when the tick in hand did, at the earliest */
 static int64_t received, rate_arrival, last_key_at, offset, last_sent;  /* CLOCK_MONOTONIC ns; offset: to CLOCK_REALTIME */
 static int exchange;
 static bool ready, stale;
@@ -89,6 +98,76 @@ static struct agent_strategy every_tick = { .init = begin, .on_event = on_event 
 
 static inline bool refuse(int why) { counters.refused[why]++; return false; }
 
+/* A position has another price, or is another one: what was lost today sets the limit `kill`. */
+static inline void mark_position(void)
+{
+    int64_t position = (int64_t)row.position;
+    uint64_t price = position > 0 ? row.bid : row.ask;
+    if (price)
+        losses.mark = price;
+    losses.profit = losses.cash + (__int128)position * losses.mark;
+    losses.peak = losses.profit > losses.peak ? losses.profit : losses.peak;
+    const volatile uint64_t *loss[] = { &limits.max_symbol_loss, &limits.max_loss };
+    const volatile uint64_t *drawdown[] = { &limits.max_symbol_drawdown, &limits.max_drawdown };
+    for (int i = 0; i < 2; i++) {
+        uint64_t most = *loss[i], down = *drawdown[i];
+        __int128 lost = -losses.profit, fallen = losses.peak - losses.profit;
+        if ((most && lost > (__int128)most * UNIT) || (down && fallen > (__int128)down * UNIT))
+            limits.kill = 1;
+    }
+}
+
+static inline bool is_better(bool buy, uint64_t price, uint64_t other) { return buy ? price > other : price < other; }
+
+/* Whether an order could trade with an own one of the other side. */
+static inline bool crosses_own(bool buy, uint64_t price)
+{
+    struct own_side *s = &own[buy];
+    if (!s->count || is_better(!buy, price, s->best))
+        return false;
+    if (s->left) {
+        const struct order *o = &orders[s->newest];
+        s->best = o->price;
+        for (uint32_t i = 1; i < s->count; i++) {
+            o = &orders[o->older];
+            s->best = is_better(!buy, o->price, s->best) ? o->price : s->best;
+        }
+        s->left = 0;
+    }
+    return !is_better(!buy, price, s->best);
+}
+
+static inline void remember_own(struct order *o)
+{
+    struct own_side *s = &own[o->side == AGENT_SELL];
+    uint16_t slot = (uint16_t)(o->id & (OPEN - 1));
+    o->older = o->newer = slot;
+    if (s->count++) {
+        o->older = s->newest;
+        orders[s->newest].newer = slot;
+    }
+    if (s->count == 1 || is_better(o->side == AGENT_BUY, o->price, s->best)) {
+        s->best = o->price;
+        s->left = 0;
+    }
+    s->newest = slot;
+}
+
+static inline void forget_own(const struct order *o)
+{
+    struct own_side *s = &own[o->side == AGENT_SELL];
+    uint16_t slot = (uint16_t)(o->id & (OPEN - 1));
+    bool first = o->newer == slot, last = o->older == slot;
+    s->count--;
+    s->left |= o->price == s->best;
+    if (first)
+        s->newest = o->older;
+    else
+        orders[o->newer].older = last ? o->newer : o->older;
+    if (!last)
+        orders[o->older].newer = first ? o->older : o->newer;
+}
+
 /* Every check of the engine's gate, with what limits says now. *price: with 4 decimals. */
 static inline bool pass(const struct agent_order *o, uint64_t *price)
 {
@@ -104,6 +183,9 @@ static inline bool pass(const struct agent_order *o, uint64_t *price)
         return refuse(3);
     if (stale)
         return refuse(4);
+    bound = (int64_t)limits.max_tick_age_ns;
+    if (bound && now() - arrived > bound)
+        return refuse(13);
     if (size <= 0 || size > (int64_t)limits.max_size || size > MAX_QUANTITY)
         return refuse(5);
     double scaled = o->price * 1e4;
@@ -131,6 +213,11 @@ static inline bool pass(const struct agent_order *o, uint64_t *price)
     bound = (int64_t)limits.max_open_orders;
     if ((bound && open_orders >= (uint64_t)bound) || orders[(reference + 1) & (OPEN - 1)].id)
         return refuse(10);
+    if (limits.refuse_self_match && crosses_own(buy, *price))
+        return refuse(14);
+    bound = (int64_t)limits.max_orders_per_day;
+    if (bound && orders_today >= (uint64_t)bound)
+        return refuse(15);
     bound = (int64_t)limits.duplicate_ns;
     uint64_t key = (*price << 32) ^ ((uint64_t)size << 1) ^ buy;
     if (bound && last_key == key && received - last_key_at < bound)
@@ -158,6 +245,7 @@ static inline bool journal(uint32_t kind, const struct order *o, uint32_t quanti
     ring->records[ring_tail % RING] = (struct record){ ++records, (uint64_t)(received + offset), answer, price, o->tag,
                                                        kind, o->id, 0, quantity, (uint32_t)o->side, o->symbol };
     __atomic_store_n(&ring->tail, ++ring_tail, __ATOMIC_RELEASE);
+    counters.journaled++;
     return true;
 }
 
@@ -178,8 +266,11 @@ static inline void enter(const struct agent_order *w)
     if (!pass(w, &price))
         return;
     struct order *o = &orders[++reference & (OPEN - 1)];
-    *o = (struct order){ reference, w->symbol, (uint32_t)w->size, 0, w->side, 0, price, w->tag, event.sequence, 0 };
-    open_orders++;
+    *o = (struct order){ .id = reference, .symbol = w->symbol, .leaves = (uint32_t)w->size, .side = w->side,
+                         .price = price, .tag = w->tag, .sequence = event.sequence };
+    counters.open = ++open_orders;
+    orders_today++;
+    remember_own(o);
     *(w->side == AGENT_BUY ? &row.open_buy : &row.open_sell) += o->leaves;
     if (!journal(1, o, o->leaves, price, 0))
         exit(7);
@@ -192,6 +283,7 @@ static inline void enter(const struct agent_order *w)
     int64_t begun = now();
     ssize_t n = send(exchange, frame, 50, MSG_DONTWAIT | MSG_NOSIGNAL);
     last_sent = now();
+    counters.sends++;
     o->at = begun;
     record_time(&own_code, begun - received);
     record_time(&sending, last_sent - begun);

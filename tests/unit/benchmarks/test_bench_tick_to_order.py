@@ -1,5 +1,6 @@
 """Tick to order, and the engine's own code: that nothing is lost, and that the counters can count."""
 
+import re
 import struct
 import subprocess
 from itertools import pairwise
@@ -10,7 +11,7 @@ import pytest
 from agent import strategy
 from agent.exchange import feed, generator
 from agent.limits import Risk
-from benchmarks.agent import machine, own_code, stage, tick_to_order
+from benchmarks.agent import drive, machine, own_code, stage, tick_to_order
 from benchmarks.agent.sample import NINES, BenchError, Sample
 
 pytestmark = pytest.mark.skipif(len(machine.os.sched_getaffinity(0)) < 2, reason="one CPU: both sides spin")
@@ -103,6 +104,8 @@ _RECORD = struct.Struct("=5Q4IiI")
         ({"max_position": 7}, 14),  # buy and sell in turn, and none is executed
         ({"max_open_orders": 9}, 9),
         ({"rate_interval_ns": 1 << 60, "rate_burst_ns": 1 << 60}, 1),
+        ({"max_tick_age_ns": 1}, 0),
+        ({"max_orders_per_day": 3}, 3),
         ({"duplicate_ns": 1 << 60}, 399),  # the first two: without an offer yet, both sell at the bid
     ],
 )
@@ -116,6 +119,28 @@ def test_the_c_program_holds_the_limits(
     program = machine.build("own_code", tmp_path)
     with pytest.raises(BenchError, match=rf"own_code: {passed} orders for 400 ticks"):
         own_code.run_reference(program, tmp_path, 1, ticks)
+
+
+def test_the_c_program_refuses_what_the_engine_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of orders that could trade with an own one; some pass, since the market moves away."""
+    tables = stage.tables
+
+    def strict(ports: tuple[int, int], strategy: str) -> drive.Tables:
+        given = tables(ports, strategy)
+        return given | {"risk": given["risk"] | {"refuse_self_match": 1}}
+
+    monkeypatch.setattr(stage, "tables", strict)
+    monkeypatch.setattr(own_code, "RATE", 2_000.0)
+    ticks = feed.quotes(400, 1, stage.SYMBOL)
+    said = []
+    for play in (
+        lambda: own_code.run_reference(machine.build("own_code", tmp_path), tmp_path, 1, ticks),
+        lambda: stage.run_engine(tmp_path, own_code.STRATEGY, ticks, own_code.RATE, 1),
+    ):
+        with pytest.raises(BenchError) as caught:
+            play()
+        said.append(re.search(r"(\d+) orders for 400 ticks", str(caught.value)))
+    assert said[0] and said[1] and said[0][1] == said[1][1] and 0 < int(said[0][1]) < 400
 
 
 def test_a_c_program_that_leaves_no_times_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
