@@ -3,6 +3,7 @@
 
 from libc.signal cimport SIGINT, SIGTERM, sig_atomic_t
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
+from libc.stdio cimport snprintf
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 from posix.mman cimport MCL_CURRENT, MCL_FUTURE, mlockall
@@ -10,7 +11,7 @@ from posix.signal cimport sigaction, sigaction_t
 
 from agent.book.order_book cimport books_init, books_size
 from agent.engine.arguments cimport check_count, check_strategy, check_symbols, pad_exchange_name
-from agent.engine.contradictions cimport shut_gate
+from agent.engine.contradictions cimport remember_contradiction
 from agent.engine.decisions cimport note_limit
 from agent.engine.executions cimport remember_execution
 from agent.engine.loop cimport FEEDS, REQUESTS, Loop, copy_feed_counters, do_housekeeping, handle_datagram, run_loop
@@ -272,7 +273,8 @@ cdef class Engine:
                 raise ValueError(f"execution of symbol {symbol}, allowed: below {e.feed.capacity}")
             remember_execution(e, match, id, symbol, side, units, price)
         if contradicted:
-            shut_gate(e, contradicted)
+            remember_contradiction(e, contradicted)
+            snprintf(e.shm.tripped, sizeof(e.shm.tripped), "contradicted before the start: the journal says what")
         e.journal.records = records
         if today is not None:
             self.restore_day(today)

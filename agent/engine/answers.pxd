@@ -21,7 +21,11 @@ from agent.engine.open_orders cimport add_exposure, add_open, find_closed, find_
 from agent.engine.orders cimport submit_all
 from agent.engine.own_prices cimport forget_own, remember_own
 from agent.engine.state cimport CATCHING_UP, LIVE, SENT, SLOTS, UNSEEN, Core, Execution, OpenOrder
+<<<<<<< HEAD
 from agent.engine.symbols cimport find_exchange_symbol
+=======
+from agent.engine.symbols cimport find_exchange_symbol
+>>>>>>> 62f9352 (Contradictions: the limit that was sent is what an execution is held against; prices that OUCH does not have are not believed; a new session has all numbers again; loss of the journal and 10,000 hostile sequences under test; docs)
 from agent.strategy.abi cimport (AGENT_ACCEPTED, AGENT_BUY, AGENT_CANCELED, AGENT_EXECUTED, AGENT_REJECTED,
                                  AGENT_REPLACED, AGENT_SELL)
 
@@ -46,10 +50,8 @@ cdef inline bint call_on_fill(Core *e, const OpenOrder *o, uint32_t leaves, uint
 
 
 cdef inline bint is_worse(int32_t side, uint64_t price, uint64_t limit) noexcept nogil:
-    """Whether a price is worse than an order's limit, for whoever gave the order. A limit of 0 is not known."""
-    if price == 0:
-        return True
-    return limit != 0 and (price > limit if side == AGENT_BUY else price < limit)
+    """Whether a price is worse than an order's limit, for whoever gave the order, or is none of OUCH's."""
+    return price == 0 or price > ouch.MAX_PRICE or (price > limit if side == AGENT_BUY else price < limit)
 
 
 cdef inline int32_t read_side(uint8_t side) noexcept nogil:
@@ -72,15 +74,23 @@ cdef inline void take_details(Core *e, const ouch.Answer *a, OpenOrder *o, int64
     """Accepted, Replaced and Modified: side, symbol, price and size are what the exchange says; where that is not what
     was sent, it is a contradiction. OUCH allows a better price. expected: the quantity that the answer should have."""
     cdef int32_t side = read_side(a.side)
+<<<<<<< HEAD
     cdef int symbol = <int> o.symbol if a.symbol == NULL else find_exchange_symbol(e, a.symbol, o.symbol)
+=======
+    cdef int symbol = <int> o.symbol
+>>>>>>> 62f9352 (Contradictions: the limit that was sent is what an execution is held against; prices that OUCH does not have are not believed; a new session has all numbers again; loss of the journal and 10,000 hostile sequences under test; docs)
     cdef uint64_t price = o.price
+    if a.symbol != NULL:
+        symbol = find_exchange_symbol(e, a.symbol, o.symbol)
     if side != o.side:
         contradict(e, record.WRONG_SIDE, a, o, False)
     if symbol != <int> o.symbol:
         contradict(e, record.WRONG_SYMBOL, a, o, False)
-    if a.type != c'M' and is_worse(o.side, a.price, o.price):
+    if a.type != c'M' and 0 < a.price <= ouch.MAX_PRICE:
+        price = a.price
+    if a.type != c'M' and is_worse(o.side, a.price, o.limit):
         contradict(e, record.WRONG_PRICE, a, o, False)
-        price = a.price if a.price else o.price
+        o.limit = price if price == a.price else o.limit
     if <int64_t> a.quantity != expected:
         contradict(e, record.WRONG_SIZE, a, o, False)
     if side == o.side and symbol == <int> o.symbol and price == o.price:
@@ -123,7 +133,7 @@ cdef inline bint handle_accepted(Core *e, const ouch.Answer *a, OpenOrder *o) no
     cdef bint accepted = a.type == c'A'
     cdef OpenOrder *old
     cdef int64_t expected = <int64_t> o.leaves + o.filled
-    if o.state != SENT or (accepted and o.original != 0) or (not accepted and a.original == a.id):
+    if o.state != SENT or (o.original != 0 if accepted else a.original == 0 or a.original == a.id):
         contradict(e, record.WRONG_ANSWER, a, o, True)
         return True
     if accepted:
@@ -154,14 +164,17 @@ cdef inline bint adopt_order(Core *e, const ouch.Answer *a, bint expected) noexc
     cdef OpenOrder *o = &e.orders.open[a.id & (SLOTS - 1)]
     cdef OpenOrder *old
     cdef int32_t side = read_side(a.side)
+<<<<<<< HEAD
     cdef int symbol = find_exchange_symbol(e, a.symbol, 0)
+=======
+    cdef int symbol = find_exchange_symbol(e, a.symbol, 0)
+>>>>>>> 62f9352 (Contradictions: the limit that was sent is what an execution is held against; prices that OUCH does not have are not believed; a new session has all numbers again; loss of the journal and 10,000 hostile sequences under test; docs)
     cdef bint known = a.id <= e.orders.reference
-    if a.id == 0 or side == 0 or symbol < 0 or o.id != 0 or a.original == a.id:
+    cdef bint priced = 0 < a.price <= ouch.MAX_PRICE
+    if a.id == 0 or side == 0 or symbol < 0 or not priced or o.id != 0 or a.original == a.id:
         # There is no place for it: what becomes of it cannot be followed.
-        contradict(e, record.WRONG_SYMBOL if symbol < 0 else record.WRONG_SIDE if side == 0 else record.UNKNOWN_ORDER,
-                   a, NULL, True)
-        if a.id > e.orders.reference:
-            e.orders.reference = a.id
+        contradict(e, record.WRONG_SYMBOL if symbol < 0 else record.WRONG_SIDE if side == 0
+                   else record.UNKNOWN_ORDER if priced else record.WRONG_PRICE, a, NULL, True)
         return True
     if not expected:
         contradict(e, record.WRONG_ANSWER if known else record.UNKNOWN_ORDER, a, NULL, False)
@@ -181,7 +194,9 @@ cdef inline bint adopt_order(Core *e, const ouch.Answer *a, bint expected) noexc
 cdef inline bint handle_executed(Core *e, const ouch.Answer *a, OpenOrder *o) noexcept nogil:
     """Order Executed. o: the order, open or closed: the position is what the exchange says."""
     cdef OpenOrder copy, entry
-    if is_repeated(e, a.match, a.id, a.quantity, a.price):
+    # A price that nothing can have is not believed: the profit would be nonsense.
+    cdef uint64_t price = a.price if a.price <= ouch.MAX_PRICE else o.limit
+    if is_repeated(e, a.match, a.id, a.quantity, price):
         contradict(e, record.WRONG_MATCH, a, o, True)
         return True
     if o.id == 0 or a.quantity > o.leaves or o.filled + a.quantity > ouch.MAX_QUANTITY:
@@ -190,13 +205,13 @@ cdef inline bint handle_executed(Core *e, const ouch.Answer *a, OpenOrder *o) no
             # More than an order with all that it replaced can have: nothing is open of it behind that.
             write_record(e, record.CANCELED, o, o.leaves - a.quantity, o.price, 0)
             reduce_open(e, o, o.leaves - a.quantity)
-    if is_worse(o.side, a.price, o.price):
+    if is_worse(o.side, a.price, o.limit):
         contradict(e, record.WRONG_PRICE, a, o, False)
     if o.id != 0 and o.state == SENT and o.original != 0:
         contradict(e, record.WRONG_ANSWER, a, o, False)
-    add_execution(e, o.symbol, o.side, a.quantity, a.price)
+    add_execution(e, o.symbol, o.side, a.quantity, price)
     e.counters.executed += 1
-    remember_execution(e, a.match, a.id, o.symbol, o.side, a.quantity, a.price)
+    remember_execution(e, a.match, a.id, o.symbol, o.side, a.quantity, price)
     o.filled += a.quantity
     copy = o[0]
     copy.id = a.id
@@ -206,8 +221,8 @@ cdef inline bint handle_executed(Core *e, const ouch.Answer *a, OpenOrder *o) no
         copy.original = 0
     entry = copy
     entry.tag = a.match
-    write_record(e, record.EXECUTED, &entry, a.quantity, a.price, e.session.sequence)
-    return call_on_fill(e, &copy, o.leaves, AGENT_EXECUTED, a.quantity, a.price, 0)
+    write_record(e, record.EXECUTED, &entry, a.quantity, price, e.session.sequence)
+    return call_on_fill(e, &copy, o.leaves, AGENT_EXECUTED, a.quantity, price, 0)
 
 
 cdef inline void handle_broken(Core *e, const ouch.Answer *a) noexcept nogil:
@@ -284,7 +299,7 @@ cdef inline bint handle_by_type(Core *e, const ouch.Answer *a, OpenOrder *o) noe
     if a.type == c'M':
         handle_modified(e, a, o)
         return True
-    if a.type == c'T' and is_worse(o.side, a.price, o.price):
+    if a.type == c'T' and is_worse(o.side, a.price, o.limit):
         contradict(e, record.WRONG_PRICE, a, o, True)
     count_other(e, a)
     return True

@@ -6,44 +6,66 @@ the contradiction. What the answer says is done all the same where that can be k
 """
 
 from libc.stdint cimport uint32_t, uint64_t
+from libc.stdio cimport snprintf
 from libc.string cimport memset
 
 cimport agent.journal.record as record
 cimport agent.protocols.ouch as ouch
+from agent.engine.decisions cimport decide_limit
+from agent.engine.gate cimport read_limit
 from agent.engine.journal cimport write_record
 from agent.engine.state cimport Core, OpenOrder
 
 
-cdef inline void count_contradiction(Core *e, uint32_t why) noexcept nogil:
+cdef inline const char *count_contradiction(Core *e, uint32_t why) noexcept nogil:
+    """Count one. Returns the end of its counter's name."""
     if why == record.UNKNOWN_ORDER:
         e.counters.contradicted_order += 1
-    elif why == record.WRONG_ANSWER:
+        return b"order"
+    if why == record.WRONG_ANSWER:
         e.counters.contradicted_answer += 1
-    elif why == record.WRONG_SIDE:
+        return b"answer"
+    if why == record.WRONG_SIDE:
         e.counters.contradicted_side += 1
-    elif why == record.WRONG_SYMBOL:
+        return b"side"
+    if why == record.WRONG_SYMBOL:
         e.counters.contradicted_symbol += 1
-    elif why == record.WRONG_PRICE:
+        return b"symbol"
+    if why == record.WRONG_PRICE:
         e.counters.contradicted_price += 1
-    elif why == record.WRONG_SIZE:
+        return b"price"
+    if why == record.WRONG_SIZE:
         e.counters.contradicted_size += 1
-    elif why == record.EXECUTED_TOO_MUCH:
+        return b"size"
+    if why == record.EXECUTED_TOO_MUCH:
         e.counters.contradicted_executed += 1
-    elif why == record.CANCELED_TOO_MUCH:
+        return b"executed"
+    if why == record.CANCELED_TOO_MUCH:
         e.counters.contradicted_canceled += 1
-    elif why == record.WRONG_MATCH:
+        return b"canceled"
+    if why == record.WRONG_MATCH:
         e.counters.contradicted_match += 1
-    elif why == record.LOST_SESSION:
+        return b"match"
+    if why == record.LOST_SESSION:
         e.counters.contradicted_session += 1
-    else:
-        e.counters.contradicted_value += 1
+        return b"session"
+    e.counters.contradicted_value += 1
+    return b"value"
 
 
-cdef inline void shut_gate(Core *e, uint32_t why) noexcept nogil:
-    """No order passes until `agent resume`. why: a contradiction."""
+cdef inline void remember_contradiction(Core *e, uint32_t why) noexcept nogil:
+    """The gate is shut until `agent resume`."""
     e.orders.contradicted = why
     e.counters.contradicted = why
     e.risk.limits.kill = 1
+
+
+cdef inline void shut_gate(Core *e, uint32_t why, const char *name, const OpenOrder *said) noexcept nogil:
+    """Set the limit `kill`, if it is not set, and say why: the engine's own decision, which outlives it."""
+    if not read_limit(&e.risk.limits.kill):
+        snprintf(e.shm.tripped, sizeof(e.shm.tripped), "contradicted_%s: order %u", name, said.id)
+        decide_limit(e, &e.risk.limits.kill, 1)
+    remember_contradiction(e, why)
 
 
 cdef inline void contradict(Core *e, uint32_t why, const ouch.Answer *a, const OpenOrder *o, bint done) noexcept nogil:
@@ -62,8 +84,7 @@ cdef inline void contradict(Core *e, uint32_t why, const ouch.Answer *a, const O
         quantity = a.quantity
         price = a.price
     said.original = why
-    count_contradiction(e, why)
-    shut_gate(e, why)
+    shut_gate(e, why, count_contradiction(e, why), &said)
     write_record(e, record.CONTRADICTED, &said, quantity, price, e.session.sequence if done else 0)
 
 

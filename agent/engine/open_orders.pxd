@@ -30,6 +30,14 @@ cdef inline OpenOrder *find_closed(Core *e, uint32_t id) noexcept nogil:
     return o if o.id == 0 and o.original == id and id != 0 else NULL
 
 
+cdef inline void forget_closed(Core *e) noexcept nogil:
+    """Forget the orders that are closed: another session may use their numbers again."""
+    cdef uint32_t i
+    for i in range(<uint32_t> SLOTS):
+        if e.orders.open[i].id == 0:
+            e.orders.open[i].original = 0
+
+
 cdef inline OpenOrder *next_slot(Core *e) noexcept nogil:
     """Returns the slot of the next order, which the order of 65,536 orders ago may still hold."""
     return &e.orders.open[(e.orders.reference + 1) & (SLOTS - 1)]
@@ -72,7 +80,7 @@ cdef inline OpenOrder *add_open(Core *e, uint32_t id, uint32_t symbol, int32_t s
     o.tag = tag
     o.state = SENT
     o.sent_at = 0
-    o.sequence = e.strategy.event.sequence
+    o.limit = price
     add_exposure(e, o, units)
     remember_own(e, o)
     e.orders.open_count += 1

@@ -22,17 +22,6 @@ cdef inline bint is_better(int32_t side, uint64_t price, uint64_t other) noexcep
     return price > other if side == AGENT_BUY else price < other
 
 
-cdef inline void include_price(Core *e, const OpenOrder *o) noexcept nogil:
-    """The price of an open order is another one than it was."""
-    cdef OwnSide *own = own_side(e, o.symbol, o.side)
-    if is_better(o.side, o.price, own.best):
-        own.best = o.price
-        own.left = 0
-    elif o.price != own.best:
-        # It may have been the best until now.
-        own.left = 1
-
-
 cdef inline void remember_own(Core *e, OpenOrder *o) noexcept nogil:
     """An order was entered in its slot."""
     cdef OwnSide *own = own_side(e, o.symbol, o.side)

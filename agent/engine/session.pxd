@@ -24,6 +24,7 @@ cimport agent.protocols.soupbintcp as soupbintcp
 from agent.engine.answers cimport close_day_orders, close_unseen_orders, handle_answer, handle_broken
 from agent.engine.contradictions cimport contradict
 from agent.engine.journal cimport has_journal_room, write_over_record, write_query_record, write_session_record
+from agent.engine.open_orders cimport forget_closed
 from agent.engine.orders cimport cancel_open_orders
 from agent.engine.outbox cimport flush_outbox, send_bytes
 from agent.engine.state cimport (CATCHING_UP, CONNECTING, DISCONNECTED, LOGGING_IN, READY, RUNNING, SLOTS, STOP_BEHIND,
@@ -132,11 +133,14 @@ cdef inline void end_loop(Core *e, int why, int64_t at) noexcept nogil:
 
 cdef inline void begin_session(Core *e, const uint8_t *id) noexcept nogil:
     """The exchange has another session than the one that is known: no order outlives that one, and the new one's
-    numbers begin anew."""
+    numbers begin anew. The engine's UserRefNums go on while there are enough of them."""
     if e.orders.open_count:
         if not e.session.over:
             contradict(e, record.LOST_SESSION, NULL, NULL, False)
         close_day_orders(e)
+    forget_closed(e)
+    if e.orders.reference > record.HALF_OF_REFERENCES:
+        e.orders.reference = 0
     memcpy(e.session.id, id, 10)
     memset(e.session.former, c' ', 10)
     e.session.sequence = 0

@@ -154,10 +154,10 @@ cdef struct OpenOrder:
     uint8_t state               # SENT, LIVE or UNSEEN
     uint16_t newer              # slot of the open order of symbol and side that was entered next; its own: none
     uint16_t older              # the same, of the one entered before
-    uint64_t price              # 4 decimals: the limit, no execution is at a worse one
+    uint64_t price              # 4 decimals, as sent and then as accepted
     uint64_t tag                # the strategy's own
     int64_t sent_at             # CLOCK_MONOTONIC ns; 0: by an earlier process
-    uint64_t sequence           # MoldUDP64 sequence number of the message that caused it
+    uint64_t limit              # 4 decimals: the price that was sent, or accepted if that is worse; none trades beyond
 
 
 cdef struct Execution:

@@ -8,9 +8,9 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from agent.journal import _record
 
 from agent.journal.record cimport (ACCEPTED, BROKEN, CANCELED, CAUGHT_UP, CONTRADICTED, ENTERED, EXECUTED, FINE,
-                                   IGNORED, LIMIT_NAME, LIMIT_RESET, MODIFIED, NEVER_REACHED, OVER, QUERIED, REJECTED,
-                                   REPLACED, REPLACING, SESSION, JournalRecord, LimitRecord, find_fault,
-                                   is_limit_record)
+                                   HALF_OF_REFERENCES, IGNORED, LIMIT_NAME, LIMIT_RESET, MAX_PRICE, MODIFIED,
+                                   NEVER_REACHED, OVER, QUERIED, REJECTED, REPLACED, REPLACING, SESSION, JournalRecord,
+                                   LimitRecord, find_fault, is_limit_record)
 
 #: Executions that are given to the engine: as many as it knows.
 cdef int EXECUTIONS = 32768
@@ -75,7 +75,7 @@ cdef int accept_order(dict orders, const JournalRecord *r) except -1:
     elif r.kind == ACCEPTED and not o.accepted:
         # Executions may come before.
         o.leaves -= o.filled
-    if r.price and (r.price > o.price if o.side > 0 else r.price < o.price):
+    if 0 < r.price <= MAX_PRICE and (r.price > o.price if o.side > 0 else r.price < o.price):
         o.price = r.price
     o.side, o.symbol, o.original, o.accepted = r.side, r.symbol, 0, True
     if o.leaves <= 0:
@@ -185,6 +185,8 @@ cdef class Rebuilder:
         if r.kind == SESSION:
             self.session = (<const char *> &r.tag)[:8] + (<const char *> &r.price)[:2]
             self.sequence, self.over = r.exchange_sequence, False
+            if self.reference > HALF_OF_REFERENCES:
+                self.reference = 0
         elif r.kind == QUERIED:
             self.over = False
         elif r.kind == OVER:

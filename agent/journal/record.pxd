@@ -80,6 +80,8 @@ cdef struct LimitRecord:        # a JournalRecord of a kind from LIMIT_SET on: a
 
 cdef enum:
     MAX_QUANTITY = 999999       # of OUCH 5.0: a quantity is below 1,000,000
+    MAX_PRICE = 1999999900      # of OUCH 5.0, 4 decimals
+    HALF_OF_REFERENCES = 0x7FFFFFFF  # UserRefNum: a session begins at 1 again where the one before went beyond
 
 cdef enum:                      # what is wrong with a record by itself
     FINE

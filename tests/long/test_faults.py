@@ -1,13 +1,12 @@
-"""kill -9 of the engine, of its journal's writer and of the exchange at random moments: no order is sent twice, and
-none is unaccounted for behind the restart. FAULT_ROUNDS is how many kills each test does (25)."""
+"""kill -9 of the engine, of its journal's writer and of the exchange at random moments, and the loss of the journal: no
+order is sent twice, and none is unaccounted for behind the restart. FAULT_ROUNDS is how many kills each test does (25);
+LOSS_ROUNDS, how often the journal is lost (100)."""
 
 import contextlib
 import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -18,7 +17,8 @@ import pytest
 
 from agent.shm import segment as shm
 
-from ..unit.agent.stage import Stage, read_journal
+from ..unit.agent.coming_back import KEPT, LOST, OLD, STANDBY, play, read_log, settle, start_exchange
+from ..unit.agent.stage import Stage
 
 pytestmark = pytest.mark.long
 ROUNDS = int(os.environ.get("FAULT_ROUNDS", "25"))
@@ -36,31 +36,9 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
         child.communicate(timeout=10)
 
 
-def exchange(stage: Stage, *arguments: str) -> subprocess.Popen[str]:
-    child = subprocess.Popen(
-        [sys.executable, "-P", "-m", "agent", "exchange", "--feed-to", f"127.0.0.1:{stage.feed}", "--listen",
-         f"127.0.0.1:{stage.orders}", "--no-spin", "--linger", "1", "--wait", "30", "--format", "json", "--feed",
-         "generated", "--rate", "1000", *arguments],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=stage.folder, env=stage.environment)  # fmt: skip
-    stage.children.append(child)
-    return child
-
-
 def writer_of(pid: int) -> int:
     """The journal's writer: the engine's child."""
     return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
-
-
-def settled(stage: Stage) -> dict[str, Any]:
-    """The journal once nothing is left in its ring."""
-    held: dict[str, Any] = {}
-    for _ in range(100):
-        time.sleep(0.1)
-        again = read_journal(stage)
-        if held and len(again["records"]) == len(held["records"]):
-            break
-        held = again
-    return held
 
 
 def account(held: dict[str, Any]) -> dict[str, set[int]]:
@@ -76,7 +54,9 @@ def account(held: dict[str, Any]) -> dict[str, set[int]]:
 def test_the_engine_and_its_writer_are_killed(stage: Stage) -> None:
     rng = random.Random(int(os.environ.get("FAULT_SEED", "1")))
     agent = stage.agent()
-    referee = exchange(stage, "--messages", str(1200 * ROUNDS), "--reconnect", "30", "--timeout", str(60 + 10 * ROUNDS))
+    referee = start_exchange(
+        stage, "--messages", str(1200 * ROUNDS), "--reconnect", "30", "--timeout", str(60 + 10 * ROUNDS)
+    )
     for _ in range(ROUNDS):
         time.sleep(0.1 + rng.random() * 0.6)
         if rng.random() < 0.3:
@@ -92,7 +72,7 @@ def test_the_engine_and_its_writer_are_killed(stage: Stage) -> None:
     assert ROUNDS // 2 < report["session"]["logins"] <= ROUNDS + 1
     orders = report["orders"]
     assert orders["duplicates"] == orders["out_of_order"] == 0
-    held = settled(stage)
+    held = settle(stage)
     found = account(held)
     assert found["entered"] == found["accepted"] | found["never reached"]
     assert not found["accepted"] & found["never reached"]
@@ -102,22 +82,12 @@ def test_the_engine_and_its_writer_are_killed(stage: Stage) -> None:
     assert [s.position for s in shm.read(stage.segment).symbols] == [sum(r["quantity"] * r["side"] for r in executed)]
 
 
-def sequenced(path: Path) -> list[bytes]:
-    """The messages in a simulator's state file."""
-    data, place, found = path.read_bytes(), 18, []
-    while place + 2 <= len(data):
-        size = int.from_bytes(data[place : place + 2], "big")
-        found.append(data[place + 3 : place + 2 + size])
-        place += 2 + size
-    return found
-
-
 def test_the_exchange_is_killed(stage: Stage) -> None:
     rng = random.Random(int(os.environ.get("FAULT_SEED", "2")))
     stage.agent()
     state = stage.folder / "exchange.state"
     for killed in range(ROUNDS):
-        referee = exchange(stage, "--messages", "100000", "--state", str(state), "--timeout", "60")
+        referee = start_exchange(stage, "--messages", "100000", "--state", str(state), "--timeout", "60")
         limit = time.monotonic() + 20
         # "running" alone may still be about the exchange that was killed just now.
         while (seen := shm.read(stage.segment)).state != "running" or seen.counters["logins"] != killed + 1:
@@ -126,13 +96,20 @@ def test_the_exchange_is_killed(stage: Stage) -> None:
         time.sleep(rng.random() * 0.6)
         referee.kill()
         referee.communicate(timeout=10)
-    referee = exchange(stage, "--messages", "500", "--state", str(state), "--timeout", "60", "--reconnect", "5")
+    referee = start_exchange(stage, "--messages", "500", "--state", str(state), "--timeout", "60", "--reconnect", "5")
     out, error = referee.communicate(timeout=90)
     assert json.loads(out)["ended"] == "complete", out + error
-    found = account(settled(stage))
-    accepted = [int.from_bytes(m[9:13], "big") for m in sequenced(state) if m[:1] == b"A"]
+    found = account(settle(stage))
+    accepted = [int.from_bytes(m[9:13], "big") for m in read_log(state) if m[:1] == b"A"]
     assert len(accepted) == len(set(accepted)) > 20 * ROUNDS
     assert set(accepted) == found["accepted"]
     assert found["entered"] == found["accepted"] | found["never reached"]
     live = stage.stats()["counters"]
     assert live["exchange_malformed"] == 0 and live["logins"] == ROUNDS + 1
+
+
+def test_the_journal_is_lost(stage: Stage) -> None:
+    """Moved away, in an old copy, or on another host, each by the draw."""
+    rng = random.Random(int(os.environ.get("FAULT_SEED", "3")))
+    report = play(stage, int(os.environ.get("LOSS_ROUNDS", "100")), rng, (LOST, LOST, OLD, STANDBY, KEPT))
+    assert report["session"]["replayed"] > report["session"]["sequenced"]

@@ -22,7 +22,7 @@ from .ouch_answers import sequenced
 SYMBOLS = (b"BTCUSDT", b"ETHUSDT")
 NAMES = {name.ljust(8): index for index, name in enumerate(SYMBOLS)}
 SIDES = {b"B": 1, b"S": -1, b"T": -1, b"E": -1}
-MOST = 999_999
+MOST, MOST_PRICE = 999_999, 1_999_999_900
 (UNKNOWN_ORDER, WRONG_ANSWER, WRONG_SIDE, WRONG_SYMBOL, WRONG_PRICE, WRONG_SIZE, EXECUTED_TOO_MUCH, CANCELED_TOO_MUCH,
  WRONG_MATCH, LOST_SESSION, BAD_VALUE) = range(1, 12)  # fmt: skip
 
@@ -146,7 +146,7 @@ class Model:
             self.shut = WRONG_MATCH
 
     def worse(self, o: Order, price: int) -> bool:
-        return price == 0 or (price > o.price if o.side == 1 else price < o.price)
+        return not 0 < price <= MOST_PRICE or (price > o.price if o.side == 1 else price < o.price)
 
     def take(self, a: Answer, o: Order, expected: int) -> None:
         """Side, symbol, price and size of an order as the exchange has them."""
@@ -156,7 +156,7 @@ class Model:
         for wrong, why in ((side != o.side, WRONG_SIDE), (symbol != o.symbol, WRONG_SYMBOL), (worse, WRONG_PRICE),
                            (a.quantity != expected, WRONG_SIZE)):  # fmt: skip
             self.shut = why if wrong else self.shut
-        o.price = a.price if worse and a.price else o.price
+        o.price = a.price if worse and 0 < a.price <= MOST_PRICE else o.price
         o.side = side or o.side
         o.symbol = symbol if symbol >= 0 else o.symbol
 
@@ -174,7 +174,7 @@ class Model:
                 self.take(a, o, o.leaves + o.filled)
                 self.live(a, o, a.quantity - o.filled)
         elif a.type == b"U":
-            if o.state != "sent" or a.original == a.id:
+            if o.state != "sent" or a.original in (0, a.id):
                 self.shut = WRONG_ANSWER
                 return
             self.shut = WRONG_ANSWER if a.original != o.original else self.shut
@@ -206,7 +206,8 @@ class Model:
 
     def execute(self, a: Answer, o: Order) -> None:
         found = self.executions.get(self.place(a.match, a.id))
-        if a.match and found and found[:2] == [a.match, a.id] and (found[4] == 0 or found[4:] == [a.quantity, a.price]):
+        price = a.price if a.price <= MOST_PRICE else o.price
+        if a.match and found and found[:2] == [a.match, a.id] and (found[4] == 0 or found[4:] == [a.quantity, price]):
             self.shut = WRONG_MATCH
             return
         over = a.id in self.open and o.filled + a.quantity > MOST
@@ -214,7 +215,7 @@ class Model:
         self.shut = WRONG_PRICE if self.worse(o, a.price) else self.shut
         self.shut = WRONG_ANSWER if a.id in self.open and o.state == "sent" and o.original else self.shut
         self.positions[o.symbol] += o.side * a.quantity
-        self.executions[self.place(a.match, a.id)] = [a.match, a.id, o.symbol, o.side, a.quantity, a.price]
+        self.executions[self.place(a.match, a.id)] = [a.match, a.id, o.symbol, o.side, a.quantity, price]
         o.filled += a.quantity
         if a.id in self.open:
             self.reduce(a.id, o.leaves if over else a.quantity)
@@ -242,11 +243,13 @@ class Model:
 
     def adopt(self, a: Answer, used: bool) -> None:
         side, symbol = SIDES.get(a.side, 0), NAMES.get(a.symbol, -1)
-        self.reference = max(self.reference, a.id)
-        if a.id == 0 or side == 0 or symbol < 0 or a.original == a.id or self.slot_taken(a.id):
+        priced = 0 < a.price <= MOST_PRICE
+        if a.id == 0 or side == 0 or symbol < 0 or not priced or a.original == a.id or self.slot_taken(a.id):
             self.shut = WRONG_SYMBOL if symbol < 0 else WRONG_SIDE if side == 0 else UNKNOWN_ORDER
+            self.shut = self.shut if priced or self.shut != UNKNOWN_ORDER else WRONG_PRICE
             return
         self.shut = WRONG_ANSWER if used else UNKNOWN_ORDER
+        self.reference = max(self.reference, a.id)
         self.closed.pop(a.id, None)
         o = self.open[a.id] = Order(symbol, side, a.quantity, a.price)
         if a.type == b"U" and a.original in self.open:
@@ -269,6 +272,7 @@ class Sequence:
         self.records: list[bytes] = []
         self.match = 0
         self.executed: list[Answer] = []
+        self.contradictions = False
         self.ring = Ring.create(self.path, 1 << 16, record=SIZE)
         self.start(State(reference=0, positions={}, open_orders={}, session=b"S", sequence=0, records=0))
 
@@ -336,6 +340,7 @@ class Sequence:
         self.peer.sendall(a.pack())
         self.hand.settle(1)
         self.model.hear(a)
+        self.contradictions |= self.model.shut != 0
 
     def truth(self) -> Answer | None:
         """What an honest exchange may say now."""

@@ -1,6 +1,7 @@
 """The exchange's side of OUCH 5.0 in SoupBinTCP, as bytes written by hand, and a server that a test scripts."""
 
 import contextlib
+import itertools
 import socket
 import struct
 import threading
@@ -18,9 +19,16 @@ def sequenced(body: bytes) -> bytes:
     return packet(b"S", body)
 
 
-def _order(side: bytes, quantity: int, price: int, state: bytes) -> bytes:
+def _order(side: bytes, quantity: int, price: int, state: bytes, symbol: bytes = b"BTCUSDT") -> bytes:
     return (
-        side + struct.pack(">I", quantity) + b"BTCUSDT " + struct.pack(">Q", price) + b"0Y" + bytes(8) + b"PNN" + state
+        side
+        + struct.pack(">I", quantity)
+        + symbol.ljust(8)
+        + struct.pack(">Q", price)
+        + b"0Y"
+        + bytes(8)
+        + b"PNN"
+        + state
     )
 
 
@@ -29,12 +37,26 @@ def accepted(id: int, quantity: int = 5, price: int = 1_000_100, *, side: bytes 
     return sequenced(body + b"0" * 14 + b"\0\0")
 
 
-def replaced(original: int, id: int, quantity: int, price: int = 1_000_100, *, state: bytes = b"L") -> bytes:
-    body = b"U" + bytes(8) + struct.pack(">II", original, id) + _order(b"B", quantity, price, state)
+def replaced(
+    original: int,
+    id: int,
+    quantity: int,
+    price: int = 1_000_100,
+    *,
+    side: bytes = b"B",
+    symbol: bytes = b"BTCUSDT",
+    state: bytes = b"L",
+) -> bytes:
+    body = b"U" + bytes(8) + struct.pack(">II", original, id) + _order(side, quantity, price, state, symbol)
     return sequenced(body + b"0" * 14 + b"\0\0")
 
 
-def executed(id: int, quantity: int, price: int = 1_000_100, match: int = 1) -> bytes:
+#: Match numbers of executions, none twice.
+MATCHES = itertools.count(1_000_000)
+
+
+def executed(id: int, quantity: int, price: int = 1_000_100, match: int | None = None) -> bytes:
+    match = next(MATCHES) if match is None else match
     return sequenced(b"E" + bytes(8) + struct.pack(">IIQ", id, quantity, price) + b"R" + struct.pack(">QH", match, 0))
 
 

@@ -86,7 +86,8 @@ class Desk:
         number = 0
         for _ in range(orders):
             for symbol in (0, 1):
-                self.h.orders = [order(100.0, MOST, side, symbol) for side in (1, -1)]
+                # Limits that any price of an execution is within.
+                self.h.orders = [order(0.0001 if side < 0 else 199_999.99, MOST, side, symbol) for side in (1, -1)]
                 quote(self.h, symbol, Decimal(0), Decimal(0))
                 for side in (1, -1):
                     number += 1

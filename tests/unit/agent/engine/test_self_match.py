@@ -20,6 +20,7 @@ class Open:
         self.peer = self.h.connect()
         self.orders: dict[int, list[int]] = {}
         self.sent = 0
+        self.live: set[int] = set()
 
     def crosses(self, symbol: int, side: int, price: int) -> bool:
         return any(
@@ -54,7 +55,9 @@ class Open:
         self.want(order(price / 10_000, size, action=REPLACE, id=id), symbol, side, price, size)
         assert (self.sent > sent) != refused
         if not refused:
-            self.answer(replaced(id, self.sent, size, price))
+            name = SYMBOLS[symbol]
+            self.answer(replaced(id, self.sent, size, price, side=b"B" if side > 0 else b"S", symbol=name))
+            self.live.add(self.sent)
             del self.orders[id]
 
     def answer(self, data: bytes) -> None:
@@ -64,7 +67,7 @@ class Open:
     def execute(self, number: int, units: int) -> None:
         if id := self.pick(number):
             units = min(units, self.orders[id][3])
-            self.answer(executed(id, units))
+            self.answer(executed(id, units, self.orders[id][2]))
             self.reduce(id, units)
 
     def cancel(self, number: int, units: int) -> None:
@@ -74,7 +77,7 @@ class Open:
             self.reduce(id, units)
 
     def reject(self, number: int) -> None:
-        if id := self.pick(number):
+        if (id := self.pick(number)) and id not in self.live:
             self.answer(rejected(id))
             del self.orders[id]
 

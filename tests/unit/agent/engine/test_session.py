@@ -306,6 +306,35 @@ def test_a_session_that_went_back_ends_the_engine(hand: Callable[..., Hand]) -> 
     assert h.counters["orders_sent"] == 1
 
 
+def test_a_new_session_has_all_numbers_again(hand: Callable[..., Hand]) -> None:
+    def first(link: Link) -> None:
+        enter(link, next_id=2**32 - 1)
+        up(h)
+        ticks(out, 2)
+        assert link.order()[:5] == b"O\xff\xff\xff\xff"
+        link.send(accepted(2**32 - 1), executed(2**32 - 1, 5))
+        h.wait(lambda: h.counters.get("reject_exhausted") == 1 and "orders_open" not in h.counters)
+        link.send(packet(b"Z"))
+
+    def second(link: Link) -> None:
+        link.login()
+        link.send(packet(b"J", b"S"))
+
+    def third(link: Link) -> None:
+        enter(link, "S000000002")
+        up(h)
+        ticks(out, 1, 3)
+        assert link.order()[:5] == b"O\0\0\0\1"
+        link.send(accepted(1))
+
+    with udp() as (feed, out), Exchange(first, second, third) as exchange:
+        h = hand(feeds=(feed.fileno(), -1, -1), port=exchange.port, give_up_after_ns=3 * 10**8)
+        h.orders = [order()]
+        with limit():
+            h.engine.run()
+    assert h.counters["orders_sent"] == 2 and "contradicted" not in h.counters
+
+
 def test_sigterm_cancels_what_is_open_and_waits_for_the_word(hand: Callable[..., Hand]) -> None:
     def script(link: Link) -> None:
         enter(link)

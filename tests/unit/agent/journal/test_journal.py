@@ -89,6 +89,7 @@ def model(records: list[Record | LimitRecord]) -> State:
         if r.kind == record.SESSION:
             state.session = struct.pack("<QH", r.tag, r.price & 0xFFFF)
             state.sequence, state.over = r.exchange_sequence, False
+            state.reference = state.reference if state.reference < 2**31 else 0
         elif r.kind in (record.QUERIED, record.OVER):
             state.over = r.kind == record.OVER
         elif r.kind == record.CAUGHT_UP:
@@ -124,7 +125,7 @@ def model(records: list[Record | LimitRecord]) -> State:
             if r.kind == record.ACCEPTED and not order.accepted:
                 order.leaves -= order.filled
             worse = r.price > order.price if order.side == BUY else r.price < order.price
-            order.price = r.price if r.price and worse else order.price
+            order.price = r.price if 0 < r.price <= 1_999_999_900 and worse else order.price
             order.side, order.symbol, order.original, order.accepted = r.side, r.symbol, 0, True
             if order.leaves <= 0:
                 del orders[r.id]
