@@ -3,17 +3,19 @@
 import ipaddress
 import os
 import re
-import tomllib
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 
-from agent.errors import AgentError
 from agent.limits import Risk
 from agent.protocols import formats
 from agent.shm.place import NAME
 from agent.symbols import MAX_EXCHANGE_NAME, MAX_NAME, MAX_SYMBOLS
+from agent.toml_text import MAX_BYTES, find_password, list_unusable, read_tables, read_text
+from agent.toml_text import ConfigError as ConfigError
+from agent.toml_text import Problem as Problem
 from hosttune import files
 
 if TYPE_CHECKING:
@@ -21,22 +23,19 @@ if TYPE_CHECKING:
 else:
     FeedFormat = Literal[formats.NAMES]
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
-Positive = Annotated[int, msgspec.Meta(ge=1)]
+#: Whole units of an order, as OUCH counts shares.
+Size = Annotated[int, msgspec.Meta(ge=1, le=999_999)]
+#: As long as Linux takes one (PATH_MAX), the zero behind it included.
+FilePath = Annotated[str, msgspec.Meta(pattern=r"^[^\0]{0,4095}\Z")]
 Symbol = Annotated[str, msgspec.Meta(pattern=rf"^[!-~]{{1,{MAX_NAME}}}\Z")]
 ExchangeSymbol = Annotated[str, msgspec.Meta(pattern=rf"^[!-~]{{1,{MAX_EXCHANGE_NAME}}}\Z")]
 Name = Annotated[str, msgspec.Meta(pattern=rf"^{NAME}\Z")]
 
 
-#: The most of an agent.toml: bytes; characters of a line; dots in one. Python takes time that grows with the square of
-#: the parts of a key.
-MAX_BYTES = 1 << 16
-_MAX_LINE, _MAX_DOTS = 4096, 300
+#: Characters of the name in OUCH's login: SoupBinTCP's Login Request.
+MAX_USERNAME = 6
 #: The systemd credential that holds the exchange's password (LoadCredential= of systemd.exec(5)).
 CREDENTIAL = "exchange_password"
-
-
-class ConfigError(AgentError):
-    """The configuration cannot be used; the message names file, line, key, what was found and what is allowed."""
 
 
 #: Of a network interface: dev_valid_name() of the kernel's net/core/dev.c.
@@ -50,6 +49,26 @@ def _check_ipv4(key: str, value: str) -> None:
         ipaddress.IPv4Address(value)
     except ValueError:
         raise ValueError(f"{key}: found {value!r}, allowed: an IPv4 address such as 127.0.0.1") from None
+
+
+def _refuse(key: tuple[str | int, ...], words: str) -> ValueError:
+    from hosttune.config_errors import KeyRefused  # late: only for what is wrong
+
+    return KeyRefused(key, words)
+
+
+def _check_all(*checks: Callable[[], object]) -> None:
+    """Raise what the checks raise: all of it together."""
+    refused = []
+    for check in checks:
+        try:
+            check()
+        except ValueError as error:
+            refused.append(error)
+    if refused:
+        from hosttune.config_errors import SeveralRefused  # late: only for what is wrong
+
+        raise SeveralRefused(refused)
 
 
 def _list_sources(source: Source) -> list[str]:
@@ -71,8 +90,7 @@ class Line(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True
     source: Source = []
 
     def __post_init__(self) -> None:
-        _check_ipv4("address", self.address)
-        _list_sources(self.source)
+        _check_all(lambda: _check_ipv4("address", self.address), lambda: _list_sources(self.source))
 
     @property
     def sources(self) -> list[str]:
@@ -96,7 +114,7 @@ class Feed(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True
 
     address: str = ""
     port: Port | None = None
-    ring: Annotated[str, msgspec.Meta(pattern=r"^[^\0]*\Z")] = ""
+    ring: FilePath = ""
     format: FeedFormat = "binance"
     time_unit: Literal["auto", "ms", "us", "ns"] = "auto"
     interface: Interface = ""
@@ -118,9 +136,13 @@ class Feed(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True
             if self.address or self.port or self.b or self.request or self.source:
                 raise ValueError("ring: found with address, port, source, b or request; allowed: one way in")
             return
+        _check_all(self._check_port, lambda: _check_ipv4("address", self.address), self._check_sources)
+
+    def _check_port(self) -> None:
         if self.port is None:
             raise ValueError("port: missing, and required (or ring)")
-        _check_ipv4("address", self.address)
+
+    def _check_sources(self) -> None:
         _list_sources(self.source)
         if self.request and self.request.source:
             raise ValueError("request: found with a source, allowed: without; answers come from its address alone")
@@ -148,7 +170,7 @@ class Book(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True
 class Series(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """The tick series: path of its file (default: the segment's, with .series), trades held per symbol; 0: none."""
 
-    path: str = ""
+    path: FilePath = ""
     capacity: Annotated[int, msgspec.Meta(ge=0, le=1 << 24)] = 0
 
 
@@ -156,7 +178,7 @@ class Journal(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
     """directory of NAME.journal (default: $STATE_DIRECTORY, else ~/.local/state/trading_agent), records that
     its ring holds while its writer is behind."""
 
-    directory: str = ""
+    directory: FilePath = ""
     ring: Annotated[int, msgspec.Meta(ge=1024, le=1 << 24)] = 1 << 16
 
 
@@ -169,32 +191,44 @@ class Exchange(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=
     address: str
     port: Port
     username: Annotated[str, msgspec.Meta(pattern=r"^[ -~]{1,12}\Z")]
-    password_file: str = ""
+    password_file: FilePath = ""
     reconnect_s: Annotated[float, msgspec.Meta(ge=0, le=86_400)] = 30.0
     symbols: Annotated[dict[Symbol, ExchangeSymbol], msgspec.Meta(max_length=MAX_SYMBOLS)] = {}
 
     def __post_init__(self) -> None:
-        _check_ipv4("address", self.address)
+        _check_all(lambda: _check_ipv4("address", self.address), lambda: self.find_username(0))
+
+    def find_username(self, shard: int) -> str:
+        """Returns the name that a shard logs in with. Raises ValueError for one that OUCH has no room for."""
+        username = self.username.replace("{shard}", str(shard))
+        if len(username) > MAX_USERNAME:
+            raise ValueError(f"username: found {username!r}, allowed: at most {MAX_USERNAME} characters")
+        return username
 
 
 class Strategy(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """name: a built-in one, MODULE:OBJECT, or the path of a shared object; size in whole units; periods in
     book events; values: what else its init() is to know; timer_ms: how often on_timer is called, 0: never."""
 
-    name: str = "ema_cross"
+    name: Annotated[str, msgspec.Meta(pattern=r"^[^\0]{1,4095}\Z")] = "ema_cross"
     symbol: Symbol = ""
     symbols: Annotated[list[Symbol], msgspec.Meta(max_length=MAX_SYMBOLS)] = []
-    size: Positive
+    size: Size
     fast: Annotated[float, msgspec.Meta(ge=1, le=1e9)] = 10
     slow: Annotated[float, msgspec.Meta(ge=1, le=1e9)] = 50
     values: Annotated[list[float], msgspec.Meta(max_length=8)] = []
     timer_ms: Annotated[int, msgspec.Meta(ge=0, le=3_600_000)] = 0
 
     def __post_init__(self) -> None:
+        _check_all(self._check_symbols, self._check_periods)
+
+    def _check_symbols(self) -> None:
         if bool(self.symbol) == bool(self.symbols):
             raise ValueError("symbol: found both or neither of symbol and symbols; allowed: one of them")
         if len(set(self.traded)) != len(self.traded):
             raise ValueError(f"symbols: found one twice in {self.traded}, allowed: each once")
+
+    def _check_periods(self) -> None:
         if self.fast >= self.slow:
             raise ValueError(f"fast: found {self.fast:g}, allowed: less than slow ({self.slow:g})")
 
@@ -214,8 +248,8 @@ class Engine(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=Tr
     clock reading each. Every warm_us without a tick the hot path is touched, to stay in the caches; 0: never."""
 
     name: Name = "main"
-    shm: str = ""
-    cache_dir: str = ""
+    shm: FilePath = ""
+    cache_dir: FilePath = ""
     busy_poll_us: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 50
     yield_every_ms: Annotated[int, msgspec.Meta(ge=0, le=60_000)] = 100
     yield_us: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 50
@@ -234,13 +268,12 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=Tr
     engine: Engine = Engine()
 
     def __post_init__(self) -> None:
-        _check_names(self.strategy, self.exchange.symbols, self.feed.format)
+        _check_all(lambda: _check_names(self.strategy, self.exchange.symbols, self.feed.format), self._check_size)
 
-
-def _refuse(key: tuple[str | int, ...], words: str) -> ValueError:
-    from hosttune.config_errors import KeyRefused  # late: only for what is wrong
-
-    return KeyRefused(key, words)
+    def _check_size(self) -> None:
+        if self.strategy.size > self.risk.max_size:
+            words = f"strategy.size: found {self.strategy.size}, allowed: at most risk.max_size ({self.risk.max_size})"
+            raise _refuse(("strategy", "size"), words)
 
 
 def _check_names(strategy: Strategy, given: dict[str, str], form: str) -> None:
@@ -271,34 +304,57 @@ def _check_names(strategy: Strategy, given: dict[str, str], form: str) -> None:
             )
 
 
-def load(path: Path) -> Config:
-    """Returns the configuration in an agent.toml. Raises ConfigError, which names the file, the line and the key."""
-    try:
-        return parse(_read_regular_file(path).decode(), str(path))
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path}: not UTF-8 text") from None
+def load(path: Path, shard: int = 0) -> Config:
+    """Returns the configuration in an agent.toml, for the shard with this number. Raises ConfigError, which names the
+    file, the line and the key."""
+    return parse(read_text(path), str(path), shard)
 
 
-def parse(text: str, file: str) -> Config:
-    """Returns the configuration in the text of an agent.toml; `file` names the text in an error. Raises ConfigError."""
-    long = (number for number, line in enumerate(text.split("\n"), 1) if _is_too_long(line))
-    if number := next(long, 0):
-        raise ConfigError(
-            f"{file}:{number}: found a longer line, allowed: {_MAX_LINE} characters, {_MAX_DOTS} of them dots"
-        )
-    try:
-        tables = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # also a number with more digits, or values deeper, than Python reads
-        raise ConfigError(f"{file}: not TOML: {error}") from None
-    _refuse_password(tables, text, file)
-    try:
-        return msgspec.convert(tables, Config)
-    except msgspec.ValidationError as error:
-        from hosttune.config_errors import explain_toml
+def parse(text: str, file: str, shard: int = 0) -> Config:
+    """Returns the configuration in the text of an agent.toml, for the shard with this number; `file` names the text in
+    an error. Raises ConfigError: the first of list_problems()."""
+    tables = read_tables(text, file)
+    if not (find_password(tables) or next(list_unusable(tables, ()), None)):
+        try:
+            config = msgspec.convert(tables, Config)
+            config.exchange.find_username(shard)
+            return config
+        except ValueError:  # of which msgspec's is one
+            pass
+    raise ConfigError(next(list_problems(text, file, shard)))
 
-        raise ConfigError(explain_toml(error, Config, text, file)) from None
+
+def list_problems(text: str, file: str, shard: int = 0) -> Iterator[Problem]:
+    """Yields all that is wrong with the text of an agent.toml by itself; nothing for one that parse() takes. Shows no
+    password. Raises ConfigError for one that is not TOML, of which nothing else can be said."""
+    from hosttune import config_errors
+
+    tables = read_tables(text, file)
+
+    def at(key: config_errors.Key, words: str) -> Problem:
+        return Problem(file, config_errors.find_toml_line(text, key) if key else None, name_key(words), words)
+
+    if found := find_password(tables):
+        yield at(*found)
+        del tables["exchange"][found[0][1]]
+    told = set()
+    for wrong in config_errors.list_problems(Config, tables):
+        told.add(wrong.at)
+        yield at(*wrong)
+    for key, words in list_unusable(tables, ()):
+        if key not in told:
+            yield at(key, words)
+    if not found and not told:
+        try:
+            msgspec.convert(tables, Config).exchange.find_username(shard)
+        except ValueError as error:
+            yield at(("exchange", "username"), f"exchange.{error}")
+
+
+def name_key(words: str) -> str:
+    """Returns the key, with dots, that a message begins with, or the table; "" if it does not."""
+    found = re.match(r"(?:unknown key )?([a-z]+(?:\.[\w-]+)*)(?:\[\d+\])?(?=: |; | is missing| \S)", words)
+    return found[1] if found and found[1].partition(".")[0] in Config.__struct_fields__ else ""
 
 
 def read_password(exchange: Exchange) -> bytes:
@@ -328,37 +384,3 @@ def read_password(exchange: Exchange) -> bytes:
             "ASCII characters"
         )
     return password
-
-
-def _is_too_long(line: str) -> bool:
-    return len(line) > _MAX_LINE or line.count(".") > _MAX_DOTS
-
-
-def _read_regular_file(path: Path) -> bytes:
-    """Raises OSError; does not wait for what a FIFO at the path is yet to say."""
-    descriptor = files.open_given(path)
-    try:
-        return files.read_bounded(descriptor, MAX_BYTES, path)
-    finally:
-        os.close(descriptor)
-
-
-def _refuse_password(tables: dict[str, Any], text: str, file: str) -> None:
-    """Raise ConfigError where the password itself is in agent.toml, which diffs and backups show. Does not show it."""
-    exchange = tables.get("exchange")
-    if not isinstance(exchange, dict):
-        return
-    path = exchange.get("password_file", "/")
-    if "password" in exchange:
-        key, words = "password", "found in the configuration"
-    elif not isinstance(path, str) or not path.startswith("/"):
-        key, words = "password_file", "found something else than an absolute path"
-    else:
-        return
-    from hosttune.config_errors import find_toml_line
-
-    line = find_toml_line(text, ("exchange", key))
-    raise ConfigError(
-        f"{file}{'' if line is None else f':{line}'}: exchange.{key}: {words}; allowed: the password in a file of mode "
-        "0600 of its own, and the file's absolute path as exchange.password_file; or as a systemd credential"
-    )

@@ -20,7 +20,7 @@ import itertools
 import time
 import types
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import msgspec
@@ -43,7 +43,16 @@ class KeyRefused(ValueError):
         self.key = key
 
 
-class _Problem(NamedTuple):
+class SeveralRefused(ValueError):
+    """What a `__post_init__` raises that finds more than one thing wrong: `refused` are what it would have raised for
+    each, of which the message is the first's."""
+
+    def __init__(self, refused: list[ValueError]) -> None:
+        super().__init__(str(refused[0]))
+        self.refused = refused
+
+
+class Problem(NamedTuple):
     """`at` is the key whose place is named; `words` say the rest of the line."""
 
     at: Key
@@ -64,10 +73,17 @@ def explain(
     `error` is msgspec's, kept for the case that no single value is to blame; `locate` tells the place
     (`FILE:LINE`) of a key, `()` being the whole value; `name` goes before each key.
     """
-    problem = _Search(name, syntax).find(kind, value, ())
+    problem = next(_Search(name, syntax).list_problems(kind, value, ()), None)
     if problem is None:
-        problem = _Problem((), f"{name}: {_strip_path(str(error))}" if name else _strip_path(str(error)))
+        problem = Problem((), f"{name}: {_strip_path(str(error))}" if name else _strip_path(str(error)))
     return f"{locate(problem.at)}: {_shorten(problem.words, 500)}"
+
+
+def list_problems(kind: Any, value: Any) -> Iterator[Problem]:
+    """Yields all that keeps a value that tomllib read from converting to the type `kind`, not only the first of it; but
+    what a struct finds wrong with several keys together only where each of its keys is right."""
+    for problem in _Search("", "toml").list_problems(kind, value, ()):
+        yield problem._replace(words=_shorten(problem.words, 500))
 
 
 def explain_toml(error: Exception | str, kind: Any, text: str, file: str) -> str:
@@ -138,81 +154,95 @@ def describe_type(kind: Any) -> str:
 
 
 class _Search:
-    """The innermost value that does not convert."""
+    """The innermost values that do not convert."""
 
     def __init__(self, name: str, syntax: str) -> None:
         self.name = name
         self.syntax = syntax
 
-    def find(self, kind: Any, value: Any, key: Key) -> _Problem | None:
-        """Returns what is wrong with a value, or None if it converts."""
+    def list_problems(self, kind: Any, value: Any, key: Key) -> Iterator[Problem]:
+        """Yields what is wrong with a value; nothing if it converts."""
         try:
             msgspec.convert(value, kind)
-            return None
+            return
         except msgspec.ValidationError as error:
             message = _strip_path(str(error))
             refused = error.__cause__
         origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-        whole = _Problem(key, f"{self._show(key)}: {message}" if key or self.name else message)
+        whole = Problem(key, f"{self._show(key)}: {message}" if key or self.name else message)
         if origin is typing.Annotated and isinstance(value, dict | list):
-            return self.find(arguments[0], value, key) or whole
+            yield from _or(self.list_problems(arguments[0], value, key), whole)
+            return
         if origin in (typing.Union, types.UnionType):
             fitting = [part for part in arguments if _fits(part, value)]
             # Of a text where words are allowed besides, all that is allowed is told.
             if len(fitting) == 1 and typing.get_origin(fitting[0]) is not typing.Literal:
-                return self.find(fitting[0], value, key)
+                yield from self.list_problems(fitting[0], value, key)
+                return
         elif isinstance(kind, type) and issubclass(kind, msgspec.Struct) and isinstance(value, dict):
-            found = self._find_in_struct(kind, value, key)
-            if found is None and isinstance(refused, KeyRefused):
-                found = _Problem((*key, *refused.key), f"{self._show(key)}: {message}" if key or self.name else message)
-            return found or self._find_own_key(kind, value, key, message) or whole
+            found = _or(self._list_in_struct(kind, value, key), None)
+            if first := next(found):
+                yield first
+                yield from filter(None, found)
+                return
+            several = refused.refused if isinstance(refused, SeveralRefused) else [refused]
+            for each in several:
+                yield self._blame(each, kind, value, key) or whole
+            return
         elif origin is dict and isinstance(value, dict):
-            return self._find_in_dict(arguments, value, key) or whole
+            yield from _or(self._list_in_dict(arguments, value, key), whole)
+            return
         elif origin in (list, tuple) and isinstance(value, list):
-            for index, item in enumerate(value):
-                part = arguments[index] if origin is tuple and arguments[-1] is not Ellipsis else arguments[0]
-                if problem := self.find(part, item, (*key, index)):
-                    return problem
-            return whole
+            parts = (
+                self.list_problems(
+                    arguments[index] if origin is tuple and arguments[-1] is not Ellipsis else arguments[0],
+                    item,
+                    (*key, index),
+                )
+                for index, item in enumerate(value)
+            )
+            yield from _or(itertools.chain.from_iterable(parts), whole)
+            return
         words = f"{self._show(key)}: found {_show_value(value)}; wanted {describe_type(kind)}"
-        return _Problem(key, words + self._hint(kind, value))
+        yield Problem(key, words + self._hint(kind, value))
 
-    def _find_in_struct(self, kind: type[msgspec.Struct], value: dict[str, Any], key: Key) -> _Problem | None:
+    def _list_in_struct(self, kind: type[msgspec.Struct], value: dict[str, Any], key: Key) -> Iterator[Problem]:
         hints = typing.get_type_hints(kind, include_extras=True)
         fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
         for name, item in value.items():
             if name not in fields:
                 words = f"unknown key {self._show((*key, name))}; {allow_names(name, fields)}"
-                return _Problem((*key, name), words)
-            if problem := self.find(hints[fields[name].name], item, (*key, name)):
-                return problem
+                yield Problem((*key, name), words)
+            else:
+                yield from self.list_problems(hints[fields[name].name], item, (*key, name))
         for name, field in fields.items():
             if field.required and name not in value:
                 wanted = describe_type(hints[field.name])
-                return _Problem(key, f"{self._show((*key, name))} is missing; wanted {wanted}")
-        return None
+                yield Problem(key, f"{self._show((*key, name))} is missing; wanted {wanted}")
 
-    def _find_own_key(
-        self, kind: type[msgspec.Struct], value: dict[str, Any], key: Key, message: str
-    ) -> _Problem | None:
-        """A `__post_init__` that begins its message with `KEY: ` says which key of its struct is wrong."""
+    def _blame(
+        self, refused: BaseException | None, kind: type[msgspec.Struct], value: dict[str, Any], key: Key
+    ) -> Problem | None:
+        """Returns the problem that a `__post_init__` found: KeyRefused, or a message that begins with `KEY: `, says
+        which key is wrong."""
+        message = str(refused)
+        if isinstance(refused, KeyRefused):
+            return Problem((*key, *refused.key), f"{self._show(key)}: {message}" if key or self.name else message)
         name, colon, words = message.partition(": ")
         if not colon or name not in {field.encode_name for field in msgspec.structs.fields(kind)}:
             return None
-        return _Problem((*key, name) if name in value else key, f"{self._show((*key, name))}: {words}")
+        return Problem((*key, name) if name in value else key, f"{self._show((*key, name))}: {words}")
 
-    def _find_in_dict(self, kinds: tuple[Any, ...], value: dict[str, Any], key: Key) -> _Problem | None:
+    def _list_in_dict(self, kinds: tuple[Any, ...], value: dict[str, Any], key: Key) -> Iterator[Problem]:
         for name, item in value.items():
-            if problem := self.find(kinds[1], item, (*key, name)):
-                return problem
+            yield from self.list_problems(kinds[1], item, (*key, name))
             try:
                 msgspec.convert(name, kinds[0])
             except msgspec.ValidationError:
                 words = (
                     f"{self._show(key)}: key {_shorten(repr(name))} is not allowed; wanted {describe_type(kinds[0])}"
                 )
-                return _Problem((*key, name), words)
-        return None
+                yield Problem((*key, name), words)
 
     def _hint(self, kind: Any, value: Any) -> str:
         if isinstance(value, bool):
@@ -226,6 +256,13 @@ class _Search:
     def _show(self, key: Key) -> str:
         path = "".join(f"[{part}]" if isinstance(part, int) else f".{_show_name(part)}" for part in key)
         return self.name + path if self.name else path.lstrip(".")
+
+
+def _or(problems: Iterator[Problem], other: Any) -> Iterator[Any]:
+    """Yields the problems, or the other one if there are none."""
+    first = next(problems, other)
+    yield first
+    yield from problems
 
 
 def _fits(kind: Any, value: Any) -> bool:

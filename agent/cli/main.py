@@ -19,6 +19,7 @@ from hosttune.output import escape, guard_messages, print_message, print_traceba
 #: `add_arguments(command)`, and `run(arguments)`, which returns the exit code.
 COMMANDS = {
     "run": "run an engine until SIGTERM",
+    "check-config": "say all that is wrong with a configuration and its strategy",
     "limits": "show or change a running engine's risk limits",
     "kill": "stop an engine's orders at once, and cancel the open ones",
     "resume": "let an engine's orders pass again after `kill`",
@@ -70,7 +71,7 @@ def build_parser(asked_for: str) -> argparse.ArgumentParser:
         if asked_for in ("", name):
             command = commands.add_parser(name, help=text)
             if asked_for:
-                module = importlib.import_module(f"agent.cli.{name}")
+                module = importlib.import_module(f"agent.cli.{name.replace('-', '_')}")
                 module.add_arguments(command)
                 command.set_defaults(run=module.run)
     return parser

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from agent.cli.options import parse_shard
+from agent.errors import AgentError
 from hosttune.output import escape, print_message
 from hosttune.report import formats
 
@@ -24,14 +25,16 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the engine, then print its last counters. Returns OK, FAILED or CONNECTION_LOST. Raises AgentError."""
     gc.disable()  # hardly anything that a start makes is garbage, and looking for it takes time
-    from agent import config
+    from agent import config, config_problems
     from agent.engine import run as engine
 
-    settings = config.load(arguments.config)
+    shard = engine.Shard(*arguments.shard)
+    settings = config.load(arguments.config, shard.number)
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    segment, why, code = engine.run(
-        settings, once=arguments.once, shard=engine.Shard(*arguments.shard), hold=arguments.hold
-    )
+    try:
+        segment, why, code = engine.run(settings, once=arguments.once, shard=shard, hold=arguments.hold)
+    except AgentError as error:
+        raise AgentError(str(config_problems.place(str(error), arguments.config))) from None
     if code:
         print_message(f"agent: {escape(why)}")
     from agent.cli.output import print_document

@@ -14,7 +14,8 @@ from typing import Any
 
 import msgspec
 
-from agent.config import Config, read_password
+from agent.config import Config, Exchange, read_password
+from agent.engine import feed_problems
 from agent.engine.errors import RunError
 from agent.engine.feed_sockets import attach_ring, open_feed, pack_sources
 from agent.engine.journal_writer import open_journal
@@ -45,13 +46,12 @@ class Shard(msgspec.Struct, frozen=True):
             raise RunError(f"--shard: found {self.number}/{self.count} with {len(symbols)} symbols: none would be left")
         return traded
 
-    def username(self, pattern: str) -> str:
-        """The name to log in with: pattern, with the shard's number in place of {shard}. Raises RunError for one that
-        OUCH has no room for."""
-        username = pattern.replace("{shard}", str(self.number))
-        if len(username) > 6:
-            raise RunError(f"exchange.username: found {username!r}, allowed: at most 6 characters")
-        return username
+    def username(self, exchange: Exchange) -> str:
+        """The name to log in with. Raises RunError for one that OUCH has no room for."""
+        try:
+            return exchange.find_username(self.number)
+        except ValueError as error:
+            raise RunError(f"exchange.{error}") from None
 
 
 _WHOLE = Shard()
@@ -191,13 +191,15 @@ def run(config: Config, *, once: bool, shard: Shard = _WHOLE, hold: bool = False
 
     wanted, symbols, feed = config.strategy, config.strategy.traded, config.feed
     traded = shard.traded(symbols)
-    username = shard.username(config.exchange.username)
+    username = shard.username(config.exchange)
     password = read_password(config.exchange)
     with quiet_interrupts():
         loaded = strategy.load(wanted.name)
     prepared = strategy.prepare(loaded, wanted.fast, wanted.slow, wanted.size, symbols, wanted.values)
     name = shard.name(config.engine.name)
     path = find_segment(config.engine.shm, name)
+    for problem in feed_problems.list_problems(feed):
+        raise RunError(problem)
     with contextlib.ExitStack() as open_until_the_end:
         lines, receive_buffer = open_feed(feed, config.engine.busy_poll_us)
         for line in filter(None, lines):

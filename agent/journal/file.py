@@ -221,6 +221,14 @@ class Journal:
         files.replace_file(self.path, layout.pack_header(self.symbols, state.records + 1, block))
         return path
 
+    def require_symbols(self, symbols: list[str]) -> None:
+        """Raise JournalError unless the symbols are this journal's, in the same order, and others behind them."""
+        if self.symbols != symbols[: len(self.symbols)]:
+            raise JournalError(
+                f"{self.path}: is for the symbols {', '.join(self.symbols)}; allowed: these first, in this order, or "
+                "another journal.directory"
+            )
+
     def _name(self, error: Exception) -> JournalError:
         text = str(getattr(error, "strerror", None) or error)
         return JournalError(text if text.startswith(f"{self.path}: ") else f"{self.path}: {text}")
@@ -316,11 +324,7 @@ def create(path: Path, symbols: list[str]) -> tuple[int, bool]:
         place.make_directory(path.parent)
         _write_header(path, layout.pack_header(symbols))
         with Journal(path, os.O_RDWR) as journal:
-            if journal.symbols != symbols[: len(journal.symbols)]:
-                raise JournalError(
-                    f"{path}: is for the symbols {', '.join(journal.symbols)}; allowed: these first, in this order, or "
-                    "another journal.directory"
-                )
+            journal.require_symbols(symbols)
             lost = journal.cut_lost_write()
             if journal.symbols != symbols or journal.header.old:
                 journal.rewrite(symbols)

@@ -34,9 +34,9 @@ def use_cache(directory: str) -> Path:
     path = Path(directory or default_cache_dir())
     try:
         place.make_directory(path)
-        files.require_tree(path, _MOST_FILES)
     except OSError as error:
         raise StrategyError(f"engine.cache_dir: {place.explain(error, path)}") from None
+    require_cache(path)
     if not os.access(path, os.W_OK):
         print_message(
             escape(
@@ -50,6 +50,16 @@ def use_cache(directory: str) -> Path:
     # NumPy's BLAS would start a thread per CPU on import; the process is to have one.
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
     return path
+
+
+def require_cache(path: Path) -> None:
+    """Raise StrategyError unless a directory, and all in it, are this user's or root's, and nobody else can write
+    there: it holds code."""
+    try:
+        os.close(place.open_directory(path))
+        files.require_tree(path, _MOST_FILES)
+    except OSError as error:
+        raise StrategyError(f"engine.cache_dir: {place.explain(error, path)}") from None
 
 
 def warm(directory: str, names: list[str]) -> str:

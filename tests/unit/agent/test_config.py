@@ -232,7 +232,7 @@ def test_what_is_not_toml_is_explained(tmp_path: Path) -> None:
     text = EXAMPLE.read_text().replace("[risk]", "[risk", 1)
     path.write_text(text)
     line = 1 + text[: text.index("[risk")].count("\n")
-    with pytest.raises(config.ConfigError, match=rf"^{path}: not TOML: .*line {line}, "):
+    with pytest.raises(config.ConfigError, match=rf"^{path}:{line}: not TOML: .*line {line}, "):
         config.load(path)
     path.write_bytes(b"\xff")
     with pytest.raises(config.ConfigError, match=f"^{path}: not UTF-8 text$"):

@@ -31,6 +31,7 @@ NEEDED: dict[tuple[str, str], dict[str, str]] = {
     ("hosttune", "gaps"): {"--cpu": "0", "--seconds": "0"},
     ("hosttune", "diff"): {"before": NOWHERE, "after": NOWHERE},
     ("agent", "run"): {"config": NOWHERE},
+    ("agent", "check-config"): {"config": NOWHERE},
     ("agent", "limits"): {"agent": NOWHERE},
     ("agent", "kill"): {"agent": NOWHERE},
     ("agent", "resume"): {"agent": NOWHERE},

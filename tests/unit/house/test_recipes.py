@@ -41,7 +41,7 @@ def lacks(root: Path, recipe: list[str], name: str, program: str = "") -> list[s
     found = []
     for entry in recipe:
         path = entry.replace("PROGRAM", program)
-        places = sorted(root.glob(path.replace("NAME", name)))
+        places = sorted(root.glob(path.replace("NAME", name.replace("-", "_"))))
         named = "NAME" in path or any(re.search(rf"(?<!\w){re.escape(name)}(?!\w)", p.read_text()) for p in places)
         if not places or not named:
             found.append(entry)

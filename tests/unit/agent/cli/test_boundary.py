@@ -24,7 +24,7 @@ from ..conftest import Hand
 
 PACKAGE = Path(agent.__file__).parent
 #: Of tables that the project itself writes: no user can cause one.
-INTERNAL = {"ItchError"}
+INTERNAL = {"ItchError", "ForbiddenError"}
 KNOWN = {
     *("ConfigError", "RunError", "StrategyError", "SegmentError", "RingError", "SeriesError", "JournalError"),
     *("RecordingError", "FeedError", "ExchangeError", "VenuesError", "RiskError"),

@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[4]
 SHARED = {"__init__", "main", "options", "output"}
 FORMATTED = {
     "run": formats.list_formats(),
+    "check-config": formats.list_formats(),
     "journal": formats.list_formats(),
     "replay": formats.list_formats(),
     "stats": formats.list_formats((*formats.VIEWS, "as_metrics")),
@@ -28,12 +29,12 @@ FORMATTED = {
 
 def test_each_module_of_the_folder_is_a_subcommand() -> None:
     folder = Path(agent.__file__).parent / "cli"
-    assert {path.stem for path in folder.glob("*.py")} - SHARED == set(COMMANDS)
+    assert {path.stem for path in folder.glob("*.py")} - SHARED == {name.replace("-", "_") for name in COMMANDS}
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_subcommand_has_what_the_registry_asks_for(name: str) -> None:
-    module = importlib.import_module(f"agent.cli.{name}")
+    module = importlib.import_module(f"agent.cli.{name.replace('-', '_')}")
     assert callable(module.add_arguments) and callable(module.run)
     assert (module.__doc__ or "").startswith(f"`agent {name}`: ")
     defaults = build_parser(name).parse_args([name, *required_arguments(name)])
@@ -44,6 +45,7 @@ def required_arguments(name: str) -> list[str]:
     """The least that a subcommand takes."""
     return {
         "run": ["a.toml"],
+        "check-config": ["a.toml"],
         "journal": ["a.journal"],
         "replay": ["a.gz"],
         "var": ["--volatility", "0.1"],
@@ -73,7 +75,7 @@ def test_the_help_of_the_command_lists_the_subcommands(capsys: pytest.CaptureFix
     with pytest.raises(SystemExit) as caught:
         cli.main(["--help"])
     assert caught.value.code == 0
-    assert re.findall(r"^    (\w+) ", capsys.readouterr().out, re.M) == list(COMMANDS)
+    assert re.findall(r"^    ([\w-]+)(?: |$)", capsys.readouterr().out, re.M) == list(COMMANDS)
 
 
 @pytest.mark.parametrize("columns", ["40", "60", "150", "x"])

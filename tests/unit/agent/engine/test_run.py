@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.config import Series
+from agent.config import Exchange, Series
 from agent.engine.errors import RunError
 from agent.engine.run import Shard, quiet_collector, wait_for_go
 from agent.engine.shared_memory import create_segment, create_series
@@ -36,10 +36,14 @@ def test_a_shard_without_symbols_is_refused() -> None:
 
 
 def test_the_shards_user() -> None:
-    assert Shard(3, 4).username("USER{shard}") == "USER3"
-    assert Shard().username("TRADER") == "TRADER"
-    with pytest.raises(RunError, match=r"^exchange\.username: found 'TRADER0', allowed: at most 6 characters$"):
-        Shard().username("TRADER{shard}")
+    def exchange(username: str) -> Exchange:
+        return Exchange(address="127.0.0.1", port=1, username=username)
+
+    assert Shard(3, 4).username(exchange("USER{shard}")) == "USER3"
+    assert Shard().username(exchange("TRADER")) == "TRADER"
+    assert Shard(9, 11).username(exchange("USERS{shard}")) == "USERS9"
+    with pytest.raises(RunError, match=r"^exchange\.username: found 'USERS10', allowed: at most 6 characters$"):
+        Shard(10, 11).username(exchange("USERS{shard}"))
 
 
 def test_the_collector_rests_and_comes_back() -> None:
