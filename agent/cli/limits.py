@@ -46,6 +46,6 @@ def run(arguments: argparse.Namespace) -> int:
             lines = limits.show_changes(outcome.before.limits, shm.read(path).limits)
             write_out("".join(f"{line}, confirmed by the loop\n" for line in lines or ["no limit has changed"]))
     segment = shm.read(path)
-    why = f"kill set by the engine: {escape(segment.tripped)}\n" if segment.tripped else ""
+    why = f"beyond its limit: {escape(segment.tripped)}\n" if segment.tripped else ""
     write_out(limits.as_text(segment.limits) + why)
     return code

@@ -48,13 +48,6 @@ cdef void request_stop(int number) noexcept nogil:
     stop_requested = number
 
 
-cdef wide to_wide(value) except? -1:
-    """Returns a number of Python's. Raises OverflowError for one of more than 127 bits."""
-    cdef int64_t high = value >> 64
-    cdef uint64_t low = value & 0xFFFFFFFFFFFFFFFF
-    return product(high, 1ULL << 63) * 2 + <wide> low
-
-
 cdef class Engine:
     """The loop and its memory. Errors of arguments raise ValueError; nothing raises in the loop.
 
@@ -279,6 +272,12 @@ cdef class Engine:
         if today is not None:
             self.restore_day(today)
 
+    cdef wide to_wide(self, value) except? -1:
+        """Returns a number of Python's. Raises OverflowError for one of more than 127 bits."""
+        cdef int64_t high = value >> 64
+        cdef uint64_t low = value & 0xFFFFFFFFFFFFFFFF
+        return product(high, 1ULL << 63) * 2 + <wide> low
+
     cdef int restore_day(self, today) except -1:
         """Orders, profit and loss of the day that the journal ends in; positions are there already."""
         cdef Core *e = &self.loop.core
@@ -289,11 +288,11 @@ cdef class Engine:
             if not 0 <= symbol < e.feed.capacity:
                 raise ValueError(f"profit of symbol {symbol}, allowed: below {e.feed.capacity}")
             s = &e.risk.symbols[symbol]
-            s.cash = to_wide(money.cash)
+            s.cash = self.to_wide(money.cash)
             s.mark = s.last = money.last
             set_profit(e, symbol)
-            s.peak = max(s.peak, to_wide(money.peak))
-        e.risk.peak = max(e.risk.profit, to_wide(today.peak))
+            s.peak = max(s.peak, self.to_wide(money.peak))
+        e.risk.peak = max(e.risk.profit, self.to_wide(today.peak))
 
     def handle_datagram(self, bytes data not None, int64_t received=0, int line=0):
         """Handle one datagram as if it had been received at `received` (CLOCK_MONOTONIC, ns)."""

@@ -21,11 +21,7 @@ from agent.engine.open_orders cimport add_exposure, add_open, find_closed, find_
 from agent.engine.orders cimport submit_all
 from agent.engine.own_prices cimport forget_own, remember_own
 from agent.engine.state cimport CATCHING_UP, LIVE, SENT, SLOTS, UNSEEN, Core, Execution, OpenOrder
-<<<<<<< HEAD
 from agent.engine.symbols cimport find_exchange_symbol
-=======
-from agent.engine.symbols cimport find_exchange_symbol
->>>>>>> 62f9352 (Contradictions: the limit that was sent is what an execution is held against; prices that OUCH does not have are not believed; a new session has all numbers again; loss of the journal and 10,000 hostile sequences under test; docs)
 from agent.strategy.abi cimport (AGENT_ACCEPTED, AGENT_BUY, AGENT_CANCELED, AGENT_EXECUTED, AGENT_REJECTED,
                                  AGENT_REPLACED, AGENT_SELL)
 
@@ -74,11 +70,7 @@ cdef inline void take_details(Core *e, const ouch.Answer *a, OpenOrder *o, int64
     """Accepted, Replaced and Modified: side, symbol, price and size are what the exchange says; where that is not what
     was sent, it is a contradiction. OUCH allows a better price. expected: the quantity that the answer should have."""
     cdef int32_t side = read_side(a.side)
-<<<<<<< HEAD
-    cdef int symbol = <int> o.symbol if a.symbol == NULL else find_exchange_symbol(e, a.symbol, o.symbol)
-=======
     cdef int symbol = <int> o.symbol
->>>>>>> 62f9352 (Contradictions: the limit that was sent is what an execution is held against; prices that OUCH does not have are not believed; a new session has all numbers again; loss of the journal and 10,000 hostile sequences under test; docs)
     cdef uint64_t price = o.price
     if a.symbol != NULL:
         symbol = find_exchange_symbol(e, a.symbol, o.symbol)
@@ -164,11 +156,7 @@ cdef inline bint adopt_order(Core *e, const ouch.Answer *a, bint expected) noexc
     cdef OpenOrder *o = &e.orders.open[a.id & (SLOTS - 1)]
     cdef OpenOrder *old
     cdef int32_t side = read_side(a.side)
-<<<<<<< HEAD
     cdef int symbol = find_exchange_symbol(e, a.symbol, 0)
-=======
-    cdef int symbol = find_exchange_symbol(e, a.symbol, 0)
->>>>>>> 62f9352 (Contradictions: the limit that was sent is what an execution is held against; prices that OUCH does not have are not believed; a new session has all numbers again; loss of the journal and 10,000 hostile sequences under test; docs)
     cdef bint known = a.id <= e.orders.reference
     cdef bint priced = 0 < a.price <= ouch.MAX_PRICE
     if a.id == 0 or side == 0 or symbol < 0 or not priced or o.id != 0 or a.original == a.id:

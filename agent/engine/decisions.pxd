@@ -46,13 +46,14 @@ cdef inline void decide_limit(Core *e, uint64_t *word, uint64_t value) noexcept 
 
 
 cdef inline void watch_limits(Core *e) noexcept nogil:
-    """Journal what has changed of the limits since the last look, and answer the command that asked for it.
+    """Journal what has changed of the limits since the last look.
 
     A decision that says the same as agent.toml, which somebody has edited meanwhile, is none any more."""
     cdef agent_request *asked = &e.shm.request
-    cdef uint64_t complete = LOAD(&asked.complete), begun, value
+    cdef uint64_t begun, value
     cdef uint32_t uid = record.UNKNOWN_USER, login = record.UNKNOWN_USER, i
-    cdef bint written = True
+    e.decisions.complete = LOAD(&asked.complete)
+    e.decisions.written = True
     for i in range(<uint32_t> LIMITS):
         value = LOAD(&(<const uint64_t *> e.risk.limits)[i])
         if value == (<const uint64_t *> &e.decisions.known)[i] and not (
@@ -62,11 +63,17 @@ cdef inline void watch_limits(Core *e) noexcept nogil:
         begun = LOAD(&asked.begun)
         if begun != e.decisions.answered and not (e.decisions.waited > ABANDONED and begun == e.decisions.begun):
             uid, login = <uint32_t> asked.uid, <uint32_t> asked.login
-        written &= note_limit(e, i, value, uid, login)
+        e.decisions.written &= note_limit(e, i, value, uid, login)
+
+
+cdef inline void answer_request(Core *e) noexcept nogil:
+    """Answer the command whose changes of the limits have been seen, and what they led to."""
+    cdef agent_request *asked = &e.shm.request
+    cdef uint64_t begun, complete = e.decisions.complete
     begun = LOAD(&asked.begun)
     if complete == begun and complete != e.decisions.answered:
         e.decisions.answered = complete
-        if written and not e.journal.full:
+        if e.decisions.written and not e.journal.full:
             STORE(&asked.journaled, complete)
         STORE(&asked.answered, complete)
     e.decisions.waited = e.decisions.waited + 1 if begun == e.decisions.begun else 0

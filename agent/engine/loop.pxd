@@ -18,7 +18,7 @@ cimport agent.shm.histogram as histogram
 from agent.book.order_book cimport GAP, books_clear, books_mark_stale
 from agent.engine.age cimport Backlog, date_record, find_arrival, find_empty, was_set
 from agent.engine.contradictions cimport settle_contradiction
-from agent.engine.decisions cimport watch_limits
+from agent.engine.decisions cimport answer_request, watch_limits
 from agent.engine.gate cimport read_limit
 from agent.engine.itch_feed cimport show_stale_book
 from agent.engine.losses cimport keep_losses
@@ -284,8 +284,9 @@ cdef inline void do_housekeeping(Loop *loop, int64_t at) noexcept nogil:
     serve_gap(loop, at)
     copy_feed_counters(e)
     check_heartbeats(e, at)
-    keep_losses(e, at)
     watch_limits(e)
+    keep_losses(e, at)
+    answer_request(e)
     if read_limit(&e.risk.limits.kill):
         if not e.orders.killed:
             e.orders.killed = True

@@ -30,11 +30,16 @@ cdef extern from *:
 
 
 cdef inline void set_kill(Core *e, const char *limit, const agent_symbol *row, wide loss, int64_t bound) noexcept nogil:
-    """Set the limit `kill`, and say why. row: of the symbol whose loss it was, or NULL."""
+    """Set the limit `kill`, if it is not, and say why. row: of the symbol whose loss it was, or NULL."""
     cdef char *text = e.shm.tripped
     cdef const char *name
     cdef int at = 0, size = 8
-    if read_limit(&e.risk.limits.kill):
+    if not read_limit(&e.risk.limits.kill):
+        text[0] = 0
+        e.counters.loss_kills += 1
+        e.risk.killed = True
+        decide_limit(e, &e.risk.limits.kill, 1)
+    if text[0]:
         return
     if row != NULL:
         name = <const char *> &row.name
@@ -42,9 +47,6 @@ cdef inline void set_kill(Core *e, const char *limit, const agent_symbol *row, w
             size -= 1
         at = snprintf(text, 64, "%.*s: ", size, name)
     snprintf(text + at, 128 - at, "%s: found %.4f, allowed: %.4f", limit, <double> loss * 1e-8, <double> bound * 1e-4)
-    e.counters.loss_kills += 1
-    e.risk.killed = True
-    decide_limit(e, &e.risk.limits.kill, 1)
 
 
 cdef inline void check_symbol(Core *e, uint32_t symbol) noexcept nogil:

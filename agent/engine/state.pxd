@@ -208,6 +208,8 @@ cdef struct Journal:
 cdef struct Decisions:
     agent_limits known          # the limits whose change is journaled, or that agent.toml has
     agent_limits apart          # 1 of each that a decision sets apart from agent.toml
+    uint64_t complete           # the request whose limits are all in force: the last one that was seen to be complete
+    bint written                # what was changed is in the journal's ring
     uint64_t answered           # the last request of a command that was answered (agent_request)
     uint64_t begun              # the last one that was seen to begin
     uint32_t waited             # looks at the limits since

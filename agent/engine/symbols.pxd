@@ -4,10 +4,6 @@
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from libc.string cimport memcmp
 
-<<<<<<< HEAD
-=======
-cimport agent.protocols.ouch as ouch
->>>>>>> 62f9352 (Contradictions: the limit that was sent is what an execution is held against; prices that OUCH does not have are not believed; a new session has all numbers again; loss of the journal and 10,000 hostile sequences under test; docs)
 from agent.engine.setup cimport add_symbol, find_name_slot, get_exchange_name, has_name, write_name
 from agent.engine.state cimport NOT_OURS, Core, Name
 from agent.protocols.ouch cimport SYMBOL_SIZE
@@ -36,28 +32,15 @@ cdef inline int find_symbol(Core *e, const uint8_t *name, uint32_t size) noexcep
     return <int> add_symbol(e, &key, <const char *> &key, True)
 
 
-<<<<<<< HEAD
 cdef inline int find_exchange_symbol(const Core *e, const uint8_t *name, uint32_t likely) noexcept nogil:
     """Find a symbol by the exchange's name of it, 8 characters; the one with the index `likely` is looked at first.
-=======
-cdef inline int find_exchange_name(const Core *e, const uint8_t *name, uint32_t guess) noexcept nogil:
-    """Find a symbol by the name that the exchange has for it (OUCH's 8 characters, padded with spaces). guess: the
-    index that it probably has.
->>>>>>> 62f9352 (Contradictions: the limit that was sent is what an execution is held against; prices that OUCH does not have are not believed; a new session has all numbers again; loss of the journal and 10,000 hostile sequences under test; docs)
 
     Returns its index, or NOT_OURS.
     """
     cdef uint32_t i
-<<<<<<< HEAD
     if likely < e.feed.symbols and memcmp(get_exchange_name(e, likely), name, SYMBOL_SIZE) == 0:
         return <int> likely
     for i in range(e.feed.symbols):
         if memcmp(get_exchange_name(e, i), name, SYMBOL_SIZE) == 0:
-=======
-    if guess < e.feed.symbols and memcmp(get_exchange_name(e, guess), name, ouch.SYMBOL_SIZE) == 0:
-        return <int> guess
-    for i in range(e.feed.symbols):
-        if memcmp(get_exchange_name(e, i), name, ouch.SYMBOL_SIZE) == 0:
->>>>>>> 62f9352 (Contradictions: the limit that was sent is what an execution is held against; prices that OUCH does not have are not believed; a new session has all numbers again; loss of the journal and 10,000 hostile sequences under test; docs)
             return <int> i
     return NOT_OURS

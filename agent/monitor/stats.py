@@ -60,7 +60,7 @@ class Statistics(msgspec.Struct, frozen=True):
             head += f" (its loop has not been seen for {data['heartbeat_age_ns'] / 1e9:.1f} s)"
         lines = [
             head,
-            *([f"  kill set by the engine: {escape(data['tripped'])}"] if data["tripped"] else []),
+            *([f"  beyond its limit: {escape(data['tripped'])}"] if data["tripped"] else []),
             f"  ticks in {data['ticks_in']:,}, lost {counters['lost']:,}, "
             f"kernel drops {counters['kernel_drops']:,}, malformed {data['malformed']:,}",
             f"  feed session {escape(data['feed_session']) or 'none yet'}, packets of another session "

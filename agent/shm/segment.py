@@ -76,11 +76,11 @@ class Request(msgspec.Struct, frozen=True):
 
 class Segment(msgspec.Struct, frozen=True):
     """One reading of a segment. start_time in clock ticks after boot; started_ns is CLOCK_REALTIME, heartbeat_ns
-    CLOCK_MONOTONIC of that boot. tripped: the loss that made the engine set `kill`; "": none did. abi: the strategy ABI
-    of the engine's build, whose version is `build`. feed_session: of MoldUDP64, as its packets have it; "": none is
-    read yet. limits: in the names and units of AGENT_LIMITS in shm/include/agent_shm.h; agent/limits.py has them in the
-    user's; configured: as agent.toml had them at the start. counters: those of the engine's build, and 0 for one of
-    this build that it lacks."""
+    CLOCK_MONOTONIC of that boot. tripped: the loss beyond its limit because of which `kill` is set, or would be; "":
+    none is. abi: the strategy ABI of the engine's build, whose version is `build`. feed_session: of MoldUDP64, as its
+    packets have it; "": none is read yet. limits: in the names and units of AGENT_LIMITS in shm/include/agent_shm.h;
+    agent/limits.py has them in the user's; configured: as agent.toml had them at the start. counters: those of the
+    engine's build, and 0 for one of this build that it lacks."""
 
     path: str
     state: str

@@ -256,7 +256,7 @@ struct agent_shm {
     uint64_t names_offset, names_size;   /* counters, histograms, limits, symbol fields: each name, a newline */
     char boot_id[40];
     char ended[128];                /* why the loop ended, once state is AGENT_STOPPED */
-    char tripped[128];              /* the loss that made the engine set the limit `kill`; empty: none did */
+    char tripped[128];              /* while the limit `kill` is set: the first loss that was beyond its own */
     char feed_session[16];          /* the MoldUDP64 session that is read: 10 characters; none: not joined yet */
     uint64_t configured_offset;     /* the limits again, as agent.toml had them at the start */
     uint64_t abi;                   /* AGENT_ABI of the engine's build */
