@@ -24,6 +24,7 @@ _BEFORE_THE_LOOP = (
     "_7segment_set_limits",
     "_8exchange_4plan_",
     "_simulator_read_counts",
+    "_5watch_place_of",
 )
 #: Where a C function begins: its name.
 _HEAD = re.compile(r"^ *static [^;{}=(]*?\b(\w+)\([^;{}]*\) ?\{$", re.M)

@@ -187,7 +187,7 @@ def test_a_long_journal_is_archived_at_a_start(
         with pytest.raises(JournalError, match="record 19 follows record 17: records are missing"):
             end.append(packed(entry(19, record.QUERIED)))
         assert end.append(packed(entry(18, record.QUERIED))) == 1
-    assert journal.load(path)[1].queries == whole.queries + 1
+    assert journal.load(path)[1].records == whole.records + 1
     # What its header holds is damaged: there is no telling what it adds up to.
     data = bytearray(path.read_bytes())
     data[-SIZE - 9] ^= 1
