@@ -16,7 +16,7 @@ from agent.journal import file as journal
 from agent.journal import record
 from agent.journal.errors import JournalError
 from agent.journal.layout import MAGIC, OLD_MAGIC
-from agent.journal.rebuild import State
+from agent.journal.rebuild import State, Sum
 from agent.journal.writer import EVERY, drain
 from agent.shm import place
 from hosttune.host import cpulist
@@ -151,51 +151,48 @@ def recover(path: Path, ring_path: Path, symbols: list[str]) -> State:
         )
     if converted:
         _say(path, f"was in the layout before, {OLD_MAGIC.decode()}, and is in {MAGIC.decode()} now")
-    state = _load(path)
+    total = _add_up(path)
     try:
-        if not os.path.lexists(ring_path):
-            return _archive(path, state)
-        drain_left_ring(ring_path, path)
+        if os.path.lexists(ring_path):
+            drain_left_ring(ring_path, path)
     except RingError as error:
         raise RunError(f"journal: {error}; {_ADVICE}") from None
     except OSError as error:
         raise RunError(f"journal: {place.explain(error, ring_path)}; {_ADVICE}") from None
-    return _archive(path, journal.load(path, state)[1])
+    with journal.Journal(path) as file:
+        _archive(file, file.add_up(total))
+    return total.state
 
 
 def _say(path: Path, what: str) -> None:
     print_message(escape(f"agent: {path}: {what}"))
 
 
-def _load(path: Path) -> State:
-    """Returns what the journal says: its snapshot and the records behind that, or all records where there is no
+def _add_up(path: Path) -> Sum:
+    """Returns what the journal adds up to: its snapshot and the records behind that, or all records where there is no
     snapshot to be believed, which is said. Raises JournalError."""
     with journal.Journal(path) as file:
-        snapshot, why = file.read_snapshot()
+        total, why = file.read_snapshot()
         if why:
             _say(path, f"the whole file is read, its snapshot is not used: {why}")
-        state = file.add_up(state=snapshot)
-        if state.records - (snapshot.records if snapshot else 0) >= EVERY:
+        kept = total.records if total else 0
+        total = file.add_up(total)
+        if total.records - kept >= EVERY:
             try:
-                file.write_snapshot(state)
+                file.write_snapshot(total)
             except OSError as error:
                 _say(path, f"no snapshot was written: {error.strerror}")
-        return state
+        return total
 
 
-def _archive(path: Path, state: State) -> State:
-    """Begin a new file where the journal's is long, and say so. Returns state."""
-    with journal.Journal(path) as file:
-        if file.size >= journal.ARCHIVE_BYTES:
-            try:
-                old = file.archive(state)
-                _say(
-                    path,
-                    f"begins anew behind record {state.records:,}; those before are in {old}, for the desk to keep",
-                )
-            except OSError as error:
-                _say(path, f"has {file.size:,} bytes, and could not be archived: {error.strerror}")
-    return state
+def _archive(file: journal.Journal, total: Sum) -> None:
+    """Begin a new file where the journal's is long, and say so."""
+    if file.size >= journal.ARCHIVE_BYTES:
+        try:
+            old = file.archive(total)
+            _say(file.path, f"begins anew behind record {total.records:,}; those before are in {old}, and not needed")
+        except OSError as error:
+            _say(file.path, f"has {file.size:,} bytes, and could not be archived: {error.strerror}")
 
 
 @contextlib.contextmanager

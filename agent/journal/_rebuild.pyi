@@ -3,24 +3,33 @@ from typing import Any
 from typing_extensions import Buffer
 
 class Rebuilt: ...
-class Day: ...
+
+class Day:
+    day: int
+    orders: int
+    profit: int
+    peak: int
+    symbols: dict[int, list[int]]
 
 class Rebuilder:
     def __init__(self, symbols: int) -> None: ...
     def add(self, records: Buffer) -> None: ...
-    def restore(
+    def save(self) -> list[Any]: ...
+    def load(self, saved: list[Any]) -> None: ...
+    @property
+    def last(self) -> int: ...
+    def result(
         self,
-        *,
-        reference: int,
-        positions: dict[int, int],
-        open_orders: list[tuple[int, ...]],
-        session: bytes,
-        sequence: int,
-        over: bool,
-        executions: list[tuple[int, int, int, int, int, int]],
-        contradicted: int,
-        records: int,
-        limits: dict[str, tuple[int, int, int, int]],
-        today: tuple[int, int, int, dict[int, tuple[int, int, int]]],
-    ) -> None: ...
-    def result(self) -> dict[str, Any]: ...
+    ) -> tuple[
+        int,
+        dict[int, int],
+        list[tuple[int, int, int, int, int, int, int, int, bool]],
+        bytes,
+        int,
+        int,
+        dict[str, tuple[int, int, int, int]],
+        Day,
+        bool,
+        list[tuple[int, int, int, int, int, int]],
+        int,
+    ]: ...

@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """What a journal's records add up to, fast enough for a restart late on a busy day."""
 
-from collections import deque
+import collections
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
@@ -14,7 +14,6 @@ from agent.journal.record cimport (ACCEPTED, BROKEN, CANCELED, CAUGHT_UP, CONTRA
 
 #: Executions that are given to the engine: as many as it knows.
 cdef int EXECUTIONS = 32768
-
 cdef object TICK = 10_000       # of 1e-8 in the 4 decimals of a price
 cdef extern from *:
     """
@@ -87,10 +86,10 @@ cdef class Day:
     """Orders, profit and loss of the day (UTC) of the last record, as engine/losses.pxd counts them, but that each
     position is marked at its executions alone. Money in units of 1e-8."""
 
-    cdef int64_t day            # since 1970
-    cdef uint64_t orders
-    cdef object profit, peak    # of all symbols
-    cdef dict symbols           # [cash, last price, peak, profit] by index
+    cdef readonly int64_t day           # since 1970
+    cdef readonly uint64_t orders
+    cdef readonly object profit, peak   # of all symbols
+    cdef readonly dict symbols          # [cash, last price, peak, profit] by index
 
     def __cinit__(self):
         self.profit = self.peak = 0
@@ -104,8 +103,17 @@ cdef class Day:
             money[2] = money[3] = 0
         return 0
 
+    cdef int load(self, list saved) except -1:
+        """What Rebuilder.save() says of it."""
+        self.day, self.orders, self.profit, self.peak, symbols = saved
+        for symbol, *money in symbols:
+            if len(money) != 4 or not all(isinstance(number, int) for number in (*money, self.profit, self.peak)):
+                raise ValueError(f"money of symbol {symbol}: {money}")
+            self.symbols[<uint32_t> symbol] = money
+        return 0
+
     cdef int add_execution(self, const JournalRecord *r, int64_t units, position) except -1:
-        """units: bought, negative for sold; position: after it."""
+        """units: bought, or sold (negative). position: after it."""
         money = self.symbols.setdefault(r.symbol, [0, 0, 0, 0])
         money[1] = r.price * TICK
         money[0] -= units * money[1]
@@ -116,22 +124,12 @@ cdef class Day:
         self.peak = max(self.peak, self.profit)
         return 0
 
-    cdef int restore(self, int64_t day, uint64_t orders, peak, dict money, dict positions) except -1:
-        """Begin with what result() has returned, and the positions of that moment."""
-        self.day, self.orders, self.peak = day, orders, peak
-        for symbol, (cash, price, most) in money.items():
-            self.symbols[symbol] = [cash, price, most, cash + positions.get(symbol, 0) * price]
-            self.profit += self.symbols[symbol][3]
-        return 0
-
-    cdef tuple result(self):
-        return self.day, self.orders, self.peak, {symbol: tuple(row[:3]) for symbol, row in self.symbols.items()}
-
 
 cdef class Rebuilder:
     """What the records of a journal with so many symbols add up to, given in pieces."""
 
-    cdef uint64_t last, sequence
+    cdef readonly uint64_t last
+    cdef uint64_t sequence
     cdef uint32_t reference, contradicted, symbols
     cdef dict orders, positions, limits
     cdef bytes session
@@ -143,7 +141,7 @@ cdef class Rebuilder:
         self.today = Day()
         self.symbols = symbols
         self.orders, self.positions, self.limits, self.session = {}, {}, {}, b""
-        self.executions = deque(maxlen=EXECUTIONS)
+        self.executions = collections.deque(maxlen=EXECUTIONS)
 
     def add(self, const uint8_t[::1] records not None):
         """Add whole records, which follow those that were added before.
@@ -200,11 +198,11 @@ cdef class Rebuilder:
             self.today.orders += 1
             self.enter_order(r)
         elif r.kind == EXECUTED:
-            self.add_execution(r, r.side * <int64_t> r.quantity)
+            self.add_units(r, r.side * <int64_t> r.quantity)
             self.executions.append((r.id, r.tag, r.symbol, r.side, r.quantity, r.price))
             reduce_order(self.orders, r)
         elif r.kind == BROKEN:
-            self.add_execution(r, -r.side * <int64_t> r.quantity)
+            self.add_units(r, -r.side * <int64_t> r.quantity)
             self.executions.append((r.id, r.tag, r.symbol, r.side, 0, r.price))
         elif r.kind == CANCELED:
             reduce_order(self.orders, r)
@@ -216,10 +214,10 @@ cdef class Rebuilder:
             accept_order(self.orders, r)
         return 0
 
-    cdef int add_execution(self, const JournalRecord *r, int64_t units) except -1:
-        """Units, negative for sold ones, at the record's price."""
-        self.positions[r.symbol] = self.positions.get(r.symbol, 0) + units
-        self.today.add_execution(r, units, self.positions[r.symbol])
+    cdef int add_units(self, const JournalRecord *r, int64_t units) except -1:
+        """The position of the record's symbol has so many units more, at the record's price."""
+        position = self.positions[r.symbol] = self.positions.get(r.symbol, 0) + units
+        self.today.add_execution(r, units, position)
         return 0
 
     cdef int enter_order(self, const JournalRecord *r) except -1:
@@ -229,45 +227,59 @@ cdef class Rebuilder:
             o.filled = old.filled
         return 0
 
-    def result(self):
-        """Returns the last UserRefNum; units by symbol index; open orders and executions as Engine.restore() takes
-        them; the exchange's session, the sequenced messages read in it, whether it is over; why the gate is shut;
-        records."""
-    def restore(self, *, uint32_t reference, dict positions, open_orders, bytes session, uint64_t sequence,
-                bint over, executions, uint32_t contradicted, uint64_t records, dict limits, today):
-        """Begin with what result() has returned of the records before. Raises ValueError and OverflowError for an order
-        of an unknown symbol, and for a number that does not fit."""
-        cdef Rebuilt o
-        for id, symbol, side, leaves, price, tag, original, filled, accepted in open_orders:
-            o = Rebuilt.__new__(Rebuilt)
-            o.symbol, o.side, o.leaves, o.price, o.tag = symbol, side, leaves, price, tag
-            o.original, o.filled, o.accepted = original, filled, accepted
-            self.orders[id] = o
-            if o.symbol >= self.symbols or side not in (1, -1) or o.leaves <= 0:
-                raise ValueError(f"order {id} of symbol {symbol}, side {side}, {leaves} units")
-        day, orders, peak, money = today
-        if any(not 0 <= symbol < self.symbols for symbol in (*positions, *money)):
-            raise ValueError(f"positions of symbols {sorted((*positions, *money))}, allowed: below {self.symbols}")
-        if any(not 0 <= execution[2] < self.symbols for execution in executions):
-            raise ValueError(f"an execution of a symbol from {self.symbols} on")
-        self.reference, self.sequence, self.last = reference, sequence, records
-        self.over, self.contradicted = over, contradicted
-        self.executions.extend(executions)
-        self.positions, self.session, self.limits = dict(positions), session, dict(limits)
-        self.today.restore(day, orders, peak, money, positions)
+    def save(self):
+        """Returns all that goes on with the next record, as plain data; load() takes it. A field that is added to this
+        class is added here and there, and layout.STATE_MAGIC changes."""
+        cdef Day today = self.today
+        return [self.reference, self.sequence, self.contradicted, bool(self.over), self.last,
+                self.session.decode("latin-1"),
+                [list(pair) for pair in self.positions.items()], [list(order) for order in self.list_orders()],
+                [[name, *row] for name, row in self.limits.items()],
+                [today.day, today.orders, today.profit, today.peak, [[i, *row] for i, row in today.symbols.items()]],
+                [list(execution) for execution in self.executions]]
 
-    def result(self):
-        """Returns a dict: reference, the last UserRefNum; positions, units by symbol index; open_orders as
-        Engine.restore() takes them; session, the exchange's, sequence, the sequenced messages read in it, over, whether
-        it is; executions as Engine.restore() takes them; contradicted, why the gate is shut; records, how many; limits, (value, user, login's user, when) of each
-        decision about a limit that is in force, by the limit's name; today, (day, orders, peak, {symbol: (cash, last
-        price, peak)})."""
+    def load(self, list saved not None):
+        """Go on behind the records that save() was called after. Raises TypeError, ValueError and OverflowError for
+        what it has not returned."""
         cdef Rebuilt o
-        found = []
+        (self.reference, self.sequence, self.contradicted, self.over, self.last,
+         session, positions, orders, limits, today, executions) = saved
+        self.session = str.encode(session, "latin-1")
+        for symbol, units in positions:
+            self.positions[self.require_symbol(symbol)] = <int64_t> units
+        for id, symbol, side, leaves, price, tag, original, filled, accepted in orders:
+            o = Rebuilt.__new__(Rebuilt)
+            o.symbol, o.side, o.leaves, o.price, o.tag = self.require_symbol(symbol), side, leaves, price, tag
+            o.original, o.filled, o.accepted = original, filled, accepted
+            if o.side not in (1, -1) or o.leaves <= 0:
+                raise ValueError(f"order {id}: side {side}, {leaves} units")
+            self.orders[<uint32_t> id] = o
+        for name, value, uid, login, time_ns in limits:
+            self.limits[<str> name] = (<uint64_t> value, <uint32_t> uid, <uint32_t> login, <int64_t> time_ns)
+        self.today.load(today)
+        for symbol in self.today.symbols:
+            self.require_symbol(symbol)
+        for id, tag, symbol, side, quantity, price in executions:
+            self.executions.append((<uint32_t> id, <uint64_t> tag, self.require_symbol(symbol), <int32_t> side,
+                                    <uint32_t> quantity, <uint64_t> price))
+
+    cdef object require_symbol(self, symbol):
+        if not 0 <= symbol < self.symbols:
+            raise ValueError(f"symbol {symbol}, allowed: below {self.symbols}")
+        return <uint32_t> symbol
+
+    cdef list list_orders(self):
+        cdef Rebuilt o
+        cdef list found = []
         for id in self.orders:
             o = self.orders[id]
             found.append((id, o.symbol, o.side, o.leaves, o.price, o.tag, o.original, o.filled, o.accepted))
-        return dict(reference=self.reference, positions=self.positions, open_orders=found, session=self.session,
-                    sequence=self.sequence, over=self.over, executions=list(self.executions),
-                    contradicted=self.contradicted, records=self.last, limits=self.limits,
-                    today=self.today.result())
+        return found
+
+    def result(self):
+        """Returns the last UserRefNum; units by symbol index; open orders as Engine.restore() takes them; the
+        exchange's session, the sequenced messages read in it; records; (value, user, login's user, when) of each
+        decision about a limit that is in force, by the limit's name; the last day; whether the session is over;
+        executions as Engine.restore() takes them; why the gate is shut."""
+        return (self.reference, self.positions, self.list_orders(), self.session, self.sequence, self.last, self.limits,
+                self.today, self.over, list(self.executions), self.contradicted)

@@ -8,14 +8,14 @@ and from which message on it wants the exchange to go on. Nothing of either is b
 import contextlib
 import errno
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from agent.journal import _record, layout
 from agent.journal.errors import JournalError
-from agent.journal.rebuild import State, rebuild
+from agent.journal.rebuild import State, Sum
 from agent.journal.record import SIZE
 from agent.shm import place
 from hosttune import files
@@ -51,7 +51,7 @@ def snapshot_of(path: Path) -> Path:
 
 class Journal:
     """A journal's file, open; a context manager. header: what stands before the records. symbols: of its records, by
-    index. base: what the records before its first one add up to, None where that is the journal's first.
+    index.
 
     Raises JournalError, which names the file, for one that is no journal, that is larger than MOST_BYTES, or that
     others than this process's user and root could have made or written (agent.shm.place; root also reads that of the
@@ -71,19 +71,24 @@ class Journal:
                                    "the agent is stopped and its position is flat")  # fmt: skip
             self.header = layout.unpack_header(os.pread(self.descriptor, layout.MOST_HEADER, 0))
             self.symbols, self._begin = self.header.symbols, self.header.begin
-            self.base = self._read_base()
         except (JournalError, OSError) as error:
             self.close()
             raise self._name(error) from None
 
-    def _read_base(self) -> State | None:
+    def begin(self) -> Sum:
+        """Returns what the records before the file's first one add up to: nothing, where that is the journal's first.
+        Raises JournalError."""
         if not self.header.state:
-            return None
-        block = os.pread(self.descriptor, self.header.state, self._begin - self.header.state)
-        found = layout.unpack_state(block)
-        if found.symbols != self.symbols[: len(found.symbols)] or found.state.records != self.header.first - 1:
-            raise JournalError(f"damaged: a state of {found.state.records} records before record {self.header.first}")
-        return found.state
+            return Sum(len(self.symbols))
+        try:
+            block = os.pread(self.descriptor, self.header.state, self._begin - self.header.state)
+            found = layout.unpack_state(block)
+            total = Sum(len(self.symbols), found.saved)
+            if total.records != self.header.first - 1:
+                raise JournalError(f"damaged: a state of {total.records} records before record {self.header.first}")
+        except (JournalError, OSError) as error:
+            raise self._name(error) from None
+        return total
 
     def read(self, behind: int = 0) -> Iterator[bytes]:
         """Yields the whole records that there were when the file was opened, many at once: those whose numbers are
@@ -100,20 +105,20 @@ class Journal:
             at += len(piece)
             yield piece
 
-    def add_up(self, pieces: Iterable[bytes] | None = None, state: State | None = None) -> State:
-        """Returns what this journal adds up to. pieces: its whole records, where they have been read already; state: of
-        the first ones, which are not read again. Raises JournalError as agent.journal.rebuild."""
-        state = state or self.base
-        if pieces is None:
-            pieces = self.read(state.records if state else 0)
+    def add_up(self, total: Sum | None = None) -> Sum:
+        """Returns what this journal adds up to. total: of its first records, which are not read again; the rest is
+        added to it. Raises JournalError as Sum.add()."""
+        total = total or self.begin()
         try:
-            return rebuild(pieces, len(self.symbols), state)
+            for piece in self.read(total.records):
+                total.add(piece)
         except JournalError as error:
             raise self._name(error) from None
+        return total
 
-    def read_snapshot(self) -> tuple[State | None, str]:
-        """Returns the state that the snapshot beside this journal holds, None where there is none that can be believed;
-        and why not, one line, "" where there simply is none. Raises nothing for what the snapshot's file is."""
+    def read_snapshot(self) -> tuple[Sum | None, str]:
+        """Returns what the snapshot beside this journal says, None where there is none that can be believed; and why
+        not, one line, "" where there is none. Raises nothing for what is at the snapshot's name."""
         path = snapshot_of(self.path)
         try:
             descriptor = place.open_file(path, os.O_RDONLY, reading=True)
@@ -123,33 +128,41 @@ class Journal:
             return None, place.explain(error, path)
         try:
             found = layout.unpack_state(files.read_bounded(descriptor, layout.MOST_STATE, path))
-            if self.base and found.state.records <= self.base.records:
+            if found.number < self.header.first and self.header.first > 1:
                 return None, ""  # from before the journal was archived
-            self._check_snapshot(found)
-            rebuild([], len(self.symbols), found.state)
+            return self._use_snapshot(found), ""
         except JournalError as error:
             return None, f"{path}: {error}"
         except OSError as error:
             return None, place.explain(error, path)
         finally:
             os.close(descriptor)
-        return found.state, ""
 
-    def _check_snapshot(self, found: layout.Snapshot) -> None:
-        """Raise JournalError for the snapshot of another journal: the record that it ends with is not here."""
-        number = found.state.records
-        at = self._begin + (number - self.header.first) * SIZE
+    def _use_snapshot(self, found: layout.Snapshot) -> Sum:
+        """Raises JournalError for the snapshot of another journal: the record that it ends with is not here."""
         if found.symbols != self.symbols[: len(found.symbols)]:
-            raise JournalError(f"is for the symbols {', '.join(found.symbols)}")
-        if number < self.header.first or at + SIZE > self.size or os.pread(self.descriptor, SIZE, at) != found.last:
-            raise JournalError(f"is of another journal: its record {number} is not in this one")
+            raise JournalError(f"is for the symbols {', '.join(map(str, found.symbols))}")
+        if self._read_record(found.number) != found.last:
+            raise JournalError(f"is of another journal: its record {found.number} is not in this one")
+        total = Sum(len(self.symbols), found.saved)
+        if total.records != found.number:
+            raise JournalError(f"damaged: a state of {total.records} records up to record {found.number}")
+        return total
 
-    def write_snapshot(self, state: State) -> None:
+    def _read_record(self, number: int) -> bytes:
+        """Returns the bytes of a record; b"": the file does not have it."""
+        at = self._begin + (number - self.header.first) * SIZE
+        return os.pread(self.descriptor, SIZE, at) if self._begin <= at <= self.size - SIZE else b""
+
+    def _pack(self, total: Sum) -> bytes:
+        last = self._read_record(total.records)
+        return layout.pack_state(layout.Snapshot(self.symbols, total.records, last, total.save()))
+
+    def write_snapshot(self, total: Sum) -> None:
         """Keep what the records add up to beside the journal, of which they have to be in the file. Raises OSError."""
-        if state.records < self.header.first:
+        if total.records < self.header.first:
             return
-        last = os.pread(self.descriptor, SIZE, self._begin + (state.records - self.header.first) * SIZE)
-        data = layout.pack_state(layout.Snapshot(self.symbols, state, last))
+        data = self._pack(total)
         if len(data) <= layout.MOST_STATE:
             files.replace_file(snapshot_of(self.path), data)
 
@@ -210,15 +223,16 @@ class Journal:
         header = layout.pack_header(symbols, self.header.first, state)
         _put(self.path, header, self.descriptor, self._begin, self.size)
 
-    def archive(self, state: State) -> Path:
-        """Copy this journal, whose records add up to state, to NAME.journal.NUMBER of its last record, and put one
-        without records in its place, which begins behind it and holds state. Returns the copy's path. Raises OSError:
+    def archive(self, total: Sum) -> Path:
+        """Copy this journal, whose records add up to total, to NAME.journal.NUMBER of its last record, and put one
+        without records in its place, which begins behind it and holds total. Returns the copy's path. Raises OSError:
         then the journal is as it was."""
-        path = self.path.with_name(f"{self.path.name}.{state.records}")
-        last = os.pread(self.descriptor, SIZE, self.size - SIZE)
+        path = self.path.with_name(f"{self.path.name}.{total.records}")
+        state = self._pack(total)
+        if len(state) > layout.MOST_STATE:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
         _put(path, b"", self.descriptor, 0, self.size)
-        block = layout.pack_state(layout.Snapshot(self.symbols, state, last))
-        files.replace_file(self.path, layout.pack_header(self.symbols, state.records + 1, block))
+        files.replace_file(self.path, layout.pack_header(self.symbols, total.records + 1, state))
         return path
 
     def require_symbols(self, symbols: list[str]) -> None:
@@ -275,17 +289,17 @@ class Appender(Journal):
             while data:
                 data = data[os.write(self.descriptor, data) :]
             os.fdatasync(self.descriptor)
+            self.size += (end - first) * SIZE
             self.last = last
         if why:
             raise JournalError(why)
         return len(records) // SIZE
 
 
-def load(path: Path, state: State | None = None) -> tuple[list[str], State]:
-    """Returns (symbols, what the records add up to) of a journal's file. state: of the first ones, which are not read
-    again. Raises JournalError."""
+def load(path: Path) -> tuple[list[str], State]:
+    """Returns (symbols, what all records add up to) of a journal's file. Raises JournalError."""
     with Journal(path) as journal:
-        return journal.symbols, journal.add_up(state=state)
+        return journal.symbols, journal.add_up().state
 
 
 def _put(path: Path, header: bytes, descriptor: int, at: int, end: int) -> None:

@@ -2,12 +2,9 @@
 
 import re
 import struct
-from typing import NamedTuple
-
-import msgspec
+from typing import Any, NamedTuple
 
 from agent.journal.errors import JournalError
-from agent.journal.rebuild import State
 from agent.journal.record import SIZE
 from agent.symbols import MAX_NAME, MAX_SYMBOLS
 
@@ -45,12 +42,14 @@ class Header(NamedTuple):
         return _HEAD.size + _PLACE * len(self.symbols) + self.state
 
 
-class Snapshot(msgspec.Struct, frozen=True):
-    """What the records of a journal add up to, up to one of them. last: the bytes of that record."""
+class Snapshot(NamedTuple):
+    """What the records of a journal add up to, up to one of them. number: that record's, and last: its bytes. saved:
+    agent.journal.rebuild.Sum.save()."""
 
     symbols: list[str]
-    state: State
+    number: int
     last: bytes
+    saved: Any
 
 
 def pack_header(symbols: list[str], first: int = 1, state: bytes = b"") -> bytes:
@@ -80,30 +79,37 @@ def unpack_header(data: bytes) -> Header:
     return Header([name.rstrip(b"\0 ").decode() for name in names], old, first, state)
 
 
-def _digest(data: bytes) -> bytes:
-    import hashlib  # late: a start without a snapshot does not wait for it
-
-    return hashlib.blake2b(data, digest_size=32).digest()
-
-
 def pack_state(snapshot: Snapshot) -> bytes:
     """Returns a snapshot's bytes, a multiple of 8."""
-    data = msgspec.msgpack.encode(snapshot)
-    digest = _digest(data)
-    return _STATE.pack(STATE_MAGIC, len(data), digest) + data + bytes(-len(data) % 8)
+    import json  # late, as _digest(); and no other module writes whole numbers of any size
+
+    plain = {**snapshot._asdict(), "last": snapshot.last.hex()}
+    data = json.dumps(plain, separators=(",", ":")).encode()
+    return _STATE.pack(STATE_MAGIC, len(data), _digest(data)) + data + bytes(-len(data) % 8)
 
 
 def unpack_state(data: bytes) -> Snapshot:
-    """Returns what pack_state() has packed. Raises JournalError, one line, for anything else."""
+    """Returns what pack_state() has packed; of `saved` nothing is checked. Raises JournalError, one line."""
+    import json
+
     if len(data) < _STATE.size or not data.startswith(STATE_MAGIC[:7]):
         raise JournalError("no state of a journal")
     magic, size, digest = _STATE.unpack_from(data)
     if magic != STATE_MAGIC:
-        raise JournalError(f"a state of version {magic[7:].decode('ascii', 'replace')!r}, allowed: 1")
+        found, allowed = (text[7:].decode("ascii", "replace") for text in (magic, STATE_MAGIC))
+        raise JournalError(f"a state of version {found!r}, allowed: {allowed}")
     body = data[_STATE.size : _STATE.size + size]
     if len(data) != _STATE.size + size + -size % 8 or _digest(body) != digest:
         raise JournalError("damaged: a state whose checksum is another one")
     try:
-        return msgspec.msgpack.decode(body, type=Snapshot)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise JournalError(f"damaged: {error}") from None
+        plain = json.loads(body)
+        found = Snapshot(list(plain["symbols"]), int(plain["number"]), bytes.fromhex(plain["last"]), plain["saved"])
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise JournalError("damaged: a state that says nothing") from None
+    return found
+
+
+def _digest(data: bytes) -> bytes:
+    import hashlib  # late: a start without a snapshot does not wait for it
+
+    return hashlib.blake2b(data, digest_size=32).digest()

@@ -76,15 +76,16 @@ class State(msgspec.Struct):
 
 
 class Sum:
-    """What records add up to, piece by piece. symbols: how many the journal has. state: what those before add up to."""
+    """What records add up to, piece by piece. symbols: how many the journal has. saved: save() of those before. Raises
+    JournalError for what save() has not returned."""
 
-    def __init__(self, symbols: int, state: State | None = None) -> None:
+    def __init__(self, symbols: int, saved: Any = None) -> None:
         self._rebuilder = _rebuild.Rebuilder(symbols)
-        if state is not None:
+        if saved is not None:
             try:
-                self._rebuilder.restore(**_unpack(state))
-            except (ValueError, OverflowError) as error:
-                raise JournalError(f"no state of a journal: {error}") from None
+                self._rebuilder.load(saved)
+            except (TypeError, ValueError, OverflowError, KeyError) as error:
+                raise JournalError(f"no sum of a journal's records: {error}") from None
 
     def add(self, records: bytes | memoryview) -> None:
         """Add whole records.
@@ -98,30 +99,44 @@ class Sum:
         except ValueError as error:
             raise JournalError(str(error)) from None
 
+    def save(self) -> Any:
+        """Returns all that goes on with the next record, as plain data: whole numbers of any size, texts, lists."""
+        return self._rebuilder.save()
+
+    @property
+    def records(self) -> int:
+        """How many records they are."""
+        return self._rebuilder.last
+
     @property
     def state(self) -> State:
-        found = self._rebuilder.result()
-        held = {order[0]: OpenOrder(*order) for order in found.pop("open_orders")}
-        decisions = {name: Decision(*row) for name, row in found.pop("limits").items()}
-        *today, money = found.pop("today")
-        today = Today(*today, {symbol: Money(*row) for symbol, row in money.items()})
-        return State(open_orders=held, limits=decisions, today=today, **found)
+        """What they add up to."""
+        reference, positions, orders, session, sequence, last, limits, day, over, executions, contradicted = (
+            self._rebuilder.result()
+        )
+        held = {order[0]: OpenOrder(*order) for order in orders}
+        decisions = {name: Decision(*row) for name, row in limits.items()}
+        money = {symbol: Money(cash, price, peak) for symbol, (cash, price, peak, _) in day.symbols.items()}
+        today = Today(day.day, day.orders, day.peak, money)
+        return State(
+            reference=reference,
+            positions=positions,
+            open_orders=held,
+            session=session,
+            sequence=sequence,
+            records=last,
+            limits=decisions,
+            today=today,
+            over=over,
+            executions=executions,
+            contradicted=contradicted,
+        )
 
 
-def _unpack(state: State) -> dict[str, Any]:
-    """Returns a state as Rebuilder.result() has it."""
-    found = msgspec.structs.asdict(state)
-    found["open_orders"] = [msgspec.structs.astuple(order) for order in state.open_orders.values()]
-    found["limits"] = {name: msgspec.structs.astuple(one) for name, one in state.limits.items()}
-    *today, money = msgspec.structs.astuple(state.today)
-    found["today"] = (*today, {symbol: msgspec.structs.astuple(row) for symbol, row in money.items()})
-    return found
-
-
-def rebuild(records: Iterable[bytes | memoryview], symbols: int, state: State | None = None) -> State:
-    """Returns what whole records of a journal with so many symbols add up to, given in pieces of whole records, behind
-    those that add up to state. Raises JournalError as Sum."""
-    total = Sum(symbols, state)
+def rebuild(records: Iterable[bytes | memoryview], symbols: int) -> State:
+    """Returns what whole records of a journal with so many symbols add up to, given in pieces of whole records. Raises
+    JournalError as Sum.add()."""
+    total = Sum(symbols)
     for piece in records:
         total.add(piece)
     return total.state

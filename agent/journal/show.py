@@ -11,7 +11,7 @@ import msgspec
 from agent import limits
 from agent.journal import _record
 from agent.journal.file import Journal
-from agent.journal.rebuild import State, Sum
+from agent.journal.rebuild import State
 from agent.journal.record import (
     CAUGHT_UP,
     CONTRADICTED,
@@ -35,7 +35,7 @@ _SIDES = {1: "buy", -1: "sell"}
 def _check_again(journal: Journal) -> Iterator[bytes]:
     """Yields the journal's whole records, which add_up() has read before: so that what is shown is what was checked,
     each piece is checked again. Raises JournalError."""
-    total = Sum(len(journal.symbols), journal.base)
+    total = journal.begin()
     for piece in journal.read():
         total.add(piece)
         yield piece
@@ -44,7 +44,7 @@ def _check_again(journal: Journal) -> Iterator[bytes]:
 def as_data(path: Path) -> dict[str, Any]:
     """Returns every record and what they add up to, as plain data. Raises JournalError."""
     with Journal(path) as journal:
-        symbols, state = journal.symbols, journal.add_up(journal.read())
+        symbols, state = journal.symbols, journal.add_up().state
         records = list(_name_records(symbols, _check_again(journal)))
     return {"file": str(path), "records": records, **_sum_up(symbols, state)}
 
@@ -57,7 +57,7 @@ def as_text(path: Path) -> str:
 def write_json(path: Path) -> Iterator[str]:
     """Yields as_data() as JSON, in parts: a record a line. Raises JournalError before the first."""
     with Journal(path) as journal:
-        symbols, state = journal.symbols, journal.add_up(journal.read())
+        symbols, state = journal.symbols, journal.add_up().state
         yield f'{{"file":{_encode(str(path))},"records":['
         before = "\n"
         for batch in _batch(map(_encode, _name_records(symbols, _check_again(journal)))):
@@ -69,7 +69,7 @@ def write_json(path: Path) -> Iterator[str]:
 def write_text(path: Path) -> Iterator[str]:
     """Yields as_text(), in parts. Raises JournalError before the first."""
     with Journal(path) as journal:
-        state, symbols = journal.add_up(journal.read()), escape_values(journal.symbols)
+        state, symbols = journal.add_up().state, escape_values(journal.symbols)
         for batch in _batch(_show_record(r, symbols) for r in decode(_check_again(journal))):
             yield "\n".join(batch) + "\n"
     lines = [f"{state.records:,} records; the last order was {state.reference}"]

@@ -37,10 +37,10 @@ class Snapshots:
         self._journal = journal
         self._sum: Sum | None = None
         try:
-            state, _ = journal.read_snapshot()
-            self._kept = state.records if state else 0
-            self._sum = Sum(len(journal.symbols), journal.add_up(state=state))
-        except JournalError as error:
+            total, _ = journal.read_snapshot()
+            self._kept = total.records if total else 0
+            self._sum = journal.add_up(total)
+        except Exception as error:
             self._give_up(error)
 
     def add(self, records: bytes) -> None:
@@ -50,9 +50,9 @@ class Snapshots:
         try:
             self._sum.add(records)
             if self._journal.last - self._kept >= EVERY:
-                self._journal.write_snapshot(self._sum.state)
+                self._journal.write_snapshot(self._sum)
                 self._kept = self._journal.last
-        except (JournalError, OSError) as error:
+        except Exception as error:  # the records go on, whatever it is
             self._give_up(error)
 
     def _give_up(self, error: Exception) -> None:

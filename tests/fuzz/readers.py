@@ -15,7 +15,7 @@ from typing import Any
 from agent.journal import _record, show
 from agent.journal.errors import JournalError
 from agent.journal.layout import unpack_header
-from agent.journal.rebuild import State, rebuild
+from agent.journal.rebuild import State, Sum, rebuild
 from agent.journal.record import SIZE
 from agent.monitor import top
 from agent.monitor.stats import Statistics
@@ -95,8 +95,6 @@ def _print_journal(symbols: list[str], pieces: list[bytes], state: State) -> Non
 class _Read(contextlib.nullcontext[Any]):
     """A journal whose file was read."""
 
-    base = None
-
     def __init__(self, symbols: list[str], pieces: list[bytes], state: State) -> None:
         super().__init__(self)
         self.symbols, self._pieces, self._state = symbols, pieces, state
@@ -104,7 +102,14 @@ class _Read(contextlib.nullcontext[Any]):
     def read(self) -> Iterable[bytes]:
         return self._pieces
 
-    def add_up(self, pieces: Iterable[bytes]) -> State:
+    def begin(self) -> Sum:
+        return Sum(len(self.symbols))
+
+    def add_up(self) -> "_Read":
+        return self
+
+    @property
+    def state(self) -> State:
         return self._state
 
 

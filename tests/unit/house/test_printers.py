@@ -2,6 +2,7 @@
 breaks a format."""
 
 import ast
+import contextlib
 import importlib
 import json
 from array import array
@@ -19,7 +20,7 @@ from agent.exchange import report as exchange_report
 from agent.exchange.feed import Feed
 from agent.exchange.plan import Plan
 from agent.journal import _record
-from agent.journal.rebuild import State
+from agent.journal.rebuild import State, Sum
 from agent.journal.record import ENTERED, SESSION, Record
 from agent.monitor.stats import Statistics
 from agent.monitor.top import format_frame
@@ -130,14 +131,27 @@ def describe_replay(text: str) -> Result:
     return Result(data, replay_report.as_text)
 
 
-def load_journal(text: str) -> tuple[list[str], list[bytes], State]:
-    """Returns what a journal's file holds whose symbol and whose exchange's session have this name."""
-    name = text.encode("ascii", "replace")[:10].ljust(10)
-    fields = dict.fromkeys(Record.__struct_fields__, 1) | {"symbol": 0}
-    session = {"tag": int.from_bytes(name[:8], "little"), "price": int.from_bytes(name[8:], "little")}
-    records = _record.pack(fields | session | {"kind": SESSION}) + _record.pack(fields | {"kind": ENTERED, "number": 2})
-    state = State(reference=1, positions={0: 1}, open_orders={}, session=name, sequence=1, records=2)
-    return [text], [records], state
+class NamedJournal(contextlib.nullcontext[Any]):
+    """A journal, read, whose symbol and whose exchange's session have this name."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(self)
+        name = text.encode("ascii", "replace")[:10].ljust(10)
+        fields = dict.fromkeys(Record.__struct_fields__, 1) | {"symbol": 0, "original": 0}
+        session = {"tag": int.from_bytes(name[:8], "little"), "price": int.from_bytes(name[8:], "little")}
+        first = fields | session | {"kind": SESSION, "side": 0, "quantity": 0}
+        self.symbols = [text]
+        self.records = _record.pack(first) + _record.pack(fields | {"kind": ENTERED, "number": 2})
+        self.state = State(reference=1, positions={0: 1}, open_orders={}, session=name, sequence=1, records=2)
+
+    def begin(self) -> Sum:
+        return Sum(1)
+
+    def read(self) -> list[bytes]:
+        return [self.records]
+
+    def add_up(self) -> "NamedJournal":
+        return self
 
 
 def list_documents() -> dict[str, type]:
@@ -172,7 +186,7 @@ del MAKERS["Result"]
 
 def make(name: str, text: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Returns the document of this name with a text wherever it holds one."""
-    monkeypatch.setattr("agent.journal.show._read", lambda path: load_journal(text))
+    monkeypatch.setattr("agent.journal.show.Journal", lambda path: NamedJournal(text))
     return MAKERS[name](text)
 
 

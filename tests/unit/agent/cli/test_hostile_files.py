@@ -1,6 +1,7 @@
 """Files with names in them that give a terminal orders, and files of such names, through the real commands."""
 
 import json
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 
 from agent import cli
 from agent.journal import _record
-from agent.journal.file import MAGIC
+from agent.journal.layout import MAGIC, OLD_MAGIC
 from agent.journal.record import ENTERED, Record
 from hosttune import cli as hosttune
 from hosttune.findings import Report
@@ -57,9 +58,13 @@ def test_a_segment(symbol: bytes, folder: Path, hand: Callable[..., Hand], capfd
 def test_a_journal(symbol: bytes, folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = folder / "x.journal"
     record = _record.pack(dict.fromkeys(Record.__struct_fields__, 1) | {"kind": ENTERED, "symbol": 0})
-    path.write_bytes(MAGIC + (1).to_bytes(8, "little") + symbol + record)
-    for form in ("text", "json"):
-        show(cli.main, ["journal", str(path), "--format", form], capfd)
+    for header in (
+        OLD_MAGIC + (1).to_bytes(8, "little") + symbol,
+        MAGIC + struct.pack("<IIQQ", 1, len(record), 1, 0) + symbol.rstrip().ljust(24, b"\0"),
+    ):
+        path.write_bytes(header + record)
+        for form in ("text", "json"):
+            show(cli.main, ["journal", str(path), "--format", form], capfd)
 
 
 @pytest.mark.parametrize("line", ["{},{},{},1,2", "{},{},{},x,2", "{}"])

@@ -266,7 +266,6 @@ def place(name: str) -> bytes:
         (head(1, first=2) + place("A"), "damaged: records of 64 bytes from number 2 on, behind 0 bytes of state"),
         (head(1, state=8) + place("A"), "damaged: records of 64 bytes from number 1 on, behind 8 bytes of state"),
         (head(1, first=2, state=1 << 40) + place("A"), "damaged: .*, behind 1099511627776 bytes of state"),
-        (head(1, first=2, state=64) + place("A") + bytes(64), "no state of a journal"),
     ],
 )
 def test_a_header_that_no_engine_wrote_is_refused(tmp_path: Path, header: bytes, message: str) -> None:
