@@ -32,8 +32,8 @@ cdef extern from *:
 cdef inline void set_kill(Core *e, const char *limit, const agent_symbol *row, wide loss, int64_t bound) noexcept nogil:
     """Set the limit `kill`, if it is not, and say why. row: of the symbol whose loss it was, or NULL."""
     cdef char *text = e.shm.tripped
-    cdef const char *name
-    cdef int at = 0, size = 8
+    cdef uint64_t name[3]
+    cdef int at = 0, size = sizeof(name)
     if not read_limit(&e.risk.limits.kill):
         text[0] = 0
         e.counters.loss_kills += 1
@@ -42,10 +42,10 @@ cdef inline void set_kill(Core *e, const char *limit, const agent_symbol *row, w
     if text[0]:
         return
     if row != NULL:
-        name = <const char *> &row.name
-        while size and name[size - 1] == c' ':
+        name[0], name[1], name[2] = row.name, row.name_8, row.name_16
+        while size and (<const char *> name)[size - 1] == c' ':
             size -= 1
-        at = snprintf(text, 64, "%.*s: ", size, name)
+        at = snprintf(text, 64, "%.*s: ", size, <const char *> name)
     snprintf(text + at, 128 - at, "%s: found %.4f, allowed: %.4f", limit, <double> loss * 1e-8, <double> bound * 1e-4)
 
 

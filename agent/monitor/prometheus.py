@@ -21,7 +21,8 @@ _NAME = re.compile(r"[a-z0-9_]+")
 BOUNDS = [n * 10**e for e in range(1, 9) for n in (1, 2, 5)]
 #: Units of time in the words of limits, in Prometheus' own.
 _SECONDS = {"ms": 1e-3, "us": 1e-6}
-#: Fields of a symbol that are metrics.
+_PROFIT = "currency: of today, the position marked to the book; a loss is negative"
+#: Fields of a symbol that are metrics as they are.
 SYMBOL_FIELDS = ("position", "open_buy", "open_sell", "stale")
 
 
@@ -50,6 +51,10 @@ def collect_metrics(segment: Segment) -> Iterator[Metric]:
         for symbol in segment.symbols:
             gauge.add_metric([agent, symbol.name], getattr(symbol, field))
         yield gauge
+    profit = GaugeMetricFamily("agent_symbol_profit", _PROFIT, labels=["agent", "symbol"])
+    for symbol in segment.symbols:
+        profit.add_metric([agent, symbol.name], symbol.profit / 1e8)
+    yield profit
     for name, histogram in segment.histograms.items():
         text = stages[name].text if name in stages else name
         durations = HistogramMetricFamily(f"agent_{name}_seconds", f"duration: {text}", labels=["agent"])

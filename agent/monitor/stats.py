@@ -84,14 +84,14 @@ class Statistics(msgspec.Struct, frozen=True):
 
 def describe_symbol(symbol: Symbol) -> dict[str, Any]:
     """Returns a symbol's row: best bid and offer, each [price, size] as exact decimals in texts or None; why its book
-    is stale, "" where it is not; all else by its name in the segment."""
+    is stale, "" where it is not; profit as such a text; all else by its name in the segment."""
     fields = msgspec.structs.asdict(symbol)
     del fields["name"]
     found: dict[str, Any] = {}
     for side in ("bid", "ask"):
         price, size = fields.pop(side), fields.pop(f"{side}_size")
         found[side] = [_write_decimal(price), _write_decimal(size)] if price else None
-    return found | fields | {"stale": explain_stale(symbol.stale)}
+    return found | fields | {"stale": explain_stale(symbol.stale), "profit": _write_decimal(symbol.profit)}
 
 
 def _write_decimal(value: int) -> str:
