@@ -44,8 +44,8 @@ cdef class Replay:
     watched: names of counters whose first places are wanted. unknown_orders: messages about orders that the books do
     not have are counted by symbol, and passed over; else they make the book stale.
     exchange: orders go to the simulated exchange, for which there have to be symbols; exchange_names: of each, in
-    orders, at most 8 characters; default: the same. feed_time_unit: of the times in messages; timer_ns: from one call of
-    on_timer to the next, of the recording's time; 0: it is never called. keep_orders: for take_orders().
+    orders, at most 8 characters; default: the same. feed_time_unit: of the times in messages; timer_ns: from one call
+    of on_timer to the next, of the recording's time; 0: it is never called. keep_orders: for take_orders().
     """
 
     cdef Tape tape

@@ -23,7 +23,7 @@ DOC = (Path(__file__).parents[4] / "docs" / "strategies.md").read_text()
 #: What each kind of source needs to become a strategy.
 TOOLS = {"c": shutil.which("cc"), "rs": shutil.which("rustc"), "py": "python",
          "pyx": shutil.which("cc") and importlib.util.find_spec("Cython")}  # fmt: skip
-MESSAGES = 300
+MESSAGES = 150
 SYMBOLS = ["AAPL", "MSFT"]
 
 #: Trades on its fills: what rests is replaced once, then cancelled; a fill is answered with an order of the other side.
@@ -230,7 +230,7 @@ def write_csv(folder: Path) -> Path:
 
 def write_day(folder: Path) -> Path:
     path = folder / "day"
-    path.write_bytes(generator.binaryfile(generator.session(13, 1_500, [*SYMBOLS, "INTC"])))
+    path.write_bytes(generator.binaryfile(generator.session(13, 800, [*SYMBOLS, "INTC"])))
     return path
 
 
@@ -311,7 +311,7 @@ def test_a_recording_of_another_format_is_refused(stage: Stage) -> None:
 def test_limits_of_the_configuration_hold_in_the_recordings_time(stage: Stage) -> None:
     stage.strategy("every_tick_cython")
     stage.set(max_orders_per_second="100")
-    _, report, _ = replayed(stage, write_lines(stage.folder))
+    _, report, _ = replayed(stage, write_lines(stage.folder, 300))
     rejects = report["rejects"]
-    # 300 ms of ticks: a burst of 100, and a tenth of a second's orders for each 100 ms.
+    # 300 ms of ticks, about 240 quotes: a burst of 100, and 100 a second from then on.
     assert isinstance(rejects, dict) and 120 <= report["orders"] <= 130 and rejects["rate"] > 50  # type: ignore[operator]
