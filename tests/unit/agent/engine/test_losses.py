@@ -301,7 +301,7 @@ def test_a_restart_knows_the_days_orders_profit_and_loss(trades: list[Any], name
     assert (state.today.orders, state.today.day) == (sent, at // DAY if trades else 0)
     h = Hand(symbols=SYMBOLS)
     h.engine.restore(reference=state.reference, positions=state.positions.items(), open_orders=(), session=b"",
-                     sequence=0, queries=0, records=state.records, today=state.today)  # fmt: skip
+                     sequence=0, records=state.records, today=state.today)  # fmt: skip
     assert [Decimal(s.profit) / 10**8 for s in h.reading.symbols] == [model.profit(0), model.profit(1)]
     # On the journal's own day, as an engine does that begins within it.
     model.limits[name] = bound
@@ -316,7 +316,7 @@ def test_no_profit_of_a_symbol_that_is_not_there() -> None:
     today = msgspec.convert({"day": 1, "symbols": {2: {"cash": 0, "last": 0, "peak": 0}}}, Today, strict=False)
     with pytest.raises(ValueError, match="profit of symbol 2, allowed: below 2"):
         Hand(symbols=SYMBOLS).engine.restore(reference=0, positions=(), open_orders=(), session=b"", sequence=0,
-                                             queries=0, records=0, today=today)  # fmt: skip
+                                             records=0, today=today)  # fmt: skip
 
 
 def test_an_accepted_order_changes_nothing(hand: Callable[..., Hand]) -> None:
