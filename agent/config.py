@@ -109,7 +109,8 @@ class Feed(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True
     the other feed, then asks, and is given up after gap_limit_ms. start: the first sequence number wanted (1:
     all of the session, asked for where missed; 0: from wherever the feed is); default: 1 for itch, else 0.
     time_unit: of the exchange's times in quotes and trades; auto: told by their size.
-    store: bytes for packets behind a gap. timestamps of the kernel or the card on each datagram.
+    store: bytes for packets behind a gap. timestamps of the kernel or the card on each datagram. market: whose
+    operational halts stop orders (itch): Q Nasdaq, B BX, X PSX.
     """
 
     address: str = ""
@@ -130,6 +131,7 @@ class Feed(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True
     max_jump: Annotated[int, msgspec.Meta(ge=0, le=1 << 32)] = 1_000
     store: Annotated[int, msgspec.Meta(ge=65536, le=1 << 30)] = 4 << 20
     timestamps: Literal["none", "kernel", "hardware"] = "none"
+    market: Literal["Q", "B", "X"] = "Q"
 
     def __post_init__(self) -> None:
         if self.ring:

@@ -22,6 +22,10 @@ def _limit(low: int, high: int, unit: str, text: str, word: str = "", scale: int
     return Meta(ge=low, le=high, description=text, extra={"unit": unit, "word": word, "scale": scale})
 
 
+def _allow(word: str, text: str) -> Meta:
+    return _limit(0, 1, "switch", f"1: {text}", word)
+
+
 class Risk(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """[risk] of agent.toml: the limits as they are at the start; `agent limits` changes them while the engine runs."""
 
@@ -53,7 +57,6 @@ class Risk(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True
                "no second order of the same symbol, side, price and size within; 0: no limit", "duplicate_ns",
                1_000_000),
     ] = 0  # fmt: skip
-
     max_tick_age_us: Annotated[
         int,
         _limit(0, 60_000_000, "microseconds",
@@ -89,6 +92,31 @@ class Risk(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True
                "loss of one symbol from its day's best; beyond it `kill` is set; 0: no limit", "max_symbol_drawdown",
                10_000),
     ] = 0.0  # fmt: skip
+    allow_unknown: Annotated[
+        int, _allow("allow_unknown", "orders pass while the state of the symbol or the market is not known")
+    ] = 0
+    allow_quoting: Annotated[
+        int, _allow("allow_quoting", "orders pass in a quotation-only period, before a halt's or an IPO's cross")
+    ] = 0
+    allow_paused: Annotated[int, _allow("allow_paused", "orders pass in a Limit Up-Limit Down pause")] = 0
+    allow_halted: Annotated[int, _allow("allow_halted", "orders pass while the symbol is halted")] = 0
+    allow_halted_here: Annotated[
+        int, _allow("allow_halted_here", "orders pass in an operational halt of this market alone")
+    ] = 0
+    allow_closed: Annotated[
+        int, _allow("allow_closed", "orders pass outside of the system hours, and after level 3 of the circuit breaker")
+    ] = 0
+    allow_pre_market: Annotated[
+        int, _allow("allow_pre_market", "orders pass in system hours before the market hours")
+    ] = 0
+    allow_post_market: Annotated[
+        int, _allow("allow_post_market", "orders pass in system hours after the market hours")
+    ] = 0
+    allow_locked: Annotated[int, _allow("allow_locked", "orders pass while the symbol's bid is its offer")] = 0
+    allow_crossed: Annotated[int, _allow("allow_crossed", "orders pass while the symbol's bid is above its offer")] = 0
+    allow_short: Annotated[
+        int, _allow("allow_short", "sales beyond the position pass while Reg SHO's short sale price test is in effect")
+    ] = 0
 
     def find_conflicts(self, size: int) -> list[str]:
         """Returns a sentence for each limit that no order of size (strategy.size, whole units) can pass, each with both

@@ -25,7 +25,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the engine, then print its last counters. Returns OK, FAILED or CONNECTION_LOST. Raises AgentError."""
     gc.disable()  # hardly anything that a start makes is garbage, and looking for it takes time
-    from agent import config, config_problems
+    from agent import config
     from agent.engine import run as engine
 
     shard = engine.Shard(*arguments.shard)
@@ -34,6 +34,8 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         segment, why, code = engine.run(settings, once=arguments.once, shard=shard, hold=arguments.hold)
     except AgentError as error:
+        from agent import config_problems  # late: only for what is wrong
+
         raise AgentError(str(config_problems.place(str(error), arguments.config))) from None
     if code:
         print_message(f"agent: {escape(why)}")

@@ -11,6 +11,7 @@ from posix.signal cimport sigaction, sigaction_t
 
 from agent.book.order_book cimport books_init, books_size
 from agent.engine.arguments cimport check_count, check_strategy, check_symbols, pad_exchange_name
+from agent.engine.conditions cimport read_choices
 from agent.engine.contradictions cimport remember_contradiction
 from agent.engine.decisions cimport note_limit
 from agent.engine.executions cimport remember_execution
@@ -73,6 +74,7 @@ cdef class Engine:
     (less than a second); 0: it never does.
     timer_ns: from one call of on_timer to the next; 0: it is never called.
     warm_ns: how often code and data are read while there are no ticks; 0: never.
+    market_code: of the market whose operational halts stop orders (ITCH): b"Q", b"B" or b"X".
 
     Raises ValueError for an argument that is out of range, and MemoryError, which names the setting that takes so much.
     """
@@ -89,7 +91,8 @@ cdef class Engine:
                   int64_t wait_ns=0, int64_t limit_ns=1000000000, uint64_t start=0, sources=(b"", b"", b""),
                   bytes feed_session=b"", int64_t silence_ns=3000000000, uint64_t max_jump=1000, bint once=False,
                   bint stamps=False, bint receive_stamps=False, int64_t give_up_after_ns=0,
-                  int64_t yield_every_ns=0, int64_t yield_ns=0, int64_t timer_ns=0, int64_t warm_ns=0):
+                  int64_t yield_every_ns=0, int64_t yield_ns=0, int64_t timer_ns=0, int64_t warm_ns=0,
+                  bytes market_code=b"Q"):
         cdef uint8_t[::1] shm = segment
         cdef Core *e
         cdef uint8_t *at
@@ -106,6 +109,8 @@ cdef class Engine:
             raise ValueError("user: at most 6 bytes, password: at most 10, address: 4")
         if len(feed_session) > 10 or any(len(part) % 4 or len(part) > 4 * SOURCES for part in sources):
             raise ValueError("feed_session: at most 10 bytes, sources: 4 bytes each, at most 8")
+        if market_code not in (b"Q", b"B", b"X"):
+            raise ValueError(f"market_code: {market_code!r}, allowed: b'Q', b'B', b'X'")
         if <uint64_t> shm.shape[0] != agent_shm_size(len(symbols)):
             raise ValueError(f"segment: {shm.shape[0]} bytes, expected {agent_shm_size(len(symbols))}")
         self.loop = <Loop *> calloc(1, sizeof(Loop))
@@ -138,6 +143,7 @@ cdef class Engine:
         if format.parse == NULL:
             e.counters.book_huge_pages = self.books.huge
             books_init(&e.feed.books, self.books.at, e.feed.symbols, orders, levels)
+        e.feed.market_code = market_code[0]
         e.stamps = stamps
         e.journal.realtime_offset = realtime_ns() - monotonic_ns()
         e.risk.day = realtime_ns() // DAY
@@ -202,6 +208,7 @@ cdef class Engine:
         set_limits(&e.shm.limits, values)
         set_limits(&e.shm.configured, values)
         set_limits(&e.decisions.known, values)
+        read_choices(e)
 
     def restore_limits(self, *, bint killed, uint32_t uid, uint32_t login, **values):
         """Put the journal's decisions in force, behind restore(): limits by the names of AGENT_LIMITS, in their units.
@@ -215,6 +222,7 @@ cdef class Engine:
             e.shm.limits.kill = 1
         if killed and not e.decisions.known.kill:
             note_limit(e, <uint32_t> (&e.shm.limits.kill - <uint64_t *> &e.shm.limits), 1, uid, login)
+        read_choices(e)
 
     def attach_memory(self, *, journal=None, feed=None, series=None):
         """Use what other objects map, which are held as long as the engine lives. journal, feed: agent.shm.ring.Ring,

@@ -1,14 +1,35 @@
 # cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """From an event to orders: the strategy is asked, and what it wants goes to the gate."""
 
-from libc.stdint cimport int32_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.string cimport memcpy
 
 from agent.engine.losses cimport mark_position
 from agent.engine.measure cimport record_stage
 from agent.engine.orders cimport submit_all
-from agent.engine.state cimport RUNNING, Core
+from agent.engine.state cimport RUNNING, Core, Told
+from agent.shm.segment cimport agent_symbol
 from agent.shm.series cimport series_push
-from agent.strategy.abi cimport AGENT_TRADE
+from agent.strategy.abi cimport AGENT_STATE, AGENT_TRADE, agent_event
+
+cdef extern from *:
+    """
+    /* Told is copied as a whole: where it ends, agent_event has `breached`. */
+    _Static_assert(offsetof(struct agent_event, breached) - offsetof(struct agent_event, collar_low) == 32
+                   && offsetof(struct agent_event, auction) - offsetof(struct agent_event, collar_low) == 28
+                   && offsetof(struct agent_event, short_sale) - offsetof(struct agent_event, collar_low) == 24
+                   && offsetof(struct agent_event, market) - offsetof(struct agent_event, collar_low) == 20
+                   && offsetof(struct agent_event, state) - offsetof(struct agent_event, collar_low) == 16,
+                   "Told is no part of struct agent_event");
+    """
+
+
+cdef inline void show_quotes(agent_event *event, const agent_symbol *row) noexcept nogil:
+    """Write the best bid and offer of a symbol into an event."""
+    event.bid = <int64_t> row.bid
+    event.bid_size = <int64_t> row.bid_size
+    event.ask = <int64_t> row.ask
+    event.ask_size = <int64_t> row.ask_size
 
 
 cdef inline bint decide_on_event(Core *e, uint32_t symbol, uint64_t sequence) noexcept nogil:
@@ -26,8 +47,12 @@ cdef inline bint decide_on_event(Core *e, uint32_t symbol, uint64_t sequence) no
     mark_position(e, symbol)
     record_stage(e, &e.histograms.book)
     if e.feed.retransmitted or e.stop != RUNNING or not e.feed.traded[symbol]:
+        if e.feed.retransmitted and e.strategy.event.kind & AGENT_STATE:
+            e.feed.changes_untold = True
         return True
-    e.feed.rows[symbol].tick_ns = <uint64_t> e.cause_at
+    if e.cause_at:
+        e.feed.rows[symbol].tick_ns = <uint64_t> e.cause_at
+    memcpy(&e.strategy.event.collar_low, &e.feed.states[symbol].told, sizeof(Told))
     e.counters.events += 1
     n = e.strategy.table.on_event(e.strategy.state, &e.strategy.event, e.strategy.orders)
     record_stage(e, &e.histograms.strategy)

@@ -11,6 +11,7 @@ from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
 cimport agent.protocols.ouch as ouch
 from agent.strategy.abi cimport AGENT_BUY, AGENT_SELL, agent_order
+from agent.engine.conditions cimport check_conditions, is_plain
 from agent.engine.open_orders cimport next_slot
 from agent.engine.own_prices cimport crosses_own
 from agent.engine.state cimport READY, Core, OpenOrder, SymbolRisk
@@ -96,6 +97,8 @@ cdef inline bint check_order(Core *e, const agent_order *order, uint32_t symbol,
     bound = read_limit(&e.risk.limits.max_tick_age_ns)
     if bound and is_old(e, row, bound):
         e.counters.reject_old += 1
+        return False
+    if not is_plain(e, symbol, row) and not check_conditions(e, symbol, side, size, replaced):
         return False
     if size <= 0 or size > read_limit(&e.risk.limits.max_size) or size > ouch.MAX_QUANTITY:
         e.counters.reject_size += 1

@@ -10,16 +10,16 @@ from libc.stdint cimport int16_t, int64_t, uint8_t, uint32_t, uint64_t
 cimport agent.protocols.itch as itch
 from agent.book.order_book cimport (INCONSISTENT, UNKNOWN, Level, book_add, book_best, book_cancel, book_delete,
                                     book_execute, book_mark_stale, book_replace)
-from agent.engine.decide cimport decide_on_event
+from agent.engine.decide cimport decide_on_event, show_quotes
 from agent.engine.measure cimport count_malformed, record_stage
 from agent.engine.state cimport NOT_SEEN, Core
 from agent.engine.symbols cimport find_symbol
+from agent.engine.trading_state cimport (ITCH_UNIT, SHARE, distrust_code, follow_clock, handle_cross,
+                                         handle_market_message, handle_state_message)
+from agent.protocols.verdict cimport BAD_FIELD
+from agent.protocols.wire cimport load16
 from agent.shm.segment cimport agent_symbol
 from agent.strategy.abi cimport AGENT_BOOK, AGENT_TRADE
-
-cdef enum:
-    ITCH_UNIT = 10000           # of 1e-8 in ITCH's 4 decimals
-    SHARE = 100000000           # of 1e-8 in a share
 
 
 cdef inline void show_stale_book(Core *e, uint32_t symbol) noexcept nogil:
@@ -43,10 +43,20 @@ cdef inline int find_listed_symbol(Core *e, const itch.Message *m) noexcept nogi
 
     Returns its index, or NOT_OURS."""
     cdef int symbol = e.feed.by_locate[m.locate]
-    if symbol == NOT_SEEN or m.type == c'R':
+    if symbol == NOT_SEEN or m.type == c'R' or m.type == c'K':
         symbol = find_symbol(e, m.stock, 8)
-        e.feed.by_locate[m.locate] = <int16_t> symbol
+        if m.type != c'K':      # whose code is always 0
+            e.feed.by_locate[m.locate] = <int16_t> symbol
     return symbol
+
+
+cdef inline bint handle_bad_code(Core *e, const uint8_t *data, uint64_t sequence) noexcept nogil:
+    """A message of its type's size with a code that does not exist. Returns False when the connection to the exchange
+    is lost."""
+    cdef int symbol = e.feed.by_locate[load16(data + 1)]
+    if symbol == NOT_SEEN and (data[0] == c'H' or data[0] == c'h' or data[0] == c'Y'):
+        symbol = find_symbol(e, data + 11, 8)
+    return distrust_code(e, symbol, data, sequence)
 
 
 cdef inline bint handle_itch_message(Core *e, const uint8_t *data, uint32_t size, uint64_t sequence) noexcept nogil:
@@ -64,8 +74,12 @@ cdef inline bint handle_itch_message(Core *e, const uint8_t *data, uint32_t size
     record_stage(e, &e.histograms.parse)
     if kind < 0:
         count_malformed(e, kind)
-        return True
+        return handle_bad_code(e, data, sequence) if kind == BAD_FIELD else True
     e.counters.itch += 1
+    if kind == c'S' or kind == c'W':
+        return handle_market_message(e, kind, m.event, <int64_t> m.timestamp, sequence)
+    if m.stock != NULL:
+        follow_clock(e, <int64_t> m.timestamp)
     symbol = find_listed_symbol(e, &m) if m.stock != NULL else e.feed.by_locate[m.locate]
     if symbol < 0:
         e.counters.other_symbol += 1
@@ -88,10 +102,13 @@ cdef inline bint handle_itch_message(Core *e, const uint8_t *data, uint32_t size
         result = book_delete(&e.feed.books, m.reference)
     elif kind == c'U':
         result = book_replace(&e.feed.books, m.reference, m.new_reference, <uint32_t> m.shares, m.price)
-    elif kind == c'P' or (kind == c'Q' and m.shares):
+    elif kind == c'P':
         e.strategy.event.kind = AGENT_TRADE
+    elif kind == c'Q':
+        return handle_cross(e, <uint32_t> symbol, m.event, m.shares, m.price, m.match, <int64_t> m.timestamp, sequence)
     else:
-        return True
+        return handle_state_message(e, <uint32_t> symbol, kind, m.event, m.market, m.lower, m.upper,
+                                    <int64_t> m.timestamp, sequence)
     row = &e.feed.rows[symbol]
     if e.feed.books.stale[symbol]:
         if row.stale == 0 and e.feed.books.stale[symbol] == INCONSISTENT:
@@ -109,7 +126,7 @@ cdef inline bint handle_itch_message(Core *e, const uint8_t *data, uint32_t size
         if result >= 0:
             mark_inconsistent(e, <uint32_t> result)
         return True
-    if kind != c'P' and kind != c'Q':
+    if kind != c'P':
         if kind != c'A' and kind != c'F':
             m.side = e.feed.books.last_side
         best = book_best(&e.feed.books, <uint32_t> symbol, m.side)
@@ -130,8 +147,5 @@ cdef inline bint handle_itch_message(Core *e, const uint8_t *data, uint32_t size
         e.strategy.event.size = <int64_t> m.shares * SHARE
     e.strategy.event.exchange_ns = <int64_t> m.timestamp
     e.strategy.event.exchange_id = <int64_t> (m.match if e.strategy.event.kind & AGENT_TRADE else m.reference)
-    e.strategy.event.bid = <int64_t> row.bid
-    e.strategy.event.bid_size = <int64_t> row.bid_size
-    e.strategy.event.ask = <int64_t> row.ask
-    e.strategy.event.ask_size = <int64_t> row.ask_size
+    show_quotes(&e.strategy.event, row)
     return decide_on_event(e, <uint32_t> symbol, sequence)

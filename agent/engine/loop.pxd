@@ -15,8 +15,9 @@ from posix.time cimport nanosleep, timespec
 
 cimport agent.protocols.ouch as ouch
 cimport agent.shm.histogram as histogram
-from agent.book.order_book cimport GAP, books_clear, books_mark_stale
+from agent.book.order_book cimport GAP, books_mark_stale
 from agent.engine.age cimport Backlog, date_record, find_arrival, find_empty, was_set
+from agent.engine.conditions cimport read_choices
 from agent.engine.contradictions cimport settle_contradiction
 from agent.engine.decisions cimport answer_request, watch_limits
 from agent.engine.gate cimport read_limit
@@ -27,11 +28,13 @@ from agent.engine.open_orders cimport next_slot
 from agent.engine.orders cimport submit_all
 from agent.engine.receive cimport STRIDE, Receiver, comes_from_source, receive_datagrams, receive_stamp
 from agent.engine.session cimport SECOND, check_heartbeats, lose_connection, step_session
-from agent.engine.state cimport LOCATES, NOT_SEEN, READY, RUNNING, STOP_SIGNAL, Core, QuoteOrder
+from agent.engine.state cimport READY, RUNNING, STOP_SIGNAL, Core, QuoteOrder
+from agent.engine.trading_state cimport begin_day, forget_states, tell_all_states
 from agent.protocols.moldudp64 cimport (LINE_A, LINE_B, LOST, NEW_SESSION, REQUEST, RETRANSMISSION, mold_arrive,
                                         mold_contested, mold_next, mold_timer)
 from agent.shm.clock cimport monotonic_ns, realtime_ns
 from agent.shm.ring cimport Ring, ring_peek, ring_pop
+from agent.strategy.abi cimport AGENT_UNKNOWN, AGENT_UNTOLD
 from agent.system cimport (MSG_DONTWAIT, MSG_NOSIGNAL, RUSAGE_THREAD, SO_MEMINFO, SO_TIMESTAMPING,
                            SOF_TIMESTAMPING_RX_SOFTWARE, SOF_TIMESTAMPING_SOFTWARE, SOL_SOCKET, getrusage, getsockopt,
                            rusage, send, setsockopt, socklen_t)
@@ -75,21 +78,17 @@ cdef inline void distrust_books(Core *e) noexcept nogil:
         books_mark_stale(&e.feed.books, GAP)
         for i in range(e.feed.symbols):
             show_stale_book(e, i)
+        forget_states(e)
 
 
 cdef inline void begin_feed_session(Core *e) noexcept nogil:
-    """Books begin empty, and none is stale any more; update ids begin anew."""
-    cdef uint32_t i
+    """Books begin empty, and none is stale any more; update ids begin anew. What messages before the first one that is
+    read would have told of states is unknown."""
     if e.feed.format.parse != NULL:
         memset(e.feed.last_quotes, 0, e.feed.symbols * sizeof(QuoteOrder))
         return
-    books_clear(&e.feed.books)
-    for i in range(<uint32_t> LOCATES):
-        e.feed.by_locate[i] = NOT_SEEN
-    for i in range(e.feed.symbols):
-        e.feed.rows[i].stale = 0
-        e.feed.rows[i].bid = e.feed.rows[i].bid_size = 0
-        e.feed.rows[i].ask = e.feed.rows[i].ask_size = 0
+    begin_day(e, AGENT_UNKNOWN if e.feed.mold.joined_at > 1 else AGENT_UNTOLD)
+    e.feed.changes_untold = e.counters.days > 1
 
 
 cdef inline void copy_feed_counters(Core *e) noexcept nogil:
@@ -287,6 +286,12 @@ cdef inline void do_housekeeping(Loop *loop, int64_t at) noexcept nogil:
     watch_limits(e)
     keep_losses(e, at)
     answer_request(e)
+    read_choices(e)
+    if e.feed.changes_untold and e.stop == RUNNING:
+        e.received = e.mark = at
+        e.cause_at = 0
+        if not tell_all_states(e, 0, e.strategy.event.sequence):
+            lose_connection(e, at)
     if read_limit(&e.risk.limits.kill):
         if not e.orders.killed:
             e.orders.killed = True

@@ -3,7 +3,7 @@
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
-from agent.engine.decide cimport decide_on_event
+from agent.engine.decide cimport decide_on_event, show_quotes
 from agent.engine.measure cimport count_malformed, record_stage
 from agent.engine.quote_order cimport accept_quote
 from agent.engine.state cimport Core
@@ -37,10 +37,7 @@ cdef inline bint apply_tick(Core *e, int symbol, int kind, Tick *tick, uint64_t 
         row.bid_size = <uint64_t> tick.bid_size
         row.ask = <uint64_t> tick.ask
         row.ask_size = <uint64_t> tick.ask_size
-    event.bid = <int64_t> row.bid
-    event.bid_size = <int64_t> row.bid_size
-    event.ask = <int64_t> row.ask
-    event.ask_size = <int64_t> row.ask_size
+    show_quotes(event, row)
     event.price = tick.price
     event.size = tick.size
     event.exchange_ns = tick.exchange_ns

@@ -122,6 +122,7 @@ def create_engine(
             yield_ns=config.engine.yield_us * 1_000,
             timer_ns=config.strategy.timer_ms * 1_000_000,
             warm_ns=config.engine.warm_us * 1_000,
+            market_code=feed.market.encode(),
         )
     except MemoryError as error:
         raise RunError(f"{error}, which this host does not give") from None

@@ -6,13 +6,14 @@ from libc.stdint cimport int16_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 cimport agent.protocols.ouch as ouch
-from agent.engine.state cimport (EXECUTIONS, LOCATES, NAME_SLOTS, NOT_SEEN, SLOTS, STREAM, Core, Execution, Name,
-                                 OpenOrder, QuoteOrder, SymbolRisk)
+from agent.engine.conditions cimport read_choices
+from agent.engine.state cimport (BEFORE_FIRST, EXECUTIONS, LOCATES, NAME_SLOTS, NOT_SEEN, OF_MARKET, RESTRICTED,
+                                 SLOTS, STREAM, Core, Execution, Name, OpenOrder, QuoteOrder, SymbolRisk, SymbolState)
 from agent.protocols.formats cimport FeedFormat
 from agent.protocols.stamps cimport NO_UNIT, init_clock
 from agent.shm.clock cimport monotonic_ns
 from agent.shm.segment cimport agent_shm, agent_shm_init, agent_symbol
-from agent.strategy.abi cimport agent_strategy
+from agent.strategy.abi cimport AGENT_HALTED, AGENT_HALTED_HERE, AGENT_SHORT_RESTRICTED, agent_strategy
 
 
 cdef inline size_t part_size(size_t size) noexcept nogil:
@@ -32,7 +33,8 @@ cdef inline size_t tables_size(uint32_t capacity) noexcept nogil:
     return (part_size(SLOTS * sizeof(OpenOrder)) + part_size(STREAM) + part_size(LOCATES * sizeof(int16_t))
             + part_size(NAME_SLOTS * sizeof(uint16_t)) + part_size(EXECUTIONS * sizeof(Execution))
             + part_size(<size_t> capacity * 64) + part_size(capacity)
-            + part_size(capacity * sizeof(SymbolRisk)) + part_size(<size_t> capacity * sizeof(QuoteOrder)))
+            + part_size(capacity * sizeof(SymbolRisk)) + part_size(<size_t> capacity * sizeof(QuoteOrder))
+            + part_size(<size_t> capacity * sizeof(SymbolState)))
 
 
 cdef inline void write_name(Name *name, const char *text, uint32_t size) noexcept nogil:
@@ -60,6 +62,21 @@ cdef inline uint16_t *find_name_slot(const Core *e, const Name *name) noexcept n
         at += 1
 
 
+cdef inline void show_state(Core *e, uint32_t symbol) noexcept nogil:
+    """Work out the state of a symbol for strategies, readers and the gate, of what its messages said."""
+    cdef SymbolState *s = &e.feed.states[symbol]
+    cdef agent_symbol *row = &e.feed.rows[symbol]
+    s.told.state = AGENT_HALTED_HERE if s.stopped and s.action != AGENT_HALTED else s.action
+    s.conditions = 1 << s.told.state | 1 << (OF_MARKET + s.told.market)
+    if s.told.short_sale == AGENT_SHORT_RESTRICTED:
+        s.conditions |= RESTRICTED
+    row.state = s.told.state
+    row.short_sale = s.told.short_sale
+    row.auction = s.told.auction
+    row.collar_low = <uint64_t> s.told.collar_low
+    row.collar_high = <uint64_t> s.told.collar_high
+
+
 cdef inline uint32_t add_symbol(Core *e, const Name *name, const char *exchange_name, bint traded) noexcept nogil:
     """Add a symbol, for which there must be room (Feed.capacity). exchange_name: 8 characters, as orders have it.
     Returns its index."""
@@ -69,6 +86,9 @@ cdef inline uint32_t add_symbol(Core *e, const Name *name, const char *exchange_
     e.feed.rows[i].name_8 = name.word_8
     e.feed.rows[i].name_16 = name.word_16
     e.feed.traded[i] = traded
+    e.feed.states[i].action = <uint8_t> e.feed.first_action
+    e.feed.states[i].told.market = e.feed.market
+    show_state(e, i)
     find_name_slot(e, name)[0] = <uint16_t> (i + 1)
     ouch.build_order_template(e.orders.enter_frames + 64 * <size_t> i, exchange_name, ouch.SYMBOL_SIZE)
     return i
@@ -104,6 +124,10 @@ cdef inline void init_core(Core *e, agent_shm *shm, uint8_t *memory, uint32_t ca
     e.risk.symbols = <SymbolRisk *> next_part(&memory, capacity * sizeof(SymbolRisk))
     e.feed.last_quotes = <QuoteOrder *> next_part(&memory, <size_t> capacity * sizeof(QuoteOrder))
     init_clock(&e.feed.clock, NO_UNIT, &e.counters.stamps_mixed, &e.counters.stamps_implausible)
+    e.feed.states = <SymbolState *> next_part(&memory, capacity * sizeof(SymbolState))
+    e.feed.market_code = c'Q'
+    e.feed.day_clock = BEFORE_FIRST
+    read_choices(e)
     for i in range(LOCATES):
         e.feed.by_locate[i] = NOT_SEEN
     ouch.build_replace_template(e.orders.replace_frame)

@@ -52,6 +52,15 @@ cdef enum:                      # Core.stop
     STOP_NO_PAST = 5            # the exchange does not send the session's messages from the one on that is wanted
     STOP_BEHIND = 6             # the exchange's session has fewer messages than were read of it
 
+cdef enum:
+    BEFORE_FIRST = -1           # Feed.day_clock, until a day's first message
+
+cdef enum:                      # bits of SymbolState.conditions and of Risk.refused
+    OF_MARKET = 8               # 1 << agent_event.state, and 1 << (OF_MARKET + agent_event.market)
+    RESTRICTED = 1 << 16        # Reg SHO's short sale price test
+    LOCKED = 1 << 17            # the bid is the offer
+    CROSSED = 1 << 18           # the bid is above the offer
+
 cdef enum:                      # OpenOrder.state
     SENT = 1                    # the exchange has not accepted it
     LIVE = 2                    # accepted
@@ -76,6 +85,22 @@ cdef struct QuoteOrder:
     bint seen                   # there was one
 
 
+cdef struct Told:               # what each event says of its symbol: as in agent_event, from collar_low on
+    int64_t collar_low
+    int64_t collar_high
+    uint32_t state
+    uint32_t market
+    uint32_t short_sale
+    uint32_t auction
+
+
+cdef struct SymbolState:
+    Told told
+    uint32_t conditions         # what the gate looks at: a bit for its state, one for the market's, and RESTRICTED
+    uint8_t action              # what its Trading Action says: AGENT_UNTOLD to AGENT_HALTED
+    uint8_t stopped             # 1: an operational halt of this market is in force
+
+
 cdef struct Feed:
     FeedFormat format           # its row in the table of feed formats
     uint32_t symbols            # symbols known, in the order of the configuration or of the recording
@@ -97,6 +122,12 @@ cdef struct Feed:
     uint64_t *unknown_by_symbol     # [capacity]: messages about orders that the book does not have, passed over in a
     #                             replay that was asked to; NULL: they make the book stale
     uint64_t unknown_orders     # messages about orders that their book, which was not stale, does not have
+    SymbolState *states         # [capacity]; ITCH alone, as what follows
+    uint32_t market             # AGENT_UNTOLD to AGENT_ENDED
+    uint32_t first_action       # of a symbol that no Trading Action has named
+    int64_t day_clock           # of the last message that named its stock, ns after midnight; or BEFORE_FIRST
+    uint8_t market_code         # which operational halts are this market's: 'Q', 'B' or 'X'
+    bint changes_untold         # states changed while the strategy could not be told
 
 
 cdef struct Strategy:
@@ -140,6 +171,7 @@ cdef struct Risk:
     uint64_t orders_today       # Enter and Replace Orders
     uint64_t symbol_limits[2]   # max_symbol_loss and _drawdown that all symbols were last held against
     bint killed                 # the limit `kill` was set when it was last looked at, or was set by the engine since
+    uint32_t refused            # conditions in which no order passes
 
 
 cdef struct OpenOrder:

@@ -1,7 +1,8 @@
 """Seeded ITCH 5.0 trading days: consistent order flow out of a small matching engine, every message type in it.
 
 The same arguments give the same bytes. References are valid, no book is ever crossed, an execution always
-takes the first order of the best price, and order and match numbers are unique for the day.
+takes the first order of the best price, and order and match numbers are unique for the day. A symbol that is halted,
+paused, restricted, or stopped by the market-wide circuit breaker has no executions, and goes on before the day does.
 """
 
 import random
@@ -128,7 +129,7 @@ class _Day:
             )  # fmt: skip
         for m in self.markets:
             yield self.encode_next("H", m, m.name, "T", "", "")
-            yield self.encode_next("Y", m, m.name, rng.choice("012"))
+            yield self.encode_next("Y", m, m.name, "0")
             for mpid in rng.sample(_MPIDS, 2):
                 yield self.encode_next("L", m, mpid, m.name, rng.choice("YN"), rng.choice("NPSRL"), rng.choice("AEWSD"))
         yield self.encode_next("V", None, *(rng.randrange(10**11, 5 * 10**11) for _ in range(3)))
@@ -216,7 +217,7 @@ class _Day:
         elif choice < 0.97:
             yield self.encode_next("P", m, 0, "B", self.draw_size(), m.name, m.mid, self.draw_match_number())
         else:
-            yield self.draw_rare_message(m)
+            yield from self.draw_rare_messages(m)
 
     def replace_order(self, m: _Market, order: _Order) -> Iterator[bytes]:
         """A replaced order stays on its side of the other best price: in ITCH a Replace does not execute."""
@@ -231,30 +232,81 @@ class _Day:
         m.add_order(new)
         yield self.encode_next("U", m, order.reference, new.reference, new.shares, price)
 
-    def draw_rare_message(self, m: _Market) -> bytes:
+    def draw_rare_messages(self, m: _Market) -> Iterator[bytes]:
         rng = self.rng
         prices = [rng.randrange(2**32) for _ in range(5)]
         letter = rng.choice("BIIIINNOJhWHY")
         if letter == "B":
-            return self.encode_next("B", m, rng.choice(self.printed))
-        if letter == "I":
-            return self.encode_next(
-                "I", m, rng.randrange(2**40), rng.randrange(2**40), rng.choice("BSNOP"), m.name, *prices[:3],
-                rng.choice("OCHA"), rng.choice("L123456789ABC "),
-            )  # fmt: skip
-        if letter == "N":
-            return self.encode_next("N", m, m.name, rng.choice("BSAN"))
-        if letter == "O":
-            return self.encode_next("O", m, m.name, rng.choice("NY"), *prices[:3], self.now, *prices[3:])
-        if letter == "J":
-            return self.encode_next("J", m, m.name, *prices[:3], rng.randrange(5))
-        if letter == "h":
-            return self.encode_next("h", m, m.name, rng.choice("QBX"), rng.choice("HT"))
-        if letter == "W":
-            return self.encode_next("W", None, rng.choice("123"))
-        if letter == "H":
-            return self.encode_next("H", m, m.name, rng.choice("HPQT"), "", rng.choice(("T1", "LUDP", "MWC1", "")))
-        return self.encode_next("Y", m, m.name, rng.choice("012"))
+            yield self.encode_next("B", m, rng.choice(self.printed))
+        elif letter == "I":
+            yield self.draw_imbalance(m, rng.choice("OCHA"))
+        elif letter == "N":
+            yield self.encode_next("N", m, m.name, rng.choice("BSAN"))
+        elif letter == "O":
+            yield self.encode_next("O", m, m.name, rng.choice("NY"), *prices[:3], self.now, *prices[3:])
+        elif letter == "J":
+            yield from self.pause_symbol(m)
+        elif letter == "h":
+            market = rng.choice("QBX")
+            yield self.encode_next("h", m, m.name, market, "H")
+            yield from self.draw_quiet_steps(m)
+            yield self.encode_next("h", m, m.name, market, "T")
+        elif letter == "W":
+            yield from self.breach_level(rng.choice("12"))
+        elif letter == "H":
+            yield from self.halt_symbol(m, rng.choice(("T1", "T2", "M", "")))
+        else:
+            yield self.encode_next("Y", m, m.name, rng.choice("12"))
+            yield from self.draw_quiet_steps(m)
+            yield self.encode_next("Y", m, m.name, "0")
+
+    def draw_imbalance(self, m: _Market, cross: str) -> bytes:
+        rng = self.rng
+        return self.encode_next(
+            "I", m, rng.randrange(2**40), rng.randrange(2**40), rng.choice("BSNOP"), m.name,
+            *(rng.randrange(2**32) for _ in range(3)), cross, rng.choice("L123456789ABC "),
+        )  # fmt: skip
+
+    def draw_quiet_steps(self, m: _Market) -> Iterator[bytes]:
+        """Orders that come and go while nothing is executed."""
+        for _ in range(self.rng.randrange(6)):
+            order = m.draw_order(self.rng)
+            if order is not None and self.rng.random() < 0.5:
+                m.remove_order(order)
+                yield self.encode_next("D", m, order.reference)
+            elif order is not None:
+                yield from self.replace_order(m, order)
+
+    def reopen_symbol(self, m: _Market, reason: str) -> Iterator[bytes]:
+        """Quotation only, the halt cross, and trading again."""
+        yield self.encode_next("H", m, m.name, "Q", "", reason)
+        yield self.draw_imbalance(m, "H")
+        yield from self.draw_quiet_steps(m)
+        yield self.encode_next("Q", m, self.rng.choice((0, 5000)), m.name, m.mid, self.draw_match_number(), "H")
+        yield self.encode_next("H", m, m.name, "T", "", reason)
+
+    def halt_symbol(self, m: _Market, reason: str) -> Iterator[bytes]:
+        yield self.encode_next("H", m, m.name, "H", "", reason)
+        yield from self.draw_quiet_steps(m)
+        yield from self.reopen_symbol(m, "T3")
+
+    def pause_symbol(self, m: _Market) -> Iterator[bytes]:
+        """A Limit Up-Limit Down pause and its auction collar."""
+        away = m.mid // 20 + 1
+        yield self.encode_next("H", m, m.name, "P", "", "LUDP")
+        yield self.encode_next("J", m, m.name, m.mid, m.mid + away, max(1, m.mid - away), 0)
+        yield from self.draw_quiet_steps(m)
+        yield from self.reopen_symbol(m, "LUDP")
+
+    def breach_level(self, level: str) -> Iterator[bytes]:
+        """The market-wide circuit breaker's level 1 or 2: all symbols are halted, and go on."""
+        yield self.encode_next("W", None, level)
+        for m in self.markets:
+            yield self.encode_next("H", m, m.name, "H", "", f"MWC{level}")
+        for m in self.markets:
+            yield from self.draw_quiet_steps(m)
+        for m in self.markets:
+            yield from self.reopen_symbol(m, "MWCQ")
 
 
 def session(seed: int, messages: int, symbols: int | Sequence[str] = 3) -> list[bytes]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from agent.book.stale import explain_stale
+from agent.monitor.states import MARKETS, SYMBOLS
 from agent.shm import segment as shm
 from agent.shm.histogram import QUANTILES, Histogram
 from agent.shm.segment import Segment
@@ -51,8 +52,9 @@ def format_frame(before: Segment, now: Segment, seconds: float, rows: int = 20) 
     before, now = escape_values(before), escape_values(now)
     killed = "   KILLED (agent resume lets orders pass again)" if now.limits["kill"] else ""
     ended = f" ({now.ended})" if now.ended else ""
+    market = f"   market {words}" if (words := MARKETS.get(now.counters["market"], "")) else ""
     lines = [
-        f"{now.path}  pid {now.pid}  {now.condition}{ended}{killed}",
+        f"{now.path}  pid {now.pid}  {now.condition}{ended}{market}{killed}",
         "",
         *_list_rates(before, now, seconds),
         "",
@@ -96,11 +98,12 @@ def _list_trouble(before: Segment, now: Segment) -> list[str]:
 
 def _list_symbols(now: Segment, rows: int) -> list[str]:
     width = max([10, *(measure(symbol.name) + 1 for symbol in now.symbols[:rows])])
-    lines = [f"{'symbol':<{width}}{'bid':>16}{'ask':>16}{'position':>12}{'buying':>10}{'selling':>10}"]
+    lines = [f"{'symbol':<{width}}{'bid':>16}{'ask':>16}{'position':>12}{'buying':>10}{'selling':>10}{'state':>13}"]
     for symbol in now.symbols[:rows]:
         lines.append(
             f"{pad(symbol.name, width)}{symbol.bid / 1e8:>16,.4f}{symbol.ask / 1e8:>16,.4f}{symbol.position:>12,}"
-            f"{symbol.open_buy:>10,}{symbol.open_sell:>10,}  {explain_stale(symbol.stale)}".rstrip()
+            f"{symbol.open_buy:>10,}{symbol.open_sell:>10,}{SYMBOLS.get(symbol.state, ''):>13}  "
+            f"{explain_stale(symbol.stale)}".rstrip()
         )
     if len(now.symbols) > rows:
         lines.append(f"... and {len(now.symbols) - rows} more")

@@ -60,6 +60,7 @@ def itch_parse(bytes data not None):
         "side": chr(m.side) if m.side else "",
         "printable": chr(m.printable) if m.printable else "",
         "event": chr(m.event) if m.event else "",
+        "market": chr(m.market) if m.market else "",
         "locate": m.locate,
         "tracking": m.tracking,
         "timestamp": m.timestamp,
@@ -68,6 +69,8 @@ def itch_parse(bytes data not None):
         "match": m.match,
         "shares": m.shares,
         "price": m.price,
+        "upper": m.upper,
+        "lower": m.lower,
         "stock": None if m.stock == NULL else (<const char *> m.stock)[:8],
     }
 

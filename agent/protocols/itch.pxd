@@ -22,7 +22,8 @@ cdef struct Message:
     uint8_t type                # 'A', 'F', 'E', ...
     uint8_t side                # A F P: 'B' or 'S'
     uint8_t printable           # C: 'Y' or 'N'
-    uint8_t event               # S: event code; H: trading state; h: operational halt action; Q: cross type
+    uint8_t event               # the code of S H Y W K h, the cross type of Q I
+    uint8_t market              # h: the market that it is of, 'Q', 'B' or 'X'
     uint16_t locate
     uint16_t tracking
     uint64_t timestamp          # ns after midnight
@@ -30,7 +31,9 @@ cdef struct Message:
     uint64_t new_reference      # U
     uint64_t match              # match number of E C P Q B
     uint64_t shares             # A F P U: shares; E C: executed; X: cancelled; Q: of the cross
-    uint32_t price              # 4 decimals; of C: execution price; of Q: cross price
+    uint32_t price              # 4 decimals; of C: execution price; of Q: cross price; of J: collar's reference
+    uint32_t upper              # J: the auction collar, 4 decimals
+    uint32_t lower
     const uint8_t *stock        # 8 bytes, padded with spaces, in the message; NULL where the type has none
 
 
@@ -59,6 +62,19 @@ cdef inline bint _is_state(uint8_t code) noexcept nogil:
     return code == c'H' or code == c'P' or code == c'Q' or code == c'T'
 
 
+cdef inline bint _is_market(uint8_t code) noexcept nogil:
+    return code == c'Q' or code == c'B' or code == c'X'
+
+
+cdef inline bint _is_direction(uint8_t code) noexcept nogil:
+    return code == c'B' or code == c'S' or code == c'N' or code == c'O' or code == c'P'
+
+
+cdef inline bint _is_cross(uint8_t code) noexcept nogil:
+    # 'A', the extended trading close, and 'I', the intraday cross of older days, each in one of Q and I.
+    return code == c'O' or code == c'C' or code == c'H' or code == c'A' or code == c'I'
+
+
 cdef inline int _length_reason(uint32_t size, uint32_t expected) noexcept nogil:
     return TRUNCATED if size < expected else OVERSIZED
 
@@ -68,9 +84,9 @@ cdef inline void _read_head(const uint8_t *data, Message *m, uint8_t type) noexc
     cdef uint64_t word = load64(data + 3)   # tracking number (2 bytes) and timestamp (6)
     # One by one, not memset: so the compiler keeps what a caller uses in registers, and drops the rest.
     m.type = type
-    m.side = m.printable = m.event = 0
+    m.side = m.printable = m.event = m.market = 0
     m.reference = m.new_reference = m.match = m.shares = 0
-    m.price = 0
+    m.price = m.upper = m.lower = 0
     m.stock = NULL
     m.locate = load16(data + 1)
     m.tracking = <uint16_t> (word >> 48)
@@ -105,6 +121,8 @@ cdef inline int _parse_rare(const uint8_t *data, uint32_t size, Message *m) noex
         m.price = load32(data + 27)
         m.match = load64(data + 31)
         m.event = data[39]
+        if not _is_cross(m.event):
+            return BAD_FIELD
     elif type == c'B':
         m.match = load64(data + 11)
     elif type == c'S':
@@ -118,14 +136,37 @@ cdef inline int _parse_rare(const uint8_t *data, uint32_t size, Message *m) noex
             return BAD_FIELD
     elif type == c'h':
         m.stock = data + 11
+        m.market = data[19]
         m.event = data[20]
-        if m.event != c'H' and m.event != c'T':
+        if not _is_market(m.market) or (m.event != c'H' and m.event != c'T'):
+            return BAD_FIELD
+    elif type == c'Y':
+        m.stock = data + 11
+        m.event = data[19]
+        if m.event < c'0' or m.event > c'2':
+            return BAD_FIELD
+    elif type == c'W':
+        m.event = data[11]
+        if m.event < c'1' or m.event > c'3':
+            return BAD_FIELD
+    elif type == c'K':
+        m.stock = data + 11
+        m.event = data[23]
+        if m.event != c'A' and m.event != c'C':
+            return BAD_FIELD
+    elif type == c'J':
+        m.stock = data + 11
+        m.price = load32(data + 19)
+        m.upper = load32(data + 23)
+        m.lower = load32(data + 27)
+    elif type == c'I':
+        m.stock = data + 28
+        m.event = data[48]
+        if not _is_cross(m.event) or not _is_direction(data[27]):
             return BAD_FIELD
     elif type == c'L':
         m.stock = data + 15
-    elif type == c'I':
-        m.stock = data + 28
-    elif type == c'R' or type == c'Y' or type == c'K' or type == c'J' or type == c'N' or type == c'O':
+    elif type == c'R' or type == c'N' or type == c'O':
         m.stock = data + 11
     return type
 
@@ -135,7 +176,7 @@ cdef inline int parse(const uint8_t *data, uint32_t size, Message *m) noexcept n
 
     Returns its type (> 0), with every field of m set (0 or NULL where the type has none); or why it is no message:
     TRUNCATED (shorter than its type, or empty), OVERSIZED (longer), UNKNOWN (no such type) or BAD_FIELD (a side,
-    printable flag, event code or state that does not exist). Then m is undefined.
+    printable flag, or other code that does not exist). Then m is undefined.
 
     Each type checks its own length, and gives itself as a constant: what a caller asks about the type is then
     decided already where the function is inlined.

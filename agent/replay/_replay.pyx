@@ -13,6 +13,7 @@ cimport agent.protocols.binaryfile as binaryfile
 cimport agent.protocols.text as lines
 from agent.book.order_book cimport books_init, books_likely, books_size, books_table
 from agent.engine.arguments cimport MOST_SYMBOLS, check_count, check_strategy, check_symbols, pad_exchange_name
+from agent.engine.conditions cimport read_choices
 from agent.engine.market cimport handle_message
 from agent.engine.setup cimport add_symbol, init_core, next_part, tables_size, write_name
 from agent.engine.state cimport LOCATES, READY, Core, Name
@@ -151,6 +152,7 @@ cdef class Replay:
     def limits(self, **values):
         """Set limits by the names of AGENT_LIMITS, in their units. Raises ValueError for an unknown one."""
         set_limits(&self.tape.core.shm.limits, values)
+        read_choices(&self.tape.core)
 
     def run(self, const uint8_t[::1] chunk, uint64_t byte=0, uint64_t lines_before=0):
         """Handle all whole records in chunk (BinaryFILE records, or lines). Returns the nanoseconds that took.

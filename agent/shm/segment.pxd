@@ -73,6 +73,10 @@ cdef extern from "agent_shm.h" nogil:
         uint64_t book_huge_pages
         uint64_t book_inconsistent
         uint64_t books_stale
+        uint64_t days
+        uint64_t market
+        uint64_t market_breached
+        uint64_t trades_broken
         uint64_t events
         uint64_t fills
         uint64_t timers
@@ -104,6 +108,10 @@ cdef extern from "agent_shm.h" nogil:
         uint64_t reject_id
         uint64_t reject_exhausted
         uint64_t reject_count
+        uint64_t reject_closed_market
+        uint64_t reject_halted
+        uint64_t reject_crossed
+        uint64_t reject_short
         uint64_t send_short
         uint64_t send_refused
         uint64_t accepted
@@ -179,6 +187,17 @@ cdef extern from "agent_shm.h" nogil:
         uint64_t max_drawdown
         uint64_t max_symbol_loss
         uint64_t max_symbol_drawdown
+        uint64_t allow_unknown
+        uint64_t allow_quoting
+        uint64_t allow_paused
+        uint64_t allow_halted
+        uint64_t allow_halted_here
+        uint64_t allow_closed
+        uint64_t allow_pre_market
+        uint64_t allow_post_market
+        uint64_t allow_locked
+        uint64_t allow_crossed
+        uint64_t allow_short
 
     struct agent_symbol:
         uint64_t name
@@ -194,6 +213,11 @@ cdef extern from "agent_shm.h" nogil:
         uint64_t open_sell
         uint64_t tick_ns
         uint64_t profit
+        uint64_t state
+        uint64_t short_sale
+        uint64_t auction
+        uint64_t collar_low
+        uint64_t collar_high
 
     struct agent_request:
         uint64_t uid

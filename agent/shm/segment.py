@@ -48,7 +48,8 @@ class SegmentError(AgentError):
 
 
 class Symbol(msgspec.Struct, frozen=True):
-    """One instrument: prices and sizes in units of 1e-8, position and open orders in whole units."""
+    """One instrument: prices and sizes in units of 1e-8, position and open orders in whole units; state, short_sale and
+    auction as in struct agent_event."""
 
     name: str
     stale: int
@@ -61,6 +62,11 @@ class Symbol(msgspec.Struct, frozen=True):
     open_sell: int
     tick_ns: int
     profit: int
+    state: int = 0
+    short_sale: int = 0
+    auction: int = 0
+    collar_low: int = 0
+    collar_high: int = 0
 
 
 class Request(msgspec.Struct, frozen=True):

@@ -75,6 +75,10 @@
     X(book_huge_pages, gauge, "1: the books are in huge pages") \
     X(book_inconsistent, counter, "book messages that contradict the book") \
     X(books_stale, counter, "books marked stale, with the reason in the symbol's row") \
+    X(days, counter, "days begun: a MoldUDP64 session, ITCH's Start of Messages, or a time back to another day") \
+    X(market, gauge, "0 not told, 1 unknown, 2 closed, 3 pre-market, 4 open, 5 post-market, 6 ended by the breaker") \
+    X(market_breached, gauge, "highest level of the market-wide circuit breaker breached this day") \
+    X(trades_broken, counter, "trades the feed took back (ITCH Broken Trade): the tick series keeps them") \
     X(events, counter, "calls of the strategy's on_event") \
     X(fills, counter, "calls of the strategy's on_fill") \
     X(timers, counter, "calls of the strategy's on_timer") \
@@ -106,6 +110,10 @@
     X(reject_id, counter, "replaces and cancels refused: the order is not open") \
     X(reject_exhausted, counter, "orders refused: every UserRefNum of OUCH's 4,294,967,295 is used") \
     X(reject_count, counter, "orders refused: the strategy returned more than the buffer holds") \
+    X(reject_closed_market, counter, "orders refused: the market is closed, in other hours, or not known to be open") \
+    X(reject_halted, counter, "orders refused: the symbol is halted, paused, quoted only, or not known to be traded") \
+    X(reject_crossed, counter, "orders refused: the symbol's bid is at its offer or above") \
+    X(reject_short, counter, "sales beyond the position refused: Reg SHO's short sale price test is in effect") \
     X(send_short, counter, "sends that took part of the bytes") \
     X(send_refused, counter, "sends that took no byte (buffer full)") \
     X(accepted, counter, "OUCH Accepted for orders of this engine") \
@@ -184,7 +192,18 @@
     X(max_loss, "of all symbols today, in 0.0001 of the currency; beyond it `kill` is set, as for the next three") \
     X(max_drawdown, "of all symbols from the day's best, in 0.0001 of the currency") \
     X(max_symbol_loss, "of one symbol today, in 0.0001 of the currency") \
-    X(max_symbol_drawdown, "of one symbol from its day's best, in 0.0001 of the currency")
+    X(max_symbol_drawdown, "of one symbol from its day's best, in 0.0001 of the currency") \
+    X(allow_unknown, "1: orders pass while the state of the symbol or the market is not known") \
+    X(allow_quoting, "1: ... in a quotation-only period") \
+    X(allow_paused, "1: ... in a Limit Up-Limit Down pause") \
+    X(allow_halted, "1: ... while the symbol is halted") \
+    X(allow_halted_here, "1: ... in an operational halt of this market") \
+    X(allow_closed, "1: ... outside of the system hours, and after the circuit breaker's level 3") \
+    X(allow_pre_market, "1: ... before the market hours") \
+    X(allow_post_market, "1: ... after the market hours") \
+    X(allow_locked, "1: ... while the bid is the offer") \
+    X(allow_crossed, "1: ... while the bid is above the offer") \
+    X(allow_short, "1: sales beyond the position pass while Reg SHO's price test is in effect")
 
 /* X(name, text): a row per symbol. */
 #define AGENT_SYMBOL_FIELDS(X) \
@@ -200,7 +219,12 @@
     X(open_buy, "whole units in open buy orders") \
     X(open_sell, "whole units in open sell orders") \
     X(tick_ns, "when the last tick arrived that the strategy was told, CLOCK_MONOTONIC ns; 0: none") \
-    X(profit, "of today, the position marked to the book, units of 1e-8 of the currency; a loss is negative")
+    X(profit, "of today, the position marked to the book, units of 1e-8 of the currency; a loss is negative") \
+    X(state, "agent_event.state: 0 not told, 1 unknown, 2 trading, 3 quoting, 4 paused, 5 halted, 6 halted here") \
+    X(short_sale, "agent_event.short_sale: 0 not told, 1 free, 2 restricted") \
+    X(auction, "ITCH's letter of the cross under way, 0: none") \
+    X(collar_low, "LULD auction collar, units of 1e-8; 0: none") \
+    X(collar_high, "units of 1e-8")
 
 /* X(name, text): what a command asks of the loop, and the loop's answer. A command holds the file's lock (flock(2)) from
  * before `begun` to the answer, or until it has waited for long enough: so no two ask at once. It writes who asks, then

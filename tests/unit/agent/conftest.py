@@ -58,6 +58,29 @@ def order(
     return ORDER.pack(price, size, id, tag, side, symbol, action, 0)
 
 
+class Event(NamedTuple):
+    sequence: int
+    received_ns: int
+    exchange_ns: int
+    exchange_id: int
+    bid: int
+    bid_size: int
+    ask: int
+    ask_size: int
+    price: int
+    size: int
+    kind: int
+    symbol: int
+    collar_low: int
+    collar_high: int
+    state: int
+    market: int
+    short_sale: int
+    auction: int
+    breached: int
+    day: int
+
+
 class Fill(NamedTuple):
     id: int
     tag: int
@@ -80,7 +103,7 @@ class Hand:
         self.on_fill: list[bytes] = []
         self.on_timer: list[bytes] = []
         self.count: int | None = None
-        self.events: list[tuple[int, ...]] = []
+        self.events: list[Event] = []
         self.fills: list[Fill] = []
         self.timers = 0
         self.segment = bytearray(_segment.size(len(symbols)))
@@ -107,7 +130,7 @@ class Hand:
         return len(orders) if self.count is None else self.count
 
     def _event(self, state: int, event: int, out: int) -> int:
-        self.events.append(EVENT.unpack(ctypes.string_at(event, EVENT.size)))
+        self.events.append(Event._make(EVENT.unpack(ctypes.string_at(event, EVENT.size))))
         return self._write(out, self.orders)
 
     def _fill(self, state: int, fill: int, out: int) -> int:

@@ -42,8 +42,8 @@ PORT = "an integer from 1 to 65535"
             "prot = 26400",
             "prot = 26400",
             "unknown key feed.prot; did you mean port? allowed: address, b, format, gap_limit_ms, gap_wait_us, "
-            "interface, max_jump, port, receive_buffer, request, ring, session, silence_ms, source, start, store, "
-            "time_unit, timestamps",
+            "interface, market, max_jump, port, receive_buffer, request, ring, session, silence_ms, source, start, "
+            "store, time_unit, timestamps",
         ),
         ("port = 26400", "", "[feed]", "feed.port: missing, and required (or ring)"),
         ("port = 26401", "", "[exchange]", f"exchange.port is missing; wanted {PORT}"),

@@ -18,19 +18,22 @@ from .conftest import Hand, order
 
 ROOT = Path(__file__).parents[3]
 
+#: The switches of the states that orders pass in.
+ALLOWED = {word: 0 for word in LIMITS if word.startswith("allow_")} | {"allow_quoting": 1}
+
 #: As an engine has them whose agent.toml says: 1,000 orders a second, 100,000.00, 5 %, a position of 500, 20 ms.
 WORDS = {
     "kill": 0, "max_size": 10, "max_notional": 1_000_000_000, "collar_ppm": 50_000, "max_position": 500,
     "max_open_orders": 0, "rate_interval_ns": 1_000_000, "rate_burst_ns": 1_000_000_000, "duplicate_ns": 20_000_000,
     "max_tick_age_ns": 5_000_000, "max_orders_per_day": 100_000, "refuse_self_match": 1, "max_loss": 1_000_000,
     "max_drawdown": 5_000, "max_symbol_loss": 0, "max_symbol_drawdown": 1,
-}  # fmt: skip
+} | ALLOWED  # fmt: skip
 VALUES = {
     "kill": 0, "max_size": 10, "max_orders_per_second": 1_000, "burst": 1_000, "max_notional": 100_000.0,
     "collar": 0.05, "max_position": 500, "max_open_orders": 0, "duplicate_ms": 20,
     "max_tick_age_us": 5_000, "max_orders_per_day": 100_000, "refuse_self_match": 1, "max_loss": 100.0,
     "max_drawdown": 0.5, "max_symbol_loss": 0.0, "max_symbol_drawdown": 0.0001,
-}  # fmt: skip
+} | ALLOWED  # fmt: skip
 
 
 def test_what_the_words_mean() -> None:
@@ -59,6 +62,7 @@ def test_what_the_words_mean() -> None:
                 st.integers(0, 10**15).map(lambda n: n / 10_000),
             ),
         }
+        | {word: st.integers(0, 1) for word in ALLOWED}
     )
 )
 def test_there_and_back(values: dict[str, Any]) -> None:
@@ -145,7 +149,7 @@ def test_settings_are_read_as_toml_is(text: str, value: float) -> None:
         ("max_size", "found 'max_size'; wanted LIMIT=NUMBER"),
         (
             "max_szie=1",
-            "unknown limit max_szie; did you mean max_size? allowed: burst, collar, duplicate_ms, kill",
+            "unknown limit max_szie; did you mean max_size? allowed: allow_closed, allow_crossed, ",
         ),
         ("collar_ppm=1", "unknown limit collar_ppm; did you mean collar?"),
         ("max_size=0", "max_size: found the number 0; wanted an integer from 1 to 999999"),

@@ -37,6 +37,13 @@ HOT = {
     "trading_state": "event",
     "operational_halt_action": "event",
     "cross_type": "event",
+    "reg_sho_action": "event",
+    "breached_level": "event",
+    "ipo_quotation_release_qualifier": "event",
+    "market_code": "market",
+    "auction_collar_reference_price": "price",
+    "upper_auction_collar_price": "upper",
+    "lower_auction_collar_price": "lower",
 }
 ALLOWED = {
     "buy_sell_indicator": "BS",
@@ -44,6 +51,12 @@ ALLOWED = {
     "event_code": "OSQMEC",
     "trading_state": "HPQT",
     "operational_halt_action": "HT",
+    "market_code": "QBX",
+    "reg_sho_action": "012",
+    "breached_level": "123",
+    "ipo_quotation_release_qualifier": "AC",
+    "cross_type": "OCHAI",
+    "imbalance_direction": "BSNOP",
 }
 
 
@@ -104,14 +117,12 @@ def test_the_parser_reads_what_the_table_says(case: tuple[str, dict[str, Any]]) 
     text = itch.encode(letter, **values)
     verdict, hot = _codecs.itch_parse(text)
     assert verdict == letter
-    expected: dict[str, Any] = dict.fromkeys(hot, 0) | {"type": letter, "side": "", "printable": "", "event": ""}
+    letters = dict.fromkeys(("side", "printable", "event", "market"), "")
+    expected: dict[str, Any] = dict.fromkeys(hot, 0) | letters | {"type": letter}
     for name, value in values.items():
-        # the imbalance messages' cross type is not read
-        if name in HOT and (letter, name) != ("I", "cross_type"):
-            expected[HOT[name]] = "" if value == "\0" else value
+        if name in HOT:
+            expected[HOT[name]] = value
     expected["stock"] = values["stock"].encode("latin-1").ljust(8) if "stock" in values else None
-    if letter == "Q" and not values["cross_type"]:
-        expected["event"] = " "
     assert hot == expected
 
 
@@ -146,11 +157,19 @@ def test_an_unknown_type(letter: int, rest: bytes) -> None:
         ("S", "event_code"),
         ("H", "trading_state"),
         ("h", "operational_halt_action"),
+        ("h", "market_code"),
+        ("Y", "reg_sho_action"),
+        ("W", "breached_level"),
+        ("K", "ipo_quotation_release_qualifier"),
+        ("I", "cross_type"),
+        ("I", "imbalance_direction"),
+        ("Q", "cross_type"),
     ],
 )
 def test_a_code_that_does_not_exist_is_a_bad_field(letter: str, name: str) -> None:
+    good = {field.name: ALLOWED[field.name][0] for field in itch.LAYOUTS[letter].fields if field.name in ALLOWED}
     for code in map(chr, range(256)):
-        verdict, fields = _codecs.itch_parse(itch.encode(letter, **{name: code}))
+        verdict, fields = _codecs.itch_parse(itch.encode(letter, **good | {name: code}))
         assert (verdict, bool(fields)) == ((letter, True) if code in ALLOWED[name] else ("field", False)), code
 
 
