@@ -67,6 +67,18 @@ cdef inline bint is_old(const Core *e, const agent_symbol *row, int64_t limit) n
     return not e.orders.simulated and (arrived == 0 or monotonic_ns() - arrived > limit)
 
 
+cdef inline bint check_quotes(Core *e, const agent_symbol *row) noexcept nogil:
+    """Returns True if a symbol's quotes can be trusted, and are new enough."""
+    cdef int64_t limit = read_limit(&e.risk.limits.max_tick_age_ns)
+    if row.stale:
+        e.counters.reject_stale += 1
+        return False
+    if limit and is_old(e, row, limit):
+        e.counters.reject_old += 1
+        return False
+    return True
+
+
 cdef inline bint check_order(Core *e, const agent_order *order, uint32_t symbol, int32_t side,
                              const OpenOrder *replaced, uint64_t *price) noexcept nogil:
     """Check a new order, or one in the place of `replaced` (else NULL). Returns True if it may be sent, and in price[0]
@@ -91,14 +103,8 @@ cdef inline bint check_order(Core *e, const agent_order *order, uint32_t symbol,
         return False
     row = &e.feed.rows[symbol]
     own = &e.risk.symbols[symbol]
-    if row.stale:
-        e.counters.reject_stale += 1
-        return False
-    bound = read_limit(&e.risk.limits.max_tick_age_ns)
-    if bound and is_old(e, row, bound):
-        e.counters.reject_old += 1
-        return False
-    if not is_plain(e, symbol, row) and not check_conditions(e, symbol, side, size, replaced):
+    if not check_quotes(e, row) or not (is_plain(e, symbol, row)
+                                        or check_conditions(e, symbol, side, size, replaced)):
         return False
     if size <= 0 or size > read_limit(&e.risk.limits.max_size) or size > ouch.MAX_QUANTITY:
         e.counters.reject_size += 1

@@ -91,8 +91,8 @@ def test_an_operational_halt_of_no_code_stops_what_is_ours() -> None:
 def test_under_the_price_test_nothing_is_sold_short(code: str) -> None:
     f = Feed().open()
     with f.hand.connect():
-        f.hand.engine.restore(reference=0, positions=[(0, 5)], open_orders=[], session=b"", sequence=0, queries=0,
-                              records=0)  # fmt: skip
+        f.hand.engine.restore(reference=0, positions=[(0, 5)], open_orders=[], session=b"", sequence=0, over=False,
+                              executions=[], contradicted=0, records=0)  # fmt: skip
         told = f.send("Y", "AAPL", reg_sho_action=code)
         restricted = code != "0"
         assert [e.short_sale for e in told] == [strategy.SHORT_RESTRICTED] * restricted
@@ -300,10 +300,10 @@ def test_a_state_that_a_retransmission_brought_is_told_at_the_next_housekeeping(
     assert f.hand.calls == calls
 
 
-def test_feeds_of_quotes_tell_no_state_and_are_checked_for_crossed_quotes() -> None:
+def test_feeds_of_quotes_tell_no_state_and_are_checked_for_locked_quotes() -> None:
     h = Hand()
     with h.connect():
-        for bid, reason in (("100.00", "orders_sent"), ("100.01", "reject_crossed"), ("100.02", "reject_crossed")):
+        for bid, reason in (("100.00", "orders_sent"), ("100.01", "reject_crossed")):
             h.sequence += 1
             h.orders = [order()]
             quote = b'{"u":%d,"s":"BTCUSDT","b":"%s","B":"1","a":"100.01","A":"1"}' % (h.sequence, bid.encode())
