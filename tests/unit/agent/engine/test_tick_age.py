@@ -70,7 +70,7 @@ def test_orders_of_fill_and_timer_rest_on_the_symbols_last_tick(hand: Callable[.
 def test_without_any_tick_an_order_has_none_to_rest_on(hand: Callable[..., Hand]) -> None:
     h = hand(limits={"max_tick_age_ns": 200 * MS})
     h.engine.restore(reference=1, positions=(), open_orders=[(1, 0, 1, 5, 1_000_100, 0, 0, 0, True)], session=b"",
-                     sequence=0, records=0)  # fmt: skip
+                     sequence=0, over=False, executions=[], contradicted=0, records=0)  # fmt: skip
     h.on_fill = [order()]
     with h.connect() as peer:
         peer.sendall(executed(1, 5))
