@@ -20,14 +20,19 @@ from ..ouch_answers import accepted, executed
 SYMBOLS = (b"BTCUSDT", b"ETHUSDT")
 LIMITS = ("max_loss", "max_drawdown", "max_symbol_loss", "max_symbol_drawdown")
 DAY = 86_400 * 10**9
-#: Of one open order: OUCH's most.
+#: Of one open order: OUCH's most; and prices by side that no execution is worse than.
 MOST = 999_999
+LIMITED = {1: 199_999.99, -1: 0.0001}
 
 
 def quote(h: Hand, symbol: int, bid: Decimal, ask: Decimal) -> None:
     """A tick of a symbol; 0: nobody is there."""
     h.sequence += 1
-    text = f'{{"u":7,"s":"{SYMBOLS[symbol].decode()}","b":"{bid:.8f}","B":"1","a":"{ask:.8f}","A":"1"}}'
+    sizes = [int(price > 0) for price in (bid, ask)]
+    text = (
+        f'{{"u":{h.sequence + 1000},"s":"{SYMBOLS[symbol].decode()}","b":"{bid:.8f}","B":"{sizes[0]}",'
+        f'"a":"{ask:.8f}","A":"{sizes[1]}"}}'
+    )
     h.engine.handle_datagram(mold(h.sequence, text.encode()))
 
 
@@ -81,13 +86,12 @@ class Desk:
         self.h = hand(symbols=SYMBOLS, limits={"max_size": MOST}, give_up_after_ns=DAY)
         self.model, self.start = Model(), time.monotonic_ns()
         self.left: dict[tuple[int, int], list[list[int]]] = {}
-        self.peer = self.h.connect()
+        self.peer, self.matches = self.h.connect(), 0
         self.h.engine.do_housekeeping(self.start)
         number = 0
         for _ in range(orders):
             for symbol in (0, 1):
-                # Limits that any price of an execution is within.
-                self.h.orders = [order(0.0001 if side < 0 else 199_999.99, MOST, side, symbol) for side in (1, -1)]
+                self.h.orders = [order(LIMITED[side], MOST, side, symbol) for side in (1, -1)]
                 quote(self.h, symbol, Decimal(0), Decimal(0))
                 for side in (1, -1):
                     number += 1
@@ -104,7 +108,8 @@ class Desk:
         orders = self.left[symbol, side]
         orders[0][1] -= units
         self.model.execute(symbol, side, units, price)
-        self.peer.sendall(executed(orders[0][0], units, int(price * 10_000)))
+        self.matches += 1
+        self.peer.sendall(executed(orders[0][0], units, int(price * 10_000), self.matches))
         self.h.settle(1)
         if orders[0][1] == 0:
             orders.pop(0)
@@ -169,7 +174,8 @@ def test_amounts_beyond_64_bits_are_exact(side: int) -> None:
         desk.limit("max_symbol_loss", Decimal(10**14))
         for _ in range(150):
             desk.execute(0, side, MOST, price)
-        assert desk.model.cash[0] * 10**8 * -side > 2**71 and desk.killed == 0
+        assert desk.model.cash[0] * 10**8 * -side > 2**71
+        assert (desk.killed, desk.h.reading.tripped) == (0, "")
         wide = Decimal("0.01")
         desk.quote(0, *((price, price + wide) if side > 0 else (price - wide, price)))
         desk.agree()
@@ -301,7 +307,8 @@ def test_a_restart_knows_the_days_orders_profit_and_loss(trades: list[Any], name
     assert (state.today.orders, state.today.day) == (sent, at // DAY if trades else 0)
     h = Hand(symbols=SYMBOLS)
     h.engine.restore(reference=state.reference, positions=state.positions.items(), open_orders=(), session=b"",
-                     sequence=0, records=state.records, today=state.today)  # fmt: skip
+                     sequence=0, over=False, executions=(), contradicted=0, records=state.records,
+                     today=state.today)  # fmt: skip
     assert [Decimal(s.profit) / 10**8 for s in h.reading.symbols] == [model.profit(0), model.profit(1)]
     # On the journal's own day, as an engine does that begins within it.
     model.limits[name] = bound
@@ -316,12 +323,13 @@ def test_no_profit_of_a_symbol_that_is_not_there() -> None:
     today = msgspec.convert({"day": 1, "symbols": {2: {"cash": 0, "last": 0, "peak": 0}}}, Today, strict=False)
     with pytest.raises(ValueError, match="profit of symbol 2, allowed: below 2"):
         Hand(symbols=SYMBOLS).engine.restore(reference=0, positions=(), open_orders=(), session=b"", sequence=0,
-                                             records=0, today=today)  # fmt: skip
+                                             over=False, executions=(), contradicted=0, records=0,
+                                             today=today)  # fmt: skip
 
 
 def test_an_accepted_order_changes_nothing(hand: Callable[..., Hand]) -> None:
     desk = Desk(hand)
     with desk.peer:
-        desk.peer.sendall(accepted(1, MOST))
+        desk.peer.sendall(accepted(1, MOST, 1_999_999_900))
         desk.h.settle(1)
         desk.agree()
