@@ -5,6 +5,7 @@ import os
 import socket
 import struct
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -107,8 +108,11 @@ class Hand:
         self.fills: list[Fill] = []
         self.timers = 0
         self.segment = bytearray(_segment.size(len(symbols)))
-        self._functions = (_INIT(lambda state, params: 0), _ON_EVENT(self._event), _ON_EVENT(self._fill),
-                           _ON_TIMER(self._timer), _FINI(lambda state: None))  # fmt: skip
+        # Weak: nothing else is in a circle with the engine, whose tables are megabytes and go with its last user.
+        event, fill, timer = map(weakref.WeakMethod, (self._event, self._fill, self._timer))
+        self._functions = (_INIT(lambda state, params: 0), _ON_EVENT(lambda *arguments: event()(*arguments)),
+                           _ON_EVENT(lambda *arguments: fill()(*arguments)),
+                           _ON_TIMER(lambda *arguments: timer()(*arguments)), _FINI(lambda state: None))  # fmt: skip
         addresses = [ctypes.cast(f, ctypes.c_void_p).value for f in self._functions]
         self._table = ctypes.create_string_buffer(TABLE.pack(3, TABLE.size, 0, 64, *addresses))
         self._state = ctypes.create_string_buffer(64)

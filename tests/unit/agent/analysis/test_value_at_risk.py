@@ -13,6 +13,7 @@ numba = pytest.importorskip("numba")
 
 from agent import cli  # noqa: E402
 from agent.analysis.kernels import monte_carlo  # noqa: E402
+from agent.shm import _segment  # noqa: E402
 
 from ..conftest import Hand, order  # noqa: E402
 from ..ouch_answers import accepted, executed  # noqa: E402
@@ -102,7 +103,7 @@ def test_the_command(hand: Callable[..., Hand], tmp_path: Path, capsys: pytest.C
     assert cli.main(arguments) == 0
     assert "value at risk" in capsys.readouterr().out
     empty = bytearray(h.segment)
-    at = empty.index(b"BTCUSDT ") + 16
+    at = empty.index(b"BTCUSDT ") + 8 * list(_segment.symbol_fields()).index("bid")
     empty[at : at + 8] = bytes(8)  # no bid
     (tmp_path / "s").write_bytes(empty)
     assert cli.main(arguments) == 2

