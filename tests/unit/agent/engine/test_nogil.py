@@ -14,16 +14,19 @@ ROOT = Path(__file__).parents[4]
 _CALL = re.compile(r"\b(Py[A-Z]\w*|_Py\w+|__Pyx_[A-Za-z]\w*)\s*\(")
 #: What looks like one and is not: a macro that Cython puts before the methods that follow.
 _PLAIN = {"PyDoc_STRVAR"}
-#: In the names of C functions that may call Python: methods, the checks of arguments (arguments.pxd) and of the feed
-#: format's name, what sets limits by their names, the simulator's plan and its counts behind the loop.
+#: In the names of C functions that may call Python: methods, the checks of arguments (arguments.pxd), of the feed
+#: format's name and of the unit of times, what sets limits by their names, what is read of a journal or shown of a
+#: replay, the simulator's plan and its counts behind the loop.
 _BEFORE_THE_LOOP = (
     "Engine",
     "Replay",
     "_9arguments_",
     "_7formats_require_feed_format",
+    "_6stamps_require_unit",
     "_7segment_set_limits",
     "_8exchange_4plan_",
     "_simulator_read_counts",
+    "_engine_to_wide",
     "_5watch_place_of",
 )
 #: Where a C function begins: its name.
