@@ -147,7 +147,8 @@ def test_the_price_that_the_exchange_accepted_counts(hand: Callable[..., Hand]) 
 def test_restored_orders_are_own_ones(hand: Callable[..., Hand]) -> None:
     h = hand(limits={"refuse_self_match": 1})
     sells = [(id, 0, -1, 5, 1_000_000 + id, 0, 0, 0, True) for id in (7, 9, 4)]
-    h.engine.restore(reference=9, positions=(), open_orders=sells, session=b"", sequence=0, records=0)
+    h.engine.restore(reference=9, positions=(), open_orders=sells, session=b"", sequence=0, over=False, executions=(),
+                     contradicted=0, records=0)  # fmt: skip
     with h.connect() as peer:
         peer.sendall(canceled(4, 5))
         h.settle(1)
