@@ -33,14 +33,16 @@ _LINE = frozenset({"address", "port", "interface", "source"})
 TABLES: dict[str, frozenset[str]] = {
     "feed": _LINE
     | {"ring", "format", "receive_buffer", "gap_wait_us", "gap_limit_ms", "start", "session", "silence_ms", "max_jump"}
-    | {"store", "timestamps", "b", "request"},
+    | {"store", "timestamps", "time_unit", "market", "b", "request"},
     "feed.b": _LINE,
     "feed.request": _LINE,
-    "exchange": frozenset({"address", "port", "username", "password_file", "reconnect_s"}),
+    "exchange": frozenset({"address", "port", "username", "password_file", "reconnect_s", "symbols"}),
     "strategy": frozenset({"name", "symbol", "symbols", "size", "fast", "slow", "values", "timer_ms"}),
     "risk": frozenset({"max_size", "max_orders_per_second", "burst", "max_notional", "collar", "max_position"})
     | {"max_open_orders", "duplicate_ms", "max_tick_age_us", "max_orders_per_day", "refuse_self_match", "max_loss"}
-    | {"max_drawdown", "max_symbol_loss", "max_symbol_drawdown"},
+    | {"max_drawdown", "max_symbol_loss", "max_symbol_drawdown", "allow_unknown", "allow_quoting", "allow_paused"}
+    | {"allow_halted", "allow_halted_here", "allow_closed", "allow_pre_market", "allow_post_market", "allow_locked"}
+    | {"allow_crossed", "allow_short"},
     "book": frozenset({"orders", "levels"}),
     "series": frozenset({"path", "capacity"}),
     "journal": frozenset({"directory", "ring"}),
@@ -48,6 +50,12 @@ TABLES: dict[str, frozenset[str]] = {
         {"name", "shm", "cache_dir", "busy_poll_us", "yield_every_ms", "yield_us", "stamps", "warm_us"}
     ),
 }
+#: Tables whose keys are the desk's own names, and whose values are plain ones.
+_NAMES = frozenset({"exchange.symbols"})
+#: What the unit has a value of, which the role knows.
+_OF_SYSTEMD = frozenset(
+    {"NOTIFY_SOCKET", "RUNTIME_DIRECTORY", "STATE_DIRECTORY", "CACHE_DIRECTORY", "CREDENTIALS_DIRECTORY"}
+)
 
 
 def list_reads(asked: dict[str, Any], image: bool) -> list[str]:
@@ -58,14 +66,15 @@ def list_reads(asked: dict[str, Any], image: bool) -> list[str]:
 def plan(
     variables: dict[str, Any], config: Any = None, password: Any = "", refuse: bool = True, host: Host | None = None
 ) -> dict[str, Any]:
-    """Returns `config`, the text of agent.toml without the comment at its top, and `has_password`.
+    """Returns `config`, the text of agent.toml without the comment at its top, `has_password`, and `environment`: what
+    the launch arguments set, NAME=VALUE each, or None if one is handed on whose value only the unit knows.
 
     config: the tables of agent.toml. password: the exchange's, empty for the one that the host has. Raises ValueError
     with one line per problem, which shows nothing of the two; without `refuse`, for a removal, only of what that uses.
     """
     if not refuse:
         cpu_lists.refuse(inputs.find_problems(variables, _USERS))
-        return {"config": "", "has_password": False}
+        return {"config": "", "has_password": False, "environment": []}
     given = dict(variables)
     if isinstance(given["trading_agent_cpus"], int) and not isinstance(given["trading_agent_cpus"], bool):
         given["trading_agent_cpus"] = str(given["trading_agent_cpus"])
@@ -80,7 +89,19 @@ def plan(
             problems += str(error).split("\n")
     problems += _find_password_problems("trading_agent_exchange_password", password)
     cpu_lists.refuse(problems)
-    return {"config": text, "has_password": password != ""}
+    environment = _list_environment(list(map(str, variables["trading_agent_launch_arguments"])))
+    return {"config": text, "has_password": password != "", "environment": environment}
+
+
+def _list_environment(arguments: list[str]) -> list[str] | None:
+    found, following = [], iter(arguments)
+    for argument in following:
+        option, equals, value = argument.partition("=")
+        if option == "--setenv":
+            found.append(value if equals else next(following, ""))
+    if any("=" not in one and one not in _OF_SYSTEMD for one in found):
+        return None
+    return [one for one in found if "=" in one]
 
 
 def _find_cpu_problems(given: str, host: Host) -> list[str]:
@@ -110,7 +131,7 @@ def _find_problems(name: str, found: Any) -> list[str]:
     None of them holds a value: what has a wrong name or shape may be the password.
     """
     place = name.partition(".")[2]
-    known = TABLES[place] if place else {table for table in TABLES if "." not in table}
+    known = _list_keys(place, found)
     if not isinstance(found, dict):
         return [f"{name} is {toml_text.name_type(found)}: allowed: a dictionary" + ("" if place else " for each table")]
     problems = []
@@ -118,6 +139,8 @@ def _find_problems(name: str, found: Any) -> list[str]:
         below = f"{place}.{key}".lstrip(".")
         if not isinstance(key, str):
             problems.append(f"{name} has a key that is {toml_text.name_type(key)}: allowed: text; quote it")
+        elif below in _NAMES and isinstance(value, dict):
+            problems += _find_problems(f"{name}.{key}", value)
         elif key in known and below in TABLES:
             problems += _find_problems(f"{name}.{key}", value)
         elif key in known:
@@ -133,6 +156,13 @@ def _find_problems(name: str, found: Any) -> list[str]:
         else:
             problems.append(f"{name} has the key {_show_key(key)}: allowed: {', '.join(sorted(known))}")
     return problems
+
+
+def _list_keys(place: str, found: Any) -> frozenset[str]:
+    """Returns the keys that a table may have."""
+    if place in _NAMES:
+        return frozenset(key for key in found if isinstance(key, str) and "password" not in key.lower())
+    return TABLES[place] if place else frozenset(table for table in TABLES if "." not in table)
 
 
 def _show_key(key: str) -> str:

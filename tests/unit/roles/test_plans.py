@@ -254,6 +254,25 @@ def test_an_agent_is_not_deployed_on_a_cpu_that_does_not_run(cpus: Any, message:
         agent.plan(**asked, host=host)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "environment"),
+    [
+        ([], []),
+        (["--setenv", "PYTHONPATH=/srv/a:/srv/b"], ["PYTHONPATH=/srv/a:/srv/b"]),
+        (["--setenv=A=1", "--allow-memory", "B=2", "--setenv", "A=x=y"], ["A=1", "A=x=y"]),
+        (["--setenv", "NOTIFY_SOCKET", "--setenv", "A="], ["A="]),
+        (["--setenv", "A=1", "--setenv=PYTHONPATH"], None),  # the unit's own, which a drop-in may set
+        (["--setenv"], None),
+    ],
+)
+def test_what_the_launch_arguments_set(arguments: list[str], environment: list[str] | None) -> None:
+    agent = action.load("trading_agent")
+    given: dict[str, Any] = {"release": "", "keep_releases": 3, "policy": "fifo", "priority": 80, "start_timeout": 9}
+    given |= {"user": "trader", "group": "trader", "cpus": "1", "force": [], "preflight_arguments": []}
+    variables = {f"trading_agent_{name}": value for name, value in {**given, "launch_arguments": arguments}.items()}
+    assert agent.plan(variables, {}, host=make_host("0-3", "0-7"))["environment"] == environment
+
+
 # --- hugepages --------------------------------------------------------------------------------------------
 
 SIZES = st.sampled_from(["64K", "2M", "32M", "1G", "16G"])

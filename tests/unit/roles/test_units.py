@@ -77,6 +77,14 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"trading_agent_config": {"exchange": {"passphrase": SECRET}}},
         "the key passphrase: allowed: address",
     ),
+    "symbols-name": (
+        {"trading_agent_config": {"exchange": {"symbols": {"password": SECRET}}}},
+        "symbols has the key password, whose value",
+    ),
+    "symbols-below": (
+        {"trading_agent_config": {"exchange": {"symbols": {"BTCUSDT": {"x": SECRET}}}}},
+        "the key BTCUSDT: allowed|symbols.BTCUSDT is a dictionary with values in it: allowed: a plain value",
+    ),
     "password-list": ({"trading_agent_exchange_password": [SECRET]}, "password is a list: allowed: text; quote it"),
     "password-dict": (
         {"trading_agent_exchange_password": {"value": SECRET}},
