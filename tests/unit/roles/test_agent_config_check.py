@@ -137,7 +137,9 @@ def test_the_play_ends_with_all_of_it_in_check_mode_too(release: Release, tmp_pa
             **changes,
         }
 
-    tasks = (ROLE / "tasks/check_config.yml").read_text().replace("/opt/trading_agent/releases", f"{release.place.parent}")
+    tasks = (
+        (ROLE / "tasks/check_config.yml").read_text().replace("/opt/trading_agent/releases", f"{release.place.parent}")
+    )
     for name in ("files", "templates"):
         (tmp_path / name).symlink_to(ROLE / name)
     (tmp_path / "tasks.yml").write_text(tasks)

@@ -363,7 +363,7 @@ def test_it_holds_back_until_it_is_told_to_begin(stage: Stage) -> None:
     ("change", "message"),
     [
         (('name = "ema_cross"', 'name = "ema"'), "strategy.name: found 'ema', allowed: ema_cross, ema_cross_cython, "),
-        (("[feed]\naddress = \"127.0.0.1\"", "[feed]\naddress = \"192.0.2.1\""), "feed 192.0.2.1:"),
+        (("[feed]\naddress = \"127.0.0.1\"", "[feed]\naddress = \"192.0.2.1\""), "feed.address: found '192.0.2.1', "),
         (("max_size = 10", "max_size = 0"), "risk.max_size: found the number 0; wanted an integer from 1 to 999999"),
     ],
 )  # fmt: skip
