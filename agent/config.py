@@ -270,12 +270,13 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=Tr
     engine: Engine = Engine()
 
     def __post_init__(self) -> None:
-        _check_all(lambda: _check_names(self.strategy, self.exchange.symbols, self.feed.format), self._check_size)
+        _check_all(lambda: _check_names(self.strategy, self.exchange.symbols, self.feed.format), self._check_limits)
 
-    def _check_size(self) -> None:
-        if self.strategy.size > self.risk.max_size:
-            words = f"strategy.size: found {self.strategy.size}, allowed: at most risk.max_size ({self.risk.max_size})"
-            raise _refuse(("strategy", "size"), words)
+    def _check_limits(self) -> None:
+        if found := self.risk.find_conflicts(self.strategy.size):
+            from hosttune.config_errors import SeveralRefused  # late: only for what is wrong
+
+            raise SeveralRefused([_refuse(tuple(name_key(words).split(".")), words) for words in found])
 
 
 def _check_names(strategy: Strategy, given: dict[str, str], form: str) -> None:

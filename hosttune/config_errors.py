@@ -45,11 +45,13 @@ class KeyRefused(ValueError):
 
 class SeveralRefused(ValueError):
     """What a `__post_init__` raises that finds more than one thing wrong: `refused` are what it would have raised for
-    each, of which the message is the first's."""
+    each, also for each of several, of which the message is the first's."""
 
     def __init__(self, refused: list[ValueError]) -> None:
         super().__init__(str(refused[0]))
-        self.refused = refused
+        self.refused = [
+            each for one in refused for each in (one.refused if isinstance(one, SeveralRefused) else [one])
+        ]
 
 
 class Problem(NamedTuple):

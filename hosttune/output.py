@@ -19,6 +19,8 @@ from hosttune.errors import UsageError
 
 T = TypeVar("T")
 
+#: ECMA-48: the cursor to the line's begin, then erase the line.
+_ERASE = "\r\x1b[K"
 _BLANKS = {ord("\t"): " ", ord("\n"): " "}
 
 
@@ -48,6 +50,20 @@ def print_message(text: str) -> None:
     if sys.stderr is not None:
         with contextlib.suppress(OSError):
             print(escape_lines(text), file=sys.stderr, flush=True)
+
+
+def is_watched() -> bool:
+    """Returns whether standard error is a terminal."""
+    return sys.__stderr__ is not None and sys.__stderr__.isatty()
+
+
+def show_line(text: str) -> None:
+    """Write a line without its end to the terminal that is standard error, as escape() has it, in the place of the one
+    that this wrote before; "": nothing in its place. One that nobody can take is lost, and no error."""
+    if (stream := sys.__stderr__) is not None:  # not that of guard_messages(), which would escape _ERASE
+        with contextlib.suppress(OSError):
+            stream.write(_ERASE + escape(text))
+            stream.flush()
 
 
 @contextlib.contextmanager

@@ -37,7 +37,7 @@ from agent.strategy.abi cimport AGENT_ABI, agent_strategy
 from agent.system cimport AF_INET, MSG_DONTWAIT, MSG_NOSIGNAL, close, send
 
 from agent import errors
-from hosttune._build import VERSION
+from hosttune import _build
 
 
 cdef volatile sig_atomic_t stop_requested = 0      # number of the signal; 0: none
@@ -195,7 +195,7 @@ cdef class Engine:
         shm.start_time = start_time
         shm.started_ns = started_ns
         memcpy(shm.boot_id, <const char *> boot_id, min(<int> len(boot_id), 39))
-        build = VERSION.encode()
+        build = _build.VERSION.encode()
         memcpy(shm.build, <const char *> build, min(<int> len(build), <int> sizeof(shm.build) - 1))
         shm.abi = AGENT_ABI
         self.loop.core.counters.receive_buffer = receive_buffer

@@ -3,7 +3,7 @@
 
 The limits are words of shared memory (AGENT_LIMITS in shm/include/agent_shm.h) and may change at any
 moment: each is read once per order. A refusal is counted by its reason, the first that applies, in the
-order of the code below.
+order in which check_order() asks.
 """
 
 from libc.math cimport fabs, floor
@@ -79,14 +79,89 @@ cdef inline bint check_quotes(Core *e, const agent_symbol *row) noexcept nogil:
     return True
 
 
+cdef inline bint check_exposure(Core *e, const agent_symbol *row, int32_t side, int64_t size, uint64_t price,
+                                const OpenOrder *replaced) noexcept nogil:
+    """Returns whether the order's worth, its distance from the book and the position that it may make are allowed."""
+    cdef int64_t bound, margin
+    cdef uint64_t far
+    bound = read_limit(&e.risk.limits.max_notional)
+    if bound and price * <uint64_t> size > <uint64_t> bound:
+        e.counters.reject_notional += 1
+        return False
+    bound = read_limit(&e.risk.limits.collar_ppm)
+    if bound:
+        # Beyond the far side only: a passive order cannot trade at a bad price.
+        far = row.ask if side == AGENT_BUY else row.bid
+        if far == 0 or (
+                <double> price * PRICE_UNIT > <double> far * (1.0 + 1e-6 * <double> bound) if side == AGENT_BUY
+                else <double> price * PRICE_UNIT < <double> far * (1.0 - 1e-6 * <double> bound)):
+            e.counters.reject_collar += 1
+            return False
+    bound = read_limit(&e.risk.limits.max_position)
+    if bound:
+        if side == AGENT_BUY:
+            margin = bound - <int64_t> row.position - <int64_t> row.open_buy
+        else:
+            margin = bound + <int64_t> row.position - <int64_t> row.open_sell
+        if replaced != NULL:
+            margin += replaced.leaves
+        if size > margin:
+            e.counters.reject_position += 1
+            return False
+    return True
+
+
+cdef inline bint check_room(Core *e, uint32_t symbol, int32_t side, uint64_t price,
+                            const OpenOrder *replaced) noexcept nogil:
+    """Returns whether there is a number and room for one more order, beside those that are open and those of today."""
+    cdef int64_t bound
+    bound = read_limit(&e.risk.limits.max_open_orders)
+    if e.orders.reference == LAST_REFERENCE:
+        # The next one would be 0, and OUCH takes no number twice in a session.
+        e.counters.reject_exhausted += 1
+        return False
+    # The slot of the order that used this reference 65,536 orders ago may be taken still.
+    if (bound and replaced == NULL and e.orders.open_count >= <uint64_t> bound) \
+            or next_slot(e).id != 0:
+        e.counters.reject_open_orders += 1
+        return False
+    if read_limit(&e.risk.limits.refuse_self_match) and crosses_own(e, symbol, side, price):
+        e.counters.reject_self_match += 1
+        return False
+    bound = read_limit(&e.risk.limits.max_orders_per_day)
+    if bound and e.risk.orders_today >= <uint64_t> bound:
+        e.counters.reject_daily += 1
+        return False
+    return True
+
+
+cdef inline bint check_pace(Core *e, SymbolRisk *own, int32_t side, int64_t size, uint64_t price) noexcept nogil:
+    """Returns whether the order is neither sent again nor one too many now; if so, it counts from here."""
+    cdef int64_t bound
+    cdef uint64_t key
+    bound = read_limit(&e.risk.limits.duplicate_ns)
+    key = (price << 32) ^ (<uint64_t> size << 1) ^ <uint64_t> (side == AGENT_BUY)
+    if bound and own.last_key == key and e.received - own.last_key_at < bound:
+        e.counters.reject_duplicate += 1
+        return False
+    # Token bucket as a virtual schedule (GCRA): an order costs the interval, the burst may be ahead.
+    bound = read_limit(&e.risk.limits.rate_interval_ns)
+    if bound:
+        if e.risk.rate_arrival - e.received > read_limit(&e.risk.limits.rate_burst_ns) - bound:
+            e.counters.reject_rate += 1
+            return False
+        e.risk.rate_arrival = (e.risk.rate_arrival if e.risk.rate_arrival > e.received else e.received) + bound
+    own.last_key = key
+    own.last_key_at = e.received
+    return True
+
+
 cdef inline bint check_order(Core *e, const agent_order *order, uint32_t symbol, int32_t side,
                              const OpenOrder *replaced, uint64_t *price) noexcept nogil:
     """Check a new order, or one in the place of `replaced` (else NULL). Returns True if it may be sent, and in price[0]
     its price with 4 decimals."""
     cdef agent_symbol *row
-    cdef SymbolRisk *own
-    cdef int64_t bound, margin, size = order.size
-    cdef uint64_t key, far
+    cdef int64_t size = order.size
     if read_limit(&e.risk.limits.kill):
         if e.orders.contradicted:
             e.counters.reject_contradicted += 1
@@ -102,7 +177,6 @@ cdef inline bint check_order(Core *e, const agent_order *order, uint32_t symbol,
         e.counters.reject_symbol += 1
         return False
     row = &e.feed.rows[symbol]
-    own = &e.risk.symbols[symbol]
     if not check_quotes(e, row) or not (is_plain(e, symbol, row)
                                         or check_conditions(e, symbol, side, size, replaced)):
         return False
@@ -111,59 +185,6 @@ cdef inline bint check_order(Core *e, const agent_order *order, uint32_t symbol,
         return False
     if not round_price(e, order, price):
         return False
-    bound = read_limit(&e.risk.limits.max_notional)
-    if bound and price[0] * <uint64_t> size > <uint64_t> bound:
-        e.counters.reject_notional += 1
-        return False
-    bound = read_limit(&e.risk.limits.collar_ppm)
-    if bound:
-        # Beyond the far side only: a passive order cannot trade at a bad price.
-        far = row.ask if side == AGENT_BUY else row.bid
-        if far == 0 or (
-                <double> price[0] * PRICE_UNIT > <double> far * (1.0 + 1e-6 * <double> bound) if side == AGENT_BUY
-                else <double> price[0] * PRICE_UNIT < <double> far * (1.0 - 1e-6 * <double> bound)):
-            e.counters.reject_collar += 1
-            return False
-    bound = read_limit(&e.risk.limits.max_position)
-    if bound:
-        if side == AGENT_BUY:
-            margin = bound - <int64_t> row.position - <int64_t> row.open_buy
-        else:
-            margin = bound + <int64_t> row.position - <int64_t> row.open_sell
-        if replaced != NULL:
-            margin += replaced.leaves
-        if size > margin:
-            e.counters.reject_position += 1
-            return False
-    bound = read_limit(&e.risk.limits.max_open_orders)
-    if e.orders.reference == LAST_REFERENCE:
-        # The next one would be 0, and OUCH takes no number twice in a session.
-        e.counters.reject_exhausted += 1
-        return False
-    # The slot of the order that used this reference 65,536 orders ago may be taken still.
-    if (bound and replaced == NULL and e.orders.open_count >= <uint64_t> bound) \
-            or next_slot(e).id != 0:
-        e.counters.reject_open_orders += 1
-        return False
-    if read_limit(&e.risk.limits.refuse_self_match) and crosses_own(e, symbol, side, price[0]):
-        e.counters.reject_self_match += 1
-        return False
-    bound = read_limit(&e.risk.limits.max_orders_per_day)
-    if bound and e.risk.orders_today >= <uint64_t> bound:
-        e.counters.reject_daily += 1
-        return False
-    bound = read_limit(&e.risk.limits.duplicate_ns)
-    key = (price[0] << 32) ^ (<uint64_t> size << 1) ^ <uint64_t> (side == AGENT_BUY)
-    if bound and own.last_key == key and e.received - own.last_key_at < bound:
-        e.counters.reject_duplicate += 1
-        return False
-    # Token bucket as a virtual schedule (GCRA): an order costs the interval, the burst may be ahead.
-    bound = read_limit(&e.risk.limits.rate_interval_ns)
-    if bound:
-        if e.risk.rate_arrival - e.received > read_limit(&e.risk.limits.rate_burst_ns) - bound:
-            e.counters.reject_rate += 1
-            return False
-        e.risk.rate_arrival = (e.risk.rate_arrival if e.risk.rate_arrival > e.received else e.received) + bound
-    own.last_key = key
-    own.last_key_at = e.received
-    return True
+    return (check_exposure(e, row, side, size, price[0], replaced)
+            and check_room(e, symbol, side, price[0], replaced)
+            and check_pace(e, &e.risk.symbols[symbol], side, size, price[0]))

@@ -235,3 +235,26 @@ def test_the_documented_table_is_this_one() -> None:
         for word, limit in LIMITS.items()
     ]
     assert "| limit | unit | range | what it bounds |\n| --- | --- | --- | --- |\n" + "\n".join(rows) + "\n" in text
+
+
+@given(
+    st.integers(1, 999_999), st.integers(1, 999_999), st.integers(0, 1 << 40) | st.integers(0, 10),
+    st.floats(0, 1e14) | st.floats(0, 200),
+)  # fmt: skip
+def test_a_conflict_is_a_size_of_which_no_order_can_pass(
+    size: int, max_size: int, max_position: int, max_notional: float
+) -> None:
+    risk = limits.Risk(
+        max_size=max_size, max_orders_per_second=1, max_position=max_position, max_notional=max_notional
+    )
+    # As the gate does it, from no position and at the lowest price: a ten-thousandth.
+    words = risk.words
+    passes = (
+        size <= words["max_size"],
+        not words["max_position"] or size <= words["max_position"],
+        not words["max_notional"] or size <= words["max_notional"],
+    )
+    found = risk.find_conflicts(size)
+    if abs(max_notional * 10_000 - size) > 1:  # the word is rounded
+        assert len(found) == passes.count(False)
+    assert all(f"{size}" in words and "allowed: at " in words for words in found)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -116,9 +117,23 @@ def test_all_that_is_wrong_is_said_at_once(check: Callable[..., list[dict[str, A
     }
 
 
+def test_each_limit_that_the_size_cannot_pass_is_said(check: Callable[..., list[dict[str, Any]]]) -> None:
+    text = change(("size = 1 ", "size = 9 "), ("max_size = 10\n", "max_size = 2\nmax_position = 8\nmax_notional = 1e-4\n"))
+    keys = re.compile(r"(?m)^(max_position|max_notional) = .*\n")
+    head, tail = text.split("max_notional = 1e-4\n")
+    text = f"{head}max_notional = 1e-4\n{keys.sub('', tail)}"
+    size, notional = line_of(text, "size = 9"), line_of(text, "max_notional = ")
+    assert [(p["key"], p["line"], p["found"], p["allowed"]) for p in check(text)] == [
+        ("strategy.size", size, "9", "at most risk.max_size (2)"),
+        ("strategy.size", size, "9", "at most risk.max_position (8)"),
+        ("risk.max_notional", notional, "0.0001", "at least 0.0009, strategy.size (9) at the lowest price"),
+    ]
+
+
 #: Key, value, and how the message goes on behind file, line and key.
 WRONG = [
     ("strategy.size", "11", "found 11, allowed: at most risk.max_size (10)"),
+    ("risk.max_notional", "0.00005", "found 5e-05, allowed: at least 0.0001, strategy.size (1) at the lowest price"),
     (
         "strategy.size",
         "9223372036854775808",

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from agent import cli
 from agent.cli import exchange, options
 from agent.cli.main import COMMANDS, build_parser
-from agent.symbols import MAX_SYMBOLS
+from agent.symbols import MAX_EXCHANGE_NAME, MAX_SYMBOLS
 
 from .test_commands import required_arguments
 
@@ -28,6 +28,7 @@ WORDS = (
     | st.tuples(st.integers(-1, 300), st.integers(-1, 300)).map(lambda pair: "{}/{}".format(*pair))
     | st.tuples(st.ip_addresses(v=4), st.integers(-1, 70_000)).map(lambda pair: "{}:{}".format(*pair))
     | st.tuples(st.text(), st.integers()).map(lambda pair: "{}={}".format(*pair))
+    | st.lists(st.tuples(st.text(max_size=20), st.text(max_size=9)).map("=".join), max_size=3).map(",".join)
 )
 
 #: What a type may return.
@@ -38,6 +39,9 @@ TYPES: dict[Callable[[str], Any], Callable[[Any], bool]] = {
     options.parse_seed: lambda value: 0 <= value < 1 << 64,
     options.parse_shard: lambda value: 0 <= value[0] < value[1] <= MAX_SYMBOLS,
     options.parse_endpoint: lambda value: value[0].count(".") == 3 and 1 <= value[1] <= 65535,
+    exchange.parse_exchange_symbols: lambda value: (
+        all(symbol and 1 <= len(name) <= MAX_EXCHANGE_NAME for symbol, name in value.items()) and len(value) > 0
+    ),
     exchange.parse_cpu: lambda value: value in os.sched_getaffinity(0),
 }
 
