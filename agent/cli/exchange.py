@@ -171,7 +171,7 @@ def parse_exchange_symbols(text: str) -> dict[str, str]:
         symbol, _, name = part.partition("=")
         if not re.fullmatch(r"[!-~]{1,8}", name) or not symbol or symbol in found:
             raise argparse.ArgumentTypeError(
-                f"found {text!r}, allowed: FEED=NAME,... with a name of 1 to 8 printable ASCII characters, each FEED once"
+                f"found {text!r}, allowed: FEED=NAME,..., a name of 1 to 8 printable ASCII characters, each FEED once"
             )
         found[symbol] = name
     return found

@@ -139,9 +139,7 @@ def _find_problems(name: str, found: Any) -> list[str]:
         below = f"{place}.{key}".lstrip(".")
         if not isinstance(key, str):
             problems.append(f"{name} has a key that is {toml_text.name_type(key)}: allowed: text; quote it")
-        elif below in _NAMES and isinstance(value, dict):
-            problems += _find_problems(f"{name}.{key}", value)
-        elif key in known and below in TABLES:
+        elif (below in _NAMES and isinstance(value, dict)) or (key in known and below in TABLES):
             problems += _find_problems(f"{name}.{key}", value)
         elif key in known:
             if isinstance(value, dict) or (isinstance(value, list) and any(isinstance(x, dict | list) for x in value)):

@@ -244,9 +244,7 @@ def test_the_documented_table_is_this_one() -> None:
 def test_a_conflict_is_a_size_of_which_no_order_can_pass(
     size: int, max_size: int, max_position: int, max_notional: float
 ) -> None:
-    risk = limits.Risk(
-        max_size=max_size, max_orders_per_second=1, max_position=max_position, max_notional=max_notional
-    )
+    risk = limits.Risk(max_size=max_size, max_orders_per_second=1, max_position=max_position, max_notional=max_notional)
     # As the gate does it, from no position and at the lowest price: a ten-thousandth.
     words = risk.words
     passes = (

@@ -46,7 +46,8 @@ class Release:
         before = set(Path("/run").glob("trading_agent.*"))
         done = subprocess.run(
             ["sh", ROLE / "files/check_config.sh", self.place, self.cache, user, group, *environment],
-            input=CONFIG, capture_output=True, text=True, timeout=60, check=False, env={**os.environ, "SECRET": "root's"},
+            input=CONFIG, capture_output=True, text=True, timeout=60, check=False,
+            env={**os.environ, "SECRET": "root's"},
         )  # fmt: skip
         assert set(Path("/run").glob("trading_agent.*")) == before, "what was made is left"
         return done
@@ -69,7 +70,8 @@ def test_it_is_the_user_with_the_units_environment(release: Release) -> None:
     release.program("agent", """
         echo "$*"; id -un; id -gn; cat "$2"
         ! touch "$2" "${2%/*}/x" 2>/dev/null || echo "can write"
-        grep -E '^(Cap(Inh|Prm|Eff|Bnd|Amb)|NoNewPrivs):' /proc/self/status; readlink /proc/self/fd/0; pwd; env""")  # fmt: skip
+        grep -E '^(Cap(Inh|Prm|Eff|Bnd|Amb)|NoNewPrivs):' /proc/self/status
+        readlink /proc/self/fd/0; pwd; env""")  # fmt: skip
     done = release.check("PYTHONPATH=/srv/a b", "TZ=UTC", "TZ=Europe/Berlin")
     assert (done.returncode, done.stderr) == (0, "")
     said = done.stdout.splitlines()

@@ -14,6 +14,7 @@ from agent import config
 from agent.cli.main import main
 from agent.engine import run as engine
 from agent.journal import file as journal
+from hosttune import config_errors
 
 EXAMPLE = (Path(agent.__file__).parent / "example.toml").read_text().replace('"ema_cross"', '"every_tick_cython"')
 
@@ -42,6 +43,8 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         raise OpenedError
 
     monkeypatch.setattr(engine, "open_feed", open_feed)
+    # A busy machine finds each line, too.
+    monkeypatch.setattr(config_errors, "_PATIENCE", 60.0)
 
 
 @pytest.fixture
@@ -118,7 +121,9 @@ def test_all_that_is_wrong_is_said_at_once(check: Callable[..., list[dict[str, A
 
 
 def test_each_limit_that_the_size_cannot_pass_is_said(check: Callable[..., list[dict[str, Any]]]) -> None:
-    text = change(("size = 1 ", "size = 9 "), ("max_size = 10\n", "max_size = 2\nmax_position = 8\nmax_notional = 1e-4\n"))
+    text = change(
+        ("size = 1 ", "size = 9 "), ("max_size = 10\n", "max_size = 2\nmax_position = 8\nmax_notional = 1e-4\n")
+    )
     keys = re.compile(r"(?m)^(max_position|max_notional) = .*\n")
     head, tail = text.split("max_notional = 1e-4\n")
     text = f"{head}max_notional = 1e-4\n{keys.sub('', tail)}"
