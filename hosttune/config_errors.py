@@ -49,7 +49,9 @@ class SeveralRefused(ValueError):
 
     def __init__(self, refused: list[ValueError]) -> None:
         super().__init__(str(refused[0]))
-        self.refused = [each for one in refused for each in (one.refused if isinstance(one, SeveralRefused) else [one])]
+        self.refused: list[ValueError] = [
+            each for one in refused for each in (one.refused if isinstance(one, SeveralRefused) else [one])
+        ]
 
 
 class Problem(NamedTuple):
