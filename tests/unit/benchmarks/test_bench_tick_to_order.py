@@ -59,7 +59,7 @@ def test_a_missing_order_is_an_error_and_says_what_the_engine_counted(tmp_path: 
 
 def test_the_engines_own_code_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(own_code, "TICKS", 1_500)
-    monkeypatch.setattr(own_code, "RATE", 2_000.0)
+    monkeypatch.setattr(own_code, "RATE", 500.0)
     monkeypatch.setattr(own_code, "FROM", 200)
     samples = first(own_code, tmp_path)
     promised = {s.metric: s for s in samples if s.reference_name == "C, the same steps"}
@@ -114,7 +114,7 @@ def test_the_c_program_holds_the_limits(
 ) -> None:
     given = Risk.words.fget  # type: ignore[attr-defined]
     monkeypatch.setattr(Risk, "words", property(lambda risk: given(risk) | words))
-    monkeypatch.setattr(own_code, "RATE", 2_000.0)
+    monkeypatch.setattr(own_code, "RATE", 500.0)
     ticks = feed.quotes(400, 1, stage.SYMBOL)
     program = machine.build("own_code", tmp_path)
     with pytest.raises(BenchError, match=rf"own_code: {passed} orders for 400 ticks"):
@@ -130,7 +130,7 @@ def test_the_c_program_refuses_what_the_engine_refuses(tmp_path: Path, monkeypat
         return given | {"risk": given["risk"] | {"refuse_self_match": 1}}
 
     monkeypatch.setattr(stage, "tables", strict)
-    monkeypatch.setattr(own_code, "RATE", 2_000.0)
+    monkeypatch.setattr(own_code, "RATE", 500.0)
     ticks = feed.quotes(400, 1, stage.SYMBOL)
     said = []
     for play in (
@@ -197,7 +197,7 @@ def test_an_allocation_for_each_tick_is_counted(greedy: str, tmp_path: Path) -> 
 def test_a_loop_that_takes_the_gil_stands_still_while_it_is_held(
     greedy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(own_code, "RATE", 2_000.0)
+    monkeypatch.setattr(own_code, "RATE", 500.0)
     monkeypatch.setattr(own_code, "FROM", 200)
     holder = machine.build("hold", tmp_path, shared=True)
     # One order may be under way.
