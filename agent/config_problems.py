@@ -12,7 +12,7 @@ from agent.toml_text import read_tables, read_text
 from hosttune import config_errors
 
 #: Stands in for a value that is wrong, so that what its table says otherwise can be looked at.
-_NUMBER, _TEXT = 1, "127.0.0.1"
+_NUMBER, _TEXT, _SYMBOL = 1, "127.0.0.1", "A"
 #: Of the messages about strategies, which have a place of their own: FILE:LINE.
 _OWN_PLACE = re.compile(r"(/[^:]*):(\d+): strategy ")
 
@@ -58,6 +58,10 @@ def _list_hidden(text: str, known: set[str]) -> Iterator[config_errors.Problem]:
     tables = copy.deepcopy(read_tables(text, ""))
     for key in known:
         _put(tables, key, None)
+    wanted = tables.get("strategy")
+    if known & {"strategy.symbol", "strategy.symbols"} and isinstance(wanted, dict):
+        wanted.pop("symbols", None)
+        wanted["symbol"] = _SYMBOL
     for problem in list(config_errors.list_problems(Config, tables)):
         if problem.words.startswith("feed.port: missing"):
             yield problem

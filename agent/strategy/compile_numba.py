@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
-from typing import Any
+from typing import Any, cast
 
 from agent.strategy import _table, machine_code
 from agent.strategy.definition import Loaded, Strategy, StrategyError, find_symbol
@@ -233,7 +233,12 @@ def compile_strategy(strategy: Strategy) -> Loaded:
             ]
         except Exception as error:  # Numba's own, and whatever else its passes run into
             words, glue = f"strategy {strategy.name}: {name} does not compile: ", space[name].__code__.co_filename
-            problems.append(_explain(str(error).strip(), words, glue))
+            if isinstance(error, KeyError):  # of a record's fields, without a place
+                source = cast(FunctionType, function).__code__
+                at = f"{os.path.abspath(source.co_filename)}:{source.co_firstlineno}: "
+                problems.append(f"{at}{words}found the field {error}, which there is not")
+            else:
+                problems.append(_explain(str(error).strip(), words, glue))
     if problems:
         raise StrategyError(*dict.fromkeys(problems))
     whole = machine_code.make_whole(compiled, state.itemsize)

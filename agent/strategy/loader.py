@@ -108,7 +108,7 @@ def load(name: str) -> Loaded:
         raise StrategyError(
             f"strategy.name: found {name!r}, allowed: {', '.join(built_in())}, MODULE:OBJECT, or a path ({error})"
         ) from None
-    except Exception as error:  # the module is the user's: anything may go wrong in it
+    except (Exception, SystemExit) as error:  # the module is the user's: anything may go wrong in it
         raise StrategyError(f"strategy.name: {name!r}: {type(error).__name__}: {error}") from None
     if isinstance(found, Strategy):
         from agent.strategy import compile_numba

@@ -170,6 +170,12 @@ def test_what_is_wrong_has_its_key_and_line(
     assert (problem["key"], problem["line"]) == (key, line)
 
 
+@pytest.mark.parametrize("value", ['["A", ""]', '["\u20ac"]', "5", '["A", "1000PEPEUSDT"]', '["A", "A"]'])
+def test_symbols_that_are_wrong_are_not_missing_too(check: Callable[..., list[dict[str, Any]]], value: str) -> None:
+    (problem,) = check(change(('symbol = "BTCUSDT"', f"symbols = {value} ")))
+    assert problem["key"] == "strategy.symbols"
+
+
 def test_what_is_not_toml_has_its_line(check: Callable[..., list[dict[str, Any]]]) -> None:
     text = change(("[risk]", "[risk"))
     (problem,) = check(text)

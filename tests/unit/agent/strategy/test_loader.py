@@ -289,6 +289,7 @@ def test_what_is_no_strategy_is_refused(module: Callable[..., str], tmp_path: Pa
         module(source="from agent.strategy import Strategy\nSTRATEGY = Strategy(None, [])\n"),
         r"_3:STRATEGY': TypeError: on_event: found NoneType, allowed: a function$",
     )
+    refused(module(source="import sys\nsys.exit(0)\n"), r"_4:STRATEGY': SystemExit: 0$")
     refused(str(tmp_path / "none.so"), r"none\.so: .*No such file or directory$")
     text = tmp_path / "text.so"
     text.write_text("not a shared object, but long enough to hold a header " * 4)
@@ -375,12 +376,21 @@ def _returns(value: Any) -> Callable[..., int]:
     return on_event
 
 
+def _write_nonesuch(state, event, orders):  # type: ignore[no-untyped-def]
+    state.nonesuch = 1
+    return 0
+
+
 @pytest.mark.parametrize(
     ("made", "message"),
     [
         (
             lambda: Strategy(_returns(object()), [("a", "i8")]),
             r"^/\S*/test_loader\.py:\d+: strategy test_loader: on_event does not compile: [^\n]+\Z",
+        ),
+        (
+            lambda: Strategy(_write_nonesuch, [("a", "i8")]),
+            r"^/\S*/test_loader\.py:\d+: strategy test_loader: on_event does not compile: found the field 'nonesuch'",
         ),
         (lambda: Strategy(_returns(1), [("a", "O")]), r"^strategy test_loader: state: "),
         (lambda: Strategy(_returns(1), [("a", "no such type")]), r"^strategy test_loader: state: "),
