@@ -12,7 +12,7 @@ milliseconds, or in microseconds where the stream is asked for them; the bookTic
 The scanner is strict JSON for everything it accepts as a tick, and never reads at or beyond
 `end`. It is stricter than JSON where leniency could misread a tick: a field given twice, an
 escape in a key or in a used value, and more than 8 decimals are malformed. A `depthUpdate` is
-recognised by its first field and not scanned further.
+recognised by its first field and not scanned further, but that it is not cut: it ends with a bracket.
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t
@@ -352,6 +352,14 @@ cdef inline const uint8_t *_scan_data(const uint8_t *p, const uint8_t *end, _Fie
     return _scan_object(p, end, f, False, error)
 
 
+cdef inline bint _ends_as_object(const uint8_t *end, uint32_t size) noexcept nogil:
+    """Returns whether a message of size bytes before `end`, which begins as an object, has a bracket at its end."""
+    while size and ((end - 1)[0] == c' ' or (end - 1)[0] == c'\t' or (end - 1)[0] == c'\n' or (end - 1)[0] == c'\r'):
+        end -= 1
+        size -= 1
+    return size > 0 and (end - 1)[0] == c'}'
+
+
 cdef inline bint _read_integer(const _Value *value, int64_t *out) noexcept nogil:
     """Read a JSON number that is a non-negative integer of at most 2^63 - 1. Returns False for another value."""
     cdef const uint8_t *end = value.text.at + value.text.size
@@ -408,7 +416,7 @@ cdef inline int parse(const uint8_t *p, uint32_t size, Tick *tick) noexcept nogi
         return BAD_JSON
     p = _scan_object(p + 1, end, &f, True, &error)
     if p == NULL:
-        return error if error else DEPTH
+        return error if error else DEPTH if _ends_as_object(end, size) else TRUNCATED
     if _skip_space(p, end) != end:
         return BAD_JSON
     if f.doubled:
