@@ -73,7 +73,7 @@ def _run(arguments: argparse.Namespace) -> int:
         settings = replay.read_settings(config, missing, arguments.time_unit)
     else:
         words = {name: getattr(arguments, name) or default for name, default in _DEFAULTS.items()}
-        words["symbols"] = tuple(symbol for symbol in words["symbols"].split(",") if symbol)
+        words["symbols"] = _split_symbols(arguments.symbols)
         settings = replay.Settings(**words, missing=missing, time_unit=arguments.time_unit)
     with contextlib.ExitStack() as stack:
         orders = stack.enter_context(_open_orders(arguments.orders)) if arguments.orders else None
@@ -81,6 +81,14 @@ def _run(arguments: argparse.Namespace) -> int:
         data = replay.replay(arguments.file, settings, orders=orders, progress=progress)
     print_document(Result(data, replay.as_text), arguments.format)
     return OK if data["ok"] else FAILED
+
+
+def _split_symbols(text: str | None) -> tuple[str, ...]:
+    """Returns the names of --symbols, none without. Raises UsageError."""
+    symbols = tuple(text.split(",")) if text is not None else ()
+    if "" in symbols or len(set(symbols)) != len(symbols):
+        raise UsageError(f"--symbols: found {text!r}, allowed: names with commas between them, each once")
+    return symbols
 
 
 def _read_config(arguments: argparse.Namespace) -> "Config | None":

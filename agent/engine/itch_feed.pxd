@@ -6,6 +6,7 @@ has named it.
 """
 
 from libc.stdint cimport int16_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memcmp
 
 cimport agent.protocols.itch as itch
 from agent.book.order_book cimport (INCONSISTENT, UNKNOWN, Level, book_add, book_best, book_cancel, book_delete,
@@ -14,9 +15,9 @@ from agent.engine.decide cimport decide_on_event, show_quotes
 from agent.engine.measure cimport count_malformed, record_stage
 from agent.engine.state cimport NOT_SEEN, Core
 from agent.engine.symbols cimport find_symbol
-from agent.engine.trading_state cimport (ITCH_UNIT, SHARE, distrust_code, follow_clock, handle_cross,
+from agent.engine.trading_state cimport (ITCH_UNIT, SHARE, distrust_message, follow_clock, handle_cross,
                                          handle_market_message, handle_state_message)
-from agent.protocols.verdict cimport BAD_FIELD
+from agent.protocols.verdict cimport BAD_FIELD, BAD_SYMBOL, OVERSIZED, TRUNCATED
 from agent.protocols.wire cimport load16
 from agent.shm.segment cimport agent_symbol
 from agent.strategy.abi cimport AGENT_BOOK, AGENT_TRADE
@@ -50,13 +51,42 @@ cdef inline int find_listed_symbol(Core *e, const itch.Message *m) noexcept nogi
     return symbol
 
 
-cdef inline bint handle_bad_code(Core *e, const uint8_t *data, uint64_t sequence) noexcept nogil:
-    """A message of its type's size with a code that does not exist. Returns False when the connection to the exchange
-    is lost."""
-    cdef int symbol = e.feed.by_locate[load16(data + 1)]
-    if symbol == NOT_SEEN and (data[0] == c'H' or data[0] == c'h' or data[0] == c'Y'):
+cdef inline bint handle_bad_message(Core *e, int reason, const uint8_t *data, uint32_t size,
+                                    uint64_t sequence) noexcept nogil:
+    """A message with a code that does not exist, or longer or shorter than its type. Returns False when the connection
+    to the exchange is lost."""
+    cdef int symbol
+    if (reason != BAD_FIELD and reason != TRUNCATED and reason != OVERSIZED) or size < 3:
+        return True
+    symbol = e.feed.by_locate[load16(data + 1)]
+    if symbol == NOT_SEEN and size >= 19 and (data[0] == c'H' or data[0] == c'h' or data[0] == c'Y'):
         symbol = find_symbol(e, data + 11, 8)
-    return distrust_code(e, symbol, data, sequence)
+    return distrust_message(e, symbol, data[0], data[19] if size > 19 else e.feed.market_code, sequence)
+
+
+cdef inline bint has_its_name(const Core *e, uint32_t symbol, const uint8_t *stock) noexcept nogil:
+    """Returns whether a message's stock is the symbol that its Stock Locate code stands for."""
+    return memcmp(&e.feed.rows[symbol].name, stock, 8) == 0
+
+
+cdef inline bint handle_other_name(Core *e, int symbol, const itch.Message *m, const uint8_t *data,
+                                   uint64_t sequence) noexcept nogil:
+    """A message that names another stock than the symbol of its Stock Locate code, or NOT_OURS: of which of the two it
+    is cannot be told, and neither is as it was. Returns False when the connection to the exchange is lost."""
+    cdef int other = find_symbol(e, m.stock, 8)
+    cdef int which[2]
+    cdef int i
+    cdef bint connected = True
+    which[0] = symbol
+    which[1] = other
+    count_malformed(e, BAD_SYMBOL)
+    for i in range(2):
+        if which[i] < 0:
+            continue
+        if data[0] == c'A' or data[0] == c'F':
+            mark_inconsistent(e, <uint32_t> which[i])
+        connected = distrust_message(e, which[i], data[0], data[19], sequence) and connected
+    return connected
 
 
 cdef inline bint handle_itch_message(Core *e, const uint8_t *data, uint32_t size, uint64_t sequence) noexcept nogil:
@@ -74,16 +104,22 @@ cdef inline bint handle_itch_message(Core *e, const uint8_t *data, uint32_t size
     record_stage(e, &e.histograms.parse)
     if kind < 0:
         count_malformed(e, kind)
-        return handle_bad_code(e, data, sequence) if kind == BAD_FIELD else True
-    e.counters.itch += 1
+        return handle_bad_message(e, kind, data, size, sequence)
     if kind == c'S' or kind == c'W':
+        e.counters.itch += 1
         return handle_market_message(e, kind, m.event, <int64_t> m.timestamp, sequence)
     if m.stock != NULL:
         follow_clock(e, <int64_t> m.timestamp)
     symbol = find_listed_symbol(e, &m) if m.stock != NULL else e.feed.by_locate[m.locate]
     if symbol < 0:
+        if (kind == c'H' or kind == c'h' or kind == c'Y') and find_symbol(e, m.stock, 8) >= 0:
+            return handle_other_name(e, symbol, &m, data, sequence)
+        e.counters.itch += 1
         e.counters.other_symbol += 1
         return True
+    if m.stock != NULL and not has_its_name(e, <uint32_t> symbol, m.stock):
+        return handle_other_name(e, symbol, &m, data, sequence)
+    e.counters.itch += 1
     e.strategy.event.kind = 0
     e.strategy.event.price = 0
     e.strategy.event.size = 0
@@ -139,6 +175,9 @@ cdef inline bint handle_itch_message(Core *e, const uint8_t *data, uint32_t size
             at[0] = price
             size_at[0] = size_there
             e.strategy.event.kind |= AGENT_BOOK
+    if e.strategy.event.kind & AGENT_TRADE and (m.price == 0 or m.shares == 0):
+        e.counters.refused_zero_trade += 1
+        e.strategy.event.kind &= ~(<uint32_t> AGENT_TRADE)
     if e.strategy.event.kind == 0:
         record_stage(e, &e.histograms.book)
         return True

@@ -1,8 +1,10 @@
 # cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""Which quotes of a feed are the book. Of one that cannot be, or that is not newer than the last, nothing is taken.
+"""Which quotes of a feed are the book, and which trades are trades. Of one that cannot be, or that is not newer than
+the last, nothing is taken.
 
-A quote that is older than the last one is a late message; AGAIN of them in a row, each newer than the one before, are a
-feed whose numbers or times began anew, and are believed from then on. A new MoldUDP64 session begins anew at once.
+A quote or a trade that is older than the last one is a late message; AGAIN of them in a row, each newer than the one
+before, are a feed whose numbers or times began anew, and are believed from then on. A new MoldUDP64 session begins anew
+at once.
 """
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
@@ -106,4 +108,34 @@ cdef inline bint accept_quote(Core *e, uint32_t symbol, int kind, const Tick *ti
         last.exchange_ns = tick.exchange_ns
     if e.received > last.received:
         last.received = e.received
+    return True
+
+
+cdef inline bint is_older_trade(Core *e, QuoteOrder *last, int64_t id) noexcept nogil:
+    """Returns whether a trade is the last one again, or before it, and not the last of AGAIN such in a row."""
+    if id == last.trade_id or (last.older_trades and id == last.older_trade_id):
+        e.counters.refused_repeated_trade += 1
+        return True
+    if id > last.trade_id:
+        return False
+    last.older_trades = last.older_trades + 1 if last.older_trades and id > last.older_trade_id else 1
+    last.older_trade_id = id
+    if last.older_trades == AGAIN:
+        return False
+    e.counters.refused_backward_trade += 1
+    return True
+
+
+cdef inline bint accept_trade(Core *e, uint32_t symbol, const Tick *tick) noexcept nogil:
+    """Returns whether a trade is one, and a new one. One that is not is counted by its reason."""
+    cdef QuoteOrder *last = &e.feed.last_quotes[symbol]
+    if tick.price == 0 or tick.size == 0:
+        e.counters.refused_zero_trade += 1
+        return False
+    if e.feed.format.numbered:
+        if last.traded and is_older_trade(e, last, tick.exchange_id):
+            return False
+        last.traded = True
+        last.older_trades = 0
+        last.trade_id = tick.exchange_id
     return True

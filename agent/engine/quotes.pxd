@@ -5,7 +5,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from agent.engine.decide cimport decide_on_event, show_quotes
 from agent.engine.measure cimport count_malformed, record_stage
-from agent.engine.quote_order cimport accept_quote
+from agent.engine.quote_order cimport accept_quote, accept_trade
 from agent.engine.state cimport Core
 from agent.engine.symbols cimport find_symbol
 from agent.protocols.stamps cimport read_stamp
@@ -16,7 +16,7 @@ from agent.strategy.abi cimport AGENT_BOOK, AGENT_TRADE, agent_event
 
 
 cdef inline bint apply_tick(Core *e, int symbol, int kind, Tick *tick, uint64_t sequence) noexcept nogil:
-    """Make an event of a quote that is taken, of a trade, or of both. The tick's time becomes nanoseconds.
+    """Make an event of a quote or a trade that is taken, or of both. The tick's time becomes nanoseconds.
 
     Returns False when the connection to the exchange is lost.
     """
@@ -28,10 +28,13 @@ cdef inline bint apply_tick(Core *e, int symbol, int kind, Tick *tick, uint64_t 
     row = &e.feed.rows[symbol]
     if tick.exchange_ns:
         tick.exchange_ns = read_stamp(&e.feed.clock, tick.exchange_ns)
+    if kind & TRADE and not accept_trade(e, <uint32_t> symbol, tick):
+        kind ^= TRADE
+        tick.price = tick.size = 0
     if kind & QUOTE and not accept_quote(e, <uint32_t> symbol, kind, tick):
         kind ^= QUOTE
-        if kind == 0:
-            return True
+    if kind == 0:
+        return True
     if kind & QUOTE:
         row.bid = <uint64_t> tick.bid
         row.bid_size = <uint64_t> tick.bid_size

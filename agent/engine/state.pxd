@@ -83,6 +83,11 @@ cdef struct QuoteOrder:
     int64_t older_received
     uint32_t older              # how many older ones came in a row, each newer than the one before
     bint seen                   # there was one
+    # Where its trades are, of a feed that numbers them: as above.
+    int64_t trade_id
+    int64_t older_trade_id
+    uint32_t older_trades
+    bint traded
 
 
 cdef struct Told:               # what each event says of its symbol: as in agent_event, from collar_low on

@@ -190,7 +190,8 @@ cdef inline bint handle_cross(Core *e, uint32_t symbol, uint8_t cross, uint64_t 
     """A Cross Trade: an auction is over, and one trade is all that it brought; no shares: none. Returns False when the
     connection to the exchange is lost."""
     cdef agent_event *event = &e.strategy.event
-    cdef bint connected, traded = shares > 0
+    cdef bint connected, traded = shares > 0 and price > 0
+    e.counters.refused_zero_trade += shares > 0 and price == 0
     e.feed.states[symbol].told.auction = cross
     event.price = <int64_t> price * ITCH_UNIT if traded else 0
     event.size = <int64_t> ((shares if shares < MOST_SHARES else MOST_SHARES) * SHARE) if traded else 0
@@ -261,11 +262,10 @@ cdef inline bint handle_state_message(Core *e, uint32_t symbol, int type, uint8_
     return tell_change(e, symbol, &before, timestamp, sequence)
 
 
-cdef inline bint distrust_code(Core *e, int symbol, const uint8_t *data, uint64_t sequence) noexcept nogil:
-    """A message whose code is none of the specification's: what it is about is not known any more, and taken for the
-    worst where the gate has to decide. symbol: of its Stock Locate code. Returns False when the connection to the
-    exchange is lost."""
-    cdef uint8_t type = data[0]
+cdef inline bint distrust_message(Core *e, int symbol, uint8_t type, uint8_t market, uint64_t sequence) noexcept nogil:
+    """A message that cannot be believed, of a code that is none of the specification's, say: what it is about is not
+    known any more, and taken for the worst where the gate has to decide. symbol: of which it may be; market: of an
+    Operational Halt. Returns False when the connection to the exchange is lost."""
     cdef Told before
     if type == c'S':
         set_market(e, AGENT_UNKNOWN)
@@ -278,7 +278,7 @@ cdef inline bint distrust_code(Core *e, int symbol, const uint8_t *data, uint64_
     if type == c'H':
         set_action(e, <uint32_t> symbol, AGENT_UNKNOWN)
     elif type == c'h':
-        apply_operational_halt(e, <uint32_t> symbol, data[19], c'H')
+        apply_operational_halt(e, <uint32_t> symbol, market, c'H')
     elif type == c'Y':
         apply_restriction(e, <uint32_t> symbol, True)
     return tell_change(e, <uint32_t> symbol, &before, 0, sequence)

@@ -24,6 +24,7 @@ _COUNTED = {
 }
 _MALFORMED = "malformed messages ({})"
 _REFUSED = "quotes refused ({})"
+_REFUSED_TRADE = "trades refused ({})"
 #: Bytes of an example that are shown; of ITCH, as hexadecimal digits.
 _SHOWN = 96
 #: Names in a line.
@@ -96,8 +97,9 @@ def list_problems(segment: Segment, found: Findings, lines: bool, messages: int)
     for name, n in segment.counters.items():
         kind, _, reason = name.partition("_")
         if n and kind in ("malformed", "refused"):
-            text = (_MALFORMED if kind == "malformed" else _REFUSED).format(reason.replace("_", " "))
-            problems.append(problem(name, text, n))
+            trade = reason.removesuffix("_trade")
+            words = _MALFORMED if kind == "malformed" else _REFUSED if trade == reason else _REFUSED_TRADE
+            problems.append(problem(name, words.format(trade.replace("_", " ")), n))
     if stale := sum(bool(s.stale) for s in segment.symbols):
         hint = {"hint": _HINT} if found.unknown_references and not found.missing else {}
         problems.append(problem("stale", "books that are stale", stale, "books_stale", **hint))

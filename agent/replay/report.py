@@ -105,7 +105,8 @@ def describe_replay(
         "skipped_reasons": reasons,
         "skipped_bytes": {skip.reason: skip.bytes for skip in found.skips},
         "suspect": found.suspect,
-        "notes": [*notes, *_describe_stamps(c)],
+        "notes": [*notes, *(stamps := _describe_stamps(c))],
+        "stamps": stamps,
         "time_unit": time_unit,
         "refused": _counted(c, "refused_"),
         "events": c["events"],
@@ -162,6 +163,7 @@ def as_text(data: dict[str, Any], limit: int = 20) -> str:
         f"  speed        {rate:,} messages/s, {data['seconds']:.3f} s in the loop" if rate else "  speed        -",
     ]
     lines += [f"  PROBLEM      {as_line(problem)}" for problem in data["problems"]]
+    lines += [f"  NOTE         {note}" for note in data["stamps"]]
     shown = sorted(data["book"].items())
     for name, book in shown[:limit]:
         bid, ask = (f"{q[1]} @ {q[0]}" if (q := book[s]) else "-" for s in ("bid", "ask"))

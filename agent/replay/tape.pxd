@@ -31,6 +31,7 @@ cdef struct Tape:
     uint64_t unsettled          # orders and answers that did not reach the other side, or were refused by the engine
     # counters as they were behind the last message
     uint64_t itch, events, other_symbol, passed_by, books_stale, unknown_orders, errors, wanted, unsent
+    uint64_t refused
 
 
 cdef inline bint is_left_out(const uint8_t *message, uint32_t size) noexcept nogil:
@@ -90,17 +91,26 @@ cdef inline bint count_passed_over(Tape *t) noexcept nogil:
     return False
 
 
+cdef inline uint64_t count_refusals(const Core *e) noexcept nogil:
+    """Returns how many quotes and trades were refused; what else the message had may be an event all the same."""
+    return (e.counters.refused_crossed + e.counters.refused_zero_size + e.counters.refused_zero_price
+            + e.counters.refused_repeated + e.counters.refused_backward + e.counters.refused_time_backward
+            + e.counters.refused_zero_trade + e.counters.refused_repeated_trade + e.counters.refused_backward_trade)
+
+
 cdef inline void look_at_message(Tape *t, bint fine) noexcept nogil:
     """Behind each message, answer and call of the timer: note the place of what should not be. fine: it was read."""
     cdef Core *e = &t.core
+    cdef uint64_t refused = count_refusals(e)
     if e.counters.other_symbol != t.other_symbol:
         t.other_symbol = e.counters.other_symbol
         fine = not count_passed_over(t)
     if e.counters.orders_wanted != t.wanted and count_refused(t):
         fine = False
     if fine and e.counters.strategy_errors == t.errors and e.counters.books_stale == t.books_stale \
-            and e.feed.unknown_orders == t.unknown_orders:
+            and e.feed.unknown_orders == t.unknown_orders and refused == t.refused:
         return
+    t.refused = refused
     t.errors = e.counters.strategy_errors
     t.books_stale = e.counters.books_stale
     t.unknown_orders = e.feed.unknown_orders
@@ -112,7 +122,9 @@ cdef inline bint was_read(Tape *t) noexcept nogil:
     cdef Core *e = &t.core
     cdef uint64_t itch = e.counters.itch, events = e.counters.events
     cdef uint64_t passed_by
-    if itch != t.itch:
+    if e.feed.format.parse == NULL:     # events say nothing: what is malformed may change a state
+        if itch == t.itch:
+            return False
         t.itch = itch
         t.by_type[t.record.data[0]] += 1
         return True

@@ -50,6 +50,9 @@ cdef extern from "agent_shm.h" nogil:
         uint64_t refused_repeated
         uint64_t refused_backward
         uint64_t refused_time_backward
+        uint64_t refused_zero_trade
+        uint64_t refused_repeated_trade
+        uint64_t refused_backward_trade
         uint64_t quotes_restarted
         uint64_t stamps_mixed
         uint64_t stamps_implausible

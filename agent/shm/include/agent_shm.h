@@ -52,6 +52,9 @@
     X(refused_repeated, counter, "quotes refused: the symbol's last one again") \
     X(refused_backward, counter, "quotes refused: the update id is below that of the symbol's last one") \
     X(refused_time_backward, counter, "quotes refused: the time is before that of the symbol's last one") \
+    X(refused_zero_trade, counter, "trades refused: without a price or a size") \
+    X(refused_repeated_trade, counter, "trades refused: the symbol's last one again") \
+    X(refused_backward_trade, counter, "trades refused: the trade id is below that of the symbol's last one") \
     X(quotes_restarted, counter, "times a symbol's update ids or times began anew, and were believed") \
     X(stamps_mixed, counter, "time stamps in another unit (ms, us, ns) than the one before, or than the given one") \
     X(stamps_implausible, counter, "time stamps outside the years 2001 to 2099 in each unit, left as they are") \

@@ -128,17 +128,20 @@ def counted(reading: shm.Segment) -> dict[str, int]:
     return found | ({"restarted": n} if (n := reading.counters["quotes_restarted"]) else {})
 
 
-def feed(form: str, quotes: list[Quote]) -> Replayed:
+def replay_lines(form: str, lines: list[bytes]) -> Replayed:
     h = Hand()  # its strategy, for another path
     replay = _replay.Replay(
         strategy=ctypes.addressof(h._table), state=ctypes.addressof(h._state), feed_format=form, owner=h,
         symbols=[symbol.encode() for symbol in SYMBOLS],
     )  # fmt: skip
-    if form == "binance":
-        replay.run(b"".join(b"%d %s\n" % (quote.received, quote.as_binance()) for quote in quotes))
-    else:
-        replay.run(b"".join(quote.as_csv() + b"\n" for quote in quotes))
+    replay.run(b"".join(lines))
     return Replayed(h.events, shm.decode(replay.segment_bytes, "replay"))
+
+
+def feed(form: str, quotes: list[Quote]) -> Replayed:
+    if form == "binance":
+        return replay_lines(form, [b"%d %s\n" % (quote.received, quote.as_binance()) for quote in quotes])
+    return replay_lines(form, [quote.as_csv() + b"\n" for quote in quotes])
 
 
 CONTENTS: list[dict[str, int]] = [
@@ -276,3 +279,53 @@ def test_a_line_with_a_trade_may_say_the_quote_again() -> None:
     for number, line in enumerate([GOOD.as_csv(), GOOD.as_csv(), traded, traded], 1):
         h.engine.handle_datagram(mold(number, line), number)
     assert counted(h.reading) == {"repeated": 1} and [event[10] for event in h.events] == [1, 3, 3]
+
+
+def trade(id: int, price: str = "100.00", size: str = "1") -> bytes:
+    return b'%d {"e":"trade","E":%d,"s":"BTCUSDT","t":%d,"p":"%s","q":"%s","T":%d,"m":true}\n' % (
+        RECEIVED, START_MS, id, price.encode(), size.encode(), START_MS)  # fmt: skip
+
+
+def judge_trades(ids: list[int]) -> tuple[list[int], Counter[str]]:
+    """What the documentation says of numbered trades: those that are taken, and the others by their reason."""
+    taken: list[int] = []
+    older: list[int] = []
+    counted: Counter[str] = Counter()
+    for id in ids:
+        if (taken and id == taken[-1]) or (older and id == older[-1]):
+            counted["repeated_trade"] += 1
+            continue
+        if taken and id < taken[-1]:
+            older = [*older, id] if older and id > older[-1] else [id]
+            if len(older) < AGAIN:
+                counted["backward_trade"] += 1
+                continue
+        older = []
+        taken.append(id)
+    return taken, counted
+
+
+@given(st.lists(st.tuples(st.sampled_from((1, 1, 1, 0, 2, -1, -40, 90)), st.sampled_from((1, 2, 31, 32, 33, 40))),
+                max_size=8))  # fmt: skip
+@settings(max_examples=150)
+def test_numbered_trades_are_judged_as_by_the_model(steps: list[tuple[int, int]]) -> None:
+    ids, id = [], 1000
+    for step, n in steps:
+        id = max(0, id + step)
+        for _ in range(n):
+            ids.append(id)
+            id += 1
+    taken, reasons = judge_trades(ids)
+    h = replay_lines("binance", [trade(id) for id in ids])
+    assert [event[3] for event in h.events] == taken
+    assert h.counted == dict(reasons)
+
+
+@pytest.mark.parametrize(("price", "size"), [("0", "1"), ("0.00000000", "0.00000000"), ("1", "0.0")])
+def test_a_trade_without_a_price_or_a_size_is_none(price: str, size: str) -> None:
+    h = replay_lines("binance", [trade(1), trade(2, price, size), trade(3)])
+    assert [event[3] for event in h.events] == [1, 3] and h.counted == {"zero_trade": 1}
+    # A quote in the same line still is an event, without a trade.
+    h = replay_lines("csv", [f"{START_MS},BTCUSDT,1,1,2,1,{price},{size}\n".encode()])
+    assert [(event[4], event[8], event[9], event[10]) for event in h.events] == [(UNIT, 0, 0, 1)]
+    assert h.counted == {"zero_trade": 1}

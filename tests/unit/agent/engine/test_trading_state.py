@@ -1,6 +1,8 @@
 """Halts, auctions, restrictions and the circuit breaker: what an ITCH feed tells becomes the state in every event, and
 what the gate lets pass."""
 
+from typing import Any
+
 import pytest
 
 from agent import strategy
@@ -311,3 +313,90 @@ def test_feeds_of_quotes_tell_no_state_and_are_checked_for_locked_quotes() -> No
             h.engine.handle_datagram(mold(h.sequence, quote))
             assert h.counters[reason] == before + 1
     assert {(e.state, e.market, e.day) for e in h.events} == {(0, 0, 0)}
+
+
+#: What each message makes of a symbol where it cannot be believed, and what its orders are refused for; a sale, of Y.
+DISTRUSTED: list[tuple[str, dict[str, str], int, str]] = [
+    ("H", {"trading_state": "T"}, strategy.UNKNOWN, "halted"),
+    ("h", {"market_code": "Q", "operational_halt_action": "T"}, strategy.HALTED_HERE, "halted"),
+    ("Y", {"reg_sho_action": "0"}, strategy.TRADING, "short"),
+]
+
+
+@pytest.mark.parametrize(("letter", "fields", "state", "reason"), DISTRUSTED)
+@pytest.mark.parametrize("locate", ["AAPL", "MSFT", "XYZ"])
+def test_a_message_under_the_code_of_another_stock_is_believed_of_neither(
+    letter: str, fields: dict[str, str], state: int, reason: str, locate: str
+) -> None:
+    f = Feed().open()
+    f.send("R", "AAPL", stock="XYZ", stock_locate=20)
+    with f.hand.connect():
+        f.send(letter, "AAPL", stock_locate={"AAPL": 7, "MSFT": 9, "XYZ": 20}[locate], **fields)
+        told = {"AAPL": set(), "MSFT": {"AAPL", "MSFT"}, "XYZ": {"AAPL"}}[locate]
+        assert f.hand.counters.get("malformed_symbol", 0) == (locate != "AAPL")
+        for name in ("AAPL", "MSFT"):
+            assert f.row(name).state == (state if name in told else strategy.TRADING)
+            assert f.try_order(name, side=-1) == (reason if name in told else "sent")
+
+
+@pytest.mark.parametrize("letter", "AF")
+@pytest.mark.parametrize("stock", ["MSFT", "XYZ", "aapl", "", "AAPL.X"])
+def test_an_order_under_the_code_of_another_stock_is_in_no_book(letter: str, stock: str) -> None:
+    f = Feed().open()
+    with f.hand.connect():
+        f.send(letter, "AAPL", stock=stock, order_reference_number=500, buy_sell_indicator="B", shares=1, price=1)
+        assert f.hand.counters["malformed_symbol"] == 1
+        assert (f.row("AAPL").stale, f.row("MSFT").stale) == (4, 4 * (stock == "MSFT"))
+
+
+@pytest.mark.parametrize("letter", "PQ")
+def test_a_trade_under_the_code_of_another_stock_is_none(letter: str) -> None:
+    f = Feed().open()
+    fields = {"buy_sell_indicator": "B", "price": 1} if letter == "P" else {"cross_price": 1, "cross_type": "O"}
+    assert f.send(letter, "AAPL", stock="MSFT", shares=1, **fields) == []
+    assert f.hand.counters["malformed_symbol"] == 1
+
+
+@pytest.mark.parametrize(("letter", "fields", "state", "reason"), DISTRUSTED)
+@pytest.mark.parametrize("change", [-16, -5, -1, 1])
+def test_a_message_of_another_length_is_not_believed(
+    letter: str, fields: dict[str, str], state: int, reason: str, change: int
+) -> None:
+    f = Feed().open()
+    message = itch.encode(letter, stock_locate=7, stock="AAPL", timestamp=10 * HOUR, **fields)
+    with f.hand.connect():
+        f.give(message[:change] if change < 0 else message + b"T" * change)
+        assert f.hand.counters[f"malformed_{'truncated' if change < 0 else 'oversized'}"] == 1
+        assert (f.row().state, f.row("MSFT").state) == (state, strategy.TRADING)
+        assert (f.try_order(side=-1), f.try_order("MSFT", side=-1)) == (reason, "sent")
+
+
+def test_a_system_event_of_another_length_leaves_a_market_that_nobody_knows() -> None:
+    f = Feed().open()
+    with f.hand.connect():
+        f.give(itch.encode("S", event_code="Q", timestamp=10 * HOUR)[:-1])
+        assert f.try_order() == "closed_market"
+
+
+@pytest.mark.parametrize(
+    ("letter", "fields"),
+    [
+        ("P", {"shares": 0, "price": 1}),
+        ("P", {"shares": 1, "price": 0}),
+        ("E", {"executed_shares": 0}),
+        ("C", {"executed_shares": 0, "execution_price": 1}),
+        ("C", {"executed_shares": 1, "execution_price": 0}),
+        ("Q", {"shares": 1, "cross_price": 0}),
+    ],
+)
+def test_a_trade_without_a_price_or_shares_is_none(letter: str, fields: dict[str, int]) -> None:
+    f = Feed().open()
+    words: dict[str, Any] = {"P": {"buy_sell_indicator": "B"}, "C": {"printable": "Y"}, "Q": {"cross_type": "O"}}.get(
+        letter, {}
+    )
+    if letter in "EC":
+        words = words | {"order_reference_number": 1}
+    told = f.send(letter, "AAPL", **words, **fields)
+    assert all(event.kind & strategy.TRADE == 0 and event.price == event.size == 0 for event in told)
+    assert f.hand.counters["refused_zero_trade"] == 1
+    assert f.row().bid_size == (99 if fields.get("executed_shares") else 100) * 10**8

@@ -395,3 +395,37 @@ def test_the_problems_of_a_file_that_is_nothing_but_errors(file: Path, capsys: p
     assert cli.main([*options, "--format", "json"]) == 1
     data = json.loads(capsys.readouterr().out)
     assert {p["kind"] for p in data["problems"]} == {"malformed_number", "no messages"}
+
+
+@pytest.mark.parametrize("symbols", [",", "", "AAPL,", "AAPL,,MSFT", "AAPL,AAPL"])
+def test_symbols_that_are_no_names_or_come_twice_are_refused(
+    file: Path, symbols: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file.write_bytes(generator.binaryfile(DAY))
+    assert run_command(file, "--symbols", symbols) == 2
+    assert (
+        f"--symbols: found {symbols!r}, allowed: names with commas between them, each once" in capsys.readouterr().err
+    )
+
+
+def test_a_message_that_changes_a_state_has_its_own_place(file: Path) -> None:
+    at = next(i for i, m in enumerate(DAY) if m[:1] == b"A") + 20
+    bad = itch.encode("H", stock_locate=int.from_bytes(DAY[at][1:3], "big"), stock="AAPL", trading_state="x")
+    file.write_bytes(generator.binaryfile([*DAY[:at], bad, *DAY[at:]]))
+    problem = find(replay.run(file, NAME), "malformed_field")
+    assert (problem["first"]["record"], problem["first"]["example"]) == (at + 1, bad.hex())
+
+
+def test_a_trade_that_is_refused_beside_a_quote_has_its_own_place(file: Path) -> None:
+    lines = [line + b",," for line in CSV]
+    lines[20] = CSV[20] + b",0,1"
+    file.write_bytes(b"\n".join([HEADER + b",price,size", *lines]) + b"\n")
+    data = replay.run(file, NAME)
+    assert find(data, "refused_zero_trade")["first"]["line"] == 22 and data["orders_wanted"] == len(CSV)
+    assert "1 trades refused (zero); first: line 22" in replay.as_text(data)
+
+
+def test_times_of_several_units_are_said_in_the_text(file: Path) -> None:
+    file.write_bytes(BINANCE[0].split()[0][:16] + b" " + TICKS[0] + b"\n" + b"\n".join(BINANCE[1:]))
+    data = replay.run(file, NAME)
+    assert data["ok"] and data["stamps"] and f"NOTE         {data['stamps'][0]}\n" in replay.as_text(data)
