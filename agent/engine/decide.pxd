@@ -8,6 +8,7 @@ from agent.engine.losses cimport mark_position
 from agent.engine.measure cimport record_stage
 from agent.engine.orders cimport submit_all
 from agent.engine.state cimport RUNNING, Core, Told
+from agent.engine.unlikely cimport unlikely
 from agent.shm.segment cimport agent_symbol
 from agent.shm.series cimport series_push
 from agent.strategy.abi cimport AGENT_STATE, AGENT_TRADE, agent_event
@@ -24,12 +25,18 @@ cdef extern from *:
     """
 
 
+cdef inline int64_t read_word(const uint64_t *word) noexcept nogil:
+    """Read a word alone. A compiler reads two at once otherwise; if one of them was written just now, both then wait
+    until it is in the cache."""
+    return <int64_t> (<const volatile uint64_t *> word)[0]
+
+
 cdef inline void show_quotes(agent_event *event, const agent_symbol *row) noexcept nogil:
     """Write the best bid and offer of a symbol into an event."""
-    event.bid = <int64_t> row.bid
-    event.bid_size = <int64_t> row.bid_size
-    event.ask = <int64_t> row.ask
-    event.ask_size = <int64_t> row.ask_size
+    event.bid = read_word(&row.bid)
+    event.bid_size = read_word(&row.bid_size)
+    event.ask = read_word(&row.ask)
+    event.ask_size = read_word(&row.ask_size)
 
 
 cdef inline bint decide_on_event(Core *e, uint32_t symbol, uint64_t sequence) noexcept nogil:
@@ -46,7 +53,7 @@ cdef inline bint decide_on_event(Core *e, uint32_t symbol, uint64_t sequence) no
         series_push(e.feed.series, symbol, e.received, e.strategy.event.price, e.strategy.event.size)
     mark_position(e, symbol)
     record_stage(e, &e.histograms.book)
-    if e.feed.retransmitted or e.stop != RUNNING or not e.feed.traded[symbol]:
+    if unlikely(e.feed.retransmitted or e.stop != RUNNING or not e.feed.traded[symbol]):
         if e.feed.retransmitted and e.strategy.event.kind & AGENT_STATE:
             e.feed.changes_untold = True
         return True

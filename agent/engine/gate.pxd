@@ -15,6 +15,7 @@ from agent.engine.conditions cimport check_conditions, is_plain
 from agent.engine.open_orders cimport next_slot
 from agent.engine.own_prices cimport crosses_own
 from agent.engine.state cimport READY, Core, OpenOrder, SymbolRisk
+from agent.engine.unlikely cimport unlikely
 from agent.shm.clock cimport monotonic_ns
 from agent.shm.segment cimport agent_symbol
 
@@ -33,13 +34,13 @@ cdef inline int64_t read_limit(const uint64_t *word) noexcept nogil:
 
 cdef inline bint check_sending(Core *e) noexcept nogil:
     """Returns True if a message, a Cancel included, may go to the exchange now."""
-    if e.session.state != READY:
+    if unlikely(e.session.state != READY):
         e.counters.reject_closed += 1
         return False
-    if e.outbox.end:
+    if unlikely(e.outbox.end):
         e.counters.reject_backlog += 1
         return False
-    if e.journal.full:
+    if unlikely(e.journal.full):
         e.counters.reject_journal += 1
         return False
     return True
@@ -49,11 +50,11 @@ cdef inline bint round_price(Core *e, const agent_order *order, uint64_t *price)
     """The order's price with 4 decimals. Returns False if OUCH cannot express it."""
     cdef double scaled = order.price * 1e4, grid
     # Written so that a NaN fails it.
-    if not (scaled > 0.5 and scaled < ouch.MAX_PRICE + 0.5):
+    if unlikely(not (scaled > 0.5 and scaled < ouch.MAX_PRICE + 0.5)):
         e.counters.reject_price += 1
         return False
     grid = floor(scaled + 0.5)
-    if fabs(scaled - grid) > 1e-3:
+    if unlikely(fabs(scaled - grid) > 1e-3):
         e.counters.reject_price += 1
         return False
     price[0] = <uint64_t> grid
@@ -70,10 +71,10 @@ cdef inline bint is_old(const Core *e, const agent_symbol *row, int64_t limit) n
 cdef inline bint check_quotes(Core *e, const agent_symbol *row) noexcept nogil:
     """Returns True if a symbol's quotes can be trusted, and are new enough."""
     cdef int64_t limit = read_limit(&e.risk.limits.max_tick_age_ns)
-    if row.stale:
+    if unlikely(row.stale):
         e.counters.reject_stale += 1
         return False
-    if limit and is_old(e, row, limit):
+    if unlikely(limit and is_old(e, row, limit)):
         e.counters.reject_old += 1
         return False
     return True
@@ -162,7 +163,7 @@ cdef inline bint check_order(Core *e, const agent_order *order, uint32_t symbol,
     its price with 4 decimals."""
     cdef agent_symbol *row
     cdef int64_t size = order.size
-    if read_limit(&e.risk.limits.kill):
+    if unlikely(read_limit(&e.risk.limits.kill) != 0):
         if e.orders.contradicted:
             e.counters.reject_contradicted += 1
         else:
@@ -170,17 +171,17 @@ cdef inline bint check_order(Core *e, const agent_order *order, uint32_t symbol,
         return False
     if not check_sending(e):
         return False
-    if side != AGENT_BUY and side != AGENT_SELL:
+    if unlikely(side != AGENT_BUY and side != AGENT_SELL):
         e.counters.reject_side += 1
         return False
-    if symbol >= e.feed.symbols or not e.feed.traded[symbol]:
+    if unlikely(symbol >= e.feed.symbols or not e.feed.traded[symbol]):
         e.counters.reject_symbol += 1
         return False
     row = &e.feed.rows[symbol]
     if not check_quotes(e, row) or not (is_plain(e, symbol, row)
                                         or check_conditions(e, symbol, side, size, replaced)):
         return False
-    if size <= 0 or size > read_limit(&e.risk.limits.max_size) or size > ouch.MAX_QUANTITY:
+    if unlikely(size <= 0 or size > read_limit(&e.risk.limits.max_size) or size > ouch.MAX_QUANTITY):
         e.counters.reject_size += 1
         return False
     if not round_price(e, order, price):

@@ -17,6 +17,7 @@ from agent.engine.state cimport NOT_SEEN, Core
 from agent.engine.symbols cimport find_symbol
 from agent.engine.trading_state cimport (ITCH_UNIT, SHARE, distrust_message, follow_clock, handle_cross,
                                          handle_market_message, handle_state_message)
+from agent.engine.unlikely cimport unlikely
 from agent.protocols.verdict cimport BAD_FIELD, BAD_SYMBOL, OVERSIZED, TRUNCATED
 from agent.protocols.wire cimport load16
 from agent.shm.segment cimport agent_symbol
@@ -102,16 +103,16 @@ cdef inline bint handle_itch_message(Core *e, const uint8_t *data, uint32_t size
     cdef uint64_t price = 0, size_there = 0
     cdef int symbol, result, kind = itch.parse(data, size, &m)
     record_stage(e, &e.histograms.parse)
-    if kind < 0:
+    if unlikely(kind < 0):
         count_malformed(e, kind)
         return handle_bad_message(e, kind, data, size, sequence)
-    if kind == c'S' or kind == c'W':
+    if unlikely(kind == c'S' or kind == c'W'):
         e.counters.itch += 1
         return handle_market_message(e, kind, m.event, <int64_t> m.timestamp, sequence)
     if m.stock != NULL:
         follow_clock(e, <int64_t> m.timestamp)
     symbol = find_listed_symbol(e, &m) if m.stock != NULL else e.feed.by_locate[m.locate]
-    if symbol < 0:
+    if unlikely(symbol < 0):
         if (kind == c'H' or kind == c'h' or kind == c'Y') and find_symbol(e, m.stock, 8) >= 0:
             return handle_other_name(e, symbol, &m, data, sequence)
         e.counters.itch += 1
@@ -146,17 +147,17 @@ cdef inline bint handle_itch_message(Core *e, const uint8_t *data, uint32_t size
         return handle_state_message(e, <uint32_t> symbol, kind, m.event, m.market, m.lower, m.upper,
                                     <int64_t> m.timestamp, sequence)
     row = &e.feed.rows[symbol]
-    if e.feed.books.stale[symbol]:
+    if unlikely(e.feed.books.stale[symbol]):
         if row.stale == 0 and e.feed.books.stale[symbol] == INCONSISTENT:
             e.counters.book_inconsistent += 1
         show_stale_book(e, <uint32_t> symbol)
         return True
-    if result == UNKNOWN:
-        e.feed.unknown_orders += 1
-        if e.feed.unknown_by_symbol != NULL:
-            e.feed.unknown_by_symbol[symbol] += 1
-            return True
-    if result != symbol:
+    if unlikely(result != symbol):
+        if result == UNKNOWN:
+            e.feed.unknown_orders += 1
+            if e.feed.unknown_by_symbol != NULL:
+                e.feed.unknown_by_symbol[symbol] += 1
+                return True
         # An order that is not in the book of its own symbol.
         mark_inconsistent(e, <uint32_t> symbol)
         if result >= 0:

@@ -94,15 +94,19 @@ cdef inline void mark_to_book(Core *e, uint32_t symbol) noexcept nogil:
         e.risk.symbols[symbol].mark = price
 
 
-cdef inline void mark_position(Core *e, uint32_t symbol) noexcept nogil:
-    """A symbol's book may have changed: mark its position, if it has one, and hold what that gives against the
-    limits."""
-    if e.feed.rows[symbol].position == 0:
-        return
-    mark_to_book(e, symbol)
+cdef inline void follow_price(Core *e, uint32_t symbol) noexcept nogil:
+    """The price or size of a symbol's position has changed: mark it, and hold what that gives against the limits."""
+    if e.feed.rows[symbol].position:
+        mark_to_book(e, symbol)
     set_profit(e, symbol)
     check_symbol(e, symbol)
     check_all_symbols_together(e)
+
+
+cdef inline void mark_position(Core *e, uint32_t symbol) noexcept nogil:
+    """A symbol's book may have changed: mark its position, if it has one."""
+    if e.feed.rows[symbol].position:
+        follow_price(e, symbol)
 
 
 cdef inline void add_execution(Core *e, uint32_t symbol, int32_t side, int64_t units, uint64_t price) noexcept nogil:
@@ -112,11 +116,7 @@ cdef inline void add_execution(Core *e, uint32_t symbol, int32_t side, int64_t u
     row.position += <uint64_t> (side * units)
     s.cash -= product(side * units * TICK, price)
     s.mark = s.last = price * TICK
-    if row.position:
-        mark_to_book(e, symbol)
-    set_profit(e, symbol)
-    check_symbol(e, symbol)
-    check_all_symbols_together(e)
+    follow_price(e, symbol)
 
 
 cdef inline void begin_day(Core *e, int64_t day) noexcept nogil:

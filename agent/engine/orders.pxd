@@ -15,6 +15,7 @@ from agent.engine.measure cimport record_stage
 from agent.engine.open_orders cimport add_open, find_open, next_slot, prefetch, reduce_open
 from agent.engine.outbox cimport send_bytes
 from agent.engine.state cimport READY, SLOTS, Core, OpenOrder
+from agent.engine.unlikely cimport unlikely
 from agent.shm.clock cimport monotonic_ns
 from agent.strategy.abi cimport AGENT_BUY, AGENT_CANCEL, AGENT_ENTER, AGENT_MAX_ORDERS, AGENT_REPLACE, agent_order
 
@@ -127,18 +128,15 @@ cdef inline bint submit_order(Core *e, const agent_order *order) noexcept nogil:
     return True
 
 
-cdef inline bint submit_all(Core *e, int32_t n) noexcept nogil:
-    """Submit the n orders that a function of the strategy wrote to Strategy.orders; n below 0: it failed. Returns
-    False if the connection is lost."""
+cdef inline bint submit_some(Core *e, int32_t n) noexcept nogil:
+    """submit_all() for an n other than 0."""
     cdef int32_t i
-    if n == 0:
-        return True
-    if n < 0:
+    if unlikely(n < 0):
         e.counters.strategy_errors += 1
         e.strategy.failed_with = n
         return True
     e.counters.orders_wanted += <uint64_t> n
-    if n > AGENT_MAX_ORDERS:
+    if unlikely(n > AGENT_MAX_ORDERS):
         # The strategy wrote beyond its buffer or lies: none of the orders can be trusted.
         e.counters.reject_count += <uint64_t> n
         return True
@@ -146,6 +144,12 @@ cdef inline bint submit_all(Core *e, int32_t n) noexcept nogil:
         if not submit_order(e, &e.strategy.orders[i]):
             return False
     return True
+
+
+cdef inline bint submit_all(Core *e, int32_t n) noexcept nogil:
+    """Submit the n orders that a function of the strategy wrote to Strategy.orders; n below 0: it failed. Returns
+    False if the connection is lost."""
+    return n == 0 or submit_some(e, n)
 
 
 cdef inline bint cancel_open_orders(Core *e) noexcept nogil:

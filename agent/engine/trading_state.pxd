@@ -14,6 +14,7 @@ from agent.book.order_book cimport books_clear
 from agent.engine.decide cimport decide_on_event, show_quotes
 from agent.engine.setup cimport show_state
 from agent.engine.state cimport BEFORE_FIRST, LOCATES, NOT_SEEN, Core, SymbolState, Told
+from agent.engine.unlikely cimport unlikely
 from agent.shm.segment cimport agent_symbol
 from agent.strategy.abi cimport (AGENT_CLOSED, AGENT_ENDED, AGENT_HALTED, AGENT_HALTED_HERE, AGENT_OPEN, AGENT_PAUSED,
                                  AGENT_POST_MARKET, AGENT_PRE_MARKET, AGENT_QUOTING, AGENT_SHORT_FREE,
@@ -100,7 +101,7 @@ cdef inline bint is_time_back(const Core *e, int64_t timestamp) noexcept nogil:
 
 cdef inline void follow_clock(Core *e, int64_t timestamp) noexcept nogil:
     """Begin another day where the time of a message goes back to it, of a recording that does not have its begin."""
-    if timestamp + BACK_NS < e.feed.day_clock and is_time_back(e, timestamp):
+    if unlikely(timestamp + BACK_NS < e.feed.day_clock) and is_time_back(e, timestamp):
         begin_day(e, AGENT_UNTOLD)
         e.feed.changes_untold = True
     e.feed.day_clock = timestamp

@@ -17,6 +17,7 @@ from agent.engine.conditions cimport read_choices
 from agent.engine.market cimport handle_message
 from agent.engine.setup cimport add_symbol, init_core, next_part, tables_size, write_name
 from agent.engine.state cimport LOCATES, READY, Core, Name
+from agent.engine.unlikely cimport unlikely
 from agent.protocols.formats cimport BINARYFILE, LINES, STAMPED_LINES, FeedFormat, require_feed_format
 from agent.protocols.stamps cimport MS, NS, US, Clock, init_clock, peek_stamp, read_stamp, require_unit
 from agent.protocols.wire cimport load48, load64
@@ -221,11 +222,16 @@ cdef class Replay:
     cdef inline void handle_in_time(self, const uint8_t *data, uint32_t size) noexcept nogil:
         """Handle the message in hand at the recording's time."""
         cdef Tape *t = &self.tape
-        if self.desk == NULL:
-            t.core.received = t.record.time_ns
-            handle_message(&t.core, data, size, t.sequence)
-            look_at_message(t, was_read(t))
+        if unlikely(self.desk != NULL):
+            self.handle_beside_exchange(data, size)
             return
+        t.core.received = t.record.time_ns
+        handle_message(&t.core, data, size, t.sequence)
+        look_at_message(t, was_read(t))
+
+    cdef void handle_beside_exchange(self, const uint8_t *data, uint32_t size) noexcept nogil:
+        """Handle the message in hand, and what the exchange makes of it and of the orders."""
+        cdef Tape *t = &self.tape
         advance_clock(self.desk, t, t.record.time_ns)
         handle_message(&t.core, data, size, t.sequence)
         look_at_message(t, was_read(t))

@@ -8,6 +8,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp
 
 from agent.engine.state cimport NOT_OURS, NOT_SEEN, Core
+from agent.engine.unlikely cimport unlikely
 from agent.protocols.wire cimport load16
 from agent.replay.watch cimport Record, Watch, look_at_words
 from agent.strategy.abi cimport (AGENT_BUY, AGENT_CANCEL, AGENT_ENTER, AGENT_MAX_ORDERS, AGENT_REPLACE, AGENT_SELL,
@@ -30,8 +31,7 @@ cdef struct Tape:
     uint64_t bad_orders         # refused orders that are none on any exchange
     uint64_t unsettled          # orders and answers that did not reach the other side, or were refused by the engine
     # counters as they were behind the last message
-    uint64_t itch, events, other_symbol, passed_by, books_stale, unknown_orders, errors, wanted, unsent
-    uint64_t refused
+    uint64_t itch, events, other_symbol, passed_by, failures, wanted, unsent
 
 
 cdef inline bint is_left_out(const uint8_t *message, uint32_t size) noexcept nogil:
@@ -91,30 +91,37 @@ cdef inline bint count_passed_over(Tape *t) noexcept nogil:
     return False
 
 
-cdef inline uint64_t count_refusals(const Core *e) noexcept nogil:
-    """Returns how many quotes and trades were refused; what else the message had may be an event all the same."""
-    return (e.counters.refused_crossed + e.counters.refused_zero_size + e.counters.refused_zero_price
+cdef inline uint64_t count_failures(const Core *e) noexcept nogil:
+    """Returns the sum of what seldom happens to a message that was read; of a quote or trade that is refused, what else
+    the message had may be an event all the same."""
+    return (e.counters.strategy_errors + e.counters.books_stale + e.feed.unknown_orders
+            + e.counters.refused_crossed + e.counters.refused_zero_size + e.counters.refused_zero_price
             + e.counters.refused_repeated + e.counters.refused_backward + e.counters.refused_time_backward
             + e.counters.refused_zero_trade + e.counters.refused_repeated_trade + e.counters.refused_backward_trade)
 
 
-cdef inline void look_at_message(Tape *t, bint fine) noexcept nogil:
-    """Behind each message, answer and call of the timer: note the place of what should not be. fine: it was read."""
+cdef inline void look_closer(Tape *t, bint fine) noexcept nogil:
+    """Note the place of the record in hand if something should not be."""
     cdef Core *e = &t.core
-    cdef uint64_t refused = count_refusals(e)
+    cdef uint64_t failures = count_failures(e)
     if e.counters.other_symbol != t.other_symbol:
         t.other_symbol = e.counters.other_symbol
         fine = not count_passed_over(t)
     if e.counters.orders_wanted != t.wanted and count_refused(t):
         fine = False
-    if fine and e.counters.strategy_errors == t.errors and e.counters.books_stale == t.books_stale \
-            and e.feed.unknown_orders == t.unknown_orders and refused == t.refused:
+    if fine and failures == t.failures:
         return
-    t.refused = refused
-    t.errors = e.counters.strategy_errors
-    t.books_stale = e.counters.books_stale
-    t.unknown_orders = e.feed.unknown_orders
+    t.failures = failures
     look_at_words(&t.watch, &t.record)
+
+
+cdef inline void look_at_message(Tape *t, bint fine) noexcept nogil:
+    """Behind each message, answer and call of the timer: note the place of what should not be. fine: it was read."""
+    cdef Core *e = &t.core
+    # Each of them only grows: so does their sum.
+    if unlikely(not fine or e.counters.orders_wanted + e.counters.other_symbol + count_failures(e)
+                != t.wanted + t.other_symbol + t.failures):
+        look_closer(t, fine)
 
 
 cdef inline bint was_read(Tape *t) noexcept nogil:
