@@ -26,14 +26,22 @@ class Parser(ProgramParser):
 def add_engine(command: argparse.ArgumentParser) -> None:
     """Add the argument that says which engine."""
     command.add_argument(
-        "agent", nargs="?", metavar="NAME|SEGMENT", help="engine name or path of its segment (default: the only one)"
-    )
+        "agent", nargs="?", type=parse_engine, metavar="NAME|SEGMENT",
+        help="engine name or path of its segment (default: the only one)",
+    )  # fmt: skip
 
 
 def add_cache_directory(command: argparse.ArgumentParser, holds: str = "") -> None:
     """Add `--cache-dir`; `holds` says in its help what the directory holds."""
     default = "default: ~/.cache/trading_agent"
     command.add_argument("--cache-dir", default="", help=f"{holds} ({default})" if holds else default)
+
+
+def parse_engine(text: str) -> str:
+    """Returns what names an engine: nothing, of a shell's empty variable, say, is no name, and means none of them."""
+    if not text:
+        raise _refuse(text, "the name of an engine, or the path of its segment")
+    return text
 
 
 def parse_endpoint(text: str) -> tuple[str, int]:

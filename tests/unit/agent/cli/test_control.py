@@ -105,6 +105,19 @@ def test_a_loop_confirms(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
         assert cli.main(["limits", "--reset", "kill", "--set", "kill=1"]) == 2
 
 
+@pytest.mark.parametrize("words", [["kill"], ["resume"], ["limits", "--set", "max_size=50"], ["stats"]])
+def test_an_empty_name_is_no_engine(tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
+    """As of a shell's variable that is not set: neither the only engine is meant, nor all."""
+    live = Live(tmp_path / "main.segment")
+    with running(live):
+        before = shm.read(live.path).limits
+        with pytest.raises(SystemExit) as ended:
+            cli.main([*words[:1], "", *words[1:]])
+        assert ended.value.code == 2
+        assert "found '', allowed: the name of an engine" in capsys.readouterr().err
+        assert shm.read(live.path).limits == before
+
+
 def test_a_loop_that_hangs_confirms_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     live = Live(tmp_path / "main.segment")
     live.state(2)

@@ -37,6 +37,7 @@ TYPES: dict[Callable[[str], Any], Callable[[Any], bool]] = {
     options.parse_share: lambda value: 0 <= value < 1,
     options.parse_count: lambda value: 0 < value <= options.MOST,
     options.parse_seed: lambda value: 0 <= value < 1 << 64,
+    options.parse_engine: lambda value: value != "",
     options.parse_shard: lambda value: 0 <= value[0] < value[1] <= MAX_SYMBOLS,
     options.parse_endpoint: lambda value: value[0].count(".") == 3 and 1 <= value[1] <= 65535,
     exchange.parse_exchange_symbols: lambda value: (
@@ -94,7 +95,7 @@ def typed_options() -> list[tuple[str, str]]:
         for action in commands.choices[name]._actions:
             if action.type not in (None, Path):
                 assert action.type in TYPES, f"agent {name} {action.option_strings}: a type without a test"
-                found.append((name, action.option_strings[-1]))
+                found += [(name, option) for option in action.option_strings[-1:]]
     return found
 
 
