@@ -17,13 +17,13 @@ from agent.engine.decisions cimport note_limit
 from agent.engine.executions cimport remember_execution
 from agent.engine.loop cimport FEEDS, REQUESTS, Loop, copy_feed_counters, do_housekeeping, handle_datagram, run_loop
 from agent.engine.losses cimport DAY, set_profit
-from agent.engine.open_orders cimport add_open, find_open
+from agent.engine.open_orders cimport add_closed, add_open, find_open
 from agent.engine.receive cimport BATCH, SOURCES, STRIDE, init_receiver, set_sources
 from agent.engine.session cimport drop_connection, step_session
 from agent.engine.setup cimport add_symbol, init_core, next_part, tables_size, write_name
 from agent.engine.state cimport (CATCHING_UP, LIVE, READY, RUNNING, SENT, SLOTS, STOP_BEHIND, STOP_LOST,
                                  STOP_NO_PAST, STOP_REFUSED, STOP_SIGNAL, Core, Name, OpenOrder, SymbolRisk, product,
-                                 wide)
+                                 wide, UNSEEN)
 from agent.protocols.formats cimport FeedFormat, require_feed_format
 from agent.protocols.moldudp64 cimport mold_init
 from agent.protocols.stamps cimport init_clock, require_unit
@@ -236,13 +236,14 @@ cdef class Engine:
             self.loop.ring = <Ring *> <uintptr_t> feed.address
 
     def restore(self, *, uint32_t reference, positions, open_orders, bytes session, uint64_t sequence,
-                bint over, executions, uint32_t contradicted, uint64_t records, today=None):
+                bint over, executions, uint32_t contradicted, uint64_t records, today=None, done=()):
         """What the journal says: the last UserRefNum; (symbol index, units) of positions; (id, symbol index,
         side, leaves, price with 4 decimals, tag, original, filled, accepted) of open orders; the exchange's session,
         the sequenced messages read in it, and whether it is over; (id, match number, symbol index, side, units,
         price) of the last executions, 0 units for one that was taken back; why the gate is shut; records so far;
-        the last day (agent.journal.rebuild.Today). Raises ValueError for an order or a position that the engine has no
-        place for; then it may have some of them."""
+        the last day (agent.journal.rebuild.Today); (id, symbol index, side, price, filled, accepted, whether the
+        exchange has not seen it) of orders that are done. Raises ValueError for an order or a position that the engine
+        has no place for; then it may have some of them."""
         cdef Core *e = &self.loop.core
         cdef OpenOrder *o
         e.orders.reference = reference
@@ -250,6 +251,12 @@ cdef class Engine:
             if not 0 <= symbol < e.feed.capacity:
                 raise ValueError(f"position of symbol {symbol}, allowed: below {e.feed.capacity}")
             e.feed.rows[symbol].position = <uint64_t> <int64_t> units
+        for id, symbol, side, price, filled, accepted, unseen in done:
+            if not 0 <= symbol < e.feed.capacity or side not in (1, -1):
+                raise ValueError(f"order {id} of symbol {symbol}, side {side}: none that the engine has a place for")
+            add_closed(e, id, symbol, side, filled, price, UNSEEN if unseen else LIVE if accepted else SENT)
+            if accepted and not unseen:
+                e.orders.confirmed = max(e.orders.confirmed, <uint32_t> id)
         for id, symbol, side, leaves, price, tag, original, filled, accepted in open_orders:
             if not 0 <= symbol < e.feed.capacity or side not in (1, -1) or not 0 < leaves < 1 << 32 \
                     or not 0 < id < 1 << 32 or e.orders.open[id & (SLOTS - 1)].id != 0:

@@ -20,7 +20,7 @@ from agent.engine.losses cimport add_execution
 from agent.engine.open_orders cimport add_exposure, add_open, find_closed, find_open, reduce_open
 from agent.engine.orders cimport submit_all
 from agent.engine.own_prices cimport forget_own, remember_own
-from agent.engine.state cimport CATCHING_UP, LIVE, SENT, SLOTS, UNSEEN, Core, Execution, OpenOrder
+from agent.engine.state cimport CATCHING_UP, LIVE, RUNNING, SENT, SLOTS, UNSEEN, Core, Execution, OpenOrder
 from agent.engine.symbols cimport find_exchange_symbol
 from agent.strategy.abi cimport (AGENT_ACCEPTED, AGENT_BUY, AGENT_CANCELED, AGENT_EXECUTED, AGENT_REJECTED,
                                  AGENT_REPLACED, AGENT_SELL)
@@ -96,6 +96,15 @@ cdef inline void take_details(Core *e, const ouch.Answer *a, OpenOrder *o, int64
     add_exposure(e, o, o.leaves)
 
 
+cdef inline void cancel_late_order(Core *e, const OpenOrder *o) noexcept nogil:
+    """While no order may be open, cancel one that comes to be: with `kill` at the next look at it, which is one for all
+    such orders; while the loop ends at once."""
+    cdef uint32_t slot = o.id & (SLOTS - 1)
+    e.orders.killed = False
+    if e.stop != RUNNING and slot < e.orders.cancel_at:
+        e.orders.cancel_at = slot
+
+
 cdef inline bint take_acceptance(Core *e, const ouch.Answer *a, OpenOrder *o, uint32_t units,
                                  bint tell) noexcept nogil:
     """The order is live with so many units open, or dead already. tell: the strategy, whose order it is."""
@@ -117,6 +126,9 @@ cdef inline bint take_acceptance(Core *e, const ouch.Answer *a, OpenOrder *o, ui
             reduce_open(e, o, o.leaves)
         kind = AGENT_CANCELED
         write_record(e, record.CANCELED, &copy, a.quantity, a.price, e.session.sequence)
+    elif o.id != 0 and (a.type == c'U' or not tell):
+        # A Cancel of the order that it replaced came too late, and it had none of its own.
+        cancel_late_order(e, o)
     return not tell or call_on_fill(e, &copy, o.leaves if o.id else 0, kind, a.quantity, a.price, 0)
 
 
@@ -168,6 +180,7 @@ cdef inline bint adopt_order(Core *e, const ouch.Answer *a, bint expected) noexc
         contradict(e, record.WRONG_ANSWER if known else record.UNKNOWN_ORDER, a, NULL, False)
     if not known:
         e.orders.reference = a.id
+        e.risk.orders_today += 1
     e.counters.orders_adopted += 1
     o = add_open(e, a.id, <uint32_t> symbol, side, a.quantity, a.price, 0)
     old = find_open(e, a.original)
@@ -304,14 +317,19 @@ cdef inline void count_other(Core *e, const ouch.Answer *a) noexcept nogil:
 cdef inline bint handle_unmatched(Core *e, const ouch.Answer *a) noexcept nogil:
     """An answer about an order that is not open: of an earlier process, done already, or never sent."""
     cdef OpenOrder *closed = find_closed(e, a.id)
+    cdef OpenOrder copy
     cdef bint used = 0 < a.id <= e.orders.reference
     cdef bint past = e.session.state == CATCHING_UP and a.id > e.orders.reference
     e.counters.answers_unmatched += 1
     if a.type == c'A' and closed != NULL and closed.state == SENT and closed.filled:
         # Executed whole before it was accepted.
         if closed.filled != a.quantity:
-            contradict(e, record.WRONG_SIZE, a, closed, True)
+            contradict(e, record.WRONG_SIZE, a, closed, False)
         closed.state = LIVE
+        copy = closed[0]
+        copy.id = a.id
+        copy.original = 0
+        write_record(e, record.ACCEPTED, &copy, a.quantity, copy.price, e.session.sequence)
         return True
     if (a.type == c'A' or a.type == c'U') and (not used or (closed != NULL and closed.state == UNSEEN)):
         return adopt_order(e, a, past)
@@ -339,7 +357,7 @@ cdef inline bint close_ignored_replaces(Core *e, uint32_t id) noexcept nogil:
     been in time, its answer would have come before the order was closed."""
     cdef OpenOrder *o = find_open(e, id)
     cdef OpenOrder copy
-    while o != NULL:
+    while o != NULL and o.state == SENT:
         copy = o[0]
         o.state = UNSEEN
         reduce_open(e, o, o.leaves)

@@ -5,7 +5,7 @@ Invariants: a slot with an id other than 0 holds an order with leaves above 0; O
 symbol's row holds the sum of their leaves in open_buy and open_sell. A free slot says what its last order was.
 """
 
-from libc.stdint cimport int8_t, int32_t, int64_t, uint32_t, uint64_t
+from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 from agent.engine.own_prices cimport forget_own, remember_own
 from agent.engine.state cimport SENT, SLOTS, Core, OpenOrder
@@ -25,9 +25,21 @@ cdef inline OpenOrder *find_open(Core *e, uint32_t id) noexcept nogil:
 
 cdef inline OpenOrder *find_closed(Core *e, uint32_t id) noexcept nogil:
     """Returns what is known of the order with this UserRefNum, which is closed, or NULL: another order has its slot, or
-    an earlier process closed it."""
+    an earlier process closed it long ago."""
     cdef OpenOrder *o = &e.orders.open[id & (SLOTS - 1)]
     return o if o.id == 0 and o.original == id and id != 0 else NULL
+
+
+cdef inline void add_closed(Core *e, uint32_t id, uint32_t symbol, int32_t side, uint32_t filled, uint64_t price,
+                            uint8_t state) noexcept nogil:
+    """Enter what is known of an order that is closed in its slot, which must be free."""
+    cdef OpenOrder *o = &e.orders.open[id & (SLOTS - 1)]
+    o.original = id
+    o.symbol = symbol
+    o.side = <int8_t> side
+    o.filled = filled
+    o.price = o.limit = price
+    o.state = state
 
 
 cdef inline void forget_closed(Core *e) noexcept nogil:

@@ -29,6 +29,7 @@ def restore_state(engine: Any, state: State) -> None:
             contradicted=state.contradicted,
             records=state.records,
             today=state.today,
+            done=state.done,
         )
     except ValueError as error:
         raise RunError(f"journal: {error}") from None

@@ -6,7 +6,9 @@ engine has read all messages before that one, it stays. Else it logs in again, f
 with no journal, or with one of an earlier moment, that is how it learns what became of the session meanwhile, orders
 that another process sent included. Only the answer to an Account Query with a number that no message had when the first
 login was accepted opens the gate: whatever the exchange replays is older. (Where the exchange takes 0 for its last
-message, that answer may be that last message, behind which there is nothing: then, too, all is read.)
+message, that answer may be that last message, behind which there is nothing: then, too, all is read.) An exchange that
+says that there is no message may all the same begin with the first one: then the gate opens when nothing has followed
+the answer for a while, and where messages of the past came, it is asked once more behind them.
 
 Where the past cannot be had the loop ends, and says so: the exchange gives another first message, or has fewer messages
 than were read. An order of a session that ended without a word on it is a contradiction.
@@ -37,15 +39,18 @@ from agent.system cimport (AF_INET, EINPROGRESS, IPPROTO_TCP, MSG_DONTWAIT, POLL
 
 # ns. SECOND: between heartbeats of ours, and between two tries to connect. SERVER_SILENT: SoupBinTCP's limit for a
 # connection that is dead. CONNECT_LIMIT: for the connection, for the login, and for the answer to the Account Query.
+# QUIET: without a message behind that answer, of a session that has no message as the exchange says.
 cdef extern from *:
     """
     #define LINK_SECOND INT64_C(1000000000)
     #define LINK_SERVER_SILENT INT64_C(15000000000)
     #define LINK_CONNECT_LIMIT INT64_C(5000000000)
+    #define LINK_QUIET INT64_C(50000000)
     """
     int64_t SECOND "LINK_SECOND"
     int64_t SERVER_SILENT "LINK_SERVER_SILENT"
     int64_t CONNECT_LIMIT "LINK_CONNECT_LIMIT"
+    int64_t QUIET "LINK_QUIET"
 
 
 cdef inline bint gave_up(const Core *e, int64_t at) noexcept nogil:
@@ -62,6 +67,8 @@ cdef inline void drop_connection(Core *e, int64_t at) noexcept nogil:
     e.session.retry_at = at + SECOND
     e.session.stream_size = 0
     e.session.end = 0
+    e.session.answered_at = 0
+    e.session.replays = False
     e.outbox.begin = e.outbox.end = 0
     e.shm.state = AGENT_CONNECTING
 
@@ -153,7 +160,6 @@ cdef inline bint query_account(Core *e, int64_t at) noexcept nogil:
     """Ask which number the exchange expects next; its answer is behind everything that it sends now. Returns False if
     the connection is closed."""
     cdef uint8_t[64] query
-    e.counters.logins += 1
     e.session.state = CATCHING_UP
     e.session.since = at
     e.session.over = False
@@ -191,9 +197,11 @@ cdef inline bint accept_login(Core *e, const uint8_t *body, int64_t at) noexcept
             e.counters.exchange_malformed += 1
             end_loop(e, STOP_NO_PAST, at)
             return False
+        e.counters.logins += 1
         return query_account(e, at)
     if number == e.session.sequence + 1:
         e.session.end = number
+        e.counters.logins += 1
         return query_account(e, at)
     if number < e.session.sequence:
         e.counters.exchange_malformed += 1
@@ -227,6 +235,21 @@ cdef inline void handle_query_answer(Core *e, const ouch.Answer *a) noexcept nog
         if last > e.orders.reference:
             e.orders.reference = last
     if e.session.state == CATCHING_UP and e.session.sequence >= e.session.end:
+        if e.session.end == 1:
+            e.session.answered_at = e.received
+        else:
+            end_catching_up(e)
+
+
+cdef inline void wait_for_quiet(Core *e, int64_t at) noexcept nogil:
+    """The query of a session without a message was answered: go on when nothing has followed for a while."""
+    if at - e.session.answered_at < QUIET:
+        return
+    e.session.answered_at = 0
+    if e.session.replays:
+        e.session.replays = False
+        query_account(e, at)
+    else:
         end_catching_up(e)
 
 
@@ -241,6 +264,9 @@ cdef inline bint handle_sequenced(Core *e, const uint8_t *body, uint32_t size, i
         return False
     if e.session.state == CATCHING_UP:
         e.session.since = at
+        e.session.replays |= a.type != c'Q' and a.type != c'S'
+        if e.session.answered_at:
+            e.session.answered_at = at
     if a.type == c'Q':
         handle_query_answer(e, &a)
     elif a.type == c'B':
@@ -347,6 +373,8 @@ cdef inline void step_session(Core *e, bint wanted) noexcept nogil:
             lose_connection(e, monotonic_ns())
             return
         read_session(e, e.received)
+        if e.session.answered_at and e.session.state == CATCHING_UP:
+            wait_for_quiet(e, monotonic_ns())
         if e.orders.cancel_at < SLOTS and e.session.state == READY and not cancel_open_orders(e):
             lose_connection(e, monotonic_ns())
         return

@@ -264,6 +264,8 @@ cdef struct Session:
     uint32_t stream_size        # how many
     char former[10]             # the session before this one; blank: none
     uint64_t end                # number of the first message that did not exist at the login; 0: not known yet
+    int64_t answered_at         # when the last message came, behind an answer to the query; 0: none is waited for
+    bint replays                # a session that had no message, as the exchange said, has messages of the past
     bint over                   # its end was read: it has no message that was not read
     int64_t since               # when CONNECTING, LOGGING_IN or CATCHING_UP began, CLOCK_MONOTONIC ns
     int64_t retry_at            # no connection is tried before

@@ -32,4 +32,5 @@ class Rebuilder:
         bool,
         list[tuple[int, int, int, int, int, int]],
         int,
+        list[tuple[int, int, int, int, int, bool, bool]],
     ]: ...

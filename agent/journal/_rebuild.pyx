@@ -2,6 +2,7 @@
 """What a journal's records add up to, fast enough for a restart late on a busy day."""
 
 import collections
+import itertools
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
@@ -14,6 +15,8 @@ from agent.journal.record cimport (ACCEPTED, BROKEN, CANCELED, CAUGHT_UP, CONTRA
 
 #: Executions that are given to the engine: as many as it knows.
 cdef int EXECUTIONS = 32768
+#: Orders that are done and are given to the engine: at least so many of the last ones, at most twice as many.
+cdef int DONE = 4096
 cdef object TICK = 10_000       # of 1e-8 in the 4 decimals of a price
 cdef extern from *:
     """
@@ -36,6 +39,7 @@ cdef class Rebuilt:
     cdef uint64_t price         # 4 decimals
     cdef uint64_t tag
     cdef bint accepted
+    cdef bint unseen            # done, since the exchange has not seen it
 
 
 cdef Rebuilt add_order(dict orders, const JournalRecord *r, int64_t leaves):
@@ -45,9 +49,27 @@ cdef Rebuilt add_order(dict orders, const JournalRecord *r, int64_t leaves):
     return o
 
 
-cdef int reduce_order(dict orders, const JournalRecord *r) except -1:
+cdef int close_order(dict orders, dict done, uint32_t id, bint unseen) except -1:
+    """An order is done. What is known of it is kept, since the exchange may say something of it all the same."""
+    cdef Rebuilt o = orders.pop(id, None)
+    if o is None:
+        return 0
+    o.unseen = unseen
+    done.pop(id, None)
+    done[id] = o
+    if len(done) > 2 * DONE:
+        for oldest in list(itertools.islice(done, DONE)):
+            del done[oldest]
+    return 0
+
+
+cdef int reduce_order(dict orders, dict done, const JournalRecord *r) except -1:
     cdef Rebuilt o = orders.get(r.id)
-    if o is not None:
+    if o is None:
+        o = done.get(r.id)
+        if o is not None and r.kind == EXECUTED:
+            o.filled = (o.filled + r.quantity) & <int64_t> MOST_FILLED
+    else:
         o.leaves -= r.quantity
         if r.kind == EXECUTED:
             o.filled += r.quantity
@@ -55,30 +77,38 @@ cdef int reduce_order(dict orders, const JournalRecord *r) except -1:
                 raise ValueError(f"record {r.number}: order {r.id}: found {o.filled} units executed of it and of those "
                                  f"that it replaced, allowed: at most {MOST_FILLED}")
         if o.leaves <= 0:
-            del orders[r.id]
+            close_order(orders, done, r.id, False)
     return 0
 
 
-cdef int accept_order(dict orders, const JournalRecord *r) except -1:
+cdef int accept_order(dict orders, dict done, const JournalRecord *r) except -1:
     """An order was accepted, or has taken the place of another, or was modified: the exchange says what it holds now.
-    Its limit stays what was sent, unless the exchange took it at a worse price."""
+    Its limit stays what was sent, unless the exchange took it at a worse price; a modification says nothing of it."""
     cdef Rebuilt o = orders.get(r.id)
     cdef Rebuilt old
-    if o is None:           # entered by a process whose journal is not here
+    if o is None:
+        o = done.get(r.id)
+        if r.kind == ACCEPTED and o is not None and not o.accepted and not o.unseen and o.filled:
+            o.accepted = True       # executed whole before
+            return 0
+        # Entered by a process whose journal is not here, or taken for one that the exchange has not seen.
+        done.pop(r.id, None)
         o = add_order(orders, r, 0)
     o.leaves = r.quantity
     if r.kind == REPLACED:
-        old = orders.pop(r.original if r.original else o.original, None)
+        replaced = r.original if r.original else o.original
+        old = orders.get(replaced)
         if old is not None:
             o.filled = old.filled
+            close_order(orders, done, replaced, False)
     elif r.kind == ACCEPTED and not o.accepted:
         # Executions may come before.
         o.leaves -= o.filled
-    if 0 < r.price <= MAX_PRICE and (r.price > o.price if o.side > 0 else r.price < o.price):
+    if r.kind != MODIFIED and 0 < r.price <= MAX_PRICE and (r.price > o.price if o.side > 0 else r.price < o.price):
         o.price = r.price
     o.side, o.symbol, o.original, o.accepted = r.side, r.symbol, 0, True
     if o.leaves <= 0:
-        del orders[r.id]
+        close_order(orders, done, r.id, False)
     return 0
 
 
@@ -131,7 +161,7 @@ cdef class Rebuilder:
     cdef readonly uint64_t last
     cdef uint64_t sequence
     cdef uint32_t reference, contradicted, symbols
-    cdef dict orders, positions, limits
+    cdef dict orders, done, positions, limits
     cdef bytes session
     cdef bint over
     cdef object executions
@@ -140,7 +170,7 @@ cdef class Rebuilder:
     def __cinit__(self, uint32_t symbols):
         self.today = Day()
         self.symbols = symbols
-        self.orders, self.positions, self.limits, self.session = {}, {}, {}, b""
+        self.orders, self.done, self.positions, self.limits, self.session = {}, {}, {}, {}, b""
         self.executions = collections.deque(maxlen=EXECUTIONS)
 
     def add(self, const uint8_t[::1] records not None):
@@ -183,6 +213,7 @@ cdef class Rebuilder:
         if r.kind == SESSION:
             self.session = (<const char *> &r.tag)[:8] + (<const char *> &r.price)[:2]
             self.sequence, self.over = r.exchange_sequence, False
+            self.done.clear()
             if self.reference > HALF_OF_REFERENCES:
                 self.reference = 0
         elif r.kind == QUERIED:
@@ -200,18 +231,19 @@ cdef class Rebuilder:
         elif r.kind == EXECUTED:
             self.add_units(r, r.side * <int64_t> r.quantity)
             self.executions.append((r.id, r.tag, r.symbol, r.side, r.quantity, r.price))
-            reduce_order(self.orders, r)
+            reduce_order(self.orders, self.done, r)
         elif r.kind == BROKEN:
             self.add_units(r, -r.side * <int64_t> r.quantity)
             self.executions.append((r.id, r.tag, r.symbol, r.side, 0, r.price))
         elif r.kind == CANCELED:
-            reduce_order(self.orders, r)
+            reduce_order(self.orders, self.done, r)
         elif r.kind == REJECTED or r.kind == NEVER_REACHED or r.kind == IGNORED:
-            self.orders.pop(r.id, None)
+            close_order(self.orders, self.done, r.id, r.kind != REJECTED)
         elif r.kind == ACCEPTED or r.kind == REPLACED or r.kind == MODIFIED:
-            if r.id not in self.orders:
-                self.reference = max(self.reference, r.id)
-            accept_order(self.orders, r)
+            if r.id > self.reference:
+                self.reference = r.id
+                self.today.orders += 1
+            accept_order(self.orders, self.done, r)
         return 0
 
     cdef int add_units(self, const JournalRecord *r, int64_t units) except -1:
@@ -234,6 +266,7 @@ cdef class Rebuilder:
         return [self.reference, self.sequence, self.contradicted, bool(self.over), self.last,
                 self.session.decode("latin-1"),
                 [list(pair) for pair in self.positions.items()], [list(order) for order in self.list_orders()],
+                [list(order) for order in self.list_done()],
                 [[name, *row] for name, row in self.limits.items()],
                 [today.day, today.orders, today.profit, today.peak, [[i, *row] for i, row in today.symbols.items()]],
                 [list(execution) for execution in self.executions]]
@@ -243,7 +276,7 @@ cdef class Rebuilder:
         what it has not returned."""
         cdef Rebuilt o
         (self.reference, self.sequence, self.contradicted, self.over, self.last,
-         session, positions, orders, limits, today, executions) = saved
+         session, positions, orders, done, limits, today, executions) = saved
         self.session = str.encode(session, "latin-1")
         for symbol, units in positions:
             self.positions[self.require_symbol(symbol)] = <int64_t> units
@@ -254,6 +287,13 @@ cdef class Rebuilder:
             if o.side not in (1, -1) or o.leaves <= 0:
                 raise ValueError(f"order {id}: side {side}, {leaves} units")
             self.orders[<uint32_t> id] = o
+        for id, symbol, side, price, filled, accepted, unseen in done:
+            o = Rebuilt.__new__(Rebuilt)
+            o.symbol, o.side, o.price, o.filled = self.require_symbol(symbol), side, price, filled
+            o.accepted, o.unseen = accepted, unseen
+            if o.side not in (1, -1):
+                raise ValueError(f"order {id}: side {side}")
+            self.done[<uint32_t> id] = o
         for name, value, uid, login, time_ns in limits:
             self.limits[<str> name] = (<uint64_t> value, <uint32_t> uid, <uint32_t> login, <int64_t> time_ns)
         self.today.load(today)
@@ -276,10 +316,19 @@ cdef class Rebuilder:
             found.append((id, o.symbol, o.side, o.leaves, o.price, o.tag, o.original, o.filled, o.accepted))
         return found
 
+    cdef list list_done(self):
+        cdef Rebuilt o
+        cdef list found = []
+        for id in self.done:
+            o = self.done[id]
+            found.append((id, o.symbol, o.side, o.price, o.filled, o.accepted, o.unseen))
+        return found
+
     def result(self):
         """Returns the last UserRefNum; units by symbol index; open orders as Engine.restore() takes them; the
         exchange's session, the sequenced messages read in it; records; (value, user, login's user, when) of each
         decision about a limit that is in force, by the limit's name; the last day; whether the session is over;
-        executions as Engine.restore() takes them; why the gate is shut."""
+        executions as Engine.restore() takes them; why the gate is shut; orders that are done as Engine.restore() takes
+        them."""
         return (self.reference, self.positions, self.list_orders(), self.session, self.sequence, self.last, self.limits,
-                self.today, self.over, list(self.executions), self.contradicted)
+                self.today, self.over, list(self.executions), self.contradicted, self.list_done())

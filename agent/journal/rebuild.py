@@ -60,7 +60,8 @@ class State(msgspec.Struct):
     """What the records add up to. reference: the last UserRefNum. positions: whole units by symbol index, short is
     negative. sequence: sequenced messages read in the exchange's session. records: how many they are. over: the
     session's end was read. executions: the last ones, (id, match number, symbol, side, units, price); 0 units: the
-    exchange took it back. contradicted: why the gate is shut, 0: it is not."""
+    exchange took it back. contradicted: why the gate is shut, 0: it is not. done: the last orders of the session that
+    are closed, (id, symbol, side, price, filled, accepted, whether the exchange has not seen it)."""
 
     reference: int
     positions: dict[int, int]
@@ -73,6 +74,7 @@ class State(msgspec.Struct):
     over: bool = False
     executions: list[tuple[int, int, int, int, int, int]] = []
     contradicted: int = 0
+    done: list[tuple[int, int, int, int, int, bool, bool]] = []
 
 
 class Sum:
@@ -111,7 +113,7 @@ class Sum:
     @property
     def state(self) -> State:
         """What they add up to."""
-        reference, positions, orders, session, sequence, last, limits, day, over, executions, contradicted = (
+        reference, positions, orders, session, sequence, last, limits, day, over, executions, contradicted, done = (
             self._rebuilder.result()
         )
         held = {order[0]: OpenOrder(*order) for order in orders}
@@ -130,6 +132,7 @@ class Sum:
             over=over,
             executions=executions,
             contradicted=contradicted,
+            done=done,
         )
 
 

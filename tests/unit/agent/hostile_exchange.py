@@ -88,17 +88,23 @@ class Model:
         self.reference = self.confirmed = self.shut = 0
 
     def restart(self) -> None:
-        """Of orders that are closed nothing is known any more."""
-        self.closed.clear()
-        self.confirmed = max((id for id, o in self.open.items() if o.state == "live"), default=0)
+        """What is known of the numbers that the exchange has accepted are those of known orders."""
+        known = [*self.open.items(), *self.closed.items()]
+        self.confirmed = max((id for id, o in known if o.state == "live"), default=0)
+
+    def take_slot(self, id: int) -> None:
+        """An order's number modulo 65,536 is its place: what was known of the one before there is forgotten."""
+        self.closed = {other: o for other, o in self.closed.items() if other % 65_536 != id % 65_536}
 
     def enter(self, symbol: int, side: int, size: int, price: int) -> int:
         self.reference += 1
+        self.take_slot(self.reference)
         self.open[self.reference] = Order(symbol, side, size, price)
         return self.reference
 
     def replace(self, original: int, size: int, price: int) -> int:
         self.reference += 1
+        self.take_slot(self.reference)
         old = self.open[original]
         self.open[self.reference] = Order(old.symbol, old.side, size, price, old.filled, original)
         old.replacement = self.reference
@@ -131,7 +137,7 @@ class Model:
         elif a.id in self.open:
             replacement = self.open[a.id].replacement
             self.hear_of_open(a, self.open[a.id])
-            while a.id not in self.open and replacement in self.open:
+            while a.id not in self.open and replacement in self.open and self.open[replacement].state == "sent":
                 self.close(replacement, "unseen")
                 replacement = self.closed[replacement].replacement
         else:
@@ -250,7 +256,7 @@ class Model:
             return
         self.shut = WRONG_ANSWER if used else UNKNOWN_ORDER
         self.reference = max(self.reference, a.id)
-        self.closed.pop(a.id, None)
+        self.take_slot(a.id)
         o = self.open[a.id] = Order(symbol, side, a.quantity, a.price)
         if a.type == b"U" and a.original in self.open:
             o.filled = self.open[a.original].filled
@@ -304,11 +310,14 @@ class Sequence:
             self.hand.engine.do_housekeeping()
             self.model.shut = 0
         else:
-            self.check_journal()
-            state = self.rebuild()
-            self.peer.close()
-            self.model.restart()
-            self.start(state)
+            self.restart()
+
+    def restart(self) -> None:
+        self.check_journal()
+        state = self.rebuild()
+        self.peer.close()
+        self.model.restart()
+        self.start(state)
 
     def command(self) -> None:
         """The strategy wants an order, or to replace one."""
@@ -352,13 +361,15 @@ class Sequence:
                 said += [Answer(b"J", id)] if not o.filled else []
             elif o.state == "sent" and (old := self.model.open.get(o.original)) and old.state == "live":
                 if 0 < (units := o.leaves + o.filled - old.filled) <= MOST:
-                    said.append(Answer(b"U", id, o.original, side, units, name, o.price - o.side * 100))
+                    said.append(Answer(b"U", id, o.original, side, units, name, max(1, o.price - o.side * 100)))
                 said.append(Answer(b"J", id))
             elif o.state == "live":
                 units = self.rng.randint(1, o.leaves)
                 self.match += 1
                 if o.filled + units <= MOST:
-                    said.append(Answer(b"E", id, quantity=units, price=o.price - o.side * 100, match=self.match))
+                    said.append(
+                        Answer(b"E", id, quantity=units, price=max(1, o.price - o.side * 100), match=self.match)
+                    )
                 said += [Answer(b"C", id, quantity=units), Answer(b"T", id, price=o.price), Answer(b"P", id)]
                 said.append(Answer(b"M", id, side=side, quantity=units - 1))
         kept = [self.model.executions.get(self.model.place(a.match, a.id), [0] * 5) for a in self.executed]

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ..conftest import Hand, order
-from ..hostile_exchange import Sequence
+from ..conftest import REPLACE, Hand, order
+from ..hostile_exchange import Answer, Sequence
 from ..ouch_answers import accepted, canceled, executed, query_answer, read_all, rejected, replaced, sequenced
 
 
@@ -17,6 +17,57 @@ def test_engine_journal_and_model_agree_on_whatever_is_said(tmp_path: Path, firs
             Sequence(seed, tmp_path).run(40)
         except AssertionError as error:
             raise AssertionError(f"seed {seed}") from error
+
+
+def buy(sequence: Sequence) -> None:
+    """5 of the first symbol at 100.01."""
+    sequence.hand.orders = [order()]
+    sequence.hand.tick()
+    sequence.hand.orders = []
+    sequence.model.enter(0, 1, 5, 1_000_100)
+
+
+def execute(units: int, match: int) -> Answer:
+    return Answer(b"E", 1, quantity=units, price=1_000_100, match=match)
+
+
+def test_an_execution_of_an_order_that_was_done_before_the_start_is_in_the_position(tmp_path: Path) -> None:
+    sequence = Sequence(0, tmp_path)
+    buy(sequence)
+    sequence.answer(Answer(b"A", 1, quantity=5, price=1_000_100))
+    sequence.answer(execute(5, 1))
+    sequence.restart()
+    sequence.answer(execute(2, 2))
+    sequence.check()
+    sequence.restart()
+    sequence.answer(execute(1, 3))
+    sequence.check()
+    sequence.check_journal()
+    assert sequence.model.positions == [8, 0]
+    assert sequence.hand.counters["contradicted_executed"] == 1
+
+
+def test_an_acceptance_may_come_behind_the_start_that_followed_the_whole_execution(tmp_path: Path) -> None:
+    sequence = Sequence(0, tmp_path)
+    buy(sequence)
+    sequence.answer(execute(5, 1))
+    sequence.restart()
+    sequence.answer(Answer(b"A", 1, quantity=5, price=1_000_100))
+    sequence.check()
+    assert "contradicted" not in sequence.hand.counters
+    sequence.restart()
+    sequence.answer(Answer(b"A", 1, quantity=5, price=1_000_100))
+    sequence.check()
+    assert sequence.hand.counters["contradicted_answer"] == 1
+
+
+def test_a_modification_leaves_the_limit_of_an_order_that_was_accepted_on_the_other_side(tmp_path: Path) -> None:
+    sequence = Sequence(0, tmp_path)
+    buy(sequence)
+    sequence.answer(Answer(b"A", 1, side=b"S", quantity=5, price=1_000_000))
+    sequence.answer(Answer(b"M", 1, side=b"S", quantity=3))
+    sequence.restart()
+    sequence.check()
 
 
 def broken(id: int, match: int) -> bytes:
@@ -92,6 +143,33 @@ def test_what_cannot_be_shuts_the_gate(hand: Callable[..., Hand], said: str) -> 
         h.engine.do_housekeeping()
         h.tick()
         assert h.counters["orders_sent"] == 2 and "contradicted" not in h.counters
+
+
+def test_what_comes_to_be_open_behind_the_kill_is_cancelled_too(hand: Callable[..., Hand]) -> None:
+    """A Replace that was under way: the Cancel of the order that it replaces comes too late."""
+    h = hand()
+    h.orders = [order()]
+    with h.connect() as peer:
+
+        def look() -> int:
+            h.engine.do_housekeeping()
+            h.engine.step_session()
+            return h.counters.get("cancels_sent", 0)
+
+        h.tick()
+        peer.sendall(accepted(1))
+        h.settle(1)
+        h.orders = [order(100.0, 3, action=REPLACE, id=1)]
+        h.tick()
+        h.set_limits(kill=1)
+        assert (look(), look()) == (1, 1)
+        peer.sendall(replaced(1, 2, 3))
+        h.settle(1)
+        assert (h.counters["orders_open"], look(), look()) == (1, 2, 2)
+        sent = b""
+        peer.settimeout(10)
+        while b"X\0\0\0\2" not in sent:
+            sent += peer.recv(65536)
 
 
 def count(answers: bytes) -> int:

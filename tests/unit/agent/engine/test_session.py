@@ -164,6 +164,39 @@ def test_an_answer_to_an_old_query_does_not_open_the_gate(hand: Callable[..., Ha
     assert "contradicted" not in c and h.reading.symbols[0].position == 2
 
 
+def test_an_exchange_that_says_that_there_is_nothing_and_replays_all(hand: Callable[..., Hand]) -> None:
+    """The past holds answers to the queries of earlier logins: none of them opens the gate."""
+
+    def replay(link: Link) -> None:
+        assert link.login() == ("", 0)
+        link.send(login_accepted(SESSION, 1), query_answer(1))
+        link.query()
+        ticks(out, 1)
+        link.send(accepted(1), executed(1, 2), query_answer(2), accepted(2), query_answer(3))
+        link.query()  # behind all of it
+        h.wait(lambda: h.counters.get("reject_closed") == 1)
+        states.append(h.reading.state)
+        link.send(canceled(1, 3), canceled(2, 5), query_answer(3))
+        link.query()
+        states.append(h.reading.state)
+        link.send(query_answer(3))
+        up(h)
+        ticks(out, 1, 2)
+        assert link.order()[:5] == b"O\0\0\0\3"
+        link.send(packet(b"Z"))
+
+    states: list[str] = []
+    with udp() as (feed, out), Exchange(replay) as exchange:
+        h = hand(feeds=(feed.fileno(), -1, -1), port=exchange.port, once=True, give_up_after_ns=10**10)
+        h.orders = [order()]
+        assert run(h)[1] == 0
+    assert states == ["connecting", "connecting"]
+    c = h.counters
+    assert (c["orders_adopted"], c["executed"], c["orders_sent"], c["orders_open"], c["logins"]) == (2, 1, 1, 1, 1)
+    assert c["orders_today"] == 3
+    assert "contradicted" not in c and h.reading.symbols[0].position == 2
+
+
 def test_a_last_message_that_comes_again_does_not_hold_the_gate_shut(hand: Callable[..., Hand]) -> None:
     """Where 0 asks for the last message: that one, and its number. Here it is the answer to another's query."""
 
