@@ -90,17 +90,30 @@ cdef inline bint handle_other_name(Core *e, int symbol, const itch.Message *m, c
     return connected
 
 
+cdef inline bint show_best(Core *e, uint32_t symbol, uint8_t side) noexcept nogil:
+    """Write the best price and size of a side of the book into the symbol's row. Returns whether they were others."""
+    cdef agent_symbol *row = &e.feed.rows[symbol]
+    cdef const Level *best = book_best(&e.feed.books, symbol, side)
+    cdef uint64_t *at = &row.bid if side == c'B' else &row.ask
+    cdef uint64_t *size_at = &row.bid_size if side == c'B' else &row.ask_size
+    cdef uint64_t price = 0, size_there = 0
+    if best != NULL:
+        price = <uint64_t> best.price * ITCH_UNIT
+        size_there = best.shares * SHARE
+    if at[0] == price and size_at[0] == size_there:
+        return False
+    at[0] = price
+    size_at[0] = size_there
+    return True
+
+
 cdef inline bint handle_itch_message(Core *e, const uint8_t *data, uint32_t size, uint64_t sequence) noexcept nogil:
     """Handle one ITCH message: apply it to the book, and make an event of a trade and of a changed best price.
 
     Returns False when the connection to the exchange is lost.
     """
     cdef itch.Message m
-    cdef const Level *best
     cdef agent_symbol *row
-    cdef uint64_t *at
-    cdef uint64_t *size_at
-    cdef uint64_t price = 0, size_there = 0
     cdef int symbol, result, kind = itch.parse(data, size, &m)
     record_stage(e, &e.histograms.parse)
     if unlikely(kind < 0):
@@ -166,15 +179,7 @@ cdef inline bint handle_itch_message(Core *e, const uint8_t *data, uint32_t size
     if kind != c'P':
         if kind != c'A' and kind != c'F':
             m.side = e.feed.books.last_side
-        best = book_best(&e.feed.books, <uint32_t> symbol, m.side)
-        if best != NULL:
-            price = <uint64_t> best.price * ITCH_UNIT
-            size_there = best.shares * SHARE
-        at = &row.bid if m.side == c'B' else &row.ask
-        size_at = &row.bid_size if m.side == c'B' else &row.ask_size
-        if at[0] != price or size_at[0] != size_there:
-            at[0] = price
-            size_at[0] = size_there
+        if show_best(e, <uint32_t> symbol, m.side):
             e.strategy.event.kind |= AGENT_BOOK
     if e.strategy.event.kind & AGENT_TRADE and (m.price == 0 or m.shares == 0):
         e.counters.refused_zero_trade += 1

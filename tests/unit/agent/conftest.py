@@ -96,6 +96,18 @@ class Fill(NamedTuple):
     reason: int
 
 
+def _weakly(method: Callable[..., int]) -> Callable[..., int]:
+    """A function that calls a method and does not keep its object."""
+    reference = weakref.WeakMethod(method)
+
+    def call(*arguments: Any) -> int:
+        method = reference()
+        assert method is not None, "the engine has outlived its Hand"
+        return method(*arguments)
+
+    return call
+
+
 class Hand:
     """An Engine with what a test needs to drive it; orders: what the strategy returns at each event."""
 
@@ -109,10 +121,9 @@ class Hand:
         self.timers = 0
         self.segment = bytearray(_segment.size(len(symbols)))
         # Weak: nothing else is in a circle with the engine, whose tables are megabytes and go with its last user.
-        event, fill, timer = map(weakref.WeakMethod, (self._event, self._fill, self._timer))
-        self._functions = (_INIT(lambda state, params: 0), _ON_EVENT(lambda *arguments: event()(*arguments)),
-                           _ON_EVENT(lambda *arguments: fill()(*arguments)),
-                           _ON_TIMER(lambda *arguments: timer()(*arguments)), _FINI(lambda state: None))  # fmt: skip
+        event, fill, timer = (_weakly(method) for method in (self._event, self._fill, self._timer))
+        self._functions = (_INIT(lambda state, params: 0), _ON_EVENT(event), _ON_EVENT(fill), _ON_TIMER(timer),
+                           _FINI(lambda state: None))  # fmt: skip
         addresses = [ctypes.cast(f, ctypes.c_void_p).value for f in self._functions]
         self._table = ctypes.create_string_buffer(TABLE.pack(3, TABLE.size, 0, 64, *addresses))
         self._state = ctypes.create_string_buffer(64)
