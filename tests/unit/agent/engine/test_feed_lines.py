@@ -15,7 +15,7 @@ def test_messages_are_counted_by_type(hand: Callable[..., Hand]) -> None:
     h = hand()
     trade = b'{"e":"trade","s":"BTCUSDT","t":1,"p":"1","q":"2"}'
     other = BOOK.replace(b"BTCUSDT", b"ETHUSDT")
-    packet = mold(1, BOOK, trade, b'{"e":"depthUpdate"', b'{"id":1}', b"{", b"x", other, b'{"s":"A","b":"1"}', b"")
+    packet = mold(1, BOOK, trade, b'{"e":"depthUpdate"}', b'{"id":1}', b"{", b"x", other, b'{"s":"A","b":"1"}', b"")
     h.engine.handle_datagram(packet)
     assert h.counters == {
         "datagrams": 1, "packets_first": 1, "datagram_bytes": len(packet), "messages": 9, "sessions": 1,
