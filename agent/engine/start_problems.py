@@ -2,6 +2,7 @@
 starting it: no file is made or changed, no socket opened to the feed or to the exchange, nobody signalled.
 """
 
+import errno
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -143,7 +144,11 @@ def _check_directory(key: str, path: Path, variable: str) -> Iterator[str]:
     except OSError as error:
         yield f"{key}: {place.explain(error, there)}"
         return
-    if not os.access(there, os.W_OK | os.X_OK):
+    if os.access(there, os.W_OK | os.X_OK):
+        return
+    if there != path:  # in the words of mkdir(2)
+        yield f"{key}: {there / path.relative_to(there).parts[0]}: {os.strerror(errno.EACCES)}"
+    else:
         yield f"{key}: {path}: found {there}, which this user cannot write to; allowed: one that the user can"
 
 

@@ -98,15 +98,16 @@ def list_segments(directory: Path) -> list[str]:
     return sorted(filter(_SEGMENT.fullmatch, names))
 
 
-def has_segment(directory: Path, name: str) -> bool:
-    """Returns whether own_directory() or SYSTEM has a segment of this name, whatever else is there. Raises as
+def find_segments(directory: Path, names: list[str]) -> list[str]:
+    """Returns those of the names that own_directory() or SYSTEM has a segment of, whatever else is there. Raises as
     list_segments()."""
+    found = []
     with _open_listed(directory) as descriptor:
-        try:
-            os.stat(name + SEGMENT_SUFFIX, dir_fd=descriptor, follow_symlinks=False)
-        except FileNotFoundError:
-            return False
-    return True
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                os.stat(name + SEGMENT_SUFFIX, dir_fd=descriptor, follow_symlinks=False)
+                found.append(name)
+    return found
 
 
 @contextlib.contextmanager

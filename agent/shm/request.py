@@ -13,7 +13,7 @@ from agent.shm.segment import Places, SegmentError, locate, open_segment
 from hosttune import files
 
 #: Seconds that another command may hold the segment: longer than it waits for the loop.
-_PATIENCE = 5.0
+_PATIENCE = 0.5
 _NO_LOGIN = 0xFFFFFFFF
 _MOST = 1 << 63
 
@@ -87,7 +87,7 @@ def ask_limits(path: Path, values: Mapping[str, int], asker: Asker) -> Iterator[
                 files.lock_file(descriptor, _PATIENCE)
             except BlockingIOError:
                 if not killing:
-                    raise SegmentError(f"{path}: another command holds it, for more than {_PATIENCE:.0f} s") from None
+                    raise SegmentError(f"{path}: another command holds it, for more than {_PATIENCE:g} s") from None
                 yield Asked(descriptor, None)
                 return
         number = _write(descriptor, data, places, values, asker)
@@ -111,11 +111,18 @@ def _check(places: Places, values: Mapping[str, int]) -> None:
 def _write(descriptor: int, data: bytes, places: Places, values: Mapping[str, int], asker: Asker) -> int:
     """Write a request. Returns its number."""
     at = {name: word.offset for name, word in _segment.request_fields().items()}
-    taken = {struct.unpack("<Q", os.pread(descriptor, 8, at[name]))[0] for name in ("begun", "complete", "answered")}
+    taken = {_read_word(descriptor, at[name]) for name in ("begun", "complete", "answered")}
     number = next(n for n in range(1, len(taken) + 2) if n not in taken)
     before = [(at["uid"], asker.uid), (at["login"], asker.login), (at["begun"], number)]
     _store(descriptor, data, places, values, before, [(at["complete"], number)])
     return number
+
+
+def _read_word(descriptor: int, at: int) -> int:
+    found = os.pread(descriptor, 8, at)
+    if len(found) < 8:
+        raise SegmentError("the segment is cut short while it is used")
+    return int.from_bytes(found, "little")
 
 
 def _store(

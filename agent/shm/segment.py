@@ -163,11 +163,10 @@ def find(wanted: str | None) -> Path:
     """
     if wanted is not None and "/" in wanted:
         return Path(wanted)
-    if wanted is None:
-        found = list_all()
-    else:
-        found = _list(lambda directory: [wanted] if place.has_segment(directory, wanted) else [], wanted)
-    if len(found) == 1 or wanted is not None:
+    if wanted is not None:
+        return _list(lambda directory: place.find_segments(directory, [wanted]), wanted)[0]
+    found = list_all()
+    if len(found) == 1:
         return found[0]
     raise SegmentError(f"there are {len(found)} agents here, name one: {show_paths(found)}")
 
@@ -175,11 +174,14 @@ def find(wanted: str | None) -> Path:
 def list_all(name: str = "") -> list[Path]:
     """Returns the paths of all segments in this user's directory, then in the service's; name: those of the engine with
     this name and of its shards, each name once. Raises SegmentError when there is none."""
-    ours = re.compile(rf"{re.escape(name)}(\.[0-9]{{1,3}})?" if name else ".*")
+    # Asked for by name, since a directory may have more names than are listed.
+    wanted = [name, *(f"{name}.{shard}" for shard in range(MAX_SYMBOLS if name else 0))]
     found = _list(
-        lambda directory: [
-            own for segment in place.list_segments(directory) if ours.fullmatch(own := place.name_of(Path(segment)))
-        ],
+        lambda directory: (
+            place.find_segments(directory, wanted)
+            if name
+            else [place.name_of(Path(segment)) for segment in place.list_segments(directory)]
+        ),
         name,
     )
     return list({path.name if name else path: path for path in reversed(found)}.values())[::-1]

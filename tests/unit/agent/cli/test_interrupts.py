@@ -44,6 +44,7 @@ class Finder:
             os.write(1, b".")
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs the tests may have it ignored
 sys.meta_path.insert(0, Finder)
 sys.argv = sys.argv[1:]
 runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
@@ -80,7 +81,7 @@ def test_a_command_of_the_agent(stage: Stage, name: str) -> None:
         assert "Traceback" not in error and "KeyboardInterrupt" not in error, moment
         # It may have been done before, or have found what is wrong; in its own end the kernel ends it by the signal.
         assert (code == 130 and error == "") or code in (-signal.SIGINT, 0, 1, 2), moment
-        if name in ("exchange", "warm"):
+        if name == "exchange" or (name == "warm" and not moment):  # compiled code that is kept is warm soon
             assert (code, error) == (130, ""), moment
 
 
