@@ -37,7 +37,7 @@ def tables(ports: tuple[int, int], strategy: str) -> drive.Tables:
         "exchange": {"address": "127.0.0.1", "port": ports[1], "username": "trader"},
         "strategy": {"name": strategy, "symbol": SYMBOL, "size": 1},
         "risk": {"max_size": 10, "max_orders_per_second": 10_000_000, "max_notional": 1e12, "collar": 0.5,
-                 "max_position": 1_000_000_000, "max_open_orders": 60_000, "max_tick_age_us": 1_000_000,
+                 "max_position": 1_000_000_000, "max_open_orders": 60_000, "max_tick_age_us": 60_000_000,
                  "max_orders_per_day": 1_000_000_000, "max_loss": 1e12, "max_drawdown": 1e12, "max_symbol_loss": 1e12,
                  "max_symbol_drawdown": 1e12},
         "series": {"capacity": 65_536},
