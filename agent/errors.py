@@ -1,8 +1,9 @@
 """How a command of the agent ends: the base class of its errors, and its exit codes."""
 
-from hosttune.errors import FAILED, INTERRUPTED, OK, USAGE, UsageError, quiet_interrupts
+from hosttune.errors import FAILED, INTERRUPTED, OK, USAGE, UsageError, is_interrupt, quiet_interrupts
 
-__all__ = ["CONNECTION_LOST", "FAILED", "INTERRUPTED", "OK", "USAGE", "AgentError", "UsageError", "quiet_interrupts"]
+__all__ = ["CONNECTION_LOST", "FAILED", "INTERRUPTED", "OK", "USAGE", "AgentError", "UsageError", "is_interrupt",
+           "quiet_interrupts"]  # fmt: skip
 
 #: The connection to the exchange was lost, which a supervisor may repair by starting the engine again: `agent run`.
 CONNECTION_LOST = 4

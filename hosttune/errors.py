@@ -21,6 +21,11 @@ class UsageError(Exception):
     """What the caller gave cannot be used; the text says what was found and why it does not do. Exit status 2."""
 
 
+def is_interrupt(error: BaseException) -> bool:
+    """Whether an error is what the user's interrupt became: while a class is made, Python makes a RuntimeError of it."""
+    return isinstance(error.__cause__, KeyboardInterrupt)
+
+
 def _end_at_once(number: int, frame: Any) -> None:
     os._exit(INTERRUPTED)
 

@@ -86,9 +86,9 @@ def cut_recording(path: Path, target: Path, limit: int = MESSAGES) -> None:
 
 
 def is_tradable(symbol: str) -> bool:
-    """Returns whether the agent's configuration takes the symbol, and Ansible passes it on as it is."""
+    """Returns whether the exchange can have the symbol under this name, and Ansible passes it on as it is."""
     try:
-        msgspec.convert(symbol, config.Symbol)
+        msgspec.convert(symbol, config.ExchangeSymbol)
     except msgspec.ValidationError:
         return False
     return "{" not in symbol

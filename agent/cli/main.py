@@ -11,7 +11,7 @@ import sys
 import hosttune
 from agent.cli.options import Parser
 from agent.cli.output import write_out
-from agent.errors import FAILED, INTERRUPTED, USAGE, UsageError, quiet_interrupts
+from agent.errors import FAILED, INTERRUPTED, USAGE, UsageError, is_interrupt, quiet_interrupts
 from hosttune.errors import leave_interrupts_to_kernel
 from hosttune.output import escape, guard_messages, print_message, print_traceback
 
@@ -52,7 +52,9 @@ def main(argv: list[str] | None = None) -> int:
             return INTERRUPTED
         except BrokenPipeError:  # the reader of the output has seen enough
             return FAILED
-        except Exception:  # a fault of ours
+        except Exception as error:  # a fault of ours
+            if is_interrupt(error):
+                return INTERRUPTED
             print_traceback()
             return FAILED
         finally:

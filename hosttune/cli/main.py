@@ -12,7 +12,15 @@ import sys
 
 from hosttune import __version__
 from hosttune.cli.arguments import Parser
-from hosttune.errors import INTERRUPTED, UNKNOWN, USAGE, UsageError, leave_interrupts_to_kernel, quiet_interrupts
+from hosttune.errors import (
+    INTERRUPTED,
+    UNKNOWN,
+    USAGE,
+    UsageError,
+    is_interrupt,
+    leave_interrupts_to_kernel,
+    quiet_interrupts,
+)
 from hosttune.output import escape, guard_messages, print_message, print_traceback
 
 COMMANDS = ("check", "snapshot", "diff", "launch", "attest", "gaps")
@@ -33,9 +41,10 @@ def main(argv: list[str] | None = None) -> int:
             return USAGE
         except KeyboardInterrupt:
             return INTERRUPTED
-        except (
-            Exception
-        ):  # a fault of ours: nothing can be told about the host, and Python's own status means not ready
+        except Exception as error:
+            if is_interrupt(error):
+                return INTERRUPTED
+            # A fault of ours: nothing can be told about the host, and Python's own status means not ready.
             print_traceback()
             return UNKNOWN
         finally:

@@ -17,7 +17,7 @@ from hosttune.launch import preflight
 
 def report(status: str = "pass") -> Report:
     finding = Finding(id="area.knob", status=status, wanted=1, found=0, why="because", fix="turn it")  # type: ignore[arg-type]
-    return summarise_findings({"name": "host"}, [finding])
+    return summarise_findings({"hostname": "host"}, [finding])
 
 
 @pytest.fixture
