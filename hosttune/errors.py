@@ -22,7 +22,7 @@ class UsageError(Exception):
 
 
 def is_interrupt(error: BaseException) -> bool:
-    """Whether an error is what the user's interrupt became: while a class is made, Python makes a RuntimeError of it."""
+    """Whether an error is what the user's interrupt became: Python makes a RuntimeError of one in a class body."""
     return isinstance(error.__cause__, KeyboardInterrupt)
 
 
