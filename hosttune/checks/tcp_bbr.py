@@ -13,7 +13,7 @@ import msgspec
 from hosttune.checks import _sysctl
 from hosttune.findings import READ_IT, Finding, Hop, HopName, Status
 from hosttune.hops import build_finding, judge_fact
-from hosttune.host import modules, qdisc, sysctl
+from hosttune.host import module_names, modules, qdisc, sysctl
 from hosttune.host.root import NOT_CAPTURED, Fact, Observed, Root
 from hosttune.output import quote_word
 
@@ -174,7 +174,7 @@ def _check_default_qdisc(name: str, facts: sysctl.Sysctls, found: modules.Module
     hops = _sysctl.judge_hops(QDISC, name, facts)
     fix = _sysctl.write_fix(QDISC, name, hops, facts)
     module = f"sch_{name}"
-    if hops["persisted"].state == "ok" and name not in qdisc.BUILT_IN:
+    if hops["persisted"].state == "ok" and name not in module_names.BUILT_IN_QDISCS:
         block = modules.find_prevention(found, module)
         unread = found.blocks if block is None else found.builtin
         if unread.state == "unreadable":

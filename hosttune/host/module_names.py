@@ -1,9 +1,14 @@
-"""Names of kernel modules that a check asks for, and the sysctls that such a module makes. Pure.
+"""Names of kernel modules that a check asks for, the sysctls that such a module makes, and what modprobe.d(5) says of
+them. Pure.
 
 Source: `register_net_sysctl` in the Linux kernel, of what Debian, Ubuntu and Red Hat build as modules.
 """
 
 from __future__ import annotations
+
+import posixpath
+import re
+from typing import Literal, NamedTuple
 
 from hosttune.host.forms import NAME, consists_of
 
@@ -32,6 +37,11 @@ _SOUGHT = (
 )
 
 
+_CONTINUED = re.compile(r"\\\n")
+#: Of every kernel with queueing disciplines (`net/sched/sch_generic.c`, `sch_fifo.c`, `sch_mq.c`): no module has them.
+BUILT_IN_QDISCS = frozenset({"pfifo_fast", "pfifo", "bfifo", "mq"})
+
+
 def find_owner(path: str) -> str | None:
     """Returns the module that makes a path below /proc/sys, None for one that is there from the start."""
     return next((module for start, module in OWNERS.items() if path.startswith(start)), None)
@@ -45,3 +55,32 @@ def normalise_name(text: str) -> str:
 def is_sought(name: str) -> bool:
     """Returns whether a check may look for a module of this name."""
     return normalise_name(name).startswith(_SOUGHT) and consists_of(name, NAME, 64)
+
+
+class Block(NamedTuple):
+    """What keeps a module from being loaded: `blacklist` is for modules-load.d and aliases, `never` for everybody."""
+
+    kind: Literal["blacklist", "never"]
+    place: str
+
+
+def parse_blocks(text: str, file: str) -> dict[str, Block]:
+    """Returns what one file says.
+
+    `install NAME COMMAND` has the command run in place of loading the module; where it names modprobe or insmod, it may
+    load it all the same, and counts for nothing. `alias NAME OTHER` has another one loaded.
+    """
+    found: dict[str, Block] = {}
+    number = 1
+    for raw in _CONTINUED.sub("\\\0", text).split("\n"):
+        words = raw.replace("\\\0", "").split()
+        if len(words) > 1 and words[0] in ("blacklist", "install", "alias"):
+            loads = any(posixpath.basename(word) in ("modprobe", "insmod") for word in words[2:])
+            name, place = normalise_name(words[1]), f"{file}:{number}"
+            another = words[0] == "alias" and normalise_name("".join(words[2:3])) != name
+            if len(words) > 2 and (another or (words[0] == "install" and not loads)):
+                found[name] = Block("never", place)
+            elif words[0] == "blacklist" and name not in found:
+                found[name] = Block("blacklist", place)
+        number += 1 + raw.count("\\\0")
+    return found

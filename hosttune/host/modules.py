@@ -8,13 +8,12 @@ Sources: modules-load.d(5), modprobe.d(5), kernel-command-line(7) (`modules_load
 from __future__ import annotations
 
 import posixpath
-import re
 from typing import Literal
 
 import msgspec
 
 from hosttune.host import cmdline, dropins, identity
-from hosttune.host.module_names import is_sought, normalise_name
+from hosttune.host.module_names import Block, is_sought, normalise_name, parse_blocks
 from hosttune.host.root import Fact, Root
 
 DIRECTORIES = (
@@ -25,14 +24,6 @@ DIRECTORIES = (
 )
 
 _CMDLINE = "/proc/cmdline"
-_CONTINUED = re.compile(r"\\\n")
-
-
-class Block(msgspec.Struct, frozen=True):
-    """What keeps a module from being loaded: `blacklist` is for modules-load.d and aliases, `never` for everybody."""
-
-    kind: Literal["blacklist", "never"]
-    place: str
 
 
 class Modules(msgspec.Struct, frozen=True):
@@ -159,28 +150,6 @@ def _parse_needs(text: str) -> dict[str, frozenset[str]]:
         name, colon, others = line.partition(":")
         if colon and others.strip():
             found[_parse_name(name)] = frozenset(map(_parse_name, others.split()))
-    return found
-
-
-def parse_blocks(text: str, file: str) -> dict[str, Block]:
-    """Returns what one file says.
-
-    `install NAME COMMAND` has the command run in place of loading the module; where it names modprobe or insmod, it may
-    load it all the same, and counts for nothing. `alias NAME OTHER` has another one loaded.
-    """
-    found: dict[str, Block] = {}
-    number = 1
-    for raw in _CONTINUED.sub("\\\0", text).split("\n"):
-        words = raw.replace("\\\0", "").split()
-        if len(words) > 1 and words[0] in ("blacklist", "install", "alias"):
-            loads = any(posixpath.basename(word) in ("modprobe", "insmod") for word in words[2:])
-            name, place = normalise_name(words[1]), f"{file}:{number}"
-            another = words[0] == "alias" and normalise_name("".join(words[2:3])) != name
-            if len(words) > 2 and (another or (words[0] == "install" and not loads)):
-                found[name] = Block("never", place)
-            elif words[0] == "blacklist" and name not in found:
-                found[name] = Block("blacklist", place)
-        number += 1 + raw.count("\\\0")
     return found
 
 

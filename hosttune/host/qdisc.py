@@ -9,8 +9,6 @@ from hosttune.host.root import Fact, Root
 ROOT = 0xFFFFFFFF
 #: Kinds that have one qdisc for each queue of a device.
 MULTIPLE = frozenset({"mq", "mqprio", "taprio"})
-#: Of every kernel with queueing disciplines (`net/sched/sch_generic.c`, `sch_fifo.c`, `sch_mq.c`): no module has them.
-BUILT_IN = frozenset({"pfifo_fast", "pfifo", "bfifo", "mq"})
 INGRESS = 0xFFFFFFF1  # of ingress and clsact, which queue nothing
 
 

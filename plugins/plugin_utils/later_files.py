@@ -12,7 +12,7 @@ import posixpath
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
-from hosttune.host.modules import parse_blocks
+from hosttune.host.module_names import parse_blocks
 
 from . import cpu_lists
 from .host_facts import Host

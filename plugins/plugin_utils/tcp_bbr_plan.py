@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hosttune.host.qdisc import BUILT_IN
+from hosttune.host.module_names import BUILT_IN_QDISCS
 
 from . import cpu_lists, inputs, later_files
 from .host_facts import Host, build_interface_path
@@ -58,7 +58,7 @@ def plan(variables: dict[str, Any], refuse: bool = True, host: Host | None = Non
     else:
         sysctl["net.ipv4.tcp_congestion_control"] = section["congestion_control"] = control
         modules += _list_module(host, f"module:tcp_{control}", built_in=False)
-    built_in = qdisc in BUILT_IN
+    built_in = qdisc in BUILT_IN_QDISCS
     if refuse and _lacks(host, f"module:sch_{qdisc}", built_in or host.read(_QDISC) == qdisc):
         reason = f"tcp_bbr_qdisc: the host's kernel has no {qdisc}"
         host.refuse_or_leave_out(problems, reason, "tcp_bbr_qdisc", qdisc)
