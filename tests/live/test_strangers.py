@@ -6,6 +6,7 @@ takes a second longer.
 """
 
 import contextlib
+import fcntl
 import importlib.util
 import itertools
 import json
@@ -257,10 +258,7 @@ def normal(desk: Desk) -> dict[str, float]:
 
 
 COMMANDS = [("stats",), ("limits",), ("kill",), ("resume",), ("top", "--count", "1", "--interval", "0.05")]
-
-
-#: What no loop confirms, as of an engine that has ended.
-ENDED = {"kill": 1, "resume": 1}
+ENDED = {"kill": 1, "resume": 1}  # no loop confirms them
 
 
 def is_stopped(stats: str) -> bool:
@@ -282,9 +280,7 @@ def test_a_stranger_who_was_there_first_changes_nothing(desk: Desk, kind: str, n
             _, text = desk.run("stats", str(desk.segment))
             assert not is_stopped(text)
         status, text = desk.run("journal", str(desk.state / f"{NAME}.journal"))
-        assert status == 0 and text.endswith("records; the last order was 0\n"), text
-        # What the commands did, and no more.
-        assert all(" kill: " in line for line in text.splitlines()[:-1]), text
+        assert status == 0 and all(" kill: " in line or "last order was 0" in line for line in text.splitlines()), text
     finally:
         for path in map(Path, made):
             path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
@@ -292,8 +288,6 @@ def test_a_stranger_who_was_there_first_changes_nothing(desk: Desk, kind: str, n
 
 def take_hold(desk: Desk) -> list[str]:
     """What a stranger gets hold of: of files a descriptor and a lock, of processes the right to stop them."""
-    import fcntl
-
     held = []
     for path in names(desk):
         for flags in (os.O_RDONLY, os.O_WRONLY, os.O_PATH):
@@ -422,8 +416,6 @@ def test_a_segment_that_is_cut_short_all_the_time_kills_no_command_of_roots(trad
 
 
 def test_a_lock_that_the_agents_user_keeps_costs_root_nothing(traders: Desk) -> None:
-    import fcntl
-
     with traders.trading():
         seconds = {words[0]: traders.take(words[0], str(traders.segment), *words[1:]) for words in COMMANDS}
     held = [os.open(path, os.O_RDONLY) for path in traders.own.iterdir()]

@@ -87,6 +87,7 @@ CALLS: dict[str, Callable[[Any, str], Any]] = {
     "boot_writes.parse": lambda parse, text: parse(text, "f"),
     "pam.parse": lambda parse, text: pam.resolve([parse(text, "f")["1.5"]], USER, {}, None),
     "module_names.parse_blocks": lambda parse, text: parse(text, "f"),
+    "modules.parse_blocks": lambda parse, text: parse(text, "f"),
     "limits.parse_systemd": lambda parse, text: parse("memlock", text),
     "sysctl.parse": lambda parse, text: parse(text, "f"),
     "systemd.parse": lambda parse, text: parse(text, "f"),
