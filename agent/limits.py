@@ -14,29 +14,44 @@ from msgspec import Meta
 from agent.errors import UsageError
 
 _SECOND = 1_000_000_000  # ns
+_MOST_MONEY = 10**14  # of the currency: in the segment's words, 64 bits
+_TOGETHER = ("rate_interval_ns", "rate_burst_ns")  # words that hold two limits: a token bucket
 _PRICES = 10_000  # of OUCH: prices in one of the currency, of which the first is the lowest
 
 
-def _limit(low: int, high: int, unit: str, text: str, word: str = "", scale: int = 1) -> Meta:
-    """Range of the values, their unit, what they bound; the segment's word, and its units in one of the user's."""
+def _limit(low: int, high: int, unit: str, text: str, word: str | None = None, scale: int = 1) -> Meta:
+    """Range of the values, their unit, what they bound; the segment's word (None: called as the limit, "": held in
+    _TOGETHER), and its units in one of the user's."""
     return Meta(ge=low, le=high, description=text, extra={"unit": unit, "word": word, "scale": scale})
 
 
-def _allow(word: str, text: str) -> Meta:
-    return _limit(0, 1, "switch", f"1: {text}", word)
+def _money(text: str) -> Meta:
+    return _limit(0, _MOST_MONEY, "currency", f"{text}; 0: no limit", scale=10_000)
+
+
+def _loss(text: str) -> Meta:
+    return _money(f"{text}; beyond it `kill` is set")
+
+
+def _switch(text: str) -> Meta:
+    return _limit(0, 1, "switch", f"1: {text}")
+
+
+def _allow(text: str) -> Meta:
+    return _switch(f"orders pass {text}")
 
 
 class Risk(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """[risk] of agent.toml: the limits as they are at the start; `agent limits` changes them while the engine runs."""
 
-    max_size: Annotated[int, _limit(1, 999_999, "whole units", "size of one order", "max_size")]
-    max_orders_per_second: Annotated[int, _limit(1, 10_000_000, "orders", "orders in a second, on the ticks' clock")]
+    max_size: Annotated[int, _limit(1, 999_999, "whole units", "size of one order")]
+    max_orders_per_second: Annotated[
+        int, _limit(1, 10_000_000, "orders", "orders in a second, on the ticks' clock", "")
+    ]
     burst: Annotated[
-        int, _limit(0, 10_000_000, "orders", "orders that may go at once; 0: as many as `max_orders_per_second`")
+        int, _limit(0, 10_000_000, "orders", "orders that may go at once; 0: as many as `max_orders_per_second`", "")
     ] = 0
-    max_notional: Annotated[
-        float, _limit(0, 10**14, "currency", "price x size of one order; 0: no limit", "max_notional", 10_000)
-    ] = 0.0
+    max_notional: Annotated[float, _money("price x size of one order")] = 0.0
     collar: Annotated[
         float,
         _limit(0, 10, "share of the price",
@@ -45,12 +60,9 @@ class Risk(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True
     ] = 0.0  # fmt: skip
     max_position: Annotated[
         int,
-        _limit(0, 1 << 40, "whole units",
-               "position of a symbol, long or short, open orders included; 0: no limit", "max_position"),
-    ] = 0  # fmt: skip
-    max_open_orders: Annotated[
-        int, _limit(0, 65_536, "orders", "open orders of all symbols; 0: no limit", "max_open_orders")
+        _limit(0, 1 << 40, "whole units", "position of a symbol, long or short, open orders included; 0: no limit"),
     ] = 0
+    max_open_orders: Annotated[int, _limit(0, 65_536, "orders", "open orders of all symbols; 0: no limit")] = 0
     duplicate_ms: Annotated[
         int,
         _limit(0, 60_000, "milliseconds",
@@ -64,58 +76,25 @@ class Risk(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True
                1_000),
     ] = 0  # fmt: skip
     max_orders_per_day: Annotated[
-        int,
-        _limit(0, (1 << 32) - 1, "orders", "new orders and replaces of a day (UTC); 0: no limit", "max_orders_per_day"),
+        int, _limit(0, (1 << 32) - 1, "orders", "new orders and replaces of a day (UTC); 0: no limit")
     ] = 0
-    refuse_self_match: Annotated[
-        int,
-        _limit(0, 1, "switch", "1: no order that could trade with an open one of this engine", "refuse_self_match"),
-    ] = 0
-    max_loss: Annotated[
-        float,
-        _limit(0, 10**14, "currency", "loss of all symbols today; beyond it `kill` is set; 0: no limit", "max_loss",
-               10_000),
-    ] = 0.0  # fmt: skip
-    max_drawdown: Annotated[
-        float,
-        _limit(0, 10**14, "currency",
-               "loss of all symbols from the day's best; beyond it `kill` is set; 0: no limit", "max_drawdown", 10_000),
-    ] = 0.0  # fmt: skip
-    max_symbol_loss: Annotated[
-        float,
-        _limit(0, 10**14, "currency", "loss of one symbol today; beyond it `kill` is set; 0: no limit",
-               "max_symbol_loss", 10_000),
-    ] = 0.0  # fmt: skip
-    max_symbol_drawdown: Annotated[
-        float,
-        _limit(0, 10**14, "currency",
-               "loss of one symbol from its day's best; beyond it `kill` is set; 0: no limit", "max_symbol_drawdown",
-               10_000),
-    ] = 0.0  # fmt: skip
-    allow_unknown: Annotated[
-        int, _allow("allow_unknown", "orders pass while the state of the symbol or the market is not known")
-    ] = 0
-    allow_quoting: Annotated[
-        int, _allow("allow_quoting", "orders pass in a quotation-only period, before a halt's or an IPO's cross")
-    ] = 0
-    allow_paused: Annotated[int, _allow("allow_paused", "orders pass in a Limit Up-Limit Down pause")] = 0
-    allow_halted: Annotated[int, _allow("allow_halted", "orders pass while the symbol is halted")] = 0
-    allow_halted_here: Annotated[
-        int, _allow("allow_halted_here", "orders pass in an operational halt of this market alone")
-    ] = 0
-    allow_closed: Annotated[
-        int, _allow("allow_closed", "orders pass outside of the system hours, and after level 3 of the circuit breaker")
-    ] = 0
-    allow_pre_market: Annotated[
-        int, _allow("allow_pre_market", "orders pass in system hours before the market hours")
-    ] = 0
-    allow_post_market: Annotated[
-        int, _allow("allow_post_market", "orders pass in system hours after the market hours")
-    ] = 0
-    allow_locked: Annotated[int, _allow("allow_locked", "orders pass while the symbol's bid is its offer")] = 0
-    allow_crossed: Annotated[int, _allow("allow_crossed", "orders pass while the symbol's bid is above its offer")] = 0
+    refuse_self_match: Annotated[int, _switch("no order that could trade with an open one of this engine")] = 0
+    max_loss: Annotated[float, _loss("loss of all symbols today")] = 0.0
+    max_drawdown: Annotated[float, _loss("loss of all symbols from the day's best")] = 0.0
+    max_symbol_loss: Annotated[float, _loss("loss of one symbol today")] = 0.0
+    max_symbol_drawdown: Annotated[float, _loss("loss of one symbol from its day's best")] = 0.0
+    allow_unknown: Annotated[int, _allow("while the state of the symbol or the market is not known")] = 0
+    allow_quoting: Annotated[int, _allow("in a quotation-only period, before a halt's or an IPO's cross")] = 0
+    allow_paused: Annotated[int, _allow("in a Limit Up-Limit Down pause")] = 0
+    allow_halted: Annotated[int, _allow("while the symbol is halted")] = 0
+    allow_halted_here: Annotated[int, _allow("in an operational halt of this market alone")] = 0
+    allow_closed: Annotated[int, _allow("outside of the system hours, and after level 3 of the circuit breaker")] = 0
+    allow_pre_market: Annotated[int, _allow("in system hours before the market hours")] = 0
+    allow_post_market: Annotated[int, _allow("in system hours after the market hours")] = 0
+    allow_locked: Annotated[int, _allow("while the symbol's bid is its offer")] = 0
+    allow_crossed: Annotated[int, _allow("while the symbol's bid is above its offer")] = 0
     allow_short: Annotated[
-        int, _allow("allow_short", "sales beyond the position pass while Reg SHO's short sale price test is in effect")
+        int, _switch("sales beyond the position pass while Reg SHO's short sale price test is in effect")
     ] = 0
 
     def find_conflicts(self, size: int) -> list[str]:
@@ -140,12 +119,12 @@ class Risk(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True
 
 
 #: Not of the configuration: an engine starts without.
-_KILL = Annotated[int, _limit(0, 1, "switch", "1: no order passes, and open ones are cancelled", "kill")]
+_KILL = Annotated[int, _switch("no order passes, and open ones are cancelled")]
 
 
 class Limit(msgspec.Struct, frozen=True):
     """One limit. kind: int or float, of its values; unit and text: of people; word and scale: its word in AGENT_LIMITS
-    and that word's units in one of the user's, "" for those two that the gate has as a token bucket."""
+    and that word's units in one of the user's, "" for those two that are held in _TOGETHER."""
 
     kind: type
     checked: Any  # kind with its range, as msgspec.convert() wants it
@@ -156,17 +135,26 @@ class Limit(msgspec.Struct, frozen=True):
     word: str
     scale: int
 
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The words of AGENT_LIMITS that hold it."""
+        return (self.word,) if self.word else _TOGETHER
 
-def _describe(checked: Any) -> Limit:
+    def from_word(self, value: int) -> int | float:
+        """Returns a value of its word in the user's units."""
+        return value / self.scale if self.kind is float else value // self.scale
+
+
+def _describe(name: str, checked: Any) -> Limit:
     kind, meta = get_args(checked)
-    extra = meta.extra
-    return Limit(kind, checked, extra["unit"], meta.description, meta.ge, meta.le, extra["word"], extra["scale"])
+    unit, word, scale = (meta.extra[key] for key in ("unit", "word", "scale"))
+    return Limit(kind, checked, unit, meta.description, meta.ge, meta.le, name if word is None else word, scale)
 
 
 #: All limits that can be set while an engine runs, by the user's word.
 LIMITS: dict[str, Limit] = {
-    word: _describe(checked)
-    for word, checked in [("kill", _KILL), *((f.name, f.type) for f in msgspec.structs.fields(Risk))]
+    name: _describe(name, checked)
+    for name, checked in [("kill", _KILL), *((f.name, f.type) for f in msgspec.structs.fields(Risk))]
 }
 
 
@@ -191,7 +179,7 @@ def from_words(words: Mapping[str, int]) -> dict[str, int | float]:
     found: dict[str, int | float] = {}
     for name, limit in LIMITS.items():
         if limit.word:
-            found[name] = words[limit.word] / limit.scale if limit.kind is float else words[limit.word] // limit.scale
+            found[name] = limit.from_word(words[limit.word])
         elif name == "burst":
             found[name] = words["rate_burst_ns"] // interval if (interval := words["rate_interval_ns"]) else 0
         else:
@@ -222,18 +210,23 @@ def change_words(words: Mapping[str, int], changes: Mapping[str, int | float]) -
     return to_words(changes)
 
 
+def _require_limit(option: str, word: str) -> None:
+    """Raise UsageError unless an option names a limit."""
+    if word not in LIMITS:
+        from hosttune.config_errors import allow_names  # late, as below: few commands have a use for it
+
+        raise UsageError(f"{option}: unknown limit {word}; {allow_names(word, LIMITS)}")
+
+
 def parse_setting(text: str) -> tuple[str, int | float]:
     """Returns (word, value) of `LIMIT=NUMBER`, with the value as TOML has it. Raises UsageError for what agent.toml
     would be refused for."""
-    import tomllib  # late, as below: only `agent limits --set` has a use for it
+    import tomllib
 
     word, equals, right = (part.strip() for part in text.partition("="))
     if not equals:
         raise UsageError(f"--set: found {text!r}; wanted LIMIT=NUMBER")
-    if word not in LIMITS:
-        from hosttune.config_errors import allow_names
-
-        raise UsageError(f"--set: unknown limit {word}; {allow_names(word, LIMITS)}")
+    _require_limit("--set", word)
     try:
         table = tomllib.loads(f"value = {right}")
     except (ValueError, RecursionError):  # not TOML, a number of thousands of digits, lists in lists in lists
@@ -251,30 +244,22 @@ def parse_setting(text: str) -> tuple[str, int | float]:
 def parse_name(text: str, changes: Mapping[str, int | float]) -> str:
     """Returns the limit that `--reset LIMIT` names. changes: what `--set` names beside it. Raises UsageError."""
     word = text.strip()
-    if word not in LIMITS:
-        from hosttune.config_errors import allow_names
-
-        raise UsageError(f"--reset: unknown limit {word}; {allow_names(word, LIMITS)}")
+    _require_limit("--reset", word)
     if word in changes:
         raise UsageError(f"--reset: found {word}, allowed: a limit that --set does not name")
     return word
 
 
-def _words_of(name: str) -> tuple[str, ...]:
-    """Returns the words of AGENT_LIMITS that a limit is held in."""
-    return (LIMITS[name].word,) if LIMITS[name].word else ("rate_interval_ns", "rate_burst_ns")
-
-
 def reset_words(configured: Mapping[str, int], names: Iterable[str]) -> dict[str, int]:
     """Returns what to write so that limits are again as agent.toml has them (configured, by the names and in the units
     of AGENT_LIMITS). max_orders_per_second and burst go together."""
-    return {word: configured[word] for name in names for word in _words_of(name)}
+    return {word: configured[word] for name in names for word in LIMITS[name].words}
 
 
 def find_changes(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, tuple[str, ...]]:
     """Returns the limits that differ between two readings of AGENT_LIMITS, each with its words there."""
     old, new = from_words(before), from_words(after)
-    return {name: _words_of(name) for name in LIMITS if old[name] != new[name]}
+    return {name: limit.words for name, limit in LIMITS.items() if old[name] != new[name]}
 
 
 def show_changes(before: Mapping[str, int], after: Mapping[str, int]) -> list[str]:
@@ -289,7 +274,7 @@ def show_word(word: str, value: int) -> tuple[str, str]:
     one for it alone."""
     for name, limit in LIMITS.items():
         if limit.word == word:
-            return name, show_value(value / limit.scale if limit.kind is float else value // limit.scale)
+            return name, show_value(limit.from_word(value))
     return word, show_value(value)
 
 

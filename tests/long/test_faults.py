@@ -2,7 +2,6 @@
 order is sent twice, and none is unaccounted for behind the restart. FAULT_ROUNDS is how many kills each test does (25);
 LOSS_ROUNDS, how often the journal is lost (100)."""
 
-import contextlib
 import json
 import os
 import random
@@ -17,7 +16,7 @@ import pytest
 
 from agent.shm import segment as shm
 
-from ..unit.agent.coming_back import KEPT, LOST, OLD, STANDBY, play, read_log, settle, start_exchange
+from ..unit.agent.coming_back import KEPT, LOST, OLD, STANDBY, play, prepare, read_log, settle, start_exchange
 from ..unit.agent.stage import Stage
 
 pytestmark = pytest.mark.long
@@ -26,14 +25,9 @@ ROUNDS = int(os.environ.get("FAULT_ROUNDS", "25"))
 
 @pytest.fixture
 def stage(tmp_path: Path) -> Iterator[Stage]:
-    stage = Stage(tmp_path)
-    stage.strategy("every_tick")
-    stage.set(reconnect_s="60", max_size="1000", max_position="0")
-    yield stage
-    for child in stage.children:
-        with contextlib.suppress(ProcessLookupError):
-            child.kill()
-        child.communicate(timeout=10)
+    with Stage(tmp_path) as stage:
+        prepare(stage)
+        yield stage
 
 
 def writer_of(pid: int) -> int:

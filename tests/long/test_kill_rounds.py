@@ -13,11 +13,5 @@ pytest.importorskip("numba")
 
 @pytest.mark.parametrize("part", range(10))
 def test_no_order_leaves_a_killed_engine(tmp_path: Path, part: int) -> None:
-    stage = Stage(tmp_path)
-    try:
+    with Stage(tmp_path) as stage:
         run_rounds(stage, 10, seed=part)
-    finally:
-        for child in stage.children:
-            if child.poll() is None:
-                child.kill()
-            child.communicate(timeout=30)

@@ -21,6 +21,12 @@ from .stage import Stage, read_journal
 LOST, OLD, STANDBY, KEPT = "lost", "old", "standby", "kept"
 
 
+def prepare(stage: Stage) -> None:
+    """An order for each tick, and patience."""
+    stage.strategy("every_tick")
+    stage.set(reconnect_s="60", max_size="1000", max_position="0")
+
+
 def start_exchange(stage: Stage, *arguments: str) -> subprocess.Popen[str]:
     child = subprocess.Popen(
         [sys.executable, "-P", "-m", "agent", "exchange", "--feed-to", f"127.0.0.1:{stage.feed}", "--listen",

@@ -7,6 +7,7 @@ import struct
 import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -15,6 +16,8 @@ from hypothesis import settings
 from agent.engine import _engine
 from agent.shm import _segment, identity
 from agent.shm import segment as shm
+
+from .stage import Stage
 
 # No example database: a test run leaves nothing in the tree. The same examples each time, unless HYPOTHESIS_RANDOM is
 # set: what fails is then a change's doing.
@@ -94,6 +97,12 @@ class Fill(NamedTuple):
     symbol: int
     kind: int
     reason: int
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[Stage]:
+    with Stage(tmp_path) as stage:
+        yield stage
 
 
 def _weakly(method: Callable[..., int]) -> Callable[..., int]:

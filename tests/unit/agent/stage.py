@@ -7,7 +7,8 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import agent
 from benchmarks.agent.drive import free_port, write_password
@@ -17,7 +18,8 @@ CACHE = Path("/tmp") / f"hosttune-agent-test-{os.getuid()}"
 
 
 class Stage:
-    """A configuration with ports and a segment of its own, and the processes started with it."""
+    """A configuration with ports and a segment of its own, and the processes started with it; a context manager, behind
+    which none of these runs."""
 
     def __init__(self, folder: Path) -> None:
         self.feed, self.orders = free_port(socket.SOCK_DGRAM), free_port(socket.SOCK_STREAM)
@@ -32,6 +34,17 @@ class Stage:
                    .replace("# password_file = \"/etc/trading_agent/exchange_password\"",
                             f'password_file = "{write_password(folder)}"')
                    .replace("max_orders_per_second = 1000", "max_orders_per_second = 1000000"))  # fmt: skip
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for child in self.children:
+            if child.poll() is None:
+                child.kill()
+            child.communicate(timeout=30)
 
     def write(self, text: str) -> None:
         self.config.write_text(text)

@@ -13,14 +13,19 @@ from tests.unit.roles.irq_tree import Tree
 
 
 @pytest.fixture
-def tree() -> Iterator[Tree]:
-    # Not tmp_path: another user has to get into it.
-    root = Path(tempfile.mkdtemp())
-    root.chmod(0o755)
+def open_place() -> Iterator[Path]:
+    """A directory that another user can get into, which tmp_path is not."""
+    place = Path(tempfile.mkdtemp(dir="/var/tmp"))
+    place.chmod(0o755)
     try:
-        yield Tree(root)
+        yield place
     finally:
-        shutil.rmtree(root)
+        shutil.rmtree(place)
+
+
+@pytest.fixture
+def tree(open_place: Path) -> Tree:
+    return Tree(open_place)
 
 
 @pytest.fixture

@@ -9,11 +9,8 @@ import json
 import os
 import pwd
 import re
-import shutil
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,13 +51,8 @@ class Release:
 
 
 @pytest.fixture
-def release() -> Iterator[Release]:
-    place = Path(tempfile.mkdtemp(dir="/var/tmp"))
-    place.chmod(0o755)
-    try:
-        yield Release(place)
-    finally:
-        shutil.rmtree(place)
+def release(open_place: Path) -> Release:
+    return Release(open_place)
 
 
 def test_it_is_the_user_with_the_units_environment(release: Release) -> None:

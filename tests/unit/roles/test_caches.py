@@ -9,8 +9,6 @@ import os
 import pwd
 import shutil
 import subprocess
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -62,13 +60,8 @@ class Host:
 
 
 @pytest.fixture
-def host() -> Iterator[Host]:
-    place = Path(tempfile.mkdtemp(dir="/var/tmp"))
-    place.chmod(0o755)
-    try:
-        yield Host(place)
-    finally:
-        shutil.rmtree(place)
+def host(open_place: Path) -> Host:
+    return Host(open_place)
 
 
 def test_the_users_code_leads_root_nowhere(host: Host) -> None:

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
@@ -64,11 +63,6 @@ def interrupt(command: list[str], stage: Stage, after: float) -> tuple[int, str]
         child.kill()
         raise
     return child.returncode, error
-
-
-@pytest.fixture
-def stage(tmp_path: Path) -> Stage:
-    return Stage(tmp_path)
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -1,26 +1,17 @@
 """An engine comes back into a session that goes on: without its journal, with an old one, on another host."""
 
-import contextlib
 import random
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from ..coming_back import LOST, OLD, STANDBY, play
+from ..coming_back import LOST, OLD, STANDBY, play, prepare
 from ..stage import Stage
 
 
 @pytest.fixture
-def stage(tmp_path: Path) -> Iterator[Stage]:
-    stage = Stage(tmp_path)
-    stage.strategy("every_tick")
-    stage.set(reconnect_s="60", max_size="1000", max_position="0")
-    yield stage
-    for child in stage.children:
-        with contextlib.suppress(ProcessLookupError):
-            child.kill()
-        child.communicate(timeout=10)
+def stage(stage: Stage) -> Stage:
+    prepare(stage)
+    return stage
 
 
 @pytest.mark.parametrize("way", [LOST, OLD, STANDBY])

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,16 +38,6 @@ def on_event(state, event, orders):
 
 strategy = Strategy(on_event, [("seen", "i8")])
 """
-
-
-@pytest.fixture
-def stage(tmp_path: Path) -> Iterator[Stage]:
-    stage = Stage(tmp_path)
-    yield stage
-    for child in stage.children:
-        if child.poll() is None:
-            child.kill()
-        child.communicate(timeout=30)
 
 
 def test_every_tick_is_read_and_every_order_acknowledged(stage: Stage) -> None:

@@ -4,7 +4,6 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -33,17 +32,12 @@ FALLING = "timestamp_ns,symbol,bid,bid_size,ask,ask_size\n" + "".join(
 
 
 @pytest.fixture
-def stage(tmp_path: Path) -> Iterator[Stage]:
-    stage = Stage(tmp_path)
+def stage(stage: Stage, tmp_path: Path) -> Stage:
     (tmp_path / "buyer.py").write_text(BUYER)
     (tmp_path / "falling.csv").write_text(FALLING)
     stage.strategy("buyer:strategy")
     stage.set(format='"csv"')
-    yield stage
-    for child in stage.children:
-        if child.poll() is None:
-            child.kill()
-        child.communicate(timeout=30)
+    return stage
 
 
 def play(stage: Stage) -> int:

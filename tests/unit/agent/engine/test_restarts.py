@@ -4,8 +4,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -15,16 +13,6 @@ from ..kill_rounds import count, run_rounds, start_exchange, wait
 from ..stage import Stage, read_journal
 
 pytest.importorskip("numba")
-
-
-@pytest.fixture
-def stage(tmp_path: Path) -> Iterator[Stage]:
-    stage = Stage(tmp_path)
-    yield stage
-    for child in stage.children:
-        if child.poll() is None:
-            child.kill()
-        child.communicate(timeout=30)
 
 
 def command(stage: Stage, *words: str) -> "subprocess.CompletedProcess[str]":

@@ -6,7 +6,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -162,16 +162,6 @@ def test_records_that_waited_in_a_ring_are_old(tmp_path: Path) -> None:
         timer.cancel()
     assert why == "the exchange ended the session"
     assert gate(h) == (6, 2)
-
-
-@pytest.fixture
-def stage(tmp_path: Path) -> Iterator[Stage]:
-    stage = Stage(tmp_path)
-    yield stage
-    for child in stage.children:
-        if child.poll() is None:
-            child.kill()
-        child.communicate(timeout=30)
 
 
 def test_a_process_that_was_stopped_sends_nothing_at_old_prices(stage: Stage) -> None:

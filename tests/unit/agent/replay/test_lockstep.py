@@ -179,8 +179,7 @@ class Tap:
 
 
 @pytest.fixture
-def stage(tmp_path: Path) -> Stage:
-    stage = Stage(tmp_path)
+def stage(stage: Stage) -> Stage:
     stage.set(max_size="1000", max_orders_per_second="10000000", fast="3", slow="9")
     stage.write(stage.config.read_text().replace("# values = []", "values = [1.3]"))
     return stage
