@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 
+from agent import toml_text
 from agent.limits import Risk
 from agent.protocols import formats
 from agent.shm.place import NAME
@@ -207,6 +208,10 @@ class Exchange(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=
             raise ValueError(f"username: found {username!r}, allowed: at most {MAX_USERNAME} characters")
         return username
 
+    def find_name(self, symbol: str) -> str:
+        """Returns what the exchange calls a symbol."""
+        return self.symbols.get(symbol, symbol)
+
 
 class Strategy(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """name: a built-in one, MODULE:OBJECT, or the path of a shared object; size in whole units; periods in
@@ -270,7 +275,12 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=Tr
     engine: Engine = Engine()
 
     def __post_init__(self) -> None:
-        _check_all(lambda: _check_names(self.strategy, self.exchange.symbols, self.feed.format), self._check_limits)
+        _check_all(lambda: _check_names(self.strategy, self.exchange, self.feed.format), self._check_limits)
+
+    @property
+    def exchange_names(self) -> list[str]:
+        """What the exchange calls each symbol, by index."""
+        return [self.exchange.find_name(symbol) for symbol in self.strategy.traded]
 
     def _check_limits(self) -> None:
         if found := self.risk.find_conflicts(self.strategy.size):
@@ -279,8 +289,9 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=Tr
             raise SeveralRefused([_refuse(tuple(name_key(words).split(".")), words) for words in found])
 
 
-def _check_names(strategy: Strategy, given: dict[str, str], form: str) -> None:
+def _check_names(strategy: Strategy, exchange: Exchange, form: str) -> None:
     """Raise KeyRefused where a symbol has no name of its own at the exchange, or none in the feed's format."""
+    given = exchange.symbols
     for name in given:
         if name not in strategy.traded:
             from hosttune.config_errors import allow_names
@@ -293,7 +304,7 @@ def _check_names(strategy: Strategy, given: dict[str, str], form: str) -> None:
         shown = "strategy.symbol" if strategy.symbol else f"strategy.symbols[{index}]"
         if len(symbol) > most:
             raise _refuse(key, f"{shown}: found {symbol!r}, allowed: at most {most} characters (feed.format {form})")
-        name = given.get(symbol, symbol)
+        name = exchange.find_name(symbol)
         if len(name) > MAX_EXCHANGE_NAME:
             raise _refuse(
                 key,
@@ -340,13 +351,10 @@ def list_problems(text: str, file: str, shard: int = 0) -> Iterator[Problem]:
     if found := find_password(tables):
         yield at(*found)
         del tables["exchange"][found[0][1]]
-    told = set()
-    for wrong in config_errors.list_problems(Config, tables):
-        told.add(wrong.at)
-        yield at(*wrong)
-    for key, words in list_unusable(tables, ()):
-        if key not in told:
-            yield at(key, words)
+    told = False
+    for problem in toml_text.list_problems(Config, tables, at):
+        told = True
+        yield problem
     if not found and not told:
         try:
             msgspec.convert(tables, Config).exchange.find_username(shard)

@@ -1,11 +1,11 @@
-"""The text of an agent.toml, before anything is known of its tables: read, and refused where it is no TOML, or holds
-what no value can be."""
+"""The text of an agent.toml, and of another program's TOML: read, and refused where it is no TOML, where it holds what
+no value can be, or what its type does not allow."""
 
 import math
 import os
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,7 +42,7 @@ class ConfigError(AgentError):
 
 
 def read_text(path: Path) -> str:
-    """Returns the text of an agent.toml. Raises ConfigError."""
+    """Returns the text of a configuration. Raises ConfigError."""
     try:
         return _read_regular_file(path).decode()
     except OSError as error:
@@ -54,7 +54,7 @@ def read_text(path: Path) -> str:
 
 
 def read_tables(text: str, file: str) -> dict[str, Any]:
-    """Returns the tables in the text of an agent.toml; `file` names the text in an error. Raises ConfigError where it
+    """Returns the tables in the text of a configuration; `file` names the text in an error. Raises ConfigError where it
     is not TOML, or too much of it."""
     long = (number for number, line in enumerate(text.split("\n"), 1) if _is_too_long(line))
     if number := next(long, 0):
@@ -80,6 +80,22 @@ def list_unusable(value: Any, key: tuple[str | int, ...]) -> Iterator[tuple[tupl
         yield key, f"{shown}: found {value}; wanted a finite number"
     elif isinstance(value, str) and not value.isprintable():
         yield key, f"{shown}: found the text {value[:80]!r}; wanted printable characters"
+
+
+def list_problems(
+    kind: Any, tables: dict[str, Any], at: Callable[[tuple[str | int, ...], str], Problem]
+) -> Iterator[Problem]:
+    """Yields all that keeps the tables from converting to the type `kind`, a msgspec.Struct; nothing for what does.
+    at: makes a Problem of a key and the words about it."""
+    from hosttune import config_errors  # late: only for what is wrong
+
+    told = set()
+    for wrong in config_errors.list_problems(kind, tables):
+        told.add(wrong.at)
+        yield at(*wrong)
+    for key, words in list_unusable(tables, ()):
+        if key not in told:
+            yield at(key, words)
 
 
 def find_password(tables: dict[str, Any]) -> tuple[tuple[str, str], str] | None:

@@ -7,6 +7,7 @@ import argparse
 import importlib
 import signal
 import sys
+from collections.abc import Callable, Collection, Mapping
 
 import hosttune
 from agent.cli.options import Parser
@@ -36,17 +37,26 @@ COMMANDS = {
 
 def main(argv: list[str] | None = None) -> int:
     """Run one subcommand. Returns its exit code; argparse itself exits with 2 on wrong arguments."""
+    return run_program("agent", COMMANDS, build_parser, argv)
+
+
+def run_program(
+    name: str, commands: Collection[str], build: Callable[[str], argparse.ArgumentParser], argv: list[str] | None
+) -> int:
+    """Run one subcommand of the program of this name, whose parser `build` makes: with the arguments of the subcommand
+    that is given, or of none for "". argv: the words behind the program's name, None for this process's own. Returns
+    the exit code."""
     words = sys.argv[1:] if argv is None else argv
     # A caller that ignores SIGCHLD leaves that to this process, and waitpid(2) would know no child.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     with guard_messages():
         try:
             with quiet_interrupts():
-                arguments = build_parser(words[0] if words and words[0] in COMMANDS else "").parse_args(words)
+                arguments = build(words[0] if words and words[0] in commands else "").parse_args(words)
             code: int = arguments.run(arguments)
             write_out("")
         except UsageError as error:
-            print_message(f"agent: {escape(str(error))}")
+            print_message(f"{name}: {escape(str(error))}")
             return USAGE
         except KeyboardInterrupt:
             return INTERRUPTED
@@ -66,14 +76,24 @@ def main(argv: list[str] | None = None) -> int:
 def build_parser(asked_for: str) -> argparse.ArgumentParser:
     """Returns the parser of `agent`, with the arguments of one subcommand, or of none for "": a start does not wait for
     the others."""
-    parser = Parser(prog="agent", description="A compiled trading agent, and the exchange to try it on.")
-    parser.add_argument("--version", action="version", version=f"agent {hosttune.__version__}")
+    return build_program_parser(
+        "agent", "A compiled trading agent, and the exchange to try it on.", COMMANDS, asked_for
+    )
+
+
+def build_program_parser(
+    program: str, description: str, subcommands: Mapping[str, str], asked_for: str
+) -> argparse.ArgumentParser:
+    """Returns the parser of a program whose subcommands are the modules of PROGRAM.cli. asked_for: as of
+    build_parser()."""
+    parser = Parser(prog=program, description=description)
+    parser.add_argument("--version", action="version", version=f"{program} {hosttune.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", prog=parser.prog)
-    for name, text in COMMANDS.items():
+    for name, text in subcommands.items():
         if asked_for in ("", name):
             command = commands.add_parser(name, help=text)
             if asked_for:
-                module = importlib.import_module(f"agent.cli.{name.replace('-', '_')}")
+                module = importlib.import_module(f"{program}.cli.{name.replace('-', '_')}")
                 module.add_arguments(command)
                 command.set_defaults(run=module.run)
     return parser

@@ -14,8 +14,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Switch an engine's kill switch off. Returns the exit code: FAILED unless its loop has confirmed and stays so: a
-    loss beyond its limit kills again. Raises
-    AgentError."""
+    loss beyond its limit kills again. Raises AgentError."""
     from agent.cli.output import write_out
     from agent.monitor import control
     from agent.shm import segment as shm

@@ -258,14 +258,21 @@ cdef inline bint handle_canceled(Core *e, const ouch.Answer *a, OpenOrder *o) no
     return call_on_fill(e, &copy, o.leaves, AGENT_CANCELED, units, copy.price, a.reason)
 
 
+cdef inline OpenOrder close_order(Core *e, OpenOrder *o, uint32_t kind, uint64_t answer) noexcept nogil:
+    """Close an order whole, and write so. kind, answer: as of write_record(). Returns the order as it was."""
+    cdef OpenOrder copy = o[0]
+    reduce_open(e, o, o.leaves)
+    write_record(e, kind, &copy, copy.leaves, copy.price, answer)
+    return copy
+
+
 cdef inline bint handle_rejected(Core *e, const ouch.Answer *a, OpenOrder *o) noexcept nogil:
     """Rejected."""
-    cdef OpenOrder copy = o[0]
+    cdef OpenOrder copy
     e.counters.rejected += 1
     if o.state != SENT or (o.original == 0 and o.filled):
         contradict(e, record.WRONG_ANSWER, a, o, False)
-    reduce_open(e, o, o.leaves)
-    write_record(e, record.REJECTED, &copy, copy.leaves, copy.price, e.session.sequence)
+    copy = close_order(e, o, record.REJECTED, e.session.sequence)
     return call_on_fill(e, &copy, 0, AGENT_REJECTED, copy.leaves, copy.price, a.reason)
 
 
@@ -358,11 +365,9 @@ cdef inline bint close_ignored_replaces(Core *e, uint32_t id) noexcept nogil:
     cdef OpenOrder *o = find_open(e, id)
     cdef OpenOrder copy
     while o != NULL and o.state == SENT:
-        copy = o[0]
         o.state = UNSEEN
-        reduce_open(e, o, o.leaves)
         e.counters.replaces_ignored += 1
-        write_record(e, record.IGNORED, &copy, copy.leaves, copy.price, 0)
+        copy = close_order(e, o, record.IGNORED, 0)
         if not call_on_fill(e, &copy, 0, AGENT_REJECTED, copy.leaves, copy.price, 0):
             return False
         o = find_open(e, copy.replacement)
@@ -397,26 +402,20 @@ cdef inline void close_unseen_orders(Core *e) noexcept nogil:
     never came, or is a Replace that was ignored."""
     cdef uint32_t i
     cdef OpenOrder *o
-    cdef OpenOrder copy
     for i in range(<uint32_t> SLOTS):
         o = &e.orders.open[i]
         if o.id != 0 and o.state == SENT:
-            copy = o[0]
             o.state = UNSEEN
-            reduce_open(e, o, o.leaves)
             e.counters.orders_never_reached += 1
-            write_record(e, record.NEVER_REACHED, &copy, copy.leaves, copy.price, 0)
+            close_order(e, o, record.NEVER_REACHED, 0)
 
 
 cdef inline void close_day_orders(Core *e) noexcept nogil:
     """Close all orders, whose session is over: none outlives it."""
     cdef uint32_t i
     cdef OpenOrder *o
-    cdef OpenOrder copy
     for i in range(<uint32_t> SLOTS):
         o = &e.orders.open[i]
         if o.id != 0 and o.state == LIVE:
-            copy = o[0]
-            reduce_open(e, o, o.leaves)
-            write_record(e, record.CANCELED, &copy, copy.leaves, copy.price, 0)
+            close_order(e, o, record.CANCELED, 0)
     close_unseen_orders(e)

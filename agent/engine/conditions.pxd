@@ -6,7 +6,7 @@ conditions the desk lets orders pass (the limits allow_...).
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
 from agent.engine.state cimport CROSSED, LOCKED, OF_MARKET, RESTRICTED, Core, OpenOrder
-from agent.shm.segment cimport agent_limits, agent_symbol
+from agent.shm.segment cimport agent_limits, agent_symbol, read_word
 from agent.strategy.abi cimport (AGENT_CLOSED, AGENT_ENDED, AGENT_HALTED, AGENT_HALTED_HERE, AGENT_PAUSED,
                                  AGENT_POST_MARKET, AGENT_PRE_MARKET, AGENT_QUOTING, AGENT_SELL, AGENT_UNKNOWN)
 
@@ -17,7 +17,7 @@ cdef enum:
 
 cdef inline uint32_t refuse_unless(const uint64_t *allowed, uint32_t conditions) noexcept nogil:
     """Returns the conditions, or none where the word, which another process may be writing, allows them."""
-    return 0 if (<const volatile uint64_t *> allowed)[0] else conditions
+    return 0 if read_word(allowed) else conditions
 
 
 cdef inline void read_choices(Core *e) noexcept nogil:

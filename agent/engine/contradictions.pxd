@@ -12,45 +12,34 @@ from libc.string cimport memset
 cimport agent.journal.record as record
 cimport agent.protocols.ouch as ouch
 from agent.engine.decisions cimport decide_limit
-from agent.engine.gate cimport read_limit
 from agent.engine.journal cimport write_record
 from agent.engine.state cimport Core, OpenOrder
+from agent.shm.segment cimport name_counter, read_word
 
 
-cdef inline const char *count_contradiction(Core *e, uint32_t why) noexcept nogil:
-    """Count one. Returns the end of its counter's name."""
+cdef inline uint64_t *choose_counter(Core *e, uint32_t why) noexcept nogil:
+    """Returns the counter of this kind."""
     if why == record.UNKNOWN_ORDER:
-        e.counters.contradicted_order += 1
-        return b"order"
+        return &e.counters.contradicted_order
     if why == record.WRONG_ANSWER:
-        e.counters.contradicted_answer += 1
-        return b"answer"
+        return &e.counters.contradicted_answer
     if why == record.WRONG_SIDE:
-        e.counters.contradicted_side += 1
-        return b"side"
+        return &e.counters.contradicted_side
     if why == record.WRONG_SYMBOL:
-        e.counters.contradicted_symbol += 1
-        return b"symbol"
+        return &e.counters.contradicted_symbol
     if why == record.WRONG_PRICE:
-        e.counters.contradicted_price += 1
-        return b"price"
+        return &e.counters.contradicted_price
     if why == record.WRONG_SIZE:
-        e.counters.contradicted_size += 1
-        return b"size"
+        return &e.counters.contradicted_size
     if why == record.EXECUTED_TOO_MUCH:
-        e.counters.contradicted_executed += 1
-        return b"executed"
+        return &e.counters.contradicted_executed
     if why == record.CANCELED_TOO_MUCH:
-        e.counters.contradicted_canceled += 1
-        return b"canceled"
+        return &e.counters.contradicted_canceled
     if why == record.WRONG_MATCH:
-        e.counters.contradicted_match += 1
-        return b"match"
+        return &e.counters.contradicted_match
     if why == record.LOST_SESSION:
-        e.counters.contradicted_session += 1
-        return b"session"
-    e.counters.contradicted_value += 1
-    return b"value"
+        return &e.counters.contradicted_session
+    return &e.counters.contradicted_value
 
 
 cdef inline void remember_contradiction(Core *e, uint32_t why) noexcept nogil:
@@ -60,10 +49,12 @@ cdef inline void remember_contradiction(Core *e, uint32_t why) noexcept nogil:
     e.risk.limits.kill = 1
 
 
-cdef inline void shut_gate(Core *e, uint32_t why, const char *name, const OpenOrder *said) noexcept nogil:
-    """Set the limit `kill`, if it is not set, and say why: the engine's own decision, which outlives it."""
-    if not read_limit(&e.risk.limits.kill):
-        snprintf(e.shm.tripped, sizeof(e.shm.tripped), "contradicted_%s: order %u", name, said.id)
+cdef inline void shut_gate(Core *e, uint32_t why, const OpenOrder *said) noexcept nogil:
+    """Count one, set the limit `kill`, if it is not set, and say why: the engine's own decision, which outlives it."""
+    cdef uint64_t *counter = choose_counter(e, why)
+    counter[0] += 1
+    if not read_word(&e.risk.limits.kill):
+        snprintf(e.shm.tripped, sizeof(e.shm.tripped), "%s: order %u", name_counter(e.shm, counter), said.id)
         decide_limit(e, &e.risk.limits.kill, 1)
     remember_contradiction(e, why)
 
@@ -84,7 +75,7 @@ cdef inline void contradict(Core *e, uint32_t why, const ouch.Answer *a, const O
         quantity = a.quantity
         price = a.price
     said.original = why
-    shut_gate(e, why, count_contradiction(e, why), &said)
+    shut_gate(e, why, &said)
     write_record(e, record.CONTRADICTED, &said, quantity, price, e.session.sequence if done else 0)
 
 

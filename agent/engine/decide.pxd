@@ -9,7 +9,7 @@ from agent.engine.measure cimport record_stage
 from agent.engine.orders cimport submit_all
 from agent.engine.state cimport RUNNING, Core, Told
 from agent.engine.unlikely cimport unlikely
-from agent.shm.segment cimport agent_symbol
+from agent.shm.segment cimport agent_symbol, read_word
 from agent.shm.series cimport series_push
 from agent.strategy.abi cimport AGENT_STATE, AGENT_TRADE, agent_event
 
@@ -23,12 +23,6 @@ cdef extern from *:
                    && offsetof(struct agent_event, state) - offsetof(struct agent_event, collar_low) == 16,
                    "Told is no part of struct agent_event");
     """
-
-
-cdef inline int64_t read_word(const uint64_t *word) noexcept nogil:
-    """Read a word alone. A compiler reads two at once otherwise; if one of them was written just now, both then wait
-    until it is in the cache."""
-    return <int64_t> (<const volatile uint64_t *> word)[0]
 
 
 cdef inline void show_quotes(agent_event *event, const agent_symbol *row) noexcept nogil:

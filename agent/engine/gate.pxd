@@ -17,7 +17,7 @@ from agent.engine.own_prices cimport crosses_own
 from agent.engine.state cimport READY, Core, OpenOrder, SymbolRisk
 from agent.engine.unlikely cimport unlikely
 from agent.shm.clock cimport monotonic_ns
-from agent.shm.segment cimport agent_symbol
+from agent.shm.segment cimport agent_symbol, read_word
 
 cdef extern from *:
     "#define GATE_LAST_REFERENCE UINT32_MAX"
@@ -25,11 +25,6 @@ cdef extern from *:
 
 cdef enum:
     PRICE_UNIT = 10000              # of an event's 1e-8 in one of OUCH's 1e-4
-
-
-cdef inline int64_t read_limit(const uint64_t *word) noexcept nogil:
-    """Read a word that another process may be writing."""
-    return <int64_t> (<const volatile uint64_t *> word)[0]
 
 
 cdef inline bint check_sending(Core *e) noexcept nogil:
@@ -70,7 +65,7 @@ cdef inline bint is_old(const Core *e, const agent_symbol *row, int64_t limit) n
 
 cdef inline bint check_quotes(Core *e, const agent_symbol *row) noexcept nogil:
     """Returns True if a symbol's quotes can be trusted, and are new enough."""
-    cdef int64_t limit = read_limit(&e.risk.limits.max_tick_age_ns)
+    cdef int64_t limit = read_word(&e.risk.limits.max_tick_age_ns)
     if unlikely(row.stale):
         e.counters.reject_stale += 1
         return False
@@ -85,11 +80,11 @@ cdef inline bint check_exposure(Core *e, const agent_symbol *row, int32_t side, 
     """Returns whether the order's worth, its distance from the book and the position that it may make are allowed."""
     cdef int64_t bound, margin
     cdef uint64_t far
-    bound = read_limit(&e.risk.limits.max_notional)
+    bound = read_word(&e.risk.limits.max_notional)
     if bound and price * <uint64_t> size > <uint64_t> bound:
         e.counters.reject_notional += 1
         return False
-    bound = read_limit(&e.risk.limits.collar_ppm)
+    bound = read_word(&e.risk.limits.collar_ppm)
     if bound:
         # Beyond the far side only: a passive order cannot trade at a bad price.
         far = row.ask if side == AGENT_BUY else row.bid
@@ -98,7 +93,7 @@ cdef inline bint check_exposure(Core *e, const agent_symbol *row, int32_t side, 
                 else <double> price * PRICE_UNIT < <double> far * (1.0 - 1e-6 * <double> bound)):
             e.counters.reject_collar += 1
             return False
-    bound = read_limit(&e.risk.limits.max_position)
+    bound = read_word(&e.risk.limits.max_position)
     if bound:
         if side == AGENT_BUY:
             margin = bound - <int64_t> row.position - <int64_t> row.open_buy
@@ -116,7 +111,7 @@ cdef inline bint check_room(Core *e, uint32_t symbol, int32_t side, uint64_t pri
                             const OpenOrder *replaced) noexcept nogil:
     """Returns whether there is a number and room for one more order, beside those that are open and those of today."""
     cdef int64_t bound
-    bound = read_limit(&e.risk.limits.max_open_orders)
+    bound = read_word(&e.risk.limits.max_open_orders)
     if e.orders.reference == LAST_REFERENCE:
         # The next one would be 0, and OUCH takes no number twice in a session.
         e.counters.reject_exhausted += 1
@@ -126,10 +121,10 @@ cdef inline bint check_room(Core *e, uint32_t symbol, int32_t side, uint64_t pri
             or next_slot(e).id != 0:
         e.counters.reject_open_orders += 1
         return False
-    if read_limit(&e.risk.limits.refuse_self_match) and crosses_own(e, symbol, side, price):
+    if read_word(&e.risk.limits.refuse_self_match) and crosses_own(e, symbol, side, price):
         e.counters.reject_self_match += 1
         return False
-    bound = read_limit(&e.risk.limits.max_orders_per_day)
+    bound = read_word(&e.risk.limits.max_orders_per_day)
     if bound and e.risk.orders_today >= <uint64_t> bound:
         e.counters.reject_daily += 1
         return False
@@ -140,15 +135,15 @@ cdef inline bint check_pace(Core *e, SymbolRisk *own, int32_t side, int64_t size
     """Returns whether the order is neither sent again nor one too many now; if so, it counts from here."""
     cdef int64_t bound
     cdef uint64_t key
-    bound = read_limit(&e.risk.limits.duplicate_ns)
+    bound = read_word(&e.risk.limits.duplicate_ns)
     key = (price << 32) ^ (<uint64_t> size << 1) ^ <uint64_t> (side == AGENT_BUY)
     if bound and own.last_key == key and e.received - own.last_key_at < bound:
         e.counters.reject_duplicate += 1
         return False
     # Token bucket as a virtual schedule (GCRA): an order costs the interval, the burst may be ahead.
-    bound = read_limit(&e.risk.limits.rate_interval_ns)
+    bound = read_word(&e.risk.limits.rate_interval_ns)
     if bound:
-        if e.risk.rate_arrival - e.received > read_limit(&e.risk.limits.rate_burst_ns) - bound:
+        if e.risk.rate_arrival - e.received > read_word(&e.risk.limits.rate_burst_ns) - bound:
             e.counters.reject_rate += 1
             return False
         e.risk.rate_arrival = (e.risk.rate_arrival if e.risk.rate_arrival > e.received else e.received) + bound
@@ -163,7 +158,7 @@ cdef inline bint check_order(Core *e, const agent_order *order, uint32_t symbol,
     its price with 4 decimals."""
     cdef agent_symbol *row
     cdef int64_t size = order.size
-    if unlikely(read_limit(&e.risk.limits.kill) != 0):
+    if unlikely(read_word(&e.risk.limits.kill) != 0):
         if e.orders.contradicted:
             e.counters.reject_contradicted += 1
         else:
@@ -181,7 +176,7 @@ cdef inline bint check_order(Core *e, const agent_order *order, uint32_t symbol,
     if not check_quotes(e, row) or not (is_plain(e, symbol, row)
                                         or check_conditions(e, symbol, side, size, replaced)):
         return False
-    if unlikely(size <= 0 or size > read_limit(&e.risk.limits.max_size) or size > ouch.MAX_QUANTITY):
+    if unlikely(size <= 0 or size > read_word(&e.risk.limits.max_size) or size > ouch.MAX_QUANTITY):
         e.counters.reject_size += 1
         return False
     if not round_price(e, order, price):

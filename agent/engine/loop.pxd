@@ -20,7 +20,6 @@ from agent.engine.age cimport Backlog, date_record, find_arrival, find_empty, wa
 from agent.engine.conditions cimport read_choices
 from agent.engine.contradictions cimport settle_contradiction
 from agent.engine.decisions cimport answer_request, watch_limits
-from agent.engine.gate cimport read_limit
 from agent.engine.itch_feed cimport show_stale_book
 from agent.engine.losses cimport keep_losses
 from agent.engine.market cimport handle_message
@@ -34,6 +33,7 @@ from agent.protocols.moldudp64 cimport (LINE_A, LINE_B, LOST, NEW_SESSION, REQUE
                                         mold_contested, mold_next, mold_timer)
 from agent.shm.clock cimport monotonic_ns, realtime_ns
 from agent.shm.ring cimport Ring, ring_peek, ring_pop
+from agent.shm.segment cimport read_word
 from agent.strategy.abi cimport AGENT_UNKNOWN, AGENT_UNTOLD
 from agent.system cimport (MSG_DONTWAIT, MSG_NOSIGNAL, RUSAGE_THREAD, SO_MEMINFO, SO_TIMESTAMPING,
                            SOF_TIMESTAMPING_RX_SOFTWARE, SOF_TIMESTAMPING_SOFTWARE, SOL_SOCKET, getrusage, getsockopt,
@@ -162,7 +162,7 @@ cdef inline int read_socket(Loop *loop, int line) noexcept nogil:
     cdef Core *e = &loop.core
     cdef Receiver *r = &loop.receivers[line]
     cdef int64_t begun = monotonic_ns() if e.stamps else 0, stamp, arrived
-    cdef int64_t limit = read_limit(&e.risk.limits.max_tick_age_ns)
+    cdef int64_t limit = read_word(&e.risk.limits.max_tick_age_ns)
     cdef int i, n
     if limit and e.received - r.empty_at > limit // 2:
         r.batch = True              # with stamps
@@ -207,7 +207,7 @@ cdef inline int read_ring(Loop *loop) noexcept nogil:
         return 0
     e.received = monotonic_ns()
     handle_datagram(loop, <const uint8_t *> packet, size, LINE_A,
-                    date_record(&loop.backlog, loop.ring, e.received, read_limit(&e.risk.limits.max_tick_age_ns)))
+                    date_record(&loop.backlog, loop.ring, e.received, read_word(&e.risk.limits.max_tick_age_ns)))
     ring_pop(loop.ring)
     return 1
 
@@ -263,7 +263,7 @@ cdef inline void ask_for_stamps(Loop *loop) noexcept nogil:
     cdef int flags = SOF_TIMESTAMPING_RX_SOFTWARE | SOF_TIMESTAMPING_SOFTWARE
     cdef int i
     cdef Receiver *r
-    if not read_limit(&loop.core.risk.limits.max_tick_age_ns):
+    if not read_word(&loop.core.risk.limits.max_tick_age_ns):
         return
     for i in range(FEEDS):
         r = &loop.receivers[i]
@@ -292,7 +292,7 @@ cdef inline void do_housekeeping(Loop *loop, int64_t at) noexcept nogil:
         e.cause_at = 0
         if not tell_all_states(e, 0, e.strategy.event.sequence):
             lose_connection(e, at)
-    if read_limit(&e.risk.limits.kill):
+    if read_word(&e.risk.limits.kill):
         if not e.orders.killed:
             e.orders.killed = True
             e.orders.cancel_at = 0

@@ -12,9 +12,8 @@ from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.stdio cimport snprintf
 
 from agent.engine.decisions cimport decide_limit
-from agent.engine.gate cimport read_limit
 from agent.engine.state cimport Core, SymbolRisk, product, wide
-from agent.shm.segment cimport agent_symbol
+from agent.shm.segment cimport agent_symbol, read_word
 
 cdef enum:
     TICK = 10000                # of 1e-8 in the 4 decimals of an execution's price, and of a limit
@@ -34,7 +33,7 @@ cdef inline void set_kill(Core *e, const char *limit, const agent_symbol *row, w
     cdef char *text = e.shm.tripped
     cdef uint64_t name[3]
     cdef int at = 0, size = sizeof(name)
-    if not read_limit(&e.risk.limits.kill):
+    if not read_word(&e.risk.limits.kill):
         text[0] = 0
         e.counters.loss_kills += 1
         e.risk.killed = True
@@ -52,20 +51,20 @@ cdef inline void set_kill(Core *e, const char *limit, const agent_symbol *row, w
 cdef inline void check_symbol(Core *e, uint32_t symbol) noexcept nogil:
     """Hold a symbol's loss and drawdown against their limits."""
     cdef const SymbolRisk *s = &e.risk.symbols[symbol]
-    cdef int64_t bound = read_limit(&e.risk.limits.max_symbol_loss)
+    cdef int64_t bound = read_word(&e.risk.limits.max_symbol_loss)
     if bound and -s.profit > product(TICK, bound):
         set_kill(e, "max_symbol_loss", &e.feed.rows[symbol], -s.profit, bound)
-    bound = read_limit(&e.risk.limits.max_symbol_drawdown)
+    bound = read_word(&e.risk.limits.max_symbol_drawdown)
     if bound and s.peak - s.profit > product(TICK, bound):
         set_kill(e, "max_symbol_drawdown", &e.feed.rows[symbol], s.peak - s.profit, bound)
 
 
 cdef inline void check_all_symbols_together(Core *e) noexcept nogil:
     """Hold the loss and drawdown of all symbols together against their limits."""
-    cdef int64_t bound = read_limit(&e.risk.limits.max_loss)
+    cdef int64_t bound = read_word(&e.risk.limits.max_loss)
     if bound and -e.risk.profit > product(TICK, bound):
         set_kill(e, "max_loss", NULL, -e.risk.profit, bound)
-    bound = read_limit(&e.risk.limits.max_drawdown)
+    bound = read_word(&e.risk.limits.max_drawdown)
     if bound and e.risk.peak - e.risk.profit > product(TICK, bound):
         set_kill(e, "max_drawdown", NULL, e.risk.peak - e.risk.profit, bound)
 
@@ -139,11 +138,11 @@ cdef inline void keep_losses(Core *e, int64_t at) noexcept nogil:
     """What is due now and then: the day, what no tick says (limits that were changed, a `kill` that was taken back
     although a loss is beyond its limit), and the counters."""
     cdef uint64_t bounds[2]
-    cdef bint killed = read_limit(&e.risk.limits.kill) != 0, resumed = e.risk.killed and not killed
+    cdef bint killed = read_word(&e.risk.limits.kill) != 0, resumed = e.risk.killed and not killed
     cdef int64_t day = (at + e.journal.realtime_offset) // DAY
     cdef uint32_t i
-    bounds[0] = <uint64_t> read_limit(&e.risk.limits.max_symbol_loss)
-    bounds[1] = <uint64_t> read_limit(&e.risk.limits.max_symbol_drawdown)
+    bounds[0] = <uint64_t> read_word(&e.risk.limits.max_symbol_loss)
+    bounds[1] = <uint64_t> read_word(&e.risk.limits.max_symbol_drawdown)
     e.risk.killed = killed
     if not killed:
         e.shm.tripped[0] = 0

@@ -96,7 +96,7 @@ def create_engine(
             state=prepared.state,
             symbols=[symbol.encode() for symbol in symbols],
             traded=traded,
-            exchange_names=[config.exchange.symbols.get(symbol, symbol).encode() for symbol in symbols],
+            exchange_names=[name.encode() for name in config.exchange_names],
             feed_format=feed.format,
             time_unit=feed.time_unit,
             feeds=tuple(line.fileno() if line else -1 for line in lines),
@@ -199,7 +199,7 @@ def run(config: Config, *, once: bool, shard: Shard = _WHOLE, hold: bool = False
     prepared = strategy.prepare(loaded, wanted.fast, wanted.slow, wanted.size, symbols, wanted.values)
     name = shard.name(config.engine.name)
     path = find_segment(config.engine.shm, name)
-    for problem in feed_problems.list_problems(feed):
+    if problem := next(feed_problems.list_problems(feed), ""):
         raise RunError(problem)
     with contextlib.ExitStack() as open_until_the_end:
         lines, receive_buffer = open_feed(feed, config.engine.busy_poll_us)

@@ -23,10 +23,10 @@ from agent.protocols.stamps cimport MS, NS, US, Clock, init_clock, peek_stamp, r
 from agent.protocols.wire cimport load48, load64
 from agent.replay.desk cimport (Desk, advance_clock, close_desk, open_desk, settle_orders, show_message)
 from agent.replay.tape cimport Tape, is_left_out, look_at_message, was_read
-from agent.replay.watch cimport MOST_WATCHED, find_counter, place_of, watch_word
+from agent.replay.watch cimport MOST_WATCHED, place_of, watch_word
 from agent.shm.blocks cimport Block, block_free, block_reserve
 from agent.shm.clock cimport monotonic_ns
-from agent.shm.segment cimport agent_shm, agent_shm_size, set_limits
+from agent.shm.segment cimport agent_shm, agent_shm_size, find_counter, set_limits
 from agent.strategy.abi cimport agent_strategy
 
 #: Words of the replay's own that are watched beside the counters.

@@ -10,7 +10,6 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcpy
 
-from agent.engine.gate cimport read_limit
 from agent.engine.losses cimport keep_losses
 from agent.engine.orders cimport cancel_open_orders, submit_all
 from agent.engine.session cimport handle_packet
@@ -24,6 +23,7 @@ from agent.protocols.text cimport Tick
 from agent.protocols.verdict cimport QUOTE
 from agent.protocols.wire cimport load16
 from agent.replay.tape cimport Tape, look_at_message
+from agent.shm.segment cimport read_word
 
 cdef extern from *:
     """
@@ -152,7 +152,7 @@ cdef inline void exchange_messages(Desk *d, Tape *t) noexcept nogil:
 cdef inline void obey_kill(Desk *d, Tape *t) noexcept nogil:
     """The limit `kill`, once a loss has set it, cancels what is open."""
     cdef Core *e = &t.core
-    if e.orders.killed or not read_limit(&e.risk.limits.kill):
+    if e.orders.killed or not read_word(&e.risk.limits.kill):
         return
     e.orders.killed = True
     e.orders.cancel_at = 0

@@ -88,7 +88,7 @@ def read_settings(config: Config, missing: bool = False, time_unit: str = "auto"
         timer_ns=wanted.timer_ms * 1_000_000,
         time_unit=time_unit,
         feed_time_unit=config.feed.time_unit,
-        exchange_names=[config.exchange.symbols.get(symbol, symbol).encode() for symbol in wanted.traded],
+        exchange_names=[name.encode() for name in config.exchange_names],
     )
 
 

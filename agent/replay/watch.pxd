@@ -5,8 +5,6 @@ above 0."""
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
-from agent.shm.segment cimport AGENT_COUNTER_WORDS, agent_shm, agent_word
-
 cdef enum:
     MOST_WATCHED = 128          # words
     EXAMPLE = 96                # bytes of a record that are kept
@@ -40,20 +38,6 @@ cdef inline void watch_word(Watch *w, const uint64_t *word) noexcept nogil:
     w.words[w.count] = word
     w.seen[w.count] = 0
     w.count += 1
-
-
-cdef inline const uint64_t *find_counter(agent_shm *shm, const char *name) noexcept nogil:
-    """Returns the counter of this name in a segment, or NULL."""
-    cdef const agent_word *row = AGENT_COUNTER_WORDS
-    cdef int i
-    while row.name != NULL:
-        i = 0
-        while row.name[i] == name[i] and name[i] != 0:
-            i += 1
-        if row.name[i] == name[i]:
-            return <const uint64_t *> (<const char *> shm + row.offset)
-        row += 1
-    return NULL
 
 
 cdef inline void look_at_words(Watch *w, const Record *r) noexcept nogil:

@@ -12,7 +12,8 @@ from agent.shm import _segment
 from agent.shm.segment import Places, SegmentError, locate, open_segment
 from hosttune import files
 
-#: Seconds that another command may hold the segment: longer than it waits for the loop.
+#: Seconds that another command may hold the segment: a loop that is well answers it within a few milliseconds, and a
+#: lock that the agent's own user keeps costs root no more.
 _PATIENCE = 0.5
 _NO_LOGIN = 0xFFFFFFFF
 _MOST = 1 << 63
@@ -49,12 +50,10 @@ class Asked:
     def read(self) -> tuple[bool, bool]:
         """Returns whether the loop has the limits in force, and whether the journal has their changes. Raises
         OSError."""
-        now = [self._read_word(name) for name in ("answered", "journaled")]
-        return now[0] == self.number, now[1] == self.number
-
-    def _read_word(self, name: str) -> int | None:
-        word = os.pread(self._descriptor, 8, _segment.request_fields()[name].offset)
-        return int.from_bytes(word, "little") if len(word) == 8 else None
+        if self.number is None:
+            return False, False
+        answered, journaled = (_read_word(self._descriptor, name) == self.number for name in ("answered", "journaled"))
+        return answered, journaled
 
     def is_at(self, path: Path) -> bool:
         """Whether the file is still the one at this path: a start puts another one there."""
@@ -111,18 +110,19 @@ def _check(places: Places, values: Mapping[str, int]) -> None:
 def _write(descriptor: int, data: bytes, places: Places, values: Mapping[str, int], asker: Asker) -> int:
     """Write a request. Returns its number."""
     at = {name: word.offset for name, word in _segment.request_fields().items()}
-    taken = {_read_word(descriptor, at[name]) for name in ("begun", "complete", "answered")}
+    taken = {_read_word(descriptor, name) for name in ("begun", "complete", "answered")}
+    if None in taken:
+        raise SegmentError("the segment is cut short while it is used")
     number = next(n for n in range(1, len(taken) + 2) if n not in taken)
     before = [(at["uid"], asker.uid), (at["login"], asker.login), (at["begun"], number)]
     _store(descriptor, data, places, values, before, [(at["complete"], number)])
     return number
 
 
-def _read_word(descriptor: int, at: int) -> int:
-    found = os.pread(descriptor, 8, at)
-    if len(found) < 8:
-        raise SegmentError("the segment is cut short while it is used")
-    return int.from_bytes(found, "little")
+def _read_word(descriptor: int, name: str) -> int | None:
+    """Returns a word of the request, None where the segment is cut short."""
+    word = os.pread(descriptor, 8, _segment.request_fields()[name].offset)
+    return int.from_bytes(word, "little") if len(word) == 8 else None
 
 
 def _store(

@@ -6,6 +6,7 @@ here means nothing: C looks each up by its name. What each says stands in the he
 """
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.string cimport strcmp
 
 
 cdef extern from "agent_shm.h" nogil:
@@ -283,6 +284,28 @@ cdef extern from "agent_shm.h" nogil:
     const agent_word *AGENT_LIMIT_WORDS
     const agent_word *AGENT_SYMBOL_WORDS
     const agent_word *AGENT_REQUEST_WORDS
+
+
+cdef inline int64_t read_word(const uint64_t *word) noexcept nogil:
+    """Read a word that another process may be writing, once and alone. (A compiler else reads two at once; if one of
+    them was written just now, both then wait until it is in the cache.)"""
+    return <int64_t> (<const volatile uint64_t *> word)[0]
+
+
+cdef inline uint64_t *find_counter(agent_shm *shm, const char *name) noexcept nogil:
+    """Returns the counter of this name in a segment, or NULL."""
+    cdef const agent_word *word = AGENT_COUNTER_WORDS
+    while word.name != NULL and strcmp(word.name, name) != 0:
+        word += 1
+    return NULL if word.name == NULL else <uint64_t *> (<char *> shm + word.offset)
+
+
+cdef inline const char *name_counter(const agent_shm *shm, const uint64_t *counter) noexcept nogil:
+    """Returns the name of a counter in a segment."""
+    cdef const agent_word *word = AGENT_COUNTER_WORDS
+    while word.name != NULL and <const char *> shm + word.offset != <const char *> counter:
+        word += 1
+    return word.name
 
 
 cdef inline int set_limits(agent_limits *limits, dict values) except -1:

@@ -234,6 +234,8 @@ def test_a_kill_does_not_wait_for_another_command(tmp_path: Path, monkeypatch: p
         with request.ask_limits(live.path, {"kill": 1, "max_size": 5}, asker) as asked:
             assert asked.number is None and asked.read() == (False, False)
             assert shm.read(live.path).limits["kill"] == 1
+            os.truncate(live.path, 0)
+            assert asked.read() == (False, False)  # nor is a word that is not there an answer to a request of no number
         other.communicate()
 
 

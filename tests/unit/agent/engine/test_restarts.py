@@ -27,6 +27,7 @@ def test_no_order_leaves_a_killed_engine_that_is_started_again(stage: Stage) -> 
 
 
 def test_a_changed_limit_lasts_and_is_said_at_the_start(stage: Stage) -> None:
+    stage.set(receive_buffer="65536")  # what every user can have, so that a start has nothing to say about it
     stage.agent()
     out = command(stage, "limits", str(stage.segment), "--set", "max_size=50", "--set", "max_orders_per_second=20")
     assert out.returncode == 0 and "max_size: " in out.stdout and " -> 50 whole units, confirmed" in out.stdout
