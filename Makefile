@@ -44,7 +44,7 @@ lint: setup-dev
 	$(VENV)/ruff check .
 	$(VENV)/ruff format --check .
 	$(VENV)/mypy
-	$(VENV)/cython-lint agent hosttune benchmarks tests
+	$(VENV)/cython-lint agent desk hosttune benchmarks tests
 	$(VENV)/yamllint --strict .
 	$(VENV)/ansible-lint --offline --profile production
 

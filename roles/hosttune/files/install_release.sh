@@ -14,7 +14,7 @@ set -- wheels/pip-*.whl
 bin/python -I "$1/pip" --isolated --disable-pip-version-check --quiet install \
     --no-index --find-links wheels --no-deps --require-hashes --no-cache-dir --no-compile --requirement requirements.txt
 # Byte code for what a check imports: the host's Python may not write it later. Big libraries stay as they are.
-for package in hosttune agent msgspec yaml pyroute2; do
+for package in hosttune agent desk msgspec yaml pyroute2; do
     bin/python -I -m compileall -q lib/python*/site-packages/$package
 done
 rm -rf wheels

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from agent.cli import main as agent_main
+from desk.cli import main as desk_main
 from hosttune.cli import main as hosttune_main
 from hosttune.errors import UNKNOWN, USAGE
 
@@ -20,6 +21,7 @@ from .hostile import WORDS, find_orders, tame
 PROGRAMS: dict[str, Any] = {
     "hosttune": sys.modules[hosttune_main.__module__],
     "agent": sys.modules[agent_main.__module__],
+    "desk": sys.modules[desk_main.__module__],
 }
 NOWHERE = "/nonexistent/file"
 #: What a command needs beside the word, so that it ends soon; the word takes its place in what has the same name.
@@ -43,6 +45,7 @@ NEEDED: dict[tuple[str, str], dict[str, str]] = {
     ("agent", "venues"): {},
     ("agent", "warm"): {"strategy": "nobody"},
     ("agent", "exchange"): {"--feed": NOWHERE},
+    ("desk", "check-config"): {"config": NOWHERE},
 }
 #: Options that exclude each other.
 INSTEAD = {"--snapshot": "--root"}

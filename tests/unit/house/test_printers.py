@@ -157,7 +157,7 @@ class NamedJournal(contextlib.nullcontext[Any]):
 def list_documents() -> dict[str, type]:
     """Returns by name every class of both programs that is a document, found in the sources by its views."""
     found = {}
-    for path in sources(ROOT, ("hosttune", "agent")):
+    for path in sources(ROOT, ("hosttune", "agent", "desk")):
         if path.suffix != ".py":
             continue
         for node in ast.parse(path.read_text()).body:

@@ -62,8 +62,9 @@ def find_printers(path: Path) -> list[str]:
 
 
 def test_there_is_one_way_to_the_terminal() -> None:
-    paths = [*sources(ROOT, ("hosttune", "agent")), *(ROOT / "testhost").glob("*.py")]
-    paths += [path for folder in ("hosttune", "agent") for end in "ch" for path in (ROOT / folder).rglob(f"*.{end}")]
+    packages = ("hosttune", "agent", "desk")
+    paths = [*sources(ROOT, packages), *(ROOT / "testhost").glob("*.py")]
+    paths += [path for folder in packages for end in "ch" for path in (ROOT / folder).rglob(f"*.{end}")]
     found = {str(path.relative_to(ROOT)): lines for path in paths if (lines := find_printers(path))}
     for name in BOUNDARY:
         assert found.pop(name, None), f"{name} prints nothing any more"

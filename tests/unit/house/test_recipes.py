@@ -12,6 +12,7 @@ from agent.protocols import formats as feed_formats
 from hosttune.report import formats as output_formats
 
 # Each package hands on its function main() under the module's name.
+desk_cli = importlib.import_module("desk.cli.main")
 agent_cli = importlib.import_module("agent.cli.main")
 hosttune_cli = importlib.import_module("hosttune.cli.main")
 
@@ -62,8 +63,8 @@ def _instances() -> Iterator[tuple[str, str, str]]:
     for path in sorted((ROOT / "agent/strategy/builtin").glob("[a-z]*.*")):
         if path.suffix in (".py", ".pyx", ".rs"):
             yield STRATEGY, path.stem, ""
-    for program, commands in (("hosttune", hosttune_cli.COMMANDS), ("agent", agent_cli.COMMANDS)):
-        for name in commands:
+    for program, module in (("hosttune", hosttune_cli), ("agent", agent_cli), ("desk", desk_cli)):
+        for name in module.COMMANDS:
             yield SUBCOMMAND, name, program
 
 

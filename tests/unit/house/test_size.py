@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
-FOLDERS = ("agent", "hosttune", "testhost", "plugins", "roles", "tools", "benchmarks", "tests")
+FOLDERS = ("agent", "desk", "hosttune", "testhost", "plugins", "roles", "tools", "benchmarks", "tests")
 #: Lines.
 FILE, FUNCTION = 450, 90
 #: What a docstring says where a file or a function is longer.

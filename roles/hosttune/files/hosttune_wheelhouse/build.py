@@ -41,7 +41,7 @@ from hosttune_wheelhouse.wheels import (
 FORMAT = 2
 MANIFEST = "wheelhouse.json"
 SOURCES = (
-    "pyproject.toml", "meson.build", "meson.options", "tools/wheel_files.py", "hosttune", "agent",
+    "pyproject.toml", "meson.build", "meson.options", "tools/wheel_files.py", "hosttune", "agent", "desk",
     lock.DEPLOYED, lock.BUILD,
 )  # fmt: skip
 BUILD_ONLY = ("LICENSE", "README.md")  # the build wants them, but they change nothing that runs

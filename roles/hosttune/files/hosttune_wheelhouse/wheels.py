@@ -18,7 +18,12 @@ from packaging.utils import canonicalize_name, parse_wheel_filename
 from hosttune_wheelhouse import lock
 from hosttune_wheelhouse.fit import Host, dotless, dotted
 
-FLAVOURS: dict[str, tuple[str, ...]] = {"hosttune": (), "agent": ("agent",)}  # flavour: extras of our wheel
+FLAVOURS: dict[str, tuple[str, ...]] = {
+    # flavour: extras of our wheel
+    "hosttune": (),
+    "agent": ("agent",),
+    "desk": ("agent", "desk"),
+}
 INSTALLER = "pip"  # goes along with each flavour, so that a host needs none
 
 

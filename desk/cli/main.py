@@ -1,0 +1,21 @@
+"""The command `desk`: which subcommand is asked for."""
+
+import argparse
+
+from agent.cli.main import build_program_parser, run_program
+
+#: The subcommands and what each does, in the order of the help. Each is a module of this folder with
+#: `add_arguments(command)`, and `run(arguments)`, which returns the exit code.
+COMMANDS: dict[str, str] = {
+    "check-config": "say all that is wrong with a configuration",
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one subcommand. Returns its exit code; argparse itself exits with 2 on wrong arguments."""
+    return run_program("desk", COMMANDS, build_parser, argv)
+
+
+def build_parser(asked_for: str) -> argparse.ArgumentParser:
+    """Returns the parser of `desk`, with the arguments of one subcommand, or of none for ""."""
+    return build_program_parser("desk", "The control plane around the engines.", COMMANDS, asked_for)

@@ -1,0 +1,47 @@
+"""desk.toml: the typed configuration of the processes of the desk, which read one file."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from agent import toml_text
+from agent.toml_text import ConfigError as ConfigError
+from agent.toml_text import Problem as Problem
+
+
+class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """The tables of desk.toml: each of a module in desk.settings. A process reads all of them, and uses its own."""
+
+
+def load(path: Path) -> Config:
+    """Returns the configuration in a desk.toml. Raises ConfigError, which names the file, the line and the key."""
+    return parse(toml_text.read_text(path), str(path))
+
+
+def parse(text: str, file: str) -> Config:
+    """Returns the configuration in the text of a desk.toml; `file` names the text in an error. Raises ConfigError: the
+    first of list_problems()."""
+    problems = list_problems(text, file)
+    if problems:
+        raise ConfigError(problems[0])
+    return msgspec.convert(toml_text.read_tables(text, file), Config)
+
+
+def find_problems(path: Path) -> list[Problem]:
+    """Returns all that is wrong with a desk.toml. Raises ConfigError for one that cannot be read, or is not TOML."""
+    return list_problems(toml_text.read_text(path), str(path))
+
+
+def list_problems(text: str, file: str) -> list[Problem]:
+    """Returns all that is wrong with the text of a desk.toml, nothing for one that parse() takes. Raises ConfigError
+    for one that is not TOML, of which nothing else can be said."""
+    tables: dict[str, Any] = toml_text.read_tables(text, file)
+
+    def at(key: tuple[str | int, ...], words: str) -> Problem:
+        from hosttune import config_errors  # late: only for what is wrong
+
+        line = config_errors.find_toml_line(text, key) if key else None
+        return Problem(file, line, ".".join(str(part) for part in key), words)
+
+    return list(toml_text.list_problems(Config, tables, at))

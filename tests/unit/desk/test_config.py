@@ -1,0 +1,41 @@
+"""desk.toml: what is wrong is named by file, line and key, all of it at once."""
+
+from pathlib import Path
+
+import pytest
+
+from desk import config
+from desk.cli.main import main
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "desk.toml"
+    path.write_text(text)
+    return path
+
+
+def test_an_unknown_key_is_named_with_its_line(tmp_path: Path) -> None:
+    path = write(tmp_path, "# a comment\nkafca = 1\n")
+    (problem,) = config.find_problems(path)
+    assert str(problem).startswith(f"{path}:2: unknown key kafca")
+    with pytest.raises(config.ConfigError, match=r"desk\.toml:2: unknown key kafca"):
+        config.load(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"), [("a = [", "not TOML"), ("a = nan\n", "unknown key a"), ("a" * 5000, "found a longer line")]
+)
+def test_what_is_no_configuration(tmp_path: Path, text: str, wanted: str) -> None:
+    with pytest.raises(config.ConfigError, match=wanted):
+        config.load(write(tmp_path, text))
+
+
+def test_the_command_answers_1_for_what_is_wrong_and_2_for_what_cannot_be_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check-config", str(write(tmp_path, ""))]) == 0
+    assert "every key is known" in capsys.readouterr().out
+    assert main(["check-config", str(write(tmp_path, "x = 1\ny = 2\n"))]) == 1
+    assert capsys.readouterr().out.count("unknown key") == 2
+    assert main(["check-config", str(tmp_path / "none")]) == 2
+    assert "No such file" in capsys.readouterr().err
