@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from hosttune.output import escape
 from hosttune.report import formats
 from hosttune.report.document import Page
 
+from ...desk.programs import find_program
 from ..shm.small_segment import build
 
 pytest.importorskip("prometheus_client")
@@ -130,10 +130,11 @@ def test_a_label_of_any_name_is_read_back(names: list[str]) -> None:
     assert list(found) == [escape(name) for name in names]
 
 
-@pytest.mark.skipif(not shutil.which("promtool"), reason="needs promtool, of Debian's package prometheus")
 def test_promtool_finds_nothing_to_say() -> None:
     text = formats.write("prometheus", Statistics(engine()), Page())
-    done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True, timeout=60)
+    promtool = find_program("promtool")
+    command = [promtool.path, "check", "metrics"]
+    done = subprocess.run(command, env=promtool.environment, input=text, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0 and not done.stdout + done.stderr, done.stdout + done.stderr
 
 
