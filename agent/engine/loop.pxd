@@ -88,7 +88,7 @@ cdef inline void begin_feed_session(Core *e) noexcept nogil:
         memset(e.feed.last_quotes, 0, e.feed.symbols * sizeof(QuoteOrder))
         return
     begin_day(e, AGENT_UNKNOWN if e.feed.mold.joined_at > 1 else AGENT_UNTOLD)
-    e.feed.changes_untold = e.counters.days > 1
+    e.feed.changes_untold = e.counters.day_starts > 1
 
 
 cdef inline void copy_feed_counters(Core *e) noexcept nogil:

@@ -83,8 +83,8 @@ cdef inline void begin_day(Core *e, uint32_t state) noexcept nogil:
     set_market(e, state)
     set_breached(e, 0)
     e.feed.day_clock = BEFORE_FIRST
-    e.counters.days += 1
-    e.strategy.event.day = <uint32_t> e.counters.days
+    e.counters.day_starts += 1
+    e.strategy.event.day = <uint32_t> e.counters.day_starts
 
 
 cdef inline void forget_states(Core *e) noexcept nogil:
@@ -148,7 +148,7 @@ cdef inline bint handle_system_event(Core *e, uint8_t code, int64_t timestamp, u
     cdef uint32_t market = AGENT_CLOSED         # 'O', 'E' and 'C': before and after the system hours
     cdef uint32_t i
     # Not at the first message of a new MoldUDP64 session, which has begun the day.
-    if is_time_back(e, timestamp) or (code == c'O' and (e.feed.day_clock != BEFORE_FIRST or e.counters.days == 0)):
+    if is_time_back(e, timestamp) or (code == c'O' and (e.feed.day_clock != BEFORE_FIRST or e.counters.day_starts == 0)):
         begin_day(e, AGENT_UNTOLD)
     e.feed.day_clock = timestamp
     if code == c'S' or code == c'Q' or code == c'M':

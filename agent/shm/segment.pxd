@@ -77,7 +77,7 @@ cdef extern from "agent_shm.h" nogil:
         uint64_t book_huge_pages
         uint64_t book_inconsistent
         uint64_t books_stale
-        uint64_t days
+        uint64_t day_starts
         uint64_t market
         uint64_t market_breached
         uint64_t trades_broken

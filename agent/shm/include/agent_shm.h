@@ -78,7 +78,7 @@
     X(book_huge_pages, gauge, "1: the books are in huge pages") \
     X(book_inconsistent, counter, "book messages that contradict the book") \
     X(books_stale, counter, "books marked stale, with the reason in the symbol's row") \
-    X(days, counter, "days begun: a MoldUDP64 session, ITCH's Start of Messages, or a time back to another day") \
+    X(day_starts, counter, "days begun: a MoldUDP64 session, ITCH's Start of Messages, or a time back to another day") \
     X(market, gauge, "0 not told, 1 unknown, 2 closed, 3 pre-market, 4 open, 5 post-market, 6 ended by the breaker") \
     X(market_breached, gauge, "highest level of the market-wide circuit breaker breached this day") \
     X(trades_broken, counter, "trades the feed took back (ITCH Broken Trade): the tick series keeps them") \

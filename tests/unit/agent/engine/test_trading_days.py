@@ -41,7 +41,7 @@ def test_a_second_day_begins_anew() -> None:
             f.reference = 0
             f.open(begun=True)
             assert (f.try_order(), f.try_order("MSFT")) == ("sent", "sent")
-            assert f.hand.counters["days"] == 2 and "books_stale" not in f.hand.counters
+            assert f.hand.counters["day_starts"] == 2 and "books_stale" not in f.hand.counters
         finally:
             LOCATES.update(AAPL=7, MSFT=9)
 
@@ -54,17 +54,17 @@ def test_a_time_that_goes_back_over_midnight_begins_a_day_without_its_first_mess
     f.reference = 0
     f.quote()
     assert (f.row().bid, f.row().ask, f.row().stale) == (100 * 10**8, 10_001 * 10**6, 0)
-    assert f.hand.counters["days"] == 2 and f.hand.events[-1].day == 2 and f.hand.events[-1].market == 0
+    assert f.hand.counters["day_starts"] == 2 and f.hand.events[-1].day == 2 and f.hand.events[-1].market == 0
 
 
 def test_a_time_that_no_day_has_begins_none() -> None:
     f = Feed().open()
-    before = f.hand.counters["days"]
+    before = f.hand.counters["day_starts"]
     f.send("I", "AAPL", imbalance_direction="B", cross_type="C", timestamp=2**48 - 1)
     f.send("I", "AAPL", imbalance_direction="B", cross_type="O")
     f.now -= HOUR // 2
     f.quote(bid=990_000, ask=1_010_000)
-    assert f.hand.counters["days"] == before and f.row().bid == 100 * 10**8
+    assert f.hand.counters["day_starts"] == before and f.row().bid == 100 * 10**8
 
 
 def test_a_new_session_begins_one_day_with_its_start_of_messages() -> None:
@@ -73,7 +73,7 @@ def test_a_new_session_begins_one_day_with_its_start_of_messages() -> None:
     f.hand.engine.handle_datagram(mold(f.sequence + 1, count=0xFFFF))
     start = itch.encode("S", event_code="O", timestamp=HOUR)
     f.hand.engine.handle_datagram(mold(1, start, session=b"SESSION002"))
-    assert f.hand.counters["days"] == 2 and f.row().state == 0 and f.hand.events[-1].day == 2
+    assert f.hand.counters["day_starts"] == 2 and f.row().state == 0 and f.hand.events[-1].day == 2
 
 
 class Model:
