@@ -18,6 +18,7 @@ options:
     choices:
       - boot
       - cpu_isolation
+      - desk
       - hosttune
       - hugepages
       - irq_affinity

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import pytest
@@ -26,6 +26,7 @@ LOADER = DataLoader()
 READ = {
     "__hosttune_probe": {"stdout": "{}"},
     "__hosttune_release": "0.1.0-abc",
+    "__desk_passwords": {"results": []},
 }
 
 
@@ -54,12 +55,23 @@ def render(role: str, given: dict[str, Any]) -> dict[str, str]:
     for task in tasks:
         if "hosttune_settings" in task:
             return list_texts(templar.template(task["hosttune_settings"]["files"]))
-    return {
-        path.name.removesuffix(".j2"): templar.template(
-            trust_as_template(f"{{{{ lookup('ansible.builtin.template', '{path.name}') }}}}")
-        )
-        for path in sorted((ROLES / role / "templates").glob("*.j2"))
+    loops = {
+        task["ansible.builtin.template"]["src"]: task
+        for task in tasks
+        if "loop" in task and "ansible.builtin.template" in task
     }
+    found = {}
+    for path in sorted((ROLES / role / "templates").glob("*.j2")):
+        text = trust_as_template(f"{{{{ lookup('ansible.builtin.template', '{path.name}') }}}}")
+        if (task := loops.get(path.name)) is None:
+            found[path.name.removesuffix(".j2")] = templar.template(text)
+            continue
+        for item in templar.template(task["loop"]):
+            each = templar.copy_with_new_env(
+                available_variables={**templar.available_variables, **task.get("vars", {}), "item": item}
+            )
+            found[PurePath(each.template(task["ansible.builtin.template"]["dest"])).name] = each.template(text)
+    return found
 
 
 def settle(role: str, given: dict[str, Any], host: Any) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -66,6 +66,16 @@ HARMLESS: dict[str, dict[str, Any]] = {
     },
     "rt_limits": {"rt_limits_users": {"svc.trader": {"memlock": 65536, "rtprio": 9, "nice": -5, "nofile": 7}}},
     "tcp_bbr": {"tcp_bbr_interfaces": ["eth0"]},
+    "desk": {
+        "desk_user": "svc.trader",
+        "desk_group": "svc.trader",
+        "desk_release": "0.1.0-abc",
+        "desk_cpus": "0-1",
+        "desk_processes": ["ingest", "worker geo", "run /opt/modules/paper.py"],
+        "desk_config": {"kafka": {"brokers": "10.0.0.1:9092"}},
+        "desk_kafka_password": "pw-of-kafka",
+        "desk_redis_password": "pw-of-redis",
+    },
     "trading_agent": {
         "trading_agent_user": "svc.trader",
         "trading_agent_group": "svc.trader",
@@ -134,9 +144,9 @@ def read_shape(name: str, text: str, given: dict[str, Any]) -> Any:
                 assert "evil" not in shlex.split(setting.value)[0]
                 assert "%" not in setting.value.replace("%%", "")
         return [(setting.section, setting.key) for setting in found]
-    if name.endswith("agent.toml"):
+    if name in ("agent.toml", "desk.toml"):
         config = tomllib.loads(text)
-        assert same_data(config, given["trading_agent_config"])
+        assert same_data(config, given["trading_agent_config" if name == "agent.toml" else "desk_config"])
         return None
     if name.endswith((".yml", ".yaml")):
         section = yaml.safe_load(text)

@@ -1,5 +1,5 @@
-"""The units that the roles hosttune, trading_agent and irq_affinity write: how far they are closed by the measure of
-`systemd-analyze security`, and that the exchange's password is shown nowhere.
+"""The units that the roles hosttune, trading_agent, desk and irq_affinity write: how far they are closed by the measure
+of `systemd-analyze security`, and that no password is shown anywhere.
 
 Each test host is this machine under another name; all of it is one run of ansible-playbook.
 """
@@ -35,7 +35,16 @@ CONFIG = {
     "strategy": {"symbol": "AAPL", "size": 1},
     "risk": {"max_size": 1, "max_orders_per_second": 1},
 }
-GOOD = {"trading_agent_cpus": "3", "trading_agent_config": CONFIG, "trading_agent_exchange_password": SECRET}
+DESK = {"kafka": {"brokers": "10.1.2.4:9092"}}
+GOOD = {
+    "trading_agent_cpus": "3",
+    "trading_agent_config": CONFIG,
+    "trading_agent_exchange_password": SECRET,
+    "desk_processes": ["ingest"],
+    "desk_config": DESK,
+    "desk_kafka_password": SECRET,
+    "desk_redis_password": SECRET,
+}
 HOSTS: dict[str, dict[str, Any]] = {
     "plain": GOOD,
     "file": {
@@ -90,6 +99,27 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"trading_agent_exchange_password": {"value": SECRET}},
         "password is a dictionary: allowed: text",
     ),
+    "desk-password": (
+        {"desk_config": {"kafka": {"librdkafka": {"sasl.password": SECRET}}}},
+        r"desk_config.kafka.librdkafka has the key sasl.password, whose value every diff",
+    ),
+    "desk-pem": (
+        {"desk_config": {"kafka": {"librdkafka": {"ssl.key.pem": SECRET}}}},
+        r"desk_config.kafka.librdkafka has the key ssl.key.pem, whose value every diff",
+    ),
+    "desk-below": (
+        {"desk_config": {"redis": {"users": [{"Pass_Word": SECRET}]}}},
+        r"desk_config.redis.users\[0\] has the key Pass_Word, whose value",
+    ),
+    "desk-no-table": ({"desk_config": {"password": SECRET}}, "has a key that is no table: allowed: a dictionary"),
+    "desk-list": ({"desk_config": [SECRET]}, "desk_config is a list: allowed: a dictionary"),
+    "desk-number": ({"desk_redis_password": [SECRET]}, "desk_redis_password is a list: allowed: text; quote it"),
+    "desk-two-lines": ({"desk_kafka_password": SECRET + "\n"}, "desk_kafka_password has 11 characters: allowed"),
+    "desk-process": (
+        {"desk_processes": ["ingest", "inject"]},
+        "desk_processes is .*allowed: a list, each one of ingest",
+    ),
+    "desk-twice": ({"desk_processes": ["run /a/b.py", "run /c/b.py"]}, "has two that are called desk-run-b"),
     "two-lines": ({"trading_agent_exchange_password": SECRET[:5] + "\n"}, "has 6 characters: allowed"),
 }
 
@@ -147,7 +177,7 @@ def read_unit(path: Path) -> dict[str, list[str]]:
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd is not on this machine")
 @pytest.mark.parametrize("host", HOSTS)
-@pytest.mark.parametrize("unit", ["trading_agent.service", "hosttune-check.service", "service"])
+@pytest.mark.parametrize("unit", ["trading_agent.service", "hosttune-check.service", "desk.service", "service"])
 def test_exposure(outcome: tuple[Path, str], host: str, unit: str, tmp_path: Path) -> None:
     name = "hosttune-irq_affinity.service" if unit == "service" else unit
     shutil.copy(outcome[0] / host / unit, tmp_path / name)
