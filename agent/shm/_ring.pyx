@@ -7,7 +7,7 @@ from libc.string cimport memcmp, memcpy, memset
 from cpython.bytes cimport PyBytes_AsStringAndSize
 
 from agent.shm.ring cimport (RING_LOAD, RING_MOST, RING_STORE, RING_VERSION, WORD, Ring, ring_end, ring_header,
-                             ring_padded_size, ring_peek, ring_peek_at, ring_pop, ring_push)
+                             ring_padded_size, ring_peek, ring_peek_at, ring_pop, ring_publish, ring_push, ring_reserve)
 
 HEADER_SIZE = sizeof(ring_header)
 VERSION = RING_VERSION
@@ -155,10 +155,65 @@ cdef class Handle:
             size = view.shape[0]
             if size:
                 at = &view[0]
-        if (self.r.record and size != self.r.record) \
-                or ring_padded_size(<uint64_t> size, self.r.record != 0) > self.r.capacity // 2:
-            raise ValueError(f"record of {size} bytes, allowed: {self.r.record or self.r.capacity // 2 - WORD}")
+        if not self.fits(size):
+            raise self.misfit(size)
         return ring_push(&self.r, at, <uint32_t> size)
+
+    def push_many(self, list records not None):
+        """Publish records, all at once, or as many of the first as there is space for now. Returns how many. Raises
+        TypeError for one that is not bytes and ValueError for one that can never fit; then none is published."""
+        cdef uint64_t begin = self.r.own
+        cdef Py_ssize_t count = 0, size = 0
+        cdef char *text = NULL
+        cdef uint8_t *place
+        try:
+            for record in records:
+                PyBytes_AsStringAndSize(record, &text, &size)
+                if not self.fits(size):
+                    raise self.misfit(size)
+                place = ring_reserve(&self.r, <uint32_t> size)
+                if place == NULL:
+                    break
+                memcpy(place, text, size)
+                count += 1
+        except BaseException:
+            self.r.own = begin      # what was written lies behind the tail
+            raise
+        if count:
+            ring_publish(&self.r)
+        return count
+
+    def push_block(self, block not None):
+        """Publish records that lie one behind the other in a buffer, all at once, or as many of the first as there is
+        space for now. Returns how many. Raises ValueError unless records are of one size, of which the buffer has a
+        whole number."""
+        cdef const uint8_t[::1] view = block
+        cdef Py_ssize_t length = view.shape[0], size = self.r.record, count = 0
+        cdef const uint8_t *at
+        cdef uint8_t *place
+        if size == 0 or length % size:
+            raise ValueError(f"block of {length} bytes, allowed: a multiple of the {size} bytes of each record" if size
+                             else "block: allowed: in a ring whose records are of one size")
+        if length == 0:
+            return 0
+        at = &view[0]
+        with nogil:
+            while count * size < length:
+                place = ring_reserve(&self.r, <uint32_t> size)
+                if place == NULL:
+                    break
+                memcpy(place, at + count * size, size)
+                count += 1
+            if count:
+                ring_publish(&self.r)
+        return count
+
+    cdef inline bint fits(self, Py_ssize_t size) noexcept:
+        return (not self.r.record or size == self.r.record) \
+            and ring_padded_size(<uint64_t> size, self.r.record != 0) <= self.r.capacity // 2
+
+    cdef object misfit(self, Py_ssize_t size):
+        return ValueError(f"record of {size} bytes, allowed: {self.r.record or self.r.capacity // 2 - WORD}")
 
     def pop(self):
         """Take the oldest record off the ring. Returns it, or None."""

@@ -2,15 +2,15 @@
 """A ring of records in shared memory: one writer, one reader, no lock, no system call.
 
 The mapping begins with struct ring_header; everything in it is an offset or a count, so each process may map it
-anywhere. The writer alone stores `tail`, the reader alone `head`, 128 bytes apart: two cache lines, because
-x86 fetches lines in pairs. A record is its bytes, padded to 8; where records vary, an 8-byte word with the length
-comes before them. A record never wraps: one that would not fit before the end of the ring is at the beginning. Where
-all are of one size both ends can tell; where they vary, a word of SKIP says so.
+anywhere. The writer alone stores `tail`, the reader alone `head`, 128 bytes apart: two cache lines, because x86
+fetches lines in pairs. A record is its bytes, padded to 8; where records vary, an 8-byte word with the length comes
+before them. A record never wraps: one that would not fit before the end of the ring is at the beginning. Where all are
+of one size both ends can tell; where they vary, a word of SKIP says so.
 
-A push writes the record, then stores tail with release; a pop loads tail with acquire before it reads, and stores
-head with release after. So a writer that is killed in a push has published nothing, and a reader that is killed
-before commit has taken nothing. What is read from the mapping is never trusted for a bound: geometry is
-copied at the attachment, indices are masked, a length is loaded once, and one that does not fit is `damaged`.
+A push writes the record, or several, then stores tail with release; a pop loads tail with acquire before it reads, and
+stores head with release after. So a writer that is killed in a push has published nothing, and a reader that is killed
+before commit has taken nothing. What is read from the mapping is never trusted for a bound: geometry is copied at the
+attachment, indices are masked, a length is loaded once, and one that does not fit is `damaged`.
 
 docs/ring.md has the argument for the ordering, and what happens when an end dies.
 """
@@ -90,18 +90,19 @@ cdef inline uint64_t ring_padded_size(uint64_t size, bint fixed) noexcept nogil:
     return (size + (0 if fixed else WORD) + 7) & ~<uint64_t> 7
 
 
-cdef inline bint ring_push(Ring *r, const void *record, uint32_t size) noexcept nogil:
-    """Publish a record of `size` bytes. Returns False when there is no space, and for a size that is not the ring's."""
+cdef inline uint8_t *ring_reserve(Ring *r, uint32_t size) noexcept nogil:
+    """Returns the place of the next record, of `size` bytes, which is not published before ring_publish(); NULL when
+    there is no space, and for a size that is not the ring's. What was reserved before stays reserved."""
     cdef uint64_t need = ring_padded_size(size, r.record != 0), skip = 0
     cdef uint64_t place = r.own & r.mask, end = r.capacity - place
     if (r.record and size != r.record) or need > r.capacity // 2:
-        return False
+        return NULL
     if need > end:
         skip = end
     if r.own + skip + need - r.peer > r.capacity:
         r.peer = RING_LOAD(&r.header.head.index)
         if r.own + skip + need - r.peer > r.capacity:
-            return False
+            return NULL
     if not r.record:
         if skip:
             (<uint64_t *> (r.data + place))[0] = SKIP
@@ -110,9 +111,22 @@ cdef inline bint ring_push(Ring *r, const void *record, uint32_t size) noexcept 
     if not r.record:
         (<uint64_t *> (r.data + place))[0] = size
         place += WORD
-    memcpy(r.data + place, record, size)
     r.own += skip + need
+    return r.data + place
+
+
+cdef inline void ring_publish(Ring *r) noexcept nogil:
+    """Show the reader all that was reserved: it has been written."""
     RING_STORE(&r.header.tail.index, r.own)
+
+
+cdef inline bint ring_push(Ring *r, const void *record, uint32_t size) noexcept nogil:
+    """Publish a record of `size` bytes. Returns False when there is no space, and for a size that is not the ring's."""
+    cdef uint8_t *place = ring_reserve(r, size)
+    if place == NULL:
+        return False
+    memcpy(place, record, size)
+    ring_publish(r)
     return True
 
 

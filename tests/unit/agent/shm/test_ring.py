@@ -65,6 +65,9 @@ class Model:
         self.records.append((record, self.tail))
         return True
 
+    def push_many(self, records: list[bytes]) -> int:
+        return sum(1 for _ in itertools.takewhile(self.push, records))
+
     def take(self, count: int) -> None:
         for _ in range(count):
             self.head = self.records.popleft()[1]
@@ -84,6 +87,9 @@ def test_against_a_deque(data: st.DataObject) -> None:
             "push",
             "push",
             "push a view",
+            "many",
+            "many and a misfit",
+            "push block",
             "pop",
             "take",
             "peek",
@@ -94,7 +100,26 @@ def test_against_a_deque(data: st.DataObject) -> None:
         ]
     )
     for action in data.draw(st.lists(actions, max_size=60)):
-        if action.startswith("push"):
+        if action == "many":
+            texts = [bytes([number & 0xFF]) * size for size in data.draw(st.lists(sizes, max_size=12))]
+            number += 1
+            assert writer.push_many(texts) == model.push_many(texts)
+        elif action == "many and a misfit":
+            with pytest.raises(ValueError, match=rf"record of {capacity} bytes, allowed: "):
+                writer.push_many([bytes(capacity), bytes(record or 1)])
+        elif action == "push block" and record:
+            count = data.draw(st.integers(0, 12))
+            block = bytes((number + i) & 0xFF for i in range(count * record))
+            number += 1
+            pieces = [block[i : i + record] for i in range(0, len(block), record)]
+            assert writer.push_block(block) == model.push_many(pieces)
+            if record > 1:
+                with pytest.raises(ValueError, match=rf"block of {len(block) + 1} bytes, allowed: a multiple of the"):
+                    writer.push_block(block + b"x")
+        elif action == "push block":
+            with pytest.raises(ValueError, match="block: allowed: in a ring whose records are of one size"):
+                writer.push_block(b"")
+        elif action.startswith("push"):
             number += 1
             text = bytes((number + i) & 0xFF for i in range(data.draw(sizes)))
             assert writer.push(text if action == "push" else bytearray(text)) is model.push(text)
@@ -169,6 +194,18 @@ def test_sizes_that_never_fit(path: Path) -> None:
         assert not list(path.parent.glob(path.name + "*"))
 
 
+@pytest.mark.parametrize("record", [0, 8])
+def test_of_many_with_one_that_never_fits_none_is_published(path: Path, record: int) -> None:
+    with Ring.create(path, 128, record=record) as writer, Ring.attach(path, "reader") as reader:
+        assert writer.push(b"12345678") and reader.pop() == b"12345678"
+        for wrong, error in ((bytes(129), ValueError), ("12345678", TypeError)):
+            with pytest.raises(error):
+                writer.push_many([b"abcdefgh", b"abcdefgh", wrong])  # type: ignore[list-item]
+            assert writer.used == 0 and reader.pop() is None
+        assert writer.push_many([b"abcdefgh", b"ABCDEFGH"]) == 2
+        assert reader.peek_many(9) == [b"abcdefgh", b"ABCDEFGH"]
+
+
 # ---------------------------------------------------------------------------------- ends
 
 
@@ -187,6 +224,10 @@ def test_each_end_does_its_own(path: Path) -> None:
     with Ring.create(path, 64) as writer, Ring.attach(path, "reader") as reader:
         with pytest.raises(RingError, match="this end is its reader"):
             reader.push(b"1")
+        with pytest.raises(RingError, match="this end is its reader"):
+            reader.push_many([b"1"])
+        with pytest.raises(RingError, match="this end is its reader"):
+            reader.push_block(b"1")
         for call in (writer.pop, writer.peek_block, lambda: writer.peek_many(1), lambda: writer.commit(0)):
             with pytest.raises(RingError, match="this end is its writer"):
                 call()
