@@ -16,7 +16,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"__main__"},
         {"cli"},
         {"config"},
-        {"settings"},
+        {"settings", "counters"},
         {"errors"},
         {"__init__"},
     ],
