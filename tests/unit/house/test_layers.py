@@ -15,6 +15,7 @@ FLOORS: dict[str, list[set[str]]] = {
     "desk": [
         {"__main__"},
         {"cli"},
+        {"kafka"},
         {"config"},
         {"settings", "counters"},
         {"errors"},

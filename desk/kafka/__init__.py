@@ -1,0 +1,1 @@
+"""Clients of Kafka, with every setting that can stall a client made explicit."""
