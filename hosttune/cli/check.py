@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from hosttune.cli import arguments as shared
-from hosttune.cli.terminal import wants_colour, write_document
+from hosttune.cli.terminal import put_document, wants_colour, write_document
 from hosttune.errors import BY_VERDICT, UsageError
 from hosttune.report import formats
 
@@ -24,7 +24,10 @@ def add_command(commands: Any) -> None:
     source.add_argument("--snapshot", metavar="FILE", help="read a file that `hosttune snapshot` wrote")
     shared.add_profile(check)
     shared.add_observe(check)
-    formats.add_argument(check)
+    formats.add_argument(check, views=(*formats.VIEWS, "as_metrics"))
+    check.add_argument(
+        "-o", "--output", metavar="FILE", help="write FILE anew, whole or not at all (default: standard output)"
+    )
     check.add_argument("--color", choices=("auto", "always", "never"), default="auto", help="default: %(default)s")
     check.add_argument("-q", "--quiet", action="store_true", help="leave out what passed or does not apply")
     check.set_defaults(run=run)
@@ -54,6 +57,9 @@ def run(arguments: argparse.Namespace) -> int:
     except profile.ProfileError as error:
         raise UsageError(error) from None
     report = checker.run_checks(wanted, root, observe)
-    colour = wants_colour(arguments.color)
-    write_document(CheckReport(report), arguments.format, colour=colour, quiet=arguments.quiet)
+    if arguments.output:
+        put_document(CheckReport(report), arguments.format, arguments.output, quiet=arguments.quiet)
+    else:
+        colour = wants_colour(arguments.color)
+        write_document(CheckReport(report), arguments.format, colour=colour, quiet=arguments.quiet)
     return BY_VERDICT[report.verdict]

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, get_args
 
 import msgspec
 
-from hosttune.findings import STATUSES, Report
+from hosttune.findings import STATUSES, Report, Verdict
 from hosttune.report.document import Page
+
+if TYPE_CHECKING:
+    from prometheus_client import Metric
 
 # Of a report that is read. One on 10,000 interrupts has 60,000 objects in 4 MB.
 MAX_BYTES = 10 << 20
@@ -30,6 +35,45 @@ class CheckReport(msgspec.Struct, frozen=True):
         from hosttune.report import page as writer  # late: JSON does without textwrap
 
         return writer.write_report(self.report, page)
+
+    def as_metrics(self) -> Iterator[Metric]:
+        """Yields the verdict, when the facts were read, the findings by status, and by name those that did not
+        pass."""
+        from prometheus_client.core import GaugeMetricFamily  # late: the other formats do without
+
+        report = self.report
+        text = "1: the verdict on this host, by the profile that it was checked with"
+        verdict = GaugeMetricFamily("hosttune_check_verdict", text, labels=["verdict"])
+        for name in get_args(Verdict):
+            verdict.add_metric([name], float(name == report.verdict))
+        yield verdict
+        text = "when the facts were read, since 1970; missing for a captured tree"
+        taken = GaugeMetricFamily("hosttune_check_time_seconds", text)
+        if (moment := _read_time(report.host.get("time"))) is not None:
+            taken.add_metric([], moment)
+        yield taken
+        counts = GaugeMetricFamily("hosttune_check_findings", "number of findings by status", labels=["status"])
+        for status, count in report.summary.items():
+            counts.add_metric([status], count)
+        yield counts
+        text = "1: this finding of the last check did not pass"
+        wrong = GaugeMetricFamily("hosttune_check_finding", text, labels=["id", "status"])
+        for finding in report.findings:
+            if finding.status not in ("pass", "na"):
+                wrong.add_metric([finding.id, finding.status], 1.0)
+        yield wrong
+        labels = [str(report.host.get(key, "")) for key in ("profile", "source")]
+        info = GaugeMetricFamily("hosttune_check_info", "1: what was checked, and how", labels=["profile", "source"])
+        info.add_metric(labels, 1.0)
+        yield info
+
+
+def _read_time(text: str | None) -> float | None:
+    """Returns the seconds since 1970 of a report's time (schema.json); None where there is none."""
+    try:
+        return datetime.strptime(text or "", "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp()
+    except ValueError:
+        return None
 
 
 def read_report(text: bytes) -> Report:
