@@ -9,12 +9,14 @@ from agent import toml_text
 from agent.toml_text import ConfigError as ConfigError
 from agent.toml_text import Problem as Problem
 from desk.settings.kafka import Kafka
+from desk.settings.export import Export
 
 
 class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """The tables of desk.toml: each of a module in desk.settings. A process reads all of them, and uses its own."""
 
     kafka: Kafka = Kafka()
+    export: Export = Export()
 
 
 def load(path: Path) -> Config:

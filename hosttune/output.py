@@ -15,6 +15,7 @@ import sys
 from collections.abc import Collection, Iterator
 from typing import Any, TextIO, TypeVar
 
+from hosttune import files
 from hosttune.errors import UsageError
 
 T = TypeVar("T")
@@ -43,6 +44,16 @@ def write_out(text: str, orders: Collection[str] = ()) -> None:
         if isinstance(error, BrokenPipeError):
             raise
         raise UsageError(f"standard output: {error.strerror}") from None
+
+
+def put_out(path: str, text: str) -> None:
+    """Put text into a new file (mode 0644) at a path: a program that reads the file meanwhile reads all of the old
+    text, or all of the new one. Raises UsageError where it cannot be written; then what was there stays."""
+    try:
+        files.check_replaceable(path)
+        files.replace_file(path, text.encode("utf-8", "backslashreplace"), 0o644)
+    except (OSError, ValueError) as error:  # ValueError: a zero in the path
+        raise UsageError(f"{path}: cannot be written: {getattr(error, 'strerror', error)}") from None
 
 
 def print_message(text: str) -> None:

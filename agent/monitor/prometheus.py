@@ -4,6 +4,7 @@ are in the words and units of agent.toml, times in seconds.
 The names follow https://prometheus.io/docs/practices/naming/. Each sample has the label `agent`, the engine's name.
 """
 
+import functools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -95,14 +96,24 @@ def _describe_process(segment: Segment, agent: str) -> Iterator[Metric]:
 def count_buckets(histogram: Histogram) -> list[tuple[str, float]]:
     """Returns (upper bound in seconds, samples up to it) for each of BOUNDS, and +Inf last. A sample counts with the
     middle of its bucket in the segment."""
-    counts, seen, index = [], 0, 0
+    counts, seen, begin = [], 0, 0
     held = histogram.buckets
-    for bound in BOUNDS:
-        while index < len(held) and bucket_middle(index, histogram.bits) <= bound:
-            seen += held[index]
-            index += 1
-        counts.append((f"{bound / 1e9:.9f}".rstrip("0"), float(seen)))
+    for text, end in _find_ends(histogram.bits, len(held)):
+        seen += sum(held[begin:end])
+        begin = end
+        counts.append((text, float(seen)))
     return [*counts, ("+Inf", float(histogram.count))]
+
+
+@functools.lru_cache(maxsize=4)
+def _find_ends(bits: int, buckets: int) -> list[tuple[str, int]]:
+    """Returns for each of BOUNDS its text in seconds, and how many of a histogram's buckets are up to it."""
+    ends, index = [], 0
+    for bound in BOUNDS:
+        while index < buckets and bucket_middle(index, bits) <= bound:
+            index += 1
+        ends.append((f"{bound / 1e9:.9f}".rstrip("0"), index))
+    return ends
 
 
 def _make_gauge(name: str, text: str, agent: str, value: float) -> GaugeMetricFamily:

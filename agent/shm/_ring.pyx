@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """ring.pxd for Python: agent/shm/ring.py opens and maps, this reads and writes."""
 
-from libc.stdint cimport uint8_t, uint32_t, uint64_t, uintptr_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.string cimport memcmp, memcpy, memset
 
 from cpython.bytes cimport PyBytes_AsStringAndSize
@@ -269,3 +269,24 @@ cdef class Handle:
             self.r.own = self.ends[count - 1]
             self.ends = self.ends[count:]
             RING_STORE(&self.r.header.head.index, self.r.own)
+
+
+def read_header(bytes header not None):
+    """Returns (bytes of capacity, bytes published and not taken, (pid, start time) of the writer, the same of the
+    reader) from the first HEADER_SIZE bytes of a ring's file, read while both ends go on. Raises ValueError where they
+    are not a ring's, or its indices cannot be."""
+    cdef ring_header h
+    if len(header) != sizeof(ring_header):
+        raise ValueError(f"{len(header)} bytes: not a ring")
+    memcpy(&h, <const char *> header, sizeof(ring_header))
+    if memcmp(h.magic, b"HTRING\0\0", 8) != 0:
+        raise ValueError("not a ring (no HTRING at its start)")
+    if h.version != RING_VERSION:
+        raise ValueError(f"ring of version {h.version}, this agent reads version {RING_VERSION}")
+    if not is_possible(h.capacity, h.record):
+        raise ValueError("its header describes another ring")
+    # The two were read at different moments: a reader that has gone on meanwhile may be ahead of the old tail.
+    cdef int64_t used = <int64_t> (h.tail.index - h.head.index)
+    if used > <int64_t> h.capacity:
+        raise ValueError(f"damaged: tail {h.tail.index}, head {h.head.index}, capacity {h.capacity}")
+    return h.capacity, max(used, 0), (h.tail.pid, h.tail.start_time), (h.head.pid, h.head.start_time)

@@ -8,7 +8,7 @@ import mmap
 import os
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Literal, NamedTuple, Self
 
 from agent.errors import AgentError
 from agent.shm import _ring, identity, place
@@ -224,3 +224,29 @@ class Ring:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class Fill(NamedTuple):
+    """How full a ring is, seen by neither end. capacity, used: bytes; writer, reader: whether a living process holds
+    that end."""
+
+    capacity: int
+    used: int
+    writer: bool
+    reader: bool
+
+
+def read_fill(path: Path) -> Fill:
+    """Returns how full the ring at path is: its head is read, and nothing is mapped or written. Raises RingError."""
+    try:
+        descriptor = place.open_file(path, os.O_RDONLY, reading=True)
+        try:
+            capacity, used, *ends = _ring.read_header(os.pread(descriptor, _ring.HEADER_SIZE, 0))
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise RingError(place.explain(error, path)) from None
+    except ValueError as error:
+        raise RingError(f"{path}: {error}") from None
+    writer, reader = (bool(pid) and identity.read_start_time(pid) == started for pid, started in ends)
+    return Fill(capacity, used, writer, reader)

@@ -8,6 +8,9 @@ from agent.cli.main import build_program_parser, run_program
 #: `add_arguments(command)`, and `run(arguments)`, which returns the exit code.
 COMMANDS: dict[str, str] = {
     "check-config": "say all that is wrong with a configuration",
+    "export": "serve the metrics of engines, desk and host to Prometheus",
+    "rules": "write alerting and recording rules for Prometheus",
+    "dashboards": "write dashboards for Grafana",
 }
 
 

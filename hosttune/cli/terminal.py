@@ -8,7 +8,6 @@ import sys
 from typing import TYPE_CHECKING
 
 from hosttune import output
-from hosttune.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -36,16 +35,10 @@ def write_document(document: Document, form: str, *, colour: bool = False, quiet
 def put_document(document: Document, form: str, path: str, *, quiet: bool = False) -> None:
     """Put a document in the format of this name into a new file (mode 0644) at a path: a program that reads the file
     meanwhile reads all of the old document, or all of the new one. Raises UsageError."""
-    from hosttune import files
     from hosttune.report import formats
     from hosttune.report.document import Page
 
-    text = formats.write(form, document, Page(quiet=quiet))
-    try:
-        files.check_replaceable(path)
-        files.replace_file(path, text.encode("utf-8", "backslashreplace"), 0o644)
-    except (OSError, ValueError) as error:  # ValueError: a zero in the path
-        raise UsageError(f"{path}: cannot be written: {getattr(error, 'strerror', error)}") from None
+    output.put_out(path, formats.write(form, document, Page(quiet=quiet)))
 
 
 def read_width() -> int:

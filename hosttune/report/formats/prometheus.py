@@ -32,14 +32,18 @@ def write(document: MeasuredDocument, page: Page) -> str:
 
     class Metrics(Collector):
         def collect(self) -> Iterable[Metric]:
-            for family in document.as_metrics():
-                family.documentation = escape(family.documentation)
-                family.samples = [
-                    sample._replace(labels={name: escape(text) for name, text in sample.labels.items()})
-                    for sample in family.samples
-                ]
-                yield family
+            return map(escape_family, document.as_metrics())
 
     registry = CollectorRegistry()
     registry.register(Metrics())
     return generate_latest(registry).decode()
+
+
+def escape_family(family: Metric) -> Metric:
+    """Returns the metric family, in whose texts and label values nothing is left that is not printable."""
+    family.documentation = escape(family.documentation)
+    family.samples = [
+        sample._replace(labels={name: escape(text) for name, text in sample.labels.items()})
+        for sample in family.samples
+    ]
+    return family

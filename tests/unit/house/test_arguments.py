@@ -46,6 +46,9 @@ NEEDED: dict[tuple[str, str], dict[str, str]] = {
     ("agent", "warm"): {"strategy": "nobody"},
     ("agent", "exchange"): {"--feed": NOWHERE},
     ("desk", "check-config"): {"config": NOWHERE},
+    ("desk", "export"): {"config": NOWHERE},
+    ("desk", "rules"): {},
+    ("desk", "dashboards"): {"directory": NOWHERE},
 }
 #: Options that exclude each other.
 INSTEAD = {"--snapshot": "--root"}

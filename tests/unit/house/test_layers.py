@@ -15,6 +15,7 @@ FLOORS: dict[str, list[set[str]]] = {
     "desk": [
         {"__main__"},
         {"cli"},
+        {"export", "worker"},
         {"kafka"},
         {"config"},
         {"settings", "counters"},
