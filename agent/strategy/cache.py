@@ -23,9 +23,9 @@ def default_cache_dir() -> str:
     return os.path.join(base, place.DIRECTORY)
 
 
-def use_cache(directory: str) -> Path:
+def use_cache(directory: str, key: str = "engine.cache_dir", program: str = "agent") -> Path:
     """Point Numba's on-disk cache at directory, which is created (mode 0700); "": default_cache_dir(). To be called
-    before Numba is imported.
+    before Numba is imported. key, program: what a message says was configured, and who says it.
 
     Returns the directory. Warns on stderr of one that cannot be written. Raises StrategyError if it cannot be created,
     and unless it and all in it are this user's or root's, and nobody else can write there: it holds code.
@@ -35,14 +35,11 @@ def use_cache(directory: str) -> Path:
     try:
         place.make_directory(path)
     except OSError as error:
-        raise StrategyError(f"engine.cache_dir: {place.explain(error, path)}") from None
-    require_cache(path)
+        raise StrategyError(f"{key}: {place.explain(error, path)}") from None
+    require_cache(path, key)
     if not os.access(path, os.W_OK):
         print_message(
-            escape(
-                f"agent: {path} cannot be written: "
-                "a strategy that is not cached there yet is compiled anew at every start"
-            )
+            escape(f"{program}: {path} cannot be written: what is not cached there yet is compiled anew at every start")
         )
     os.environ["NUMBA_CACHE_DIR"] = str(path)
     # From nowhere else: where it cannot write to this directory it would take code from other ones.
@@ -52,14 +49,14 @@ def use_cache(directory: str) -> Path:
     return path
 
 
-def require_cache(path: Path) -> None:
+def require_cache(path: Path, key: str = "engine.cache_dir") -> None:
     """Raise StrategyError unless a directory, and all in it, are this user's or root's, and nobody else can write
     there: it holds code."""
     try:
         os.close(place.open_directory(path))
         files.require_tree(path, _MOST_FILES)
     except OSError as error:
-        raise StrategyError(f"engine.cache_dir: {place.explain(error, path)}") from None
+        raise StrategyError(f"{key}: {place.explain(error, path)}") from None
 
 
 def warm(directory: str, names: list[str]) -> str:

@@ -4,22 +4,23 @@ Nothing here imports NumPy or Numba until a Numba strategy is loaded, nor what o
 so that a native one starts fast.
 """
 
-import importlib
-import importlib.util
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from agent.strategy import _table
+from agent.strategy import _table, find
 from agent.strategy.definition import Loaded, Prepared, Strategy, StrategyError
-from hosttune import files
 
-
-def _built_in_files() -> list[Path]:
-    """Returns the sources and libraries of agent.strategy.builtin, which an editable build keeps in two places."""
-    import importlib.resources
-
-    return [Path(str(f)) for f in importlib.resources.files("agent.strategy.builtin").iterdir()]
+_KIND = find.Kind(
+    noun="strategy",
+    key="strategy.name",
+    package="agent.strategy.builtin",
+    name="STRATEGY",
+    symbol="agent_strategy",
+    capsule="agent.strategy",
+    definition=Strategy,
+    error=StrategyError,
+    read_capsule=_table.read_capsule,
+)
 
 
 def include() -> Path:
@@ -31,53 +32,7 @@ def include() -> Path:
 
 def built_in() -> list[str]:
     """Returns the names of the built-in strategies that are installed, whatever they are written in, sorted."""
-    names = {f.name.split(".")[0] for f in _built_in_files() if f.suffix in (".py", ".so")}
-    return sorted(n.removeprefix("lib") for n in names if not n.startswith("_"))
-
-
-def _is_built_in_module(name: str) -> bool:
-    """Returns whether name is a built-in strategy in Python or Cython: asked first, since listing the files is slow."""
-    return (
-        name.isidentifier()
-        and name[0] != "_"
-        and importlib.util.find_spec(f"agent.strategy.builtin.{name}") is not None
-    )
-
-
-def _find_library(name: str) -> Path:
-    """Returns the path, without symbolic links, of a shared object that is given by its path. Raises StrategyError
-    unless it is this user's or root's, and nobody else can write to it or put another in its place: it is code."""
-    from agent.shm import place
-
-    try:
-        path = Path(files.find_path(name))
-        os.close(place.open_file(path, os.O_RDONLY))
-    except OSError as error:
-        raise StrategyError(f"strategy.name: {place.explain(error, Path(name))}") from None
-    return path
-
-
-def _load_library(name: str, path: Path) -> Loaded:
-    """Returns the strategy in a shared object."""
-    import ctypes  # of no use to the others, and slow
-
-    try:
-        library = ctypes.CDLL(str(path))
-    except OSError as error:
-        raise StrategyError(f"strategy.name: {name}: {error}") from None
-    try:
-        symbol = ctypes.c_char.in_dll(library, "agent_strategy")
-    except ValueError:
-        raise StrategyError(f"strategy.name: {name}: has no symbol agent_strategy") from None
-    return Loaded(name, _copy_table(name, ctypes.addressof(symbol)), library)
-
-
-def _copy_table(name: str, address: int) -> _table.Table:
-    """Returns a checked copy of the struct agent_strategy at an address."""
-    try:
-        return _table.Table.copy_from(address)
-    except ValueError as error:
-        raise StrategyError(f"strategy.name: {name}: {error}") from None
+    return find.list_names(_KIND)
 
 
 def load(name: str) -> Loaded:
@@ -87,40 +42,15 @@ def load(name: str) -> Loaded:
     with the symbol agent_strategy. Returns the strategy, not yet initialised. Raises StrategyError when there is no
     such strategy, when it does not compile, or when it was built for another layout of agent_strategy.h.
     """
-    if "/" in name or name.endswith(".so"):
-        return _load_library(name, _find_library(name))
-    module, _, attribute = name.partition(":")
-    if not attribute and not _is_built_in_module(name):
-        for library in _built_in_files():
-            if library.name == f"lib{name}.so":
-                return _load_library(name, library)
-        if name not in built_in():
-            missing = " (built where cargo's rustc is installed)" if name == "ema_cross_rust" else ""
-            raise StrategyError(
-                f"strategy.name: found {name!r}{missing}, allowed: {', '.join(built_in())}, MODULE:OBJECT, or a path"
-            )
-    if not attribute:
-        module, attribute = f"agent.strategy.builtin.{name}", "STRATEGY"
-    try:
-        # On Python's own path (PYTHONPATH): the working directory is not code.
-        found = getattr(importlib.import_module(module), attribute)
-    except (ModuleNotFoundError, AttributeError) as error:
-        raise StrategyError(
-            f"strategy.name: found {name!r}, allowed: {', '.join(built_in())}, MODULE:OBJECT, or a path ({error})"
-        ) from None
-    except (Exception, SystemExit) as error:  # the module is the user's: anything may go wrong in it
-        raise StrategyError(f"strategy.name: {name!r}: {type(error).__name__}: {error}") from None
-    if isinstance(found, Strategy):
+    address, owner = find.find(_KIND, name)
+    if isinstance(owner, Strategy):
         from agent.strategy import compile_numba
 
-        return compile_numba.compile_strategy(found)
+        return compile_numba.compile_strategy(owner)
     try:
-        address = _table.read_capsule(found)
-    except ValueError:
-        raise StrategyError(
-            f"strategy.name: {name!r} is a {type(found).__name__}; allowed: a Strategy, or a capsule agent.strategy"
-        ) from None
-    return Loaded(name, _copy_table(name, address), found)
+        return Loaded(name, _table.Table.copy_from(address), owner)
+    except ValueError as error:
+        raise StrategyError(f"strategy.name: {name}: {error}") from None
 
 
 def prepare(

@@ -13,7 +13,8 @@ import pytest
 from agent import strategy
 from agent.strategy.cache import default_cache_dir, use_cache
 from agent.strategy.definition import StrategyError
-from agent.strategy.loader import _built_in_files
+from agent.strategy.find import list_files
+from agent.strategy.loader import _KIND
 
 from ..shm import hostile
 
@@ -119,7 +120,7 @@ def library(tmp_path: Path) -> Path:
     """A shared object with a strategy, in a directory of its own."""
     found = tmp_path / "way" / "desk" / "own.so"
     found.parent.mkdir(parents=True, mode=0o755)
-    (source,) = [f for f in _built_in_files() if f.name.startswith("every_tick_cython.") and f.suffix == ".so"]
+    (source,) = [f for f in list_files(_KIND) if f.name.startswith("every_tick_cython.") and f.suffix == ".so"]
     shutil.copy(source, found)
     found.chmod(0o755)
     return found
@@ -129,13 +130,13 @@ def library(tmp_path: Path) -> Path:
 def test_a_shared_object_that_others_could_have_written_is_not_loaded(
     library: Path, attack: hostile.Attack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def load(name: str, path: Path) -> None:
+    def load(*arguments: object) -> None:
         raise AssertionError("it was loaded")
 
     hostile.do(attack, library)
     followed = attack is hostile.link
     if not followed:
-        monkeypatch.setattr("agent.strategy.loader._load_library", load)
+        monkeypatch.setattr("agent.strategy.find.load_library", load)
     begun = time.monotonic()
     with pytest.raises(StrategyError, match=r"^strategy\.name: ") as caught:
         strategy.load(str(library))

@@ -295,6 +295,10 @@ def test_what_was_refused_is_not_in_the_cache(tmp_path: Path) -> None:
         assert not list((tmp_path / "cache").rglob("*.nbc"))
 
 
+def _hash(made: strategy.Strategy) -> str:
+    return compile_numba._hash_unit(compile_numba._describe_strategy(made))
+
+
 @pytest.mark.parametrize("name", ["forbidden.py", "indices.py", "machine_code.py"])
 def test_a_cache_from_before_something_was_refused_or_kept_otherwise_is_not_used(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -303,12 +307,12 @@ def test_a_cache_from_before_something_was_refused_or_kept_otherwise_is_not_used
         return 0
 
     made = strategy.Strategy(on_event, [("a", "i8")])
-    before = compile_numba._hash_strategy(made)
-    assert before == compile_numba._hash_strategy(made)
+    before = _hash(made)
+    assert before == _hash(made)
     for source in Path(forbidden.__file__).parent.glob("*.py"):
         (tmp_path / source.name).write_bytes(source.read_bytes() + b"\n" * (source.name == name))
     monkeypatch.setattr(compile_numba, "__file__", str(tmp_path / "compile_numba.py"))
-    assert compile_numba._hash_strategy(made) != before
+    assert _hash(made) != before
 
 
 def test_a_function_that_is_not_found_to_be_harmless_is_not_called() -> None:

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from agent import strategy
 from agent.protocols import _codecs
-from agent.strategy import BOOK, BUY, SELL, TRADE, Strategy, StrategyError, _table, compile_numba, loader
+from agent.strategy import BOOK, BUY, SELL, TRADE, Strategy, StrategyError, _table, compile_numba, find, loader
 from agent.strategy import types as structures
 from agent.strategy.cache import default_cache_dir
 
@@ -299,8 +299,8 @@ def test_what_is_no_strategy_is_refused(module: Callable[..., str], tmp_path: Pa
 
 
 def test_the_missing_rust_one_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = [f for f in loader._built_in_files() if "rust" not in f.name]
-    monkeypatch.setattr(loader, "_built_in_files", lambda: kept)
+    kept = [f for f in find.list_files(loader._KIND) if "rust" not in f.name]
+    monkeypatch.setattr(find, "list_files", lambda kind: kept)
     with pytest.raises(
         StrategyError, match=r"found 'ema_cross_rust' \(built where .*rustc is installed\), allowed: ema"
     ):
@@ -492,12 +492,12 @@ def test_a_strategy_that_moved_is_not_taken_from_the_cache(tmp_path: Path) -> No
     cache, events = tmp_path / "cache", tmp_path / "events"
     events.write_bytes(walk(1, 1).tobytes())
     (tmp_path / "strategy_constants.py").write_text("NUMBER = 5\n")
-    old, new = tmp_path / "strategy_user.py", tmp_path / "desk" / "strategy_user.py"
+    old, new = tmp_path / "strategy_user.py", tmp_path / "moved" / "strategy_user.py"
     old.write_text(_USER.replace('[("a", "i8")]', '[("a", "i8")], lambda state, params: 0'))
     child("strategy_user:STRATEGY", cache, events)
     new.parent.mkdir()
     old.rename(new)
-    compiled, orders = child("desk.strategy_user:STRATEGY", cache, events)
+    compiled, orders = child("moved.strategy_user:STRATEGY", cache, events)
     assert compiled > 0 and len(orders) == 1
 
 
