@@ -3,7 +3,7 @@
     wheel_files.py FOLDER
 
 meson.build calls this. A wheel carries what a host runs (Python, type stubs, data) and what the author of a strategy
-compiles against: the headers, and the declarations of the strategy's ABI and of the rings. It carries no source of a
+or worker compiles against: the headers, and the declarations of the ABIs and of the rings. It carries no source of a
 compiled module and no build file.
 """
 
@@ -13,7 +13,14 @@ from pathlib import Path, PurePosixPath
 #: By suffix: sources of compiled modules, templates, build files, compiled modules (meson installs those itself).
 LEFT_OUT = {".pyx", ".pxd", ".c", ".rs", ".in", ".build", ".so", ".pyc"}
 #: In spite of that: what the author of a strategy in Cython, C or Rust needs.
-FOR_AUTHORS = ("strategy/abi.pxd", "strategy/include/*", "shm/*.pxd", "shm/include/*")
+FOR_AUTHORS = (
+    "strategy/abi.pxd",
+    "strategy/include/*",
+    "worker/abi.pxd",
+    "worker/include/*",
+    "shm/*.pxd",
+    "shm/include/*",
+)
 
 
 def carried(path: PurePosixPath) -> bool:

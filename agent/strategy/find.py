@@ -16,13 +16,12 @@ from hosttune import files
 class Kind(NamedTuple):
     """What makes a kind of compiled modules.
 
-    noun: what one is called in a message; key: of the configuration that names one; package: of the built-in ones;
-    name: of a built-in one's object in its module; symbol: of a shared object; capsule: the name of a
-    capsule; definition: the class of what Numba compiles; error: the class of what is raised, with a line each;
-    read_capsule: returns the address in a capsule of that name, or raises ValueError for anything else.
+    key: of the configuration that names one; package: of the built-in ones; name: of a built-in one's object in its
+    module; symbol: of a shared object; capsule: the name of a capsule; definition: the class of what Numba compiles;
+    error: the class of what is raised, with a line each; read_capsule: returns the address in a capsule of that name,
+    or raises ValueError for anything else.
     """
 
-    noun: str
     key: str
     package: str
     name: str

@@ -11,7 +11,6 @@ from agent.strategy import _table, find
 from agent.strategy.definition import Loaded, Prepared, Strategy, StrategyError
 
 _KIND = find.Kind(
-    noun="strategy",
     key="strategy.name",
     package="agent.strategy.builtin",
     name="STRATEGY",

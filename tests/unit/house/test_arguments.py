@@ -49,6 +49,7 @@ NEEDED: dict[tuple[str, str], dict[str, str]] = {
     ("desk", "export"): {"config": NOWHERE},
     ("desk", "rules"): {},
     ("desk", "dashboards"): {"directory": NOWHERE},
+    ("desk", "worker"): {"config": NOWHERE},
 }
 #: Options that exclude each other.
 INSTEAD = {"--snapshot": "--root"}

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
 #: The packages with extensions, and those whose extensions are compiled beside their sources.
-FOLDERS = ("agent", "hosttune", "tests/compiled", "benchmarks")
+FOLDERS = ("agent", "desk", "hosttune", "tests/compiled", "benchmarks")
 EXTENSIONS = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.pyx"))
 
 

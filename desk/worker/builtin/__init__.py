@@ -1,0 +1,1 @@
+"""The built-in workers: geo, great-circle distances to a reference point, in three languages."""

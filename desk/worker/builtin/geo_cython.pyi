@@ -1,0 +1,2 @@
+#: A capsule "desk.worker".
+WORKER: object

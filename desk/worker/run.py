@@ -1,0 +1,140 @@
+"""`desk worker`: a worker from start to end, between its rings."""
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from agent.engine.systemd import notify
+from agent.shm.ring import Ring, RingError
+from agent.strategy.cache import use_cache
+from desk.counters import Counters
+from desk.settings import worker as settings
+from desk.worker import _pump, loader
+from desk.worker.definition import Prepared, WorkerError
+from hosttune.output import escape
+
+#: ns between two looks at whether to end.
+_SLICE = 20_000_000
+
+
+def run(name: str, wanted: settings.Worker) -> None:
+    """Run a worker until SIGTERM or SIGINT, which end it when the batch under way is done. name: of its table.
+
+    Raises WorkerError for a module that cannot be loaded or returns what none may, and for rings that are not its own
+    or damaged; CountersError; and what the module raises, against its rules, as WorkerError.
+    """
+    if wanted.nice:
+        os.nice(wanted.nice)
+    use_cache("", "$CACHE_DIRECTORY", "desk")
+    stop = _Stop()
+    with contextlib.ExitStack() as stack:
+        _pump.explain_signals(_write_epitaphs(name, wanted.module))
+        _pump.enter_module(True)
+        prepared = loader.prepare(loader.load(wanted.module), wanted.parameters)
+        stack.callback(_end_module, prepared)
+        _pump.enter_module(False)
+        try:
+            source = stack.enter_context(Ring.attach(Path(wanted.input), "reader"))
+            target = stack.enter_context(_open_output(wanted, prepared)) if wanted.output else None
+            pump = _pump.Pump(
+                prepared.loaded.table, prepared.state, source, target, wanted.batch, wanted.wait_us * 1000
+            )
+        except (RingError, ValueError) as error:
+            raise WorkerError(f"worker {name}: {error}") from None
+        counters = stack.enter_context(Counters.open(f"worker.{name}", "worker"))
+        notify("READY=1")
+        try:
+            while not stop.wanted:
+                _check(name, wanted, pump, _run_slice(name, pump))
+                if counters.due():
+                    counters.publish(_count(pump, prepared, source, target), {"module": wanted.module})
+        finally:
+            notify("STOPPING=1")
+            counters.publish(_count(pump, prepared, source, target), {"module": wanted.module})
+    if stop.interrupted:
+        raise KeyboardInterrupt
+
+
+class _Stop:
+    """Whether a signal has asked for the end."""
+
+    def __init__(self) -> None:
+        self.wanted = self.interrupted = False
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._note)
+
+    def _note(self, number: int, frame: Any) -> None:
+        self.wanted, self.interrupted = True, self.interrupted or number == signal.SIGINT
+
+
+def _write_epitaphs(name: str, module: str) -> dict[int, bytes]:
+    """Returns what is said when the module ends the process, by signal."""
+    ends = {
+        signal.SIGBUS: f"worker {name}: SIGBUS: the file of a ring was cut short, or the module {module} did it",
+    }
+    numbers = (signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT)
+    plain = "worker {}: {} in the module {}; the records of its batch are still in the ring"
+    texts = {n: ends.get(n, plain.format(name, signal.Signals(n).name, module)) for n in numbers}
+    return {int(n): escape(f"desk: {text}")[:500].encode() + b"\n" for n, text in texts.items()}
+
+
+@contextlib.contextmanager
+def _in_module() -> Iterator[None]:
+    _pump.enter_module(True)
+    try:
+        yield
+    finally:
+        _pump.enter_module(False)
+
+
+def _end_module(prepared: Prepared) -> None:
+    with _in_module():
+        prepared.loaded.table.call_fini(prepared.state)
+
+
+def _open_output(wanted: settings.Worker, prepared: Prepared) -> Ring:
+    """Returns the writer of the output ring, which is made where it is missing. Raises RingError and ValueError."""
+    path, size = Path(wanted.output), prepared.loaded.table.result_size
+    if not size:
+        raise ValueError(f"output: found {path}, the worker has no results")
+    if os.path.lexists(path):
+        return Ring.attach(path, "writer")
+    return Ring.create(path, wanted.capacity, size)
+
+
+def _run_slice(name: str, pump: _pump.Pump) -> int:
+    try:
+        return pump.run(_SLICE)
+    except Exception as error:  # of the module, which may not
+        raise WorkerError(f"worker {name}: its module raised {type(error).__name__}: {error}") from None
+
+
+def _check(name: str, wanted: settings.Worker, pump: _pump.Pump, found: int) -> None:
+    """Raise WorkerError for what ends the worker."""
+    if found == _pump.DAMAGED:
+        raise WorkerError(f"worker {name}: {wanted.input}: damaged: its tail does not fit")
+    if found == _pump.NONSENSE:
+        raise WorkerError(
+            f"worker {name}: {wanted.module}: work returned {pump.returned}, allowed: 0 to the number of results that "
+            f"there is room for; {pump.records:,} records were done before, the others are still in the ring"
+        )
+
+
+def _count(pump: _pump.Pump, prepared: Prepared, source: Ring, target: Ring | None) -> dict[str, int | float]:
+    """Returns the worker's counters, and the numbers that its module shows, each with the label `module`."""
+    with _in_module():
+        numbers = prepared.read_numbers()
+    return {
+        "records": pump.records,
+        "results": pump.results,
+        "batches": pump.batches,
+        "waits": pump.waits,
+        "waited_seconds": pump.waited_ns / 1e9,
+        "takeovers": source.takeovers,
+        "input_bytes": source.used,
+        **({} if target is None else {"output_bytes": target.used}),
+        **{f"module[{name}]": value for name, value in numbers.items()},
+    }
