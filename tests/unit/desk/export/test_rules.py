@@ -134,3 +134,10 @@ def test_each_alert_fires_on_what_it_is_for_and_on_nothing_else(tmp_path: Path) 
     )
     done = promtool("test", "rules", str(tmp_path / "tests.yml"))
     assert done.returncode == 0, (done.stdout + done.stderr)[:4000]
+
+
+def test_the_page_shows_the_alerts_as_they_are() -> None:
+    page = (Path(__file__).parents[4] / "docs" / "desk_export.md").read_text()
+    shown = re.findall(r"^\| `(\w+)` \| (critical|warning|info) \| (\d+) s \| `(.*)` \|$", page, re.M)
+    wanted = [(a.name, a.severity, str(a.wait), a.expression.replace("|", "\\|")) for _, a in list_alerts()]
+    assert shown == wanted
