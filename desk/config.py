@@ -8,8 +8,8 @@ import msgspec
 from agent import toml_text
 from agent.toml_text import ConfigError as ConfigError
 from agent.toml_text import Problem as Problem
-from desk.settings.kafka import Kafka
 from desk.settings.export import Export
+from desk.settings.kafka import Kafka
 from desk.settings.worker import Name as WorkerName
 from desk.settings.worker import Worker
 

@@ -147,8 +147,9 @@ cdef inline bint handle_system_event(Core *e, uint8_t code, int64_t timestamp, u
     """A System Event, of a code of the specification. Returns False when the connection to the exchange is lost."""
     cdef uint32_t market = AGENT_CLOSED         # 'O', 'E' and 'C': before and after the system hours
     cdef uint32_t i
-    # Not at the first message of a new MoldUDP64 session, which has begun the day.
-    if is_time_back(e, timestamp) or (code == c'O' and (e.feed.day_clock != BEFORE_FIRST or e.counters.day_starts == 0)):
+    # The first message of a new MoldUDP64 session, which has begun the day.
+    cdef bint first = e.feed.day_clock == BEFORE_FIRST and e.counters.day_starts != 0
+    if is_time_back(e, timestamp) or (code == c'O' and not first):
         begin_day(e, AGENT_UNTOLD)
     e.feed.day_clock = timestamp
     if code == c'S' or code == c'Q' or code == c'M':

@@ -3,7 +3,6 @@
 Source: librdkafka's CONFIGURATION.md, version 2.16.
 """
 
-import logging
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -37,6 +36,8 @@ _CONSUMER: dict[str, Any] = {
     "check.crcs": True,
     "allow.auto.create.topics": False,
 }
+#: Of the levels that confluent_kafka hands over, which are those of Python's logging.
+_WARNING = 30
 _PRODUCER: dict[str, Any] = {
     "linger.ms": 1,
     "request.timeout.ms": 5_000,
@@ -46,17 +47,12 @@ _PRODUCER: dict[str, Any] = {
 }
 
 
-class _Printer(logging.Handler):
-    def emit(self, record: logging.LogRecord) -> None:
-        print_message(f"librdkafka: {record.getMessage()}")
+class _Printer:
+    """What librdkafka calls instead of a logger."""
 
-
-def _find_logger() -> logging.Logger:
-    logger = logging.getLogger("desk.kafka")
-    if not logger.handlers:
-        logger.addHandler(_Printer(logging.WARNING))
-        logger.propagate = False
-    return logger
+    def log(self, level: int, text: str, *values: object) -> None:
+        if level >= _WARNING:
+            print_message(f"librdkafka: {text % values}")
 
 
 def consumer_options(kafka: Kafka) -> dict[str, Any]:
@@ -113,7 +109,7 @@ def make_client(kind: Any, options: dict[str, Any], **more: Any) -> Any:
     from confluent_kafka import KafkaException
 
     try:
-        return kind(options | more, logger=_find_logger())
+        return kind(options | more, logger=_Printer())
     except (KafkaException, TypeError, ValueError) as error:
         said = error.args[0].str() if isinstance(error, KafkaException) else str(error)
         raise DeskError(f"kafka.librdkafka: {hide_secrets(said, options)}") from None

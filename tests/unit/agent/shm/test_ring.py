@@ -73,6 +73,23 @@ class Model:
             self.head = self.records.popleft()[1]
 
 
+ACTIONS = [
+    "push",
+    "push",
+    "push a view",
+    "many",
+    "many and a misfit",
+    "push block",
+    "pop",
+    "take",
+    "peek",
+    "block",
+    "commit too many",
+    "writer again",
+    "reader again",
+]
+
+
 @settings(max_examples=300, deadline=None)
 @given(data=st.data())
 def test_against_a_deque(data: st.DataObject) -> None:
@@ -82,24 +99,7 @@ def test_against_a_deque(data: st.DataObject) -> None:
     writer, reader = handle(ring, True), handle(ring, False)
     largest = capacity // 2 - 8
     sizes = st.just(record) if record else st.one_of(st.integers(0, largest), st.sampled_from([0, 8, largest]))
-    actions = st.sampled_from(
-        [
-            "push",
-            "push",
-            "push a view",
-            "many",
-            "many and a misfit",
-            "push block",
-            "pop",
-            "take",
-            "peek",
-            "block",
-            "commit too many",
-            "writer again",
-            "reader again",
-        ]
-    )
-    for action in data.draw(st.lists(actions, max_size=60)):
+    for action in data.draw(st.lists(st.sampled_from(ACTIONS), max_size=60)):
         if action == "many":
             texts = [bytes([number & 0xFF]) * size for size in data.draw(st.lists(sizes, max_size=12))]
             number += 1
