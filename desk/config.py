@@ -10,6 +10,8 @@ from agent.toml_text import ConfigError as ConfigError
 from agent.toml_text import Problem as Problem
 from desk.settings.export import Export
 from desk.settings.kafka import Kafka
+from desk.settings.redis import Redis
+from desk.settings.sync import Sync
 from desk.settings.worker import Name as WorkerName
 from desk.settings.worker import Worker
 
@@ -20,6 +22,8 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=Tr
     kafka: Kafka = Kafka()
     export: Export = Export()
     worker: dict[WorkerName, Worker] = {}
+    redis: Redis = Redis()
+    sync: Sync | None = None
 
 
 def load(path: Path) -> Config:

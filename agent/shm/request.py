@@ -1,6 +1,7 @@
 """Writing an engine's limits, as a request that its loop answers (AGENT_REQUEST in shm/include/agent_shm.h)."""
 
 import contextlib
+import fcntl
 import os
 import struct
 from collections.abc import Iterator, Mapping
@@ -8,8 +9,8 @@ from pathlib import Path
 
 import msgspec
 
-from agent.shm import _segment
-from agent.shm.segment import Places, SegmentError, locate, open_segment
+from agent.shm import _segment, place
+from agent.shm.segment import Places, Segment, SegmentError, decode, locate, open_segment
 from hosttune import files
 
 #: Seconds that another command may hold the segment: a loop that is well answers it within a few milliseconds, and a
@@ -76,12 +77,13 @@ def ask_limits(path: Path, values: Mapping[str, int], asker: Asker) -> Iterator[
     with open_segment(path, os.O_RDWR) as (descriptor, data):
         places = locate(data, str(path))
         _check(places, values)
+        size = len(data)
         killing = {"kill": 1}.items() <= values.items()
         try:
             files.lock_file(descriptor, 0)
         except BlockingIOError:
             if killing:
-                _store(descriptor, data, places, {"kill": 1})
+                _store(descriptor, size, places, {"kill": 1})
             try:
                 files.lock_file(descriptor, _PATIENCE)
             except BlockingIOError:
@@ -89,8 +91,70 @@ def ask_limits(path: Path, values: Mapping[str, int], asker: Asker) -> Iterator[
                     raise SegmentError(f"{path}: another command holds it, for more than {_PATIENCE:g} s") from None
                 yield Asked(descriptor, None)
                 return
-        number = _write(descriptor, data, places, values, asker)
-        yield Asked(descriptor, number)
+        yield Asked(descriptor, _write(descriptor, size, places, values, asker))
+
+
+class Held:
+    """An engine's segment that is kept open, for a process that asks again and again: what is in it is located once.
+    Of one thread at a time."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises SegmentError as segment.read()."""
+        with open_segment(path, os.O_RDWR) as (descriptor, data):
+            self._places, self._size = locate(data, str(path)), len(data)
+            self._descriptor = os.dup(descriptor)
+        self.path = path
+        self._locked = False
+
+    def is_at_path(self) -> bool:
+        """Whether the file is still the one at its path: a start puts another one there."""
+        return Asked(self._descriptor, None).is_at(self.path)
+
+    def read(self) -> Segment:
+        """Returns a reading without histograms. Raises SegmentError."""
+        with _name_errors(self.path):
+            data = os.pread(self._descriptor, self._size + 1, 0)
+            return decode(data, str(self.path), known=self._places, histograms=False)
+
+    def read_limits(self) -> dict[str, int]:
+        """Returns the limits as they are, by the names and in the units of AGENT_LIMITS. Raises SegmentError."""
+        with _name_errors(self.path):
+            return _read_limits(self._descriptor, self._places)
+
+    def ask(self, values: Mapping[str, int], asker: Asker) -> Asked | None:
+        """Write limits as ask_limits() does, and return at once. Returns None where another command holds the segment:
+        then nothing is written, or only a kill switch that is on. From then on no other command asks, until
+        release(); a request before this one's needs no answer any more. Raises SegmentError."""
+        _check(self._places, values)
+        with _name_errors(self.path):
+            if not self._locked:
+                try:
+                    files.lock_file(self._descriptor, 0)
+                except BlockingIOError:
+                    if values.get("kill"):
+                        _store(self._descriptor, self._size, self._places, {"kill": 1})
+                    return None
+                self._locked = True
+            return Asked(self._descriptor, _write(self._descriptor, self._size, self._places, values, asker))
+
+    def release(self) -> None:
+        """Let other commands ask."""
+        if self._locked:
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+            self._locked = False
+
+    def close(self) -> None:
+        """Give the file back; nothing can be asked any more."""
+        os.close(self._descriptor)
+
+
+@contextlib.contextmanager
+def _name_errors(path: Path) -> Iterator[None]:
+    """Raise SegmentError, which names the path, for every OSError from within."""
+    try:
+        yield
+    except OSError as error:
+        raise SegmentError(place.explain(error, path)) from None
 
 
 def set_limits(path: Path, values: Mapping[str, int]) -> None:
@@ -107,7 +171,7 @@ def _check(places: Places, values: Mapping[str, int]) -> None:
             raise SegmentError(f"limit {name}: found {value}, allowed: a whole number from 0")
 
 
-def _write(descriptor: int, data: bytes, places: Places, values: Mapping[str, int], asker: Asker) -> int:
+def _write(descriptor: int, size: int, places: Places, values: Mapping[str, int], asker: Asker) -> int:
     """Write a request. Returns its number."""
     at = {name: word.offset for name, word in _segment.request_fields().items()}
     taken = {_read_word(descriptor, name) for name in ("begun", "complete", "answered")}
@@ -115,7 +179,7 @@ def _write(descriptor: int, data: bytes, places: Places, values: Mapping[str, in
         raise SegmentError("the segment is cut short while it is used")
     number = next(n for n in range(1, len(taken) + 2) if n not in taken)
     before = [(at["uid"], asker.uid), (at["login"], asker.login), (at["begun"], number)]
-    _store(descriptor, data, places, values, before, [(at["complete"], number)])
+    _store(descriptor, size, places, values, before, [(at["complete"], number)])
     return number
 
 
@@ -127,15 +191,24 @@ def _read_word(descriptor: int, name: str) -> int | None:
 
 def _store(
     descriptor: int,
-    data: bytes,
+    size: int,
     places: Places,
     values: Mapping[str, int],
     before: list[tuple[int, int]] | None = None,
     after: list[tuple[int, int]] | None = None,
 ) -> None:
-    now = {name: struct.unpack_from("<Q", data, at)[0] for name, at in places.limits.items()}
+    now = _read_limits(descriptor, places)
     words = [(places.limits[name], values[name]) for name in order_writes(values, now)]
-    _segment.store(descriptor, len(data), [*(before or []), *words, *(after or [])])
+    _segment.store(descriptor, size, [*(before or []), *words, *(after or [])])
+
+
+def _read_limits(descriptor: int, places: Places) -> dict[str, int]:
+    """Returns the limits as they are, by the names and in the units of AGENT_LIMITS. Raises SegmentError."""
+    count = len(places.limits)
+    data = os.pread(descriptor, 8 * count, places.head["limits_offset"])
+    if len(data) != 8 * count:
+        raise SegmentError("the segment is cut short while it is used")
+    return dict(zip(places.limits, struct.unpack(f"<{count}Q", data), strict=True))
 
 
 def order_writes(values: Mapping[str, int], now: Mapping[str, int]) -> list[str]:

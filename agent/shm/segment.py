@@ -38,6 +38,8 @@ _MOST_BITS = 16
 _WORD_BITS = 64
 #: The words of a symbol's row that hold its name, 8 characters each.
 _NAME_WORDS = ("name", "name_8", "name_16")
+#: How the header's words end that say where the others are.
+_GEOMETRY = ("magic", "version", "size", "_offset", "_count", "_words", "_bits", "_buckets")
 #: What a value may be called; a metric's name is made of it.
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
@@ -237,16 +239,19 @@ def open_segment(path: Path, flags: int) -> Iterator[tuple[int, bytes]]:
         raise SegmentError(place.explain(error, path)) from None
 
 
-def decode(data: bytes, path: str, most_symbols: int = MAX_SYMBOLS) -> Segment:
+def decode(
+    data: bytes, path: str, most_symbols: int = MAX_SYMBOLS, *, known: Places | None = None, histograms: bool = True
+) -> Segment:
     """Returns what the bytes of a segment say; path is for messages. most_symbols:
-    a recording has more than an engine. Raises SegmentError if they are no segment."""
-    places = locate(data, path, most_symbols)
+    a recording has more than an engine. known: what locate() has returned for the same segment before, which is not
+    looked for again. histograms: False: they are left out. Raises SegmentError if they are no segment."""
+    places = (known and _renew(known, data)) or locate(data, path, most_symbols)
     head = places.head
     words = 4 + head["histogram_buckets"]
-    histograms = {}
-    for name, at in places.histograms.items():
+    found = {}
+    for name, at in places.histograms.items() if histograms else ():
         count, total, low, high, *held = _words(data, at, words)
-        histograms[name] = Histogram(
+        found[name] = Histogram(
             count=count, sum=total, min=low, max=high, bits=head["histogram_bits"], buckets=tuple(held)
         )
     counters = dict(zip(places.counters, _words(data, head["counters_offset"], head["counters_count"]), strict=True))
@@ -270,7 +275,7 @@ def decode(data: bytes, path: str, most_symbols: int = MAX_SYMBOLS) -> Segment:
         abi=head["abi"],
         build=_text(head["build"]),
         counters=counters | {name: 0 for name in _segment.counters() if name not in counters},
-        histograms=histograms,
+        histograms=found,
         limits=dict(zip(places.limits, _words(data, head["limits_offset"], head["limits_count"], "q"), strict=True)),
         configured=dict(
             zip(places.limits, _words(data, head["configured_offset"], head["limits_count"], "q"), strict=True)
@@ -278,6 +283,13 @@ def decode(data: bytes, path: str, most_symbols: int = MAX_SYMBOLS) -> Segment:
         request=Request(**{name: _words(data, word.offset, 1)[0] for name, word in _segment.request_fields().items()}),
         symbols=tuple(symbols),
     )
+
+
+def _renew(known: Places, data: bytes) -> Places | None:
+    """Returns the places with what the header says now, None where it describes others."""
+    head: dict[str, Any] = _segment.read_header(data) if len(data) == known.head["size"] else {}
+    kept = all(head.get(key) == value for key, value in known.head.items() if key.endswith(_GEOMETRY))
+    return msgspec.structs.replace(known, head=head) if kept and head["state"] in _STATES else None
 
 
 def _words(data: bytes, at: int, count: int, form: str = "Q") -> tuple[int, ...]:

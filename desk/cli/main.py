@@ -8,6 +8,7 @@ from agent.cli.main import build_program_parser, run_program
 #: `add_arguments(command)`, and `run(arguments)`, which returns the exit code.
 COMMANDS: dict[str, str] = {
     "worker": "run a compiled function over the records of a ring",
+    "sync": "limits from Redis to engines, and what engines hold to Redis",
     "check-config": "say all that is wrong with a configuration",
     "export": "serve the metrics of engines, desk and host to Prometheus",
     "rules": "write alerting and recording rules for Prometheus",

@@ -20,7 +20,7 @@ def find_program(name: str) -> Program:
     """Returns the program of this name. Skips the test where there is none."""
     if path := shutil.which(name):
         return Program(path, dict(os.environ))
-    for path in Path(sys.prefix).glob(f"*/usr/bin/{name}"):
-        libraries = ":".join(map(str, (path.parents[1] / "lib").glob("*-linux-gnu*")))
-        return Program(str(path), {**os.environ, "LD_LIBRARY_PATH": libraries})
+    for unpacked in Path(sys.prefix).glob(f"*/usr/bin/{name}"):
+        libraries = ":".join(map(str, (unpacked.parents[1] / "lib").glob("*-linux-gnu*")))
+        return Program(str(unpacked), {**os.environ, "LD_LIBRARY_PATH": libraries})
     pytest.skip(f"needs {name}, which tools/setup unpacks")

@@ -15,8 +15,8 @@ FLOORS: dict[str, list[set[str]]] = {
     "desk": [
         {"__main__"},
         {"cli"},
-        {"export", "worker"},
-        {"kafka"},
+        {"export", "sync", "worker"},
+        {"kafka", "redis"},
         {"config"},
         {"settings", "counters"},
         {"errors"},

@@ -1,0 +1,50 @@
+"""The audit: a line of JSON for each change of a limit that was asked for, confirmed, not confirmed or refused."""
+
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import msgspec
+
+from desk.errors import DeskError
+from hosttune import files
+
+
+class Audit:
+    """A file that is only appended to, mode 0600. Raises DeskError where it cannot be opened."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        #: Lines that could not be written, a full disk, say.
+        self.lost = 0
+        try:
+            files.make_directory(path.parent, 0o750)
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+            self._descriptor = os.open(path, flags, 0o600)
+        except OSError as error:
+            raise DeskError(f"sync.audit: {path}: {error.strerror}") from None
+
+    @classmethod
+    def find(cls, path: str) -> Self:
+        """Returns the audit at path; "": desk-sync.audit in the state directory. Raises DeskError."""
+        if path:
+            return cls(Path(path))
+        given = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
+        base = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+        return cls((Path(given) if given else Path(base).expanduser() / "desk") / "desk-sync.audit")
+
+    def write(self, engine: str, what: str, values: Mapping[str, Any], source: str) -> None:
+        """Append a line."""
+        line = {"time_ns": time.time_ns(), "engine": engine, "what": what, "values": dict(values), "source": source}
+        data = msgspec.json.encode(line) + b"\n"
+        try:
+            if os.write(self._descriptor, data) != len(data):
+                self.lost += 1
+        except OSError:
+            self.lost += 1
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._descriptor)
