@@ -15,7 +15,6 @@ import sys
 from collections.abc import Collection, Iterator
 from typing import Any, TextIO, TypeVar
 
-from hosttune import files
 from hosttune.errors import UsageError
 
 T = TypeVar("T")
@@ -50,6 +49,8 @@ def put_out(path: str, text: str) -> None:
     """Put text into a new file (mode 0644) at a path: a program that reads the file meanwhile reads all of the old
     text, or all of the new one. Raises UsageError where it cannot be written; then what was there stays."""
     try:
+        from hosttune import files  # late: a role embeds this module, and not that one
+
         files.check_replaceable(path)
         files.replace_file(path, text.encode("utf-8", "backslashreplace"), 0o644)
     except (OSError, ValueError) as error:  # ValueError: a zero in the path

@@ -79,7 +79,8 @@ def _read_many(link: Link, keys: Sequence[bytes]) -> list[Any]:
     found: dict[bytes, Any] = {}
     if short:
         *_, values = link.exchange([("MULTI",), ("MGET", *short), ("EXEC",)])
-        if values is None:  # somebody has changed one of them
+        # Somebody has changed one of them; or Redis is out of memory, and refuses whatever is in a transaction.
+        if values is None or isinstance(values, Refused):
             for at in range(0, len(short), 1000):
                 part = short[at : at + 1000]
                 found |= zip(part, _read_few(link, part), strict=True)

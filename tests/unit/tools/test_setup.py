@@ -20,6 +20,7 @@ BASE = {"bash", "coreutils", "dash", "tar", "util-linux"}
 PACKAGES |= dict.fromkeys(["cat", "sleep", "stdbuf", "true", "touch"], "coreutils")
 # tools/setup unpacks these, and installs them nowhere: their daemons would run, and irqbalance move interrupts.
 PACKAGES |= {"irqbalance": "irqbalance", "redis-server": "redis-server", "prometheus": "prometheus"}
+PACKAGES |= {"openssl": "openssl"}
 PACKAGES |= {"promtool": "prometheus", "redis-cli": "redis-tools"}
 PACKAGES |= dict.fromkeys(["chrt", "nsenter", "prlimit", "setpriv", "taskset", "unshare"], "util-linux")
 PACKAGES |= {"sh": "dash", "bash": "bash", "mount": "mount", "qemu-system-x86_64": "qemu-system-x86"}

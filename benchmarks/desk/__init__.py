@@ -1,0 +1,1 @@
+"""Benchmarks of the desk, each beside a floor."""
