@@ -1,8 +1,8 @@
-"""`python -m benchmarks.desk.export`: the time and the CPU of a scrape of four engines, and what an engine notices of it.
+"""`python -m benchmarks.desk.export`: time and CPU of a scrape of four engines, and what an engine notices of it.
 
-Four segments of this build's size lie in a directory of their own; a real `desk export` serves them. Each round measures
-scrapes by HTTP, interleaved with the floor: reading the same four files, and nothing else. Prints JSON: milliseconds,
-medians over the rounds, and the ratio's range.
+Four segments of this build's size lie in a directory of their own; a real `desk export` serves them. Each round
+measures scrapes by HTTP, interleaved with the floor: reading the same four files, and nothing else. Prints JSON:
+milliseconds, medians over the rounds, and the ratio's range.
 """
 
 import argparse
@@ -24,7 +24,11 @@ ROUNDS, SCRAPES, ENGINES = 7, 30, 4
 def _serve(directory: Path, writer: int) -> None:
     os.environ["XDG_RUNTIME_DIR"] = str(directory)
     os.environ.pop("RUNTIME_DIRECTORY", None)
-    serve(Export(port=0, reuse_ms=0), lambda line: os.write(writer, line.encode()) and None)
+
+    def say(line: str) -> None:
+        os.write(writer, line.encode())
+
+    serve(Export(port=0, reuse_ms=0), say)
     os._exit(0)
 
 

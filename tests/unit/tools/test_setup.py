@@ -17,7 +17,7 @@ PACKAGES |= {"tc": "iproute2", "sysctl": "procps", "modprobe": "kmod", "depmod":
 PACKAGES |= {"nm": "binutils"}
 #: Packages that every Debian has (Essential: yes, or what those need).
 BASE = {"bash", "coreutils", "dash", "tar", "util-linux"}
-PACKAGES |= dict.fromkeys(["cat", "sleep", "stdbuf", "true", "touch"], "coreutils")
+PACKAGES |= dict.fromkeys(["cat", "mkfifo", "sleep", "stdbuf", "true", "touch"], "coreutils")
 # tools/setup unpacks these, and installs them nowhere: their daemons would run, and irqbalance move interrupts.
 PACKAGES |= {"irqbalance": "irqbalance", "redis-server": "redis-server", "prometheus": "prometheus"}
 PACKAGES |= {"openssl": "openssl"}

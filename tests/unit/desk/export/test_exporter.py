@@ -176,7 +176,6 @@ def test_kill_9_of_the_exporter_disturbs_no_engine(tmp_path: Path) -> None:
 
 def test_tls_is_asked_for_and_a_client_that_says_nothing_holds_nobody_up(tmp_path: Path) -> None:
     key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
-    subject = "subjectAltName=IP:127.0.0.1"
     subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
                     "-keyout", key, "-out", certificate, "-subj", "/CN=localhost", "-addext",
                     "subjectAltName=IP:127.0.0.1", "-days", "2"], check=True, capture_output=True,
