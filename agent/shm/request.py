@@ -94,7 +94,7 @@ def ask_limits(path: Path, values: Mapping[str, int], asker: Asker) -> Iterator[
         yield Asked(descriptor, _write(descriptor, size, places, values, asker))
 
 
-class Held:
+class OpenSegment:
     """An engine's segment that is kept open, for a process that asks again and again: what is in it is located once.
     Of one thread at a time."""
 

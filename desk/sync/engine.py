@@ -10,7 +10,7 @@ from agent import limits
 from agent.errors import UsageError
 from agent.monitor.control import explain_silence
 from agent.shm import segment as shm
-from agent.shm.request import Asked, Asker, Held
+from agent.shm.request import Asked, Asker, OpenSegment
 from agent.shm.segment import Segment, SegmentError
 
 #: Seconds between two looks for a segment that is not there, or is of an engine that has ended.
@@ -37,7 +37,7 @@ class Engine:
         self.wanted, self.name, self._asker, self._audit = wanted, name, asker, audit
         self._may_resume = may_resume
         self._wishes: dict[str, Wish] = {}
-        self._held: Held | None = None
+        self._held: OpenSegment | None = None
         self._asked: Asked | None = None
         self._changes: dict[str, Number] = {}
         self._source = ""
@@ -102,7 +102,7 @@ class Engine:
                 return None
             self._next_look = now + _LOOK
             try:
-                self._held = Held(shm.find(self.wanted) if "/" not in self.wanted else Path(self.wanted))
+                self._held = OpenSegment(shm.find(self.wanted) if "/" not in self.wanted else Path(self.wanted))
             except SegmentError as error:
                 self.problem = str(error)
                 return None
@@ -115,7 +115,7 @@ class Engine:
             return None
         return segment
 
-    def _ask(self, held: Held, segment: Segment, now: float) -> bool:
+    def _ask(self, held: OpenSegment, segment: Segment, now: float) -> bool:
         """Ask for the limits that are to be and are not. Returns whether there are any."""
         if not segment.limits["kill"]:
             self.killed = False
