@@ -1,8 +1,8 @@
-"""`python -m benchmarks.desk.export`: time and CPU of a scrape of four engines, and what an engine notices of it.
+"""`python -m benchmarks.desk.export --segment FILE`: the time and the CPU of a scrape of four engines.
 
-Four segments of this build's size lie in a directory of their own; a real `desk export` serves them. Each round
-measures scrapes by HTTP, interleaved with the floor: reading the same four files, and nothing else. Prints JSON:
-milliseconds, medians over the rounds, and the ratio's range.
+Four copies of an engine's segment lie in a directory of their own; `desk export` serves them. Each round measures
+scrapes by HTTP, interleaved with the floor: reading the same four files, and nothing else. Prints JSON: milliseconds,
+medians over the rounds, and the ratio's range.
 """
 
 import argparse
@@ -44,18 +44,20 @@ def measure(segments: list[Path], url: str, pid: int) -> dict[str, float]:
     for _ in range(SCRAPES):
         begin = time.perf_counter()
         with urllib.request.urlopen(url, timeout=10) as answer:
-            size = len(answer.read())
+            page = answer.read()
         times.append(time.perf_counter() - begin)
         begin = time.perf_counter()
         for path in segments:
             path.read_bytes()
         floor.append(time.perf_counter() - begin)
+    if page.count(b"\nagent_up{") != ENGINES:
+        raise SystemExit(f"the exporter does not read the segments:\n{page.decode()[-1500:]}")
     return {
         "scrape": statistics.median(times) * 1e3,
         "worst": max(times) * 1e3,
         "cpu": (_cpu(pid) - cpu) / SCRAPES * 1e3,
         "floor": statistics.median(floor) * 1e3,
-        "bytes": size,
+        "bytes": len(page),
     }
 
 

@@ -21,6 +21,7 @@ from desk.export import desk, engines
 from desk.export.server import Counts
 from desk.settings.export import Export
 from hosttune import files
+from hosttune.output import escape, print_message
 from hosttune.report.formats.prometheus import escape_family
 
 #: Of a textfile: bytes, and the names that it may have metrics of.
@@ -28,6 +29,8 @@ _MAX_TEXTFILE = 1 << 20
 _TEXTFILE_NAMES = "hosttune_"
 #: Processes of the desk whose numbers are exported, at most.
 _MOST_PROCESSES = 256
+#: Characters of a message about what cannot be read, at most.
+_MOST_TEXT = 500
 
 
 class HostCollector(Collector):
@@ -37,10 +40,14 @@ class HostCollector(Collector):
     def __init__(self, settings: Export, counts: Counts) -> None:
         self._settings, self._counts = settings, counts
         self.errors = dict.fromkeys(desk.SOURCES, 0)
+        #: What was wrong at the last collection, and is at this one: each is told once, until it is well again.
+        self._told: set[str] = set()
+        self._wrong: set[str] = set()
 
     def collect(self) -> Iterator[Metric]:
         """Yield each metric family once, with the samples of all engines."""
         begin = time.perf_counter()
+        self._wrong = set()
         merged: dict[str, Metric] = {}
         readable: dict[str, bool] = {}
         for path in self._find_engines():
@@ -51,6 +58,9 @@ class HostCollector(Collector):
         _merge(merged, self._attempt("process", self._read_processes) or [])
         if self._settings.textfile:
             _merge(merged, self._attempt("textfile", self._read_textfile) or [])
+        for text in sorted(self._wrong - self._told):
+            print_message(f"desk: export: {escape(text)}")
+        self._told = self._wrong
         yield from map(escape_family, merged.values())
         seconds = time.perf_counter() - begin
         yield from desk.describe_exporter(readable, self.errors, self._counts.values, seconds)
@@ -59,8 +69,9 @@ class HostCollector(Collector):
         """Returns what read() returns, None where it cannot."""
         try:
             return read()
-        except (UsageError, OSError, ValueError, ArithmeticError):
+        except (UsageError, OSError, ValueError, ArithmeticError) as error:
             self.errors[source] += 1
+            self._wrong.add(f"{source}: {error}"[:_MOST_TEXT])
             return None
 
     def _find_engines(self) -> list[Path]:
@@ -73,8 +84,9 @@ class HostCollector(Collector):
                     found.setdefault(name, directory / name)
             except FileNotFoundError:
                 continue
-            except OSError:
+            except OSError as error:
                 self.errors["directory"] += 1
+                self._wrong.add(f"directory: {place.explain(error, directory)}")
         paths = list(found.values())
         self.errors["left_out"] += len(paths[self._settings.engines :])
         return paths[: self._settings.engines]
@@ -87,6 +99,7 @@ class HostCollector(Collector):
                 found.append(one)
             else:
                 self.errors["process"] += 1
+                self._wrong.add(f"process: {one}"[:_MOST_TEXT])
         return list(desk.describe_processes(found))
 
     def _read_textfile(self) -> list[Metric]:

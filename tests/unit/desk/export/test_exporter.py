@@ -68,6 +68,10 @@ def test_a_segment_that_is_none_costs_its_own_metrics(tmp_path: Path, spoil: obj
         assert found['agent_up{agent="good"}'] == 1 and 'agent_up{agent="bad"}' not in found
         assert found['desk_export_engine_readable{agent="bad"}'] == 0
         assert found['desk_export_errors_total{source="engine"}'] == 1
+        assert exporter.samples()['desk_export_errors_total{source="engine"}'] == 2
+        exporter.child.terminate()
+        said = exporter.child.communicate(timeout=10)[1]
+        assert said.count("\n") == 1 and said.startswith("desk: export: engine: ") and "bad.segment" in said
 
 
 def test_an_engine_that_is_gone_is_gone_and_more_than_allowed_are_counted(tmp_path: Path) -> None:

@@ -111,7 +111,8 @@ def test_alerts_fire_and_each_query_of_each_dashboard_has_data(
             counters.publish({"records": word})
 
         # Each metric comes by a scrape, with its engines and its types.
-        prometheus.wait(lambda: (step(), prometheus.query('agent_lost_total{agent="e"}'))[1])
+        step()
+        prometheus.wait(lambda: prometheus.query('agent_lost_total{agent="e"}'))
         # One whose process is gone, one that hangs, one that has stopped, one that is none; a process that has ended.
         exporter.put("died", pid=2**22, start_time=1)
         exporter.put("hung", heartbeat_ns=shm.now_ns() - 10**11)
