@@ -1,13 +1,15 @@
 """Rows of the table: the processes of the desk (desk.counters), and the exporter itself."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple, get_args
+from typing import get_args
 
 from prometheus_client import Metric as Family
 from prometheus_client import ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from desk.counters import Snapshot, State, split_name
+from desk.export import numbers as published
+from desk.export.numbers import NUMBERS, find_number, name_number
 from desk.export.table import Alert, Panel, Row, make_gauge, passes, rises
 
 #: What is read, by the label `source` of desk_export_errors_total.
@@ -15,30 +17,6 @@ SOURCES = ("directory", "engine", "left_out", "process", "ring", "textfile")
 #: How a connection ended that got no answer, by the label `reason` of desk_export_connections_total.
 REASONS = {"broken": "by its client", "evicted": "the oldest, for a new one", "expired": "too slow",
            "refused": "no thread was free"}  # fmt: skip
-
-
-class Number(NamedTuple):
-    """A number that a kind of process publishes. kind: counter or gauge; unit: at the end of the metric's name, "" for
-    a number of things; part: what the label of the number names."""
-
-    kind: str
-    text: str
-    unit: str = ""
-    part: str = "part"
-
-
-#: The numbers that are known, by kind of process and name. Another one is exported as a gauge by its own name.
-NUMBERS: dict[str, dict[str, Number]] = {}
-
-
-def name_number(kind: str, word: str) -> str:
-    """Returns the metric of a number."""
-    known = NUMBERS.get(kind, {}).get(word)
-    name = f"desk_{kind.replace('-', '_')}_{word}"
-    if known is None:
-        return name
-    name += f"_{known.unit}" if known.unit else ""
-    return f"{name}_total" if known.kind == "counter" else name
 
 
 def describe_processes(found: Iterable[Snapshot]) -> Iterator[Family]:
@@ -61,23 +39,17 @@ def describe_processes(found: Iterable[Snapshot]) -> Iterator[Family]:
             word, part = split_name(full)
             metric = name_number(one.kind, word)
             if metric not in numbers:
-                numbers[metric] = _make_family(one.kind, word, metric)
-            labels = {"process": one.name} | ({_name_part(one.kind, word): part} if part else {})
+                numbers[metric] = _make_family(one.kind, word)
+            labels = {"process": one.name} | ({find_number(one.kind, word).part: part} if part else {})
             suffix = "_total" if numbers[metric].type == "counter" else ""
             numbers[metric].add_sample(numbers[metric].name + suffix, labels, float(value))
     yield from (up, state, age, *numbers.values())
 
 
-def _name_part(kind: str, word: str) -> str:
-    known = NUMBERS.get(kind, {}).get(word)
-    return known.part if known else "part"
-
-
-def _make_family(kind: str, word: str, metric: str) -> Family:
-    known = NUMBERS.get(kind, {}).get(word)
-    if known and known.kind == "counter":
-        return CounterMetricFamily(metric, known.text)
-    return GaugeMetricFamily(metric, known.text if known else f"{word}, as a process of desk {kind} published it")
+def _make_family(kind: str, word: str) -> Family:
+    known = find_number(kind, word)
+    family = CounterMetricFamily if known.kind == "counter" else GaugeMetricFamily
+    return family(name_number(kind, word), known.text)
 
 
 def describe_exporter(
@@ -116,12 +88,13 @@ def describe_desk() -> Iterator[Family]:
     yield from ProcessCollector(registry=None).collect()
     yield from describe_processes([])
     for kind, numbers in NUMBERS.items():
-        yield from (_make_family(kind, word, name_number(kind, word)) for word in numbers)
+        yield from (_make_family(kind, word) for word in numbers)
     yield from describe_exporter({}, dict.fromkeys(SOURCES, 0), dict.fromkeys([*REASONS, "answers", "failed"], 0), 0.0)
 
 
 _PROCESS = '{process=~"$process"}'
 ROWS: dict[str, Row] = {
+    **published.ROWS,
     "desk_up": Row(panels=(
         Panel("Desk overview", "Processes of the desk that run", ((f"desk_up{_PROCESS}", "{{process}}"),)),)),
     "desk_state": Row(

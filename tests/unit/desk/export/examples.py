@@ -109,6 +109,13 @@ EXAMPLES: dict[str, Example] = {
     "ExportFlooded": counter("desk_export_connections_ended_total", "0x60 0+10x20", E + ', reason="evicted"'),
     "ExportFaults": counter("desk_export_faults_total", labels=E),
     "ExportSlow": gauge("desk_export_collect_seconds", 2, 0.5, E),
+    "RedisLost": gauge("desk_sync_redis_lost", labels=D),
+    "RedisOld": gauge("desk_sync_redis_age_seconds", 7, 1, D),
+    "LimitRefused": gauge("desk_sync_bad_keys", labels=D),
+    "LimitUnconfirmed": counter("desk_sync_unconfirmed_total", labels=D + ', agent="e"'),
+    "RedisRefuses": counter("desk_sync_values_refused_total", labels=D),
+    "AuditLost": counter("desk_sync_audit_lost_total", labels=D),
+    "WorkerWaits": counter("desk_worker_waited_seconds_total", "0x20 0+14x60", D),
     "ExportDown": gauge("up", 0, 1, E),
 }
 

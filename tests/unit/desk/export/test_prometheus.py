@@ -1,5 +1,6 @@
 """A real Prometheus scrapes a real `desk export`: its alerts fire, and each query of each dashboard has data."""
 
+import contextlib
 import json
 import socket
 import subprocess
@@ -20,6 +21,7 @@ from benchmarks.agent.drive import free_port
 from desk.cli.main import main
 from desk.counters import Counters
 from desk.export.metrics import list_alerts, list_metrics, list_panels
+from desk.export.numbers import NUMBERS
 from desk.export.rules import make_rules
 
 from ..programs import find_program
@@ -27,7 +29,8 @@ from .exporter import Exporter
 
 #: Alerts that are not made to fire here: of what takes longer, or a fault of the exporter. promtool has all of them.
 NOT_HERE = {"FeedSilent", "JournalBehind", "OrdersSlow", "ExportFaults", "ExportSlow", "ExportDown", "ExportFlooded",
-            "EngineNotTrading", "HostUnknown", "DeskHung", "JournalWriterDown", "QuotesRefused"}  # fmt: skip
+            "EngineNotTrading", "HostUnknown", "DeskHung", "JournalWriterDown", "QuotesRefused",
+            "WorkerWaits"}  # fmt: skip
 
 
 class Prometheus:
@@ -96,10 +99,15 @@ def test_alerts_fire_and_each_query_of_each_dashboard_has_data(
     exporter, prometheus = started
     begun = time.monotonic()
     with (
+        contextlib.ExitStack() as stack,
         Counters.open("in", "ingest", directory=exporter.directory) as counters,
         Ring.create(exporter.directory / "e.journal-ring", 4096),
     ):
         counters.publish({"records": 1})
+        own = {f"{w}[x]" if n.part != "part" else w: 1 for w, n in NUMBERS["worker"].items()}
+        worker = stack.enter_context(Counters.open("w", "worker", directory=exporter.directory))
+        sync = stack.enter_context(Counters.open("s", "sync", directory=exporter.directory))
+        worker.publish(own)
         kwargs = {"bits": 7, "buckets": (40 - 7 + 1) << 7}
         word = 1
 
@@ -109,6 +117,8 @@ def test_alerts_fire_and_each_query_of_each_dashboard_has_data(
             exporter.put("e", word=word, heartbeat_ns=shm.now_ns(), **kwargs)
             word += 1000
             counters.publish({"records": word})
+            worker.publish(own)
+            sync.publish({f"{w}[e]" if n.part != "part" else w: word for w, n in NUMBERS["sync"].items()})
 
         # Each metric comes by a scrape, with its engines and its types.
         step()

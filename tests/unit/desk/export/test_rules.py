@@ -1,6 +1,7 @@
 """The table and its rules, by promtool: what is used is exported, and each alert fires on what it is for and on nothing
 else."""
 
+import importlib
 import re
 import subprocess
 from pathlib import Path
@@ -11,6 +12,7 @@ import yaml
 from agent.shm import _segment
 from desk.cli.main import main
 from desk.export.metrics import list_alerts, list_metrics, list_panels
+from desk.export.numbers import NUMBERS
 from desk.export.rules import make_rules, write_rules
 
 from ..programs import find_program
@@ -141,3 +143,12 @@ def test_the_page_shows_the_alerts_as_they_are() -> None:
     shown = re.findall(r"^\| `(\w+)` \| (critical|warning|info) \| (\d+) s \| `(.*)` \|$", page, re.M)
     wanted = [(a.name, a.severity, str(a.wait), a.expression.replace("|", "\\|")) for _, a in list_alerts()]
     assert shown == wanted
+
+
+@pytest.mark.parametrize(("kind", "count"), [("sync", "desk.sync.run"), ("worker", "desk.worker.run")])
+def test_each_number_that_a_process_publishes_is_described(kind: str, count: str) -> None:
+    source = Path(importlib.import_module(count).__file__ or "").read_text()
+    body = re.search(r"def _?count\(.*?(?=\n    def |\ndef |\Z)", source, re.S)
+    assert body
+    published = set(re.findall(r'"([a-z_]+)(?:\[\{|":)', body[0]))
+    assert len(published) > 5 and published == set(NUMBERS[kind])

@@ -1,0 +1,102 @@
+"""Rows of the table: the numbers that the desk's processes publish (desk.counters), by kind of process."""
+
+from typing import NamedTuple
+
+from desk.export.table import Alert, Panel, Row, passes, rises
+
+
+class Number(NamedTuple):
+    """A number that a kind of process publishes. kind: counter or gauge; part: the label that the number's own is
+    exported by."""
+
+    kind: str
+    text: str
+    part: str = "part"
+
+
+#: By kind of process and name, which ends with its unit. Another number is exported as a gauge by its own name.
+NUMBERS: dict[str, dict[str, Number]] = {
+    "sync": {
+        "connected": Number("gauge", "1: there is a connection to Redis"),
+        "redis_age_seconds": Number("gauge", "time since Redis answered last"),
+        "redis_lost": Number("gauge", "1: Redis has been away for longer than configured, and the policy is in force"),
+        "connections": Number("counter", "connections to Redis that were made"),
+        "losses": Number("counter", "connections to Redis that were lost"),
+        "reads": Number("counter", "times that all limits were read from Redis"),
+        "refused_values": Number("counter", "values in Redis that no limit can have"),
+        "bad_keys": Number("gauge", "keys in Redis whose value is refused now"),
+        "unknown_keys": Number("counter", "keys in Redis that name no limit or no engine"),
+        "values_written": Number("counter", "values that were written to Redis"),
+        "values_refused": Number("counter", "values that Redis refused"),
+        "audit_lost": Number("counter", "changes of limits that could not be written to the audit file"),
+        "longest_step_seconds": Number("gauge", "the longest that one step of the loop took"),
+        "confirmed": Number("counter", "changes of limits that the engine's loop confirmed", "agent"),
+        "unconfirmed": Number("counter", "changes of limits that the engine's loop did not confirm", "agent"),
+    },
+    "worker": {
+        "records": Number("counter", "records that the module was given"),
+        "results": Number("counter", "results that were published"),
+        "batches": Number("counter", "calls of the module"),
+        "waits": Number("counter", "times that the output's ring was full"),
+        "waited_seconds": Number("counter", "time that the worker waited for the output's ring"),
+        "takeovers": Number("gauge", "ends of the input's ring that were taken over from a process that had died"),
+        "input_bytes": Number("gauge", "bytes in the input's ring that the worker has not read"),
+        "output_bytes": Number("gauge", "bytes in the output's ring that nobody has read"),
+        "module": Number("gauge", "numbers of the module's own, by their name", "number"),
+    },
+}
+
+
+def find_number(kind: str, word: str) -> Number:
+    """Returns what is known of a number."""
+    unknown = Number("gauge", f"{word}, as a process of desk {kind} published it")
+    return NUMBERS.get(kind, {}).get(word, unknown)
+
+
+def name_number(kind: str, word: str) -> str:
+    """Returns the metric of a number."""
+    name = f"desk_{kind.replace('-', '_')}_{word}"
+    return f"{name}_total" if find_number(kind, word).kind == "counter" else name
+
+
+def _list_panels(kind: str, word: str, number: Number) -> tuple[Panel, ...]:
+    metric = name_number(kind, word)
+    legend = "{{process}}" if number.part == "part" else f"{{{{process}}}} {{{{{number.part}}}}}"
+    query, unit = f'{metric}{{process=~"$process"}}', "short"
+    if number.kind == "counter":
+        query, unit = f"rate({query}[$__rate_interval])", "cps"
+    if word.endswith("_seconds"):
+        unit = "percentunit" if number.kind == "counter" else "s"
+    if word.endswith("_bytes"):
+        unit = "bytes"
+    return (Panel("Desk processes", f"{kind}: {word.replace('_', ' ')}", ((query, legend),), unit),)
+
+
+_ALERTS: dict[str, tuple[Alert, ...]] = {
+    "desk_sync_redis_lost": (
+        passes("desk_sync_redis_lost", "RedisLost", "critical",
+               "{{ $labels.process }}: Redis is away, and the policy for that is in force"),),
+    "desk_sync_redis_age_seconds": (
+        passes("desk_sync_redis_age_seconds", "RedisOld", "warning",
+               "{{ $labels.process }}: Redis has not answered for {{ $value | humanizeDuration }}", 5, 5),),
+    "desk_sync_bad_keys": (
+        passes("desk_sync_bad_keys", "LimitRefused", "warning",
+               "{{ $labels.process }}: {{ $value }} keys in Redis hold values that no limit can have", 30),),
+    "desk_sync_unconfirmed_total": (
+        rises("desk_sync_unconfirmed_total", "LimitUnconfirmed", "critical",
+              "{{ $labels.process }}: {{ $labels.agent }} did not confirm {{ $value }} changes of limits"),),
+    "desk_sync_values_refused_total": (
+        rises("desk_sync_values_refused_total", "RedisRefuses", "warning",
+              "{{ $labels.process }}: Redis refused {{ $value }} values"),),
+    "desk_sync_audit_lost_total": (
+        rises("desk_sync_audit_lost_total", "AuditLost", "critical",
+              "{{ $labels.process }}: {{ $value }} changes of limits are not in the audit file"),),
+    "desk_worker_waited_seconds_total": (
+        Alert("WorkerWaits", "rate(desk_worker_waited_seconds_total[1m]) > 0.5", 60, "warning",
+              "{{ $labels.process }}: the output's ring is full {{ $value | humanizePercentage }} of the time"),),
+}  # fmt: skip
+ROWS: dict[str, Row] = {
+    name_number(kind, word): Row(_ALERTS.get(name_number(kind, word), ()), (), _list_panels(kind, word, number))
+    for kind, numbers in NUMBERS.items()
+    for word, number in numbers.items()
+}
