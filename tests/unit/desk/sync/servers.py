@@ -90,6 +90,7 @@ class Desk:
         self.child = subprocess.Popen(
             [sys.executable, "-P", "-m", "desk", "sync", str(self.config)], env=environment, cwd=self.stage.folder,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # fmt: skip
+        self.stage.children.append(self.child)  # which ends it, whatever becomes of the test
         wait(lambda: self.numbers() is not None or self.ended(), "desk sync is silent")
         return self
 
