@@ -12,10 +12,11 @@ from agent.monitor.control import explain_silence
 from agent.shm import segment as shm
 from agent.shm.request import Asked, Asker, OpenSegment
 from agent.shm.segment import Segment, SegmentError
+from desk.sync.tighten import is_tighter
 
 #: Seconds between two looks for a segment that is not there, or is of an engine that has ended.
 _LOOK = 0.5
-#: Seconds that a loop has for its answer; then it is asked again.
+#: Seconds that a loop has for its answer. A loop that goes on later has the limits in force all the same.
 _ANSWER = 2.0
 
 Number = int | float
@@ -24,10 +25,12 @@ Audit = Callable[[str, str, Mapping[str, Number], str], None]
 
 
 class Wish(msgspec.Struct, frozen=True):
-    """What a limit is to be, in the user's units, and why: the key in Redis, or the policy."""
+    """What a limit is to be, in the user's units, and why: the key in Redis, or the policy. tighten: only where that
+    lets fewer orders pass than what is in force."""
 
     value: Number
     source: str
+    tighten: bool = False
 
 
 class Engine:
@@ -76,7 +79,7 @@ class Engine:
             if self._asked is not None:
                 self._look_for_answer(self._asked, segment, now)
             elif not self._ask(self._held, segment, now):
-                self.problem = ""
+                self.problem = explain_silence(segment) if segment.condition == "hung" else ""
         except (SegmentError, OSError) as error:
             self._lose(str(error))
         return segment
@@ -145,7 +148,11 @@ class Engine:
     def _find_changes(self, segment: Segment) -> dict[str, Number]:
         """Returns the limits that are to be and are not. A kill switch that this process has not set stays on."""
         present = limits.from_words(segment.limits)
-        found = {limit: wish.value for limit, wish in self._wishes.items() if present[limit] != wish.value}
+        found = {
+            limit: wish.value
+            for limit, wish in self._wishes.items()
+            if (is_tighter(limit, wish.value, present[limit]) if wish.tighten else present[limit] != wish.value)
+        }
         if found.get("kill") == 0 and not (self._may_resume and self.killed):
             del found["kill"]
         return found

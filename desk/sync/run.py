@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from agent.engine.systemd import notify
 from agent.shm.request import find_asker
 from desk.counters import Counters
+from desk.errors import DeskError
 from desk.redis.link import Link, RedisLost
 from desk.settings.redis import Redis
 from desk.settings.sync import Sync, name_engine
@@ -78,7 +79,7 @@ class Loop:
         begun = time.monotonic()
         try:
             self._talk(begun)
-        except RedisLost as error:
+        except DeskError as error:  # a secret that cannot be read is a connection that cannot be made
             self._note_loss(str(error))
         self._obey_policy()
         segments = {name: engine.step(time.monotonic()) for name, engine in self.engines.items()}
@@ -221,7 +222,7 @@ class Loop:
         )
         for name, engine in self.engines.items():
             self._audit.write(name, f"Redis lost: {self._wanted.policy}", wishes, "sync.policy")
-            engine.wish({limit: Wish(value, "sync.policy") for limit, value in wishes.items()})
+            engine.wish({limit: Wish(value, "sync.policy", tighten=True) for limit, value in wishes.items()})
 
     def _wait(self) -> None:
         """Wait until something is due, or Redis says something."""

@@ -144,6 +144,55 @@ def test_a_frozen_redis_stalls_nothing_and_is_read_again(stage: Stage, server: S
     assert "no answer of Redis for 1 s: policy tighten" in desk.end()[1]
 
 
+def test_the_policy_tighten_loosens_nothing(stage: Stage, server: Server) -> None:
+    stage.agent()
+    limits = "{max_size = 8, max_open_orders = 5, duplicate_ms = 1, allow_halted = 0}"
+    desk = Desk(stage, server, f'redis_lost_s = 0.5\npolicy = "tighten"\ntighten = {limits}').start()
+    client = server.client()
+    client.mset({key(stage, "max_size"): 3, key(stage, "duplicate_ms"): 20})
+    wait(lambda: limit(stage, "max_size") == 3 and limit(stage, "duplicate_ms") == 20, "changes are not in force")
+    server.end()
+    wait(lambda: limit(stage, "max_open_orders") == 5, "the policy is not in force")
+    time.sleep(0.3)
+    assert (limit(stage, "max_size"), limit(stage, "duplicate_ms"), limit(stage, "allow_halted")) == (3, 20, 0)
+    desk.end()
+
+
+def test_a_hung_engine_is_told(stage: Stage, server: Server) -> None:
+    agent = stage.agent()
+    desk = Desk(stage, server).start()
+    wait(lambda: desk.number("connected") == 1, "not connected")
+    agent.send_signal(signal.SIGSTOP)
+    try:
+        server.client().set(key(stage, "max_size"), 60)
+        wait(lambda: desk.number("unconfirmed[segment]") == 1, "it counts as confirmed")
+        for _ in range(10):
+            time.sleep(0.1)
+            found = desk.snapshot()
+            assert found and "not confirmed" in found.texts["engine[segment]"]
+    finally:
+        agent.send_signal(signal.SIGCONT)
+    wait(lambda: (found := desk.snapshot()) and found.texts["engine[segment]"] == "", "it is not well again")
+    assert limit(stage, "max_size") == 60
+    desk.end()
+
+
+def test_a_password_that_is_gone_is_as_a_lost_redis(stage: Stage, server: Server, tmp_path: Path) -> None:
+    secret = tmp_path / "redis-password"
+    secret.write_text("s3cret-of-mine")
+    secret.chmod(0o600)
+    server.client().config_set("requirepass", "s3cret-of-mine")
+    stage.agent()
+    desk = Desk(stage, server, 'redis_lost_s = 0.5\npolicy = "kill"', f'password_file = "{secret}"').start()
+    wait(lambda: desk.number("connected") == 1, "not connected")
+    secret.unlink()
+    server.end()
+    wait(lambda: limit(stage, "kill") == 1, "the policy is not in force")
+    assert not desk.ended()
+    code, said = desk.end()
+    assert code == 0 and "redis.password_file" in said and "s3cret" not in said
+
+
 def test_a_redis_that_was_killed_and_comes_back_empty_changes_nothing(stage: Stage, server: Server) -> None:
     stage.agent()
     desk = Desk(stage, server, "redis_lost_s = 0.5").start()
@@ -234,7 +283,7 @@ def test_an_engine_that_starts_again_has_what_redis_has(stage: Stage, server: Se
 
 def test_a_wrong_password_is_told_without_it(stage: Stage, tmp_path: Path) -> None:
     server = Server(tmp_path, "--requirepass", "another")
-    secret = tmp_path / "password"
+    secret = tmp_path / "redis-password"
     secret.write_text("s3cret-of-mine")
     secret.chmod(0o600)
     desk = Desk(stage, server, "", f'password_file = "{secret}"')
