@@ -7,9 +7,9 @@ import msgspec
 from desk.settings.secret import SecretFile
 
 #: The systemd credential that holds a secret, where desk.toml names no file.
-PASSWORD_CREDENTIAL = "kafka-password"
-KEY_PASSWORD_CREDENTIAL = "kafka-key-password"
-OAUTH_SECRET_CREDENTIAL = "kafka-oauth-secret"
+PASSWORD_CREDENTIAL = "kafka_password"
+KEY_PASSWORD_CREDENTIAL = "kafka_key_password"
+OAUTH_SECRET_CREDENTIAL = "kafka_oauth_secret"
 
 #: Keys of librdkafka whose value is a secret, and what of [kafka] has the secret instead.
 SECRET_KEYS = {

@@ -27,10 +27,13 @@ from tests.unit.roles.plans import importlib
 pytest.importorskip("ansible.plugins.action")
 
 from agent import config as agent_config
+from desk.settings import kafka as desk_kafka
+from desk.settings import redis as desk_redis
 from hosttune.host import systemd
 from tests.unit.roles.rendering import ROLES, NotAllowed, NotPlanned, list_options, render
 
 toml_text = importlib.import_module("hosttune_plans.toml_text")
+desk_plan = importlib.import_module("hosttune_plans.desk_plan")
 trading_agent_plan = importlib.import_module("hosttune_plans.trading_agent_plan")
 inputs = importlib.import_module("hosttune_plans.inputs")
 
@@ -282,6 +285,13 @@ def test_the_tables_of_the_plan_are_those_of_the_agent() -> None:
     tables = {field.encode_name: field.type for field in msgspec.structs.fields(agent_config.Config)}
     assert {name: set(keys) for name, keys in trading_agent_plan.TABLES.items()} == {
         name: list_keys(table) for name, table in (tables | nested).items()
+    }
+
+
+def test_a_unit_of_the_desk_hands_over_the_credentials_that_the_desk_asks_for() -> None:
+    assert desk_plan.PASSWORDS == {
+        "desk_kafka_password": desk_kafka.PASSWORD_CREDENTIAL,
+        "desk_redis_password": desk_redis.CREDENTIAL,
     }
 
 
