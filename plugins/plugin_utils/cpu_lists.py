@@ -69,6 +69,16 @@ def offline(name: str, value: object, cpus: tuple[int, ...], online: frozenset[i
     return [f"{name} is {show(value)}: CPU {cpulist.show(off)} is offline: bring it online, or name others"]
 
 
+def find_unusable(name: str, value: str, present: str | None, online: str | None) -> list[str]:
+    """Return a line if a list names CPUs that the host does not have, else if it names CPUs that do not run. present,
+    online: the host's own lists, None where they were not read, and nothing is refused for them."""
+    cpus = read(name, value)
+    there, running = (
+        cpulist.parse(cpulist.KernelList(text)) if text else frozenset(cpus) for text in (present, online)
+    )
+    return missing(name, value, cpus, there) or offline(name, value, cpus, running)
+
+
 def refuse(problems: list[str]) -> None:
     """Raise ValueError with the problems, one per line and without control characters, if there are any."""
     if problems:

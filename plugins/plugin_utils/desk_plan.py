@@ -6,8 +6,6 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from hosttune.host import cpulist
-
 from . import cpu_lists, inputs, toml_text
 from .host_facts import ONLINE, PRESENT, Host
 
@@ -15,9 +13,7 @@ _USERS = {"desk_user": inputs.UNPRIVILEGED, "desk_group": inputs.UNPRIVILEGED}
 _RULES = {
     **_USERS,
     "desk_release": inputs.either(inputs.NOTHING, inputs.RELEASE),
-    "desk_keep_releases": inputs.Rule(
-        inputs.make_number(2, 1000).holds, "a number from 2 to 1000: with less than 2 there is nothing to roll back to"
-    ),
+    "desk_keep_releases": inputs.KEPT_RELEASES,
     "desk_cpus": inputs.either(inputs.NOTHING, inputs.CPU_LIST),
     "desk_processes": inputs.make_list(
         inputs.make_text(
@@ -49,7 +45,8 @@ def plan(
     host: Host | None = None,
 ) -> dict[str, Any]:
     """Returns `config`, the text of desk.toml without the comment at its top, `units`, a dictionary of the arguments of
-    `desk` by the unit's name, and `passwords`, the names of the variables that hold one.
+    `desk` by the unit's name, `passwords`, the credential by the variable for those variables that hold one, and
+    `credentials`, all that there may be.
 
     config: the tables of desk.toml, whose keys the release itself checks. kafka_password, redis_password: empty for
     what the host has. Raises ValueError with one line per problem, which shows nothing of the three; without `refuse`,
@@ -57,14 +54,16 @@ def plan(
     """
     if not refuse:
         cpu_lists.refuse(inputs.find_problems(variables, _USERS))
-        return {"config": "", "units": {}, "passwords": []}
+        return {"config": "", "units": {}, "passwords": {}, "credentials": []}
     given = dict(variables)
     if isinstance(given["desk_cpus"], int) and not isinstance(given["desk_cpus"], bool):
         given["desk_cpus"] = str(given["desk_cpus"])
+    host = host or Host()
     problems = inputs.find_problems(given, _RULES)
     units: dict[str, list[str]] = {}
     if not problems:
-        problems += _find_cpu_problems(given["desk_cpus"], host or Host())
+        if given["desk_cpus"]:
+            problems += cpu_lists.find_unusable("desk_cpus", given["desk_cpus"], host.read(PRESENT), host.read(ONLINE))
         for process in given["desk_processes"]:
             name, arguments = _make_unit(process)
             if name in units:
@@ -82,7 +81,12 @@ def plan(
     for name, password in passwords.items():
         problems += _find_password_problems(name, password)
     cpu_lists.refuse(problems)
-    return {"config": text, "units": units, "passwords": [name for name, text in passwords.items() if text != ""]}
+    return {
+        "config": text,
+        "units": units,
+        "passwords": {name: PASSWORDS[name] for name, password in passwords.items() if password != ""},
+        "credentials": list(PASSWORDS.values()),
+    }
 
 
 def _make_unit(process: str) -> tuple[str, list[str]]:
@@ -91,17 +95,6 @@ def _make_unit(process: str) -> tuple[str, list[str]]:
     if command == "run":
         return f"desk-run-{rest.rpartition('/')[2].removesuffix('.py')}", ["run", rest, "--config", _CONFIG]
     return f"desk-{process.replace(' ', '-')}", [command, _CONFIG, *([rest] if rest else [])]
-
-
-def _find_cpu_problems(given: str, host: Host) -> list[str]:
-    if not given:
-        return []
-    cpus = cpu_lists.read("desk_cpus", given)
-    present, online = (
-        cpulist.parse(cpulist.KernelList(text)) if (text := host.read(path)) else frozenset(cpus)
-        for path in (PRESENT, ONLINE)
-    )
-    return cpu_lists.missing("desk_cpus", given, cpus, present) or cpu_lists.offline("desk_cpus", given, cpus, online)
 
 
 def _find_password_problems(name: str, password: Any) -> list[str]:

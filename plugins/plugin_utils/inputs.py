@@ -112,6 +112,9 @@ BOOT_PARAMETER = make_text(
     r"[A-Za-z0-9_][A-Za-z0-9_.-]*", "the name of a kernel parameter: letters, digits, `_`, `.` and `-`"
 )
 RELEASE = make_text(r"[A-Za-z0-9][A-Za-z0-9_.+-]*", "the name of a release: letters, digits, `_`, `.`, `+` and `-`")
+KEPT_RELEASES = Rule(
+    make_number(2, 1000).holds, "a number from 2 to 1000: with less than 2 there is nothing to roll back to"
+)
 FINDING = make_text(
     r"[A-Za-z0-9_][A-Za-z0-9_.:@/+-]*", "the id of a finding: letters, digits and any of `_.:@/+-`, no space"
 )

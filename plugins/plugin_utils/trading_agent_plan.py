@@ -6,8 +6,6 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from hosttune.host import cpulist
-
 from . import cpu_lists, inputs, toml_text
 from .host_facts import ONLINE, PRESENT, Host
 
@@ -15,9 +13,7 @@ _USERS = {"trading_agent_user": inputs.UNPRIVILEGED, "trading_agent_group": inpu
 _RULES = {
     **_USERS,
     "trading_agent_release": inputs.either(inputs.NOTHING, inputs.RELEASE),
-    "trading_agent_keep_releases": inputs.Rule(
-        inputs.make_number(2, 1000).holds, "a number from 2 to 1000: with less than 2 there is nothing to roll back to"
-    ),
+    "trading_agent_keep_releases": inputs.KEPT_RELEASES,
     "trading_agent_cpus": inputs.CPU_LIST,
     "trading_agent_policy": inputs.make_choice("fifo", "rr", "other"),
     "trading_agent_priority": inputs.make_number(1, 98),
@@ -78,7 +74,10 @@ def plan(
     given = dict(variables)
     if isinstance(given["trading_agent_cpus"], int) and not isinstance(given["trading_agent_cpus"], bool):
         given["trading_agent_cpus"] = str(given["trading_agent_cpus"])
-    problems = inputs.find_problems(given, _RULES) or _find_cpu_problems(given["trading_agent_cpus"], host or Host())
+    host = host or Host()
+    problems = inputs.find_problems(given, _RULES) or cpu_lists.find_unusable(
+        "trading_agent_cpus", given["trading_agent_cpus"], host.read(PRESENT), host.read(ONLINE)
+    )
     text = ""
     if of_config := _find_problems("trading_agent_config", config):
         problems += of_config
@@ -102,16 +101,6 @@ def _list_environment(arguments: list[str]) -> list[str] | None:
     if any("=" not in one and one not in _OF_SYSTEMD for one in found):
         return None
     return [one for one in found if "=" in one]
-
-
-def _find_cpu_problems(given: str, host: Host) -> list[str]:
-    name = "trading_agent_cpus"
-    cpus = cpu_lists.read(name, given)
-    present, online = (
-        cpulist.parse(cpulist.KernelList(text)) if (text := host.read(path)) else frozenset(cpus)
-        for path in (PRESENT, ONLINE)
-    )
-    return cpu_lists.missing(name, given, cpus, present) or cpu_lists.offline(name, given, cpus, online)
 
 
 def _find_password_problems(name: str, password: Any) -> list[str]:
