@@ -1,7 +1,6 @@
 """agent.toml: the typed configuration of one engine."""
 
 import ipaddress
-import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,12 +11,12 @@ import msgspec
 from agent import toml_text
 from agent.limits import Risk
 from agent.protocols import formats
+from agent.secret import read_secret
 from agent.shm.place import NAME
 from agent.symbols import MAX_EXCHANGE_NAME, MAX_NAME, MAX_SYMBOLS
-from agent.toml_text import MAX_BYTES, find_password, list_unusable, read_tables, read_text
 from agent.toml_text import ConfigError as ConfigError
 from agent.toml_text import Problem as Problem
-from hosttune import files
+from agent.toml_text import find_password, list_unusable, read_tables, read_text
 
 if TYPE_CHECKING:
     FeedFormat = str
@@ -35,6 +34,8 @@ Name = Annotated[str, msgspec.Meta(pattern=rf"^{NAME}\Z")]
 
 #: Characters of the name in OUCH's login: SoupBinTCP's Login Request.
 MAX_USERNAME = 6
+#: Bytes of the password there.
+MAX_PASSWORD = 10
 #: The systemd credential that holds the exchange's password (LoadCredential= of systemd.exec(5)).
 CREDENTIAL = "exchange_password"
 
@@ -375,23 +376,13 @@ def read_password(exchange: Exchange) -> bytes:
 
     Raises ConfigError, whose message never holds what is in the file.
     """
-    path, directory = exchange.password_file, os.environ.get("CREDENTIALS_DIRECTORY")
-    if not path and not directory:
+    try:
+        password = read_secret("exchange.password_file", exchange.password_file, CREDENTIAL, MAX_PASSWORD)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    if password is None:
         raise ConfigError(
             "exchange.password_file: missing, and required where systemd hands over no credential (LoadCredential="
             f"{CREDENTIAL}:PATH in the unit, and --setenv CREDENTIALS_DIRECTORY for hosttune launch)"
-        )
-    try:
-        # Whom else a credential's mode shows (a mask of an access control list) its directory keeps out.
-        file = files.find_name(path) if path else f"{directory}/{CREDENTIAL}"
-        data = files.read_file(file, MAX_BYTES, hidden=bool(path))
-    except OSError as error:
-        raise ConfigError(f"exchange.password_file: {error.filename}: {error.strerror}") from None
-    password = data.removesuffix(b"\n")
-    if not re.fullmatch(rb"[ -~]{1,10}", password):
-        place = path or f"the credential {CREDENTIAL}"
-        raise ConfigError(
-            f"exchange.password_file: {place}: found {len(password):,} bytes, allowed: one line of 1 to 10 printable "
-            "ASCII characters"
         )
     return password
