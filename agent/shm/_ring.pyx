@@ -44,6 +44,15 @@ def initialise(memory, uint64_t capacity, uint32_t record, bytes boot_id not Non
     memcpy(h.magic, b"HTRING\0\0", 8)
 
 
+cdef int require_ring(const ring_header *h) except -1:
+    """Raise ValueError unless a header says that it is a ring's, of this version."""
+    if memcmp(h.magic, b"HTRING\0\0", 8) != 0:
+        raise ValueError("not a ring (no HTRING at its start)")
+    if h.version != RING_VERSION:
+        raise ValueError(f"ring of version {h.version}, this agent reads version {RING_VERSION}")
+    return 0
+
+
 cdef class Handle:
     """One end of a mapped ring. memory: the writable mapping, which the object keeps. Nothing can be pushed or peeked
     before attach(). Raises ValueError when memory is not a ring."""
@@ -57,10 +66,9 @@ cdef class Handle:
         cdef uint8_t[::1] view = memory
         cdef ring_header *h = <ring_header *> &view[0]
         cdef uint64_t size = <uint64_t> view.shape[0]
-        if size < sizeof(ring_header) or memcmp(h.magic, b"HTRING\0\0", 8) != 0:
+        if size < sizeof(ring_header):
             raise ValueError("not a ring (no HTRING at its start)")
-        if h.version != RING_VERSION:
-            raise ValueError(f"ring of version {h.version}, this agent reads version {RING_VERSION}")
+        require_ring(h)
         memset(&self.r, 0, sizeof(Ring))
         # A copy: what is checked is what is used.
         self.r.capacity = h.capacity
@@ -279,10 +287,7 @@ def read_header(bytes header not None):
     if len(header) != sizeof(ring_header):
         raise ValueError(f"{len(header)} bytes: not a ring")
     memcpy(&h, <const char *> header, sizeof(ring_header))
-    if memcmp(h.magic, b"HTRING\0\0", 8) != 0:
-        raise ValueError("not a ring (no HTRING at its start)")
-    if h.version != RING_VERSION:
-        raise ValueError(f"ring of version {h.version}, this agent reads version {RING_VERSION}")
+    require_ring(&h)
     if not is_possible(h.capacity, h.record):
         raise ValueError("its header describes another ring")
     # The two were read at different moments: a reader that has gone on meanwhile may be ahead of the old tail.

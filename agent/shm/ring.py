@@ -75,7 +75,7 @@ class Ring:
         if self._handle.boot_id != identity.read_boot_id().encode():
             raise RingError(f"{self.path}: is of an earlier boot; remove it")
         pid, start_time = self._handle.read_owner(self.role == "writer")
-        if pid and identity.read_start_time(pid) == start_time:
+        if _is_held(pid, start_time):
             raise RingHeld(f"{self.path}: its {self.role} is process {pid}, which is alive; allowed: one {self.role}")
         self._handle.attach(*identity.own(), takeover=bool(pid))
 
@@ -132,8 +132,7 @@ class Ring:
 
     def peer_alive(self) -> bool:
         """Returns whether a process holds the other end, by pid and start time."""
-        pid, start_time = self._handle.read_owner(self.role != "writer")
-        return bool(pid) and identity.read_start_time(pid) == start_time
+        return _is_held(*self._handle.read_owner(self.role != "writer"))
 
     def _wrong_end(self) -> RingError:
         return RingError(f"{self.path}: this end is {'closed' if self._closed else f'its {self.role}'}")
@@ -226,6 +225,11 @@ class Ring:
         self.close()
 
 
+def _is_held(pid: int, start_time: int) -> bool:
+    """Whether a living process has an end, by what the ring has of its owner."""
+    return bool(pid) and identity.read_start_time(pid) == start_time
+
+
 class Fill(NamedTuple):
     """How full a ring is, seen by neither end. capacity, used: bytes; writer, reader: whether a living process holds
     that end."""
@@ -248,5 +252,5 @@ def read_fill(path: Path) -> Fill:
         raise RingError(place.explain(error, path)) from None
     except ValueError as error:
         raise RingError(f"{path}: {error}") from None
-    writer, reader = (bool(pid) and identity.read_start_time(pid) == started for pid, started in ends)
+    writer, reader = (_is_held(*end) for end in ends)
     return Fill(capacity, used, writer, reader)
