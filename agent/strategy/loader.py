@@ -9,6 +9,7 @@ from pathlib import Path
 
 from agent.strategy import _table, find
 from agent.strategy.definition import Loaded, Prepared, Strategy, StrategyError
+from agent.strategy.state_memory import allocate_state
 
 _KIND = find.Kind(
     key="strategy.name",
@@ -64,8 +65,7 @@ def prepare(
     """
     if len(values) > _table.VALUES:
         raise StrategyError(f"strategy.values: found {len(values)} numbers, allowed: at most {_table.VALUES}")
-    memory = bytearray(loaded.table.state_size + 64)
-    state = (_table.find_address(memory) + 63) & ~63
+    state, memory = allocate_state(loaded.table.state_size)
     try:
         code = loaded.table.call_init(state, fast, slow, size, [s.encode() for s in symbols], list(values))
     except ValueError as error:

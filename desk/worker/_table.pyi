@@ -3,7 +3,6 @@ PARAMETERS: int
 LARGEST_STATE: int
 
 def read_capsule(found: object) -> int: ...
-def find_address(memory: bytes | bytearray | memoryview) -> int: ...
 
 class Table:
     @staticmethod

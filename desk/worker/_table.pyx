@@ -38,11 +38,6 @@ def read_capsule(object found):
     return <uintptr_t> PyCapsule_GetPointer(found, "desk.worker")
 
 
-def find_address(const uint8_t[::1] memory not None):
-    """Returns the address of a buffer's memory: valid as long as its owner does not move it."""
-    return <uintptr_t> &memory[0]
-
-
 cdef class Table:
     """A struct desk_worker without NULL: a function that a worker leaves out does nothing."""
 

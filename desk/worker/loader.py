@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from agent.strategy import find
+from agent.strategy.state_memory import allocate_state
 from desk.worker import _table
 from desk.worker.definition import Loaded, Prepared, Worker, WorkerError
 
@@ -61,8 +62,7 @@ def prepare(loaded: Loaded, parameters: Sequence[float] = ()) -> Prepared:
     """
     if len(parameters) > _table.PARAMETERS:
         raise WorkerError(f"parameters: found {len(parameters)} numbers, allowed: at most {_table.PARAMETERS}")
-    memory = bytearray(loaded.table.state_size + 64)
-    state = (_table.find_address(memory) + 63) & ~63
+    state, memory = allocate_state(loaded.table.state_size)
     code = loaded.table.call_init(state, list(parameters))
     if code < 0:
         raise WorkerError(f"worker {loaded.name}: init returned {code}: these parameters are not what it takes")
