@@ -5,13 +5,13 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from agent.engine.systemd import notify
 from agent.shm.ring import Ring, RingError
 from agent.strategy.cache import use_cache
 from desk.counters import Counters
 from desk.settings import worker as settings
+from desk.stop import Stop
 from desk.worker import _pump, loader
 from desk.worker.definition import Prepared, WorkerError
 from hosttune.output import escape
@@ -29,7 +29,7 @@ def run(name: str, wanted: settings.Worker) -> None:
     if wanted.nice:
         os.nice(wanted.nice)
     use_cache("", "$CACHE_DIRECTORY", "desk")
-    stop = _Stop()
+    stop = Stop()
     with contextlib.ExitStack() as stack:
         _pump.explain_signals(_write_epitaphs(name, wanted.module))
         _pump.enter_module(True)
@@ -54,20 +54,7 @@ def run(name: str, wanted: settings.Worker) -> None:
         finally:
             notify("STOPPING=1")
             counters.publish(_count(pump, prepared, source, target), {"module": wanted.module})
-    if stop.interrupted:
-        raise KeyboardInterrupt
-
-
-class _Stop:
-    """Whether a signal has asked for the end."""
-
-    def __init__(self) -> None:
-        self.wanted = self.interrupted = False
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._note)
-
-    def _note(self, number: int, frame: Any) -> None:
-        self.wanted, self.interrupted = True, self.interrupted or number == signal.SIGINT
+    stop.raise_interrupt()
 
 
 def _write_epitaphs(name: str, module: str) -> dict[int, bytes]:
