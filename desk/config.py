@@ -1,5 +1,6 @@
 """desk.toml: the typed configuration of the processes of the desk, which read one file."""
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +35,11 @@ def load(path: Path) -> Config:
 def parse(text: str, file: str) -> Config:
     """Returns the configuration in the text of a desk.toml; `file` names the text in an error. Raises ConfigError: the
     first of list_problems()."""
-    problems = list_problems(text, file)
-    if problems:
-        raise ConfigError(problems[0])
-    return msgspec.convert(toml_text.read_tables(text, file), Config)
+    tables = toml_text.read_tables(text, file)
+    if not next(toml_text.list_unusable(tables, ()), None):
+        with contextlib.suppress(ValueError):  # of which msgspec's is one
+            return msgspec.convert(tables, Config)
+    raise ConfigError(list_problems(text, file)[0])
 
 
 def find_problems(path: Path) -> list[Problem]:
