@@ -4,6 +4,7 @@ exporter itself. What cannot be read costs its own metrics, and is counted."""
 import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 from prometheus_client import Metric
@@ -51,10 +52,10 @@ class HostCollector(Collector):
         merged: dict[str, Metric] = {}
         readable: dict[str, bool] = {}
         for path in self._find_engines():
-            found = self._attempt("engine", lambda path=path: list(_read_engine(path)))  # type: ignore[misc]
+            found = self._attempt("engine", partial(_read_engine, path))
             readable[place.name_of(path)] = found is not None
             _merge(merged, found or [])
-            _merge(merged, self._attempt("ring", lambda path=path: _read_ring(path)) or [])  # type: ignore[misc]
+            _merge(merged, self._attempt("ring", partial(_read_ring, path)) or [])
         _merge(merged, self._attempt("process", self._read_processes) or [])
         if self._settings.textfile:
             _merge(merged, self._attempt("textfile", self._read_textfile) or [])
@@ -112,12 +113,12 @@ class HostCollector(Collector):
         return families
 
 
-def _read_engine(path: Path) -> Iterator[Metric]:
+def _read_engine(path: Path) -> list[Metric]:
     segment = shm.read(path)
     names = [symbol.name for symbol in segment.symbols]
     if len({*names}) < len(names):
         raise SegmentError(f"{path}: two symbols with one name")
-    yield from collect_metrics(segment)
+    return list(collect_metrics(segment))
 
 
 def _read_ring(segment: Path) -> list[Metric]:

@@ -39,6 +39,7 @@ def serve(settings: Export, say: Callable[[str], None]) -> int:
                 if published.due():
                     published.publish({**counts.values, **{f"errors[{k}]": v for k, v in collector.errors.items()}})
 
+            publish()  # before the first answer, which reads this file as well
             server.look = publish
             host, port = server.server_address[:2]
             shown = f"[{host!s}]" if ":" in str(host) else str(host)
