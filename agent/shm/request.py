@@ -116,11 +116,6 @@ class OpenSegment:
             data = os.pread(self._descriptor, self._size + 1, 0)
             return decode(data, str(self.path), known=self._places, histograms=False)
 
-    def read_limits(self) -> dict[str, int]:
-        """Returns the limits as they are, by the names and in the units of AGENT_LIMITS. Raises SegmentError."""
-        with _name_errors(self.path):
-            return _read_limits(self._descriptor, self._places)
-
     def ask(self, values: Mapping[str, int], asker: Asker) -> Asked | None:
         """Write limits as ask_limits() does, and return at once. Returns None where another command holds the segment:
         then nothing is written, or only a kill switch that is on. From then on no other command asks, until

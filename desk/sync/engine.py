@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import msgspec
 
@@ -59,16 +58,6 @@ class Engine:
             else:
                 self._wishes[limit] = wish
 
-    def read(self) -> Segment | None:
-        """Returns a reading of the engine that runs, None where none does."""
-        if self._held is None:
-            return None
-        try:
-            return self._held.read()
-        except SegmentError as error:
-            self._lose(str(error))
-            return None
-
     def step(self, now: float) -> Segment | None:
         """Look at the engine, ask its loop for what is not in force, or look for the answer; nothing waits. Returns a
         reading, None where no engine runs. now: seconds of time.monotonic()."""
@@ -99,22 +88,23 @@ class Engine:
         """Returns a reading of the running engine's segment, which a start may have replaced."""
         if self._held is not None and not self._held.is_at_path():
             self._lose("its segment was replaced by a start")
-            self._next_look = now
+            self._next_look = now  # the new one is there already
         if self._held is None:
             if now < self._next_look:
                 return None
             self._next_look = now + _LOOK
             try:
-                self._held = OpenSegment(shm.find(self.wanted) if "/" not in self.wanted else Path(self.wanted))
+                self._held = OpenSegment(shm.find(self.wanted))
             except SegmentError as error:
                 self.problem = str(error)
                 return None
-        segment = self.read()
-        if segment is None:
+        try:
+            segment = self._held.read()
+        except SegmentError as error:
+            self._lose(str(error))
             return None
         if not segment.trades or segment.state == "starting":
             self._lose(explain_silence(segment))
-            self._next_look = now + _LOOK
             return None
         return segment
 
@@ -130,7 +120,7 @@ class Engine:
         except UsageError as error:
             self.problem = str(error)
             return True
-        if not {word for word, value in words.items() if segment.limits[word] != value}:
+        if all(segment.limits[word] == value for word, value in words.items()):
             return False  # the same in the gate's own units
         self._changes = changes
         self._source = ", ".join(sorted({self._wishes[limit].source for limit in changes}))

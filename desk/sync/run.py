@@ -1,6 +1,5 @@
 """`desk sync`: the loop between Redis and engines. It waits for nothing but one exchange with Redis at a time."""
 
-import signal
 import time
 from collections.abc import Iterable
 
@@ -11,6 +10,7 @@ from desk.errors import DeskError
 from desk.redis.link import Link, RedisLost
 from desk.settings.redis import Redis
 from desk.settings.sync import Sync, name_engine
+from desk.stop import Stop
 from desk.sync.audit import Audit
 from desk.sync.engine import Engine, Wish
 from desk.sync.keys import explain_unknown, limits_prefix, list_limit_keys
@@ -26,16 +26,14 @@ _MOST_TOLD = 100
 
 def run(redis: Redis, wanted: Sync) -> None:
     """Run until SIGTERM or SIGINT. Raises DeskError: the audit or the counters cannot be written."""
-    stop: list[int] = []
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda number, frame: stop.append(number))
+    stop = Stop()
     audit = Audit.find(wanted.audit)
     try:
         with Counters.open("sync", "sync") as counters:
             loop = Loop(redis, wanted, audit)
             notify("READY=1")
             try:
-                while not stop:
+                while not stop.wanted:
                     loop.step()
                     if counters.due():
                         counters.publish(loop.count(), loop.describe())
@@ -44,8 +42,7 @@ def run(redis: Redis, wanted: Sync) -> None:
                 loop.close()
     finally:
         audit.close()
-    if signal.SIGINT in stop:
-        raise KeyboardInterrupt
+    stop.raise_interrupt()
 
 
 class Loop:
@@ -137,7 +134,7 @@ class Loop:
             self.link.connect()
             self.connections += 1
             self._outbox.forget()
-            self._read(list(self._keys), whole=True)
+            self._read(list(self._keys))
             self._note_answer()
             if self.lost or self.problem:
                 print_message("desk: sync: Redis answers; all limits were read")
@@ -148,7 +145,7 @@ class Loop:
         if changed is None or now >= self._next_read:
             self._next_read = now + self._wanted.refresh_s
             self._outbox.forget()
-            self._read(list(self._keys), whole=True)
+            self._read(list(self._keys))
             self._note_answer()
         elif changed:
             self._tell_unknown(changed - self._keys.keys())
@@ -159,12 +156,10 @@ class Loop:
             self.link.exchange([("PING",)])
             self._note_answer()
 
-    def _read(self, keys: list[bytes], whole: bool = False) -> None:
+    def _read(self, keys: list[bytes]) -> None:
         """Read limits, and tell the engines what they are to be. Raises RedisLost: then nothing is told."""
         found = read_values(self.link, keys, [self._keys[key][1] for key in keys])
         self.reads += 1
-        if whole:
-            self._bad.clear()
         for key, value in zip(keys, found, strict=True):
             engine, limit = self._keys[key]
             if isinstance(value, Bad):
@@ -172,9 +167,8 @@ class Loop:
                 if self._bad.get(key) != line:
                     self.refused += 1
                     self._bad[key] = line
-                    if not whole or key not in self._told:
-                        self._audit.write(engine, "refused", {limit: value.found}, key.decode())
-                        self._tell(key, line)
+                    self._audit.write(engine, "refused", {limit: value.found}, key.decode())
+                    self._tell(key, line)
                 continue
             self._bad.pop(key, None)
             self._told.discard(key)
