@@ -30,6 +30,8 @@ _CALL = re.compile(rf'^{REMOVE} "\$(GRUB_CMDLINE_LINUX(?:_DEFAULT)?)"\n\1=("?)\$
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _REFERENCE = re.compile(r"\$(?:\{([A-Za-z_]\w*)\}|([A-Za-z_]\w*))")
 _COMPOUND = re.compile(r"(?:if|then|else|elif|fi|for|while|until|do|done|case|esac|in|\{|\}|!)$")
+# Of a word, behind its first character: neither an operator nor the begin of another piece.
+_PLAIN = re.compile(r"[^ \t\n;()&|<>\\'\"`$]*")
 # Commands that may set a variable, end the file, or read another one.
 _DECIDES = re.compile(
     r"GRUB_CMDLINE|\b(?:eval|source|exit|return|set|unset|exec|read|readonly|shift|alias)\b|(?:^|\s)\.\s"
@@ -262,7 +264,7 @@ def _split_commands(text: str) -> list[list[str]] | None:
 
 
 def _find_piece_end(text: str, start: int) -> int:
-    """Returns where a piece of a word ends: what is quoted, a substitution, or a character; -1 for no end."""
+    """Returns where a piece of a word ends: what is quoted, a substitution, or plain characters; -1 for no end."""
     letter = text[start]
     if letter == "\\":
         return min(start + 2, len(text))
@@ -298,4 +300,4 @@ def _find_piece_end(text: str, start: int) -> int:
             else:
                 at += 1
         return at + 1 if at < len(text) else -1
-    return start + 1
+    return _PLAIN.match(text, start + 1).end()  # type: ignore[union-attr]  # it matches nothing, too
