@@ -256,7 +256,7 @@ def parse_stat(text: str) -> Stat:
     """Read /proc/PID/stat. Raises ValueError."""
     # The name in parentheses may hold anything; field 3 (state) follows the last one.
     head, _, tail = text.rpartition(")")
-    fields = tail.split()
+    fields = tail.split(None, 52)  # a kernel writes 50 of them
     if len(fields) < 39:
         raise ValueError(f"{len(fields) + 2} fields, wanted at least 41")
     return Stat(
