@@ -283,8 +283,10 @@ cdef inline void handle_modified(Core *e, const ouch.Answer *a, OpenOrder *o) no
     e.counters.exchange_other += 1
     if o.state == SENT:
         contradict(e, record.WRONG_ANSWER, a, o, False)
-        o.state = LIVE
         o.original = 0
+        if a.quantity:
+            # Without units it is a cancellation, also in the journal, and none is an acceptance.
+            o.state = LIVE
     take_details(e, a, o, a.quantity if a.quantity < o.leaves else o.leaves)
     copy = o[0]
     set_open(e, o, a.quantity)

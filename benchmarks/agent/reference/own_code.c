@@ -4,8 +4,8 @@
  *     own_code FEED_PORT EXCHANGE_PORT CPU SYMBOL DIRECTORY LIMIT=VALUE...
  *
  * MoldUDP64 packet in memory -> session, sequence number and blocks checked -> ITCH message parsed, its length and its
- * side checked -> symbol found -> book by order -> quote -> strategy, called by its table -> gate -> open order noted,
- * record in the journal's ring -> Enter Order in its packet -> the call of send. Two readings of the clock: when the
+ * side checked -> day and symbol found, the name compared -> book by order -> quote, with the state of the symbol and of
+ * the market -> strategy, called by its table -> gate -> open order noted, record in the journal's ring -> Enter Order in its packet -> the call of send. Two readings of the clock: when the
  * packet is in memory, and before that call. A packet that is not the next one, and an answer of the exchange that is
  * not understood, ends it: the benchmark has none. What the ring holds another process writes to DIRECTORY/journal. At
  * the end the times are written to DIRECTORY/times: struct agent_histogram. LIMIT: a word of AGENT_LIMITS. */
@@ -16,10 +16,12 @@
 #include <stdio.h>
 #include <sys/mman.h>
 
+#define HOUR INT64_C(3600000000000)
 enum { LOCATES = 65536 };
 
 static struct book *book;
 static int16_t by_locate[LOCATES];              /* 1 + the symbol; 0: not seen yet, -1: not ours */
+static int64_t day_clock = -1;                  /* the time of the last message that has a stock's name, of the day */
 static uint64_t symbol_name, expected;          /* expected: sequence number; 0: not joined yet */
 static uint8_t session[10], stream[65536];
 static uint32_t stream_size;
@@ -66,6 +68,20 @@ static inline bool apply(const uint8_t *m, struct resting *was)
     }
 }
 
+/* A System Event: no order passes outside of the market hours, but where a limit allows it. */
+static void tell_market(uint8_t code)
+{
+    told.market = code == 'S' ? AGENT_PRE_MARKET : code == 'Q' ? AGENT_OPEN : code == 'M' ? AGENT_POST_MARKET : AGENT_CLOSED;
+    show_conditions();
+}
+
+/* A Stock Trading Action. */
+static void tell_action(uint8_t code)
+{
+    told.state = code == 'T' ? AGENT_TRADING : code == 'Q' ? AGENT_QUOTING : code == 'P' ? AGENT_PAUSED : AGENT_HALTED;
+    show_conditions();
+}
+
 static inline void handle_message(const uint8_t *m, uint32_t size, uint64_t sequence)
 {
     struct resting was = { 0 };
@@ -74,10 +90,24 @@ static inline void handle_message(const uint8_t *m, uint32_t size, uint64_t sequ
     if (size == 0 || size != lengths[kind] || ((kind == 'A' || kind == 'F') && m[19] != 'B' && m[19] != 'S'))
         exit(8);
     counters.itch++;
-    const uint8_t *name = kind == 'A' || kind == 'F' ? m + 24 : kind == 'R' ? m + 11 : NULL;
-    int symbol = symbol_of(load16(m + 1), name);
-    if (symbol != 0 || kind == 'R')
+    if (kind == 'S') {
+        tell_market(m[11]);
         return;
+    }
+    const uint8_t *name = kind == 'A' || kind == 'F' ? m + 24 : kind == 'R' || kind == 'H' ? m + 11 : NULL;
+    int64_t timestamp = (int64_t)(load64(m + 3) & 0xFFFFFFFFFFFFULL);
+    if (name) {
+        if (timestamp + HOUR < day_clock)       /* another day */
+            exit(11);
+        day_clock = timestamp;
+    }
+    int symbol = symbol_of(load16(m + 1), name);
+    if (symbol != 0)
+        return;
+    if (name && memcmp(name, &symbol_name, 8))  /* another stock than the one that the code stands for */
+        exit(8);
+    if (kind == 'H')
+        tell_action(m[19]);
     if (kind != 'A' && kind != 'F' && kind != 'E' && kind != 'C' && kind != 'X' && kind != 'D' && kind != 'U')
         return;
     if (stale || !apply(m, &was)) {
@@ -104,9 +134,11 @@ static inline void handle_message(const uint8_t *m, uint32_t size, uint64_t sequ
         event.price = (int64_t)(kind == 'C' ? load32(m + 32) : was.price) * UNIT;
         event.size = (int64_t)load32(m + 19) * SHARE;
     }
+    if (event.kind & AGENT_TRADE && (!event.price || !event.size))
+        event.kind &= ~(uint32_t)AGENT_TRADE;
     if (!event.kind)
         return;
-    event.exchange_ns = (int64_t)(load64(m + 3) & 0xFFFFFFFFFFFFULL);
+    event.exchange_ns = timestamp;
     event.exchange_id = (int64_t)(event.kind & AGENT_TRADE ? load64(m + 23) : load64(m + 11));
     event.bid = (int64_t)row.bid;
     event.bid_size = (int64_t)row.bid_size;
@@ -118,6 +150,7 @@ static inline void handle_message(const uint8_t *m, uint32_t size, uint64_t sequ
     if (row.position)
         mark_position();
     row.tick_ns = (uint64_t)arrived;
+    memcpy(&event.collar_low, &told, sizeof told);
     counters.events++;
     int32_t n = strategy->on_event(strategy_state, &event, wanted);
     if (n > AGENT_MAX_ORDERS)
@@ -241,6 +274,7 @@ static void keep_house(int64_t at)
 {
     kept = at;
     offset = realtime() - now();
+    read_choices();
     if ((at + offset) / INT64_C(86400000000000) != day) {
         day = (at + offset) / INT64_C(86400000000000);
         orders_today = 0;

@@ -8,6 +8,8 @@
 #include <stdbool.h>
 #include <stdlib.h>
 
+/* Of the conditions in which no order passes: bit n of a symbol's state n, above them of the market's, and of the book. */
+enum { OF_MARKET = 12, LOCKED = 1 << 24, CROSSED = 1 << 25 };
 enum { OPEN = 65536, RING = 16384, MAX_QUANTITY = 999999, UNIT = 10000, SHARE = 100000000 };
 static const double MAX_PRICE = 1999999900;     /* 4 decimals */
 
@@ -31,7 +33,7 @@ struct ring {
 static volatile struct agent_limits limits;
 static struct agent_histogram own_code, sending;
 static struct {
-    uint64_t datagrams, bytes, packets, messages, itch, events, wanted, sent, sends, open, journaled, answers, refused[16];
+    uint64_t datagrams, bytes, packets, messages, itch, events, wanted, sent, sends, open, journaled, answers, refused[17];
 } counters;
 static struct order *orders;
 static struct ring *ring;
@@ -47,6 +49,8 @@ static struct losses losses;
 static uint64_t orders_today;
 static int64_t arrived;                         /* when the tick in hand did, at the earliest */
 static int64_t received, rate_arrival, last_key_at, offset, last_sent;  /* CLOCK_MONOTONIC ns; offset: to CLOCK_REALTIME */
+static struct { int64_t collar_low, collar_high; uint32_t state, market, short_sale, auction; } told;    /* as in struct agent_event */
+static uint32_t conditions, refused;            /* that there are; in which no order passes */
 static int exchange;
 static bool ready, stale;
 
@@ -115,6 +119,28 @@ static inline void mark_position(void)
         if ((most && lost > (__int128)most * UNIT) || (down && fallen > (__int128)down * UNIT))
             limits.kill = 1;
     }
+}
+
+static void show_conditions(void) { conditions = 1u << told.state | 1u << (OF_MARKET + told.market); }
+
+/* Read in which conditions no order passes. */
+static void read_choices(void)
+{
+    const struct { const volatile uint64_t *allowed; uint32_t bits; } choices[] = {
+        { &limits.allow_unknown, 1u << AGENT_UNKNOWN | 1u << (OF_MARKET + AGENT_UNKNOWN) },
+        { &limits.allow_quoting, 1u << AGENT_QUOTING },
+        { &limits.allow_paused, 1u << AGENT_PAUSED },
+        { &limits.allow_halted, 1u << AGENT_HALTED },
+        { &limits.allow_halted_here, 1u << AGENT_HALTED_HERE },
+        { &limits.allow_closed, 1u << (OF_MARKET + AGENT_CLOSED) | 1u << (OF_MARKET + AGENT_ENDED) },
+        { &limits.allow_pre_market, 1u << (OF_MARKET + AGENT_PRE_MARKET) },
+        { &limits.allow_post_market, 1u << (OF_MARKET + AGENT_POST_MARKET) },
+        { &limits.allow_locked, LOCKED },
+        { &limits.allow_crossed, CROSSED },
+    };
+    refused = 0;
+    for (size_t i = 0; i < sizeof choices / sizeof *choices; i++)
+        refused |= *choices[i].allowed ? 0 : choices[i].bits;
 }
 
 static inline bool is_better(bool buy, uint64_t price, uint64_t other) { return buy ? price > other : price < other; }
@@ -186,6 +212,11 @@ static inline bool pass(const struct agent_order *o, uint64_t *price)
     bound = (int64_t)limits.max_tick_age_ns;
     if (bound && now() - arrived > bound)
         return refuse(13);
+    if ((conditions & refused) || row.bid >= row.ask) {
+        uint32_t found = conditions | (row.ask && row.bid >= row.ask ? row.bid > row.ask ? CROSSED : LOCKED : 0);
+        if (found & refused)
+            return refuse(16);
+    }
     if (size <= 0 || size > (int64_t)limits.max_size || size > MAX_QUANTITY)
         return refuse(5);
     double scaled = o->price * 1e4;

@@ -202,7 +202,8 @@ class Model:
             self.close(a.id)
         elif a.type == b"M":
             if o.state == "sent":
-                self.shut, o.state, o.original = WRONG_ANSWER, "live", 0
+                self.shut, o.original = WRONG_ANSWER, 0
+                o.state = "live" if a.quantity else "sent"
             self.take(a, o, min(a.quantity, o.leaves))
             o.leaves = a.quantity
             if a.quantity == 0:
@@ -437,3 +438,7 @@ class Sequence:
         assert found == {id: (o.symbol, o.side, o.leaves, o.price, o.filled, o.original, o.state == "live")
                          for id, o in self.model.open.items()}  # fmt: skip
         assert state.contradicted == self.model.shut
+        states = {id: "unseen" if unseen else "live" if accepted else "sent"
+                  for id, _, _, _, _, accepted, unseen in state.done}  # fmt: skip
+        # The journal knows also those whose place another order has taken.
+        assert {id: states.get(id) for id in self.model.closed} == {id: o.state for id, o in self.model.closed.items()}
