@@ -21,6 +21,7 @@ from ..unit.agent.stage import Stage
 
 pytestmark = pytest.mark.long
 ROUNDS = int(os.environ.get("FAULT_ROUNDS", "25"))
+LOSSES, SEED = int(os.environ.get("LOSS_ROUNDS", "100")), int(os.environ.get("FAULT_SEED", "3"))
 
 
 @pytest.fixture
@@ -102,8 +103,8 @@ def test_the_exchange_is_killed(stage: Stage) -> None:
     assert live["exchange_malformed"] == 0 and live["logins"] == ROUNDS + 1
 
 
-def test_the_journal_is_lost(stage: Stage) -> None:
-    """Moved away, in an old copy, or on another host, each by the draw."""
-    rng = random.Random(int(os.environ.get("FAULT_SEED", "3")))
-    report = play(stage, int(os.environ.get("LOSS_ROUNDS", "100")), rng, (LOST, LOST, OLD, STANDBY, KEPT))
+@pytest.mark.parametrize("part", range(-(-LOSSES // 10)))
+def test_the_journal_is_lost(stage: Stage, part: int) -> None:
+    """Moved away, in an old copy, or on another host, each by the draw; ten times in a session of the exchange."""
+    report = play(stage, 10, random.Random(SEED + part), (LOST, LOST, OLD, STANDBY, KEPT))
     assert report["session"]["replayed"] > report["session"]["sequenced"]

@@ -91,7 +91,7 @@ def play(stage: Stage, rounds: int, rng: random.Random, ways: tuple[str, ...]) -
     what the last engine and its journal say is compared with the exchange's log."""
     log = stage.folder / "exchange.state"
     agent = stage.agent()
-    referee = start_exchange(stage, "--messages", str(60_000 * (rounds + 1)), "--reconnect", "30", "--state", str(log),
+    referee = start_exchange(stage, "--messages", str(20_000 * (rounds + 1)), "--reconnect", "30", "--state", str(log),
                              "--timeout", str(60 * (rounds + 1)))  # fmt: skip
     copies: list[Path] = []
     for number in range(rounds):
