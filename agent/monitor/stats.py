@@ -7,6 +7,7 @@ import msgspec
 
 from agent import limits
 from agent.book.stale import explain_stale
+from agent.monitor.states import describe_market
 from agent.shm.histogram import QUANTILES, Histogram
 from agent.shm.segment import Segment, Symbol
 from hosttune.output import escape
@@ -66,6 +67,11 @@ class Statistics(msgspec.Struct, frozen=True):
             f"  feed session {escape(data['feed_session']) or 'none yet'}, packets of another session "
             f"{counters['wrong_session']:,}, from another address {counters['wrong_source']:,}"
             + ("; another session is in sequence beside it" if counters["feed_contested"] else ""),
+            *(
+                [f"  market {words}, day {counters['day_starts']:,} of the feed"]
+                if (words := describe_market(counters))
+                else []
+            ),
             f"  orders sent {counters['orders_sent']:,}, accepted {counters['accepted']:,}, "
             f"rejected by the gate {data['rejects']:,}",
             "  counters (those at zero are left out):",

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from agent.book.stale import explain_stale
-from agent.monitor.states import MARKETS, SYMBOLS
+from agent.monitor.states import SYMBOLS, describe_market
 from agent.shm import segment as shm
 from agent.shm.histogram import QUANTILES, Histogram
 from agent.shm.segment import Segment
@@ -52,7 +52,7 @@ def format_frame(before: Segment, now: Segment, seconds: float, rows: int = 20) 
     before, now = escape_values(before), escape_values(now)
     killed = "   KILLED (agent resume lets orders pass again)" if now.limits["kill"] else ""
     ended = f" ({now.ended})" if now.ended else ""
-    market = f"   market {words}" if (words := MARKETS.get(now.counters["market"], "")) else ""
+    market = f"   market {words}" if (words := describe_market(now.counters)) else ""
     lines = [
         f"{now.path}  pid {now.pid}  {now.condition}{ended}{market}{killed}",
         "",

@@ -74,15 +74,14 @@ def describe_replay(
     ok: whether there are no problems. problems: what was skipped, is stale, suspect, in error, or is not there:
     problems.list_problems().
     messages: well-formed ones by type. skipped: messages that are malformed, or about orders that the recording does
-    not have, and places where bytes of the file
-    belong to no message; skipped_reasons and skipped_bytes say which. suspect: begin and end of what may be wrong, in
-    bytes of the content, or None. refused: quotes that are not in the book, by reason. orders: those that passed the
-    gate. rejects: those that did not, by reason;
-    first_rejects: where each reason came first. book: final best bid and offer by symbol, [price, size] or None; prices
-    (and sizes that are not whole shares) as decimal strings. stale: books that cannot be trusted, and why. incomplete:
-    books that lack orders, and how many messages about these were passed over. messages_per_second: of the loop alone,
-    None if it took no time. With an exchange, answers: what it said, by kind; timers: calls of on_timer; positions:
-    units held and open in buy and sell orders at the end, by symbol.
+    not have, and places where bytes of the file belong to no message; skipped_reasons and skipped_bytes say which.
+    suspect: begin and end of what may be wrong, in bytes of the content, or None. day_starts: how often the feed said
+    that a day begins. refused: quotes that are not in the book, by reason. orders: those that passed the gate. rejects:
+    those that did not, by reason; first_rejects: where each reason came first. book: final best bid and offer by
+    symbol, [price, size] or None; prices (and sizes that are not whole shares) as decimal strings. stale: books that
+    cannot be trusted, and why. incomplete: books that lack orders, and how many messages about these were passed over.
+    messages_per_second: of the loop alone, None if it took no time. With an exchange, answers: what it said, by kind;
+    timers: calls of on_timer; positions: units held and open in buy and sell orders at the end, by symbol.
     """
     c = segment.counters
     row = formats.find(form)
@@ -109,6 +108,7 @@ def describe_replay(
         "stamps": stamps,
         "time_unit": time_unit,
         "refused": _counted(c, "refused_"),
+        "day_starts": c["day_starts"],
         "events": c["events"],
         "orders_wanted": c["orders_wanted"],
         "orders": c["orders_sent"],
@@ -162,6 +162,8 @@ def as_text(data: dict[str, Any], limit: int = 20) -> str:
         ),
         f"  speed        {rate:,} messages/s, {data['seconds']:.3f} s in the loop" if rate else "  speed        -",
     ]
+    if (days := data["day_starts"]) > 1:
+        lines.append(f"  days         {days:,} begin in the recording, each with empty books")
     lines += [f"  PROBLEM      {as_line(problem)}" for problem in data["problems"]]
     lines += [f"  NOTE         {note}" for note in data["stamps"]]
     shown = sorted(data["book"].items())

@@ -10,7 +10,8 @@ from agent.replay.report import as_text, describe_quote, describe_replay
 from agent.shm.segment import Symbol
 
 COUNTERS = {"book_ticker": 5, "trade": 2, "depth_update": 0, "other": 1, "malformed_json": 3, "malformed_type": 0,
-            "events": 7, "orders_wanted": 4, "orders_sent": 3, "reject_size": 1, "reject_rate": 0}  # fmt: skip
+            "events": 7, "orders_wanted": 4, "orders_sent": 3, "reject_size": 1, "reject_rate": 0,
+            "day_starts": 2}  # fmt: skip
 
 
 def symbol(**values: Any) -> Symbol:
@@ -46,6 +47,11 @@ def test_what_was_skipped_and_refused() -> None:
     assert not data["ok"]
     assert "  PROBLEM      12 bytes skipped: cut; first: byte 90: \\u001b" in as_text(data).splitlines()
     assert data["rejects"] == {"size": 1}
+
+
+def test_the_days_of_a_recording() -> None:
+    assert report()["day_starts"] == 2
+    assert "  days         2 begin in the recording, each with empty books" in as_text(report()).splitlines()
 
 
 def test_speed_is_of_all_messages_of_the_loop() -> None:
