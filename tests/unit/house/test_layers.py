@@ -16,7 +16,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"__main__"},
         {"cli"},
         {"export", "sync", "worker"},
-        {"kafka", "redis"},
+        {"codec", "kafka", "redis"},
         {"config"},
         {"settings", "counters", "stop"},
         {"errors"},
