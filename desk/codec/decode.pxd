@@ -6,62 +6,17 @@ three refusals of its own: text with a NUL, text or bytes longer than their room
 for. The last value of a field counts; messages in a message are merged; a field of another wire type than the
 descriptor's is skipped as an unknown one. What is not in the record is skipped without a look inside.
 
-A writer lists its fields by number, mostly. So the entry behind the last one is tried first, by the one byte of its
-tag; any other field is looked up.
+A writer lists its fields by number, mostly. So the entry behind the last one is tried first, by the bytes of its tag;
+any other field is looked up. As long as all come in order, what was not read needs no default.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
-
-cdef extern from *:
-    """
-    #include <stdint.h>
-    #include <string.h>
-    #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
-    #error "records and Protobuf's fixed fields are little-endian"
-    #endif
-    static inline uint64_t codec_load64(const uint8_t *at) { uint64_t word; memcpy(&word, at, 8); return word; }
-    static inline uint32_t codec_load32(const uint8_t *at) { uint32_t word; memcpy(&word, at, 4); return word; }
-    static inline double codec_load_float(const uint8_t *at) { float value; memcpy(&value, at, 4); return value; }
-    static inline void codec_store(uint8_t *at, uint64_t word) { memcpy(at, &word, 8); }
-    static inline void codec_store_double(uint8_t *at, double value) { memcpy(at, &value, 8); }
-    #define CODEC_BITS(word) __builtin_ctzll(word)
-    #define CODEC_LIKELY(what) __builtin_expect(!!(what), 1)
-    #define CODEC_EIGHTS 0x8080808080808080ULL
-    #define CODEC_ONES 0x0101010101010101ULL
-    /* The sevens of bits of eight bytes, brought together. */
-    static inline uint64_t codec_gather(uint64_t word)
-    {
-        word = (word & 0x007F007F007F007FULL) | (word & 0x7F007F007F007F00ULL) >> 1;
-        word = (word & 0x00003FFF00003FFFULL) | (word & 0x3FFF00003FFF0000ULL) >> 2;
-        return (word & 0x0FFFFFFFULL) | (word & 0x0FFFFFFF00000000ULL) >> 4;
-    }
-    """
-    uint64_t codec_load64(const uint8_t *) nogil
-    uint32_t codec_load32(const uint8_t *) nogil
-    double codec_load_float(const uint8_t *) nogil
-    void codec_store(uint8_t *, uint64_t) nogil
-    void codec_store_double(uint8_t *, double) nogil
-    int CODEC_BITS(uint64_t) nogil
-    bint CODEC_LIKELY(bint) nogil
-    uint64_t codec_gather(uint64_t) nogil
-    const uint64_t EIGHTS "CODEC_EIGHTS"
-    const uint64_t ONES "CODEC_ONES"
-
-
-#: The verdicts on a message.
-cdef enum:
-    DECODED
-    TRUNCATED                   # it ends within a field
-    MALFORMED                   # a varint of more than 10 bytes, a tag that is none, a group that does not end
-    TOO_DEEP                    # groups in groups
-    NOT_UTF8                    # text
-    HAS_NUL                     # text
-    TOO_LONG                    # text or bytes, for their room
-    TOO_MANY                    # numbers, for their room
-    NO_VALUE                    # there is no message
-    VERDICTS
+from desk.codec.wire cimport (CODEC_LIKELY, DECODED, EIGHTS, HAS_NUL, IS_GROUP_END, IS_LENGTH, IS_VARINT, MALFORMED,
+                              NOT_UTF8, ONES, TOO_LONG, TOO_MANY, TRUNCATED, codec_load16, codec_load32, codec_load64,
+                              codec_load_float, codec_store, codec_store_double, give_reason, is_utf8, read_tag,
+                              read_varint, skip_value)
 
 #: What is done with a field's value.
 cdef enum:
@@ -79,12 +34,11 @@ cdef enum:
     STRING
     BYTES
     MESSAGE
+    PASS_FIXED                  # of Entry.quick only: a value that is not in the record
+    PASS_VARINT
+    PASS_LENGTH
 
 cdef enum:
-    IS_VARINT, IS_64, IS_LENGTH, IS_GROUP, IS_GROUP_END, IS_32
-
-cdef enum:
-    DEEPEST_GROUP = 100         # upb's bound, too
     DEEPEST_MESSAGE = 16        # schema.py: DEEPEST
     DIRECT = 64                 # numbers of fields that are found without a search
 
@@ -93,20 +47,25 @@ cdef struct Range:
     uint32_t size
 
 cdef struct Entry:
-    uint16_t first              # the byte of a tag of one byte; 256: it is longer, or this is the end of the table
+    uint16_t tag                # what a tag of at most two bytes has in the bits of `mask`
+    uint16_t mask               # 0 for a longer tag, and at the end of the table, where tag is 1: nothing matches
+    uint8_t tag_size            # bytes
+    uint8_t quick               # the kind, where the value can be written at once; otherwise SKIP
+    uint8_t need                # bytes that the field has at least, with its tag
     uint8_t kind
+    uint32_t offset             # in the record
+    uint32_t size               # in the record
+    uint32_t number
     uint8_t wire
     uint8_t repeated
     uint8_t packed              # the same values may come in one block
     uint16_t width              # bytes of text, or numbers
-    uint32_t number
-    uint32_t offset             # in the record
     uint32_t table              # of a message
     uint32_t clear              # the first of the ranges that go back to their defaults
     uint32_t clears
 
 cdef struct Table:
-    Entry *entries              # sorted by number; behind the last one, one that matches nothing
+    Entry *entries              # sorted by number; behind the last one, one that matches nothing, of number 0
     uint32_t count
     uint16_t direct[64]         # 1 + the entry of a number, 0 for none
 
@@ -116,166 +75,48 @@ cdef struct Plan:
     const uint8_t *defaults     # a record
     uint32_t size               # of a record
     uint32_t base               # where the message's fields begin in it
+    bint plain                  # nothing is repeated, or in a oneof, or in a message within the message
 
 cdef struct Counts:
     uint64_t verdicts[9]        # messages
     uint64_t unknown            # fields that the descriptor does not have
     uint64_t mistyped           # fields of another wire type than the descriptor's
 
+#: How far a message has been read.
+cdef struct State:
+    const uint8_t *p
+    const uint8_t *end          # of the message that p is in
+    const Entry *e              # the field that comes next, if all come in order
+    const Table *table
+    int depth                   # of that message
+    bint complete               # the fields from e on have their defaults, too
+    const uint8_t *ends[16]     # of the messages around it
+    const Entry *nexts[16]
+    const Table *tables[16]
 
-cdef inline const uint8_t *read_varint(const uint8_t *p, const uint8_t *end, uint64_t *value) noexcept nogil:
-    """Returns the place behind a varint and its value; NULL: it does not end (give_reason() says how)."""
-    cdef uint64_t word, stop
-    cdef int shift = 0, bits
-    if p < end and p[0] < 0x80:
-        value[0] = p[0]
-        return p + 1
+
+cdef inline uint64_t load_short(const uint8_t *p, uint64_t size, const uint8_t *end) noexcept nogil:
+    """Returns at most 8 bytes, and zeros behind them."""
+    cdef uint64_t shift
     if end - p >= 8:
-        # Eight bytes at once: of those up to the first without a continuation.
-        word = codec_load64(p)
-        stop = ~word & EIGHTS
-        if stop:
-            bits = CODEC_BITS(stop)
-            value[0] = codec_gather(word & (stop ^ (stop - 1)))
-            return p + (bits + 1) // 8
-    word = 0
-    while p < end and shift < 70:
-        word |= <uint64_t> (p[0] & 0x7F) << shift
-        if p[0] < 0x80:
-            value[0] = word
-            return p + 1
-        p += 1
-        shift += 7
-    return NULL
-
-
-cdef inline int give_reason(const uint8_t *p, const uint8_t *end) noexcept nogil:
-    """Returns the verdict on a varint at p that does not end."""
-    return MALFORMED if end - p >= 10 else TRUNCATED
-
-
-cdef inline int read_tag(const uint8_t **at, const uint8_t *end, uint32_t *tag) noexcept nogil:
-    """Read a tag, which has at most 5 bytes and 32 bits, and no number 0. Returns the verdict."""
-    cdef uint64_t value = 0
-    cdef const uint8_t *p = at[0]
-    cdef const uint8_t *behind = read_varint(p, end, &value)
-    if behind == NULL:
-        return TRUNCATED if end - p < 5 else MALFORMED
-    if behind - p > 5 or value >> 32 or value < 8:
-        return MALFORMED
-    tag[0] = <uint32_t> value
-    at[0] = behind
-    return DECODED
-
-
-cdef inline int skip_plain(const uint8_t **at, const uint8_t *end, uint32_t wire) noexcept nogil:
-    """Go behind a value that is no group. Returns the verdict."""
-    cdef uint64_t size = 0
-    cdef const uint8_t *p = at[0]
-    if wire == IS_VARINT:
-        p = read_varint(p, end, &size)
-        if p == NULL:
-            return give_reason(at[0], end)
-    elif wire == IS_64 or wire == IS_32:
-        size = 8 if wire == IS_64 else 4
-        if <uint64_t> (end - p) < size:
-            return TRUNCATED
-        p += size
-    elif wire == IS_LENGTH:
-        p = read_varint(p, end, &size)
-        if p == NULL:
-            return give_reason(at[0], end)
-        if size > <uint64_t> (end - p):
-            return TRUNCATED
-        p += size
-    else:
-        return MALFORMED
-    at[0] = p
-    return DECODED
-
-
-cdef inline int skip_value(const uint8_t **at, const uint8_t *end, uint32_t tag, int deep) noexcept nogil:
-    """Go behind the value of a tag; a group is gone through to its end. deep: messages that it is in. Returns the
-    verdict."""
-    cdef uint32_t open[100]
-    cdef int depth = 0, verdict
-    if tag & 7 != IS_GROUP:
-        return skip_plain(at, end, tag & 7)
-    open[0] = tag >> 3
-    depth = 1
-    if deep >= DEEPEST_GROUP:
-        return TOO_DEEP
-    while depth:
-        if at[0] == end:
-            return TRUNCATED
-        verdict = read_tag(at, end, &tag)
-        if verdict != DECODED:
-            return verdict
-        if tag & 7 == IS_GROUP:
-            if depth + deep >= DEEPEST_GROUP:
-                return TOO_DEEP
-            open[depth] = tag >> 3
-            depth += 1
-        elif tag & 7 == IS_GROUP_END:
-            depth -= 1
-            if open[depth] != tag >> 3:
-                return MALFORMED
-        else:
-            verdict = skip_plain(at, end, tag & 7)
-            if verdict != DECODED:
-                return verdict
-    return DECODED
-
-
-cdef inline bint is_utf8(const uint8_t *p, uint64_t size) noexcept nogil:
-    """Returns whether a text is UTF-8 (RFC 3629): no surrogates, nothing over U+10FFFF, each character as short as it
-    can be."""
-    cdef const uint8_t *end = p + size
-    cdef uint8_t first, low, high
-    cdef int more, i
-    while p < end:
-        if end - p >= 8 and codec_load64(p) & EIGHTS == 0:
-            p += 8
-            continue
-        first = p[0]
-        p += 1
-        if first < 0x80:
-            continue
-        low, high = 0x80, 0xBF
-        if 0xC2 <= first <= 0xDF:
-            more = 1
-        elif 0xE0 <= first <= 0xEF:
-            more = 2
-            if first == 0xE0:
-                low = 0xA0
-            elif first == 0xED:
-                high = 0x9F
-        elif 0xF0 <= first <= 0xF4:
-            more = 3
-            if first == 0xF0:
-                low = 0x90
-            elif first == 0xF4:
-                high = 0x8F
-        else:
-            return False
-        if end - p < more or not low <= p[0] <= high:
-            return False
-        for i in range(1, more):
-            if p[i] & 0xC0 != 0x80:
-                return False
-        p += more
-    return True
+        return codec_load64(p) & (~<uint64_t> 0 >> (64 - 8 * size)) if size else 0
+    if size >= 4:               # two halves, which overlap
+        shift = 8 * (size - 4)
+        return codec_load32(p) | <uint64_t> codec_load32(p + size - 4) << shift
+    if size >= 2:
+        return p[0] | <uint64_t> p[size // 2] << (8 * (size // 2)) | <uint64_t> p[size - 1] << (8 * (size - 1))
+    return p[0] if size else 0
 
 
 cdef inline int store_text(uint8_t *to, const Entry *e, const uint8_t *p, uint64_t size,
                            const uint8_t *end) noexcept nogil:
     """Write a text, and zeros behind it. Returns the verdict."""
-    cdef uint64_t word, mask, filled, room = (<uint64_t> e.width + 7) & ~<uint64_t> 7, i
+    cdef uint64_t word, mask, filled, room = e.size, i
     if size > e.width:
         return TOO_LONG
-    if size <= 8 and end - p >= 8:
+    if size <= 8:
+        word = load_short(p, size, end)
         mask = ~<uint64_t> 0 if size == 8 else (<uint64_t> 1 << (8 * size)) - 1
-        word = codec_load64(p) & mask
         filled = word | (ONES & ~mask)
         if CODEC_LIKELY((word | ((filled - ONES) & ~filled)) & EIGHTS == 0):
             codec_store(to, word)
@@ -390,97 +231,155 @@ cdef inline const Entry *find_entry(const Table *table, uint32_t number) noexcep
     return &table.entries[low] if low < table.count and table.entries[low].number == number else NULL
 
 
+cdef inline void complete(const Plan *plan, State *s, uint8_t *record) noexcept nogil:
+    """Give their defaults to the fields from s.e on."""
+    cdef const Entry *e = s.e
+    while e.number:
+        if CODEC_LIKELY(e.size == 8):
+            codec_store(record + e.offset, codec_load64(plan.defaults + e.offset))
+        else:
+            memcpy(record + e.offset, plan.defaults + e.offset, e.size)
+        e += 1
+    s.complete = True
+
+
+cdef inline int read_field(const Plan *plan, State *s, uint8_t *record, Counts *counts) noexcept nogil:
+    """Read a field of any kind, in any order; of a message within the message: go into it. Returns the verdict."""
+    cdef const Entry *e = s.e
+    cdef uint64_t size = 0
+    cdef uint32_t tag = 0
+    cdef const uint8_t *behind
+    cdef int verdict = read_tag(&s.p, s.end, &tag)
+    cdef uint32_t wire = tag & 7, number = tag >> 3
+    if verdict != DECODED:
+        return verdict
+    if number == 0:
+        return MALFORMED
+    if number != e.number:
+        e = find_entry(s.table, number)
+    if e == NULL or (wire != e.wire and not (e.packed and wire == IS_LENGTH)):
+        if wire == IS_GROUP_END:
+            return MALFORMED
+        counts.unknown += e == NULL
+        counts.mistyped += e != NULL
+        return skip_value(&s.p, s.end, tag, s.depth)
+    if e != s.e and not s.complete:
+        complete(plan, s, record)
+    s.e = e + 1
+    if e.clears:
+        clear_others(plan, e, record)
+    if e.kind == SKIP:
+        return skip_value(&s.p, s.end, tag, s.depth)
+    if e.repeated:
+        return store_repeated(record, e, &s.p, s.end, wire == IS_LENGTH)
+    if e.kind < STRING:
+        behind = store_number(record + e.offset, e, s.p, s.end)
+        if behind == NULL:
+            return give_reason(s.p, s.end) if wire == IS_VARINT else TRUNCATED
+        s.p = behind
+        return DECODED
+    behind = read_varint(s.p, s.end, &size)
+    if behind == NULL:
+        return give_reason(s.p, s.end)
+    s.p = behind
+    if size > <uint64_t> (s.end - behind):
+        return TRUNCATED
+    if e.kind == MESSAGE:
+        s.ends[s.depth], s.nexts[s.depth], s.tables[s.depth] = s.end, s.e, s.table
+        s.depth += 1
+        s.end = behind + size
+        s.table = &plan.tables[e.table]
+        s.e = s.table.entries
+        return DECODED
+    s.p += size
+    if e.kind == STRING:
+        return store_text(record + e.offset, e, behind, size, s.end)
+    if size > e.width:
+        return TOO_LONG
+    codec_store(record + e.offset, size)
+    memcpy(record + e.offset + 8, behind, size)
+    memset(record + e.offset + 8 + size, 0, e.size - 8 - size)
+    return DECODED
+
+
 cdef inline int decode(const Plan *plan, const uint8_t *p, uint64_t size, uint8_t *record,
                        Counts *counts) noexcept nogil:
     """Write the record of a message of `size` bytes. What is in the record after a refusal is not to be used. Returns
-    the verdict, which is not counted here. One function because what its loop changes stays in registers."""
-    cdef const uint8_t *ends[16]
-    cdef const Entry *nexts[16]
-    cdef const Table *inside[16]
+    the verdict, which is not counted here. One function because its loop keeps all that it changes in registers."""
+    cdef State s
     cdef const uint8_t *end = p + size
-    cdef const uint8_t *behind
-    cdef const Table *table = plan.tables
-    cdef const Entry *e = table.entries
-    cdef const Entry *found
-    cdef uint64_t value = 0
-    cdef uint32_t tag = 0, wire, kind
-    cdef int depth = 0, verdict
-    memcpy(record + plan.base, plan.defaults + plan.base, plan.size - plan.base)
+    cdef const uint8_t *at
+    cdef const Entry *e = plan.tables.entries
+    cdef uint64_t value
+    cdef uint32_t kind
+    cdef int verdict
+    s.table = plan.tables
+    s.depth = 0
+    s.complete = not plan.plain
+    if s.complete:
+        memcpy(record + plan.base, plan.defaults + plan.base, plan.size - plan.base)
     while True:
-        if p == end:
-            if depth == 0:
+        if CODEC_LIKELY(end - p >= e.need and codec_load16(p) & e.mask == e.tag):
+            # The field that was expected.
+            kind = e.quick
+            at = p + e.tag_size
+            if kind == WORD:
+                codec_store(record + e.offset, codec_load64(at))
+                p = at + 8
+                e += 1
+                continue
+            if kind == VARINT or kind == UINT32:
+                at = read_varint(at, end, &value)
+                if CODEC_LIKELY(at != NULL):
+                    codec_store(record + e.offset, value if kind == VARINT else <uint32_t> value)
+                    p = at
+                    e += 1
+                    continue
+            elif kind == STRING:
+                size = at[0]
+                at += 1
+                if CODEC_LIKELY(size <= 8 and size <= <uint64_t> (end - at)):
+                    verdict = store_text(record + e.offset, e, at, size, end)
+                    if verdict != DECODED:
+                        return verdict
+                    p = at + size
+                    e += 1
+                    continue
+            elif kind == PASS_FIXED:
+                p += e.need
+                e += 1
+                continue
+            elif kind == PASS_LENGTH:
+                size = at[0]
+                at += 1
+                if CODEC_LIKELY(size < 0x80 and size <= <uint64_t> (end - at)):
+                    p = at + size
+                    e += 1
+                    continue
+            elif kind == PASS_VARINT:
+                at = read_varint(at, end, &value)
+                if CODEC_LIKELY(at != NULL):
+                    p = at
+                    e += 1
+                    continue
+            elif kind != SKIP:
+                at = read_varint(at, end, &value)
+                if CODEC_LIKELY(at != NULL):
+                    codec_store(record + e.offset, convert(kind, value))
+                    p = at
+                    e += 1
+                    continue
+        elif p == end:
+            if not s.complete and e.number:
+                s.e = e
+                complete(plan, &s, record)
+            if s.depth == 0:
                 return DECODED
-            depth -= 1
-            end, e, table = ends[depth], nexts[depth], inside[depth]
+            s.depth -= 1
+            end, e, s.table = s.ends[s.depth], s.nexts[s.depth], s.tables[s.depth]
             continue
-        if CODEC_LIKELY(p[0] == e.first):
-            wire = e.wire
-            tag = e.first
-            p += 1
-        else:
-            verdict = read_tag(&p, end, &tag)
-            if verdict != DECODED:
-                return verdict
-            wire = tag & 7
-            if tag >> 3 == e.number:
-                found = e
-            else:
-                found = find_entry(table, tag >> 3)
-            if found == NULL or (wire != found.wire and not (found.packed and wire == IS_LENGTH)):
-                if wire == IS_GROUP_END:
-                    return MALFORMED
-                counts.unknown += found == NULL
-                counts.mistyped += found != NULL
-                verdict = skip_value(&p, end, tag, depth)
-                if verdict != DECODED:
-                    return verdict
-                continue
-            e = found
-        if e.clears:
-            clear_others(plan, e, record)
-        kind = e.kind
-        if kind == SKIP:
-            verdict = skip_value(&p, end, tag, depth)
-            if verdict != DECODED:
-                return verdict
-        elif e.repeated:
-            verdict = store_repeated(record, e, &p, end, wire == IS_LENGTH)
-            if verdict != DECODED:
-                return verdict
-        elif kind == WORD:
-            if end - p < 8:
-                return TRUNCATED
-            codec_store(record + e.offset, codec_load64(p))
-            p += 8
-        elif kind < STRING:
-            behind = store_number(record + e.offset, e, p, end)
-            if behind == NULL:
-                return give_reason(p, end) if wire == IS_VARINT else TRUNCATED
-            p = behind
-        else:
-            behind = read_varint(p, end, &value)
-            if behind == NULL:
-                return give_reason(p, end)
-            p = behind
-            if value > <uint64_t> (end - p):
-                return TRUNCATED
-            if kind == STRING:
-                verdict = store_text(record + e.offset, e, p, value, end)
-                if verdict != DECODED:
-                    return verdict
-                p += value
-            elif kind == BYTES:
-                if value > e.width:
-                    return TOO_LONG
-                codec_store(record + e.offset, value)
-                memcpy(record + e.offset + 8, p, value)
-                memset(record + e.offset + 8 + value, 0, ((e.width + 7) & ~7) - value)
-                p += value
-            else:
-                ends[depth], nexts[depth], inside[depth] = end, e + 1, table
-                depth += 1
-                end = p + value
-                table = &plan.tables[e.table]
-                e = table.entries
-                continue
-        e += 1
+        s.p, s.end, s.e = p, end, e
+        verdict = read_field(plan, &s, record, counts)
+        if verdict != DECODED:
+            return verdict
+        p, end, e = s.p, s.end, s.e

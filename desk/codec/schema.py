@@ -62,14 +62,16 @@ class Place(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """What is done with one field of one message. kind: of decode.pxd; wire: the wire type that it has to have; packed:
-    whether it may also come packed; width: bytes or numbers that there is room for; table: of the message in it;
-    clear: the ranges of the record that go back to their defaults: those of the other members of its oneof."""
+    """What is done with one field of one message. kind: of decode.pxd; wire: the wire type that it has to have;
+    packed: whether it may also come packed; offset, size: of the record; width: bytes or numbers that there is room
+    for; table: of the message in it; clear: the ranges of the record that go back to their defaults: those of the other
+    members of its oneof."""
 
     number: int
     wire: int
     kind: str
     offset: int = 0
+    size: int = 0
     width: int = 0
     table: int = 0
     repeated: bool = False
@@ -269,7 +271,9 @@ def _fill_table(tables: list[list[Entry]], descriptor: Any, depth: int, wanted: 
             entries.append(Entry(field.number, wire, "skip", packed=packed, clear=clear))
             continue
         (one,) = inside
-        entries.append(Entry(field.number, wire, kind, one.start, one.width, 0, repeated, packed, clear))
+        entries.append(
+            Entry(field.number, wire, kind, one.start, one.end - one.start, one.width, 0, repeated, packed, clear)
+        )
     return mine
 
 
