@@ -2,13 +2,11 @@
 """The decoder for Python: messages into a block, or into the records of a ring."""
 
 from cpython.bytes cimport PyBytes_AsString, PyBytes_FromStringAndSize
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
-from libc.stdlib cimport calloc, free
+from libc.stdint cimport uint8_t, uint32_t, uint64_t, uintptr_t
 
 from agent.shm.ring cimport Ring, ring_padded_size, ring_publish, ring_reserve
-from desk.codec.decode cimport (BOOL, BYTES, DIRECT, FIXED32, FLOAT, INT32, MESSAGE, PASS_FIXED, PASS_LENGTH,
-                                PASS_VARINT, SFIXED32, SINT32, SINT64, SKIP, STRING, UINT32, VARINT, WORD, Counts,
-                                Entry, Plan, Range, Table, decode)
+from desk.codec.decode cimport Counts, Plan, decode
+from desk.codec.plan cimport fill_plan, free_plan
 from desk.codec.wire cimport (DECODED, HAS_NUL, MALFORMED, NO_VALUE, NOT_UTF8, TOO_DEEP, TOO_LONG, TOO_MANY, TRUNCATED,
                               CODEC_LIKELY, codec_store)
 from desk.codec import schema
@@ -19,11 +17,6 @@ cdef extern from "Python.h":
     int read_bytes "PyBytes_AsStringAndSize"(void *, char **, Py_ssize_t *) except -1
     void *Py_None
 
-_KINDS = {
-    "skip": SKIP, "varint": VARINT, "int32": INT32, "uint32": UINT32, "sint32": SINT32, "sint64": SINT64, "bool": BOOL,
-    "word": WORD, "fixed32": FIXED32, "sfixed32": SFIXED32, "float": FLOAT, "string": STRING, "bytes": BYTES,
-    "message": MESSAGE,
-}
 #: Why a message is refused.
 _REASONS = {
     TRUNCATED: "truncated", MALFORMED: "malformed", TOO_DEEP: "too_deep", NOT_UTF8: "not_utf8", HAS_NUL: "has_nul",
@@ -31,17 +24,6 @@ _REASONS = {
 }
 #: Refusals of a call that are kept.
 _MOST_REFUSALS = 64
-
-
-cdef int choose_quick(row) except -1:
-    """Returns Entry.quick of a row of the schema."""
-    if row.repeated or row.clear:
-        return SKIP
-    if row.kind == "skip":
-        if row.packed:
-            return SKIP
-        return {0: PASS_VARINT, 1: PASS_FIXED, 2: PASS_LENGTH, 5: PASS_FIXED}.get(row.wire, SKIP)
-    return _KINDS[row.kind] if row.wire == 0 or row.kind in ("word", "string") else SKIP
 
 
 cdef class Decoder:
@@ -53,10 +35,9 @@ cdef class Decoder:
     """
 
     cdef Plan plan
-    cdef uint32_t tables        # how many
     cdef Counts counted
     cdef uint64_t records
-    cdef bytes defaults
+    cdef object schema
     #: The message's full name.
     cdef readonly str message
     #: Whether a record begins with a number that is not of the message.
@@ -69,67 +50,14 @@ cdef class Decoder:
     cdef readonly list refusals
 
     def __cinit__(self, bytes descriptor_set not None, str message not None, fields, *, bint numbered=False):
-        found = schema.read_schema(descriptor_set, message, fields, numbered=numbered)
+        self.schema = schema.read_schema(descriptor_set, message, fields, numbered=numbered)
         self.message, self.numbered = message, numbered
-        self.layout, self.defaults, self.refusals = found.layout, found.defaults, []
-        self.record_size = len(self.defaults)
-        self.plan.defaults = <const uint8_t *> PyBytes_AsString(self.defaults)
-        self.plan.size = self.record_size
-        self.plan.base = 8 if numbered else 0
-        self.build(found.tables)
-
-    cdef int build(self, list tables) except -1:
-        """Write the tables that compiled code reads."""
-        cdef Table *table
-        cdef Entry *e
-        cdef uint32_t tag
-        ranges = []
-        plain = True
-        self.plan.tables = <Table *> calloc(len(tables), sizeof(Table))
-        if self.plan.tables == NULL:
-            raise MemoryError()
-        self.tables = len(tables)
-        for number, rows in enumerate(tables):
-            table = &self.plan.tables[number]
-            table.entries = <Entry *> calloc(len(rows) + 1, sizeof(Entry))
-            if table.entries == NULL:
-                raise MemoryError()
-            table.count = len(rows)
-            table.entries[table.count].tag, table.entries[table.count].need = 1, 2
-            for place, row in enumerate(rows):
-                e = &table.entries[place]
-                tag = row.number << 3 | row.wire
-                if tag < 128:
-                    e.tag, e.mask, e.tag_size = <uint16_t> tag, 0xFF, 1
-                elif tag < 128 * 128:
-                    e.tag, e.mask, e.tag_size = <uint16_t> (tag & 127 | 128 | tag >> 7 << 8), 0xFFFF, 2
-                else:
-                    e.tag = 1
-                e.need = e.tag_size + (8 if row.wire == 1 else 4 if row.wire == 5 else 1) if e.tag_size else 2
-                e.kind, e.wire, e.number = _KINDS[row.kind], row.wire, row.number
-                e.offset, e.size, e.width, e.table = row.offset, row.size, row.width, row.table
-                e.repeated, e.packed = row.repeated, row.packed
-                e.quick = choose_quick(row)
-                plain = plain and not row.repeated and not row.clear and row.kind != "message"
-                e.clear, e.clears = len(ranges), len(row.clear)
-                ranges += row.clear
-                if row.number < DIRECT:
-                    table.direct[row.number] = place + 1
-        self.plan.ranges = <Range *> calloc(len(ranges) + 1, sizeof(Range))
-        if self.plan.ranges == NULL:
-            raise MemoryError()
-        self.plan.plain = plain
-        for place, (start, end) in enumerate(ranges):
-            self.plan.ranges[place].offset, self.plan.ranges[place].size = start, end - start
-        return 0
+        self.layout, self.refusals = self.schema.layout, []
+        self.record_size = len(self.schema.defaults)
+        fill_plan(&self.plan, self.schema, 8 if numbered else 0)
 
     def __dealloc__(self):
-        cdef uint32_t i
-        if self.plan.tables != NULL:
-            for i in range(self.tables):
-                free(self.plan.tables[i].entries)
-        free(self.plan.tables)
-        free(self.plan.ranges)
+        free_plan(&self.plan)
 
     @property
     def counts(self):

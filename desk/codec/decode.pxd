@@ -71,6 +71,7 @@ cdef struct Table:
 
 cdef struct Plan:
     Table *tables               # the first is the message's
+    uint32_t count              # of tables
     Range *ranges
     const uint8_t *defaults     # a record
     uint32_t size               # of a record

@@ -3,7 +3,8 @@
 A fuzzer is tests/fuzz/_fuzz_NAME.pyx: DECODERS, and fuzz(decoder, seeds, count, rng_seed). Its inputs come
 from seeds_NAME.py here: seeds() by decoder, and REACHED, the verdicts that a run must have met. The fuzzer of the
 market data decoders (codecs) also has one for each feed format of quotes and trades, by the name of the format. The
-fuzzer of the readers calls Python, which is given the compiled modules below it with the sanitizers, too.
+fuzzer of the readers calls Python, which is given the compiled modules below it with the sanitizers, too; the one of the
+Protobuf decoder has Python make its tables.
 FUZZ_INPUTS is how many inputs each decoder gets (10 million).
 """
 
@@ -107,15 +108,15 @@ def _fuzz(
         "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=0:exitcode=99",
         "UBSAN_OPTIONS": "print_stacktrace=1:exitcode=98",
     }
-    python = name == "readers"
-    below = {module: str(build[module]) for module in _BELOW if python}
+    python = name in ("protobuf", "readers")
+    below = {module: str(build[module]) for module in _BELOW if name == "readers"}
     words = [build[name].stem, str(build[name]), decoder, str(file), str(count), str(ROOT), json.dumps(below)]
     return subprocess.run(
         [sys.executable, *(["-P"] if python else ["-I", "-S"]), "-c", _DRIVER, *words],
         capture_output=True,
         text=True,
         env=environment,
-        timeout=60 + count / (2_000 if python else 10_000),
+        timeout=60 + count / (2_000 if name == "readers" else 10_000),
     )
 
 

@@ -23,6 +23,9 @@ FIELDS = [
     f"loose[{WIDTH}]", "far",
 ]  # fmt: skip
 
+#: Of desk.v1.Tick.
+TICK = ["seq", "ts", "symbol[8]", "bid", "ask", "bid_size", "ask_size"]
+
 
 @functools.cache
 def compile_proto(*files: Path) -> bytes:

@@ -202,7 +202,7 @@ def test_fields_of_no_descriptor_and_of_another_type_are_counted() -> None:
     assert (decoder.counts["unknown"], decoder.counts["mistyped"]) == (1, 2)
 
 
-FIELDS = ["seq", "ts", "symbol[8]", "bid", "ask", "bid_size", "ask_size"]
+FIELDS = schemas.TICK
 TICK = struct.Struct("<QQ8sddQQ")
 
 

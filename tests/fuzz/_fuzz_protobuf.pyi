@@ -1,0 +1,3 @@
+DECODERS: tuple[str, ...]
+
+def fuzz(decoder: str, seeds: list[bytes], count: int, rng_seed: int) -> dict[int | None, int]: ...
