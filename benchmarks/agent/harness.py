@@ -18,6 +18,7 @@ import msgspec
 from benchmarks.agent import machine, plot
 from benchmarks.agent.sample import BenchError, Curves, Sample
 
+#: Modules of this folder; those of another with its name.
 NAMES = (
     "tick_to_order",
     "own_code",
@@ -30,6 +31,7 @@ NAMES = (
     "metric_record",
     "kernels",
     "launch",
+    "desk.decode",
 )
 ROUNDS = 7
 #: Share of the machine's CPU time that others may use in a round.
@@ -43,7 +45,9 @@ def load(names: list[str]) -> list[ModuleType]:
     for name in names:
         if name not in NAMES:
             raise BenchError(f"bench: found {name!r}, allowed: {', '.join(NAMES)}")
-    return [importlib.import_module(f"benchmarks.agent.{name}") for name in names or NAMES]
+    return [
+        importlib.import_module(f"benchmarks.{name if '.' in name else f'agent.{name}'}") for name in names or NAMES
+    ]
 
 
 def measure(bench: ModuleType, rounds: int, directory: Path, quiet: float = QUIET) -> dict[str, Any]:

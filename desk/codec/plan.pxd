@@ -25,7 +25,8 @@ cdef inline int choose_quick(row) except -1:
     if row.repeated or row.packed or row.clear:
         return SKIP
     if row.kind == "skip":
-        return {IS_VARINT: PASS_VARINT, IS_64: PASS_FIXED, IS_32: PASS_FIXED, IS_LENGTH: PASS_LENGTH}.get(row.wire, SKIP)
+        passes = {IS_VARINT: PASS_VARINT, IS_64: PASS_FIXED, IS_32: PASS_FIXED, IS_LENGTH: PASS_LENGTH}
+        return passes.get(row.wire, SKIP)
     return read_kind(row.kind) if row.wire == IS_VARINT or row.kind in ("word", "string") else SKIP
 
 

@@ -3,8 +3,8 @@
 A fuzzer is tests/fuzz/_fuzz_NAME.pyx: DECODERS, and fuzz(decoder, seeds, count, rng_seed). Its inputs come
 from seeds_NAME.py here: seeds() by decoder, and REACHED, the verdicts that a run must have met. The fuzzer of the
 market data decoders (codecs) also has one for each feed format of quotes and trades, by the name of the format. The
-fuzzer of the readers calls Python, which is given the compiled modules below it with the sanitizers, too; the one of the
-Protobuf decoder has Python make its tables.
+fuzzer of the readers calls Python, which is given the compiled modules below it with the sanitizers, too; the one of
+the Protobuf decoder has Python make its tables.
 FUZZ_INPUTS is how many inputs each decoder gets (10 million).
 """
 
