@@ -88,6 +88,16 @@ class Schema(NamedTuple):
     tables: list[list[Entry]]
 
 
+class Word(NamedTuple):
+    """A word of a record that becomes a field. kind: of decode.pxd; always: whether it is written where it is 0."""
+
+    number: int
+    wire: int
+    kind: str
+    offset: int
+    always: bool
+
+
 class _Field(NamedTuple):
     """A field that was asked for. path: its descriptors, from the outermost message; start, end: its part of the
     record."""
@@ -144,6 +154,33 @@ def read_schema(descriptor_set: bytes, message: str, fields: Sequence[str], *, n
     tables: list[list[Entry]] = []
     _fill_table(tables, descriptor, 0, wanted)
     return Schema(layout, defaults, tables)
+
+
+def read_words(descriptor_set: bytes, message: str, fields: Sequence[str]) -> tuple[int, list[Word]]:
+    """Returns how records of 8-byte words become a message: the number of the repeated message that each record
+    becomes, 0 where the whole message is one record; and the words, sorted by the number of the field.
+
+    descriptor_set, message: as of read_schema(). fields: one for each word, in the order of the record; numbers of the
+    message, or of the repeated one that is its only field. Raises SchemaError.
+    """
+    descriptor, number = _find_message(descriptor_set, message), 0
+    if len(descriptor.fields) == 1 and descriptor.fields[0].is_repeated and descriptor.fields[0].type == _TYPE_MESSAGE:
+        number, descriptor = descriptor.fields[0].number, descriptor.fields[0].message_type
+    if not 0 < len(fields) <= LARGEST_RECORD // 8:
+        raise SchemaError(f"{message}: fields: found {len(fields)}, allowed: 1 to {LARGEST_RECORD // 8} of "
+                          f"{_list_fields(descriptor)}")  # fmt: skip
+    if len(set(fields)) < len(fields):
+        raise SchemaError(f"{message}: fields: found one twice")
+    words = []
+    for at, name in enumerate(fields):
+        field = descriptor.fields_by_name.get(name)
+        if field is None:
+            raise SchemaError(f"{message}: fields: found {name!r}, allowed: {_list_fields(descriptor)}")
+        kind, wire, _ = _TYPES.get(field.type, ("message", _LENGTH, ""))
+        if field.is_repeated or wire == _LENGTH:
+            raise SchemaError(f"{message}: {name}: not a number, which a word of a record is")
+        words.append(Word(field.number, wire, kind, 8 * at, field.has_presence))
+    return number, sorted(words)
 
 
 def _pad(name: str, value: bytes, width: int) -> bytes:
