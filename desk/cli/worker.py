@@ -17,10 +17,11 @@ def run(arguments: argparse.Namespace) -> int:
     from desk import config
     from desk.worker.run import run
 
-    workers = config.load(arguments.config).worker
+    found = config.load(arguments.config)
+    workers = found.worker
     name = arguments.name or (next(iter(workers)) if len(workers) == 1 else "")
     if name not in workers:
         known = ", ".join(f"worker.{each}" for each in workers) or "no table [worker.NAME]"
         raise DeskError(f"{arguments.config}: worker {name!r}: not there; found {known}; name one")
-    run(name, workers[name])
+    run(name, workers[name], found.kafka)
     return OK

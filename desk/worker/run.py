@@ -10,18 +10,22 @@ from agent.engine.systemd import notify
 from agent.shm.ring import Ring, RingError
 from agent.strategy.cache import use_cache
 from desk.counters import Counters
+from desk.errors import DeskError
 from desk.settings import worker as settings
+from desk.settings.kafka import Kafka
 from desk.stop import Stop
 from desk.worker import _pump, loader
 from desk.worker.definition import Prepared, WorkerError
+from desk.worker.send import Sender
 from hosttune.output import escape
 
-#: ns between two looks at whether to end.
-_SLICE = 20_000_000
+#: ns between two looks at whether to end; and at what there is to send.
+_SLICE, _SENDING = 20_000_000, 2_000_000
 
 
-def run(name: str, wanted: settings.Worker) -> None:
-    """Run a worker until SIGTERM or SIGINT, which end it when the batch under way is done. name: of its table.
+def run(name: str, wanted: settings.Worker, kafka: Kafka) -> None:
+    """Run a worker until SIGTERM or SIGINT, which end it when the batch under way is done. name: of its table; kafka:
+    the brokers of its topic.
 
     Raises WorkerError for a module that cannot be loaded or returns what none may, and for rings that are not its own
     or damaged; CountersError; and what the module raises, against its rules, as WorkerError.
@@ -42,18 +46,23 @@ def run(name: str, wanted: settings.Worker) -> None:
             pump = _pump.Pump(
                 prepared.loaded.table, prepared.state, source, target, wanted.batch, wanted.wait_us * 1000
             )
-        except (RingError, ValueError) as error:
+            sender = _make_sender(wanted, kafka, stack)
+        except (RingError, ValueError, DeskError) as error:
             raise WorkerError(f"worker {name}: {error}") from None
         counters = stack.enter_context(Counters.open(f"worker.{name}", "worker"))
         notify("READY=1")
         try:
             while not stop.wanted:
-                _check(name, wanted, pump, _run_slice(name, pump))
+                _check(name, wanted, pump, _run_slice(name, pump, _SENDING if sender else _SLICE))
+                if sender:
+                    sender.step()
                 if counters.due():
-                    counters.publish(_count(pump, prepared, source, target), {"module": wanted.module})
+                    counters.publish(_count(pump, prepared, source, target, sender), _describe(wanted, sender))
         finally:
             notify("STOPPING=1")
-            counters.publish(_count(pump, prepared, source, target), {"module": wanted.module})
+            if sender:
+                sender.close()
+            counters.publish(_count(pump, prepared, source, target, sender), _describe(wanted, sender))
     stop.raise_interrupt()
 
 
@@ -92,9 +101,23 @@ def _open_output(wanted: settings.Worker, prepared: Prepared) -> Ring:
     return Ring.create(path, wanted.capacity, size)
 
 
-def _run_slice(name: str, pump: _pump.Pump) -> int:
+def _make_sender(wanted: settings.Worker, kafka: Kafka, stack: contextlib.ExitStack) -> Sender | None:
+    """Returns what sends the results to the worker's topic, None where it has none. Raises RingError and DeskError."""
+    if wanted.topic is None:
+        return None
+    return Sender(kafka, wanted.topic, stack.enter_context(Ring.attach(Path(wanted.output), "reader")))
+
+
+def _describe(wanted: settings.Worker, sender: Sender | None) -> dict[str, str]:
+    """Returns the texts of the counters."""
+    if sender is None or wanted.topic is None:
+        return {"module": wanted.module}
+    return {"module": wanted.module, "topic": wanted.topic.name, "problem": sender.problem}
+
+
+def _run_slice(name: str, pump: _pump.Pump, slice_ns: int) -> int:
     try:
-        return pump.run(_SLICE)
+        return pump.run(slice_ns)
     except Exception as error:  # of the module, which may not
         raise WorkerError(f"worker {name}: its module raised {type(error).__name__}: {error}") from None
 
@@ -110,7 +133,9 @@ def _check(name: str, wanted: settings.Worker, pump: _pump.Pump, found: int) -> 
         )
 
 
-def _count(pump: _pump.Pump, prepared: Prepared, source: Ring, target: Ring | None) -> dict[str, int | float]:
+def _count(
+    pump: _pump.Pump, prepared: Prepared, source: Ring, target: Ring | None, sender: Sender | None
+) -> dict[str, int | float]:
     """Returns the worker's counters, and the numbers that its module shows, each with the label `module`."""
     with _in_module():
         numbers = prepared.read_numbers()
@@ -123,5 +148,6 @@ def _count(pump: _pump.Pump, prepared: Prepared, source: Ring, target: Ring | No
         "takeovers": source.takeovers,
         "input_bytes": source.used,
         **({} if target is None else {"output_bytes": target.used}),
+        **({} if sender is None else sender.count()),
         **{f"module[{name}]": value for name, value in numbers.items()},
     }

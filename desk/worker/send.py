@@ -1,0 +1,187 @@
+"""Results out of their ring to a topic: at least once, in order, each with the sequence of its record as the key.
+
+A result stays in the ring until a broker has acknowledged it. So brokers that are away stop nothing but this: results
+wait in the ring, and where the ring is full the worker waits, and its records stay in the input. What was sent and not
+acknowledged when the process ended, or when sending failed, is sent again.
+"""
+
+import contextlib
+import struct
+import time
+from collections import deque
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agent.shm.ring import Ring
+from desk.codec import Encoder, read_own_schema
+from desk.errors import DeskError
+from desk.kafka.producer import make_producer
+from desk.settings.kafka import Kafka
+from desk.settings.worker import Topic
+
+if TYPE_CHECKING:
+    from confluent_kafka import KafkaError, Message, Producer
+
+#: Seconds before what failed is sent again.
+_BACKOFF = 1.0
+#: Seconds that the end waits for acknowledgements.
+_LAST = 2.0
+#: Bytes of a descriptor set at most.
+_MOST_SCHEMA = 1 << 24
+
+
+class _Sent:
+    """A message that was handed to the producer. records: results in it; done: acknowledged."""
+
+    __slots__ = ("done", "records")
+
+    def __init__(self, records: int) -> None:
+        self.records, self.done = records, False
+
+
+class Sender:
+    """The reader of a worker's output ring, and the producer of what it reads. Of the thread that runs the worker.
+
+    Raises DeskError for a message that a result cannot be, and for settings that librdkafka does not take.
+    """
+
+    def __init__(self, kafka: Kafka, topic: Topic, ring: Ring) -> None:
+        self._kafka, self._topic, self._ring = kafka, topic, ring
+        self._encoder = _make_encoder(topic, ring.record_size) if topic.message else None
+        self._waiting: deque[_Sent] = deque()
+        self._in_flight = 0
+        self._failed = ""
+        self._retry_at = 0.0
+        #: So far: results sent, again or not; acknowledged; failures; since the last failure, what it was.
+        self.sent = self.acknowledged = self.failures = 0
+        self.problem = ""
+        self._producer = self._make_producer()
+
+    def _make_producer(self) -> "Producer":
+        # A message waits for as long as it takes: what gave up would be behind the next ones.
+        return make_producer(self._kafka, self._note_error, **{"message.timeout.ms": 0})
+
+    def _note_error(self, error: "KafkaError") -> None:
+        self.problem = error.str()
+        if error.fatal():
+            self._failed = error.str()
+
+    def step(self) -> None:
+        """Take acknowledged results off the ring, and send those that came since. Never waits for a broker."""
+        self._producer.poll(0)
+        self._commit()
+        if self._failed:
+            self._restart()
+        elif time.monotonic() >= self._retry_at:
+            self._send()
+
+    def _send(self) -> None:
+        size = self._ring.record_size
+        if self._in_flight >= self._topic.in_flight or self._ring.used <= self._in_flight * size:
+            return
+        block = memoryview(self._ring.peek_block())[self._in_flight * size :]
+        block = block[: (self._topic.in_flight - self._in_flight) * size]
+        batch = self._topic.batch if self._encoder is not None and self._encoder.many else 1
+        with contextlib.suppress(BufferError):  # the producer has no room: later
+            if batch > 1:
+                for at in range(0, len(block), batch * size):
+                    part = block[at : at + batch * size]
+                    self._produce(part, self._encoder.encode_many(part)[0], len(part) // size)  # type: ignore[union-attr]
+                return
+            values = [block[at : at + size].tobytes() for at in range(0, len(block), size)] if self._encoder is None \
+                else self._encoder.encode_many(block)  # fmt: skip
+            for at, value in enumerate(values):
+                self._produce(block[at * size :], value, 1)
+
+    def _produce(self, first: memoryview, value: bytes, records: int) -> None:
+        """Hand a message to the producer; first: begins with the result that gives the message its key. Raises
+        BufferError where the producer has no room."""
+        from confluent_kafka import KafkaException
+
+        sent = _Sent(records)
+
+        def note(error: "KafkaError | None", message: "Message") -> None:
+            if error is None:
+                sent.done = True
+            else:
+                self._failed = self._failed or error.str()
+
+        key = b"%d" % struct.unpack_from("<Q", first)[0]
+        try:
+            self._producer.produce(self._topic.name, value, key, on_delivery=note)
+        except KafkaException as error:
+            self._failed = error.args[0].str()
+            raise BufferError from None
+        self._waiting.append(sent)
+        self._in_flight += records
+        self.sent += records
+
+    def _commit(self) -> None:
+        """Take off the ring what is acknowledged, up to the first result that is not."""
+        records = 0
+        while self._waiting and self._waiting[0].done:
+            records += self._waiting.popleft().records
+        if not records:
+            return
+        self._in_flight -= records
+        self.acknowledged += records
+        self.problem = ""
+        while records and (block := self._ring.peek_block()):  # twice where the ring's end is between them
+            found = min(records, len(block) // self._ring.record_size)
+            self._ring.commit(found)
+            records -= found
+
+    def _restart(self) -> None:
+        """Give up what is in flight, which stays in the ring, and send it again a while later, by another producer."""
+        self.failures += 1
+        self.problem, self._failed = self._failed, ""
+        self._producer.purge()
+        self._producer.flush(0.1)
+        self._commit()
+        self._waiting.clear()
+        self._in_flight, self._failed = 0, ""
+        self._producer = self._make_producer()
+        self._retry_at = time.monotonic() + _BACKOFF
+
+    def close(self) -> None:
+        """Send what there is, and wait for acknowledgements, for _LAST seconds at most; the rest stays in the ring."""
+        limit = time.monotonic() + _LAST
+        while time.monotonic() < limit:
+            self.step()
+            if not self._ring.used or self._failed or self.problem:
+                break
+            self._producer.poll(0.01)
+        self._commit()
+        self._producer.purge()
+
+    def count(self) -> dict[str, int | float]:
+        """Returns the counters."""
+        return {
+            "sent": self.sent,
+            "acknowledged": self.acknowledged,
+            "in_flight": self._in_flight,
+            "send_failures": self.failures,
+        }
+
+
+def _make_encoder(topic: Topic, size: int) -> Encoder:
+    """Returns what makes messages of results. Raises DeskError."""
+    schema = _read_schema(Path(topic.descriptor_set)) if topic.descriptor_set else read_own_schema()
+    encoder = Encoder(schema, topic.message, topic.fields)
+    if encoder.record_size != size:
+        raise DeskError(
+            f"topic.fields: found {len(topic.fields)}, of 8 bytes each, allowed: those of a result of {size} bytes"
+        )
+    return encoder
+
+
+def _read_schema(path: Path) -> bytes:
+    """Returns what a descriptor set's file holds. Raises DeskError."""
+    try:
+        with path.open("rb") as file:
+            found = file.read(_MOST_SCHEMA + 1)
+    except OSError as error:
+        raise DeskError(f"topic.descriptor_set: {path}: {error.strerror}") from None
+    if len(found) > _MOST_SCHEMA:
+        raise DeskError(f"topic.descriptor_set: {path}: over {_MOST_SCHEMA:,} bytes, allowed: no more")
+    return found
