@@ -1,8 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""geo.py in Cython."""
+"""geo.py in Cython: CHUNK events at a time, so that the compiler computes several distances at once."""
 
 from cpython.pycapsule cimport PyCapsule_New
-from libc.math cimport asin, cos, sin, sqrt
+from libc.math cimport fabs, sqrt
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.string cimport memset, strcpy
 
@@ -11,10 +11,17 @@ from desk.worker.abi cimport DESK_WORKER_ABI, desk_worker
 cdef extern from *:
     """
     #define GEO_HALF_DEGREE 0.0087266462599716478846
+    #define GEO_DEGREE (2 * GEO_HALF_DEGREE)
+    #define GEO_QUARTER 1.5707963267948966
     #define GEO_DIAMETER (2 * 6371.0088)
     """
     const double HALF_DEGREE "GEO_HALF_DEGREE"      # radians
+    const double DEGREE "GEO_DEGREE"
+    const double QUARTER "GEO_QUARTER"              # of a turn
     const double DIAMETER "GEO_DIAMETER"            # km
+
+cdef enum:
+    CHUNK = 64
 
 cdef struct Record:
     uint64_t sequence
@@ -41,6 +48,45 @@ cdef struct State:
     double longest
 
 
+cdef inline double sine(double x) noexcept nogil:
+    """Returns the sine of an angle within a quarter of a turn."""
+    cdef double z = x * x
+    cdef double p = 1.0 / 51090942171709440000.0
+    p = p * z + -1.0 / 121645100408832000.0
+    p = p * z + 1.0 / 355687428096000.0
+    p = p * z + -1.0 / 1307674368000.0
+    p = p * z + 1.0 / 6227020800.0
+    p = p * z + -1.0 / 39916800.0
+    p = p * z + 1.0 / 362880.0
+    p = p * z + -1.0 / 5040.0
+    p = p * z + 1.0 / 120.0
+    p = p * z + -1.0 / 6.0
+    return x + x * (z * p)
+
+
+cdef inline double measure(const State *state, double latitude, double longitude) noexcept nogil:
+    """Returns the distance to a place; of what is no place, anything."""
+    cdef double north = sine((latitude - state.latitude) * HALF_DEGREE)
+    cdef double turned = longitude - state.longitude
+    cdef double east, h, s, z, t, p, arc
+    turned = turned - 360.0 if turned > 180.0 else (turned + 360.0 if turned < -180.0 else turned)
+    east = sine(turned * HALF_DEGREE)
+    h = north * north + state.cosine * sine((90.0 - fabs(latitude)) * DEGREE) * (east * east)
+    h = 1.0 if h > 1.0 else h
+    s = sqrt(h)
+    z = (1.0 - s) * 0.5
+    t = sqrt(z)
+    z = z if s > 0.5 else h
+    t = t if s > 0.5 else s
+    p = 7.91534994289814532176e-04 + z * 3.47933107596021167570e-05
+    p = 2.01212532134862925881e-01 + z * (-4.00555345006794114027e-02 + z * p)
+    p = z * (1.66666666666666657415e-01 + z * (-3.25565818622400915405e-01 + z * p))
+    z = 1.0 + z * (-2.40339491173441421878e+00 + z * (2.02094576023350569471e+00
+                   + z * (-6.88283971605453293030e-01 + z * 7.70381505559019352791e-02)))
+    arc = t + t * (p / z)
+    return DIAMETER * (QUARTER - 2.0 * arc if s > 0.5 else arc)
+
+
 cdef int32_t init(void *memory, const double *parameters, uint32_t count) noexcept nogil:
     cdef State *state = <State *> memory
     if count != 3:
@@ -48,35 +94,45 @@ cdef int32_t init(void *memory, const double *parameters, uint32_t count) noexce
     if not (-90.0 <= parameters[0] <= 90.0 and -180.0 <= parameters[1] <= 180.0 and 0.0 <= parameters[2] <= 1e9):
         return -2
     state.latitude, state.longitude, state.radius = parameters[0], parameters[1], parameters[2]
-    state.cosine = cos(state.latitude * (2 * HALF_DEGREE))
+    state.cosine = sine((90.0 - fabs(state.latitude)) * DEGREE)
     return 0
 
 
 cdef int32_t work(void *memory, const void *records, uint32_t count, uint32_t size, void *results,
                   uint32_t capacity) noexcept nogil:
     cdef State *state = <State *> memory
+    cdef State reference = state[0]
     cdef const Record *record = <const Record *> records
     cdef Result *result = <Result *> results
-    cdef double latitude, longitude, north, east, h, distance
-    cdef uint32_t i
-    for i in range(count):
-        latitude, longitude = record[i].latitude, record[i].longitude
-        if not (-90.0 <= latitude <= 90.0 and -180.0 <= longitude <= 180.0):
-            state.refused += 1
-            continue
-        north = sin((latitude - state.latitude) * HALF_DEGREE)
-        east = sin((longitude - state.longitude) * HALF_DEGREE)
-        h = north * north + state.cosine * cos(latitude * (2 * HALF_DEGREE)) * (east * east)
-        distance = DIAMETER * asin(sqrt(1.0 if h > 1.0 else h))
-        result.sequence, result.id, result.stamp, result.distance = record[i].sequence, record[i].id, record[i].stamp, \
-            distance
-        result += 1
-        state.events += 1
-        state.total += distance
-        if distance > state.longest:
-            state.longest = distance
-        if distance <= state.radius:
-            state.within += 1
+    cdef double latitudes[CHUNK]
+    cdef double longitudes[CHUNK]
+    cdef double distances[CHUNK]
+    cdef double distance
+    cdef uint32_t i, n
+    memset(latitudes, 0, sizeof(latitudes))
+    memset(longitudes, 0, sizeof(longitudes))
+    while count:
+        n = min(count, <uint32_t> CHUNK)
+        for i in range(n):
+            latitudes[i], longitudes[i] = record[i].latitude, record[i].longitude
+        for i in range(CHUNK):
+            distances[i] = measure(&reference, latitudes[i], longitudes[i])
+        for i in range(n):
+            if not (-90.0 <= latitudes[i] <= 90.0 and -180.0 <= longitudes[i] <= 180.0):
+                state.refused += 1
+                continue
+            distance = distances[i]
+            result.sequence, result.id, result.stamp = record[i].sequence, record[i].id, record[i].stamp
+            result.distance = distance
+            result += 1
+            state.events += 1
+            state.total += distance
+            if distance > state.longest:
+                state.longest = distance
+            if distance <= state.radius:
+                state.within += 1
+        record += n
+        count -= n
     return <int32_t> (result - <Result *> results)
 
 

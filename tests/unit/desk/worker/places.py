@@ -22,15 +22,40 @@ def make_events(first: int, count: int) -> list[Event]:
     return [(n, n % 97, n * 7.31 % 180 - 90, n * 13.7 % 360 - 180, 1000 * n) for n in range(first, first + count)]
 
 
+SERIES = [(-1) ** (n // 2) / math.factorial(n) for n in range(3, 22, 2)]
+ABOVE = [1.66666666666666657415e-01, -3.25565818622400915405e-01, 2.01212532134862925881e-01,
+         -4.00555345006794114027e-02, 7.91534994289814532176e-04, 3.47933107596021167570e-05]  # fmt: skip
+BELOW = [1.0, -2.40339491173441421878e00, 2.02094576023350569471e00, -6.88283971605453293030e-01,
+         7.70381505559019352791e-02]  # fmt: skip
+
+
+def evaluate(coefficients: list[float], z: float) -> float:
+    """Returns a polynomial's value, by Horner's rule."""
+    value = 0.0
+    for each in reversed(coefficients):
+        value = value * z + each
+    return value
+
+
+def sine(x: float) -> float:
+    """Returns the sine of an angle within a quarter of a turn."""
+    return x + x * (x * x * evaluate(SERIES, x * x))
+
+
 def compute(latitude: float, longitude: float, place: tuple[float, float]) -> float | None:
-    """Returns the distance in km to a place in degrees, None for what is no place."""
+    """Returns the distance in km to a place in degrees, None for what is no place: to the last bit."""
     if not (-90.0 <= latitude <= 90.0 and -180.0 <= longitude <= 180.0):
         return None
-    north = math.sin((latitude - place[0]) * HALF_DEGREE)
-    east = math.sin((longitude - place[1]) * HALF_DEGREE)
-    cosine = math.cos(place[0] * (2 * HALF_DEGREE))
-    h = north * north + cosine * math.cos(latitude * (2 * HALF_DEGREE)) * (east * east)
-    return DIAMETER * math.asin(math.sqrt(min(1.0, h)))
+    turned = longitude - place[1]
+    turned = turned - 360.0 if turned > 180.0 else turned + 360.0 if turned < -180.0 else turned
+    north, east = sine((latitude - place[0]) * HALF_DEGREE), sine(turned * HALF_DEGREE)
+    cosines = [sine((90.0 - abs(each)) * (2 * HALF_DEGREE)) for each in (place[0], latitude)]
+    h = min(1.0, north * north + cosines[0] * cosines[1] * (east * east))
+    s = math.sqrt(h)
+    z = (1.0 - s) * 0.5 if s > 0.5 else h
+    t = math.sqrt(z) if s > 0.5 else s
+    arc = t + t * (z * evaluate(ABOVE, z) / evaluate(BELOW, z))
+    return DIAMETER * (math.pi / 2 - 2.0 * arc if s > 0.5 else arc)
 
 
 def give_results(events: Iterable[Event], place: tuple[float, float]) -> bytes:
