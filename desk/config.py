@@ -12,6 +12,8 @@ from agent.toml_text import Problem as Problem
 from desk.settings.export import Export
 from desk.settings.kafka import Kafka
 from desk.settings.redis import Redis
+from desk.settings.run import Name as RunName
+from desk.settings.run import Run
 from desk.settings.sync import Sync
 from desk.settings.worker import Name as WorkerName
 from desk.settings.worker import Worker
@@ -25,6 +27,7 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=Tr
     worker: dict[WorkerName, Worker] = {}
     redis: Redis = Redis()
     sync: Sync | None = None
+    run: dict[RunName, Run] = {}
 
 
 def load(path: Path) -> Config:

@@ -13,6 +13,7 @@ COMMANDS: dict[str, str] = {
     "export": "serve the metrics of engines, desk and host to Prometheus",
     "rules": "write alerting and recording rules for Prometheus",
     "dashboards": "write dashboards for Grafana",
+    "run": "run a Python module on the event bus, on paper",
 }
 
 

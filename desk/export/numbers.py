@@ -44,6 +44,21 @@ NUMBERS: dict[str, dict[str, Number]] = {
         "output_bytes": Number("gauge", "bytes in the output's ring that nobody has read"),
         "module": Number("gauge", "numbers of the module's own, by their name", "number"),
     },
+    "run": {
+        "events": Number("counter", "events that were delivered, by their class", "event"),
+        "source_events": Number("counter", "events that a source has published", "source"),
+        "errors": Number("counter", "exceptions of a handler", "handler"),
+        "handled": Number("counter", "events that a slow handler has taken", "handler"),
+        "dropped": Number("counter", "events that were lost at a slow handler's full queue", "handler"),
+        "blocked": Number("counter", "times that a slow handler's full queue has stopped delivery", "handler"),
+        "waiting": Number("gauge", "events in a slow handler's queue", "handler"),
+        "delivery_blocked": Number("gauge", "1: a full queue stops delivery now"),
+        "loop_blocked": Number("counter", "times that a handler has held the loop up for too long"),
+        "loop_longest_blocked_seconds": Number("gauge", "the longest that the loop was held up"),
+        "gc_pauses": Number("counter", "pauses of the garbage collector"),
+        "gc_pause_seconds": Number("counter", "time of the garbage collector's pauses"),
+        "gc_longest_pause_seconds": Number("gauge", "the longest pause of the garbage collector"),
+    },
 }
 
 
@@ -94,6 +109,15 @@ _ALERTS: dict[str, tuple[Alert, ...]] = {
     "desk_worker_waited_seconds_total": (
         Alert("WorkerWaits", "rate(desk_worker_waited_seconds_total[1m]) > 0.5", 60, "warning",
               "{{ $labels.process }}: the output's ring is full {{ $value | humanizePercentage }} of the time"),),
+    "desk_run_errors_total": (
+        rises("desk_run_errors_total", "HandlerErrors", "warning",
+              "{{ $labels.process }}: {{ $value }} exceptions in {{ $labels.handler }}"),),
+    "desk_run_dropped_total": (
+        rises("desk_run_dropped_total", "HandlerDrops", "warning",
+              "{{ $labels.process }}: {{ $value }} events were lost at {{ $labels.handler }}, which is too slow"),),
+    "desk_run_delivery_blocked": (
+        passes("desk_run_delivery_blocked", "DeliveryBlocked", "warning",
+               "{{ $labels.process }}: a slow handler has stopped delivery for 30 s", 30),),
 }  # fmt: skip
 ROWS: dict[str, Row] = {
     name_number(kind, word): Row(_ALERTS.get(name_number(kind, word), ()), (), _list_panels(kind, word, number))

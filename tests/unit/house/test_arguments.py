@@ -51,6 +51,7 @@ NEEDED: dict[tuple[str, str], dict[str, str]] = {
     ("desk", "rules"): {},
     ("desk", "dashboards"): {"directory": NOWHERE},
     ("desk", "worker"): {"config": NOWHERE},
+    ("desk", "run"): {"module": NOWHERE},
 }
 #: Options that exclude each other.
 INSTEAD = {"--snapshot": "--root"}

@@ -15,7 +15,7 @@ FLOORS: dict[str, list[set[str]]] = {
     "desk": [
         {"__main__"},
         {"cli"},
-        {"export", "sync", "worker"},
+        {"bus", "export", "sync", "worker"},
         {"codec", "kafka", "redis"},
         {"config"},
         {"settings", "counters", "stop"},

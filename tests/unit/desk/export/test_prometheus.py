@@ -108,6 +108,7 @@ def test_alerts_fire_and_each_query_of_each_dashboard_has_data(
         worker = stack.enter_context(Counters.open("w", "worker", directory=exporter.directory))
         sync = stack.enter_context(Counters.open("s", "sync", directory=exporter.directory))
         worker.publish(own)
+        run = stack.enter_context(Counters.open("r", "run", directory=exporter.directory))
         kwargs = {"bits": 7, "buckets": (40 - 7 + 1) << 7}
         word = 1
 
@@ -118,7 +119,8 @@ def test_alerts_fire_and_each_query_of_each_dashboard_has_data(
             word += 1000
             counters.publish({"records": word})
             worker.publish(own)
-            sync.publish({f"{w}[e]" if n.part != "part" else w: word for w, n in NUMBERS["sync"].items()})
+            for process, kind in ((sync, "sync"), (run, "run")):
+                process.publish({f"{w}[e]" if n.part != "part" else w: word for w, n in NUMBERS[kind].items()})
 
         # Each metric comes by a scrape, with its engines and its types.
         step()

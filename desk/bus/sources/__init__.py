@@ -1,0 +1,1 @@
+"""Where the bus's events come from: one module for each kind of source."""

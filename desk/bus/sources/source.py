@@ -1,0 +1,23 @@
+"""What every source is: opened before the loop, run as a task of it, and closed at the end."""
+
+from desk.bus.bus import Bus
+
+
+class Source:
+    """name: of the configuration. events: how many it has published. problem: what is wrong now, or why it
+    has ended; "": nothing is. delay: seconds between two looks."""
+
+    def __init__(self, name: str, delay: float) -> None:
+        self.name, self.delay = name, delay
+        self.events = 0
+        self.problem = ""
+
+    def open(self) -> None:
+        """Open what is there. Raises AgentError or DeskError for what can never be read."""
+
+    async def run(self, bus: Bus) -> None:
+        """Publish events until there can be no more. Raises AgentError or DeskError."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Close what open() has opened."""
