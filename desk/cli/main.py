@@ -14,6 +14,7 @@ COMMANDS: dict[str, str] = {
     "rules": "write alerting and recording rules for Prometheus",
     "dashboards": "write dashboards for Grafana",
     "run": "run a Python module on the event bus, on paper",
+    "status": "say whether engines, rings and the desk's processes are well",
 }
 
 

@@ -78,7 +78,7 @@ class Seen:
             self._state = state
         if found is None:
             return events
-        for name, value in limits.from_words(found.limits).items():
+        for name, value in _read_limits(found).items():
             old = self._limits.get(name)
             if old != value:
                 self._limits[name] = value
@@ -101,6 +101,13 @@ def read(wanted: str) -> Segment | None:
         return shm.read(shm.find(wanted))
     except SegmentError:
         return None
+
+
+def _read_limits(found: Segment) -> dict[str, int | float]:
+    try:
+        return limits.from_words(found.limits)
+    except KeyError:  # an engine of a build that has other limits
+        return {}
 
 
 def _list() -> list[Path]:

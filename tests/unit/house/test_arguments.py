@@ -52,6 +52,7 @@ NEEDED: dict[tuple[str, str], dict[str, str]] = {
     ("desk", "dashboards"): {"directory": NOWHERE},
     ("desk", "worker"): {"config": NOWHERE},
     ("desk", "run"): {"module": NOWHERE},
+    ("desk", "status"): {},
 }
 #: Options that exclude each other.
 INSTEAD = {"--snapshot": "--root"}

@@ -5,6 +5,7 @@ import ast
 import contextlib
 import importlib
 import json
+import types
 from array import array
 from collections.abc import Callable
 from pathlib import Path
@@ -30,6 +31,12 @@ from agent.replay.problems import Findings, Place
 from agent.shm import _segment
 from agent.shm.histogram import Histogram
 from agent.shm.segment import Segment, SegmentError, Symbol
+from desk.bus import Bus, Event, report
+from desk.bus.faults import Faults
+from desk.bus.pauses import Pauses
+from desk.bus.sources.source import Source
+from desk.status import document as status
+from desk.status.reading import Reading
 from hosttune.cli.terminal import write_document
 from hosttune.findings import STATUSES, Finding, Report, Status
 from hosttune.measure.causes import EXPLAIN
@@ -95,6 +102,7 @@ GIVEN: dict[str, Maker] = {
     "Distances.rows": lambda text: [{"from": text, "to": text, "km": 1.0, "vacuum_ms": 1.0, "fibre_ms": 1.0}],
     # A process of no boot: else its age would be in the text.
     "Segment.pid": lambda text: 0,
+    "Snapshot.path": lambda text: Path("/x"),
 }
 
 
@@ -169,12 +177,39 @@ def list_documents() -> dict[str, type]:
     return found
 
 
+def describe_status(text: str) -> Result:
+    """Returns what `desk status` shows, with a text in all that it reads."""
+    reading = fill(Reading, text, GIVEN)
+    return Result(status.describe(reading, reading), status.as_text)
+
+
+def describe_run(text: str) -> Result:
+    """Returns what `desk run` says at its end, with a text wherever one comes from the module or a source."""
+
+    async def handle(event: Event, bus: Bus) -> None: ...
+
+    handle.__qualname__ = handle.__module__ = text
+    bus = Bus(Faults(lambda line: None))
+    bus.subscribe(type(text.replace("\0", "").encode("ascii", "ignore").decode(), (Event,), {}), handle, queue=1)
+    bus.faults.counts[text], bus.stuck = 1, [text]
+    source = Source(text, 1)
+    source.problem = text
+    runner = types.SimpleNamespace(
+        name=text, module=text, failed=True, loop_name=text, begun=0.0, bus=bus, sources=[source], stopped_by=text,
+        left=1, paper=types.SimpleNamespace(orders=1, executed=1), pauses=Pauses(),
+        watch=types.SimpleNamespace(blocked=1, longest_ns=1, longest_place=text),
+    )  # fmt: skip
+    return Result(report.describe(runner) | {"seconds": 1.0}, report.as_text)  # type: ignore[arg-type]
+
+
 ROOT = Path(__file__).resolve().parents[3]
 DOCUMENTS = list_documents()
 #: Documents that are made in another way than from their fields. Result is plain data and a function for each command.
 MADE: dict[str, Maker] = {
     "Result of exchange": describe_exchange,
     "Result of replay": describe_replay,
+    "Result of desk run": describe_run,
+    "Result of desk status": describe_status,
     "Journal": lambda text: Journal(Path("x")),
 }
 MAKERS: dict[str, Maker] = {
