@@ -32,6 +32,7 @@ NAMES = (
     "kernels",
     "launch",
     "desk.decode",
+    "desk.bus",
 )
 ROUNDS = 7
 #: Share of the machine's CPU time that others may use in a round.

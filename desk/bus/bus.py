@@ -15,6 +15,7 @@ The guarantees, which tests/unit/desk/bus/test_bus.py holds against a slow model
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator
+from operator import length_hint
 from typing import Any, NamedTuple
 
 from desk.bus.events import Event
@@ -26,6 +27,7 @@ from desk.errors import DeskError
 Handler = Callable[[Any, "Bus"], Any]
 #: Events that one publish() call delivers before the loop has a turn.
 YIELD_AFTER = 10_000
+_TURN = range(YIELD_AFTER)
 #: Events that may wait for their delivery, at most: several times as many as handlers publish that mean to.
 MOST_PENDING = 1_000_000
 
@@ -50,21 +52,33 @@ class Subscriber:
 
 
 class Route:
-    """Where the events of one class go, and how many they were."""
+    """Where the events of one class go, and how many they were. calls: of the subscribers, in their order."""
 
-    __slots__ = ("count", "subscribers")
+    __slots__ = ("calls", "count", "subscribers")
 
     def __init__(self) -> None:
         self.subscribers: tuple[Subscriber, ...] = ()
+        self.calls: tuple[Handler, ...] = ()
         self.count = 0
 
+    def add(self, subscriber: Subscriber) -> None:
+        """Add one behind the others, from the next event on."""
+        self.subscribers = (*self.subscribers, subscriber)
+        self.calls = (*self.calls, subscriber.call)
 
-class Stopped(NamedTuple):
-    """A delivery that a full queue has stopped. rest: the subscribers that come behind."""
 
-    slow: SlowSubscriber
+class Delivery(NamedTuple):
+    """One event on its way. rest: the calls that come behind the one that is made, of all of its route's calls."""
+
     event: Any
-    rest: Iterator[Subscriber]
+    route: Route
+    calls: tuple[Handler, ...]
+    rest: Iterator[Handler]
+
+    @property
+    def name(self) -> str:
+        """Of the subscriber whose call is made: subscribers are only added, behind the others."""
+        return self.route.subscribers[len(self.calls) - length_hint(self.rest) - 1].name
 
 
 class Bus:
@@ -80,7 +94,8 @@ class Bus:
         self._routes: dict[type, Route] = {}
         self._pending: deque[Any] = deque()
         self._busy = False
-        self._blocked: Stopped | None = None
+        #: The delivery that a full queue has stopped, and whose queue.
+        self._blocked: tuple[SlowSubscriber, Delivery] | None = None
         self._idle: asyncio.Event | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -94,8 +109,7 @@ class Bus:
         check_mark(mark, name)
         check_function(function, queue, name)
         subscriber = Subscriber(self, function, mark)
-        route = self._routes.setdefault(kind, Route())
-        route.subscribers = (*route.subscribers, subscriber)
+        self._routes.setdefault(kind, Route()).add(subscriber)
         if subscriber.slow and self._loop is not None:
             subscriber.slow.start()
         return subscriber
@@ -118,34 +132,15 @@ class Bus:
     def publish(self, event: Any) -> None:
         """Deliver an event; inside of a handler: as soon as those that wait are delivered. Raises BusError for what is
         no event, and where MOST_PENDING wait."""
-        pending = self._pending
-        if self._busy:
-            if len(pending) >= MOST_PENDING:
-                raise BusError(
-                    f"{MOST_PENDING:,} events wait to be delivered: the handlers publish more than they take"
-                )
-            if type(event) not in self._routes:
-                self._add_route(event)
-            pending.append(event)
+        if type(event) not in self._routes:
+            self._add_route(event)
+        if not self._busy:
+            self._deliver(event)
             return
-        try:
-            route = self._routes[type(event)]
-        except KeyError:
-            route = self._add_route(event)
-        self._busy = True
-        route.count += 1
-        rest = iter(route.subscribers)
-        try:
-            for one in rest:
-                call = one.call
-                call(event, self)
-        except BaseException as error:
-            if not self._finish(event, rest, one, error):
-                return
-        if pending:
-            self._deliver()
-        else:
-            self._busy = False
+        pending = self._pending
+        if len(pending) >= MOST_PENDING:
+            raise BusError(f"{MOST_PENDING:,} events wait to be delivered: the handlers publish more than they take")
+        pending.append(event)
 
     def publish_soon(self, event: Any) -> None:
         """Publish an event on the loop: from any thread. Raises BusError for what is no event, and where the loop does
@@ -190,67 +185,76 @@ class Bus:
 
     def resume(self, slow: SlowSubscriber) -> None:
         """Go on with the delivery that this subscriber's full queue has stopped, if it has: there is a place now."""
-        if self._blocked is None or self._blocked.slow is not slow:
+        if self._blocked is None or self._blocked[0] is not slow:
             return
-        stopped, self._blocked = self._blocked, None
-        slow.put(stopped.event)
-        if self._finish(stopped.event, stopped.rest, None, None):
-            self._deliver()
+        (_, delivery), self._blocked = self._blocked, None
+        slow.put(delivery.event)
+        if self._finish(delivery, None):
+            self._go_on()
 
-    def _add_route(self, event: Any) -> Route:
-        """Returns the route of an event that nobody has subscribed to: it is counted. Raises BusError."""
+    def _add_route(self, event: Any) -> None:
+        """Let an event that nobody has subscribed to be counted. Raises BusError."""
         _require_event(event)
-        return self._routes.setdefault(type(event), Route())
+        self._routes[type(event)] = Route()
 
-    def _deliver(self) -> None:
-        """Deliver what is pending, until nothing is, or the loop should have a turn."""
-        pending, routes, left = self._pending, self._routes, YIELD_AFTER
+    def _deliver(self, event: Any) -> None:
+        """Deliver an event, and what is pending, until nothing is, a full queue stops it, or the loop should have a
+        turn."""
+        pending, routes = self._pending, self._routes
         self._busy = True
-        while pending:
-            if not left:
-                if self._loop is not None:
-                    # Still busy: what is published meanwhile goes behind what waits.
-                    self._loop.call_soon(self._deliver)
+        while True:
+            for _ in _TURN:
+                route = routes[type(event)]
+                route.count += 1
+                calls = route.calls
+                rest = iter(calls)
+                try:
+                    for call in rest:
+                        call(event, self)
+                except BaseException as error:
+                    if not self._finish(Delivery(event, route, calls, rest), error):
+                        return
+                if not pending:
+                    self._rest()
                     return
-                left = YIELD_AFTER
-            left -= 1
-            event = pending.popleft()
-            route = routes[type(event)]
-            route.count += 1
-            rest = iter(route.subscribers)
-            try:
-                for one in rest:
-                    call = one.call
-                    call(event, self)
-            except BaseException as error:
-                if not self._finish(event, rest, one, error):
-                    return
+                event = pending.popleft()
+            if self._loop is not None:
+                # Still busy: what is published meanwhile goes behind what waits.
+                pending.appendleft(event)
+                self._loop.call_soon(self._go_on)
+                return
+
+    def _go_on(self) -> None:
+        if self._pending:
+            self._deliver(self._pending.popleft())
+        else:
+            self._rest()
+
+    def _rest(self) -> None:
+        """Nothing is delivered any more."""
         self._busy = False
         if self._idle is not None:
             self._idle.set()
             self._idle = None
 
-    def _finish(
-        self, event: Any, rest: Iterator[Subscriber], one: Subscriber | None, error: BaseException | None
-    ) -> bool:
+    def _finish(self, delivery: Delivery, error: BaseException | None) -> bool:
         """Count the exception of a subscriber, and deliver the event to the rest. Returns whether delivery may go on: a
         full queue may have stopped it."""
         while True:
             if isinstance(error, Blocked):
-                self._blocked = Stopped(error.slow, event, rest)
+                self._blocked = error.slow, delivery
                 # Its frames hold this one: without it there is no circle for the garbage collector.
                 error.__traceback__ = None
                 return False
             if isinstance(error, KeyboardInterrupt):
                 self._busy = False
                 raise error
-            if error is not None and one is not None:
-                self.faults.add(one.name, error)
+            if error is not None:
+                self.faults.add(delivery.name, error)
             error = None
             try:
-                for one in rest:
-                    call = one.call
-                    call(event, self)
+                for call in delivery.rest:
+                    call(delivery.event, self)
                 return True
             except BaseException as another:
                 error = another

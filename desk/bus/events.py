@@ -108,7 +108,8 @@ class PositionChanged(Event, frozen=True, gc=False):
 
 
 class EngineState(Event, frozen=True, gc=False):
-    """What an engine is found to be: one of agent.shm.segment.CONDITIONS, or "missing". old: "" at the first look."""
+    """What an engine is found to be: one of agent.shm.segment.CONDITIONS, "missing" or "unreadable". old: "" at the
+    first look."""
 
     source: str
     time_ns: int

@@ -48,7 +48,7 @@ def _describe_engine(engine: Segment, before: Reading, now: Reading) -> dict[str
         "pid": engine.pid,
         "state": find_state(engine, now.usage.get(engine.pid)),
         "heartbeat_age_s": None if age is None else age / 1e9,
-        "kill": bool(engine.limits.get("kill")),
+        "kill": bool(engine.limits["kill"]),
         "tripped": engine.tripped,
         "lost": counters["lost"],
         "gaps": counters["gaps"],

@@ -62,11 +62,11 @@ def _judge_engine(engine: Segment, usage: Usage | None) -> Iterator[str]:
         yield f"{name}: connecting: the exchange has not let it in"
     if condition == "stopped":
         return
-    if engine.limits.get("kill"):
+    if engine.limits["kill"]:
         yield f"{name}: kill is set: no order passes"
     if engine.tripped:
         yield f"{name}: beyond its limit: {engine.tripped}"
-    most = engine.limits.get(limits.LIMITS["max_position"].word, 0)  # whole units; 0: no limit, or another build's
+    most = engine.limits[limits.LIMITS["max_position"].word]  # whole units; 0: no limit
     for symbol in engine.symbols:
         if most and abs(symbol.position) > most:
             yield f"{name}: {symbol.name}: position {symbol.position:+,}, beyond max_position {most:,}"

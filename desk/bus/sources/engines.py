@@ -4,20 +4,22 @@ A segment is read whole at each look: several changes between two looks are one 
 """
 
 import asyncio
+import os
 import time
 from pathlib import Path
 
 from agent import limits
 from agent.shm import place
 from agent.shm import segment as shm
-from agent.shm.segment import Segment, SegmentError
+from agent.shm.segment import Places, Segment, SegmentError
 from desk.bus.bus import Bus
 from desk.bus.events import EngineState, Event, LimitChanged, MarketData, PositionChanged
 from desk.bus.sources.source import Source
 from desk.settings.run import EngineSource
 
-MISSING = "missing"
-#: Seconds between two looks for other engines, or for one that is missing.
+#: What an engine is whose segment is not there, and one whose segment is not a readable one.
+MISSING, UNREADABLE = "missing", "unreadable"
+#: Seconds between two looks for other engines, or at one that is missing.
 _LOOK = 1.0
 
 
@@ -26,16 +28,14 @@ class Engine(Source):
 
     def __init__(self, wanted: EngineSource) -> None:
         super().__init__(wanted.name, wanted.interval_ms / 1e3)
-        self._wanted = wanted.name
-        self._seen = Seen(place.name_of(Path(wanted.name)) if "/" in wanted.name else wanted.name)
+        self._look = Look(wanted.name)
 
     async def run(self, bus: Bus) -> None:
         while True:
-            found = read(self._wanted)
-            for event in self._seen.compare(found, time.time_ns()):
+            for event in self._look.find_events(time.time_ns()):
                 self.events += 1
                 await bus.send(event)
-            await asyncio.sleep(self.delay if found else _LOOK)
+            await asyncio.sleep(max(self.delay, 0 if self._look.found else _LOOK))
 
 
 class Engines(Source):
@@ -43,47 +43,66 @@ class Engines(Source):
 
     def __init__(self, interval_ms: int = 50) -> None:
         super().__init__("engines", interval_ms / 1e3)
-        self._seen: dict[Path, Seen] = {}
+        self._looks: dict[Path, Look] = {}
 
     async def run(self, bus: Bus) -> None:
-        look = 0.0
+        next_look = 0.0
         while True:
-            if time.monotonic() >= look:
-                look = time.monotonic() + _LOOK
+            if time.monotonic() >= next_look:
+                next_look = time.monotonic() + _LOOK
                 for path in _list():
-                    self._seen.setdefault(path, Seen(place.name_of(path)))
-            for path, seen in self._seen.items():
-                for event in seen.compare(read(str(path)), time.time_ns()):
+                    self._looks.setdefault(path, Look(str(path)))
+            for look in self._looks.values():
+                for event in look.find_events(time.time_ns()):
                     self.events += 1
                     await bus.send(event)
-            await asyncio.sleep(self.delay)
+            await asyncio.sleep(self.delay if self._looks else _LOOK)
 
 
-class Seen:
-    """What was published of one engine. name: of the source of its events."""
+class Look:
+    """One engine, and what was published of it. wanted: its name, or the path of its segment. found: whether the last
+    look has found it."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, wanted: str) -> None:
+        self.name = place.name_of(Path(wanted)) if "/" in wanted else wanted
+        self.found = False
+        self._wanted = wanted
+        self._path: Path | None = None
+        self._identity = (0, 0)
+        self._places: Places | None = None
         self._state = ""
-        self._limits: dict[str, float] = {}
+        self._limits: dict[str, int | float] = {}
         self._positions: dict[str, int] = {}
         self._prices: dict[str, tuple[int, int, int, int]] = {}
 
-    def compare(self, found: Segment | None, now: int) -> list[Event]:
+    def read(self) -> Segment | None:
+        """Returns the reading of the segment, without histograms; None where there is none that can be read now."""
+        try:
+            if self._path is None:
+                self._path = shm.find(self._wanted)
+            with shm.open_segment(self._path, os.O_RDONLY) as (descriptor, data):
+                state = os.fstat(descriptor)
+                if self._identity != (state.st_dev, state.st_ino):  # a start has put another one there
+                    self._places = shm.locate(data, str(self._path))
+                    self._identity = state.st_dev, state.st_ino
+                return shm.decode(data, str(self._path), known=self._places, histograms=False)
+        except SegmentError:
+            return None
+
+    def find_events(self, now: int) -> list[Event]:
         """Returns an event for all that is another than at the look before: state, limits, positions, prices."""
-        events: list[Event] = []
-        state = found.condition if found else MISSING
-        if state != self._state:
-            events.append(EngineState(self.name, now, self._state, state))
-            self._state = state
-        if found is None:
-            return events
-        for name, value in _read_limits(found).items():
-            old = self._limits.get(name)
-            if old != value:
+        segment = self.read()
+        self.found = segment is not None
+        if segment is None:
+            there = self._path is not None and os.path.lexists(self._path)
+            self._path = self._path if there else None
+            return self._set_state(UNREADABLE if there else MISSING, now)
+        events = self._set_state(segment.condition, now)
+        for name, value in limits.from_words(segment.limits).items():
+            if (old := self._limits.get(name)) != value:
                 self._limits[name] = value
                 events.append(LimitChanged(self.name, name, now, old, value))
-        for symbol in found.symbols:
+        for symbol in segment.symbols:
             held = self._positions.get(symbol.name)
             if held != symbol.position:
                 self._positions[symbol.name] = symbol.position
@@ -94,24 +113,13 @@ class Seen:
                 events.append(MarketData(self.name, symbol.name, now, *prices))
         return events
 
-
-def read(wanted: str) -> Segment | None:
-    """Returns the reading of an engine's segment; None where there is none that can be read now."""
-    try:
-        return shm.read(shm.find(wanted))
-    except SegmentError:
-        return None
-
-
-def _read_limits(found: Segment) -> dict[str, int | float]:
-    try:
-        return limits.from_words(found.limits)
-    except KeyError:  # an engine of a build that has other limits
-        return {}
+    def _set_state(self, state: str, now: int) -> list[Event]:
+        old, self._state = self._state, state
+        return [] if state == old else [EngineState(self.name, now, old, state)]
 
 
 def _list() -> list[Path]:
     try:
         return shm.list_all()
-    except SegmentError:
+    except SegmentError:  # none is here yet
         return []
