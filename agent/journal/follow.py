@@ -75,12 +75,23 @@ class Follower:
         state = os.fstat(journal.descriptor)
         self._identity = (state.st_dev, state.st_ino)
         self._at = journal.header.begin + max(0, self.last + 1 - journal.header.first) * SIZE
+        self._require_read()
         known = self.symbols
         if known != journal.symbols[: len(known)]:
             symbols = ", ".join(journal.symbols)
             raise JournalError(f"{path}: is for the symbols {symbols}; allowed: {', '.join(known)}, and others behind")
         self.symbols = journal.symbols
         return journal
+
+    def _require_read(self) -> None:
+        """Raise JournalError where the file does not have the records any more that were read: it has begun anew, say,
+        and what is in it cannot be told from what was read before."""
+        assert self._journal is not None
+        size = os.fstat(self._journal.descriptor).st_size
+        if self._at > max(size, self._journal.header.begin):
+            raise JournalError(
+                f"{self._journal.path}: record {self.last} was read before and is not there: it was begun anew, or cut"
+            )
 
     def _is_replaced(self) -> bool:
         try:
@@ -120,6 +131,8 @@ class Follower:
             self.last = found[-1].number
         elif why:
             raise JournalError(f"{self._journal.path}: {why}")
+        else:
+            self._require_read()
         return found
 
     def __enter__(self) -> Self:

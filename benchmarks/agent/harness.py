@@ -33,6 +33,7 @@ NAMES = (
     "launch",
     "desk.decode",
     "desk.bus",
+    "desk.follow",
 )
 ROUNDS = 7
 #: Share of the machine's CPU time that others may use in a round.

@@ -1,14 +1,18 @@
 """What a run says of itself: its counters while it runs, and a document at its end."""
 
+import itertools
 import re
 import time
+from collections.abc import Iterable
 from typing import Any
 
 from desk.bus.run import Runner
 from hosttune.output import escape
 
 #: Handlers, sources and kinds of events that have counters, at most of each.
-_MOST = 64
+_MOST = 32
+#: Characters of a label at most.
+_MOST_LABEL = 100
 
 
 def count(runner: Runner) -> tuple[dict[str, int | float], dict[str, str]]:
@@ -22,20 +26,25 @@ def count(runner: Runner) -> tuple[dict[str, int | float], dict[str, str]]:
         "loop_longest_blocked_seconds": watch.longest_ns / 1e9,
         "delivery_blocked": int(runner.bus.blocked),
     }
-    numbers |= _label("events", runner.bus.counts)
-    numbers |= _label("source_events", {one.name: one.events for one in runner.sources})
-    numbers |= _label("errors", faults.counts)
+    numbers |= _label("events", runner.bus.counts.items())
+    numbers |= _label("source_events", [(one.name, one.events) for one in runner.sources])
+    numbers |= _label("errors", faults.counts.items())
     slow = [one.slow for one in runner.bus.subscribers if one.slow]
     for word in ("handled", "dropped", "blocked", "waiting"):
-        numbers |= _label(word, {one.name: getattr(one, word) for one in slow})
+        numbers |= _label(word, [(one.name, getattr(one, word)) for one in slow])
     problems = [f"source {one.name}: {one.problem}" for one in runner.sources if one.problem]
     problems += [f"an exception within the last minute: {faults.recent}"] if faults.recent else []
     return numbers, {"problem": "; ".join(problems), "module": str(runner.module)}
 
 
-def _label(word: str, values: dict[str, int]) -> dict[str, int]:
-    """Returns numbers with labels, in which a counter's name may have no bracket."""
-    return {f"{word}[{re.sub(r'[^!-Z^-~ ]', '?', name)[-200:]}]": value for name, value in list(values.items())[:_MOST]}
+def _label(word: str, values: Iterable[tuple[str, int]]) -> dict[str, int]:
+    """Returns numbers with labels: as many as the counters hold, and no bracket in a label. What has the same label
+    adds up: a function with two marks is two handlers."""
+    found: dict[str, int] = {}
+    for name, value in itertools.islice(values, _MOST):
+        label = f"{word}[{re.sub(r'[^!-Z^-~ ]', '?', name)[-_MOST_LABEL:]}]"
+        found[label] = found.get(label, 0) + value
+    return found
 
 
 def describe(runner: Runner) -> dict[str, Any]:

@@ -121,7 +121,7 @@ class Runner:
         print_message(escape(f"desk: run: {self.name}: ready: {self.module}, {len(self.bus.subscribers)} subscriptions"
                              f", {len(self.sources)} sources, {self.loop_name}"))  # fmt: skip
         ended = asyncio.create_task(asyncio.wait(tasks))
-        await asyncio.wait((ended, over), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((ended, over, publishing), return_when=asyncio.FIRST_COMPLETED)
         notify("STOPPING=1")
         self._request_end()
         await _cancel(*tasks, ended, over)
@@ -132,7 +132,7 @@ class Runner:
         self.pauses.stop()
         # Tasks that do not end are named as such, not by the loop.
         self._loop.set_exception_handler(lambda loop, context: None)
-        for task in tasks:
+        for task in (publishing, *tasks):
             if task.done() and not task.cancelled() and (error := task.exception()):  # a fault of ours
                 raise error
 

@@ -13,6 +13,8 @@ from types import FrameType
 
 from hosttune.output import escape, print_message
 
+#: What has held the loop up where no handler and no source runs.
+NO_CODE = "no code of the module: the process was stopped, or had no CPU"
 _PACKAGE = __file__.rpartition("/")[0] + "/"
 #: Different places that are named, at most.
 _MOST_NAMED = 100
@@ -87,16 +89,15 @@ class LoopWatch:
     def _name(self, late_ns: int, place: str) -> None:
         if place not in self._named and len(self._named) < _MOST_NAMED:
             self._named.add(place)
-            self._say(f"desk: run: the loop has been held up for more than {late_ns / 1e9:.2f} s, by {escape(place)}")
+            self._say(f"desk: run: the loop has been held up for {late_ns / 1e9:.2f} s and longer, by {escape(place)}")
 
     def _find_place(self) -> str:
-        return find_place(sys._current_frames().get(self._watched))
+        return find_place(sys._current_frames().get(self._watched)) or NO_CODE
 
 
 def find_place(frame: FrameType | None) -> str:
-    """Returns FUNCTION (FILE:LINE) in the handler that runs: the code that the bus has called. Of no such code: of the
-    innermost frame there is."""
-    inner = frame
+    """Returns FUNCTION (FILE:LINE) in the handler that runs: the code that the bus has called; "" where none runs."""
+    inner = None
     while frame is not None:
         back = frame.f_back
         called_by_bus = back is not None and back.f_code.co_filename.startswith(_PACKAGE)
@@ -104,6 +105,4 @@ def find_place(frame: FrameType | None) -> str:
             inner = frame
             break
         frame = back
-    if inner is None:
-        return "code that is not known"
-    return f"{inner.f_code.co_qualname} ({inner.f_code.co_filename}:{inner.f_lineno})"
+    return "" if inner is None else f"{inner.f_code.co_qualname} ({inner.f_code.co_filename}:{inner.f_lineno})"

@@ -133,6 +133,36 @@ def test_a_journal_of_other_symbols_in_its_place_is_refused(tmp_path: Path) -> N
             follower.read(1)
 
 
+@pytest.mark.parametrize("count", [0, 3, 9])
+def test_a_journal_that_was_begun_anew_is_said(tmp_path: Path, count: int) -> None:
+    """Moved away while the position is flat, as docs/journal.md allows: its numbers begin at 1 again."""
+    path = tmp_path / "main.journal"
+    journal.create(path, SYMBOLS)
+    with Follower(path) as follower:
+        with journal.Appender(path) as appender:
+            appender.append(make_records(1, 10))
+        assert read_all(follower) == make_records(1, 10)
+        path.rename(tmp_path / "old")
+        assert follower.read(5) == []
+        journal.create(path, SYMBOLS)
+        with journal.Appender(path) as appender:
+            appender.append(make_records(1, count))
+        with pytest.raises(JournalError, match="record 10 was read before and is not there: it was begun anew, or cut"):
+            follower.read(5)
+
+
+def test_a_journal_that_was_cut_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "main.journal"
+    journal.create(path, SYMBOLS)
+    with Follower(path) as follower:
+        with journal.Appender(path) as appender:
+            appender.append(make_records(1, 10))
+        assert len(follower.read(10)) == 10
+        os.truncate(path, path.stat().st_size - SIZE)
+        with pytest.raises(JournalError, match="record 10 was read before"):
+            follower.read(5)
+
+
 @pytest.mark.parametrize("at", [0, 3])
 def test_what_no_engine_writes_is_named_once_all_before_it_is_read(tmp_path: Path, at: int) -> None:
     path = tmp_path / "main.journal"

@@ -68,7 +68,8 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "engine died": ({"engines": (make_engine(pid=2**22, start_time=1),)},
                     ENGINE + f"died: its process {2**22} is gone, and did not say that it ends"),
     "engine connecting": ({"engines": (make_engine(state="connecting"),)}, ENGINE + "connecting: "),
-    "engine killed": ({"engines": (make_engine(limits=LIMITS | {"kill": 1}),)}, ENGINE + "kill is set: no order passes"),
+    "engine killed": ({"engines": (make_engine(limits=LIMITS | {"kill": 1}),)},
+                      ENGINE + "kill is set: no order passes"),
     "engine tripped": ({"engines": (make_engine(tripped="max_loss"),)}, ENGINE + "beyond its limit: max_loss"),
     "position": ({"engines": (make_engine(limits=LIMITS | {"max_position": 5}, symbols=tuple(
         msgspec.structs.replace(one, name="X", position=-6) for one in make_engine().symbols)),)},
