@@ -34,6 +34,7 @@ NAMES = (
     "desk.decode",
     "desk.bus",
     "desk.follow",
+    "desk.worker",
 )
 ROUNDS = 7
 #: Share of the machine's CPU time that others may use in a round.

@@ -15,6 +15,7 @@ import math
 
 from desk.worker import Worker
 
+CHUNK = 64  # events, of which the compiler computes several at once
 #: sequence, number of the event, place in degrees, the event's time in ns.
 RECORD = [("sequence", "u8"), ("id", "u8"), ("latitude", "f8"), ("longitude", "f8"), ("stamp", "i8")]
 #: The event's sequence, number and time, and its distance to the reference point in km.
@@ -22,6 +23,7 @@ RESULT = [("sequence", "u8"), ("id", "u8"), ("stamp", "i8"), ("distance", "f8")]
 STATE = [
     ("latitude", "f8"), ("longitude", "f8"), ("cosine", "f8"), ("radius", "f8"),
     ("events", "u8"), ("refused", "u8"), ("within", "u8"), ("total", "f8"), ("longest", "f8"),
+    ("latitudes", "f8", CHUNK), ("longitudes", "f8", CHUNK), ("distances", "f8", CHUNK),
 ]  # fmt: skip
 
 HALF_DEGREE = 0.0087266462599716478846  # radians
@@ -53,44 +55,56 @@ def init(state, parameters):  # type: ignore[no-untyped-def]
 
 def work(state, records, results):  # type: ignore[no-untyped-def]
     made = 0
-    for i in range(len(records)):
-        record = records[i]
-        latitude, longitude = record.latitude, record.longitude
-        if not (-90.0 <= latitude <= 90.0 and -180.0 <= longitude <= 180.0):
-            state.refused += 1
-            continue
-        x = (latitude - state.latitude) * HALF_DEGREE
-        z = x * x
-        p = ((((((((S21 * z + S19) * z + S17) * z + S15) * z + S13) * z + S11) * z + S9) * z + S7) * z + S5) * z + S3
-        north = x + x * (z * p)
-        turned = longitude - state.longitude
-        turned = turned - 360.0 if turned > 180.0 else (turned + 360.0 if turned < -180.0 else turned)
-        x = turned * HALF_DEGREE
-        z = x * x
-        p = ((((((((S21 * z + S19) * z + S17) * z + S15) * z + S13) * z + S11) * z + S9) * z + S7) * z + S5) * z + S3
-        east = x + x * (z * p)
-        x = (90.0 - abs(latitude)) * DEGREE
-        z = x * x
-        p = ((((((((S21 * z + S19) * z + S17) * z + S15) * z + S13) * z + S11) * z + S9) * z + S7) * z + S5) * z + S3
-        cosine = x + x * (z * p)
-        h = north * north + state.cosine * cosine * (east * east)
-        h = 1.0 if h > 1.0 else h
-        s = math.sqrt(h)
-        far = s > 0.5  # then by half of what is left to a quarter
-        z = (1.0 - s) * 0.5 if far else h
-        t = math.sqrt(z) if far else s
-        p = z * (P0 + z * (P1 + z * (P2 + z * (P3 + z * (P4 + z * P5)))))
-        arc = t + t * (p / (1.0 + z * (Q1 + z * (Q2 + z * (Q3 + z * Q4)))))
-        distance = DIAMETER * (QUARTER - 2.0 * arc if far else arc)
-        result = results[made]
-        result.sequence, result.id, result.stamp, result.distance = record.sequence, record.id, record.stamp, distance
-        made += 1
-        state.events += 1
-        state.total += distance
-        if distance > state.longest:
-            state.longest = distance
-        if distance <= state.radius:
-            state.within += 1
+    reference, meridian, beside = state.latitude, state.longitude, state.cosine
+    latitudes, longitudes, distances = state.latitudes, state.longitudes, state.distances
+    for first in range(0, len(records), CHUNK):
+        some = min(CHUNK, len(records) - first)
+        for i in range(some):
+            latitudes[i], longitudes[i] = records[first + i].latitude, records[first + i].longitude
+        for i in range(CHUNK):  # of what is no place, anything
+            latitude = latitudes[i]
+            x = (latitude - reference) * HALF_DEGREE
+            z = x * x
+            p = (
+                (((((((S21 * z + S19) * z + S17) * z + S15) * z + S13) * z + S11) * z + S9) * z + S7) * z + S5
+            ) * z + S3
+            north = x + x * (z * p)
+            turned = longitudes[i] - meridian
+            turned = turned - 360.0 if turned > 180.0 else (turned + 360.0 if turned < -180.0 else turned)
+            x = turned * HALF_DEGREE
+            z = x * x
+            p = (
+                (((((((S21 * z + S19) * z + S17) * z + S15) * z + S13) * z + S11) * z + S9) * z + S7) * z + S5
+            ) * z + S3
+            east = x + x * (z * p)
+            x = (90.0 - abs(latitude)) * DEGREE
+            z = x * x
+            p = (
+                (((((((S21 * z + S19) * z + S17) * z + S15) * z + S13) * z + S11) * z + S9) * z + S7) * z + S5
+            ) * z + S3
+            h = north * north + beside * (x + x * (z * p)) * (east * east)
+            h = 1.0 if h > 1.0 else h
+            s = math.sqrt(h)
+            left = (1.0 - s) * 0.5
+            root = math.sqrt(left)
+            z, t = (left, root) if s > 0.5 else (h, s)
+            p = z * (P0 + z * (P1 + z * (P2 + z * (P3 + z * (P4 + z * P5)))))
+            arc = t + t * (p / (1.0 + z * (Q1 + z * (Q2 + z * (Q3 + z * Q4)))))
+            distances[i] = DIAMETER * (QUARTER - 2.0 * arc if s > 0.5 else arc)
+        for i in range(some):
+            if not (-90.0 <= latitudes[i] <= 90.0 and -180.0 <= longitudes[i] <= 180.0):
+                state.refused += 1
+                continue
+            record, result, distance = records[first + i], results[made], distances[i]
+            result.sequence, result.id, result.stamp = record.sequence, record.id, record.stamp
+            result.distance = distance
+            made += 1
+            state.events += 1
+            state.total += distance
+            if distance > state.longest:
+                state.longest = distance
+            if distance <= state.radius:
+                state.within += 1
     return made
 
 
