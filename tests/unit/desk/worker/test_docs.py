@@ -42,14 +42,43 @@ def test_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         sys.modules.pop("scale", None)
 
 
-@pytest.mark.skipif(shutil.which("cc") is None, reason="needs cc (tools/setup host)")
-def test_c(tmp_path: Path) -> None:
-    (tmp_path / "scale.c").write_text(read_block("c"))
-    bin_directory = str(Path(sys.executable).parent)
-    command = f'PATH="{bin_directory}:$PATH"\n' + read_block("sh")
-    done = subprocess.run(["sh", "-ec", command], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+def run_commands(language: str, file: str, directory: Path) -> None:
+    """Write the page's source in a language to a file, and run the commands that come next on the page."""
+    (source, commands), *_ = re.findall(rf"^```{language}\n(.*?)^```\n\n```sh\n(.*?)^```$", PAGE, re.M | re.S)
+    (directory / file).write_text(source)
+    command = f'PATH="{Path(sys.executable).parent}:$PATH"\n{commands}'
+    done = subprocess.run(["sh", "-ec", command], cwd=directory, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    (tmp_path / "scale.so").chmod(0o755)
-    check(str(tmp_path / "scale.so"))
+
+
+def check_file(path: Path) -> None:
+    path.chmod(0o755)
+    check(str(path))
     with pytest.raises(worker.WorkerError, match="init returned -1"):
-        worker.prepare(worker.load(str(tmp_path / "scale.so")), [])
+        worker.prepare(worker.load(str(path)), [])
+
+
+no_cc = pytest.mark.skipif(shutil.which("cc") is None, reason="needs cc (tools/setup host)")
+
+
+@no_cc
+def test_c(tmp_path: Path) -> None:
+    run_commands("c", "scale.c", tmp_path)
+    check_file(tmp_path / "scale.so")
+
+
+@pytest.mark.skipif("geo_rust" not in worker.built_in(), reason="needs rustc 1.77 or newer (tools/setup dev)")
+def test_rust(tmp_path: Path) -> None:
+    run_commands("rust", "scale.rs", tmp_path)
+    check_file(tmp_path / "scale_rust.so")
+
+
+@no_cc
+def test_cython(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_commands("cython", "scale_cython.pyx", tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.invalidate_caches()
+    try:
+        check("scale_cython:WORKER")
+    finally:
+        sys.modules.pop("scale_cython", None)
