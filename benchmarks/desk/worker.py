@@ -14,6 +14,7 @@ import importlib
 import math
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -205,37 +206,34 @@ def rounds(directory: Path) -> Iterator[list[Sample]]:
     decoder = Decoder(read_own_schema(), "desk.v1.GeoEvent", ["seq", *FIELDS])
     plain = compute_plainly(kind, messages)
     tables = {name: worker.prepare(worker.load(name), [*PLACE, RADIUS]) for name in worker.built_in()}
-    place = directory / "worker"
+    while True:
+        samples = _measure_all(directory / "worker")
+        reference = best(lambda: compute_plainly(kind, messages))
+        for name, one in tables.items():
+            ours = best(partial(_compute, decoder, one, messages))
+            samples.append(Sample(metric=f"decode and distance, {name}", unit="ns", ours=ours, reference=reference,
+                                  reference_name="upb and math, Python", bar=0.05))  # fmt: skip
+            _check(_compute(decoder, one, messages), plain)
+        yield samples
+
+
+def _measure_all(place: Path) -> list[Sample]:
+    """Returns what the events through all processes take. The processes have ended then: their CPU time is known."""
     with ExitStack() as stack:
         place.mkdir(mode=0o700)
-        stack.callback(_clear, place)
+        stack.callback(shutil.rmtree, place)
         stage = Stage(stack, place)
         stage.send(WARM)
-        while True:
-            before = stage.read_cpu()
-            took = stage.send(int(RATE * SECONDS))
-            if took > SECONDS * (1 + LATE) + 1:  # the counters' interval, twice
-                raise BenchError(f"worker: {RATE * SECONDS:,.0f} events took {took:.2f} s, at a rate for {SECONDS:g} s")
-            used = [end - begin for begin, end in zip(before, stage.read_cpu(), strict=True)]
-            samples = [
-                limit(f"CPU at {RATE:,} events/s", "% of a core", 100 * sum(used) / SECONDS, 25.0),
-                Sample(metric="of it, the worker", unit="% of a core", ours=100 * used[1] / SECONDS,
-                       reference=100 * sum(used) / SECONDS, reference_name="consumer and worker"),
-            ]  # fmt: skip
-            reference = best(lambda: compute_plainly(kind, messages))
-            for name, one in tables.items():
-                ours = best(partial(_compute, decoder, one, messages))
-                samples.append(Sample(metric=f"decode and distance, {name}", unit="ns", ours=ours, reference=reference,
-                                      reference_name="upb and math, Python", bar=0.05))  # fmt: skip
-            for one in tables.values():
-                _check(_compute(decoder, one, messages), plain)
-            yield samples
-
-
-def _clear(place: Path) -> None:
-    for path in place.iterdir():
-        if path.is_file():
-            path.unlink()
+        before = stage.read_cpu()
+        took = stage.send(int(RATE * SECONDS))
+        if took > SECONDS * (1 + LATE) + 1:  # the counters' interval, twice
+            raise BenchError(f"worker: {RATE * SECONDS:,.0f} events took {took:.2f} s, at a rate for {SECONDS:g} s")
+        used = [end - begin for begin, end in zip(before, stage.read_cpu(), strict=True)]
+    return [
+        limit(f"CPU at {RATE:,} events/s", "% of a core", 100 * sum(used) / SECONDS, 25.0),
+        Sample(metric="of it, the worker", unit="% of a core", ours=100 * used[1] / SECONDS,
+               reference=100 * sum(used) / SECONDS, reference_name="consumer and worker"),
+    ]  # fmt: skip
 
 
 def _compute(decoder: Decoder, prepared: worker.Prepared, messages: list[bytes]) -> Any:
