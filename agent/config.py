@@ -137,8 +137,9 @@ class Feed(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True
 
     def __post_init__(self) -> None:
         if self.ring:
-            if self.address or self.port or self.b or self.request or self.source:
-                raise ValueError("ring: found with address, port, source, b or request; allowed: one way in")
+            if self.address or self.port or self.b or self.source:
+                raise ValueError("ring: found with address, port, source or b; allowed: one way in, and request")
+            self._check_request()
             return
         _check_all(self._check_port, lambda: _check_ipv4("address", self.address), self._check_sources)
 
@@ -148,10 +149,13 @@ class Feed(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True
 
     def _check_sources(self) -> None:
         _list_sources(self.source)
-        if self.request and self.request.source:
-            raise ValueError("request: found with a source, allowed: without; answers come from its address alone")
+        self._check_request()
         if self.b and bool(self.b.sources) != bool(self.sources):
             raise ValueError("source: found for one line of two, allowed: both source and b.source, or neither")
+
+    def _check_request(self) -> None:
+        if self.request and self.request.source:
+            raise ValueError("request: found with a source, allowed: without; answers come from its address alone")
 
     @property
     def sources(self) -> list[str]:

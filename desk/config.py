@@ -10,6 +10,7 @@ from agent import toml_text
 from agent.toml_text import ConfigError as ConfigError
 from agent.toml_text import Problem as Problem
 from desk.settings.export import Export
+from desk.settings.ingest import Ingest
 from desk.settings.kafka import Kafka
 from desk.settings.redis import Redis
 from desk.settings.run import Name as RunName
@@ -23,6 +24,7 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=Tr
     """The tables of desk.toml: each of a module in desk.settings. A process reads all of them, and uses its own."""
 
     kafka: Kafka = Kafka()
+    ingest: Ingest | None = None
     export: Export = Export()
     worker: dict[WorkerName, Worker] = {}
     redis: Redis = Redis()

@@ -10,9 +10,9 @@ from agent.config import Feed, Line
 
 def list_problems(feed: Feed) -> Iterator[str]:
     """Yields a message, which begins with the key, for each interface and address that this host does not have."""
-    if feed.ring:
-        return
-    lines: list[tuple[str, Feed | Line | None]] = [("feed", feed), ("feed.b", feed.b), ("feed.request", feed.request)]
+    lines: list[tuple[str, Feed | Line | None]] = [("feed.request", feed.request)]
+    if not feed.ring:
+        lines = [("feed", feed), ("feed.b", feed.b), *lines]
     for key, line in lines:
         if line is None:
             continue

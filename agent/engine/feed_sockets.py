@@ -105,12 +105,12 @@ def open_request(feed: Feed) -> socket.socket:
 def open_feed(feed: Feed, busy_poll_us: int) -> tuple[list[socket.socket | None], int]:
     """Returns the sockets of line A, line B and the request server, None where there is none, and the receive buffer's
     size in bytes as read back (the kernel doubles what is asked for, to pay for its own overhead); with a ring instead
-    of sockets none of them, and 0.
+    of the lines, the request server's at most, and 0.
 
     Raises RunError; then no socket is left open.
     """
     if feed.ring:
-        return [None, None, None], 0
+        return [None, None, open_request(feed) if feed.request else None], 0
     with contextlib.ExitStack() as undo:
         a = undo.enter_context(open_line("feed", feed, feed, busy_poll_us))
         b = undo.enter_context(open_line("feed.b", feed.b, feed, busy_poll_us)) if feed.b else None

@@ -213,10 +213,12 @@ cdef inline int read_ring(Loop *loop) noexcept nogil:
 
 
 cdef inline int read_feed(Loop *loop, int lines) noexcept nogil:
-    """Look at the ring, or at each of the first `lines` sockets. Returns how many packets were handled."""
+    """Look at the ring and the request server's socket, or at each of the first `lines` sockets. Returns how many
+    packets were handled."""
     cdef int line, n = 0
     if loop.ring != NULL:
-        return read_ring(loop)
+        n = read_ring(loop)
+        return n + read_socket(loop, REQUESTS) if loop.feeds[REQUESTS] >= 0 else n
     for line in range(lines):
         if loop.feeds[line] >= 0:
             n += read_socket(loop, line)

@@ -114,6 +114,11 @@ cdef class Handle:
         return self.r.damaged
 
     @property
+    def tail(self):
+        """Bytes ever published."""
+        return RING_LOAD(&self.r.header.tail.index)
+
+    @property
     def used(self):
         """Bytes published and not yet taken."""
         return RING_LOAD(&self.r.header.tail.index) - RING_LOAD(&self.r.header.head.index)

@@ -121,6 +121,11 @@ class Ring:
         return self._handle.record
 
     @property
+    def tail(self) -> int:
+        """Bytes that were ever published, as of the file: 0 for a ring that nobody has written to."""
+        return self._handle.tail
+
+    @property
     def used(self) -> int:
         """Bytes that are published and not yet taken."""
         return self._handle.used

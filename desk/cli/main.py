@@ -7,6 +7,7 @@ from agent.cli.main import build_program_parser, run_program
 #: The subcommands and what each does, in the order of the help. Each is a module of this folder with
 #: `add_arguments(command)`, and `run(arguments)`, which returns the exit code.
 COMMANDS: dict[str, str] = {
+    "ingest": "records of Kafka into rings, for engines and workers",
     "worker": "run a compiled function over the records of a ring",
     "sync": "limits from Redis to engines, and what engines hold to Redis",
     "check-config": "say all that is wrong with a configuration",

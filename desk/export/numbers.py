@@ -33,6 +33,31 @@ NUMBERS: dict[str, dict[str, Number]] = {
         "confirmed": Number("counter", "changes of limits that the engine's loop confirmed", "agent"),
         "unconfirmed": Number("counter", "changes of limits that the engine's loop did not confirm", "agent"),
     },
+    "ingest": {
+        "broker_errors": Number("counter", "errors of connections to the brokers"),
+        "commits": Number("counter", "offsets that the brokers have committed"),
+        "commit_errors": Number("counter", "offsets that could not be committed"),
+        "longest_step_seconds": Number("gauge", "the longest that one step of the loop took"),
+        "requests": Number("counter", "requests of MoldUDP64 that were answered"),
+        "requests_unanswered": Number("counter", "requests of MoldUDP64 that nothing answers"),
+        "records": Number("counter", "records that were put into the ring", "partition"),
+        "repeated": Number("counter", "records that came again, and were passed over", "partition"),
+        "too_long": Number("counter", "records that no packet holds, which are missing to the engine", "partition"),
+        "refused": Number("counter", "records whose message was not found, or not decoded", "partition"),
+        "holes": Number("counter", "jumps in the offsets of the log", "partition"),
+        "missing": Number("counter", "offsets that the log jumped over", "partition"),
+        "expired": Number("counter", "records that the brokers had deleted before they were read", "partition"),
+        "recreated": Number(
+            "counter", "times that the topic was found to be another one of the same name", "partition"
+        ),
+        "full": Number("counter", "times that the ring was full", "partition"),
+        "errors": Number("counter", "errors of the partition, as the brokers or the client said", "partition"),
+        "stands": Number("gauge", "1: no records are taken: where to begin is not known, or not there", "partition"),
+        "problems": Number("gauge", "1: something is wrong with the partition's log", "partition"),
+        "lag": Number("gauge", "records of the log that have not been taken", "partition"),
+        "offset": Number("gauge", "offset of the record that is taken next", "partition"),
+        "passed": Number("gauge", "offset behind the last record that the ring's reader has taken", "partition"),
+    },
     "worker": {
         "records": Number("counter", "records that the module was given"),
         "results": Number("counter", "results that were published"),
@@ -106,6 +131,22 @@ _ALERTS: dict[str, tuple[Alert, ...]] = {
     "desk_sync_audit_lost_total": (
         rises("desk_sync_audit_lost_total", "AuditLost", "critical",
               "{{ $labels.process }}: {{ $value }} changes of limits are not in the audit file"),),
+    "desk_ingest_lag": (
+        passes("desk_ingest_lag", "IngestLag", "warning",
+               "{{ $labels.process }}: {{ $labels.partition }} has {{ $value }} records that have not been taken",
+               30, 100_000),),
+    "desk_ingest_stands": (
+        passes("desk_ingest_stands", "IngestStands", "critical",
+               "{{ $labels.process }}: no records of {{ $labels.partition }} are taken", 15),),
+    "desk_ingest_problems": (
+        passes("desk_ingest_problems", "IngestLog", "critical",
+               "{{ $labels.process }}: something is wrong with the log of {{ $labels.partition }}: see desk status"),),
+    "desk_ingest_expired_total": (
+        rises("desk_ingest_expired_total", "IngestExpired", "critical",
+              "{{ $labels.process }}: {{ $value }} records of {{ $labels.partition }} were deleted, unread"),),
+    "desk_ingest_commit_errors_total": (
+        rises("desk_ingest_commit_errors_total", "IngestCommits", "warning",
+              "{{ $labels.process }}: {{ $value }} offsets could not be committed"),),
     "desk_worker_waited_seconds_total": (
         Alert("WorkerWaits", "rate(desk_worker_waited_seconds_total[1m]) > 0.5", 60, "warning",
               "{{ $labels.process }}: the output's ring is full {{ $value | humanizePercentage }} of the time"),),

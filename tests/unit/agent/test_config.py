@@ -139,7 +139,7 @@ PORT = "an integer from 1 to 65535"
             "port = 26400",
             "port = 26400\nring = '/x'",
             "ring = '/x'",
-            "feed.ring: found with address, port, source, b or request; allowed: one way in",
+            "feed.ring: found with address, port, source or b; allowed: one way in, and request",
         ),
         (
             "port = 26400",

@@ -32,6 +32,10 @@ def load_library() -> ctypes.CDLL:
     library.rd_kafka_mock_cluster_bootstraps.restype = ctypes.c_char_p
     library.rd_kafka_mock_cluster_bootstraps.argtypes = [ctypes.c_void_p]
     library.rd_kafka_mock_topic_create.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int, ctypes.c_int]
+    library.rd_kafka_mock_topic_delete.argtypes = [ctypes.c_void_p, ctypes.c_char_p]
+    library.rd_kafka_mock_partition_delete_records.argtypes = [
+        ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int32, ctypes.c_int64
+    ]  # fmt: skip
     for name in ("rd_kafka_mock_broker_set_down", "rd_kafka_mock_broker_set_up"):
         getattr(library, name).argtypes = [ctypes.c_void_p, ctypes.c_int32]
     library.rd_kafka_mock_broker_set_rtt.argtypes = [ctypes.c_void_p, ctypes.c_int32, ctypes.c_int]
@@ -82,6 +86,13 @@ class MockKafka:
 
     def create_topic(self, name: str, partitions: int = 1) -> None:
         self._ask("topic_create", name, partitions, 1)
+
+    def delete_topic(self, name: str) -> None:
+        self._ask("topic_delete", name)
+
+    def delete_records(self, name: str, before: int, partition: int = 0) -> None:
+        """Delete the records before an offset, as retention does."""
+        self._ask("partition_delete_records", name, partition, before)
 
     def set_down(self, broker: int = 1) -> None:
         """Close the broker's connections, and refuse new ones."""

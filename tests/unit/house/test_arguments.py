@@ -46,6 +46,7 @@ NEEDED: dict[tuple[str, str], dict[str, str]] = {
     ("agent", "warm"): {"strategy": "nobody"},
     ("agent", "exchange"): {"--feed": NOWHERE},
     ("desk", "check-config"): {"config": NOWHERE},
+    ("desk", "ingest"): {"config": NOWHERE},
     ("desk", "sync"): {"config": NOWHERE},
     ("desk", "export"): {"config": NOWHERE},
     ("desk", "rules"): {},

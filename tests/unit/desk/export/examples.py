@@ -5,6 +5,7 @@ from typing import NamedTuple
 A = 'agent="e", instance="i", job="desk"'
 D = 'process="p", kind="ingest", instance="i", job="desk"'
 E = 'instance="i", job="desk"'
+P = D + ', partition="ticks-0"'
 #: In promtool's notation: a counter that rises, and one that has risen long ago.
 RISES, STANDS = "0x60 0+1x20", "9x80"
 #: Seconds at the end of the series.
@@ -109,6 +110,11 @@ EXAMPLES: dict[str, Example] = {
     "ExportFlooded": counter("desk_export_connections_ended_total", "0x60 0+10x20", E + ', reason="evicted"'),
     "ExportFaults": counter("desk_export_faults_total", labels=E),
     "ExportSlow": gauge("desk_export_collect_seconds", 2, 0.5, E),
+    "IngestLag": gauge("desk_ingest_lag", 200_000, 50_000, P),
+    "IngestStands": gauge("desk_ingest_stands", labels=P),
+    "IngestLog": gauge("desk_ingest_problems", labels=P),
+    "IngestExpired": counter("desk_ingest_expired_total", labels=P),
+    "IngestCommits": counter("desk_ingest_commit_errors_total", labels=D),
     "RedisLost": gauge("desk_sync_redis_lost", labels=D),
     "RedisOld": gauge("desk_sync_redis_age_seconds", 7, 1, D),
     "LimitRefused": gauge("desk_sync_bad_keys", labels=D),

@@ -28,7 +28,7 @@ def test_all_engines_in_one_answer_that_promtool_takes(tmp_path: Path) -> None:
         for number in range(4):
             exporter.put(f"e{number}")
         with Counters.open("in", "ingest", directory=exporter.directory) as counters:
-            counters.publish({"records": 12, "lag[ticks-0]": 3})
+            counters.publish({"records[ticks-0]": 12, "lag[ticks-0]": 3})
             text = exporter.get()
             found = exporter.samples()
         program = find_program("promtool")
@@ -40,8 +40,8 @@ def test_all_engines_in_one_answer_that_promtool_takes(tmp_path: Path) -> None:
             assert found[f'agent_lost_total{{agent="e{number}"}}'] == 3
             assert found[f'desk_export_engine_readable{{agent="e{number}"}}'] == 1
         assert text.count("# TYPE agent_lost_total counter") == 1
-        assert found['desk_ingest_records{process="in"}'] == 12
-        assert found['desk_ingest_lag{part="ticks-0",process="in"}'] == 3
+        assert found['desk_ingest_records_total{partition="ticks-0",process="in"}'] == 12
+        assert found['desk_ingest_lag{partition="ticks-0",process="in"}'] == 3
         assert found['desk_state{kind="ingest",process="in",state="runs"}'] == 1
         assert found['desk_up{kind="export",process="export"}'] == 1
         # Ended in order, and said so.

@@ -1,0 +1,61 @@
+"""`desk ingest`: the records of Kafka's partitions into rings, until a signal comes; or those of one into a file."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from desk.errors import OK, DeskError
+
+if TYPE_CHECKING:
+    from desk.settings.ingest import Ingest, Topic
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Add the arguments of the subcommand."""
+    command.add_argument("config", type=Path, help="desk.toml")
+    command.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="write what a partition has now into a new file that `agent replay` reads, and end",
+    )
+    command.add_argument(
+        "--partition", metavar="TOPIC-N", help="with --out: which one; the only one, where there is one"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run until SIGTERM, or until the file is written. Returns OK. Raises DeskError."""
+    from desk import config
+
+    settings = config.load(arguments.config)
+    if settings.ingest is None:
+        raise DeskError(f"{arguments.config}: ingest is missing; wanted a table [[ingest.topics]] with name and ring")
+    if arguments.out is None:
+        if arguments.partition is not None:
+            raise DeskError("--partition: found without --out, which writes one partition")
+        from desk.ingest.run import run
+
+        run(settings.kafka, settings.ingest)
+        return OK
+    from desk.ingest.recording import record
+    from hosttune.output import escape, write_out
+
+    topic, number = _find_partition(settings.ingest, arguments.partition)
+    found = record(settings.kafka, topic.name, number, topic.format, arguments.out)
+    words = (
+        f"{arguments.out}: {found.records} records of {topic.name}-{number}, offsets {found.first} to {found.end - 1}"
+    )
+    if found.missing or found.refused:
+        words += f"; {found.missing} offsets have no record, {found.refused} records are no {topic.format} message"
+    write_out(escape(words) + "\n")
+    return OK
+
+
+def _find_partition(ingest: "Ingest", name: str | None) -> "tuple[Topic, int]":
+    known = {f"{topic.name}-{number}": (topic, number) for topic in ingest.topics for number in topic.partitions}
+    if name is None and len(known) == 1:
+        return next(iter(known.values()))
+    if name not in known:
+        raise DeskError(f"--partition: found {name!r}, allowed: {', '.join(known)}")
+    return known[name]

@@ -1,0 +1,105 @@
+"""One partition: its lane into its ring, where its reading is, and what is wrong with it."""
+
+from typing import Literal
+
+from desk.ingest import places
+from desk.ingest._lane import Lane, explain
+from desk.ingest.finder import Found
+from desk.ingest.places import Known
+from desk.ingest.sessions import name_session
+from desk.settings.ingest import Topic
+from hosttune.output import escape, print_message
+
+#: Errors of a log that does not have the offset: _AUTO_OFFSET_RESET, OFFSET_OUT_OF_RANGE, UNKNOWN_TOPIC_OR_PART,
+#: _UNKNOWN_PARTITION, _UNKNOWN_TOPIC, UNKNOWN_TOPIC_ID (rd_kafka_resp_err_t).
+_LOST = (-140, 1, 3, -190, -188, 100)
+#: finds: where its reading begins is being asked; reads: its records are taken; stopped: it cannot go on.
+State = Literal["finds", "reads", "stopped"]
+
+
+class Partition:
+    """topic, number: of Kafka; lane: into the ring; key: both as (name, number); label: as its counters have it.
+    problem: what is wrong, "": nothing. expired: records that were deleted, unread. recreated: how often the topic was
+    made anew. begun, committed: the offset
+    that the reading began with, and the one that was committed last; -1: none."""
+
+    def __init__(self, topic: Topic, number: int, lane: Lane, truncated_s: float) -> None:
+        self.topic, self.number, self.lane = topic, number, lane
+        self.key, self.label = (topic.name, number), f"{topic.name}-{number}"
+        self.state: State = "finds"
+        self.session = ""
+        self.problem = self.broker_problem = ""
+        self.expired = self.recreated = self.errors = 0
+        self.committed = self.begun = -1
+        self.ask_at = 0.0
+        self._truncated_s, self._behind_since = truncated_s, 0.0
+        self._failed_at = -1
+
+    def locate(self, found: Found, now: float) -> int | None:
+        """Decide where the reading begins, by what the brokers said. Returns the offset, None: not now; the lane has
+        been told."""
+        session = self.topic.session or name_session(*self.key, found.incarnation).decode()
+        of_packets = session.ljust(10).encode()
+        of_ring = self.lane.read_place() if self.lane.next < 0 else (self.session.ljust(10).encode(), self.lane.next)
+        ring = None if of_ring is None else (of_ring[0].decode("ascii", "replace").rstrip(" "), of_ring[1])
+        place = places.choose_place(Known(ring, found.committed, found.note), session, found.low, found.high,
+                                    self.topic.start)  # fmt: skip
+        if place.offset is None:
+            # A leader that has just become one may not yet know all of the log's end.
+            self._behind_since = self._behind_since or now
+            if now - self._behind_since >= self._truncated_s:
+                self.name(place.problem)
+            return None
+        self._behind_since = 0.0
+        if of_ring is not None and of_ring[0] != of_packets:
+            if not self.lane.end_session(of_ring[1], of_ring[0]):
+                return None  # the ring is full: later
+            self.recreated += 1
+        self.expired += place.lost
+        self.name(place.problem)
+        self.session = session
+        self.lane.rename(of_packets)
+        self.lane.start(place.offset, of_ring is not None and of_ring != (of_packets, place.offset))
+        self.begun, self.committed = (found.committed if found.note == session else -1), -1
+        self.state = "reads"
+        return place.offset
+
+    def name(self, problem: str) -> None:
+        """Note what is wrong, and print it where it is new."""
+        if problem and problem != self.problem:
+            print_message(escape(f"desk: ingest: {self.label}: {problem}"))
+        self.problem = problem
+
+    def note_broker(self, problem: str) -> None:
+        """Note what the brokers say is wrong; "": they answer."""
+        if not problem and self._failed_at >= 0:
+            return  # no record has come since
+        if problem and problem != self.broker_problem:
+            print_message(escape(f"desk: ingest: {self.label}: {problem}"))
+        self.broker_problem = problem
+
+    def check(self) -> bool:
+        """Look at what the lane has met. Returns whether the place has to be found anew."""
+        lane = self.lane
+        if error := lane.take_error():
+            self.errors += 1
+            self._failed_at = lane.next
+            self.note_broker(explain(error))
+            return error in _LOST
+        if self._failed_at >= 0 and lane.next > self._failed_at:
+            self._failed_at = -1
+            self.note_broker("")
+        if lane.holes and not self.problem:
+            self.name(f"offset_holes: {lane.missing} offsets have no record: a compacted or transactional topic, whose "
+                      "holes are gaps to an engine")  # fmt: skip
+        if lane.too_long and not self.problem:
+            self.name(f"too_long: {lane.too_long} records are longer than a packet holds, and missing to an engine")
+        return False
+
+    def is_behind(self, high: int, now: float) -> bool:
+        """Returns whether the log has ended before what was read for longer than it may."""
+        if self.lane.next <= high:
+            self._behind_since = 0.0
+            return False
+        self._behind_since = self._behind_since or now
+        return now - self._behind_since >= self._truncated_s

@@ -1,0 +1,50 @@
+"""Where a partition's reading begins, and whether its log still has that place. Pure functions of offsets."""
+
+from typing import NamedTuple
+
+
+class Place(NamedTuple):
+    """offset: to begin with, None: nowhere, for now. problem: what is wrong, "" for nothing: its first word names it.
+    lost: records that were deleted before they were read."""
+
+    offset: int | None
+    problem: str = ""
+    lost: int = 0
+
+
+class Known(NamedTuple):
+    """What is known of a partition's reading. ring: the session and next offset of what is in the ring, None: it is
+    new. committed, note: the group's offset (< 0: none) and the session that was committed with it ("": none)."""
+
+    ring: tuple[str, int] | None
+    committed: int
+    note: str
+
+
+def choose_place(known: Known, session: str, low: int, high: int, start: str) -> Place:
+    """Returns where to begin.
+
+    session: of the topic as it is now. low, high: the offsets of the log's oldest record and of the next one. start:
+    earliest or latest, where nothing has been read. The ring says more exactly than the group's offset how far the
+    reading is; the offset is further only where another host has read meanwhile.
+    """
+    committed = known.committed if known.note in ("", session) else -1
+    ours = known.ring[1] if known.ring is not None and known.ring[0] == session else -1
+    if (offset := max(committed, ours)) >= 0:
+        return _check(offset, low, high)
+    if known.ring is not None or known.committed >= 0:
+        old, upto = known.ring or (known.note, known.committed)
+        return Place(low, f"topic_recreated: {upto} records were of another topic of this name (session {old}); begins "
+                          f"at {low}")  # fmt: skip
+    return Place(low if start == "earliest" else high)
+
+
+def _check(offset: int, low: int, high: int) -> Place:
+    if offset > high:
+        return Place(None, f"log_truncated: records up to {offset} were read, and the log ends at {high}; what comes "
+                           "there now would pass for what was read: name another incarnation of the topic")  # fmt: skip
+    if offset < low:
+        return Place(
+            low, f"log_expired: the {low - offset} records from {offset} on were deleted, unread", low - offset
+        )
+    return Place(offset)
