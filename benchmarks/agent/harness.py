@@ -34,6 +34,7 @@ NAMES = (
     "desk.decode",
     "desk.bus",
     "desk.follow",
+    "desk.beside",
     "desk.worker",
 )
 ROUNDS = 7

@@ -87,10 +87,10 @@ def _judge_process(process: Snapshot, usage: Usage | None) -> Iterator[str]:
     elif state == "hung":
         yield f"{name}: hung: it has said nothing for {process.age:.1f} s{_stopped(usage)}"
     elif state == "runs":
-        for word, text in process.texts.items():
-            kind, part = split_name(word)
-            if kind in PROBLEMS and text:
-                yield f"{name}: {part + ': ' if part else ''}{text}"
+        problems = [(split_name(word), text) for word, text in process.texts.items() if text]
+        lines = [f"{part + ': ' if part else ''}{text}" for (kind, part), text in problems if kind in PROBLEMS]
+        # The first of several is often the whole's as well.
+        yield from (f"{name}: {line}" for line in dict.fromkeys(lines))
 
 
 def judge_usage(usage: Usage, isolated: frozenset[int] | None) -> Iterator[str]:

@@ -16,8 +16,8 @@ from ..unit.desk.bus.kills import kill_often, ring_table
 
 __all__ = ["directory", "stage", "start"]
 pytestmark = pytest.mark.long
-#: Seconds for which the engine's feed goes on: longer than the kills take; and messages a second of it.
-SECONDS, RATE = 120, 5_000
+#: Seconds for which the engine's feed goes on, and messages a second of it.
+SECONDS, RATE = 60, 5_000
 
 
 def test_an_engine_misses_nothing_while_a_run_beside_it_is_killed(
@@ -36,7 +36,7 @@ def test_an_engine_misses_nothing_while_a_run_beside_it_is_killed(
          f"127.0.0.1:{stage.feed}", "--listen", f"127.0.0.1:{stage.orders}", "--agent-shm", str(stage.segment),
          "--no-spin", "--messages", str(RATE * SECONDS), "--rate", str(RATE), "--timeout", str(10 * SECONDS),
          "--format", "json"],
-        env=stage.environment, stdout=subprocess.PIPE, text=True,
+        env=stage.environment, stdout=subprocess.DEVNULL,
     ) as exchange:  # fmt: skip
         try:
             limit = time.monotonic() + 5 * SECONDS
@@ -44,13 +44,13 @@ def test_an_engine_misses_nothing_while_a_run_beside_it_is_killed(
                 assert time.monotonic() < limit
                 time.sleep(0.5)
             kill_often(start, directory, tmp_path / "out", 50, config, 10_000)
-            assert exchange.poll() is None, "the feed has ended before the kills"
+            assert exchange.wait(5 * SECONDS) == 0
             counters = stage.stats()["counters"]
         finally:
-            exchange.terminate()
+            exchange.kill()
             exchange.communicate(timeout=60)
     assert (counters["lost"], counters["gaps"], counters["kernel_drops"]) == (0, 0, 0)
-    assert counters["messages"] > 50_000
+    assert counters["messages"] == SECONDS * RATE
     assert counters["orders_sent"] > 100
     engine.terminate()
     engine.wait(30)

@@ -133,6 +133,39 @@ def test_a_journal_of_other_symbols_in_its_place_is_refused(tmp_path: Path) -> N
             follower.read(1)
 
 
+@pytest.mark.parametrize("most", [1, 3, 100])
+def test_records_that_are_there_twice_come_once(tmp_path: Path, most: int) -> None:
+    """As agent.journal.rebuild counts them once."""
+    path = tmp_path / "main.journal"
+    journal.create(path, SYMBOLS)
+    with path.open("ab") as file:
+        file.write(make_records(1, 4) + make_records(2, 3) + make_records(5, 2))
+    with Follower(path) as follower:
+        found = []
+        for _ in range(20):
+            found += follower.read(most)
+        assert packed(*found) == make_records(1, 6)
+
+
+def test_what_the_writer_appends_last_before_a_start_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the look at the end of a file and the look whether it was replaced."""
+    path = tmp_path / "main.journal"
+    journal.create(path, SYMBOLS)
+    with Follower(path) as follower:
+        assert follower.read(1) == []
+        replaced = follower._is_replaced
+
+        def append_first() -> bool:
+            with journal.Appender(path) as appender:
+                appender.append(make_records(1, 3))
+            with journal.Journal(path, os.O_RDWR) as old:
+                old.archive(old.add_up()).unlink()
+            return replaced()
+
+        monkeypatch.setattr(follower, "_is_replaced", append_first)
+        assert packed(*follower.read(10)) == make_records(1, 3)
+
+
 @pytest.mark.parametrize("count", [0, 3, 9])
 def test_a_journal_that_was_begun_anew_is_said(tmp_path: Path, count: int) -> None:
     """Moved away while the position is flat, as docs/journal.md allows: its numbers begin at 1 again."""

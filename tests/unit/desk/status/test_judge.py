@@ -84,6 +84,9 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
                         "desk process sync: Redis is away"),
     "problem of a part": ({"processes": (make_process(texts={"engine[main]": "does not run"}),)},
                           "desk process sync: main: does not run"),
+    "problem of a part and of the whole": (
+        {"processes": (make_process(texts={"problem": "t-0: is gone", "problem[t-0]": "is gone"}),)},
+        "desk process sync: t-0: is gone"),
     "isolated CPUs": ({"isolated": frozenset({1, 2})},
                       "desk process sync: may run on the isolated CPUs 1, allowed: housekeeping CPUs"),
     "real time": ({"usage": {7: msgspec.structs.replace(USAGE, policy="fifo")}},
