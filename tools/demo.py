@@ -32,8 +32,10 @@ from hosttune.report.document import Page
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT))
 
+from demo_desk import show_desk  # noqa: E402 - finds testhost through the line above
+
 from testhost import Host, running  # noqa: E402
-from testhost.errors import TesthostError  # noqa: E402 - found through the line above
+from testhost.errors import TesthostError  # noqa: E402
 
 LOGS = ROOT / ".cache" / "demo"
 HOST = "demo"
@@ -206,8 +208,8 @@ def demo(recording: Path | None, symbols: Sequence[str]) -> int:
         progress.step(f"{recording.name}: {feed.describe()}")
     progress.step("a stock Debian 12 host, from packages (built once, then cached)")
     with running(HOST, cpus=4, numa=2, memory=3072, progress=progress.step) as host:
-        inventory = [sys.executable, "-m", "testhost", "inventory", HOST]
-        hosts = subprocess.run(inventory, cwd=ROOT, capture_output=True, text=True, check=True, timeout=30).stdout
+        access = [sys.executable, "-m", "testhost", "inventory", HOST]
+        hosts = subprocess.run(access, cwd=ROOT, capture_output=True, text=True, check=True, timeout=30).stdout
         (LOGS / "hosts.yml").write_text(hosts, encoding="utf-8")
 
         progress.step("hosttune on the untuned host, to remember what it was")
@@ -229,9 +231,13 @@ def demo(recording: Path | None, symbols: Sequence[str]) -> int:
         progress.step(f"{name} through the exchange simulator at {RATE} messages/s")
         shown, exchange = feed_agent(host, feed, symbols)
         progress.show(shown)
+
+        inventory = yaml.safe_load((ROOT / "inventory/demo/group_vars/trading.yml").read_text(encoding="utf-8"))
+        seen, desk_problems = show_desk(host, inventory["desk_redis_password"], LOGS, progress.step)
+        progress.show(seen)
         fetch(host, "journalctl -b --no-pager", "journal.log")
 
-    problems = judge(after, exchange)
+    problems = judge(after, exchange) + desk_problems
     for problem in problems:
         progress.step(f"DID NOT HOLD: {problem}")
     progress.step(f"done; logs are in {LOGS}" if not problems else f"failed; logs are in {LOGS}")
