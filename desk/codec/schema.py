@@ -213,9 +213,7 @@ def _find_message(descriptor_set: bytes, name: str) -> Any:
         for file in files.file:  # those that are imported come first
             pool.AddSerializedFile(file.SerializeToString())
     except (TypeError, ValueError) as error:
-        hint = (
-            "; protoc --include_imports writes all files" if "ependenc" in str(error) or "mport" in str(error) else ""
-        )
+        hint = "; protoc --include_imports writes all files" if "Depends on file" in str(error) else ""
         raise SchemaError(f"a FileDescriptorSet that is not whole: {' '.join(str(error).split())}{hint}") from None
     try:
         return pool.FindMessageTypeByName(name)

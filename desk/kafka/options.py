@@ -47,12 +47,16 @@ _PRODUCER: dict[str, Any] = {
 }
 
 
+#: What librdkafka warns of at each start, of a setting that the desk chose.
+_EXPERIMENTAL = "enable.gapless.guarantee is experimental"
+
+
 class _Printer:
     """What librdkafka calls instead of a logger."""
 
     def log(self, level: int, text: str, *values: object) -> None:
-        if level >= _WARNING:
-            print_message(f"librdkafka: {text % values}")
+        if level >= _WARNING and _EXPERIMENTAL not in (said := text % values):
+            print_message(f"librdkafka: {said}")
 
 
 def consumer_options(kafka: Kafka) -> dict[str, Any]:

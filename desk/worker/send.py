@@ -22,6 +22,13 @@ from desk.settings.worker import Topic
 if TYPE_CHECKING:
     from confluent_kafka import KafkaError, Message, Producer
 
+#: In a partition no result comes before one of a lower sequence, but for those that were there already: a message waits
+#: for as long as it takes, and what a broker has refused ends the producer before the next message is sent.
+_IN_ORDER = {
+    "message.timeout.ms": 0,
+    "max.in.flight.requests.per.connection": 1,
+    "enable.gapless.guarantee": True,
+}
 #: Seconds before what failed is sent again.
 _BACKOFF = 1.0
 #: Seconds that the end waits for acknowledgements.
@@ -58,8 +65,7 @@ class Sender:
         self._producer = self._make_producer()
 
     def _make_producer(self) -> "Producer":
-        # A message waits for as long as it takes: what gave up would be behind the next ones.
-        return make_producer(self._kafka, self._note_error, **{"message.timeout.ms": 0})
+        return make_producer(self._kafka, self._note_error, **_IN_ORDER)
 
     def _note_error(self, error: "KafkaError") -> None:
         self.problem = error.str()
@@ -68,12 +74,21 @@ class Sender:
 
     def step(self) -> None:
         """Take acknowledged results off the ring, and send those that came since. Never waits for a broker."""
-        self._producer.poll(0)
+        self._poll(0)
         self._commit()
         if self._failed:
             self._restart()
         elif time.monotonic() >= self._retry_at:
             self._send()
+
+    def _poll(self, timeout: float) -> None:
+        """Have the producer say what became of messages. A fatal error is kept for _restart()."""
+        from confluent_kafka import KafkaException
+
+        try:
+            self._producer.poll(timeout)
+        except KafkaException as error:
+            self._failed = error.args[0].str()
 
     def _send(self) -> None:
         size = self._ring.record_size
@@ -136,7 +151,7 @@ class Sender:
         self.failures += 1
         self.problem, self._failed = self._failed, ""
         self._producer.purge()
-        self._producer.flush(0.1)
+        self._poll(0)
         self._commit()
         self._waiting.clear()
         self._in_flight, self._failed = 0, ""
@@ -150,7 +165,7 @@ class Sender:
             self.step()
             if not self._ring.used or self._failed or self.problem:
                 break
-            self._producer.poll(0.01)
+            self._poll(0.01)
         self._commit()
         self._producer.purge()
 

@@ -97,3 +97,12 @@ def expect(decoder: Decoder, message: Any, fields: list[str]) -> dict[str, Any] 
         else:
             found[name] = int(value) if isinstance(value, bool) else value
     return found
+
+
+def is_same(found: Any, wanted: Any) -> bool:
+    """Returns whether two values of a record are the same; one NaN is as good as another."""
+    if isinstance(wanted, float):
+        return found == wanted or (found != found and wanted != wanted)
+    if isinstance(wanted, tuple):
+        return len(found) == len(wanted) and all(map(is_same, found, wanted))
+    return bool(found == wanted)

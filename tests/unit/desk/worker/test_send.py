@@ -241,18 +241,23 @@ def test_a_worker_that_is_killed_loses_no_result(
         found = topic.take(lambda found: int(found[-1][0]) == sent)
         assert drop_doubled(found) == make_results(1, sent)
         limit = time.monotonic() + LIMIT
-        while (said := counters.read(directory / "worker.geo.counters")).numbers.get("output_bytes") != 0:
+        while (
+            (said := counters.read(directory / "worker.geo.counters")).pid != process.pid
+            or said.numbers["output_bytes"]
+            or said.numbers["acknowledged"] != said.numbers["sent"]
+        ):
             assert time.monotonic() < limit, said
             time.sleep(0.05)
-        assert said.texts["topic"] == "distances" and said.numbers["acknowledged"] == said.numbers["sent"] > 0
+        assert said.texts == {"module": "geo_cython", "topic": "distances", "problem": ""}
         process.terminate()
         assert process.communicate(timeout=10)[1] == "" and process.returncode == 0
 
 
+@pytest.mark.parametrize("fault", ["down", "frozen"])
 def test_without_a_broker_the_input_waits_and_the_end_is_soon(
-    mock: MockKafka, topic: Topics, directory: Path, tmp_path: Path
+    fault: str, mock: MockKafka, topic: Topics, directory: Path, tmp_path: Path
 ) -> None:
-    mock.set_down()
+    FAULTS[fault][0](mock)
     with Ring.create(directory / "in", 1 << 18, places.RECORD.size) as ring:
         process = start(directory, tmp_path, mock.servers, 4096)
         assert ring.push_block(places.pack(places.make_events(1, 1000))) == 1000
@@ -268,7 +273,7 @@ def test_without_a_broker_the_input_waits_and_the_end_is_soon(
         process.communicate(timeout=20)
         assert process.returncode == 0 and time.monotonic() - begun < 5
         assert ring.used == (1000 - 128) * places.RECORD.size
-        mock.set_up()
+        FAULTS[fault][1](mock)
         process = start(directory, tmp_path, mock.servers, 4096)
         found = topic.take(lambda found: bool(found) and int(found[-1][0]) == 1000)
         assert drop_doubled(found) == make_results(1, 1000)
