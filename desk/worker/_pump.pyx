@@ -208,10 +208,12 @@ cdef class Pump:
         self.batches += 1
         return IS_BUSY
 
-    def run(self, int64_t slice_ns):
+    def run(self, int64_t slice_ns, int64_t hurry_ns=-1):
         """Work for so many ns, or until there is something to say: BUSY, EMPTY, FULL (what there was last), DAMAGED or
-        NONSENSE; the last two end the worker. Raises what work() has raised."""
-        cdef int64_t now = monotonic_ns(), end = now + slice_ns, asleep
+        NONSENSE; the last two end the worker. hurry_ns: not below 0: end after so many ns where there are results and
+        nothing more to do. Raises what work() has raised."""
+        cdef int64_t now = monotonic_ns(), begun = now, end = now + slice_ns, asleep
+        cdef uint64_t before = self.results
         cdef int found
         with nogil:
             while True:
@@ -222,6 +224,8 @@ cdef class Pump:
                 if found == IS_BUSY:
                     self.nap, self.naps, self.stuck = self.shortest, 0, False
                 else:
+                    if hurry_ns >= 0 and self.results != before and now - begun >= hurry_ns:
+                        break
                     if found == IS_FULL:
                         self.waits += not self.stuck
                         self.stuck = True

@@ -19,8 +19,9 @@ from desk.worker.definition import Prepared, WorkerError
 from desk.worker.send import Sender
 from hosttune.output import escape
 
-#: ns between two looks at whether to end; and at what there is to send.
-_SLICE, _SENDING = 20_000_000, 2_000_000
+#: ns between two looks at whether to end; between two at what brokers have acknowledged; from a result to its sending,
+#: at least, so that those that come meanwhile go with it.
+_SLICE, _WAITING, _HURRY = 20_000_000, 2_000_000, 1_000_000
 
 
 def run(name: str, wanted: settings.Worker, kafka: Kafka) -> None:
@@ -53,7 +54,7 @@ def run(name: str, wanted: settings.Worker, kafka: Kafka) -> None:
         notify("READY=1")
         try:
             while not stop.wanted:
-                _check(name, wanted, pump, _run_slice(name, pump, _SENDING if sender else _SLICE))
+                _check(name, wanted, pump, _run_slice(name, pump, sender))
                 if sender:
                     sender.step()
                 if counters.due():
@@ -115,9 +116,11 @@ def _describe(wanted: settings.Worker, sender: Sender | None) -> dict[str, str]:
     return {"module": wanted.module, "topic": wanted.topic.name, "problem": sender.problem}
 
 
-def _run_slice(name: str, pump: _pump.Pump, slice_ns: int) -> int:
+def _run_slice(name: str, pump: _pump.Pump, sender: Sender | None) -> int:
     try:
-        return pump.run(slice_ns)
+        if sender is None:
+            return pump.run(_SLICE)
+        return pump.run(_WAITING if sender.is_waiting() else _SLICE, _HURRY)
     except Exception as error:  # of the module, which may not
         raise WorkerError(f"worker {name}: its module raised {type(error).__name__}: {error}") from None
 

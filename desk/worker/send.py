@@ -81,6 +81,10 @@ class Sender:
         elif time.monotonic() >= self._retry_at:
             self._send()
 
+    def is_waiting(self) -> bool:
+        """Returns whether results wait for a broker, or to be sent."""
+        return self._ring.used > 0
+
     def _poll(self, timeout: float) -> None:
         """Have the producer say what became of messages. A fatal error is kept for _restart()."""
         from confluent_kafka import KafkaException

@@ -281,6 +281,24 @@ def test_without_a_broker_the_input_waits_and_the_end_is_soon(
         process.communicate(timeout=20)
 
 
+def test_results_that_do_not_come_cost_little(mock: MockKafka, topic: Topics, directory: Path, tmp_path: Path) -> None:
+    with Ring.create(directory / "in", 1 << 16, places.RECORD.size) as ring:
+        process = start(directory, tmp_path, mock.servers)
+        assert ring.push_block(places.pack(places.make_events(1, 10))) == 10
+        topic.take(lambda found: len(found) == 10)
+        time.sleep(0.5)
+
+        def used() -> float:
+            words = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+            return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+
+        before = used()
+        time.sleep(2)
+        assert used() - before <= 0.1  # 5 % of a core, clock ticks of 10 ms and librdkafka's threads included
+        process.terminate()
+        process.communicate(timeout=20)
+
+
 def test_a_topic_needs_a_ring_and_a_server(directory: Path, tmp_path: Path) -> None:
     from desk import config
 
