@@ -121,8 +121,11 @@ class Bus:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Events that were delivered, by the name of their class."""
-        return {kind.__name__: route.count for kind, route in self._routes.items()}
+        """Events that were delivered, by the name of their class; those of two classes with one name add up."""
+        found: dict[str, int] = {}
+        for kind, route in self._routes.items():
+            found[kind.__name__] = found.get(kind.__name__, 0) + route.count
+        return found
 
     @property
     def blocked(self) -> bool:
@@ -151,7 +154,8 @@ class Bus:
         self._loop.call_soon_threadsafe(self.publish, event)
 
     async def send(self, event: Any) -> None:
-        """Publish an event, then wait until it is delivered: a full queue may stop delivery. What a source does."""
+        """Publish an event, then wait until it is delivered: a full queue may stop delivery. For sources: a handler
+        that waits here for its own full queue waits for ever."""
         self.publish(event)
         if self._busy:
             await self.wait_for_delivery()

@@ -146,6 +146,16 @@ def test_what_is_no_event_is_refused(what: Any) -> None:
     assert bus.counts == {}
 
 
+def test_events_of_two_classes_with_one_name_add_up() -> None:
+    bus, seen = make_bus(), []
+    other = type("A", (Event,), {"__module__": "other"})
+    bus.subscribe(A, lambda event, bus: seen.append(A))
+    bus.subscribe(other, lambda event, bus: seen.append(other))
+    for event in (A(1), other(), other()):
+        bus.publish(event)
+    assert (bus.counts, seen) == ({"A": 3}, [A, other, other])
+
+
 def test_an_event_that_nobody_wants_is_counted() -> None:
     bus = make_bus()
     bus.publish(C(0))
