@@ -17,6 +17,9 @@ def list_wanted(config: Config | None) -> Wanted:
     processes += ["sync"] if config.sync else []
     rings = [path for one in config.worker.values() for path in (one.input, one.output) if path]
     rings += [ring.file for one in config.run.values() for ring in one.rings]
+    if config.ingest:
+        processes.append(config.ingest.name)
+        rings += [topic.ring_of(number) for topic in config.ingest.topics for number in topic.partitions]
     return Wanted(tuple(processes), tuple(dict.fromkeys(rings)))
 
 
