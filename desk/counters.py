@@ -58,6 +58,9 @@ State = Literal["runs", "hung", "died", "ended"]
 
 _NAME = re.compile(rf"{place.NAME}{re.escape(SUFFIX)}")
 _HEADER = struct.Struct("<II")
+#: A whole number is one of 64 bits: a reader divides it, and shows it.
+_MOST_INTEGER = (1 << 63) - 1
+_Number = Annotated[int, msgspec.Meta(ge=-_MOST_INTEGER, le=_MOST_INTEGER)] | float
 _Label = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]{0,63}(\[[^\[\]\x00-\x1f]{1,300}\])?\Z")]
 
 
@@ -78,7 +81,7 @@ class _Document(msgspec.Struct, forbid_unknown_fields=True):
     sequence: Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)] = 0
     beat: Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)] = 0
     ended: bool = False
-    numbers: dict[_Label, int | float] = {}
+    numbers: dict[_Label, _Number] = {}
     texts: dict[_Label, Annotated[str, msgspec.Meta(max_length=MOST_TEXT)]] = {}
 
 
@@ -142,12 +145,12 @@ class Counters:
         return time.monotonic() >= self._due
 
     def publish(self, numbers: Mapping[str, int | float], texts: Mapping[str, str] | None = None) -> None:
-        """Write numbers and texts, which take the place of those before. What is not finite is left out, a long text is
-        cut. Raises ValueError for more than the file holds."""
+        """Write numbers and texts, which take the place of those before. What is not finite, or no whole number of 64
+        bits, is left out, a long text is cut. Raises ValueError for more than the file holds."""
         self._due = time.monotonic() + self._document.interval
         self._write(msgspec.structs.replace(
             self._document,
-            numbers={name: value for name, value in numbers.items() if math.isfinite(value)},
+            numbers={name: value for name, value in numbers.items() if _can_be_read(value)},
             texts={name: value[:MOST_TEXT] for name, value in (texts or {}).items()},
         ))  # fmt: skip
 
@@ -178,6 +181,10 @@ class Counters:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _can_be_read(value: int | float) -> bool:
+    return abs(value) <= _MOST_INTEGER if isinstance(value, int) else math.isfinite(value)
 
 
 def read(path: Path) -> Snapshot:

@@ -150,6 +150,8 @@ def _age(seconds: float | None) -> str:
 def _show(value: float | None) -> str:
     if value is None:
         return "-"
+    if isinstance(value, float) and abs(value) >= 1e15:
+        return f"{value:.4g}"
     return f"{value:,.0f}" if value == int(value) or abs(value) >= 100 else f"{value:,.3g}"
 
 

@@ -2,9 +2,11 @@
 
 import os
 import signal
+import struct
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -154,3 +156,27 @@ def test_another_directory(tmp_path: Path) -> None:
     (tmp_path / "open").chmod(0o777)
     with pytest.raises(CountersError, match="open"):
         list_all(tmp_path / "open")
+
+
+@pytest.mark.parametrize("value", [1 << 63, -(1 << 63), 10**400, float("inf"), float("-inf"), float("nan")])
+def test_a_number_that_no_reader_takes_is_left_out(directory: Path, value: float) -> None:
+    with Counters.open("x", "run", directory=directory) as own:
+        own.publish({"a": value, "b": (1 << 63) - 1, "c": 1e300})
+    assert read(directory / "x.counters").numbers == {"b": (1 << 63) - 1, "c": 1e300}
+
+
+@pytest.mark.parametrize("number", ["1" + "0" * 400, "9223372036854775808", "1e999"])
+def test_a_publication_with_a_number_that_is_none_is_not_whole(directory: Path, number: str) -> None:
+    path = directory / "x.counters"
+    with Counters.open("x", "run", directory=directory) as own:
+        own.publish({"a": 7})
+    text = path.read_bytes()[: SLOT * 2]
+    slots = [text[at : at + SLOT] for at in (0, SLOT)]
+    found = b""
+    for slot in slots:
+        body = slot[8:].rstrip(b"\0").replace(b'"a":7', b'"a":' + number.encode())
+        size = struct.pack("<I", len(body))
+        found += (struct.pack("<I", zlib.crc32(size + body)) + size + body).ljust(SLOT, b"\0")
+    path.write_bytes(found)
+    with pytest.raises(CountersError, match="holds no publication that is whole"):
+        read(path)

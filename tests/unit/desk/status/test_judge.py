@@ -1,10 +1,13 @@
 """What is well, what is not, and what is not known: the pure part, over readings of every kind."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from agent.shm import identity
 from agent.shm import segment as shm
@@ -17,6 +20,7 @@ from desk.status.judge import list_findings, list_unknown
 from desk.status.reading import Reading, Usage
 
 from ...agent.shm.small_segment import build
+from ...house.hostile import find_orders
 
 USAGE = Usage(1.0, 50 << 20, 3, frozenset({0, 1}), "other", 5, "sleeping")
 
@@ -149,3 +153,27 @@ def test_a_screen_shows_the_first_and_counts_the_rest() -> None:
     assert "and 84 more" in text
     assert "p39 " in text
     assert "p40 " not in text
+
+
+numbers = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**63) + 1, 2**63 - 1)
+words = st.from_regex(r"[a-z][a-z0-9_]{0,63}(\[[^\[\]\x00-\x1f]{1,300}\])?", fullmatch=True)
+snapshots = st.builds(
+    make_process, name=st.just("p"), kind=st.just("run"), path=st.just(Path("/run/x/p.counters")),
+    state=st.sampled_from(["runs", "hung", "died", "ended"]), pid=st.sampled_from([7, 8]),
+    age=st.floats(0, 1e12), uptime=st.floats(0, 1e12), numbers=st.dictionaries(words, numbers, max_size=30),
+    texts=st.dictionaries(words, st.text(max_size=500), max_size=5),
+)  # fmt: skip
+fills = st.builds(Fill, st.sampled_from([64, 2**31]), st.integers(0, 2**31), st.booleans(), st.booleans())
+
+
+@given(st.lists(snapshots, max_size=3), st.lists(snapshots, max_size=3), st.dictionaries(st.text(max_size=30), fills))
+@settings(deadline=None, max_examples=200)
+def test_whatever_is_published_is_a_screen(
+    first: list[Snapshot], second: list[Snapshot], rings: dict[str, Fill]
+) -> None:
+    before, now = (make_reading(processes=tuple(part), rings=rings) for part in (first, second))
+    data = describe(before, now)
+    assert not find_orders(as_text(data))
+    assert max(map(len, as_text(data).splitlines())) < 2000
+    assert json.loads(json.dumps(data)) == data
+    assert (data["verdict"] == "well") == (not list_findings(now) and not list_unknown(now))
