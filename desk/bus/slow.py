@@ -11,6 +11,8 @@ from desk.bus.faults import Faults
 from desk.bus.mark import Mark
 from desk.bus.threads import Worker
 
+#: Events that an `async def` which never waits handles before the loop has a turn.
+_TURN = 64
 #: Seconds that an `async def` which was cancelled may take to end.
 _CANCELLED = 0.2
 
@@ -119,6 +121,8 @@ class SlowSubscriber:
             finally:
                 self.at_work = False
             self.handled += 1
+            if self.handled % _TURN == 0:
+                await asyncio.sleep(0)
 
 
 class _FromThread:

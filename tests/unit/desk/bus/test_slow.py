@@ -180,6 +180,28 @@ def test_a_handler_that_swallows_its_cancellation_is_named_and_takes_no_more(mak
     assert begun == [0]  # the others were left
 
 
+@LOOPS
+def test_an_async_handler_that_never_waits_lets_the_loop_have_its_turn(make_loop: Any) -> None:
+    async def work() -> None:
+        bus, turns = make_bus(), 0
+
+        async def handle(event: A, bus: Bus) -> None:
+            pass
+
+        slow = bus.subscribe(A, handle, queue=10_000).slow
+        assert slow
+        bus.start()
+        for n in range(10_000):
+            bus.publish(A(n))
+        while slow.working:
+            turns += 1
+            await asyncio.sleep(0)
+        assert slow.handled == 10_000
+        assert turns > 100
+
+    run(work(), make_loop)
+
+
 def test_a_thread_that_does_not_end_is_named() -> None:
     go_on = threading.Event()
 
