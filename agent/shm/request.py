@@ -18,6 +18,8 @@ from hosttune import files
 _PATIENCE = 0.5
 _NO_LOGIN = 0xFFFFFFFF
 _MOST = 1 << 63
+#: Where the words of a request lie: bytes from the segment's begin.
+_AT = {name: word.offset for name, word in _segment.request_fields().items()}
 
 
 class Asker(msgspec.Struct, frozen=True):
@@ -53,8 +55,9 @@ class Asked:
         OSError."""
         if self.number is None:
             return False, False
-        answered, journaled = (_read_word(self._descriptor, name) == self.number for name in ("answered", "journaled"))
-        return answered, journaled
+        if _read_word(self._descriptor, "answered") != self.number:
+            return False, False
+        return True, _read_word(self._descriptor, "journaled") == self.number  # the loop writes it first
 
     def is_at(self, path: Path) -> bool:
         """Whether the file is still the one at this path: a start puts another one there."""
@@ -116,6 +119,11 @@ class OpenSegment:
             data = os.pread(self._descriptor, self._size + 1, 0)
             return decode(data, str(self.path), known=self._places, histograms=False)
 
+    def read_limits(self) -> dict[str, int]:
+        """Returns the limits alone, as Segment.limits. Raises SegmentError."""
+        with _name_errors(self.path):
+            return _read_limits(self._descriptor, self._places)
+
     def ask(self, values: Mapping[str, int], asker: Asker) -> Asked | None:
         """Write limits as ask_limits() does, and return at once. Returns None where another command holds the segment:
         then nothing is written, or only a kill switch that is on. From then on no other command asks, until
@@ -168,19 +176,19 @@ def _check(places: Places, values: Mapping[str, int]) -> None:
 
 def _write(descriptor: int, size: int, places: Places, values: Mapping[str, int], asker: Asker) -> int:
     """Write a request. Returns its number."""
-    at = {name: word.offset for name, word in _segment.request_fields().items()}
-    taken = {_read_word(descriptor, name) for name in ("begun", "complete", "answered")}
-    if None in taken:
+    data = os.pread(descriptor, 24, _AT["begun"])
+    if len(data) != 24:
         raise SegmentError("the segment is cut short while it is used")
+    taken = set(struct.unpack("<3Q", data))  # begun, complete and answered stand behind each other
     number = next(n for n in range(1, len(taken) + 2) if n not in taken)
-    before = [(at["uid"], asker.uid), (at["login"], asker.login), (at["begun"], number)]
-    _store(descriptor, size, places, values, before, [(at["complete"], number)])
+    before = [(_AT["uid"], asker.uid), (_AT["login"], asker.login), (_AT["begun"], number)]
+    _store(descriptor, size, places, values, before, [(_AT["complete"], number)])
     return number
 
 
 def _read_word(descriptor: int, name: str) -> int | None:
     """Returns a word of the request, None where the segment is cut short."""
-    word = os.pread(descriptor, 8, _segment.request_fields()[name].offset)
+    word = os.pread(descriptor, 8, _AT[name])
     return int.from_bytes(word, "little") if len(word) == 8 else None
 
 
@@ -192,7 +200,7 @@ def _store(
     before: list[tuple[int, int]] | None = None,
     after: list[tuple[int, int]] | None = None,
 ) -> None:
-    now = _read_limits(descriptor, places)
+    now = _read_limits(descriptor, places) if "rate_burst_ns" in values else {}
     words = [(places.limits[name], values[name]) for name in order_writes(values, now)]
     _segment.store(descriptor, size, [*(before or []), *words, *(after or [])])
 
@@ -209,7 +217,8 @@ def _read_limits(descriptor: int, places: Places) -> dict[str, int]:
 def order_writes(values: Mapping[str, int], now: Mapping[str, int]) -> list[str]:
     """Returns the order in which to write limits (AGENT_LIMITS), which the gate reads one by one: between two writes it
     never lets through more than before all of them, or after. The kill switch goes on first and off last; of the token
-    bucket the burst goes first where it shrinks."""
+    bucket the burst goes first where it shrinks. now: the limits as they are, of which rate_burst_ns alone is looked
+    at."""
 
     def place(name: str) -> int:
         if name == "kill":
