@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 
-from agent.config import FilePath
+from agent.config import FilePath, Symbol
 from agent.limits import LIMITS
 from agent.shm import place
 
@@ -14,6 +14,8 @@ from agent.shm import place
 Engine = Annotated[str, msgspec.Meta(pattern=rf"^(?:{place.NAME}|/[^\0]{{1,4000}})\Z")]
 #: Engines of one process at most.
 MOST_ENGINES = 64
+#: Symbols that are read together.
+Group = Annotated[list[Symbol], msgspec.Meta(min_length=2, max_length=100)]
 Policy = Literal["keep", "tighten", "kill"]
 
 if TYPE_CHECKING:
@@ -32,8 +34,8 @@ class Sync(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True
     all is written, and all limits are read, again after so long. expire_s: a value that was not written for so long
     goes; 0: it stays. redis_lost_s: without an answer for so long Redis is lost, and policy is done, with the limits in
     tighten where it is `tighten`. may_resume: a `kill` in Redis that becomes 0 lets orders pass again, where the kill
-    switch was set by desk sync. audit: the file with a line for each change (default: desk-sync.audit in the state
-    directory, as the journal's)."""
+    switch was set by desk sync. correlated: groups of symbols that desk.sync.reader fetches by one MGET. audit: the
+    file with a line for each change (default: desk-sync.audit in the state directory, as the journal's)."""
 
     engines: Annotated[list[Engine], msgspec.Meta(min_length=1, max_length=MOST_ENGINES)]
     prefix: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,62}:\Z")] = "desk:"
@@ -44,6 +46,7 @@ class Sync(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True
     policy: Policy = "keep"
     tighten: Tightened = Tightened()
     may_resume: bool = False
+    correlated: Annotated[list[Group], msgspec.Meta(max_length=256)] = []
     audit: FilePath = ""
 
     def __post_init__(self) -> None:
@@ -54,6 +57,9 @@ class Sync(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True
                               "as engines have")  # fmt: skip
             if name in names[:at]:
                 raise _refuse(("engines", at), f"engines[{at}]: found {name} again, allowed: each name once")
+        symbols = [symbol for group in self.correlated for symbol in group]
+        if twice := {symbol for symbol in symbols if symbols.count(symbol) > 1}:
+            raise ValueError(f"correlated: found {min(twice)} twice, allowed: each symbol in one group, once")
         if self.policy == "tighten" and not self.tightened:
             raise ValueError("policy: found tighten, allowed: with limits in sync.tighten")
         if 0 < self.expire_s < 2 * self.refresh_s:

@@ -19,6 +19,9 @@ class Audit:
         self.path = path
         #: Lines that could not be written, a full disk, say.
         self.lost = 0
+        #: Why the last line could not be written, "" where it could.
+        self.problem = ""
+        self._cut = False
         try:
             files.make_directory(path.parent, 0o750)
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
@@ -40,10 +43,18 @@ class Audit:
         line = {"time_ns": time.time_ns(), "engine": engine, "what": what, "values": dict(values), "source": source}
         data = msgspec.json.encode(line) + b"\n"
         try:
-            if os.write(self._descriptor, data) != len(data):
-                self.lost += 1
-        except OSError:
-            self.lost += 1
+            if self._cut:
+                data = b"\n" + data
+            written = os.write(self._descriptor, data)
+            self._cut, self.problem = written != len(data), ""
+            if self._cut:
+                self._lose("a line was cut")
+        except OSError as error:
+            self._lose(error.strerror or str(error))
+
+    def _lose(self, why: str) -> None:
+        self.lost += 1
+        self.problem = f"audit {self.path}: {why}"
 
     def close(self) -> None:
         """Close the file."""

@@ -13,6 +13,16 @@ def limits_prefix(prefix: str) -> str:
     return prefix + _LIMITS
 
 
+def engine_key(prefix: str, engine: str) -> str:
+    """Returns the key of what an engine is."""
+    return f"{prefix}engine:{engine}"
+
+
+def symbol_key(prefix: str, engine: str, symbol: str) -> str:
+    """Returns the key of what an engine holds of a symbol."""
+    return f"{prefix}symbol:{engine}:{symbol}"
+
+
 def list_limit_keys(prefix: str, engines: Iterable[str]) -> dict[bytes, tuple[str, str]]:
     """Returns (engine, limit) by the key that may hold the limit, for each engine and each limit that there is."""
     return {

@@ -1,27 +1,31 @@
-"""`desk sync`: the loop between Redis and engines. It waits for nothing but one exchange with Redis at a time."""
+"""`desk sync`: the loop between Redis and engines. It waits for Redis, and for nothing else."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 from agent.engine.systemd import notify
 from agent.shm.request import find_asker
+from agent.shm.segment import Segment
 from desk.counters import Counters
 from desk.errors import DeskError
-from desk.redis.link import Link, RedisLost
+from desk.redis.link import Link, RedisLost, Refused, Talk, TooLong
+from desk.redis.words import explain
 from desk.settings.redis import Redis
 from desk.settings.sync import Sync, name_engine
 from desk.stop import Stop
 from desk.sync.audit import Audit
 from desk.sync.engine import Engine, Wish
-from desk.sync.keys import explain_unknown, limits_prefix, list_limit_keys
+from desk.sync.inbox import Inbox
+from desk.sync.keys import limits_prefix
 from desk.sync.outbox import Outbox
-from desk.sync.values import Bad, read_values
 from hosttune.output import escape, print_message
 
+#: Seconds of the clock by which the loop's steps are measured.
+read_clock = time.monotonic
 #: Seconds between two looks for the answer of a loop, which has it within 5 ms.
-_ANSWER = 0.005
-#: Of a message about keys that are not read: no more of them are told.
-_MOST_TOLD = 100
+_ANSWER = 0.002
+#: Seconds between two looks at the engines, at most; and of a wait, after which a signal is seen.
+_LOOK = 0.1
 
 
 def run(redis: Redis, wanted: Sync) -> None:
@@ -55,38 +59,41 @@ class Loop:
             name_engine(engine): Engine(engine, name_engine(engine), asker, audit.write, wanted.may_resume)
             for engine in wanted.engines
         }
-        self._keys = list_limit_keys(wanted.prefix, self.engines)
         self.link = Link(redis, "desk-sync", limits_prefix(wanted.prefix))
+        self._inbox = Inbox(wanted.prefix, self.engines, audit, self._tell)
         self._outbox = Outbox(wanted.prefix, wanted.expire_s)
         self._pause = redis.retry_min_ms / 1000
+        self._ping_every = min(1.0, wanted.redis_lost_s / 3)
         now = time.monotonic()
-        self._next_try = now
-        self._next_out = self._next_read = self._next_ping = now
+        self._next_try = self._next_look = self._next_out = self._next_read = self._next_ping = now
+        self._connecting_since = now
         #: Seconds of time.monotonic() at the last answer of Redis.
         self.answered = now
         self.lost = False
         self.problem = ""
-        self.reads = self.refused = self.unknown = self.connections = self.losses = 0
+        self.connections = self.losses = 0
+        #: Seconds that the loop has worked without looking at anything else, at most.
         self.longest = 0.0
-        self._bad: dict[bytes, str] = {}
-        self._told: set[bytes] = set()
 
     def step(self) -> None:
         """Do what is due, then wait for what Redis says, until something is."""
-        begun = time.monotonic()
+        begun, measured = time.monotonic(), read_clock()
         try:
             self._talk(begun)
         except DeskError as error:  # a secret that cannot be read is a connection that cannot be made
-            self._note_loss(str(error))
+            self._note_loss(error)
         self._obey_policy()
-        segments = {name: engine.step(time.monotonic()) for name, engine in self.engines.items()}
-        try:
-            if self.link.connected and time.monotonic() >= self._next_out:
-                self._next_out = time.monotonic() + self._wanted.period_ms / 1000
-                self._outbox.send(self.link, segments, time.time_ns())
-        except RedisLost as error:
-            self._note_loss(str(error))
-        self.longest = max(self.longest, time.monotonic() - begun)
+        for engine in self.engines.values():
+            if engine.waits:
+                engine.act(time.monotonic())
+        if begun >= self._next_look:
+            self._next_look = begun + min(_LOOK, self._wanted.period_ms / 1000)
+            segments = {name: engine.look(time.monotonic()) for name, engine in self.engines.items()}
+            try:
+                self._send(segments, begun)
+            except RedisLost as error:
+                self._note_loss(error)
+        self.longest = max(self.longest, read_clock() - measured)
         self._wait()
 
     def close(self) -> None:
@@ -97,109 +104,108 @@ class Loop:
 
     def count(self) -> dict[str, int | float]:
         """Returns the numbers that are published."""
-        confirmed = {f"confirmed[{name}]": engine.confirmed for name, engine in self.engines.items()}
-        unconfirmed = {f"unconfirmed[{name}]": engine.unconfirmed for name, engine in self.engines.items()}
-        return {
+        numbers: dict[str, int | float] = {
             "connected": int(self.link.connected),
             "redis_age_seconds": time.monotonic() - self.answered,
             "redis_lost": int(self.lost),
             "connections": self.connections,
             "losses": self.losses,
-            "reads": self.reads,
-            "refused_values": self.refused,
-            "bad_keys": len(self._bad),
-            "unknown_keys": self.unknown,
+            "reads": self._inbox.reads,
+            "refused_values": self._inbox.refused,
+            "bad_keys": len(self._inbox.bad),
+            "unknown_keys": self._inbox.unknown,
             "values_written": self._outbox.values,
             "values_refused": self._outbox.refused,
             "audit_lost": self._audit.lost,
             "longest_step_seconds": self.longest,
-            **confirmed,
-            **unconfirmed,
         }
+        for name, engine in self.engines.items():
+            numbers[f"confirmed[{name}]"] = engine.confirmed
+            numbers[f"unconfirmed[{name}]"] = engine.unconfirmed
+            numbers[f"set_again[{name}]"] = engine.again
+        return numbers
 
     def describe(self) -> dict[str, str]:
         """Returns the texts that are published."""
-        bad = next(iter(self._bad.values()), "")
-        return {
-            "problem": self.problem or bad or (f"Redis refuses values: {self._outbox.problem}"
-                                               if self._outbox.problem else ""),
-            **{f"engine[{name}]": engine.problem for name, engine in self.engines.items()},
-        }  # fmt: skip
+        problem = self.problem or next(iter(self._inbox.bad), "")
+        if not problem and self._outbox.problem:
+            problem = f"Redis refuses values: {self._outbox.problem}"
+        if not problem and self._audit.problem:
+            problem = self._audit.problem
+        return {"problem": problem, **{f"engine[{name}]": engine.problem for name, engine in self.engines.items()}}
+
+    def _tell(self, engine: str, wishes: Mapping[str, Wish | None]) -> None:
+        self.engines[engine].wish(wishes)
 
     def _talk(self, now: float) -> None:
-        """Connect, read what has changed, and see that Redis answers. Raises RedisLost."""
+        """Connect, read what has changed, and see that Redis answers. Raises RedisLost, and DeskError."""
         if not self.link.connected:
-            if now < self._next_try:
-                return
-            self.link.connect()
-            self.connections += 1
-            self._outbox.forget()
-            self._read(list(self._keys))
-            self._note_answer()
-            if self.lost or self.problem:
-                print_message("desk: sync: Redis answers; all limits were read")
-            self.lost, self.problem, self._pause = False, "", self._redis.retry_min_ms / 1000
-            self._next_read = time.monotonic() + self._wanted.refresh_s
+            if not self.link.connecting and now >= self._next_try:
+                self.link.begin_connecting()
+                self._connecting_since = now
+            elif self.link.connecting and now - self._connecting_since > 2.0:
+                self._say(f"redis {self._redis.place}: connecting takes longer than 2 s; is its name looked up?")
             return
-        changed = self.link.take_changes()
-        if changed is None or now >= self._next_read:
-            self._next_read = now + self._wanted.refresh_s
+        changed, flushed = self.link.take_changes()
+        if flushed:
             self._outbox.forget()
-            self._read(list(self._keys))
-            self._note_answer()
+        if changed is None or now >= self._next_read:
+            if now >= self._next_read:
+                self._outbox.forget()
+            self._next_read = now + self._wanted.refresh_s
+            self._inbox.begin_reading(self.link, self._note_answer)
         elif changed:
-            self._tell_unknown(changed - self._keys.keys())
-            if known := [key for key in self._keys if key in changed]:
-                self._read(known)
-                self._note_answer()
+            self._inbox.take(self.link, changed, self._note_answer)
         if now >= self._next_ping:
-            self.link.exchange([("PING",)])
-            self._note_answer()
+            self._next_ping = now + self._ping_every
+            self.link.begin(self._ping())
 
-    def _read(self, keys: list[bytes]) -> None:
-        """Read limits, and tell the engines what they are to be. Raises RedisLost: then nothing is told."""
-        found = read_values(self.link, keys, [self._keys[key][1] for key in keys])
-        self.reads += 1
-        for key, value in zip(keys, found, strict=True):
-            engine, limit = self._keys[key]
-            if isinstance(value, Bad):
-                line = f"{key.decode()}: found {value.found}, allowed: {value.allowed}"
-                if self._bad.get(key) != line:
-                    self.refused += 1
-                    self._bad[key] = line
-                    self._audit.write(engine, "refused", {limit: value.found}, key.decode())
-                    self._tell(key, line)
-                continue
-            self._bad.pop(key, None)
-            self._told.discard(key)
-            wish = None if value is None else Wish(value, key.decode())
-            self.engines[engine].wish({limit: wish})
+    def _begin_connection(self) -> None:
+        """Of a new connection, read all limits before anything else. Raises RedisLost."""
+        self.connections += 1
+        self._outbox.begin_connection()
+        self._inbox.begin_connection()
+        self._next_read = time.monotonic() + self._wanted.refresh_s
+        self._next_ping = time.monotonic() + self._ping_every
+        self._inbox.begin_reading(self.link, self._welcome)
 
-    def _tell_unknown(self, keys: Iterable[bytes]) -> None:
-        for key in keys:
-            self.unknown += 1
-            self._tell(key, f"{self._show_key(key)}: {explain_unknown(self._wanted.prefix, key, self.engines)}")
+    def _welcome(self) -> None:
+        """All limits were read."""
+        self._note_answer()
+        if self.lost or self.problem:
+            print_message("desk: sync: Redis answers; all limits were read")
+        self.lost, self.problem, self._pause = False, "", self._redis.retry_min_ms / 1000
 
-    def _tell(self, key: bytes, line: str) -> None:
-        if key not in self._told and len(self._told) < _MOST_TOLD:
-            self._told.add(key)
-            print_message(f"desk: sync: {escape(line)}")
+    def _ping(self) -> Talk:
+        (answer,) = yield [("PING",)]
+        if isinstance(answer, Refused):
+            raise RedisLost(f"redis {self._redis.place}: PING: {explain(answer)}")
+        self._note_answer()
 
-    def _show_key(self, key: bytes) -> str:
-        return key[:200].decode("ascii", "backslashreplace")
+    def _send(self, segments: Mapping[str, Segment | None], now: float) -> None:
+        """Write what engines hold, and go on looking for unknown keys, where that is due. Raises RedisLost."""
+        if self.link.connected and not self.problem and now >= self._next_out:
+            self._next_out = now + self._wanted.period_ms / 1000
+            self._outbox.send(self.link, segments, time.time_ns())
+            self._inbox.search(self.link)
 
     def _note_answer(self) -> None:
         self.answered = time.monotonic()
-        self._next_ping = self.answered + min(1.0, self._wanted.redis_lost_s / 3)
+        self._next_ping = self.answered + self._ping_every
 
-    def _note_loss(self, why: str) -> None:
+    def _note_loss(self, error: DeskError) -> None:
         self.losses += 1
-        if self.problem != why:
-            print_message(f"desk: sync: {escape(why)}")
-        self.problem = why
+        if isinstance(error, TooLong):
+            self._inbox.note_too_long()
+        self._say(str(error))
         self.link.close()
         self._next_try = time.monotonic() + self._pause
         self._pause = min(2 * self._pause, self._redis.retry_max_ms / 1000)
+
+    def _say(self, why: str) -> None:
+        if self.problem != why:
+            print_message(f"desk: sync: {escape(why)}")
+        self.problem = why
 
     def _obey_policy(self) -> None:
         """Once Redis has not answered for too long, do what the configuration says."""
@@ -221,13 +227,23 @@ class Loop:
     def _wait(self) -> None:
         """Wait until something is due, or Redis says something."""
         now = time.monotonic()
-        soon = now + (
-            _ANSWER if any(engine.waits for engine in self.engines.values()) else self._wanted.period_ms / 1000
-        )
+        due = [self._next_look]
+        if any(engine.waits for engine in self.engines.values()):
+            due.append(now + _ANSWER)
         if self.link.connected:
-            try:
-                self.link.wait(max(0.0, min(soon, self._next_out, self._next_ping, self._next_read) - now))
-                return
-            except RedisLost as error:
-                self._note_loss(str(error))
-        time.sleep(max(0.0, min(soon, self._next_try if self._next_try > now else soon) - now))
+            due += [self._next_read, self._next_ping]
+        elif not self.link.connecting:
+            due.append(self._next_try)
+        seconds = min(_LOOK, max(0.0, min(due) - now))
+        if not self.link.connected and not self.link.connecting:
+            time.sleep(seconds)
+            return
+        begun, was = read_clock(), self.link.connected
+        try:
+            self.link.wait(seconds)
+            if self.link.connected and not was:
+                self._begin_connection()
+        except DeskError as error:
+            self._note_loss(error)
+        # What was waited for longer than asked was work, or a wait that nobody has asked for.
+        self.longest = max(self.longest, read_clock() - begun - seconds)

@@ -1,12 +1,13 @@
 """Limits as Redis has them: read without believing how long a value is, or that it is one."""
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import msgspec
 
 from agent.limits import LIMITS
-from desk.redis.link import Link, RedisLost, Refused
+from desk.redis.link import Command, RedisLost, Refused
+from desk.redis.words import explain
 from hosttune.output import escape
 
 #: Bytes of a value that is a number: more are read of none.
@@ -24,6 +25,7 @@ class Bad(msgspec.Struct, frozen=True):
 
 #: Of a key: a limit's value in the user's units, why it is refused, or None where there is no such key.
 Value = int | float | Bad | None
+Reading = Generator[Sequence[Command], list[Any], list[Value]]
 
 
 def decode_limit(limit: str, raw: bytes) -> int | float | Bad:
@@ -51,49 +53,32 @@ def show_bytes(raw: bytes) -> str:
     return f"'{shown}'" if len(raw) <= MOST_BYTES else f"'{shown}'... (more than {MOST_BYTES} bytes)"
 
 
-def read_values(link: Link, keys: Sequence[bytes], names: Sequence[str]) -> list[Value]:
-    """Returns what Redis has in each key, of which names has the limit. One that is empty is as one that is missing.
+def read_values(keys: Sequence[bytes], names: Sequence[str], careful: bool) -> Reading:
+    """Read what Redis has in each key, of which names has the limit, as a part of a talk. Returns the values; an
+    empty one is as one that is missing.
 
-    No value of more than MOST_BYTES is asked for, whoever makes it longer meanwhile: many keys are watched (WATCH)
-    between their lengths (STRLEN) and the one MGET that reads them. Raises RedisLost, also for an answer that is none.
+    Many keys are read by one MGET, which sends whatever they hold: TooLong is raised where that is far too much, and
+    careful has no more than MOST_BYTES of each sent. Raises RedisLost, also for an answer that is none.
     """
-    raw = _read_few(link, keys) if len(keys) <= FEW else _read_many(link, keys)
-    return [_decode(limit, value) for limit, value in zip(names, raw, strict=True)]
+    found: dict[bytes, Any] = {}
+    if len(keys) > FEW and not careful:
+        (values,) = yield [("MGET", *keys)]
+        if isinstance(_check(values), Bad) or not isinstance(values, list) or len(values) != len(keys):
+            raise RedisLost("redis refused to read the limits: MGET has no answer")
+        found = {key: value for key, value in zip(keys, values, strict=True) if value is not None}
+    # MGET answers for a key of another type as for one that is missing; this command does not.
+    if single := [key for key in keys if key not in found]:
+        answers = yield [("GETRANGE", key, 0, MOST_BYTES) for key in single]
+        found |= zip(single, map(_check, answers), strict=True)
+    return [_decode(limit, found[key]) for limit, key in zip(names, keys, strict=True)]
 
 
 def _decode(limit: str, raw: Any) -> Value:
     if isinstance(raw, Bad):
         return msgspec.structs.replace(raw, allowed=describe_allowed(limit))
+    if not isinstance(raw, bytes):
+        raise RedisLost(f"redis refused to read the limits: an answer of another type, {type(raw).__name__}")
     return decode_limit(limit, raw) if raw else None
-
-
-def _read_few(link: Link, keys: Sequence[bytes]) -> list[Any]:
-    return [_check(raw) for raw in link.exchange([("GETRANGE", key, 0, MOST_BYTES) for key in keys])]
-
-
-def _read_many(link: Link, keys: Sequence[bytes]) -> list[Any]:
-    watched, *lengths = link.exchange([("WATCH", *keys), *(("STRLEN", key) for key in keys)])
-    _check(watched)
-    short = [key for key, length in zip(keys, lengths, strict=True)
-             if isinstance(length, int) and 0 < length <= MOST_BYTES]  # fmt: skip
-    found: dict[bytes, Any] = {}
-    if short:
-        *_, values = link.exchange([("MULTI",), ("MGET", *short), ("EXEC",)])
-        # Somebody has changed one of them; or Redis is out of memory, and refuses whatever is in a transaction.
-        if values is None or isinstance(values, Refused):
-            for at in range(0, len(short), 1000):
-                part = short[at : at + 1000]
-                found |= zip(part, _read_few(link, part), strict=True)
-        else:
-            found = dict(zip(short, _check(values)[0], strict=True))
-    else:
-        link.exchange([("UNWATCH",)])
-    return [
-        Bad(f"a value of {length:,} bytes", "") if isinstance(length, int) and length > MOST_BYTES
-        else _check(length) if not isinstance(length, int)
-        else found.get(key)
-        for key, length in zip(keys, lengths, strict=True)
-    ]  # fmt: skip
 
 
 def _check(raw: Any) -> Any:
@@ -102,7 +87,5 @@ def _check(raw: Any) -> Any:
     if isinstance(raw, Refused):
         if str(raw).startswith("WRONGTYPE"):
             return Bad("a value of another type than string", "")
-        from desk.redis.link import explain
-
         raise RedisLost(f"redis refused to read the limits: {explain(raw)}")
     return raw
