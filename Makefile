@@ -55,6 +55,8 @@ lock: setup-dev
 bench: setup-bench
 	$(VENV)/python -m benchmarks.agent --out build/bench
 	$(VENV)/python -m benchmarks.hosttune.check_startup
+	$(VENV)/python -m benchmarks.desk.sync
+	$(VENV)/python -m benchmarks.desk.effect
 
 setup-host:
 	@tools/setup host

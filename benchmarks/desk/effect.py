@@ -1,0 +1,163 @@
+"""`python -m benchmarks.desk.effect`: what `desk` costs the engine: tick to order with and without it.
+
+A turn plays ticks at a steady rate to an engine that answers each with an order; the exchange simulator measures from
+the send of a tick to its order. With the desk: a `desk sync` writes what the engine holds to a redis-server, and limits
+change there ten times a second; a `desk export` is scraped once a second. Each round has turns without, with, with and
+without. Nothing may be lost: the simulator wants an order for each tick, and the engine has counted no gap.
+
+The engine has a CPU, the simulator another. Where there is no third, the desk shares the simulator's: then the tails
+are the simulator's as well, which waits for the desk before it sees an order; p50 is the engine's.
+"""
+
+import argparse
+import contextlib
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from socket import SOCK_STREAM
+from typing import Any
+
+import msgspec
+
+from agent.exchange import feed
+from agent.shm import segment as shm
+from benchmarks.agent import drive, harness, machine, stage
+from benchmarks.agent.sample import BenchError, Curves, Sample, find_quantile, take_curve
+from benchmarks.desk import programs
+
+ROUNDS, RATE, SECONDS = 5, 10_000, 4
+#: What changes limits and scrapes: a process of its own, which the simulator does not wait for.
+_CLIENT = """
+import sys, time, urllib.request
+import redis
+url, socket, count = sys.argv[1:3] + [0]
+client = redis.Redis(unix_socket_path=socket)
+print("ready", flush=True)
+while True:
+    client.set("desk:limits:bench:max_size", 10 + count % 50)
+    if count % 10 == 0:
+        urllib.request.urlopen(url, timeout=10).read()
+    count += 1
+    time.sleep(0.1)
+"""
+
+
+@contextlib.contextmanager
+def _desk(home: Path, cpus: set[int]) -> Iterator[list[subprocess.Popen[str]]]:
+    """Run redis-server, `desk sync`, `desk export` and their client on these CPUs; checked to be there at the end."""
+    socket = home / "redis.socket"
+    port = drive.free_port(SOCK_STREAM)
+    config = home / "desk.toml"
+    config.write_text(f'[redis]\nsocket = "{socket}"\n[sync]\nengines = ["{home}/bench.segment"]\n'
+                      f'audit = "{home}/audit"\n[export]\nport = {port}\n')  # fmt: skip
+    path, environment = programs.find_server()
+    desk = [sys.executable, "-P", "-m", "desk"]
+    everywhere = os.sched_getaffinity(0)
+    children: list[subprocess.Popen[str]] = []
+    os.sched_setaffinity(0, cpus)  # which children inherit
+    try:
+        for command, own in (
+            ([path, "--port", "0", "--unixsocket", str(socket), "--save", "", "--dir", str(home)], environment),
+            ([*desk, "sync", str(config)], {"RUNTIME_DIRECTORY": str(home)}),
+            ([*desk, "export", str(config)], {"RUNTIME_DIRECTORY": str(home)}),
+            ([sys.executable, "-P", "-c", _CLIENT, f"http://127.0.0.1:{port}/metrics", str(socket)], {}),
+        ):
+            children.append(subprocess.Popen(command, env=os.environ | own, stdout=subprocess.PIPE, text=True))
+            if len(children) == 1:
+                programs.wait(socket.exists, "redis-server does not start")
+            elif len(children) > 2:
+                drive.ready(children[-1])
+        os.sched_setaffinity(0, everywhere)
+        yield children
+        if ended := [child.args for child in children if child.poll() is not None]:
+            raise BenchError(f"{ended} ended")
+    finally:
+        os.sched_setaffinity(0, everywhere)
+        for child in reversed(children):
+            child.send_signal(signal.SIGTERM)
+        for child in reversed(children):
+            child.communicate(timeout=20)
+
+
+def _play(home: Path, ticks: feed.Feed, cpu: int) -> dict[str, Any]:
+    """Returns the simulator's report of a turn. Raises BenchError where the engine has lost anything."""
+    ports = stage.free_ports()
+    command = drive.command(home, cpu, stage.tables(ports, "every_tick"), True)
+    config, segment = home / "agent.toml", home / "bench.segment"
+    config.write_text(config.read_text().replace(f"{home}/segment", str(segment)))
+    report = stage.play(command, ticks, RATE, ports, ready=drive.ready)
+    counters = shm.read(segment).counters
+    if counters["lost"] or counters["gaps"]:
+        raise BenchError(f"the feed has lost {counters['lost']}, with {counters['gaps']} gaps")
+    return report
+
+
+def _turn(directory: Path, ticks: feed.Feed, cpus: list[int], with_desk: bool) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory(dir=directory) as folder:
+        home = Path(folder) / "trading_agent"
+        home.mkdir(mode=0o700)
+        if not with_desk:
+            return _play(home, ticks, cpus[1])
+        with _desk(home, set(cpus[2:]) or {cpus[0]}):
+            report = _play(home, ticks, cpus[1])
+            changes = (home / "audit").read_bytes().count(b'"what":"confirmed"')
+            if changes < SECONDS * 5:
+                raise BenchError(f"only {changes} changes of a limit were confirmed meanwhile")
+            return report
+
+
+def rounds(directory: Path) -> Iterator[list[Sample]]:
+    """Yields the samples of a round."""
+    own, other = machine.two_cpus()
+    everywhere = os.sched_getaffinity(0)
+    cpus = [own, other, *sorted(everywhere - {own, other})]
+    ticks = feed.quotes(RATE * SECONDS, 1, stage.SYMBOL)
+    os.sched_setaffinity(0, {own})
+    try:
+        while True:
+            reports: dict[bool, list[dict[str, Any]]] = {False: [], True: []}
+            for with_desk in (False, True, True, False):
+                reports[with_desk].append(_turn(directory, ticks, cpus, with_desk))
+            yield _samples(reports[True], reports[False])
+    finally:
+        os.sched_setaffinity(0, everywhere)
+
+
+def _samples(ours: list[dict[str, Any]], reference: list[dict[str, Any]]) -> list[Sample]:
+    sides = [sorted(value for one in side for value in one["latencies"]["service"]) for side in (ours, reference)]
+    quantiles = [find_quantile(side) for side in sides]
+    curves = Curves("tick to order", *(take_curve(find_quantile(side), len(side)) for side in sides))
+    return [
+        Sample(
+            metric=f"tick to order {name}, {RATE:,} ticks/s", unit="us", ours=quantiles[0](share),
+            reference=quantiles[1](share), reference_name="without desk", bar=bar, curves=curves if bar else None,
+        )
+        for name, share, bar in (("p50", 0.5, 1.05), ("p90", 0.9, None), ("p99", 0.99, None), ("p99.9", 0.999, None))
+    ]  # fmt: skip
+
+
+def main() -> int:
+    """Measure and print. Returns 0 where the bar is met, 1 where it is not or the machine was busy."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--busy", type=float, default=harness.QUIET, metavar="SHARE",
+                        help="of the machine's CPU time that others may use in a round")  # fmt: skip
+    arguments = parser.parse_args()
+    begun = time.time()
+    with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="desk-bench-") as folder:
+        module = importlib.import_module("benchmarks.desk.effect")
+        found = harness.measure(module, arguments.rounds, Path(folder), arguments.busy)
+    whole = {"machine": machine.describe(), **found, "load": os.getloadavg()[0], "seconds": round(time.time() - begun)}
+    sys.stdout.write(msgspec.json.format(json.dumps(whole), indent=2) + "\n")
+    return 0 if all(one["met"] is not False for one in found.get("results", [{"met": False}])) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
