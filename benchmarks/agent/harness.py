@@ -38,8 +38,6 @@ NAMES = (
     "desk.worker",
 )
 ROUNDS = 7
-#: Share of the machine's CPU time that others may use in a round.
-QUIET = 0.05
 #: Rounds of a benchmark that may go wrong.
 FAILURES = 3
 
@@ -54,7 +52,7 @@ def load(names: list[str]) -> list[ModuleType]:
     ]
 
 
-def measure(bench: ModuleType, rounds: int, directory: Path, quiet: float = QUIET) -> dict[str, Any]:
+def measure(bench: ModuleType, rounds: int, directory: Path, quiet: float = machine.QUIET) -> dict[str, Any]:
     """Run one: {"bench", "results": [...], "failed": [...]} or {"bench", "refused": why, "failed": [...]}.
 
     A module's rounds() yields the same samples, in the same order, each round. Where some reference may be missing

@@ -2,76 +2,18 @@
 
 import importlib.util
 import os
-import platform
-import resource
 import shutil
 import subprocess
-import time
 from pathlib import Path
-from typing import Any
-
-import msgspec
 
 from benchmarks.agent.sample import BenchError
-from hosttune.host.sched import POLICY_NAMES
+from hosttune.host.load import QUIET as QUIET
+from hosttune.host.load import Moment as Moment
+from hosttune.host.load import describe as describe
+from hosttune.host.load import foreign as foreign
+from hosttune.host.load import moment as moment
 
-_TICKS = os.sysconf("SC_CLK_TCK")
 REFERENCES = Path(__file__).with_name("reference")
-
-
-class Moment(msgspec.Struct, frozen=True):
-    """CPU seconds of the whole machine, and of this process and the children it has waited for."""
-
-    at: float
-    used: float
-    stolen: float
-    own: float
-
-
-def moment() -> Moment:
-    """Read /proc/stat (proc(5)) and getrusage(2)."""
-    fields = [int(n) / _TICKS for n in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]]
-    user, nice, system, _, _, irq, softirq, steal = fields[:8]
-    own = 0.0
-    for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN):
-        usage = resource.getrusage(who)
-        own += usage.ru_utime + usage.ru_stime
-    return Moment(time.monotonic(), user + nice + system + irq + softirq, steal, own)
-
-
-def foreign(before: Moment, after: Moment) -> float:
-    """Share of the machine's CPU time between two moments that others used, or a hypervisor took."""
-    span = (after.at - before.at) * (os.cpu_count() or 1)
-    used = (after.used - before.used) - (after.own - before.own) + (after.stolen - before.stolen)
-    return max(0.0, used / span) if span > 0 else 0.0
-
-
-def _read(path: str) -> str | None:
-    try:
-        return Path(path).read_text().strip()
-    except OSError:
-        return None
-
-
-def describe() -> dict[str, Any]:
-    """Machine, kernel and real-time settings; null where something is not readable here."""
-    model = None
-    for line in (_read("/proc/cpuinfo") or "").splitlines():
-        if line.startswith("model name"):
-            model = line.partition(":")[2].strip()
-            break
-    return {
-        "host": platform.node(),
-        "cpu": model,
-        "cpus": os.cpu_count(),
-        "kernel": platform.release(),
-        "python": platform.python_version(),
-        "isolated_cpus": _read("/sys/devices/system/cpu/isolated"),
-        "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
-        "sched_rt_runtime_us": _read("/proc/sys/kernel/sched_rt_runtime_us"),
-        "scheduler": "SCHED_" + POLICY_NAMES.get(os.sched_getscheduler(0), "unknown").upper(),
-        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-    }
 
 
 #: By a source's suffix: environment variable, commands to look for, language options, Debian packages.

@@ -16,6 +16,7 @@ COMMANDS: dict[str, str] = {
     "dashboards": "write dashboards for Grafana",
     "run": "run a Python module on the event bus, on paper",
     "status": "say whether engines, rings and the desk's processes are well",
+    "profile": "where a program spends its time: one table of hot spots, and a flame graph",
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
@@ -31,3 +32,10 @@ class MeasuredDocument(Document, Protocol):
 
     def as_metrics(self) -> Iterable[Any]:
         """Returns metric families of prometheus_client, with their samples."""
+
+
+class PagedDocument(Document, Protocol):
+    """A document that also has a page of HTML."""
+
+    def as_template(self) -> Path:
+        """Returns the file of a Jinja template that makes the page out of `data`, the document's data."""

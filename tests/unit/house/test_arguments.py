@@ -54,6 +54,7 @@ NEEDED: dict[tuple[str, str], dict[str, str]] = {
     ("desk", "worker"): {"config": NOWHERE},
     ("desk", "run"): {"module": NOWHERE},
     ("desk", "status"): {},
+    ("desk", "profile"): {"command": NOWHERE},
 }
 #: Options that exclude each other.
 INSTEAD = {"--snapshot": "--root"}
