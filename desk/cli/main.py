@@ -17,6 +17,7 @@ COMMANDS: dict[str, str] = {
     "run": "run a Python module on the event bus, on paper",
     "status": "say whether engines, rings and the desk's processes are well",
     "profile": "where a program spends its time: one table of hot spots, and a flame graph",
+    "report": "a trading loop in plain Python and the engine, measured here and now",
 }
 
 

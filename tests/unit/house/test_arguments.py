@@ -55,6 +55,7 @@ NEEDED: dict[tuple[str, str], dict[str, str]] = {
     ("desk", "run"): {"module": NOWHERE},
     ("desk", "status"): {},
     ("desk", "profile"): {"command": NOWHERE},
+    ("desk", "report"): {},
 }
 #: Options that exclude each other.
 INSTEAD = {"--snapshot": "--root"}

@@ -15,7 +15,7 @@ FLOORS: dict[str, list[set[str]]] = {
     "desk": [
         {"__main__"},
         {"cli"},
-        {"bus", "export", "ingest", "profile", "status", "sync", "worker"},
+        {"bus", "export", "ingest", "profile", "report", "status", "sync", "worker"},
         {"codec", "kafka", "redis"},
         {"config"},
         {"settings", "counters", "stop"},

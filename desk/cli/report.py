@@ -1,0 +1,55 @@
+"""`desk report`: a trading loop in plain Python and the engine beside each other, measured here and now."""
+
+import argparse
+import contextlib
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+from agent.cli.options import parse_count
+from desk.errors import FAILED, OK, UNKNOWN, UsageError
+from hosttune.report import formats
+
+_VIEWS = (*formats.VIEWS, "as_template")
+_MOST_ROUNDS = 100
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Add the arguments of the subcommand."""
+    command.add_argument("--rounds", type=parse_count, default=5, metavar="N", help="default 5; each takes some 10 s")
+    command.add_argument("--seed", type=int, default=1, help="of the ticks (default 1)")
+    command.add_argument("-o", dest="file", metavar="FILE", help="put it into a file, and not on standard output")
+    formats.add_argument(command, _VIEWS)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure and print. Returns FAILED for a bar that was missed, else UNKNOWN for a figure that is not there. Raises
+    UsageError."""
+    if arguments.rounds > _MOST_ROUNDS:
+        raise UsageError(f"--rounds: found {arguments.rounds}, allowed: at most {_MOST_ROUNDS}")
+    from agent.cli.output import format_document, write_out
+    from desk.report.measure import measure
+    from hosttune.output import print_message, put_out
+
+    with _ended_by_sigterm():
+        report = measure(arguments.rounds, arguments.seed, lambda text: print_message(f"desk: {text}"))
+    text = format_document(report, arguments.format)
+    if arguments.file:
+        put_out(arguments.file, text)
+    else:
+        write_out(text)
+    return FAILED if report.missed else UNKNOWN if report.unknown else OK
+
+
+@contextlib.contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM end as SIGINT does, so that nothing that was started is left."""
+
+    def end(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
