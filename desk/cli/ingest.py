@@ -42,7 +42,9 @@ def run(arguments: argparse.Namespace) -> int:
     from hosttune.output import escape, write_out
 
     topic, number = _find_partition(settings.ingest, arguments.partition)
-    found = record(settings.kafka, topic.name, number, topic.format, arguments.out)
+    if topic.records is not None:
+        raise DeskError(f"--out: {topic.name} has records for a worker, allowed: a topic with the messages of a feed")
+    found = record(settings.kafka, topic, number, arguments.out)
     words = (
         f"{arguments.out}: {found.records} records of {topic.name}-{number}, offsets {found.first} to {found.end - 1}"
     )

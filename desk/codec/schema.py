@@ -183,6 +183,17 @@ def read_words(descriptor_set: bytes, message: str, fields: Sequence[str]) -> tu
     return number, sorted(words)
 
 
+def find_bytes_field(descriptor_set: bytes, message: str, field: str) -> int:
+    """Returns the number of a field of a message that is bytes or a string, and not repeated. Raises SchemaError."""
+    descriptor = _find_message(descriptor_set, message)
+    found = descriptor.fields_by_name.get(field)
+    if found is None:
+        raise SchemaError(f"{message}: field: found {field!r}, allowed: {_list_fields(descriptor)}")
+    if found.type not in (9, 12) or found.is_repeated:
+        raise SchemaError(f"{message}: {field}: allowed: bytes or a string, one")
+    return int(found.number)
+
+
 def _pad(name: str, value: bytes, width: int) -> bytes:
     """Returns a default value of a string or bytes in its room."""
     if len(value) > width:

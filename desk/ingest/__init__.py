@@ -3,6 +3,7 @@
 sessions        the name of a partition's session
 place           the file beside a ring that says how far the ring is
 places          where to begin, and whether the log still has that place
+codec           what the Protobuf schema says of a topic
 finder          what only the brokers know, asked by a thread
 _lane           one partition, from librdkafka's queue into its ring, in Cython
 partition       one partition: its lane, and what is wrong with it

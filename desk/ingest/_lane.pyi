@@ -1,16 +1,16 @@
-from typing import Any, Protocol
+from typing import Any
 
 from typing_extensions import Buffer
+
+from desk.codec import Decoder
 
 MOST_BYTES: int
 PLACE_SIZE: int
 
-class Decoder(Protocol):
-    def decode_many(self, values: list[bytes], /) -> tuple[Buffer, int]: ...
-
 def load(path: str) -> None: ...
 def take_client() -> int: ...
 def keep(client: object) -> None: ...
+def find_message(value: bytes, field: int) -> bytes | None: ...
 def explain(error: int) -> str: ...
 
 class Lane:

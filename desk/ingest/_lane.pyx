@@ -20,96 +20,9 @@ from libc.string cimport memcpy, memset
 
 from agent.protocols.wire cimport store16, store64
 from agent.shm.ring cimport RING_LOAD, RING_STORE, Ring, ring_padded_size, ring_publish, ring_reserve
+from desk.ingest.field cimport find_bytes
+from desk.ingest.kafka cimport kafka, kafka_load, kafka_message, kafka_take_made
 
-
-cdef extern from *:
-    """
-    #include <dlfcn.h>
-    #include <stddef.h>
-    #include <stdint.h>
-    #include <sys/types.h>
-
-    /* Of rdkafka.h: rd_kafka_message_t, which is part of its ABI, and the functions that are used. */
-    typedef struct {
-        int err;
-        void *topic;
-        int32_t partition;
-        const uint8_t *payload;
-        size_t len;
-        void *key;
-        size_t key_len;
-        int64_t offset;
-        void *own;
-    } kafka_message;
-
-    struct kafka_functions {
-        ssize_t (*consume)(void *queue, int timeout_ms, kafka_message **found, size_t count);
-        void (*destroy)(kafka_message *);
-        void *(*find_queue)(void *client, const char *topic, int32_t partition);
-        void (*forward)(void *from, void *to);
-        void (*close_queue)(void *queue);
-        void (*wake)(void *queue, int descriptor, const void *payload, size_t size);
-        const char *(*explain)(int error);
-        int (*call_on_new)(void *conf, const char *name, int (*)(void *, const void *, void *, char *, size_t), void *);
-    };
-    static struct kafka_functions kafka;
-    static void *kafka_made;                    /* the client that was made last */
-
-    static int kafka_keep(void *client, const void *conf, void *opaque, char *text, size_t size)
-    {
-        (void)conf; (void)opaque; (void)text; (void)size;
-        kafka_made = client;
-        return 0;
-    }
-
-    /* What librdkafka calls of a plugin. Returns rd_kafka_resp_err_t. */
-    __attribute__((visibility("default"))) int conf_init(void *conf, void **opaque, char *text, size_t size)
-    {
-        (void)opaque; (void)text; (void)size;
-        return kafka.call_on_new ? kafka.call_on_new(conf, "desk", kafka_keep, NULL) : -1;
-    }
-
-    static const char *kafka_names[] = {
-        "rd_kafka_consume_batch_queue", "rd_kafka_message_destroy", "rd_kafka_queue_get_partition",
-        "rd_kafka_queue_forward", "rd_kafka_queue_destroy", "rd_kafka_queue_io_event_enable", "rd_kafka_err2str",
-        "rd_kafka_conf_interceptor_add_on_new",
-    };
-
-    /* Find the functions in the library of this path, which is loaded. Returns what is missing; NULL: nothing. */
-    static const char *kafka_load(const char *path)
-    {
-        void *library = dlopen(path, RTLD_NOW | RTLD_NOLOAD), **to = (void **)&kafka;
-        if (!library)
-            return path;
-        for (size_t i = 0; i < sizeof(kafka_names) / sizeof(*kafka_names); i++)
-            if (!(to[i] = dlsym(library, kafka_names[i])))
-                return kafka_names[i];
-        return NULL;
-    }
-
-    static void *kafka_take_made(void)
-    {
-        void *client = kafka_made;
-        kafka_made = NULL;
-        return client;
-    }
-    """
-    ctypedef struct kafka_message:
-        int err
-        const uint8_t *payload
-        size_t len
-        int64_t offset
-    struct kafka_functions:
-        Py_ssize_t (*consume)(void *, int, kafka_message **, size_t) noexcept nogil
-        void (*destroy)(kafka_message *) noexcept nogil
-        void *(*find_queue)(void *, const char *, int32_t) noexcept nogil
-        void (*forward)(void *, void *) noexcept nogil
-        void (*close_queue)(void *) noexcept nogil
-        void (*wake)(void *, int, const void *, size_t) noexcept nogil
-        const char *(*explain)(int) noexcept nogil
-    kafka_functions kafka
-    const char *kafka_load(const char *)
-    void *kafka_take_made()
 
 cdef enum:
     HEADER = 20                 # of a packet of MoldUDP64: session, sequence number, count of messages
@@ -172,53 +85,14 @@ def explain(int error):
     return (<bytes> kafka.explain(error)).decode(errors="replace")
 
 
-cdef int find_bytes(const uint8_t *data, uint64_t size, uint32_t field, const uint8_t **at,
-                    uint64_t *length) noexcept nogil:
-    """Find the last field with this number of a message of Protocol Buffers, which has to be of wire type 2 (Encoding,
-    protobuf.dev). Returns 1, 0 where it is missing, -1 where the message is malformed."""
-    cdef uint64_t place = 0, key, number
-    cdef int found = 0, kind
-    while place < size:
-        if not read_varint(data, size, &place, &key) or key >> 3 == 0 or key >> 32:
-            return -1
-        kind = key & 7
-        if kind == 0:
-            if not read_varint(data, size, &place, &number):
-                return -1
-        elif kind == 1 or kind == 5:
-            number = 8 if kind == 1 else 4
-            if number > size - place:
-                return -1
-            place += number
-        elif kind == 2:
-            if not read_varint(data, size, &place, &number) or number > size - place:
-                return -1
-            if key >> 3 == field:
-                at[0] = data + place
-                length[0] = number
-                found = 1
-            place += number
-        else:
-            return -1           # groups, which proto3 does not have
-    return found
-
-
-cdef inline bint read_varint(const uint8_t *data, uint64_t size, uint64_t *place, uint64_t *value) noexcept nogil:
-    cdef uint64_t found = 0
-    cdef int shift = 0
-    cdef uint8_t byte
-    while shift < 70:
-        if place[0] >= size:
-            return False
-        byte = data[place[0]]
-        place[0] += 1
-        if shift < 64:
-            found |= <uint64_t> (byte & 127) << shift
-        if byte < 128:
-            value[0] = found
-            return True
-        shift += 7
-    return False
+def find_message(bytes value not None, uint32_t field):
+    """Returns the message in the value of a record: that of the field with this number, 0: the value itself; None where
+    it is not there, or the value is malformed."""
+    cdef const uint8_t *at = <const uint8_t *> <const char *> value
+    cdef uint64_t size = len(value)
+    if field == 0:
+        return value
+    return (<const char *> at)[:size] if find_bytes(at, size, field, &at, &size) > 0 else None
 
 
 cdef class Lane:
@@ -227,7 +101,7 @@ cdef class Lane:
     client: as take_client() gave it; ring: its writer (agent.shm.ring.Ring); place: the memory of the ring's place
     file, writable; session: 10 bytes; batch: records of a call of move() at most; wake: a descriptor that is written to
     when there is something in the queue; field: number of the bytes field that holds the message, 0: all of the value
-    is it. decoder: of records for a ring of one size (decode_many(list of values) -> a block, and how many are in it).
+    is it. decoder: of records for a ring of one size (desk.codec.Decoder, numbered).
 
     close() has to be called before the consumer is closed.
     """
@@ -399,6 +273,8 @@ cdef class Lane:
         memcpy(own, self.session, 16)
         self.rename(session)
         cdef int64_t after = self.next
+        if self.ring.record:
+            return True         # records have no session
         done = self.push_empty(<uint64_t> next + 1, END_OF_SESSION)
         if done:
             self.next = next
@@ -516,24 +392,25 @@ cdef class Lane:
             taken = <uint32_t> self.fetch(<uint32_t> min(room - 1, <uint64_t> self.batch))
         if not taken:
             return 0
-        values = []
+        values, numbers = [], []
         while self.at < self.count:
             message = self.found[self.at]
             if not self.pass_over(message):
-                values.append((<const char *> message.payload)[:message.len] if message.payload != NULL else b"")
+                values.append((<const char *> message.payload)[:message.len] if message.payload != NULL else None)
+                numbers.append(message.offset + 1)
                 self.count_hole(message.offset)
                 self.next = message.offset + 1
             kafka.destroy(message)
             self.at += 1
         if values:
-            self.push_decoded(values)
+            self.push_decoded(values, numbers)
         return taken
 
-    cdef push_decoded(self, list values):
+    cdef push_decoded(self, list values, list numbers):
         cdef const uint8_t[::1] view
         cdef uint8_t *to
         cdef uint64_t place = 0, size = self.ring.record
-        block, count = self.decoder.decode_many(values)
+        block, count = self.decoder.decode_many(values, numbers)
         self.refused += len(values) - count
         if count:
             view = block

@@ -18,13 +18,16 @@ State = Literal["finds", "reads", "stopped"]
 
 
 class Partition:
-    """topic, number: of Kafka; lane: into the ring; key: both as (name, number); label: as its counters have it.
-    problem: what is wrong, "": nothing. expired: records that were deleted, unread. recreated: how often the topic was
-    made anew. begun, committed: the offset
-    that the reading began with, and the one that was committed last; -1: none."""
+    """topic, number: of Kafka; lane: into the ring; field: of Protobuf, that holds its messages, 0: none; key: both as
+    (name, number); label: as its counters have it.
 
-    def __init__(self, topic: Topic, number: int, lane: Lane, truncated_s: float) -> None:
-        self.topic, self.number, self.lane = topic, number, lane
+    problem: what is wrong with the log, broker_problem: what the brokers say; "": nothing. expired: records that were
+    deleted, unread. recreated: how often the topic was made anew. errors: of the lane. begun, committed: the group's
+    offset when the reading began, and the one that was committed last; -1: none.
+    """
+
+    def __init__(self, topic: Topic, number: int, lane: Lane, truncated_s: float, field: int = 0) -> None:
+        self.topic, self.number, self.lane, self.field = topic, number, lane, field
         self.key, self.label = (topic.name, number), f"{topic.name}-{number}"
         self.state: State = "finds"
         self.session = ""

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from agent.protocols import formats
 from desk.errors import DeskError
+from desk.ingest._lane import find_message
+from desk.ingest.codec import make_codec
 from desk.ingest.finder import LIMIT, explain
 from desk.kafka.consumer import make_consumer
+from desk.settings.ingest import Topic
 from desk.settings.kafka import Kafka
 
 if TYPE_CHECKING:
@@ -30,14 +33,15 @@ class Written(NamedTuple):
     refused: int
 
 
-def record(kafka: Kafka, topic: str, partition: int, form: str, path: Path) -> Written:
-    """Write the records that a partition has now into a new file. form: a format of agent.protocols.formats.
+def record(kafka: Kafka, topic: Topic, partition: int, path: Path) -> Written:
+    """Write the records that a partition has now into a new file.
 
     Returns what was written. Raises DeskError: the file is there or cannot be written, the brokers do not answer; then
     no file is left.
     """
     from confluent_kafka import KafkaException, TopicPartition
 
+    field = make_codec(topic).field
     consumer = make_consumer(kafka, None, **{"enable.partition.eof": True})
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -45,13 +49,13 @@ def record(kafka: Kafka, topic: str, partition: int, form: str, path: Path) -> W
         raise DeskError(f"{path}: {error.strerror}") from None
     try:
         with open(descriptor, "wb", buffering=1 << 20) as file:
-            first, end = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=5 * LIMIT)
-            consumer.assign([TopicPartition(topic, partition, first)])
-            return _write(consumer, file, formats.find(form), first, end)
+            first, end = consumer.get_watermark_offsets(TopicPartition(topic.name, partition), timeout=5 * LIMIT)
+            consumer.assign([TopicPartition(topic.name, partition, first)])
+            return _write(consumer, file, (formats.find(topic.format), field), first, end)
     except BaseException as error:
         path.unlink(missing_ok=True)
         if isinstance(error, KafkaException):
-            raise DeskError(f"{topic}-{partition}: {explain(error)}") from None
+            raise DeskError(f"{topic.name}-{partition}: {explain(error)}") from None
         if isinstance(error, OSError):
             raise DeskError(f"{path}: {error.strerror}") from None
         raise
@@ -59,7 +63,8 @@ def record(kafka: Kafka, topic: str, partition: int, form: str, path: Path) -> W
         consumer.close()
 
 
-def _write(consumer: "Consumer", file: BinaryIO, form: formats.Format, first: int, end: int) -> Written:
+def _write(consumer: "Consumer", file: BinaryIO, how: tuple[formats.Format, int], first: int, end: int) -> Written:
+    form, field = how
     file.write(form.header.encode() + b"\n" if form.header else b"")
     records = missing = refused = 0
     at, heard = first, time.monotonic()
@@ -77,13 +82,13 @@ def _write(consumer: "Consumer", file: BinaryIO, form: formats.Format, first: in
                 break
             if error is not None:
                 raise DeskError(f"offset {at}: {error.str()}")
-            offset, value = each.offset() or 0, each.value() or b""
+            offset, value = each.offset() or 0, find_message(each.value() or b"", field)
             if offset >= end:
                 at = end
                 break
             missing += offset - at
             at = offset + 1
-            if (framed := _frame(form, value, each.timestamp()[1])) is None:
+            if value is None or (framed := _frame(form, value, each.timestamp()[1])) is None:
                 refused += 1
             else:
                 file.write(framed)

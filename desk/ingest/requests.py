@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from desk.errors import DeskError
-from desk.ingest._lane import MOST_BYTES, keep
+from desk.ingest._lane import MOST_BYTES, find_message, keep
 from desk.kafka.consumer import make_consumer
 from desk.settings.ingest import Requests
 from desk.settings.kafka import Kafka
@@ -31,12 +31,13 @@ _Key = tuple[str, int]
 
 
 class Server:
-    """Answers from a thread of its own. find: the topic and partition with a session, None for none.
+    """Answers from a thread of its own. find: the topic and
+    partition with a session, and the number of the field that holds its messages (0: none does); None: no session.
 
     answered, unanswered: requests, counted. Raises DeskError: the socket, the settings of the client.
     """
 
-    def __init__(self, kafka: Kafka, wanted: Requests, find: Callable[[bytes], _Key | None]) -> None:
+    def __init__(self, kafka: Kafka, wanted: Requests, find: Callable[[bytes], tuple[_Key, int] | None]) -> None:
         self.answered = self.unanswered = 0
         self._find = find
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
@@ -77,14 +78,15 @@ class Server:
         if len(request) != _HEADER.size:
             return None
         session, sequence, count = _HEADER.unpack(request)
-        key = self._find(session)
-        if key is None or not 0 < sequence < 1 << 63 or not count:
+        found = self._find(session)
+        if found is None or not 0 < sequence < 1 << 63 or not count:
             return None
-        values = self._log.read(key, sequence - 1, min(count, _MOST))
+        key, field = found
         blocks: list[bytes] = []
         size = _HEADER.size
-        for value in values:
-            if len(value) > MOST_BYTES or (blocks and size + 2 + len(value) > _PACKET):
+        for record in self._log.read(key, sequence - 1, min(count, _MOST)):
+            value = find_message(record, field)
+            if value is None or len(value) > MOST_BYTES or (blocks and size + 2 + len(value) > _PACKET):
                 break
             blocks.append(struct.pack(">H", len(value)) + value)
             size += 2 + len(value)

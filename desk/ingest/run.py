@@ -11,6 +11,7 @@ from agent.engine.systemd import notify
 from desk.counters import Counters
 from desk.errors import DeskError
 from desk.ingest import _lane
+from desk.ingest.codec import make_codec
 from desk.ingest.finder import Finder, Found
 from desk.ingest.partition import Partition
 from desk.ingest.place import open_ring
@@ -83,10 +84,25 @@ class Loop:
         self.partitions: dict[_Key, Partition] = {}
         for topic in wanted.topics:
             for number in topic.partitions:
-                ring, place = held.enter_context(open_ring(Path(topic.ring_of(number)), wanted.capacity, 0))
-                lane = _lane.Lane(client, topic.name, number, ring, place, b" " * 10, wanted.batch, self._wake)
+                codec = make_codec(topic)  # a decoder of its own, with counters of its own
+                opened = open_ring(Path(topic.ring_of(number)), wanted.capacity, codec.record_size)
+                ring, place = held.enter_context(opened)
+                lane = _lane.Lane(
+                    client,
+                    topic.name,
+                    number,
+                    ring,
+                    place,
+                    b" " * 10,
+                    wanted.batch,
+                    self._wake,
+                    codec.field,
+                    codec.decoder,
+                )
                 held.callback(lane.close)
-                self.partitions[topic.name, number] = Partition(topic, number, lane, wanted.truncated_ms / 1000)
+                self.partitions[topic.name, number] = Partition(
+                    topic, number, lane, wanted.truncated_ms / 1000, codec.field
+                )
         self._rings = {key: part.topic.ring_of(part.number) for key, part in self.partitions.items()}
         self._finder = Finder(kafka, self.consumer, {topic.name: topic.incarnation for topic in wanted.topics})
         self.server = None if wanted.requests is None else Server(kafka, wanted.requests, self._find_key)
@@ -94,9 +110,11 @@ class Loop:
         self._look_at = self._commit_at = self._beat_at = 0.0
         self.longest = 0.0
 
-    def _find_key(self, session: bytes) -> _Key | None:
+    def _find_key(self, session: bytes) -> tuple[_Key, int] | None:
+        """Returns the partition with a session, and the field of its messages; None: there is none."""
         name = session.decode("ascii", "replace").rstrip(" ")
-        return next((part.key for part in list(self.partitions.values()) if name and part.session == name), None)
+        parts = (part for part in list(self.partitions.values()) if name and part.session == name)
+        return next(((part.key, part.field) for part in parts), None)
 
     def step(self) -> None:
         """Move what is there; then do what is due; and wait where there was nothing."""

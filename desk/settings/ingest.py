@@ -12,12 +12,35 @@ _Partition = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
 MOST_PARTITIONS = 256
 
 
+_Schema = Annotated[str, msgspec.Meta(pattern=r"^$|^/[^\0]{1,4000}\Z")]
+_Message = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_.]{0,499}\Z")]
+
+
+class Envelope(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """The Protobuf message that holds a message of the feed. schema: path of a FileDescriptorSet, "": the desk's own.
+    message: its full name; field: of it, bytes or a string."""
+
+    schema: _Schema = ""
+    message: _Message = "desk.v1.Envelope"
+    field: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,199}\Z")] = "payload"
+
+
+class Records(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """The Protobuf message that becomes a record of one size. schema: as of Envelope. message: its full name; fields:
+    of the record, behind the record's number, as desk.codec has them."""
+
+    schema: _Schema = ""
+    message: _Message
+    fields: Annotated[list[Annotated[str, msgspec.Meta(max_length=500)]], msgspec.Meta(min_length=1, max_length=500)]
+
+
 class Topic(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """partitions: of the topic, each into a ring of its own. ring: its path, with {partition} where there are several.
     start: where to begin when nothing has been read: with the oldest record there is, or the next that comes.
     incarnation: tells the topic from one of the same name that was deleted; "": its id, which brokers know since 2.8.
     session: of the packets, for a topic that holds a feed which engines also get by UDP; "": a name of its own.
-    format: of the messages, as feed.format of agent.toml; for recordings."""
+    format: of the messages, as feed.format of agent.toml; for recordings. envelope: what the messages are in; records:
+    what they become, for a worker, instead of packets for an engine."""
 
     name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{1,249}\Z")]
     ring: _Path
@@ -28,6 +51,8 @@ class Topic(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=Tru
     incarnation: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{0,64}\Z")] = ""
     session: Annotated[str, msgspec.Meta(pattern=r"^([A-Za-z0-9]{1,10})?\Z")] = ""
     format: Literal["binance", "itch", "csv"] = "binance"
+    envelope: Envelope | None = None
+    records: Records | None = None
 
     def __post_init__(self) -> None:
         if len(set(self.partitions)) != len(self.partitions):
@@ -36,6 +61,9 @@ class Topic(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=Tru
             raise ValueError("ring: found one path for several partitions, allowed: a path with {partition} in it")
         if self.session and len(self.partitions) > 1:
             raise ValueError("session: found with several partitions, allowed: with one")
+
+        if self.records and (self.envelope or self.session):
+            raise ValueError("records: found with envelope or session, allowed: without; those are of an engine's feed")
 
     def ring_of(self, partition: int) -> str:
         """Returns the path of a partition's ring."""

@@ -105,7 +105,7 @@ incarnation = "1"
 
     def _is_ready(self, pid: int) -> bool:
         try:
-            return self.say().pid == pid
+            return self.say().pid == pid and self.say().state == "runs"
         except counters.CountersError:
             return False
 

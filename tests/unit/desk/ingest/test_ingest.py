@@ -1,5 +1,6 @@
 """`desk ingest` at its best: from a broker into rings and engines."""
 
+import random
 import time
 from pathlib import Path
 
@@ -27,12 +28,18 @@ def test_each_record_is_a_packet_whose_number_is_its_offset_and_one(mock: MockKa
 
 
 def test_an_ingest_that_is_killed_goes_on_where_its_ring_is(mock: MockKafka, stage: Stage, tmp_path: Path) -> None:
+    kill_at_random(mock, stage, tmp_path, rounds=5)
+
+
+def kill_at_random(mock: MockKafka, stage: Stage, tmp_path: Path, rounds: int) -> None:
+    """Kill `desk ingest` so many times at 10,000 events a second; an engine has each of them once."""
+    chance = random.Random(rounds)
     with Ingest(tmp_path, mock.servers).start() as ingest:
         feed_by_ring(stage, ingest.ring)
         stage.agent()
         with Load(mock.servers, 10_000) as load:
-            for _ in range(5):
-                time.sleep(0.6)
+            for _ in range(rounds):
+                time.sleep(0.05 + chance.random())
                 ingest.kill()
                 ingest.start()
         wait(lambda: read_counters(stage)["messages"] >= load.count, "not all came")
@@ -40,4 +47,5 @@ def test_an_ingest_that_is_killed_goes_on_where_its_ring_is(mock: MockKafka, sta
         assert {name: found[name] for name in ("messages", "events", "lost", "gaps", "duplicates", "sessions")} == {
             "messages": load.count, "events": load.count, "lost": 0, "gaps": 0, "duplicates": 0, "sessions": 1
         }  # fmt: skip
+        assert load.count > 5_000 * rounds and ingest.number("repeated") == 0
         assert ingest.end(limit=3)[0] == 0
