@@ -35,6 +35,7 @@ NAMES = (
     "desk.bus",
     "desk.follow",
     "desk.beside",
+    "desk.ingest",
     "desk.worker",
 )
 ROUNDS = 7

@@ -8,7 +8,7 @@ import pytest
 from agent.strategy.cache import use_cache
 from benchmarks.agent import harness, machine
 from benchmarks.agent.sample import Sample
-from benchmarks.desk import decode, worker
+from benchmarks.desk import decode, ingest, worker
 
 
 def first(bench: Any, tmp_path: Path) -> list[Sample]:
@@ -21,7 +21,7 @@ def first(bench: Any, tmp_path: Path) -> list[Sample]:
 
 
 def test_the_benches_are_of_make_bench() -> None:
-    assert harness.load(["desk.decode", "desk.worker"]) == [decode, worker]
+    assert harness.load(["desk.decode", "desk.ingest", "desk.worker"]) == [decode, ingest, worker]
 
 
 @pytest.mark.skipif(bool(machine.no_compiler(".c")), reason="needs cc (tools/setup host)")
@@ -44,3 +44,13 @@ def test_events_go_from_topic_to_topic(tmp_path: Path, monkeypatch: pytest.Monke
     assert samples[0].bar == 1.0 and samples[0].reference_name == "limit"
     assert {s.metric for s in samples[2:]} >= {"decode and distance, geo", "decode and distance, geo_cython"}
     assert all(s.bar == 0.05 and s.ours > 0 for s in samples[2:])
+
+
+@pytest.mark.skipif(bool(machine.no_compiler(".c")), reason="needs cc (tools/setup host)")
+def test_records_come_to_the_ring_and_to_c(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ingest, "COUNT", 2_000)
+    monkeypatch.setattr(ingest, "WARM", 100)
+    monkeypatch.setattr(ingest, "SECONDS", 0.2)
+    samples = first(ingest, tmp_path)
+    assert [s.bar for s in samples] == [2.0, 1.3, None, 1.3, None]
+    assert all(s.ours > 0 and s.reference > 0 for s in samples)
