@@ -236,7 +236,7 @@ def main() -> int:
     """Measure and print. Returns 0 where all bars are met, 1 where one is not or the machine was busy."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--busy", type=float, default=harness.QUIET, metavar="SHARE",
+    parser.add_argument("--busy", type=float, default=machine.QUIET, metavar="SHARE",
                         help="of the machine's CPU time that others may use in a round")  # fmt: skip
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="desk-bench-") as folder:
