@@ -67,6 +67,10 @@ NUMBERS: dict[str, dict[str, Number]] = {
         "takeovers": Number("gauge", "ends of the input's ring that were taken over from a process that had died"),
         "input_bytes": Number("gauge", "bytes in the input's ring that the worker has not read"),
         "output_bytes": Number("gauge", "bytes in the output's ring that nobody has read"),
+        "sent": Number("counter", "results that were handed to the producer of the worker's topic, again or not"),
+        "acknowledged": Number("counter", "results that a broker has acknowledged"),
+        "in_flight": Number("gauge", "results that were sent and not acknowledged"),
+        "send_failures": Number("counter", "times that sending failed, and begins again behind the acknowledged ones"),
         "module": Number("gauge", "numbers of the module's own, by their name", "number"),
     },
     "run": {
@@ -150,6 +154,9 @@ _ALERTS: dict[str, tuple[Alert, ...]] = {
     "desk_worker_waited_seconds_total": (
         Alert("WorkerWaits", "rate(desk_worker_waited_seconds_total[1m]) > 0.5", 60, "warning",
               "{{ $labels.process }}: the output's ring is full {{ $value | humanizePercentage }} of the time"),),
+    "desk_worker_send_failures_total": (
+        rises("desk_worker_send_failures_total", "WorkerSends", "warning",
+              "{{ $labels.process }}: sending results failed {{ $value }} times: see desk status"),),
     "desk_run_errors_total": (
         rises("desk_run_errors_total", "HandlerErrors", "warning",
               "{{ $labels.process }}: {{ $value }} exceptions in {{ $labels.handler }}"),),

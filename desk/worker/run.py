@@ -142,6 +142,14 @@ def _count(
     """Returns the worker's counters, and the numbers that its module shows, each with the label `module`."""
     with _in_module():
         numbers = prepared.read_numbers()
+    sent: dict[str, int | float] = {}
+    if sender is not None:
+        sent = {
+            "sent": sender.sent,
+            "acknowledged": sender.acknowledged,
+            "in_flight": sender.in_flight,
+            "send_failures": sender.failures,
+        }
     return {
         "records": pump.records,
         "results": pump.results,
@@ -151,6 +159,6 @@ def _count(
         "takeovers": source.takeovers,
         "input_bytes": source.used,
         **({} if target is None else {"output_bytes": target.used}),
-        **({} if sender is None else sender.count()),
+        **sent,
         **{f"module[{name}]": value for name, value in numbers.items()},
     }

@@ -56,11 +56,11 @@ class Sender:
         self._kafka, self._topic, self._ring = kafka, topic, ring
         self._encoder = _make_encoder(topic, ring.record_size) if topic.message else None
         self._waiting: deque[_Sent] = deque()
-        self._in_flight = 0
         self._failed = ""
         self._retry_at = 0.0
-        #: So far: results sent, again or not; acknowledged; failures; since the last failure, what it was.
-        self.sent = self.acknowledged = self.failures = 0
+        #: So far: results sent, again or not; acknowledged; failures. Now: results sent and not acknowledged; what went
+        #: wrong since the last acknowledgement.
+        self.sent = self.acknowledged = self.failures = self.in_flight = 0
         self.problem = ""
         self._producer = self._make_producer()
 
@@ -96,10 +96,10 @@ class Sender:
 
     def _send(self) -> None:
         size = self._ring.record_size
-        if self._in_flight >= self._topic.in_flight or self._ring.used <= self._in_flight * size:
+        if self.in_flight >= self._topic.in_flight or self._ring.used <= self.in_flight * size:
             return
-        block = memoryview(self._ring.peek_block())[self._in_flight * size :]
-        block = block[: (self._topic.in_flight - self._in_flight) * size]
+        block = memoryview(self._ring.peek_block())[self.in_flight * size :]
+        block = block[: (self._topic.in_flight - self.in_flight) * size]
         batch = self._topic.batch if self._encoder is not None and self._encoder.many else 1
         with contextlib.suppress(BufferError):  # the producer has no room: later
             if batch > 1:
@@ -132,7 +132,7 @@ class Sender:
             self._failed = error.args[0].str()
             raise BufferError from None
         self._waiting.append(sent)
-        self._in_flight += records
+        self.in_flight += records
         self.sent += records
 
     def _commit(self) -> None:
@@ -142,7 +142,7 @@ class Sender:
             records += self._waiting.popleft().records
         if not records:
             return
-        self._in_flight -= records
+        self.in_flight -= records
         self.acknowledged += records
         self.problem = ""
         while records and (block := self._ring.peek_block()):  # twice where the ring's end is between them
@@ -158,7 +158,7 @@ class Sender:
         self._poll(0)
         self._commit()
         self._waiting.clear()
-        self._in_flight, self._failed = 0, ""
+        self.in_flight, self._failed = 0, ""
         self._producer = self._make_producer()
         self._retry_at = time.monotonic() + _BACKOFF
 
@@ -172,15 +172,6 @@ class Sender:
             self._poll(0.01)
         self._commit()
         self._producer.purge()
-
-    def count(self) -> dict[str, int | float]:
-        """Returns the counters."""
-        return {
-            "sent": self.sent,
-            "acknowledged": self.acknowledged,
-            "in_flight": self._in_flight,
-            "send_failures": self.failures,
-        }
 
 
 def _make_encoder(topic: Topic, size: int) -> Encoder:

@@ -122,6 +122,7 @@ EXAMPLES: dict[str, Example] = {
     "RedisRefuses": counter("desk_sync_values_refused_total", labels=D),
     "AuditLost": counter("desk_sync_audit_lost_total", labels=D),
     "WorkerWaits": counter("desk_worker_waited_seconds_total", "0x20 0+14x60", D),
+    "WorkerSends": counter("desk_worker_send_failures_total", labels=D),
     "HandlerErrors": counter("desk_run_errors_total", labels=D + ', handler="h"'),
     "HandlerDrops": counter("desk_run_dropped_total", labels=D + ', handler="h"'),
     "DeliveryBlocked": gauge("desk_run_delivery_blocked", labels=D),

@@ -118,7 +118,7 @@ def test_alerts_fire_and_each_query_of_each_dashboard_has_data(
             exporter.put("e", word=word, heartbeat_ns=shm.now_ns(), **kwargs)
             word += 1000
             counters.publish({f"{w}[x-0]" if n.part != "part" else w: word for w, n in NUMBERS["ingest"].items()})
-            worker.publish(own)
+            worker.publish(own | {"send_failures": word})
             for process, kind in ((sync, "sync"), (run, "run")):
                 process.publish({f"{w}[e]" if n.part != "part" else w: word for w, n in NUMBERS[kind].items()})
 
