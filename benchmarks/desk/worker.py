@@ -1,8 +1,8 @@
 """The geospatial example: 100,000 events a second from a topic to a topic, and what the computing in it takes.
 
-Events, Protobuf messages desk.v1.GeoEvent, come from librdkafka's mock broker, at a steady rate. A consumer pushes
-their records into a ring; `desk worker` computes great-circle distances, and sends them to another topic, many in a
-message. The CPU time of these two processes counts, their clients' threads included; the broker and what sends the
+Events, Protobuf messages desk.v1.GeoEvent, come from librdkafka's mock broker, at a steady rate. `desk ingest` decodes
+them into the records of a ring; `desk worker` computes great-circle distances, and sends them to another topic, many in
+a message. The CPU time of these two processes counts, their clients' threads included; the broker and what sends the
 events are processes of their own. A round in which not every event became a result that the broker acknowledged, or
 which took over a tenth longer than the rate asks for, counts for nothing.
 
@@ -25,7 +25,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from agent.shm.ring import Ring
 from benchmarks.agent.sample import BenchError, Sample, limit
 from desk import counters, worker
 from desk.codec import Decoder, read_own_schema
@@ -34,13 +33,18 @@ RATE, SECONDS = 100_000, 2.0
 #: Events sent before a round, which do not count.
 WARM = 20_000
 COUNT, PASSES = 1000, 60
-FIELDS = ["id", "latitude", "longitude", "stamp"]
+FIELDS = ["seq", "id", "latitude", "longitude", "stamp"]
 PLACE, RADIUS = (51.5, -0.12), 1000.0
 #: Share of the rate's time that a round may take longer.
 LATE = 0.1
 
 _CONFIG = """[kafka]
 servers = "{servers}"
+[[ingest.topics]]
+name = "events"
+incarnation = "1"
+ring = "{directory}/events"
+records = {{ message = "desk.v1.GeoEvent", fields = ["id", "latitude", "longitude", "stamp"] }}
 [worker.bench]
 module = "geo_cython"
 input = "{directory}/events"
@@ -99,30 +103,6 @@ def best(function: Callable[[], Any]) -> float:
     return found
 
 
-def consume(servers: str, path: Path) -> None:
-    """Run a consumer of the topic `events`, whose records go into a ring, until it is killed."""
-    from confluent_kafka import TopicPartition
-
-    from desk.kafka.consumer import make_consumer
-    from desk.settings.kafka import Kafka
-
-    decoder = Decoder(read_own_schema(), "desk.v1.GeoEvent", FIELDS, numbered=True)
-    ring = Ring.attach(path, "writer")
-    consumer = make_consumer(Kafka(servers=servers))
-    consumer.assign([TopicPartition("events", 0, 0)])
-    while True:
-        # For one; then what there is.
-        first = consumer.poll(1.0)
-        if first is None or first.error():
-            continue
-        messages = [first, *consumer.consume(2000, 0)]
-        values, numbers = [m.value() for m in messages], [m.offset() + 1 for m in messages]
-        while (done := decoder.push_many(ring, values, numbers)) < len(values):
-            values, numbers = values[done:], numbers[done:]
-            time.sleep(0.001)
-        time.sleep(0.002)
-
-
 def send(servers: str) -> None:
     """Read how many events to send from the standard input, a line each time, and send them at RATE; answer with the
     seconds that it took."""
@@ -152,7 +132,6 @@ class Stage:
         for name in ("events", "distances"):
             self.cluster.create_topic(name)
         self.directory = directory
-        Ring.create(directory / "events", 1 << 22, 40).close()
         (directory / "desk.toml").write_text(_CONFIG.format(servers=self.cluster.servers, directory=directory))
         environment = os.environ | {"RUNTIME_DIRECTORY": str(directory), "CACHE_DIRECTORY": str(directory)}
 
@@ -162,10 +141,16 @@ class Stage:
             stack.callback(process.send_signal, signal.SIGKILL)
             return process
 
-        here = ("-m", "benchmarks.desk.worker", self.cluster.servers)
-        self.consumer = start(*here, "consume", str(directory / "events"))
-        self.worker = start("-P", "-m", "desk", "worker", str(directory / "desk.toml"))
-        self.sender = start(*here, "send", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        desk = ("-P", "-m", "desk")
+        self.ingest = start(*desk, "ingest", str(directory / "desk.toml"))
+        until = time.monotonic() + 30
+        while not (directory / "events").exists():
+            if time.monotonic() > until or self.ingest.poll() is not None:
+                raise BenchError("worker: desk ingest makes no ring")
+            time.sleep(0.02)
+        self.worker = start(*desk, "worker", str(directory / "desk.toml"))
+        sender = ("-m", "benchmarks.desk.worker", self.cluster.servers)
+        self.sender = start(*sender, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self.sent = 0
 
     def send(self, count: int) -> float:
@@ -178,7 +163,7 @@ class Stage:
         self.sent += count
         until = time.monotonic() + 30
         while self.count() < self.sent:
-            if time.monotonic() > until or self.worker.poll() is not None or self.consumer.poll() is not None:
+            if time.monotonic() > until or self.worker.poll() is not None or self.ingest.poll() is not None:
                 raise BenchError(f"worker: {self.count()} results of {self.sent} events")
             time.sleep(0.02)
         return time.monotonic() - begun
@@ -191,9 +176,9 @@ class Stage:
             return 0
 
     def read_cpu(self) -> tuple[float, float]:
-        """Returns the CPU seconds of the consumer and of the worker: proc(5), utime and stime."""
+        """Returns the CPU seconds of ingest and worker: proc(5), utime and stime."""
         found = []
-        for process in (self.consumer, self.worker):
+        for process in (self.ingest, self.worker):
             words = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
             found.append((int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK"))
         return found[0], found[1]
@@ -203,7 +188,7 @@ def rounds(directory: Path) -> Iterator[list[Sample]]:
     """Each round: the events through all processes; then in memory, plain Python and the languages by turns."""
     kind = load_class()
     messages = make_events(kind)
-    decoder = Decoder(read_own_schema(), "desk.v1.GeoEvent", ["seq", *FIELDS])
+    decoder = Decoder(read_own_schema(), "desk.v1.GeoEvent", FIELDS)
     plain = compute_plainly(kind, messages)
     tables = {name: worker.prepare(worker.load(name), [*PLACE, RADIUS]) for name in worker.built_in()}
     while True:
@@ -232,7 +217,7 @@ def _measure_all(place: Path) -> list[Sample]:
     return [
         limit(f"CPU at {RATE:,} events/s", "% of a core", 100 * sum(used) / SECONDS, 25.0),
         Sample(metric="of it, the worker", unit="% of a core", ours=100 * used[1] / SECONDS,
-               reference=100 * sum(used) / SECONDS, reference_name="consumer and worker"),
+               reference=100 * sum(used) / SECONDS, reference_name="ingest and worker"),
     ]  # fmt: skip
 
 
@@ -251,7 +236,4 @@ def _check(results: bytes, plain: list[float]) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[2] == "consume":
-        consume(sys.argv[1], Path(sys.argv[3]))
-    else:
-        send(sys.argv[1])
+    send(sys.argv[1])
