@@ -57,6 +57,7 @@ bench: setup-bench
 	$(VENV)/python -m benchmarks.hosttune.check_startup
 	$(VENV)/python -m benchmarks.desk.sync
 	$(VENV)/python -m benchmarks.desk.effect
+	$(VENV)/python -m benchmarks.desk.profile
 
 setup-host:
 	@tools/setup host

@@ -49,7 +49,8 @@ def read_rows(name: str, directory: Path, result: Result | None) -> tuple[list[R
             rows, lines = make_rows(result.rows), []
     except ToolError as error:
         return [], [], str(error)
-    return rows, lines, "" if rows or lines else f"{name} saw no function of the program"
+    what = "line of a file of the program's (-c has none)" if name == "line_profiler" else "function of the program"
+    return rows, lines, "" if rows or lines else f"{name} saw no {what}"
 
 
 class _Given(msgspec.Struct):

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from desk.errors import DeskError
-from desk.profile.names import PYTHON, find_component, read_address, show_function
+from desk.profile.names import PYTHON, find_component, is_runtime, read_address, show_function
 
 #: Frames, samples and frames of one stack in a file that is read.
 _MOST_FRAMES, _MOST_SAMPLES, _MOST_DEPTH = 1_000_000, 10_000_000, 10_000
@@ -85,11 +85,18 @@ def parse_speedscope(data: bytes, functions: list[Function], left_out: str = "/n
             if key not in known:
                 if len(key) > _MOST_DEPTH or not all(0 <= index < len(frames) for index in key):
                     raise DeskError("the profiler's result names a frame that it does not describe")
-                named = (frames[index] for index in key)
-                known[key] = tuple(frame for frame in named if frame and os.path.dirname(frame.file) != left_out)
+                known[key] = _keep_program([frame for index in key if (frame := frames[index])], left_out)
             if known[key]:
                 seconds[known[key]] = seconds.get(known[key], 0.0) + weight
     return Stacks(seconds, count)
+
+
+def _keep_program(stack: list[Frame], left_out: str) -> tuple[Frame, ...]:
+    """Returns the program's frames of a stack; none where what is left out worked itself, or waited."""
+    own = [number for number, frame in enumerate(stack) if os.path.dirname(frame.file) == left_out]
+    if own and all(is_runtime(*frame[:3]) for frame in stack[own[-1] + 1 :]):
+        return ()
+    return tuple(frame for number, frame in enumerate(stack) if number not in own)
 
 
 def _name_frame(frame: _Frame, functions: list[Function]) -> Frame | None:

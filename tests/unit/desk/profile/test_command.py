@@ -369,4 +369,5 @@ def test_the_end_of_the_interpreter_is_not_the_programs_time(tmp_path: Path) -> 
     done = run("--with", "py-spy", "--format", "json", "--", sys.executable, str(path))
     saved = read_json(done.stderr)
     assert saved["spots"][0]["function"] == "spin", saved["spots"][:3]
-    assert saved["rounds"][0]["wall_s"] < 2 and saved["profilers"][0]["why"] == ""
+    assert saved["profilers"][0]["why"] == ""
+    assert not [spot for spot in saved["spots"] if spot["function"] == "Slow.__del__" and spot["share"] > 0.3]

@@ -63,7 +63,8 @@ def test_time_within_the_interpreter_is_the_function_that_runs() -> None:
         {"name": "hook", "file": "/own/hook.py", "line": 1},
         {"name": "hot", "file": PY, "line": 4},
     ]
-    found = stacks.parse_speedscope(speedscope(frames, [[3, 0, 1, 2], [3, 0, 4], [0]], [0.5, 0.2, 0.1]), [], "/own")
+    samples = [[3, 0, 1, 2], [3, 0, 4], [0], [3, 2], [0, 3]]  # the last two: the hook's own work
+    found = stacks.parse_speedscope(speedscope(frames, samples, [0.5, 0.2, 0.1, 7.0, 9.0]), [], "/own")
     rows = {one.function: one for one in table.collect_rows(found)}
     assert rows["hot"].seconds == pytest.approx(0.7) and rows["hot"].line == 3
     assert rows["main"].seconds == pytest.approx(0.1) and rows["main"].total == pytest.approx(0.8)
