@@ -13,6 +13,7 @@ from redis.backoff import NoBackoff
 from redis.connection import AbstractConnection, Connection, SSLConnection, UnixDomainSocketConnection
 from redis.retry import Retry
 
+from desk.errors import DeskError
 from desk.redis.words import explain
 from desk.settings.redis import CREDENTIAL, Redis
 from desk.settings.secret import read_secret
@@ -23,7 +24,7 @@ class Connecting:
 
     def __init__(self, settings: Redis, name: str) -> None:
         """Begin. name: what CLIENT LIST shows. The secret is read each time, so that a new one needs no restart. Raises
-        DeskError where it cannot be read."""
+        DeskError where it cannot be read, or the process may have no more threads."""
         self._secret = read_secret("redis.password_file", settings.password_file or "", CREDENTIAL)
         self._settings, self._name = settings, name
         self._done = threading.Event()
@@ -32,7 +33,10 @@ class Connecting:
         #: Why there is no connection, one line without the secret; "" where there is one, or it is not known yet.
         self.problem = ""
         self._connection: AbstractConnection | None = None
-        threading.Thread(target=self._connect, name="connect to Redis", daemon=True).start()
+        try:
+            threading.Thread(target=self._connect, name="connect to Redis", daemon=True).start()
+        except RuntimeError as error:
+            raise DeskError(f"redis {settings.place}: {error}") from None
 
     def wait(self, seconds: float) -> bool:
         """Wait at most so long. Returns whether it has ended, well or with a problem."""

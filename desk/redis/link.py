@@ -231,19 +231,23 @@ class Link:
 
     def _parse(self, data: bytes) -> bool:
         some = False
-        try:
-            self._reader.feed(data)
-            while (answer := self._reader.gets()) is not _NONE:
-                some = True
-                if isinstance(answer, hiredis.PushNotification):
-                    self._note_push(answer)
-                else:
-                    self._hand_on(answer)
-        except (redis.InvalidResponse, hiredis.HiredisError, MemoryError) as error:
-            raise self._lose(error) from None
+        self._reader.feed(data)
+        while (answer := self._take_answer()) is not _NONE:
+            some = True
+            if isinstance(answer, hiredis.PushNotification):
+                self._note_push(answer)
+            else:
+                self._hand_on(answer)
         if self._reader.len() > MOST_ANSWER:
             raise TooLong(f"redis {self._settings.place}: an answer of more than {MOST_ANSWER:,} bytes")
         return some
+
+    def _take_answer(self) -> Any:
+        """Returns the next answer that is whole, else _NONE."""
+        try:
+            return self._reader.gets()
+        except Exception as error:  # hiredis: a map whose key is a list, say, is a TypeError
+            raise self._lose(error) from None
 
     def _hand_on(self, answer: Any) -> None:
         """Give an answer to the talk that waits for it."""

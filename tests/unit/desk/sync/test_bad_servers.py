@@ -1,5 +1,6 @@
 """Servers that are slow, drip, refuse or speak something else: `desk sync` never stalls, never ends, and says why."""
 
+import random
 import socket
 import threading
 import time
@@ -159,3 +160,52 @@ def test_the_server_s_words_hold_no_secret(tmp_path: Path) -> None:
         )
         drive(loop, lambda: "CLIENT TRACKING" in loop.problem)
         assert "s3cret" not in loop.problem
+
+
+def invent(chance: random.Random, depth: int = 0) -> bytes:
+    """Returns a random value of RESP3, whole but for some."""
+    few = chance.randrange(4)
+    some = b"".join(invent(chance, depth + 1) for _ in range(few)) if depth < 4 else b""
+    few = few if depth < 4 else 0
+    text = chance.choice(
+        [b"", b"0", b"OK", b"PONG", b"5", b"1e9", b"\xff\x00\x1b[2J", b"x" * 40, b"desk:limits:nobody:kill"]
+    )
+    kinds = [
+        b"+%s\r\n" % text.replace(b"\x00", b""), b"-%s\r\n" % text, b":%d\r\n" % chance.randrange(-9, 9), b"_\r\n",
+        b"$%d\r\n%s\r\n" % (len(text), text), b"#t\r\n", b",1.5\r\n", b"(99999999999999999999\r\n",
+        b"*%d\r\n%s" % (few, some), b"~%d\r\n%s" % (few, some), b">%d\r\n%s" % (few, some), b"$-1\r\n", b"*-1\r\n",
+        b">2\r\n$10\r\ninvalidate\r\n" + (some[: some.find(b"\r\n") + 2] or b"_\r\n"),
+        b"%%%d\r\n%s" % (few // 2, some), bytes(chance.randrange(256) for _ in range(few)),
+    ]  # fmt: skip
+    return chance.choice(kinds)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_random_answers_end_nothing(tmp_path: Path, seed: int) -> None:
+    chance = random.Random(seed)
+
+    def answer(command: list[bytes]) -> bytes:
+        return behave(command) if chance.random() < 0.8 else invent(chance)
+
+    with FakeRedis(answer) as server:
+        redis = settings(server, retry_min_ms=5, retry_max_ms=5, read_timeout_ms=20)
+        with open_loop(tmp_path, redis, redis_lost_s=0.6, period_ms=10, refresh_s=1.0) as loop:
+            end = time.monotonic() + 1.5
+            while time.monotonic() < end:
+                loop._next_read = loop._next_ping = 0.0
+                loop.step()
+            assert loop.losses > 3 and loop.longest <= MOST
+            server.answer = behave
+            drive(loop, lambda: loop.link.connected and not loop.problem)
+
+
+def test_no_thread_is_left_to_connect_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with FakeRedis() as server, open_loop(tmp_path, settings(server)) as loop:
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            drive(loop, lambda: loop.losses >= 2)
+            assert "can't start new thread" in loop.problem
+        drive(loop, lambda: loop.link.connected and not loop.problem)
