@@ -19,20 +19,25 @@ import subprocess
 import sys
 import tempfile
 import time
+from array import array
 from collections.abc import Iterator
 from pathlib import Path
 from socket import SOCK_STREAM
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from agent.exchange import feed
+from agent.exchange import simulator as exchange
 from agent.shm import segment as shm
 from benchmarks.agent import drive, harness, machine, stage
 from benchmarks.agent.sample import BenchError, Curves, Sample, find_quantile, take_curve
 from benchmarks.desk import programs
 
 ROUNDS, RATE, SECONDS = 5, 10_000, 4
+#: ns from the simulator's start to the first tick: an engine on a busy machine has seen its login by then.
+START = 1_000_000_000
 #: What changes limits and scrapes: a process of its own, which the simulator does not wait for.
 _CLIENT = """
 import sys, time, urllib.request
@@ -87,16 +92,28 @@ def _desk(home: Path, cpus: set[int]) -> Iterator[list[subprocess.Popen[str]]]:
 
 
 def _play(home: Path, ticks: feed.Feed, cpu: int) -> dict[str, Any]:
-    """Returns the simulator's report of a turn. Raises BenchError where the engine has lost anything."""
+    """Returns the simulator's report of a turn, with the latencies of all orders, us, as "service". The first tick
+    comes a second behind the login. Raises BenchError where the engine has lost anything."""
     ports = stage.free_ports()
     command = drive.command(home, cpu, stage.tables(ports, "every_tick"), True)
-    config, segment = home / "agent.toml", home / "bench.segment"
+    config, segment, samples = home / "agent.toml", home / "bench.segment", home / "samples.npy"
     config.write_text(config.read_text().replace(f"{home}/segment", str(segment)))
-    report = stage.play(command, ticks, RATE, ports, ready=drive.ready)
-    counters = shm.read(segment).counters
+    due = array("q", (at + START for at in exchange.schedule(ticks, RATE, None)))
+    with drive.program(command):
+        try:
+            report = exchange.run(exchange.Plan(
+                feed=ticks, due=due, pacing="", feed_to=("127.0.0.1", ports[0]), listen=("127.0.0.1", ports[1]),
+                linger=0.5, login=60.0, timeout=120.0, match=False, samples=samples,
+            ))  # fmt: skip
+        except exchange.ExchangeError as error:
+            raise BenchError(f"the simulator: {error}") from None
+        counters = shm.read(segment).counters
     if counters["lost"] or counters["gaps"]:
         raise BenchError(f"the feed has lost {counters['lost']}, with {counters['gaps']} gaps")
-    return report
+    if report["orders"]["matched"] != len(ticks):
+        raise BenchError(f"{report['orders']['matched']:,} orders for {len(ticks):,} ticks")
+    rows = np.load(samples)
+    return {"service": ((rows["arrived_ns"] - rows["sent_ns"]) / 1e3).tolist()}
 
 
 def _turn(directory: Path, ticks: feed.Feed, cpus: list[int], with_desk: bool) -> dict[str, Any]:
@@ -131,7 +148,7 @@ def rounds(directory: Path) -> Iterator[list[Sample]]:
 
 
 def _samples(ours: list[dict[str, Any]], reference: list[dict[str, Any]]) -> list[Sample]:
-    sides = [sorted(value for one in side for value in one["latencies"]["service"]) for side in (ours, reference)]
+    sides = [sorted(value for one in side for value in one["service"]) for side in (ours, reference)]
     quantiles = [find_quantile(side) for side in sides]
     curves = Curves("tick to order", *(take_curve(find_quantile(side), len(side)) for side in sides))
     return [
