@@ -17,8 +17,8 @@ cdef class Wave:
     cdef double at
 
     cdef double sum_waves(self, int n) noexcept nogil:
-        cdef int i
-        for i in range(n):
+        cdef int _
+        for _ in range(n):
             self.at = self.at * 0.99 + 1.0 / (1.0 + i)
         return self.at
 
@@ -34,9 +34,9 @@ cdef class Wheel:
     cdef unsigned long long state
 
     def turn(self, int n):
-        cdef int i
+        cdef int _
         cdef unsigned long long x = self.state | 1
-        for i in range(n):
+        for _ in range(n):
             x ^= x << 13
             x ^= x >> 7
             x ^= x << 17
