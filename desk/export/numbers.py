@@ -30,6 +30,7 @@ NUMBERS: dict[str, dict[str, Number]] = {
         "values_refused": Number("counter", "values that Redis refused"),
         "audit_lost": Number("counter", "changes of limits that could not be written to the audit file"),
         "longest_step_seconds": Number("gauge", "the longest that one step of the loop took"),
+        "set_again": Number("counter", "limits that somebody else had changed, and that were set again", "agent"),
         "confirmed": Number("counter", "changes of limits that the engine's loop confirmed", "agent"),
         "unconfirmed": Number("counter", "changes of limits that the engine's loop did not confirm", "agent"),
     },
@@ -44,6 +45,8 @@ NUMBERS: dict[str, dict[str, Number]] = {
         "repeated": Number("counter", "records that came again, and were passed over", "partition"),
         "too_long": Number("counter", "records that no packet holds, which are missing to the engine", "partition"),
         "refused": Number("counter", "records whose message was not found, or not decoded", "partition"),
+        "unknown_fields": Number("counter", "fields of messages that the schema does not have", "partition"),
+        "mistyped_fields": Number("counter", "fields of messages that are of another type in the schema", "partition"),
         "holes": Number("counter", "jumps in the offsets of the log", "partition"),
         "missing": Number("counter", "offsets that the log jumped over", "partition"),
         "expired": Number("counter", "records that the brokers had deleted before they were read", "partition"),
@@ -148,6 +151,9 @@ _ALERTS: dict[str, tuple[Alert, ...]] = {
     "desk_ingest_expired_total": (
         rises("desk_ingest_expired_total", "IngestExpired", "critical",
               "{{ $labels.process }}: {{ $value }} records of {{ $labels.partition }} were deleted, unread"),),
+    "desk_ingest_mistyped_fields_total": (
+        rises("desk_ingest_mistyped_fields_total", "IngestSchema", "critical",
+              "{{ $labels.process }}: {{ $labels.partition }}: in the schema {{ $value }} fields have another type"),),
     "desk_ingest_commit_errors_total": (
         rises("desk_ingest_commit_errors_total", "IngestCommits", "warning",
               "{{ $labels.process }}: {{ $value }} offsets could not be committed"),),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agent.engine.systemd import notify
+from desk.codec import Decoder
 from desk.counters import Counters
 from desk.errors import DeskError
 from desk.ingest import _lane
@@ -82,6 +83,7 @@ class Loop:
         if not (client := _lane.take_client()):
             raise DeskError("librdkafka: does not load plugins, which desk ingest needs")
         self.partitions: dict[_Key, Partition] = {}
+        self._decoders: dict[_Key, Decoder] = {}
         for topic in wanted.topics:
             for number in topic.partitions:
                 codec = make_codec(topic)  # a decoder of its own, with counters of its own
@@ -100,6 +102,8 @@ class Loop:
                     codec.decoder,
                 )
                 held.callback(lane.close)
+                if codec.decoder is not None:
+                    self._decoders[topic.name, number] = codec.decoder
                 self.partitions[topic.name, number] = Partition(
                     topic, number, lane, wanted.truncated_ms / 1000, codec.field
                 )
@@ -274,6 +278,9 @@ class Loop:
                 f"offset{label}": max(lane.next, 0),
                 f"passed{label}": max(lane.find_passed(), 0),
             }
+            if (decoder := self._decoders.get(key)) is not None:
+                seen = decoder.counts
+                found |= {f"unknown_fields{label}": seen["unknown"], f"mistyped_fields{label}": seen["mistyped"]}
             if lane.next >= 0 and (high := self._find_high(key)) is not None:
                 found[f"lag{label}"] = max(0, high - lane.next)
         return found

@@ -114,6 +114,7 @@ EXAMPLES: dict[str, Example] = {
     "IngestStands": gauge("desk_ingest_stands", labels=P),
     "IngestLog": gauge("desk_ingest_problems", labels=P),
     "IngestExpired": counter("desk_ingest_expired_total", labels=P),
+    "IngestSchema": counter("desk_ingest_mistyped_fields_total", labels=P),
     "IngestCommits": counter("desk_ingest_commit_errors_total", labels=D),
     "RedisLost": gauge("desk_sync_redis_lost", labels=D),
     "RedisOld": gauge("desk_sync_redis_age_seconds", 7, 1, D),

@@ -24,7 +24,7 @@ METRICS = list_metrics()
 def promtool(*arguments: str) -> subprocess.CompletedProcess[str]:
     program = find_program("promtool")
     return subprocess.run([program.path, *arguments], env=program.environment, capture_output=True, text=True,
-                          timeout=60)  # fmt: skip
+                          timeout=300)  # fmt: skip
 
 
 def list_exported() -> set[str]:
