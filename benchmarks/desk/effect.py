@@ -6,7 +6,8 @@ change there ten times a second; a `desk export` is scraped once a second. Each 
 without. Nothing may be lost: the simulator wants an order for each tick, and the engine has counted no gap.
 
 The engine has a CPU, the simulator another. Where there is no third, the desk shares the simulator's: then the tails
-are the simulator's as well, which waits for the desk before it sees an order; p50 is the engine's.
+are the simulator's as well, which waits for the desk before it sees an order; p50 is the engine's. By SCHED_FIFO the kernel
+stops a spinning engine for 50 ms of each second (sched_rt_runtime_us): then p99 is that.
 """
 
 import argparse
@@ -91,27 +92,50 @@ def _desk(home: Path, cpus: set[int]) -> Iterator[list[subprocess.Popen[str]]]:
             child.communicate(timeout=20)
 
 
+#: Statements for a process to have a tuned host's priority, which its children do not have.
+_FIFO = "os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(1)); "
+#: Set by --fifo and --seconds.
+fifo, seconds = False, SECONDS
+
+
+@contextlib.contextmanager
+def _first() -> Iterator[None]:
+    """Within the block this process is the first on its CPU, where --fifo asks for that."""
+    if fifo:
+        os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(1))
+    try:
+        yield
+    finally:
+        if fifo:
+            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+
+
 def _play(home: Path, ticks: feed.Feed, cpu: int) -> dict[str, Any]:
     """Returns the simulator's report of a turn, with the latencies of all orders, us, as "service". The first tick
     comes a second behind the login. Raises BenchError where the engine has lost anything."""
     ports = stage.free_ports()
-    command = drive.command(home, cpu, stage.tables(ports, "every_tick"), True)
+    command = drive.command(home, cpu, stage.tables(ports, "every_tick"), True, _FIFO if fifo else "")
     config, segment, samples = home / "agent.toml", home / "bench.segment", home / "samples.npy"
     config.write_text(config.read_text().replace(f"{home}/segment", str(segment)))
     due = array("q", (at + START for at in exchange.schedule(ticks, RATE, None)))
     with drive.program(command):
         try:
-            report = exchange.run(exchange.Plan(
-                feed=ticks, due=due, pacing="", feed_to=("127.0.0.1", ports[0]), listen=("127.0.0.1", ports[1]),
-                linger=0.5, login=60.0, timeout=120.0, match=False, samples=samples,
-            ))  # fmt: skip
+            with _first():
+                report = exchange.run(exchange.Plan(
+                    feed=ticks, due=due, pacing="", feed_to=("127.0.0.1", ports[0]), listen=("127.0.0.1", ports[1]),
+                    linger=0.5, login=60.0, timeout=120.0, match=False, samples=samples, spin=not fifo,
+                ))  # fmt: skip
         except exchange.ExchangeError as error:
             raise BenchError(f"the simulator: {error}") from None
         counters = shm.read(segment).counters
     if counters["lost"] or counters["gaps"]:
         raise BenchError(f"the feed has lost {counters['lost']}, with {counters['gaps']} gaps")
     if report["orders"]["matched"] != len(ticks):
-        raise BenchError(f"{report['orders']['matched']:,} orders for {len(ticks):,} ticks")
+        wanted = ("reject", "orders", "messages")
+        why = ", ".join(f"{name} {n:,}" for name, n in counters.items() if n and name.startswith(wanted))
+        raise BenchError(
+            f"{report['orders']['matched']:,} orders for {len(ticks):,} ticks: {why}; {report['problems']}"
+        )
     rows = np.load(samples)
     return {"service": ((rows["arrived_ns"] - rows["sent_ns"]) / 1e3).tolist()}
 
@@ -125,7 +149,7 @@ def _turn(directory: Path, ticks: feed.Feed, cpus: list[int], with_desk: bool) -
         with _desk(home, set(cpus[2:]) or {cpus[0]}):
             report = _play(home, ticks, cpus[1])
             changes = (home / "audit").read_bytes().count(b'"what":"confirmed"')
-            if changes < SECONDS * 5:
+            if changes < seconds * 5:
                 raise BenchError(f"only {changes} changes of a limit were confirmed meanwhile")
             return report
 
@@ -135,7 +159,7 @@ def rounds(directory: Path) -> Iterator[list[Sample]]:
     own, other = machine.two_cpus()
     everywhere = os.sched_getaffinity(0)
     cpus = [own, other, *sorted(everywhere - {own, other})]
-    ticks = feed.quotes(RATE * SECONDS, 1, stage.SYMBOL)
+    ticks = feed.quotes(RATE * seconds, 1, stage.SYMBOL)
     os.sched_setaffinity(0, {own})
     try:
         while True:
@@ -166,10 +190,14 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--busy", type=float, default=machine.QUIET, metavar="SHARE",
                         help="of the machine's CPU time that others may use in a round")  # fmt: skip
+    parser.add_argument("--seconds", type=int, default=SECONDS, help="of a turn")
+    parser.add_argument("--fifo", action="store_true", help="for a machine that others use: the engine and the "
+                        "simulator run by SCHED_FIFO, and the simulator sleeps between ticks")  # fmt: skip
     arguments = parser.parse_args()
     begun = time.time()
     with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="desk-bench-") as folder:
         module = importlib.import_module("benchmarks.desk.effect")
+        module.fifo, module.seconds = arguments.fifo, arguments.seconds  # type: ignore[attr-defined]
         found = harness.measure(module, arguments.rounds, Path(folder), arguments.busy)
     whole = {"machine": machine.describe(), **found, "load": os.getloadavg()[0], "seconds": round(time.time() - begun)}
     sys.stdout.write(msgspec.json.format(json.dumps(whole), indent=2) + "\n")
