@@ -6,8 +6,8 @@ change there ten times a second; a `desk export` is scraped once a second. Each 
 without. Nothing may be lost: the simulator wants an order for each tick, and the engine has counted no gap.
 
 The engine has a CPU, the simulator another. Where there is no third, the desk shares the simulator's: then the tails
-are the simulator's as well, which waits for the desk before it sees an order; p50 is the engine's. By SCHED_FIFO the kernel
-stops a spinning engine for 50 ms of each second (sched_rt_runtime_us): then p99 is that.
+are the simulator's as well, which waits for the desk before it sees an order; p50 is the engine's. By SCHED_FIFO the
+kernel stops a spinning engine for 50 ms of each second (sched_rt_runtime_us): then p99 is that.
 """
 
 import argparse
