@@ -190,6 +190,10 @@ cdef class Lane:
                 found = (<const char *> slot.session)[:10], slot.next
         return found
 
+    def is_known(self):
+        """Returns whether what the ring has is known: nothing, or what the place file says."""
+        return self.ring.own == 0 or self.read_place() is not None
+
     def start(self, int64_t offset, bint jumps=False):
         """Go on with a record: those before it are in the ring, or never will be. jumps: it does not follow what the
         ring has of the session. Raises ValueError: offset < 0."""
@@ -231,6 +235,13 @@ cdef class Lane:
         self.note_place()
         ring_publish(self.ring)
         self.mark()
+
+    def stop(self):
+        """Forget the place, until start()."""
+        self.drop()
+        self.full = False
+        self.next = self.passed = -1
+        self.mark_count = 0
 
     def find_passed(self):
         """Returns the offset behind the last record that the ring's reader has taken; -1: not known."""

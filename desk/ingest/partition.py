@@ -1,20 +1,25 @@
 """One partition: its lane into its ring, where its reading is, and what is wrong with it."""
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from desk.ingest import places
 from desk.ingest._lane import Lane, explain
 from desk.ingest.finder import Found
+from desk.ingest.gate import Gate
 from desk.ingest.places import Known
-from desk.ingest.sessions import name_session
+from desk.ingest.sessions import TENURE, name_session, name_tenure
 from desk.settings.ingest import Topic
 from hosttune.output import escape, print_message
+
+if TYPE_CHECKING:
+    from confluent_kafka import TopicPartition
 
 #: Errors of a log that does not have the offset: _AUTO_OFFSET_RESET, OFFSET_OUT_OF_RANGE, UNKNOWN_TOPIC_OR_PART,
 #: _UNKNOWN_PARTITION, _UNKNOWN_TOPIC, UNKNOWN_TOPIC_ID (rd_kafka_resp_err_t).
 _LOST = (-140, 1, 3, -190, -188, 100)
-#: finds: where its reading begins is being asked; reads: its records are taken; stopped: it cannot go on.
-State = Literal["finds", "reads", "stopped"]
+#: finds: where its reading begins is being asked; reads: its records are taken; away: another member of
+#: the group has it.
+State = Literal["finds", "reads", "away"]
 
 
 class Partition:
@@ -37,16 +42,17 @@ class Partition:
         self.ask_at = 0.0
         self._truncated_s, self._behind_since = truncated_s, 0.0
         self._failed_at = -1
+        self.gate = Gate(topic.engine_of(number))
+        self.member = ""
+        self.caught_up_at = 0
 
     def locate(self, found: Found, now: float) -> int | None:
         """Decide where the reading begins, by what the brokers said. Returns the offset, None: not now; the lane has
         been told."""
-        session = self.topic.session or name_session(*self.key, found.incarnation).decode()
-        of_packets = session.ljust(10).encode()
         of_ring = self.lane.read_place() if self.lane.next < 0 else (self.session.ljust(10).encode(), self.lane.next)
         ring = None if of_ring is None else (of_ring[0].decode("ascii", "replace").rstrip(" "), of_ring[1])
-        place = places.choose_place(Known(ring, found.committed, found.note), session, found.low, found.high,
-                                    self.topic.start)  # fmt: skip
+        place, session = self._choose(found, Known(ring, found.committed, found.note))
+        of_packets = session.ljust(10).encode()
         if place.offset is None:
             # A leader that has just become one may not yet know all of the log's end.
             self._behind_since = self._behind_since or now
@@ -57,15 +63,49 @@ class Partition:
         if of_ring is not None and of_ring[0] != of_packets:
             if not self.lane.end_session(of_ring[1], of_ring[0]):
                 return None  # the ring is full: later
-            self.recreated += 1
+            self.recreated += place.problem.startswith("topic_recreated")
         self.expired += place.lost
         self.name(place.problem)
         self.session = session
+        self.lane.take_error()  # of another place
         self.lane.rename(of_packets)
         self.lane.start(place.offset, of_ring is not None and of_ring != (of_packets, place.offset))
         self.begun, self.committed = (found.committed if found.note == session else -1), -1
         self.state = "reads"
+        self.caught_up_at = found.high
         return place.offset
+
+    def _choose(self, found: Found, known: Known) -> tuple[places.Place, str]:
+        """Returns where to begin, and the session of what comes."""
+        whole = name_session(*self.key, found.incarnation).decode()
+        if not self.member:
+            session = self.topic.session or whole
+            return places.choose_place(known, session, found.low, found.high, self.topic.start), session
+        start = self.topic.start
+        place, goes_on = places.choose_tenure(known, whole[:TENURE], found.low, found.high, start)
+        if goes_on and known.ring is not None:
+            return place, known.ring[0]
+        return place, name_tenure(*self.key, found.incarnation, self.member, place.offset or 0).decode()
+
+    def place(self) -> "TopicPartition":
+        """Returns what is committed: the offset behind what the reader has taken, and the session."""
+        from confluent_kafka import TopicPartition
+
+        return TopicPartition(*self.key, self.lane.find_passed(), metadata=self.session)
+
+    def leave(self) -> None:
+        """Let go of the partition: what is in the ring stays for its reader, with the end of the session behind it."""
+        if self.state == "reads":
+            self.lane.end_session(self.lane.next, self.session.ljust(10).encode())
+        self.lane.stop()
+        self.state = "away"
+        self.problem = self.broker_problem = ""
+        self._failed_at = -1
+
+    def has_caught_up(self, high: int | None) -> bool:
+        """Returns whether the reader has taken all that the log had when the reading began, and all since."""
+        next = self.lane.next
+        return high is not None and next >= max(high, self.caught_up_at) and self.lane.find_passed() >= next
 
     def name(self, problem: str) -> None:
         """Note what is wrong, and print it where it is new."""

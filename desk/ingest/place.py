@@ -22,6 +22,12 @@ _MAGIC = b"HTPLACE1"
 _HEAD = struct.Struct("<8sQ")
 
 
+def explain_strange(ring: Path) -> str:
+    """Returns what is said of a ring that has been written to, by whom its place file does not say."""
+    return (f"{ring}{SUFFIX}: does not say how far the ring is, which has been written to: end its reader, and remove "
+            f"{ring}")  # fmt: skip
+
+
 @contextlib.contextmanager
 def open_ring(path: Path, capacity: int, record: int) -> Iterator[tuple[Ring, mmap.mmap]]:
     """Yields the writer of a ring, which is made where it is missing, and the memory of its place file.
@@ -56,7 +62,6 @@ def _open_place(path: Path, of: Path, ring: Ring) -> Iterator[mmap.mmap]:
     with memory:
         if _HEAD.unpack_from(memory) != (_MAGIC, inode):
             if ring.tail:
-                raise DeskError(f"{path}: is not of this ring, which has been written to; what is in the ring is not "
-                                f"known: end its reader, and remove {of}")  # fmt: skip
+                raise DeskError(explain_strange(of))
             memory[:] = _HEAD.pack(_MAGIC, inode) + bytes(PLACE_SIZE - _HEAD.size)
         yield memory

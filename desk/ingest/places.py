@@ -39,6 +39,22 @@ def choose_place(known: Known, session: str, low: int, high: int, start: str) ->
     return Place(low if start == "earliest" else high)
 
 
+def choose_tenure(known: Known, partition: str, low: int, high: int, start: str) -> tuple[Place, bool]:
+    """Returns where to begin with a partition that a group distributes, and whether that is in the ring's session.
+
+    partition: the characters of a session that name it. The session that was committed with the offset tells who had
+    the partition last: where it is the ring's, nobody else has, and the ring says more exactly how far the reading is.
+    """
+    ours = known.ring is not None and known.ring[0].startswith(partition)
+    if known.committed >= 0 and known.note and not known.note.startswith(partition):
+        return choose_place(known, partition, low, high, start), False
+    if known.ring is not None and ours and (known.committed < 0 or known.note == known.ring[0]):
+        return _check(max(known.ring[1], known.committed), low, high), True
+    if known.committed >= 0:
+        return _check(known.committed, low, high), False
+    return choose_place(known, partition, low, high, start), False
+
+
 def _check(offset: int, low: int, high: int) -> Place:
     if offset > high:
         return Place(None, f"log_truncated: records up to {offset} were read, and the log ends at {high}; what comes "

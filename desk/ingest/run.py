@@ -14,8 +14,9 @@ from desk.errors import DeskError
 from desk.ingest import _lane
 from desk.ingest.codec import make_codec
 from desk.ingest.finder import Finder, Found
+from desk.ingest.group import Group
 from desk.ingest.partition import Partition
-from desk.ingest.place import open_ring
+from desk.ingest.place import explain_strange, open_ring
 from desk.ingest.requests import Server
 from desk.kafka.consumer import make_consumer
 from desk.settings.ingest import Ingest
@@ -102,6 +103,8 @@ class Loop:
                     codec.decoder,
                 )
                 held.callback(lane.close)
+                if not lane.is_known():
+                    raise DeskError(explain_strange(Path(topic.ring_of(number))))
                 if codec.decoder is not None:
                     self._decoders[topic.name, number] = codec.decoder
                 self.partitions[topic.name, number] = Partition(
@@ -111,6 +114,11 @@ class Loop:
         self._finder = Finder(kafka, self.consumer, {topic.name: topic.incarnation for topic in wanted.topics})
         self.server = None if wanted.requests is None else Server(kafka, wanted.requests, self._find_key)
         self._assigned: set[_Key] = set()
+        self._group: Group | None = None
+        if wanted.group:
+            for part in self.partitions.values():
+                part.member = kafka.member
+            self._group = Group(kafka, self.consumer, self.partitions, self._report)
         self._look_at = self._commit_at = self._beat_at = 0.0
         self.longest = 0.0
 
@@ -125,8 +133,9 @@ class Loop:
         begun = time.monotonic()
         moved, full = 0, False
         for part in self.partitions.values():
-            moved += part.lane.move()
-            full = full or part.lane.full
+            if part.state == "reads":
+                moved += part.lane.move()
+                full = full or part.lane.full
         if begun >= self._look_at:
             self._look_at = begun + _LOOK
             self._look(begun)
@@ -139,6 +148,8 @@ class Loop:
         self.consumer.poll(0)  # what it has to say, by callbacks
         while (answer := self._finder.take()) is not None:
             part = self.partitions[answer.key]
+            if part.state != "finds":
+                continue
             part.ask_at = now + _ASK
             if isinstance(answer, Found):
                 part.note_broker("")
@@ -150,8 +161,10 @@ class Loop:
                 if part.ask_at <= now:
                     part.ask_at = float("inf")
                     self._finder.ask(part.key)
-            elif part.check():
+            elif part.state == "reads" and part.check():
                 self._find_again(part)
+            if part.gate.ours and part.state == "reads" and part.has_caught_up(self._find_high(part.key)):
+                part.gate.open()
         if now >= self._commit_at:
             self._commit_at = now + self._wanted.commit_ms / 1000
             self._commit()
@@ -165,6 +178,10 @@ class Loop:
     def _begin(self, part: Partition, found: Found, now: float) -> None:
         offset = part.locate(found, now)
         if offset is None:
+            return
+        if self._group is not None:
+            if not self._group.begin(part, self._at(part.key, offset)):
+                part.state, part.ask_at = "finds", now + _LOOK
             return
         self._unassign(part)
         self.consumer.incremental_assign([self._at(part.key, offset)])
@@ -197,9 +214,7 @@ class Loop:
         if not moved:
             return
         try:
-            self.consumer.commit(
-                offsets=[self._at(part.key, passed, metadata=part.session) for part, passed in moved], asynchronous=True
-            )
+            self.consumer.commit(offsets=[part.place() for part, _ in moved], asynchronous=True)
         except KafkaException as error:
             self._note_error(error.args[0])
 
@@ -215,7 +230,10 @@ class Loop:
 
     def _note_error(self, error: "KafkaError") -> None:
         self.broker_errors += 1
-        if (text := error.str()) != self.broker:
+        self._report(error.str())
+
+    def _report(self, text: str) -> None:
+        if text != self.broker:
             self.broker = text
             print_message(escape(f"desk: ingest: {text}"))
 
@@ -260,6 +278,8 @@ class Loop:
         }
         if self.server is not None:
             found |= {"requests": self.server.answered, "requests_unanswered": self.server.unanswered}
+        if self._group is not None:
+            found |= {"assigned": self._group.assigned, "revoked": self._group.revoked}
         for key, part in self.partitions.items():
             lane, label = part.lane, f"[{part.label}]"
             found |= {
@@ -273,7 +293,9 @@ class Loop:
                 f"recreated{label}": part.recreated,
                 f"full{label}": lane.times_full,
                 f"errors{label}": part.errors,
-                f"stands{label}": int(part.state != "reads"),
+                f"away{label}": int(part.state == "away"),
+                f"gate_closed{label}": int(part.gate.ours),
+                f"stands{label}": int(part.state == "finds"),
                 f"problems{label}": int(bool(part.problem)),
                 f"offset{label}": max(lane.next, 0),
                 f"passed{label}": max(lane.find_passed(), 0),

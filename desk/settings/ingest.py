@@ -40,7 +40,8 @@ class Topic(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=Tru
     incarnation: tells the topic from one of the same name that was deleted; "": its id, which brokers know since 2.8.
     session: of the packets, for a topic that holds a feed which engines also get by UDP; "": a name of its own.
     format: of the messages, as feed.format of agent.toml; for recordings. envelope: what the messages are in; records:
-    what they become, for a worker, instead of packets for an engine."""
+    what they become, for a worker, instead of packets for an engine. engine: with ingest.group, that of the partition,
+    with {partition} where there are several; "": none is killed and resumed."""
 
     name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{1,249}\Z")]
     ring: _Path
@@ -53,6 +54,7 @@ class Topic(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=Tru
     format: Literal["binance", "itch", "csv"] = "binance"
     envelope: Envelope | None = None
     records: Records | None = None
+    engine: Annotated[str, msgspec.Meta(pattern=r"^([A-Za-z0-9/][A-Za-z0-9_.{}/-]{0,4000})?\Z")] = ""
 
     def __post_init__(self) -> None:
         if len(set(self.partitions)) != len(self.partitions):
@@ -62,8 +64,14 @@ class Topic(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=Tru
         if self.session and len(self.partitions) > 1:
             raise ValueError("session: found with several partitions, allowed: with one")
 
+        if len(self.partitions) > 1 and self.engine and "{partition}" not in self.engine:
+            raise ValueError("engine: found one name for several partitions, allowed: a name with {partition} in it")
         if self.records and (self.envelope or self.session):
             raise ValueError("records: found with envelope or session, allowed: without; those are of an engine's feed")
+
+    def engine_of(self, partition: int) -> str:
+        """Returns the name of a partition's engine, or the path of its segment; "": none."""
+        return self.engine.replace("{partition}", str(partition))
 
     def ring_of(self, partition: int) -> str:
         """Returns the path of a partition's ring."""
@@ -81,7 +89,8 @@ class Ingest(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=Tr
     """name: of the process's counters. capacity: bytes of a ring that is made. batch: records that are taken of a
     partition at once. commit_ms: between two commits. heartbeat_ms: of a feed whose ring is empty, to its engine.
     truncated_ms: how long a log may end before the place that was read, as it does while a leader changes, until it is
-    called truncated. requests: the server for messages that engines have missed; None: there is none."""
+    called truncated. requests: the server for messages that engines have missed; None: there is none. group:
+    the consumer group says which of the partitions this process has, of those that it can serve."""
 
     topics: Annotated[list[Topic], msgspec.Meta(min_length=1, max_length=64)]
     name: Annotated[str, msgspec.Meta(pattern=rf"^{place.NAME}\Z")] = "ingest"
@@ -91,6 +100,7 @@ class Ingest(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=Tr
     heartbeat_ms: Annotated[int, msgspec.Meta(ge=10, le=60_000)] = 1_000
     truncated_ms: Annotated[int, msgspec.Meta(ge=100, le=600_000)] = 5_000
     requests: Requests | None = None
+    group: bool = False
 
     def __post_init__(self) -> None:
         rings = [topic.ring_of(partition) for topic in self.topics for partition in topic.partitions]
@@ -98,5 +108,9 @@ class Ingest(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=Tr
             raise ValueError("topics: found one ring for two partitions, allowed: a ring for each")
         if len({topic.name for topic in self.topics}) != len(self.topics):
             raise ValueError("topics: found a name twice, allowed: each once")
+        if not self.group and any(topic.engine for topic in self.topics):
+            raise ValueError("topics: found engine without group = true, allowed: with it")
+        if self.group and any(topic.session for topic in self.topics):
+            raise ValueError("topics: found session with group = true, allowed: without")
         if len(rings) > MOST_PARTITIONS:
             raise ValueError(f"topics: found {len(rings)} partitions, allowed: {MOST_PARTITIONS}")

@@ -271,7 +271,13 @@ def test_a_start_that_cannot_be_is_refused_in_one_line(mock: MockKafka, tmp_path
         ingest.take(1)
         ingest.kill()
         ingest.ring.with_name(ingest.ring.name + ".place").write_bytes(b"\xff" * 200)
-        assert "is not of this ring, which has been written to" in refused(ingest)
+        assert f"{ingest.ring}.place: does not say how far the ring is" in refused(ingest)
+        ingest.ring.unlink()
+        ingest.start()
+        ingest.kill()
+        with Ring.attach(ingest.ring, "writer") as ring:
+            assert ring.push(b"of another writer")
+        assert f"{ingest.ring}.place: does not say how far the ring is" in refused(ingest)
 
 
 def test_ctrl_c_ends_it_as_such(mock: MockKafka, tmp_path: Path) -> None:
