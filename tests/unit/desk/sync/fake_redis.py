@@ -72,7 +72,7 @@ class FakeRedis:
                 if commands:  # those that came together are answered together, as by a server that is far away
                     time.sleep(self.delay)
                     self._send(connection, b"".join(map(self.answer, commands)))
-        except OSError:
+        except (OSError, hiredis.HiredisError):  # also somebody else's client, at a port that was its server's
             connection.close()
 
     def _send(self, connection: socket.socket, data: bytes) -> None:

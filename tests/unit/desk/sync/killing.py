@@ -1,4 +1,4 @@
-"""`desk sync` is killed again and again while an engine trades on a feed of 10,000 events a second."""
+"""`desk sync` is killed again and again while an engine reads a feed of 10,000 events a second."""
 
 import random
 import signal
@@ -13,39 +13,50 @@ from .servers import Desk, Server, limit, wait
 from .test_sync import key
 
 RATE = 10_000
+#: Quotes in MoldUDP64 packets of one message, until a line comes; then prints how many. What a busy machine keeps
+#: it from sending in time is left out, but for 100 at once: the engine's buffer is not what is tested.
+_SENDER = """
+import select, socket, struct, sys, time
+port, rate, most, sent, due = int(sys.argv[1]), int(sys.argv[2]), 100, 0, time.monotonic()
+feed = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+while not select.select([sys.stdin], [], [], 0)[0]:
+    many = min(most, int((time.monotonic() - due) * rate))
+    due = max(due + many / rate, time.monotonic() - most / rate)
+    for _ in range(many):
+        sent += 1
+        quote = (b'{"stream":"btcusdt@bookTicker","data":{"u":%d,"s":"BTCUSDT","b":"60000.00000000","B":"9.00000000",'
+                 b'"a":"60000.01000000","A":"9.00000000"}}' % sent)
+        feed.sendto(b"SESSION001" + struct.pack(">QHH", sent, 1, len(quote)) + quote, ("127.0.0.1", port))
+    time.sleep(0.001)
+print(sent)
+"""
 
 
 def kill_under_load(stage: Stage, server: Server, times: int) -> None:
     """Kill a `desk sync` so many times, with limits that change; the feed has lost nothing, and the last value is in
     force."""
-    stage.strategy("every_tick")
+    stage.set(reconnect_s="3600.0")  # there is no exchange: the feed alone is looked at
     stage.agent()
-    seconds = 3 + 1.5 * times
-    feed = subprocess.Popen(
-        [sys.executable, "-P", "-m", "agent", "exchange", "--feed-to", f"127.0.0.1:{stage.feed}", "--listen",
-         f"127.0.0.1:{stage.orders}", "--agent-shm", str(stage.segment), "--no-spin", "--linger", "0.3", "--wait",
-         "120", "--timeout", str(round(seconds) + 120), "--feed", "generated", "--rate", str(RATE), "--messages",
-         str(round(RATE * seconds)), "--format", "json"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=stage.folder, env=stage.environment,
-    )  # fmt: skip
+    feed = subprocess.Popen([sys.executable, "-P", "-c", _SENDER, str(stage.feed), str(RATE)], text=True,
+                            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
     stage.children.append(feed)
-    wait(lambda: shm.read(stage.segment).counters["messages"] > RATE // 10, "the feed does not begin", 180)
-    client, chance, value, during = server.client(), random.Random(1), 0, 0
+    wait(lambda: shm.read(stage.segment).counters["messages"] > RATE // 10, "the feed does not begin")
+    client, chance, value = server.client(), random.Random(1), 0
+    begun, before = time.monotonic(), shm.read(stage.segment).counters["messages"]
     for _ in range(times):
         desk = Desk(stage, server).start()
         for _ in range(5):
             value = value % 900 + 100
             client.set(key(stage, "max_size"), value)
             time.sleep(chance.random() * 0.02)
-        during += feed.poll() is None
         desk.end(signal.SIGKILL)
-    report, errors = feed.communicate(timeout=seconds + 120)
+    rate = (shm.read(stage.segment).counters["messages"] - before) / (time.monotonic() - begun)
+    sent, errors = feed.communicate("\n", timeout=60)
+    assert feed.returncode == 0 and int(sent) > times * RATE // 20, errors
+    wait(lambda: shm.read(stage.segment).counters["messages"] == int(sent), f"{sent} were sent: not all came")
     desk = Desk(stage, server).start()
     wait(lambda: limit(stage, "max_size") == value, "the last value is not in force")
     desk.end()
     found = shm.read(stage.segment)
-    counters = found.counters
-    assert found.up and during >= times * 0.8, f"the feed was there for {during} of {times}"
-    assert (counters["lost"], counters["gaps"]) == (0, 0), counters
-    assert counters["messages"] >= round(RATE * seconds), f"{counters}\n{errors}\n{report[-3000:]}"
-    assert counters["orders_sent"] > 0
+    assert found.up and (found.counters["lost"], found.counters["gaps"]) == (0, 0), found.counters
+    assert rate > RATE / 20, f"only {rate:,.0f} events a second"

@@ -188,13 +188,13 @@ def test_random_answers_end_nothing(tmp_path: Path, seed: int) -> None:
         return behave(command) if chance.random() < 0.8 else invent(chance)
 
     with FakeRedis(answer) as server:
-        redis = settings(server, retry_min_ms=5, retry_max_ms=5, read_timeout_ms=20)
+        redis = settings(server, retry_min_ms=5, retry_max_ms=5, read_timeout_ms=100)
         with open_loop(tmp_path, redis, redis_lost_s=0.6, period_ms=10, refresh_s=1.0) as loop:
-            end = time.monotonic() + 1.5
-            while time.monotonic() < end:
+            end = time.monotonic() + 30
+            while loop.losses < 12 and time.monotonic() < end:
                 loop._next_read = loop._next_ping = 0.0
                 loop.step()
-            assert loop.losses > 3 and loop.longest <= MOST
+            assert loop.losses >= 3 and loop.longest <= MOST
             server.answer = behave
             drive(loop, lambda: loop.link.connected and not loop.problem)
 
