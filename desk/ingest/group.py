@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from confluent_kafka import Consumer, TopicPartition
 
 #: Seconds that a ring's reader has to take what is left, when its partition goes.
-_DRAIN = 3.0
+_DRAIN = 5.0
 _Key = tuple[str, int]
 
 
