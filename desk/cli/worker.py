@@ -8,8 +8,8 @@ from desk.errors import OK, DeskError
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """Add the arguments of the subcommand."""
-    command.add_argument("config", type=Path, help="desk.toml")
-    command.add_argument("name", nargs="?", help="which of its tables [worker.NAME]; the only one, where there is one")
+    command.add_argument("config", type=Path, metavar="DESK.TOML", help="the configuration")
+    command.add_argument("name", nargs="?", metavar="NAME", help="of its table [worker.NAME] (default: the only one)")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -21,7 +21,9 @@ def run(arguments: argparse.Namespace) -> int:
     workers = found.worker
     name = arguments.name or (next(iter(workers)) if len(workers) == 1 else "")
     if name not in workers:
-        known = ", ".join(f"worker.{each}" for each in workers) or "no table [worker.NAME]"
-        raise DeskError(f"{arguments.config}: worker {name!r}: not there; found {known}; name one")
+        if not workers:
+            raise DeskError(f"{arguments.config}: worker is missing; wanted a table [worker.NAME] with module, input")
+        found_name = repr(name) if name else "none, and several tables"
+        raise DeskError(f"{arguments.config}: NAME: found {found_name}, allowed: {', '.join(workers)}")
     run(name, workers[name], found.kafka)
     return OK

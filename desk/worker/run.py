@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,11 +18,13 @@ from desk.stop import Stop
 from desk.worker import _pump, loader
 from desk.worker.definition import Prepared, WorkerError
 from desk.worker.send import Sender
-from hosttune.output import escape
+from hosttune.output import escape, print_message, write_out
 
 #: ns between two looks at whether to end; between two at what brokers have acknowledged; from a result to its sending,
 #: at least, so that those that come meanwhile go with it.
 _SLICE, _WAITING, _HURRY = 20_000_000, 2_000_000, 1_000_000
+#: Seconds between two looks for an input ring that is not there.
+_LOOK = 0.1
 
 
 def run(name: str, wanted: settings.Worker, kafka: Kafka) -> None:
@@ -41,6 +44,10 @@ def run(name: str, wanted: settings.Worker, kafka: Kafka) -> None:
         prepared = loader.prepare(loader.load(wanted.module), wanted.parameters)
         stack.callback(_end_module, prepared)
         _pump.enter_module(False)
+        counters = stack.enter_context(Counters.open(f"worker.{name}", "worker"))
+        if not _wait_for_input(name, wanted, stop, counters):
+            stop.raise_interrupt()
+            return
         try:
             source = stack.enter_context(Ring.attach(Path(wanted.input), "reader"))
             target = stack.enter_context(_open_output(wanted, prepared)) if wanted.output else None
@@ -50,8 +57,9 @@ def run(name: str, wanted: settings.Worker, kafka: Kafka) -> None:
             sender = _make_sender(wanted, kafka, stack)
         except (RingError, ValueError, DeskError) as error:
             raise WorkerError(f"worker {name}: {error}") from None
-        counters = stack.enter_context(Counters.open(f"worker.{name}", "worker"))
         notify("READY=1")
+        ends = f"{wanted.input} to {wanted.output or 'no ring'}"
+        write_out(escape(f"ready: worker {name}: {wanted.module}, {ends}") + "\n")
         try:
             while not stop.wanted:
                 _check(name, wanted, pump, _run_slice(name, pump, sender))
@@ -65,6 +73,31 @@ def run(name: str, wanted: settings.Worker, kafka: Kafka) -> None:
                 sender.close()
             counters.publish(_count(pump, prepared, source, target, sender), _describe(wanted, sender))
     stop.raise_interrupt()
+
+
+def _wait_for_input(name: str, wanted: settings.Worker, stop: Stop, counters: Counters) -> bool:
+    """Returns True when the input ring is there, and False when the end is asked for before: the ring's writer, which
+    makes it, may start later, and after a boot no ring is there."""
+    problem = f"waits for {wanted.input}, which is not there yet: `desk ingest`, or what else writes to it, makes it"
+    told = False
+    while not stop.wanted and not _is_there(Path(wanted.input)):
+        if not told:
+            print_message(escape(f"desk: worker {name}: {problem}"))
+            told = True
+        if counters.due():
+            counters.publish({}, {"module": wanted.module, "problem": problem})
+        time.sleep(_LOOK)
+    return not stop.wanted
+
+
+def _is_there(path: Path) -> bool:
+    """Returns whether there is a file, with something in it: a ring is empty while it is made."""
+    try:
+        return path.lstat().st_size > 0
+    except FileNotFoundError:
+        return False
+    except OSError:  # the ring is not attached, and says why
+        return True
 
 
 def _write_epitaphs(name: str, module: str) -> dict[int, bytes]:

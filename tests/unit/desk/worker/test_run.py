@@ -253,8 +253,39 @@ def test_what_is_no_worker_is_refused(
     assert wanted in said and said.count("\n") == 1, said
 
 
+def read_problem(directory: Path) -> str:
+    """Returns what the worker says that is wrong, "": nothing, or nothing yet."""
+    found = (one.texts.get("problem", "") for one in counters.list_all(directory) if isinstance(one, counters.Snapshot))
+    return next(found, "")
+
+
+def test_an_input_that_is_not_there_yet_is_waited_for(start: Start, directory: Path) -> None:
+    process = start()
+    limit = time.monotonic() + 20
+    while f"waits for {directory}/in, which is not there yet" not in read_problem(directory):
+        assert time.monotonic() < limit
+        time.sleep(0.01)
+    with Ring.create(directory / "in", 1 << 16, places.RECORD.size) as ring:
+        fill(ring, places.make_events(1, 10))
+        with wait_for(directory / "out") as results:
+            assert len(take(results, 10)) == 10
+        said = end(process, 0)
+    assert said.count("\n") == 1 and "desk: worker geo: waits for " in said, said
+    assert read_problem(directory) == ""
+    (directory / "in").unlink()
+    process = start()
+    while not read_problem(directory):
+        assert time.monotonic() < limit + 40
+        time.sleep(0.01)
+    assert "waits for" in end(process, 0)
+
+
+def test_an_input_that_cannot_be_looked_at_is_refused(start: Start, directory: Path) -> None:
+    (directory / "in").symlink_to("in")
+    assert "/in: " in end(start(), 2)
+
+
 def test_rings_that_are_not_the_workers_are_refused(start: Start, directory: Path) -> None:
-    assert "/in: No such file" in end(start(), 2)
     with Ring.create(directory / "in", 1 << 16, 48):
         assert "/in: records of 48 bytes (0: of any size), the worker takes records of 40" in end(start(), 2)
     (directory / "in").unlink()
