@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """Add the arguments of the subcommand."""
-    command.add_argument("config", type=Path, help="desk.toml")
+    command.add_argument("config", type=Path, metavar="DESK.TOML", help="the configuration")
     command.add_argument(
         "--out",
         type=Path,
@@ -20,7 +20,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         help="write what a partition has now into a new file that `agent replay` reads, and end",
     )
     command.add_argument(
-        "--partition", metavar="TOPIC-N", help="with --out: which one; the only one, where there is one"
+        "--partition", metavar="TOPIC-N", help="with --out: which one (default: the only one that is a feed)"
     )
 
 
@@ -56,8 +56,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _find_partition(ingest: "Ingest", name: str | None) -> "tuple[Topic, int]":
     known = {f"{topic.name}-{number}": (topic, number) for topic in ingest.topics for number in topic.partitions}
-    if name is None and len(known) == 1:
-        return next(iter(known.values()))
+    feeds = {key: found for key, found in known.items() if found[0].records is None}
+    allowed = ", ".join(feeds) or "none, since all topics have records for a worker"
+    if name is None and len(feeds) == 1:
+        return next(iter(feeds.values()))
+    if name is None:
+        raise DeskError(f"--partition: missing, and required with --out here; allowed: {allowed}")
     if name not in known:
-        raise DeskError(f"--partition: found {name!r}, allowed: {', '.join(known)}")
+        raise DeskError(f"--partition: found {name!r}, allowed: {allowed}")
     return known[name]

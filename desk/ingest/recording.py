@@ -45,6 +45,8 @@ def record(kafka: Kafka, topic: Topic, partition: int, path: Path) -> Written:
     consumer = make_consumer(kafka, None, **{"enable.partition.eof": True})
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        raise DeskError(f"{path}: is there already, and is not replaced: name another file, or remove it") from None
     except OSError as error:
         raise DeskError(f"{path}: {error.strerror}") from None
     try:

@@ -22,7 +22,7 @@ from desk.kafka.consumer import make_consumer
 from desk.settings.ingest import Ingest
 from desk.settings.kafka import Kafka
 from desk.stop import Stop
-from hosttune.output import escape, print_message
+from hosttune.output import escape, print_message, write_out
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer, KafkaError, TopicPartition
@@ -40,6 +40,8 @@ def run(kafka: Kafka, wanted: Ingest) -> None:
         counters = held.enter_context(Counters.open(wanted.name, "ingest"))
         loop = Loop(kafka, wanted, held)
         notify("READY=1")
+        parts = ", ".join(f"{topic}-{number}" for topic, number in loop.partitions)
+        write_out(escape(f"ready: ingest: {parts} of {kafka.servers}") + "\n")
         try:
             while not stop.wanted:
                 loop.step()

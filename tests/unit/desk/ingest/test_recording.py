@@ -39,7 +39,8 @@ def test_replay_reads_what_was_recorded(
         report = json.loads(done.stdout)
         assert sum(report["messages"].values()) == len(messages) and report["ok"], report
         assert main(["ingest", str(ingest.config), "--out", str(out)]) == 2
-        assert capsys.readouterr().err == f"desk: {out}: File exists\n"
+        said = "is there already, and is not replaced: name another file, or remove it"
+        assert capsys.readouterr().err == f"desk: {out}: {said}\n"
 
 
 def test_holes_and_what_is_no_line_are_told(
@@ -74,6 +75,24 @@ def test_a_recording_that_cannot_be_is_refused(
 ) -> None:
     assert main(["ingest", str(Ingest(tmp_path, mock.servers).config), *arguments]) == 2
     assert capsys.readouterr().err.startswith(f"desk: {said}")
+
+
+def test_only_partitions_with_the_messages_of_a_feed_are_recorded(
+    mock: MockKafka, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = Ingest(tmp_path, mock.servers).config
+    records = 'records = { message = "desk.v1.GeoEvent", fields = ["id"] }'
+    more = f'[[ingest.topics]]\nname = "places"\nring = "{tmp_path}/places"\n{records}\n'
+    config.write_text(config.read_text() + more)
+    produce(mock.servers, make_quotes(0, 2))
+    assert main(["ingest", str(config), "--out", str(tmp_path / "one")]) == 0
+    assert main(["ingest", str(config), "--out", str(tmp_path / "two"), "--partition", "places-0"]) == 2
+    config.write_text(config.read_text() + f'[[ingest.topics]]\nname = "other"\nring = "{tmp_path}/other"\n')
+    assert main(["ingest", str(config), "--out", str(tmp_path / "two")]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert said[0].startswith("desk: --out: places has records for a worker"), said
+    assert said[1] == "desk: --partition: missing, and required with --out here; allowed: ticks-0, other-0"
+    assert not (tmp_path / "two").exists()
 
 
 def test_no_file_is_left_where_the_topic_is_unknown_or_the_disk_is_full(mock: MockKafka, tmp_path: Path) -> None:
