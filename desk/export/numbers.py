@@ -23,7 +23,7 @@ NUMBERS: dict[str, dict[str, Number]] = {
         "connections": Number("counter", "connections to Redis that were made"),
         "losses": Number("counter", "connections to Redis that were lost"),
         "reads": Number("counter", "times that all limits were read from Redis"),
-        "refused_values": Number("counter", "values in Redis that no limit can have"),
+        "bad_values": Number("counter", "values in Redis that no limit can have"),
         "bad_keys": Number("gauge", "keys in Redis whose value is refused now"),
         "unknown_keys": Number("counter", "keys in Redis that name no limit or no engine"),
         "values_written": Number("counter", "values that were written to Redis"),
@@ -33,6 +33,7 @@ NUMBERS: dict[str, dict[str, Number]] = {
         "set_again": Number("counter", "limits that somebody else had changed, and that were set again", "agent"),
         "confirmed": Number("counter", "changes of limits that the engine's loop confirmed", "agent"),
         "unconfirmed": Number("counter", "changes of limits that the engine's loop did not confirm", "agent"),
+        "set_again": Number("counter", "limits that were set again, since somebody else had changed them", "agent"),
     },
     "ingest": {
         "broker_errors": Number("counter", "errors of connections to the brokers"),

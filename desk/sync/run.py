@@ -18,7 +18,7 @@ from desk.sync.engine import Engine, Wish
 from desk.sync.inbox import Inbox
 from desk.sync.keys import limits_prefix
 from desk.sync.outbox import Outbox
-from hosttune.output import escape, print_message
+from hosttune.output import escape, print_message, write_out
 
 #: Seconds of the clock by which the loop's steps are measured.
 read_clock = time.monotonic
@@ -36,6 +36,7 @@ def run(redis: Redis, wanted: Sync) -> None:
         with Counters.open("sync", "sync") as counters:
             loop = Loop(redis, wanted, audit)
             notify("READY=1")
+            write_out(escape(f"ready: sync: {', '.join(loop.engines)}; Redis is asked from now on") + "\n")
             try:
                 while not stop.wanted:
                     loop.step()
@@ -111,7 +112,7 @@ class Loop:
             "connections": self.connections,
             "losses": self.losses,
             "reads": self._inbox.reads,
-            "refused_values": self._inbox.refused,
+            "bad_values": self._inbox.refused,
             "bad_keys": len(self._inbox.bad),
             "unknown_keys": self._inbox.unknown,
             "values_written": self._outbox.values,

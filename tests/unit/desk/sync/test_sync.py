@@ -87,7 +87,7 @@ def test_what_no_limit_can_be_is_refused_and_changes_nothing(
     wait(lambda: desk.number("connected") == 1, "not connected")
     client = server.client()
     client.set(key(stage, name), value)
-    wait(lambda: desk.number("refused_values") + desk.number("unknown_keys") > 0, "it is not counted")
+    wait(lambda: desk.number("bad_values") + desk.number("unknown_keys") > 0, "it is not counted")
     client.set(key(stage, "max_open_orders"), 9)
     wait(lambda: limit(stage, "max_open_orders") == 9, "the good one does not come through")
     changed = {word for word, value in shm.read(stage.segment).limits.items() if value != before[word]}
@@ -100,7 +100,7 @@ def test_another_type_of_key_is_refused(stage: Stage, server: Server) -> None:
     server.client().rpush(key(stage, "max_size"), 5)
     stage.agent()
     desk = Desk(stage, server).start()
-    wait(lambda: desk.number("refused_values") == 1, "it is not counted")
+    wait(lambda: desk.number("bad_values") == 1, "it is not counted")
     server.client().set(key(stage, "max_open_orders"), 9)
     wait(lambda: limit(stage, "max_open_orders") == 9, "the good one does not come through")
     assert "another type than string" in desk.end()[1]
