@@ -97,7 +97,8 @@ def _check_ring(settings: Config) -> Iterator[str]:
         try:
             os.close(place.open_file(path, os.O_RDONLY))
         except OSError as error:
-            yield f"feed.ring: {place.explain(error, path)}"
+            hint = "; the process that writes to it makes it, and starts first" if error.errno == errno.ENOENT else ""
+            yield f"feed.ring: {place.explain(error, path)}{hint}"
 
 
 def _check_journal(settings: Config, shard: Shard) -> Iterator[str]:

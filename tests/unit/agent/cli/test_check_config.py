@@ -92,6 +92,16 @@ def test_the_example_is_fine(check: Callable[..., list[dict[str, Any]]], capsys:
     assert capsys.readouterr().out == "agent.toml: an engine can start with it\n"
 
 
+def test_a_ring_that_is_not_there_is_said_with_who_makes_it(
+    check: Callable[..., list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    ring = tmp_path / "none.ring"
+    lines = ('address = "127.0.0.1" ', f'ring = "{ring}"\n# '), ("port = 26400\n", "")
+    (problem,) = check(change(*lines))
+    wanted = f"feed.ring: {ring}: No such file or directory; the process that writes to it makes it, and starts first"
+    assert problem["message"].endswith(wanted)
+
+
 def test_all_that_is_wrong_is_said_at_once(check: Callable[..., list[dict[str, Any]]]) -> None:
     text = change(
         ("port = 26400", "prot = 26400"),
