@@ -10,7 +10,7 @@ from hosttune.report import formats
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """Add the arguments of the subcommand."""
-    command.add_argument("config", type=Path, help="desk.toml")
+    command.add_argument("config", type=Path, metavar="DESK.TOML", help="the configuration")
     formats.add_argument(command)
 
 

@@ -8,7 +8,7 @@ from desk.errors import OK
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """Add the arguments of the subcommand."""
-    command.add_argument("directory", type=Path, help="where the files are written, which has to be there")
+    command.add_argument("directory", type=Path, metavar="DIRECTORY", help="where the files go; it has to be there")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -8,7 +8,7 @@ from desk.errors import OK
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """Add the arguments of the subcommand."""
-    command.add_argument("config", type=Path, help="desk.toml")
+    command.add_argument("config", type=Path, metavar="DESK.TOML", help="the configuration")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -17,8 +17,10 @@ _MOST_ROUNDS = 100
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """Add the arguments of the subcommand."""
     command.add_argument("--rounds", type=parse_count, default=5, metavar="N", help="default 5; each takes some 10 s")
-    command.add_argument("--seed", type=int, default=1, help="of the ticks (default 1)")
-    command.add_argument("-o", dest="file", metavar="FILE", help="put it into a file, and not on standard output")
+    command.add_argument("--seed", type=int, default=1, metavar="N", help="of the ticks (default 1)")
+    command.add_argument(
+        "-o", "--output", metavar="FILE", help="write FILE anew, whole or not at all (default: standard output)"
+    )
     formats.add_argument(command, _VIEWS)
 
 
@@ -34,8 +36,8 @@ def run(arguments: argparse.Namespace) -> int:
     with _ended_by_sigterm():
         report = measure(arguments.rounds, arguments.seed, lambda text: print_message(f"desk: {text}"))
     text = format_document(report, arguments.format)
-    if arguments.file:
-        put_out(arguments.file, text)
+    if arguments.output:
+        put_out(arguments.output, text)
     else:
         write_out(text)
     return FAILED if report.missed else UNKNOWN if report.unknown else OK

@@ -12,7 +12,7 @@ _MOST = 28
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """Add the arguments of the subcommand."""
-    command.add_argument("module", type=Path, metavar="MODULE", help="a Python file")
+    command.add_argument("module", type=Path, metavar="MODULE", help="a Python file, FILE.py")
     command.add_argument("--config", type=Path, metavar="DESK.TOML", help="whose [run.NAME] has the module's sources")
     command.add_argument("--name", metavar="NAME", help="of its table and of its counters (default: the file's name)")
     formats.add_argument(command)
