@@ -1,11 +1,12 @@
 """desk.toml: what is wrong is named by file, line and key, all of it at once."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from desk import config
-from desk.cli.main import main
+from desk.cli.main import COMMANDS, main
 
 
 def write(tmp_path: Path, text: str) -> Path:
@@ -39,3 +40,13 @@ def test_the_command_answers_1_for_what_is_wrong_and_2_for_what_cannot_be_read(
     assert capsys.readouterr().out.count("unknown key") == 2
     assert main(["check-config", str(tmp_path / "none")]) == 2
     assert "No such file" in capsys.readouterr().err
+
+
+def test_the_page_has_a_configuration_and_all_commands() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "desk.md").read_text()
+    (table,) = re.findall(r"^```toml\n(.*?)^```$", page, re.M | re.S)
+    assert config.list_problems(table, "desk.toml") == []
+    found = config.parse(table, "desk.toml")
+    assert found.ingest is not None and found.sync is not None
+    assert [topic.ring for topic in found.ingest.topics][1] == found.worker["geo"].input
+    assert set(COMMANDS) == set(re.findall(r"\bdesk ([a-z-]+)", page)) & set(COMMANDS)
