@@ -21,9 +21,11 @@ reader:
 A process that is not there any more `died`, unless it had said that it `ended`; one that runs and has not published for
 longer than its intervals allow is `hung`.
 
-The file has two places of SLOT bytes, written in turn: CRC-32 of the rest, bytes of text, JSON. So a reader finds one
-that is whole while the other is written, also when the writer was killed in it; and no publication needs space on the
-disk. Times are CLOCK_MONOTONIC, which no clock that is set moves.
+The file has two places of one size, written in turn: CRC-32 of the rest, bytes of text, JSON. So a reader finds one
+that is whole while the other is written, also when the writer was killed in it. A place has SLOT bytes, and twice as
+many, and so on, up to MOST_SLOT, once a publication needs them; otherwise no publication needs space on the disk. What
+does not fit, since there is no more space, is left out: of the numbers and texts with a label as many as have to be,
+and the number `left_out` says how many. Times are CLOCK_MONOTONIC, which no clock that is set moves.
 """
 
 import contextlib
@@ -46,8 +48,8 @@ from agent.shm import identity, place
 from desk.errors import DeskError
 
 SUFFIX = ".counters"
-#: Bytes of each of the file's two places.
-SLOT = 1 << 16
+#: Bytes of each of the file's two places, at first and at most.
+SLOT, MOST_SLOT = 1 << 16, 1 << 22
 #: Characters of a text at most; a longer one is cut.
 MOST_TEXT = 500
 #: A process hangs that has not published for so many of its intervals, and at least for HUNG_SECONDS.
@@ -108,6 +110,7 @@ class Counters:
 
     def __init__(self, path: Path, descriptor: int, document: _Document) -> None:
         self.path, self._descriptor, self._document = path, descriptor, document
+        self._slot = _find_slot(descriptor)
         self._due = 0.0
 
     @classmethod
@@ -125,7 +128,9 @@ class Counters:
             descriptor = place.open_file(path, os.O_RDWR | os.O_CREAT)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                os.posix_fallocate(descriptor, 0, 2 * SLOT)
+                slot = _find_slot(descriptor)
+                os.posix_fallocate(descriptor, 0, 2 * slot)
+                os.ftruncate(descriptor, 2 * slot)
                 pid, start_time = identity.own()
                 return cls(path, descriptor, _Document(
                     kind=kind, boot_id=identity.read_boot_id(), pid=pid, start_time=start_time,
@@ -146,24 +151,43 @@ class Counters:
 
     def publish(self, numbers: Mapping[str, int | float], texts: Mapping[str, str] | None = None) -> None:
         """Write numbers and texts, which take the place of those before. What is not finite, or no whole number of 64
-        bits, is left out, a long text is cut. Raises ValueError for more than the file holds."""
+        bits, is left out, a long text is cut; and of what has a label, what there is no room for."""
         self._due = time.monotonic() + self._document.interval
         self._write(msgspec.structs.replace(
             self._document,
             numbers={name: value for name, value in numbers.items() if _can_be_read(value)},
-            texts={name: value[:MOST_TEXT] for name, value in (texts or {}).items()},
+            texts={name: _make_readable(value) for name, value in (texts or {}).items()},
         ))  # fmt: skip
 
     def _write(self, document: _Document) -> None:
         document.sequence += 1
         document.beat = time.monotonic_ns()
         text = msgspec.json.encode(document)
-        if len(text) > SLOT - _HEADER.size:
-            raise ValueError(f"counters of {len(text)} bytes, allowed: {SLOT - _HEADER.size}")
+        if len(text) > self._slot - _HEADER.size and not self._grow(document, len(text) + _HEADER.size):
+            text = _shorten(document, self._slot - _HEADER.size)
         size = struct.pack("<I", len(text))
         data = _HEADER.pack(zlib.crc32(size + text), len(text)) + text
-        os.pwrite(self._descriptor, data, document.sequence % 2 * SLOT)
+        os.pwrite(self._descriptor, data, document.sequence % 2 * self._slot)
         self._document = document
+
+    def _grow(self, document: _Document, size: int) -> bool:
+        """Make both places as large as a publication needs. Returns whether they are.
+
+        The first place stays where it is, with what it has; so this publication goes into the second one, which lies
+        behind all that was there.
+        """
+        slot = self._slot
+        while slot < size:
+            slot *= 2
+        if slot > MOST_SLOT:
+            return False
+        try:
+            os.posix_fallocate(self._descriptor, 0, 2 * slot)
+        except OSError:  # no space
+            return False
+        self._slot = slot
+        document.sequence += 1 - document.sequence % 2
+        return True
 
     def close(self) -> None:
         """Say that the process has ended, with the numbers that it published last, and leave the name to another."""
@@ -181,6 +205,32 @@ class Counters:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _make_readable(text: str) -> str:
+    """Returns a text as the file may have it; in the name of a file there are bytes that are no text (PEP 383)."""
+    return text[:MOST_TEXT].encode("utf-8", "replace").decode()
+
+
+def _shorten(document: _Document, most: int) -> bytes:
+    """Leave out of a document as many numbers and texts with a label, the last ones first, as have to be. Returns its
+    JSON. Raises ValueError where those without a label are more than so many bytes."""
+    labelled = [(of, name) for of in (document.numbers, document.texts) for name in of if name.endswith("]")]
+    left_out = 0
+    while len(text := msgspec.json.encode(document)) > most:
+        if left_out == len(labelled):
+            raise ValueError(f"counters of {len(text)} bytes without labels, allowed: {most}")
+        for of, name in labelled[::-1][left_out : left_out + 50]:
+            del of[name]
+            left_out += 1
+        document.numbers["left_out"] = left_out
+    return text
+
+
+def _find_slot(descriptor: int) -> int:
+    """Returns the bytes of each place of an open file; SLOT for a file that no process has made so."""
+    slot = os.fstat(descriptor).st_size // 2
+    return slot if SLOT <= slot <= MOST_SLOT and not slot & (slot - 1) else SLOT
 
 
 def _can_be_read(value: int | float) -> bool:
@@ -261,8 +311,9 @@ def _judge(last: _Document, age: float) -> State:
 def _read_slots(descriptor: int) -> list[_Document]:
     """Returns the publications in an open file that are whole, at most two, in no order."""
     found = []
-    for place_of in (0, SLOT):
-        data = os.pread(descriptor, SLOT, place_of)
+    slot = _find_slot(descriptor)
+    for place_of in (0, slot):
+        data = os.pread(descriptor, slot, place_of)
         if len(data) < _HEADER.size:
             continue
         checksum, size = _HEADER.unpack_from(data)

@@ -1,5 +1,6 @@
 """What a process of the desk publishes is whole whenever it is read, and its state is told from the file."""
 
+import errno
 import os
 import signal
 import struct
@@ -15,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from desk import counters
-from desk.counters import SLOT, Counters, CountersError, Snapshot, list_all, read, split_name
+from desk.counters import MOST_SLOT, SLOT, Counters, CountersError, Snapshot, list_all, read, split_name
 
 LIMIT = 20.0
 
@@ -64,8 +65,8 @@ def test_what_is_published_is_read(directory: Path) -> None:
         assert 0 <= found.age < LIMIT and found.sequence == 1
         with pytest.raises(CountersError, match="another process has this name"):
             Counters.open("one", "sync", 0.5, directory)
-        with pytest.raises(ValueError, match=r"counters of \d+ bytes, allowed: 65528"):
-            mine.publish({f"n{number}": number for number in range(10_000)})
+        with pytest.raises(ValueError, match=r"counters of \d+ bytes without labels, allowed: 65528"):
+            mine.publish({f"{'n' * 50}{number}": number for number in range(80_000)})
     assert read(mine.path).state == "ended"
     with Counters.open("one", "sync", 0.5, directory) as again:
         again.publish({"a": 7})
@@ -180,3 +181,50 @@ def test_a_publication_with_a_number_that_is_none_is_not_whole(directory: Path, 
     path.write_bytes(found)
     with pytest.raises(CountersError, match="holds no publication that is whole"):
         read(path)
+
+
+def make_many(partitions: int) -> dict[str, int]:
+    return {f"{name * 10}[{'t' * 200}-{number}]": number for number in range(partitions) for name in "abcdefghij"}
+
+
+def test_a_file_grows_with_what_is_published_and_stays_readable(directory: Path) -> None:
+    with Counters.open("one", "ingest", directory=directory) as mine:
+        for partitions in (1, 100, 1, 256, 2):
+            mine.publish({"a": partitions, **make_many(partitions)}, {"problem": "x"})
+            found = read(mine.path)
+            assert found.numbers == {"a": partitions, **make_many(partitions)} and found.state == "runs"
+        sequence = found.sequence
+    assert 2 * SLOT < mine.path.stat().st_size <= 2 * MOST_SLOT
+    assert read(mine.path).state == "ended"
+    with Counters.open("one", "ingest", directory=directory) as again:
+        again.publish({"a": 3})
+        assert read(again.path).numbers == {"a": 3} and read(again.path).sequence > sequence
+
+
+def test_a_file_of_another_size_is_made_one(directory: Path) -> None:
+    (directory / "one.counters").write_bytes(bytes(300_000))
+    (directory / "one.counters").chmod(0o600)
+    with Counters.open("one", "ingest", directory=directory) as mine:
+        for partitions in (1, 100):
+            mine.publish(make_many(partitions))
+            assert read(mine.path).numbers == make_many(partitions)
+
+
+def test_what_there_is_no_space_for_is_left_out_and_counted(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*given: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with Counters.open("one", "ingest", directory=directory) as mine:
+        monkeypatch.setattr(os, "posix_fallocate", refuse)
+        mine.publish({"a": 1, **make_many(100)}, {"problem": "x", "ring[t-0]": "y"})
+        found = read(mine.path)
+        assert found.numbers["a"] == 1 and found.texts == {"problem": "x"}
+        assert found.numbers["left_out"] == 1000 + 1 - (len(found.numbers) - 2) > 0
+        mine.publish({"a": 2})
+        assert read(mine.path).numbers == {"a": 2}
+
+
+def test_a_text_that_is_none_is_published_readable(directory: Path) -> None:
+    with Counters.open("one", "sync", directory=directory) as mine:
+        mine.publish({}, {"problem": "audit /a\udcff: No space left on device"})
+        assert read(mine.path).texts == {"problem": "audit /a?: No space left on device"}
