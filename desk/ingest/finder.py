@@ -1,5 +1,8 @@
 """What only the brokers know of partitions, asked by a thread, so that the loop waits for no answer.
 
+The thread has a client of its own: confluent_kafka lets one call into a client at a time, and the loop's would wait for
+as long as the brokers do not answer.
+
 Sources: KIP-516 (topics have ids), which brokers tell since version 2.8.
 """
 
@@ -8,7 +11,7 @@ import threading
 from typing import TYPE_CHECKING, NamedTuple
 
 from desk.ingest._lane import keep
-from desk.kafka.consumer import make_admin
+from desk.kafka.consumer import make_admin, make_consumer
 from desk.settings.kafka import Kafka
 
 if TYPE_CHECKING:
@@ -50,8 +53,10 @@ class Finder:
     """Asks, one partition after the other, from a thread of its own. incarnations: as configured, by topic; "": asked
     for. Raises DeskError: settings of the client."""
 
-    def __init__(self, kafka: Kafka, consumer: "Consumer", incarnations: dict[str, str]) -> None:
-        self._consumer, self._incarnations = consumer, incarnations
+    def __init__(self, kafka: Kafka, incarnations: dict[str, str]) -> None:
+        self._incarnations = incarnations
+        self._consumer: Consumer = make_consumer(kafka)
+        keep(self._consumer)
         self._admin: AdminClient | None = make_admin(kafka) if "" in incarnations.values() else None
         if self._admin is not None:
             keep(self._admin)

@@ -113,7 +113,7 @@ class Loop:
                     topic, number, lane, wanted.truncated_ms / 1000, codec.field
                 )
         self._rings = {key: part.topic.ring_of(part.number) for key, part in self.partitions.items()}
-        self._finder = Finder(kafka, self.consumer, {topic.name: topic.incarnation for topic in wanted.topics})
+        self._finder = Finder(kafka, {topic.name: topic.incarnation for topic in wanted.topics})
         self.server = None if wanted.requests is None else Server(kafka, wanted.requests, self._find_key)
         self._assigned: set[_Key] = set()
         self._group: Group | None = None

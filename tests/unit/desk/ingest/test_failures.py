@@ -298,3 +298,21 @@ def test_records_whose_checksum_is_wrong_are_named(mock: MockKafka, tmp_path: Pa
         time.sleep(1)
         assert "Bad message" in ingest.text("problem") and ingest.number("errors") > 1
         assert ingest.end(limit=3)[1].count("Bad message") == 1
+
+
+def test_many_partitions_with_long_names_and_no_broker_are_told_of_and_hold_nothing_up(tmp_path: Path) -> None:
+    with Ingest(tmp_path, "127.0.0.1:1") as ingest:
+        name = "t" * 249
+        ingest.set(f'name = "{TOPIC}"', f'name = "{name}"\npartitions = {list(range(200))}')
+        ingest.set(str(ingest.ring), f"{ingest.ring}-{{partition}}")
+        ingest.set("[[ingest.topics]]", "[ingest]\ncapacity = 65536\n[[ingest.topics]]")
+        ingest.start()
+        found = ingest.say()
+        assert all(f"records[{name}-{number}]" in found.numbers for number in range(200))
+        assert "left_out" not in found.numbers
+        assert ingest.process is not None
+        time.sleep(5)  # the first questions about places are not answered meanwhile
+        assert ingest.say().state == "runs" and ingest.say().numbers["longest_step_seconds"] < 1.5
+        ingest.process.terminate()
+        said = ingest.process.communicate(timeout=15)[0]
+        assert ingest.process.returncode == 0 and "Traceback" not in said, said
