@@ -10,9 +10,11 @@ import itertools
 import re
 import struct
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from desk.errors import DeskError
+from hosttune import files
 
 #: Bytes of a record at most: what a worker takes (desk_worker.h).
 LARGEST_RECORD = 4096
@@ -20,6 +22,8 @@ LARGEST_RECORD = 4096
 DEEPEST = 16
 #: Of all messages that are read, together.
 MOST_FIELDS = 4096
+#: Bytes of a FileDescriptorSet.
+_MOST_BYTES = 16 << 20
 
 _SPECIFIED = re.compile(r"([A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*)(?:\[([1-9][0-9]{0,3})\])?")
 _VARINT, _FIXED64, _LENGTH, _GROUP, _FIXED32 = 0, 1, 2, 3, 5
@@ -111,6 +115,16 @@ class _Field(NamedTuple):
 def read_own_schema() -> bytes:
     """Returns the descriptor set of the messages of the desk (desk.proto)."""
     return importlib.resources.files("desk.codec").joinpath("desk.binpb").read_bytes()
+
+
+def read_descriptor_set(path: str) -> bytes:
+    """Returns what the file of a descriptor set holds; "": the desk's own. Raises SchemaError, which names the file."""
+    if not path:
+        return read_own_schema()
+    try:
+        return files.read_given(Path(path), _MOST_BYTES)
+    except OSError as error:
+        raise SchemaError(f"{path}: {error.strerror}") from None
 
 
 def read_schema(descriptor_set: bytes, message: str, fields: Sequence[str], *, numbered: bool = False) -> Schema:
@@ -212,16 +226,16 @@ def _find_message(descriptor_set: bytes, name: str) -> Any:
         from google.protobuf.message import DecodeError
     except ImportError as error:
         raise SchemaError(f"needs protobuf ({error}): pip install hosttune[desk]") from None
-    files = descriptor_pb2.FileDescriptorSet()
+    given = descriptor_pb2.FileDescriptorSet()
     pool = descriptor_pool.DescriptorPool()
     try:
-        files.ParseFromString(descriptor_set)
+        given.ParseFromString(descriptor_set)
     except DecodeError as error:
         raise SchemaError(f"not a FileDescriptorSet: {error}") from None
-    if not files.file:
+    if not given.file:
         raise SchemaError("a FileDescriptorSet without files; protoc --descriptor_set_out writes one")
     try:
-        for file in files.file:  # those that are imported come first
+        for file in given.file:  # those that are imported come first
             pool.AddSerializedFile(file.SerializeToString())
     except (TypeError, ValueError) as error:
         hint = "; protoc --include_imports writes all files" if "Depends on file" in str(error) else ""
@@ -229,7 +243,7 @@ def _find_message(descriptor_set: bytes, name: str) -> Any:
     try:
         return pool.FindMessageTypeByName(name)
     except KeyError:
-        known = sorted(itertools.chain.from_iterable(_list_messages(f.package, f.message_type) for f in files.file))
+        known = sorted(itertools.chain.from_iterable(_list_messages(f.package, f.message_type) for f in given.file))
         shown = ", ".join(known[:20]) + (f" and {len(known) - 20} more" if len(known) > 20 else "")
         raise SchemaError(f"message: found {name!r}, allowed: {shown or 'none, for the files have none'}") from None
 

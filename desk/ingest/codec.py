@@ -1,16 +1,11 @@
 """What the Protobuf schema says of a topic: the field that holds the messages, or how they become records."""
 
-from pathlib import Path
 from typing import NamedTuple
 
-from desk.codec import Decoder, read_own_schema
-from desk.codec.schema import SchemaError, find_bytes_field
+from desk.codec import Decoder
+from desk.codec.schema import SchemaError, find_bytes_field, read_descriptor_set
 from desk.errors import DeskError
 from desk.settings.ingest import Topic
-from hosttune import files
-
-#: Bytes of a FileDescriptorSet at most.
-_MOST = 16 << 20
 
 
 class Codec(NamedTuple):
@@ -31,19 +26,12 @@ def make_codec(topic: Topic) -> Codec:
     try:
         if topic.records is not None:
             records = topic.records
-            return Codec(0, Decoder(_read(records.schema), records.message, records.fields, numbered=True))
+            return Codec(
+                0, Decoder(read_descriptor_set(records.schema), records.message, records.fields, numbered=True)
+            )
         if topic.envelope is not None:
             envelope = topic.envelope
-            return Codec(find_bytes_field(_read(envelope.schema), envelope.message, envelope.field))
+            return Codec(find_bytes_field(read_descriptor_set(envelope.schema), envelope.message, envelope.field))
     except SchemaError as error:
         raise DeskError(f"ingest.topics: {topic.name}: {error}") from None
     return Codec()
-
-
-def _read(path: str) -> bytes:
-    if not path:
-        return read_own_schema()
-    try:
-        return files.read_given(Path(path), _MOST)
-    except OSError as error:
-        raise SchemaError(f"{path}: {error.strerror}") from None

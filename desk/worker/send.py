@@ -9,11 +9,11 @@ import contextlib
 import struct
 import time
 from collections import deque
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.shm.ring import Ring
-from desk.codec import Encoder, read_own_schema
+from desk.codec import Encoder
+from desk.codec.schema import SchemaError, read_descriptor_set
 from desk.errors import DeskError
 from desk.kafka.producer import make_producer
 from desk.settings.kafka import Kafka
@@ -33,8 +33,6 @@ _IN_ORDER = {
 _BACKOFF = 1.0
 #: Seconds that the end waits for acknowledgements.
 _LAST = 2.0
-#: Bytes of a descriptor set at most.
-_MOST_SCHEMA = 1 << 24
 
 
 class _Sent:
@@ -176,22 +174,13 @@ class Sender:
 
 def _make_encoder(topic: Topic, size: int) -> Encoder:
     """Returns what makes messages of results. Raises DeskError."""
-    schema = _read_schema(Path(topic.descriptor_set)) if topic.descriptor_set else read_own_schema()
+    try:
+        schema = read_descriptor_set(topic.descriptor_set)
+    except SchemaError as error:
+        raise DeskError(f"topic.descriptor_set: {error}") from None
     encoder = Encoder(schema, topic.message, topic.fields)
     if encoder.record_size != size:
         raise DeskError(
             f"topic.fields: found {len(topic.fields)}, of 8 bytes each, allowed: those of a result of {size} bytes"
         )
     return encoder
-
-
-def _read_schema(path: Path) -> bytes:
-    """Returns what a descriptor set's file holds. Raises DeskError."""
-    try:
-        with path.open("rb") as file:
-            found = file.read(_MOST_SCHEMA + 1)
-    except OSError as error:
-        raise DeskError(f"topic.descriptor_set: {path}: {error.strerror}") from None
-    if len(found) > _MOST_SCHEMA:
-        raise DeskError(f"topic.descriptor_set: {path}: over {_MOST_SCHEMA:,} bytes, allowed: no more")
-    return found

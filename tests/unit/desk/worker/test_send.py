@@ -204,12 +204,16 @@ WRONG = [
     ),
     ({"message": "desk.v1.GeoDistance", "fields": ["seq", "id", "x", "y"]}, "found 'x', allowed: seq, id, stamp"),
     ({"message": "a.B", "fields": ["c"], "descriptor_set": "/none"}, "descriptor_set: /none: No such file"),
+    ({"message": "a.B", "fields": ["c"], "descriptor_set": "FIFO"}, "descriptor_set: /.*fifo: found a FIFO"),
 ]
 
 
 @pytest.mark.parametrize(("more", "wanted"), WRONG)
 def test_a_message_that_a_result_cannot_be_is_refused(more: dict[str, Any], wanted: str, directory: Path) -> None:
     Ring.create(directory / "out", 4096, places.RESULT.size).close()
+    os.mkfifo(directory / "fifo")
+    if more.get("descriptor_set") == "FIFO":
+        more = {**more, "descriptor_set": str(directory / "fifo")}
     with pytest.raises(DeskError, match=wanted):
         Sender(Kafka(servers="localhost:1"), Topic(name="t", **more), Ring.attach(directory / "out", "reader"))
 
