@@ -13,7 +13,8 @@ from hosttune import files
 
 
 class Audit:
-    """A file that is only appended to, mode 0600. Raises DeskError where it cannot be opened."""
+    """A file that is only appended to, mode 0600. Raises DeskError where it cannot be opened, and where another user
+    could have written it, or could put another one there."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -24,8 +25,7 @@ class Audit:
         self._cut = False
         try:
             files.make_directory(path.parent, 0o750)
-            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-            self._descriptor = os.open(path, flags, 0o600)
+            self._descriptor = files.open_file(files.find_name(path), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         except OSError as error:
             raise DeskError(f"sync.audit: {path}: {error.strerror}") from None
 
