@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from desk.profile.decode import decode_json
 from desk.profile.hook import FUNCTIONS, MEMORY
 from desk.profile.names import PYTHON, C, find_component
 from desk.profile.program import Result
@@ -151,8 +152,8 @@ def read_memray(path: Path) -> list[Row]:
         said = done.stderr.decode("utf-8", "replace").strip().splitlines()
         raise ToolError(escape(f"memray stats ended with {done.returncode}: {said[-1][:300] if said else ''}"))
     try:
-        given = msgspec.json.decode(files.read_file(target, MOST_BYTES), type=_Memory)
-    except (OSError, msgspec.MsgspecError) as error:
+        given = decode_json(files.read_file(target, MOST_BYTES), _Memory)
+    except (OSError, ValueError) as error:
         raise ToolError(f"memray's result: {error}") from None
     return sum_places(given)
 

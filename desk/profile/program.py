@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from desk.errors import DeskError
+from desk.profile.decode import decode_json
 from desk.profile.hook import AT_GATE, NOT_STARTED, RESULT
 from desk.profile.numba_map import map_path
 
@@ -149,10 +150,10 @@ class Child:
 
         try:
             data = files.read_file(self._directory / RESULT, _MOST_BYTES)
-            return msgspec.json.decode(data, type=Result)
+            return decode_json(data, Result)
         except FileNotFoundError:
             return None
-        except (OSError, msgspec.MsgspecError) as error:
+        except (OSError, ValueError) as error:
             raise DeskError(f"the hook's result: {error}") from None
 
     def close(self) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from desk.errors import DeskError
+from desk.profile.decode import decode_json
 from desk.profile.show import show_lines, show_spots
 from desk.profile.table import HotSpot, Line
 from hosttune import files
@@ -119,13 +120,13 @@ def read_profile(path: Path) -> Profile:
     """Returns a saved profile. Raises DeskError, which names the file."""
     try:
         data = files.read_given(path, _MOST_BYTES)
-        found = msgspec.json.decode(data, type=Profile)
+        found = decode_json(data, Profile)
     except OSError as error:
         raise DeskError(f"{path}: {error.strerror}") from None
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise DeskError(f"{path}: not a profile that `desk profile --out` has written: {error}") from None
     if found.kind != KIND:
-        raise DeskError(f"{path}: found a profile of kind {found.kind!r}, allowed: {KIND!r}")
+        raise DeskError(f"{path}: found a profile of kind {found.kind[:60]!r}, allowed: {KIND!r}")
     if any(len(spot.seconds) > len(found.rounds) for spot in found.spots) or not found.rounds:
         raise DeskError(f"{path}: found another number of times than of rounds")
     return found

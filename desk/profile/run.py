@@ -215,7 +215,7 @@ def _read_attached(name: str, path: Path, form: str, functions: list[Function], 
 def profile_process(pid: int, wish: Wish) -> Outcome:
     """Returns the profile of a process that runs. Raises DeskError for one that is not there."""
     try:
-        name = Path(f"/proc/{pid}/comm").read_text().strip()
+        name = Path(f"/proc/{pid}/comm").read_bytes().decode("utf-8", "replace").strip()
     except OSError:
         raise DeskError(f"--pid: found no process {pid}") from None
     record = _Record(wish)
@@ -271,7 +271,7 @@ def _sample_process(pid: int, name: str, wish: Wish, form: str, functions: list[
 def _read_cpu(pid: int) -> float | None:
     """Returns the CPU seconds of a process; None: it is gone. Source: proc_pid_stat(5)."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
         return (int(fields[11]) + int(fields[12])) / _TICKS
     except (OSError, IndexError, ValueError):
         return None

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from desk.errors import DeskError
+from desk.profile.decode import decode_json
 from desk.profile.names import PYTHON, find_component, is_runtime, read_address, show_function
 
 #: Frames, samples and frames of one stack in a file that is read.
@@ -68,8 +69,8 @@ def parse_speedscope(data: bytes, functions: list[Function], left_out: str = "/n
     Raises DeskError for bytes that are none. Source: speedscope.app/file-format-schema.json.
     """
     try:
-        given = msgspec.json.decode(data, type=_Speedscope)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        given = decode_json(data, _Speedscope)
+    except ValueError as error:
         raise DeskError(f"the profiler's result is not of speedscope's format: {error}") from None
     count = sum(len(profile.samples) for profile in given.profiles)
     if len(given.shared.frames) > _MOST_FRAMES or count > _MOST_SAMPLES:

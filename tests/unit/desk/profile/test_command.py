@@ -338,6 +338,20 @@ def test_a_process_of_another_user_is_not_looked_at() -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
 
 
+def test_a_process_whose_name_is_no_text_has_a_profile() -> None:
+    script = "import ctypes, time; ctypes.CDLL(None).prctl(15, b'a\\xff\\x1b[2J'); print(flush=True); time.sleep(60)"
+    child = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
+    try:
+        assert child.stdout is not None and child.stdout.readline() == b"\n"
+        words = ["desk", "profile", "--with", "cprofile", "--pid", str(child.pid)]
+        done = subprocess.run([sys.executable, "-P", "-m", *words], capture_output=True, timeout=60)
+        assert done.returncode == 3 and b"Traceback" not in done.stderr, done.stderr
+        assert b"(a\xef\xbf\xbd\\u001b[2J)" in done.stdout
+    finally:
+        child.kill()
+        child.communicate(timeout=30)
+
+
 def test_the_map_of_somebody_else_is_not_believed(tmp_path: Path) -> None:
     path = Path(f"/tmp/perf-{os.getpid()}.map")
     assert not path.exists()

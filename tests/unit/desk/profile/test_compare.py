@@ -82,6 +82,7 @@ def test_a_refusal(other: Profile, why: str, tmp_path: Path, capsys: pytest.Capt
         (b"", "not a profile"),
         (b"\xff\xfe", "not a profile"),
         (b'{"kind": "desk profile 1"}', "not a profile"),
+        (msgspec.json.encode(make([1.0], machine={"host": "DEEP"})).replace(b'"DEEP"', b"[" * 20_000), "not a profile"),
         (msgspec.json.encode(make([1.0])).replace(b"desk profile 1", b"desk profile 9"), "found a profile of kind"),
         (msgspec.json.encode(make([1.0], rounds=[])), "another number of times"),
     ],
