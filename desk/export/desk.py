@@ -16,7 +16,7 @@ from desk.export.table import Alert, Panel, Row, make_gauge, passes, rises
 SOURCES = ("directory", "engine", "left_out", "process", "ring", "textfile")
 #: How a connection ended that got no answer, by the label `reason` of desk_export_connections_total.
 REASONS = {"broken": "by its client", "evicted": "the oldest, for a new one", "expired": "too slow",
-           "refused": "no thread was free"}  # fmt: skip
+           "refused": "no thread or descriptor was free"}  # fmt: skip
 
 
 def describe_processes(found: Iterable[Snapshot]) -> Iterator[Family]:

@@ -6,6 +6,7 @@ takes milliseconds, and what holds a connection for longer is no scrape. Source:
 """
 
 import contextlib
+import errno
 import io
 import ipaddress
 import os
@@ -20,7 +21,7 @@ from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import ThreadingWSGIServer, make_wsgi_app
+from prometheus_client.exposition import ThreadingWSGIServer, choose_encoder, gzip_accepted, make_wsgi_app
 
 from desk.errors import DeskError
 from desk.settings.export import Export
@@ -30,10 +31,14 @@ from hosttune.output import print_traceback
 Answer = tuple[str, list[tuple[str, str]], list[bytes]]
 #: Seconds between two looks for connections that are too old.
 _LOOK = 0.25
+#: Of accept(2): this process, or the system, has no more descriptors or memory; and seconds until the next try.
+_EXHAUSTED, _PAUSE = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM), 0.05
 #: Kinds of answers (text format, OpenMetrics, compressed or not) that are kept for reuse_ms.
 _KINDS = 8
-#: Of a private key's file: bytes.
+#: Of a private key's file, and a certificate's: bytes.
 _MAX_KEY = 1 << 16
+#: Of a file of authorities: bytes.
+_MAX_AUTHORITIES = 1 << 22
 _TEXT = [("Content-Type", "text/plain; charset=utf-8")]
 
 
@@ -57,7 +62,7 @@ class Answers:
         self._make = make_wsgi_app(registry)
         self._reuse, self._counts = reuse, counts
         self._lock = threading.Lock()
-        self._kept: dict[tuple[str, str, str], tuple[float, Answer]] = {}
+        self._kept: dict[tuple[str, str, bool], tuple[float, Answer]] = {}
 
     def __call__(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         """Answer one request. A fault of ours is shown in the log, and to the client as 500 without its text."""
@@ -74,7 +79,12 @@ class Answers:
         if environ.get("PATH_INFO") not in ("/metrics", "/metrics/"):
             return "404 Not Found", _TEXT, [b"allowed: GET /metrics\n"]
         environ["QUERY_STRING"] = ""
-        kind = tuple(environ.get(key, "") for key in ("REQUEST_METHOD", "HTTP_ACCEPT", "HTTP_ACCEPT_ENCODING"))
+        # What the answer depends on, of which there are few; of headers there are as many as clients care to make up.
+        kind = (
+            environ["REQUEST_METHOD"] if environ["REQUEST_METHOD"] in ("GET", "OPTIONS") else "",
+            choose_encoder(environ.get("HTTP_ACCEPT", ""))[1],
+            gzip_accepted(environ.get("HTTP_ACCEPT_ENCODING", "")),
+        )
         with self._lock:
             self._counts.add("answers")
             now = time.monotonic()
@@ -128,7 +138,13 @@ class Server(ThreadingWSGIServer):
 
     def get_request(self) -> tuple[socket.socket, Any]:
         """Returns a connection, not read from yet: a TLS client's first bytes are waited for in its own thread."""
-        connection, client = self.socket.accept()
+        try:
+            connection, client = self.socket.accept()
+        except OSError as error:
+            if error.errno in _EXHAUSTED:  # the client stays in the queue: without a pause this would not rest
+                self.counts.add("refused")
+                time.sleep(_PAUSE)
+            raise
         connection.settimeout(self._seconds)
         if self._context:
             connection = self._context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
@@ -149,9 +165,10 @@ class Server(ThreadingWSGIServer):
             return
         try:
             super().process_request(request, client_address)
-        except BaseException:  # no thread could be started
+        except RuntimeError:  # no thread could be started
             self._forget(request)
-            raise
+            self.counts.add("refused")
+            self.shutdown_request(request)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """Answer one connection; the class closes it."""
@@ -216,9 +233,11 @@ def make_context(settings: Export) -> ssl.SSLContext | None:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         at = "export.certificate"
+        files.read_given(settings.certificate, _MAX_KEY)
         context.load_cert_chain(settings.certificate, settings.key, password=_refuse_password)
         if settings.client_ca:
             at = "export.client_ca"
+            files.read_given(settings.client_ca, _MAX_AUTHORITIES)
             context.load_verify_locations(settings.client_ca)
             context.verify_mode = ssl.CERT_REQUIRED
     except OSError as error:  # ssl.SSLError too

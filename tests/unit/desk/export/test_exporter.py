@@ -3,6 +3,7 @@ its own."""
 
 import contextlib
 import os
+import resource
 import signal
 import socket
 import ssl
@@ -13,10 +14,14 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import psutil
 import pytest
 
 from desk.cli.main import main
 from desk.counters import Counters
+from desk.errors import DeskError
+from desk.export.server import make_context
+from desk.settings.export import Export
 
 from ...agent.stage import Stage
 from ..programs import find_program
@@ -185,13 +190,19 @@ def test_kill_9_of_the_exporter_disturbs_no_engine(tmp_path: Path) -> None:
             assert after["counters"][name] == before[name]
 
 
-def test_tls_is_asked_for_and_a_client_that_says_nothing_holds_nobody_up(tmp_path: Path) -> None:
-    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
+def make_certificate(folder: Path) -> tuple[Path, Path]:
+    """Returns the paths of a new key and its certificate."""
+    key, certificate = folder / "key.pem", folder / "cert.pem"
     subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
                     "-keyout", key, "-out", certificate, "-subj", "/CN=localhost", "-addext",
                     "subjectAltName=IP:127.0.0.1", "-days", "2"], check=True, capture_output=True,
                    timeout=60)  # fmt: skip
     key.chmod(0o600)
+    return key, certificate
+
+
+def test_tls_is_asked_for_and_a_client_that_says_nothing_holds_nobody_up(tmp_path: Path) -> None:
+    key, certificate = make_certificate(tmp_path)
     with Exporter(tmp_path, certificate=str(certificate), key=str(key), seconds=2) as exporter:
         silent = [exporter.connect() for _ in range(3)]
         context = ssl.create_default_context(cafile=str(certificate))
@@ -225,3 +236,46 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path, capsys: pytest.CaptureFix
         (tmp_path / "desk.toml").write_text(f"[export]\nport = {exporter.port}\n")
         assert main(["export", str(tmp_path / "desk.toml")]) == 2
         assert f"127.0.0.1 port {exporter.port}: Address already in use" in capsys.readouterr().err
+
+
+def test_headers_that_a_client_makes_up_cost_no_collections(tmp_path: Path) -> None:
+    with Exporter(tmp_path, reuse_ms=10_000) as exporter:
+        first = exporter.get()
+        for number in range(20):
+            headers = {"Accept": f"text/plain;q=0.{number},a/b{number}", "Accept-Encoding": f"x{number}"}
+            request = urllib.request.Request(exporter.url, headers=headers)
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                assert answer.read().decode() == first
+        for number in range(20):
+            with exporter.connect() as client:
+                client.sendall(b"VERB%d /metrics HTTP/1.0\r\n\r\n" % number)
+                client.recv(1000)
+        assert exporter.get() == first
+
+
+def test_without_descriptors_it_waits_and_does_not_spin(tmp_path: Path) -> None:
+    with Exporter(tmp_path, connections=64, seconds=2) as exporter:
+        pid = exporter.child.pid
+        exporter.get()
+        before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        used = len(list(Path(f"/proc/{pid}/fd").iterdir()))
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (used, before[1]))
+        clients = [exporter.connect() for _ in range(5)]
+        spent = psutil.Process(pid).cpu_times()
+        time.sleep(1.5)
+        now = psutil.Process(pid).cpu_times()
+        assert now.user + now.system - spent.user - spent.system < 0.5
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+        for client in clients:
+            client.close()
+        assert exporter.wait('desk_export_connections_ended_total{reason="refused"}', 1)
+        assert exporter.child.poll() is None
+
+
+@pytest.mark.parametrize("name", ["certificate", "client_ca"])
+def test_a_file_of_tls_that_is_a_fifo_makes_nothing_wait(tmp_path: Path, name: str) -> None:
+    make_certificate(tmp_path)
+    os.mkfifo(tmp_path / "fifo")
+    files = {"certificate": "cert.pem", "key": "key.pem", "client_ca": "cert.pem", name: "fifo"}
+    with pytest.raises(DeskError, match=rf"export\.{name}: .*fifo: found a FIFO"):
+        make_context(Export(**{key: str(tmp_path / file) for key, file in files.items()}))
