@@ -5,6 +5,7 @@ redis-py's own retries are off: it makes them inside of each other (of a command
 opens), and by default they take seconds.
 """
 
+import os
 import threading
 from typing import Any
 
@@ -17,6 +18,7 @@ from desk.errors import DeskError
 from desk.redis.words import explain
 from desk.settings.redis import CREDENTIAL, Redis
 from desk.settings.secret import read_secret
+from hosttune import files
 
 
 class Connecting:
@@ -80,8 +82,7 @@ def _check_files(settings: Redis) -> None:
     for name in ("ca", "certificate", "key") if settings.tls else ():
         if path := getattr(settings.tls, name):
             try:
-                with open(path, "rb"):
-                    pass
+                os.close(files.open_given(path))
             except OSError as error:
                 raise OSError(f"tls.{name}: {path}: {error.strerror}") from None
 

@@ -1,5 +1,6 @@
 """TLS to a real redis-server: the right authority, a wrong one, a wrong name, and a certificate of the client's own."""
 
+import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 
 from benchmarks.agent.drive import free_port
+from desk.redis.connect import _check_files
 from desk.settings.redis import Redis, Tls
 
 from .certificates import LOOPBACK, Authority
@@ -116,3 +118,9 @@ def test_a_server_without_tls(tmp_path: Path) -> None:
             assert "redis 127.0.0.1" in loop.problem and loop.connections == 0 and loop.longest <= MOST
     finally:
         server.end()
+
+
+def test_a_fifo_makes_nothing_wait(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(OSError, match=r"tls\.ca: .*fifo: found a FIFO"):
+        _check_files(Redis(tls=Tls(ca=str(tmp_path / "fifo"))))
