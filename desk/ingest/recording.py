@@ -36,32 +36,41 @@ class Written(NamedTuple):
 def record(kafka: Kafka, topic: Topic, partition: int, path: Path) -> Written:
     """Write the records that a partition has now into a new file.
 
-    Returns what was written. Raises DeskError: the file is there or cannot be written, the brokers do not answer; then
-    no file is left.
+    The file has its name once it is whole: a recording that was cut short would pass for one. Returns what was written.
+    Raises DeskError: the file is there or cannot be written, the brokers do not answer; then no file is left.
     """
     from confluent_kafka import KafkaException, TopicPartition
 
     field = make_codec(topic).field
     consumer = make_consumer(kafka, None, **{"enable.partition.eof": True})
+    draft = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(8).hex()}")
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        if os.path.lexists(path):
+            raise FileExistsError
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except FileExistsError:
+        consumer.close()
         raise DeskError(f"{path}: is there already, and is not replaced: name another file, or remove it") from None
     except OSError as error:
+        consumer.close()
         raise DeskError(f"{path}: {error.strerror}") from None
     try:
         with open(descriptor, "wb", buffering=1 << 20) as file:
             first, end = consumer.get_watermark_offsets(TopicPartition(topic.name, partition), timeout=5 * LIMIT)
             consumer.assign([TopicPartition(topic.name, partition, first)])
-            return _write(consumer, file, (formats.find(topic.format), field), first, end)
+            written = _write(consumer, file, (formats.find(topic.format), field), first, end)
+            file.flush()
+            os.fsync(descriptor)
+        os.link(draft, path)  # not in place of a file that came meanwhile
+        return written
     except BaseException as error:
-        path.unlink(missing_ok=True)
         if isinstance(error, KafkaException):
             raise DeskError(f"{topic.name}-{partition}: {explain(error)}") from None
         if isinstance(error, OSError):
             raise DeskError(f"{path}: {error.strerror}") from None
         raise
     finally:
+        draft.unlink(missing_ok=True)
         consumer.close()
 
 

@@ -10,12 +10,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from agent.exchange.feed import generated
 from agent.shm.ring import Ring
 from desk.cli.main import main
+from desk.ingest import recording
 
 from ..mock_kafka import MockKafka
 from .setting import LIMIT, TOPIC, Ingest, make_quotes, produce, wait
@@ -181,3 +183,30 @@ def test_a_schema_without_that_is_refused(mock: MockKafka, tmp_path: Path, topic
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
     assert done.returncode == 2 and done.stderr.startswith("desk: ingest.topics: ticks: ") and said in done.stderr
     assert not ingest.ring.exists()
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, None])
+def test_a_recording_has_its_name_when_it_is_whole(
+    mock: MockKafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    error: type[BaseException] | None
+) -> None:  # fmt: skip
+    produce(mock.servers, make_quotes(0, 10))
+    folder, config = tmp_path / "out", str(Ingest(tmp_path, mock.servers).config)
+    folder.mkdir()
+    out, write = folder / "recording", recording._write
+
+    def watch(*given: Any) -> Any:
+        assert not out.exists()
+        found = write(*given)
+        if error:
+            raise error
+        out.write_text("another's")
+        return found
+
+    monkeypatch.setattr(recording, "_write", watch)
+    assert main(["ingest", config, "--out", str(out)]) == (130 if error else 2)
+    if error:
+        assert list(folder.iterdir()) == []
+    else:
+        assert list(folder.iterdir()) == [out] and out.read_text() == "another's"
+        assert capsys.readouterr().err == f"desk: {out}: File exists\n"

@@ -4,7 +4,11 @@ import socket
 import struct
 from pathlib import Path
 
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+
 from benchmarks.agent.drive import free_port
+from desk.ingest import requests
 from desk.ingest.sessions import name_session
 
 from ...agent.stage import Stage
@@ -89,3 +93,13 @@ def test_a_port_that_is_taken_is_named(mock: MockKafka, tmp_path: Path) -> None:
             assert f"ingest.requests 127.0.0.1:{other.getsockname()[1]}: Address already in use" in str(error)
         else:
             raise AssertionError("it has begun")
+
+
+def test_what_the_client_raises_is_no_answer_and_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Consumer:
+        def assign(self, partitions: object) -> None:
+            raise KafkaException(KafkaError(KafkaError._FATAL))
+
+    monkeypatch.setattr(requests, "keep", lambda consumer: None)
+    log = requests.Log(Consumer())  # type: ignore[arg-type]
+    assert [log.read((TOPIC, 0), 7, 3) for _ in range(2)] == [[], []]
