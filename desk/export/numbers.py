@@ -33,7 +33,6 @@ NUMBERS: dict[str, dict[str, Number]] = {
         "set_again": Number("counter", "limits that somebody else had changed, and that were set again", "agent"),
         "confirmed": Number("counter", "changes of limits that the engine's loop confirmed", "agent"),
         "unconfirmed": Number("counter", "changes of limits that the engine's loop did not confirm", "agent"),
-        "set_again": Number("counter", "limits that were set again, since somebody else had changed them", "agent"),
     },
     "ingest": {
         "broker_errors": Number("counter", "errors of connections to the brokers"),
