@@ -1,9 +1,11 @@
-"""Why the feed's sockets cannot be opened on this host: found without opening them."""
+"""Why the feed's sockets cannot be opened on this host, found without opening them; and what its ring waits for."""
 
 import errno
 import ipaddress
+import os
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 from agent.config import Feed, Line
 
@@ -41,3 +43,8 @@ def _can_bind(address: str) -> bool:
         except OSError as error:
             return error.errno != errno.EADDRNOTAVAIL
     return True
+
+
+def explain_ring(path: Path) -> str:
+    """Returns what is added to the error of a ring: who makes one that is missing; "" for one that is there."""
+    return "" if os.path.lexists(path) else "; the process that writes to it makes it, and starts first"

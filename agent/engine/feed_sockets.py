@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.config import Feed, Line
+from agent.engine import feed_problems
 from agent.engine.errors import RunError
 
 _SO_RCVBUFFORCE = 33
@@ -140,4 +141,4 @@ def attach_ring(feed: Feed) -> Any:
     try:
         return Ring.attach(Path(feed.ring), "reader")
     except (RingError, OSError) as error:
-        raise RunError(f"feed.ring: {error}") from None
+        raise RunError(f"feed.ring: {error}{feed_problems.explain_ring(Path(feed.ring))}") from None

@@ -97,8 +97,7 @@ def _check_ring(settings: Config) -> Iterator[str]:
         try:
             os.close(place.open_file(path, os.O_RDONLY))
         except OSError as error:
-            hint = "; the process that writes to it makes it, and starts first" if error.errno == errno.ENOENT else ""
-            yield f"feed.ring: {place.explain(error, path)}{hint}"
+            yield f"feed.ring: {place.explain(error, path)}{feed_problems.explain_ring(path)}"
 
 
 def _check_journal(settings: Config, shard: Shard) -> Iterator[str]:

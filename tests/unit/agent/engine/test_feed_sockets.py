@@ -107,7 +107,7 @@ def test_a_ring_instead_of_sockets(tmp_path: Path) -> None:
     path = tmp_path / "feed"
     feed = Feed(ring=str(path))
     assert open_feed(feed, 0) == ([None, None, None], 0)
-    with pytest.raises(RunError, match=r"^feed\.ring: "):
+    with pytest.raises(RunError, match=r"^feed\.ring: .*; the process that writes to it makes it, and starts first$"):
         attach_ring(feed)
     with Ring.create(path, 4096), attach_ring(feed) as ring:
         assert ring.role == "reader"
