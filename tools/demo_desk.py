@@ -22,7 +22,7 @@ from testhost.errors import TesthostError
 
 RECORDS = 20_000
 ENGINE = "kafka"
-EXPORT_PORT = 9465
+EXPORT_PORT = 9750
 #: A panel of `desk dashboards`: what is asked of Prometheus is its own query.
 DASHBOARD, PANEL = "desk-overview.json", "Engines that run"
 LIMIT_S = 90

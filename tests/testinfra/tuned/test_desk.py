@@ -79,7 +79,7 @@ def test_records_of_kafka_are_in_the_ring(host, services):
 def test_the_exporter_has_engine_and_desk(python):
     page = python(
         "import json, urllib.request\n"
-        "print(json.dumps(urllib.request.urlopen('http://127.0.0.1:9465/metrics', timeout=20).read().decode()))\n"
+        "print(json.dumps(urllib.request.urlopen('http://127.0.0.1:9750/metrics', timeout=20).read().decode()))\n"
     )
     assert '\nagent_up{agent="main"} 1.0\n' in page
     assert "desk_sync_" in page and "desk_ingest_" in page
