@@ -51,10 +51,22 @@ def start(host: Host, redis_password: str) -> None:
         raise TesthostError(f"Redis and Kafka in the guest: {done.stderr.decode(errors='replace').strip()[-2000:]}")
 
 
-def ask(host: Host, *arguments: str, timeout: float = 120) -> dict[str, Any]:
+def ask(host: Host, *arguments: str, timeout: float = 200) -> dict[str, Any]:
     """Run desk_client.py in the guest as the engines' user, and return what it says. Raises TesthostError."""
     client = (Path(__file__).parent / "guest" / "desk_client.py").read_text()
-    words = ["runuser", "-u", "trader", "--", "/opt/desk/current/bin/python", "-P", "-", *arguments]
+    words = [
+        "runuser",
+        "-u",
+        "trader",
+        "--",
+        "env",
+        "-u",
+        "XDG_RUNTIME_DIR",
+        "/opt/desk/current/bin/python",
+        "-P",
+        "-",
+        *arguments,
+    ]
     done = host.run(words, input=client, timeout=timeout)
     if done.returncode:
         raise TesthostError(f"in the guest: {' '.join(arguments)}: {done.stderr.strip()[-2000:]}")

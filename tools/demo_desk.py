@@ -72,11 +72,15 @@ def show_desk(host: Host, redis_password: str, logs: Path, step: Callable[[str],
         raise TesthostError(f"the engine behind desk ingest: {started.stderr.strip()}")
 
     step(f"{RECORDS:,} records through Kafka, desk ingest and a ring")
-    sent = desk_services.ask(host, "records", "ticks", str(RECORDS), timeout=180)
-    seen = desk_services.ask(host, "engine", ENGINE, str(RECORDS), timeout=180)
+    sent = desk_services.ask(host, "records", "ticks", str(RECORDS), timeout=300)
+    try:
+        seen = desk_services.ask(host, "engine", ENGINE, str(RECORDS), timeout=300)
+    finally:
+        said = host.run("journalctl --unit demo-engine --unit desk-ingest --no-pager --output short-precise")
+        (logs / "desk.log").write_text(said.stdout, encoding="utf-8")
 
     step("a limit, changed in Redis")
-    limit = desk_services.ask(host, "limit", "main", "max_size", "7", redis_password, timeout=180)
+    limit = desk_services.ask(host, "limit", "main", "max_size", "7", redis_password, timeout=300)
 
     step("a Prometheus, and the query of a dashboard's panel")
     with _prometheus(host, logs) as ask:

@@ -9,11 +9,12 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from agent.shm import segment as shm
 
-LIMIT_S = 60.0
+LIMIT_S = 120.0
 
 
 def wait(done: Callable[[], bool]) -> float:
@@ -25,10 +26,25 @@ def wait(done: Callable[[], bool]) -> float:
     return time.monotonic() - begun
 
 
+def find_engine(name: str) -> Path:
+    """Returns the path of the engine's segment, once it is there."""
+    found: list[Path] = []
+
+    def look() -> bool:
+        try:
+            found.append(shm.find(name))
+        except shm.SegmentError:
+            time.sleep(0.2)
+        return bool(found)
+
+    wait(look)
+    return found[0]
+
+
 def set_limit(engine: str, limit: str, value: str, password: str) -> dict[str, Any]:
     import redis
 
-    path = shm.find(engine)
+    path = find_engine(engine)
     client = redis.Redis(password=password, socket_timeout=5)
     before = shm.read(path).limits[limit]
     client.set(f"desk:limits:{engine}:{limit}", value)
@@ -64,7 +80,7 @@ def send_records(topic: str, count: str) -> dict[str, Any]:
 
 
 def watch_engine(engine: str, count: str) -> dict[str, Any]:
-    path = shm.find(engine)
+    path = find_engine(engine)
     took = wait(lambda: shm.read(path).counters["messages"] >= int(count))
     found = shm.read(path)
     return {"seconds": round(took, 2), "state": found.condition} | {

@@ -66,6 +66,8 @@ def read_journal(data: bytes) -> int:
     try:
         header = unpack_header(data)
         symbols, begin = header.symbols, header.begin
+        if begin > len(data):  # the state before its records is cut: so says File.begin()
+            return REFUSED
         whole = begin + (len(data) - begin) // SIZE * SIZE
         pieces = [data[begin : begin + 2 * SIZE], data[begin + 2 * SIZE : whole]]
         if whole < begin + 2 * SIZE:
