@@ -17,8 +17,8 @@ cdef class Wave:
     cdef double at
 
     cdef double sum_waves(self, int n) noexcept nogil:
-        cdef int _
-        for _ in range(n):
+        cdef int i
+        for i in range(n):
             self.at = self.at * 0.99 + 1.0 / (1.0 + i)
         return self.at
 
@@ -46,7 +46,7 @@ cdef class Wheel:
 
 def count_objects(n):
     counts = {}
-    for i in range(n):
+    for _ in range(n):
         key = i % 97
         counts[key] = counts.get(key, 0) + i
     return float(len(counts))
@@ -55,7 +55,7 @@ def count_objects(n):
 cpdef double cross_averages(int n):
     cdef double fast = 0.0, slow = 0.0, crossed = 0.0
     cdef int i
-    for i in range(n):
+    for _ in range(n):
         fast += 0.2 * (i % 11 - fast)
         slow += 0.05 * (i % 11 - slow)
         if fast > slow:
