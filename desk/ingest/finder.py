@@ -6,6 +6,7 @@ as long as the brokers do not answer.
 Sources: KIP-516 (topics have ids), which brokers tell since version 2.8.
 """
 
+import contextlib
 import queue
 import threading
 from typing import TYPE_CHECKING, NamedTuple
@@ -91,10 +92,16 @@ class Finder:
                 self._answers.put(NotFound(key, explain(error)))
 
     def _find(self, key: _Key) -> Found | NotFound:
-        from confluent_kafka import TopicPartition
+        from confluent_kafka import KafkaException, TopicPartition
 
         topic, partition = key
-        low, high = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=LIMIT)
+        try:
+            low, high = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=LIMIT)
+        except KafkaException:
+            # The client would go on believing that there is no such topic.
+            with contextlib.suppress(KafkaException):
+                self._consumer.list_topics(topic, timeout=LIMIT / 4)
+            raise
         incarnation = self._incarnations[topic]
         if not incarnation and not self._ended:
             incarnation = self._find_id(topic)

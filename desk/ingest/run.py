@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 #: Seconds: that the loop sleeps when nothing comes; while a ring is full; between two looks at what else is due;
-#: between two questions about where a partition's reading begins; and that the end waits for the brokers.
-_IDLE, _FULL, _LOOK, _ASK, _END = 0.02, 0.001, 0.01, 1.0, 1.0
+#: between two questions about where a partition's reading begins; that the end waits for the brokers; and that the loop
+#: waits for one answer, behind an error that says that the consumer knows a topic as it was.
+_IDLE, _FULL, _LOOK, _ASK, _END, _REFRESH = 0.02, 0.001, 0.01, 1.0, 1.0, 0.2
 _Key = tuple[str, int]
 
 
@@ -121,6 +122,8 @@ class Loop:
             for part in self.partitions.values():
                 part.member = kafka.member
             self._group = Group(kafka, self.consumer, self.partitions, self._report)
+        #: Partitions of which the consumer may still believe what was before: that there is no such topic, say.
+        self._stale: set[_Key] = set()
         self._look_at = self._commit_at = self._beat_at = 0.0
         self.longest = 0.0
 
@@ -165,6 +168,7 @@ class Loop:
                     self._finder.ask(part.key)
             elif part.state == "reads" and part.check():
                 self._find_again(part)
+                self._stale.add(part.key)
             if part.gate.ours and part.state == "reads" and part.has_caught_up(self._find_high(part.key)):
                 part.gate.open()
         if now >= self._commit_at:
@@ -181,6 +185,7 @@ class Loop:
         offset = part.locate(found, now)
         if offset is None:
             return
+        self._refresh(part)
         if self._group is not None:
             if not self._group.begin(part, self._at(part.key, offset)):
                 part.state, part.ask_at = "finds", now + _LOOK
@@ -188,6 +193,15 @@ class Loop:
         self._unassign(part)
         self.consumer.incremental_assign([self._at(part.key, offset)])
         self._assigned.add(part.key)
+
+    def _refresh(self, part: Partition) -> None:
+        """Have the consumer ask what the finder's client has just been told, where it may believe something else."""
+        from confluent_kafka import KafkaException
+
+        if part.key in self._stale:
+            self._stale.discard(part.key)
+            with contextlib.suppress(KafkaException):  # then its next error begins anew
+                self.consumer.list_topics(part.topic.name, timeout=_REFRESH)
 
     def _find_again(self, part: Partition) -> None:
         self._unassign(part)

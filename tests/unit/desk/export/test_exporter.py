@@ -14,6 +14,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import msgspec
 import psutil
 import pytest
 
@@ -278,4 +279,4 @@ def test_a_file_of_tls_that_is_a_fifo_makes_nothing_wait(tmp_path: Path, name: s
     os.mkfifo(tmp_path / "fifo")
     files = {"certificate": "cert.pem", "key": "key.pem", "client_ca": "cert.pem", name: "fifo"}
     with pytest.raises(DeskError, match=rf"export\.{name}: .*fifo: found a FIFO"):
-        make_context(Export(**{key: str(tmp_path / file) for key, file in files.items()}))
+        make_context(msgspec.convert({key: f"{tmp_path}/{file}" for key, file in files.items()}, Export))

@@ -23,7 +23,7 @@ def test_each_record_is_a_packet_whose_number_is_its_offset_and_one(mock: MockKa
         assert ingest.number("records") == 4 and ingest.number("lag") == 0
         assert ingest.text("session") == session.decode() and ingest.text("problem", "") == ""
         code, said = ingest.end(limit=3)
-        assert (code, said) == (0, "")
+        assert (code, said) == (0, f"ready: ingest: {TOPIC}-0 of {mock.servers}\n")
         assert ingest.say().state == "ended"
 
 

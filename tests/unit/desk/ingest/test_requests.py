@@ -101,5 +101,5 @@ def test_what_the_client_raises_is_no_answer_and_ends_nothing(monkeypatch: pytes
             raise KafkaException(KafkaError(KafkaError._FATAL))
 
     monkeypatch.setattr(requests, "keep", lambda consumer: None)
-    log = requests.Log(Consumer())  # type: ignore[arg-type]
+    log = requests.Log(Consumer())
     assert [log.read((TOPIC, 0), 7, 3) for _ in range(2)] == [[], []]

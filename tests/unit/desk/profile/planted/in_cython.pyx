@@ -46,7 +46,7 @@ cdef class Wheel:
 
 def count_objects(n):
     counts = {}
-    for _ in range(n):
+    for i in range(n):
         key = i % 97
         counts[key] = counts.get(key, 0) + i
     return float(len(counts))
@@ -55,7 +55,7 @@ def count_objects(n):
 cpdef double cross_averages(int n):
     cdef double fast = 0.0, slow = 0.0, crossed = 0.0
     cdef int i
-    for _ in range(n):
+    for i in range(n):
         fast += 0.2 * (i % 11 - fast)
         slow += 0.05 * (i % 11 - slow)
         if fast > slow:
