@@ -16,28 +16,32 @@ from testhost.errors import TesthostError
 from testhost.host import Host
 
 REDIS_PORT, KAFKA_PORT = 6379, 9092
-PLACE = "/run/desk_services"
+PLACE = "/opt/desk_services"  # /run is mounted noexec
 _MOCK = Path(__file__).parents[1] / "tests" / "unit" / "desk" / "mock_kafka.py"
 _UNITS = ("services-redis", "services-kafka", "services-kafka-port.socket", "services-kafka-port")
 
 _START = """
 set -e
+umask 077
 mkdir -p {place}
 tar -C {place} -x
-systemd-run --quiet --unit=services-redis --property=Environment=LD_LIBRARY_PATH={place}/lib \
-    {place}/redis-server --bind 127.0.0.1 --port {redis} --save '' --dir {place} --requirepass "$1"
+# In a file: the arguments of a unit are in the journal.
+printf '%s\n' 'bind 127.0.0.1' 'port {redis}' 'save ""' 'dir {place}' "requirepass $1" >{place}/redis.conf
+systemd-run --quiet --collect --unit=services-redis --property=Environment=LD_LIBRARY_PATH={place}/lib \
+    {place}/redis-server {place}/redis.conf
 # It ends with its input.
-systemd-run --quiet --unit=services-kafka sh -c \
+systemd-run --quiet --collect --unit=services-kafka sh -c \
     'sleep infinity | exec /opt/desk/current/bin/python -P {place}/mock_kafka.py 1'
 for _ in $(seq 300); do
-    address=$(journalctl --unit services-kafka --output cat --no-pager |
+    run=$(systemctl show -P InvocationID services-kafka)
+    address=$(journalctl "_SYSTEMD_INVOCATION_ID=$run" --output cat --no-pager |
         sed -n 's/^"\\(127[0-9.:]*\\)"$/\\1/p' | head -n 1)
     test -z "$address" || break
     sleep 0.2
 done
 test -n "$address"
 # The broker takes any free port; clients begin at a known one, and are told of the broker's own.
-systemd-run --quiet --unit=services-kafka-port --socket-property=ListenStream=127.0.0.1:{kafka} \
+systemd-run --quiet --collect --unit=services-kafka-port --socket-property=ListenStream=127.0.0.1:{kafka} \
     /lib/systemd/systemd-socket-proxyd "$address"
 """
 

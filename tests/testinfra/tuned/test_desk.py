@@ -43,14 +43,14 @@ def test_a_unit_runs_beside_the_agent(host, text, unit):
 
 
 def test_the_units_are_closed(host):
-    rows = json.loads(host.check_output(f"systemd-analyze security --json=short --no-pager {' '.join(UNITS)}"))
-    exposures = {row["unit"]: float(row["exposure"]) for row in rows}
-    assert sorted(exposures) == sorted(UNITS) and max(exposures.values()) <= 2.0
+    for unit in UNITS:
+        shown = host.check_output(f"systemd-analyze security --no-pager {unit}").splitlines()[-1]
+        assert float(shown.partition(f"{unit}: ")[2].split()[0]) <= 2.0, shown
 
 
 def test_the_password_is_roots_alone_and_nowhere_shown(host):
-    assert host.check_output("stat -c '%%a %%U' /etc/desk/redis_password") == "600 root"
-    assert host.check_output("stat -c '%%a %%U %%G' /etc/desk/desk.toml") == "640 root trader"
+    assert host.check_output("stat -c '%a %U' /etc/desk/redis_password") == "600 root"
+    assert host.check_output("stat -c '%a %U %G' /etc/desk/desk.toml") == "640 root trader"
     for place in ("/etc/desk/desk.toml", "/etc/systemd/system/desk-sync.service"):
         assert host.run(f"grep -q '{SEARCHED}' {place}").rc == 1
     assert host.run(f"journalctl --no-pager | grep -q '{SEARCHED}'").rc == 1
@@ -66,7 +66,7 @@ def test_a_limit_that_is_changed_in_redis_is_in_the_engine(host, services):
 
 def test_records_of_kafka_are_in_the_ring(host, services):
     sent = desk_services.ask(services, "records", "ticks", "2000")
-    limit = time.monotonic() + 90
+    limit = time.monotonic() + 240
     while True:
         (ring,) = [ring for ring in _status(host)["rings"] if ring["path"].endswith("/ticks.ring")]
         if ring["used"] >= 2000 * 60:
