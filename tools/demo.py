@@ -32,10 +32,8 @@ from hosttune.report.document import Page
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT))
 
-from demo_desk import show_desk  # noqa: E402 - finds testhost through the line above
-
 from testhost import Host, running  # noqa: E402
-from testhost.errors import TesthostError  # noqa: E402
+from testhost.errors import TesthostError  # noqa: E402 - found through the line above
 
 LOGS = ROOT / ".cache" / "demo"
 HOST = "demo"
@@ -231,13 +229,9 @@ def demo(recording: Path | None, symbols: Sequence[str]) -> int:
         progress.step(f"{name} through the exchange simulator at {RATE} messages/s")
         shown, exchange = feed_agent(host, feed, symbols)
         progress.show(shown)
-
-        inventory = yaml.safe_load((ROOT / "inventory/demo/group_vars/trading.yml").read_text(encoding="utf-8"))
-        seen, desk_problems = show_desk(host, inventory["desk_redis_password"], LOGS, progress.step)
-        progress.show(seen)
         fetch(host, "journalctl -b --no-pager", "journal.log")
 
-    problems = judge(after, exchange) + desk_problems
+    problems = judge(after, exchange)
     for problem in problems:
         progress.step(f"DID NOT HOLD: {problem}")
     progress.step(f"done; logs are in {LOGS}" if not problems else f"failed; logs are in {LOGS}")

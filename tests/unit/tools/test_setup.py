@@ -21,7 +21,7 @@ PACKAGES |= dict.fromkeys(["cat", "mkfifo", "sleep", "stdbuf", "true", "touch"],
 # tools/setup unpacks these, and installs them nowhere: their daemons would run, and irqbalance move interrupts.
 PACKAGES |= {"irqbalance": "irqbalance", "redis-server": "redis-server", "prometheus": "prometheus"}
 PACKAGES |= {"openssl": "openssl"}
-PACKAGES |= {"promtool": "prometheus", "redis-cli": "redis-tools"}
+PACKAGES |= {"promtool": "prometheus", "redis-cli": "redis-tools", "redis-benchmark": "redis-tools"}
 PACKAGES |= dict.fromkeys(["chrt", "nsenter", "prlimit", "setpriv", "taskset", "unshare"], "util-linux")
 PACKAGES |= {"sh": "dash", "bash": "bash", "mount": "mount", "qemu-system-x86_64": "qemu-system-x86"}
 #: Its tests start programs in the guest, which the image holds.

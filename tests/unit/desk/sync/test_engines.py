@@ -73,9 +73,12 @@ def test_kill_waits_for_no_other_request(stage: Stage, server: Server) -> None:
         agent.send_signal(signal.SIGCONT)
     wait(lambda: limit(stage, "max_size") == 15, "the last value is not in force")
     wait(lambda: text(desk) == "", "it is not well again")
+
+    def has(name: str, value: int) -> bool:
+        return any(line["what"] == "confirmed" and line["values"].get(name) == value for line in desk.audit())
+
+    wait(lambda: has("kill", 1) and has("max_size", 15), "what is in force is not confirmed")
     desk.end()
-    done = [line["values"] for line in desk.audit() if line["what"] == "confirmed"]
-    assert any(values.get("kill") == 1 for values in done) and any(values.get("max_size") == 15 for values in done)
     assert not any("max_size" in line["values"] and line["values"]["max_size"] < 15 for line in desk.audit()
                    if line["what"] == "confirmed"), "what was replaced before counts as confirmed"  # fmt: skip
 

@@ -69,7 +69,7 @@ def tree(tmp_path: Path) -> Path:
         ("pyproject.toml", '"numba>=0.61", ', "", "deployed.txt: nothing needs llvmlite"),
         (
             "pyproject.toml",
-            '"cython>=3.2"]\n\n',
+            '"cython>=3.2"] # grpcio-tools has protoc\n',
             '"cython>=3.2", "scikit-build"]\n\n',
             "build.txt: scikit-build is not",
         ),
