@@ -21,8 +21,8 @@ def select(action):
     return [(folder, step.split()[1]) for folder, step in STEPS if step.startswith(f"{action} ")]
 
 
-def test_there_are_three_scenarios():
-    assert {folder.name for folder in SCENARIOS} == {"default", "short", "fixes"}
+def test_there_are_four_scenarios():
+    assert {folder.name for folder in SCENARIOS} == {"default", "short", "fixes", "desk"}
 
 
 @pytest.mark.parametrize(("folder", "directory"), select("verify"), ids=str)
