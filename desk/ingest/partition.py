@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Literal
 
 from desk.ingest import places
 from desk.ingest._lane import Lane, explain
+from desk.ingest.codec import Codec
 from desk.ingest.finder import Found
 from desk.ingest.gate import Gate
 from desk.ingest.places import Known
@@ -23,16 +24,16 @@ State = Literal["finds", "reads", "away"]
 
 
 class Partition:
-    """topic, number: of Kafka; lane: into the ring; field: of Protobuf, that holds its messages, 0: none; key: both as
-    (name, number); label: as its counters have it.
+    """topic, number: of Kafka; lane: into the ring; codec: of its messages; member: of this process in the group that
+    distributes it, "": none does. key: topic and number as (name, number); label: as its counters have it.
 
     problem: what is wrong with the log, broker_problem: what the brokers say; "": nothing. expired: records that were
     deleted, unread. recreated: how often the topic was made anew. errors: of the lane. begun, committed: the group's
     offset when the reading began, and the one that was committed last; -1: none.
     """
 
-    def __init__(self, topic: Topic, number: int, lane: Lane, truncated_s: float, field: int = 0) -> None:
-        self.topic, self.number, self.lane, self.field = topic, number, lane, field
+    def __init__(self, topic: Topic, number: int, lane: Lane, codec: Codec, member: str, truncated_s: float) -> None:
+        self.topic, self.number, self.lane, self.codec, self.member = topic, number, lane, codec, member
         self.key, self.label = (topic.name, number), f"{topic.name}-{number}"
         self.state: State = "finds"
         self.session = ""
@@ -43,7 +44,6 @@ class Partition:
         self._truncated_s, self._behind_since = truncated_s, 0.0
         self._failed_at = -1
         self.gate = Gate(topic.engine_of(number))
-        self.member = ""
         self.caught_up_at = 0
 
     def locate(self, found: Found, now: float) -> int | None:

@@ -31,8 +31,8 @@ _Key = tuple[str, int]
 
 
 class Server:
-    """Answers from a thread of its own. find: the topic and
-    partition with a session, and the number of the field that holds its messages (0: none does); None: no session.
+    """Answers from a thread of its own. find: the topic and partition with a session, and the number of the field that
+    holds its messages (0: none does); None: no session.
 
     answered, unanswered: requests, counted. Raises DeskError: the socket, the settings of the client.
     """

@@ -7,8 +7,6 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agent.engine.systemd import notify
-from desk.codec import Decoder
 from desk.counters import Counters
 from desk.errors import DeskError
 from desk.ingest import _lane
@@ -19,10 +17,11 @@ from desk.ingest.partition import Partition
 from desk.ingest.place import explain_strange, open_ring
 from desk.ingest.requests import Server
 from desk.kafka.consumer import make_consumer
+from desk.service import serve
 from desk.settings.ingest import Ingest
 from desk.settings.kafka import Kafka
 from desk.stop import Stop
-from hosttune.output import escape, print_message, write_out
+from hosttune.output import escape, print_message
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer, KafkaError, TopicPartition
@@ -40,18 +39,9 @@ def run(kafka: Kafka, wanted: Ingest) -> None:
     with contextlib.ExitStack() as held:
         counters = held.enter_context(Counters.open(wanted.name, "ingest"))
         loop = Loop(kafka, wanted, held)
-        notify("READY=1")
+        held.callback(lambda: counters.publish(loop.count(), loop.describe()))  # once it is closed
         parts = ", ".join(f"{topic}-{number}" for topic, number in loop.partitions)
-        write_out(escape(f"ready: ingest: {parts} of {kafka.servers}") + "\n")
-        try:
-            while not stop.wanted:
-                loop.step()
-                if counters.due():
-                    counters.publish(loop.count(), loop.describe())
-        finally:
-            notify("STOPPING=1")
-            loop.close()
-            counters.publish(loop.count(), loop.describe())
+        serve(loop, counters, stop, f"ingest: {parts} of {kafka.servers}")
     stop.raise_interrupt()
 
 
@@ -87,40 +77,25 @@ class Loop:
         if not (client := _lane.take_client()):
             raise DeskError("librdkafka: does not load plugins, which desk ingest needs")
         self.partitions: dict[_Key, Partition] = {}
-        self._decoders: dict[_Key, Decoder] = {}
+        member = kafka.member if wanted.group else ""
         for topic in wanted.topics:
             for number in topic.partitions:
                 codec = make_codec(topic)  # a decoder of its own, with counters of its own
                 opened = open_ring(Path(topic.ring_of(number)), wanted.capacity, codec.record_size)
                 ring, place = held.enter_context(opened)
-                lane = _lane.Lane(
-                    client,
-                    topic.name,
-                    number,
-                    ring,
-                    place,
-                    b" " * 10,
-                    wanted.batch,
-                    self._wake,
-                    codec.field,
-                    codec.decoder,
-                )
+                lane = _lane.Lane(client, topic.name, number, ring, place, b" " * 10, wanted.batch, self._wake,
+                                  codec.field, codec.decoder)  # fmt: skip
                 held.callback(lane.close)
                 if not lane.is_known():
                     raise DeskError(explain_strange(Path(topic.ring_of(number))))
-                if codec.decoder is not None:
-                    self._decoders[topic.name, number] = codec.decoder
                 self.partitions[topic.name, number] = Partition(
-                    topic, number, lane, wanted.truncated_ms / 1000, codec.field
+                    topic, number, lane, codec, member, wanted.truncated_ms / 1000
                 )
-        self._rings = {key: part.topic.ring_of(part.number) for key, part in self.partitions.items()}
         self._finder = Finder(kafka, {topic.name: topic.incarnation for topic in wanted.topics})
         self.server = None if wanted.requests is None else Server(kafka, wanted.requests, self._find_key)
         self._assigned: set[_Key] = set()
         self._group: Group | None = None
         if wanted.group:
-            for part in self.partitions.values():
-                part.member = kafka.member
             self._group = Group(kafka, self.consumer, self.partitions, self._report)
         #: Partitions of which the consumer may still believe what was before: that there is no such topic, say.
         self._stale: set[_Key] = set()
@@ -131,7 +106,7 @@ class Loop:
         """Returns the partition with a session, and the field of its messages; None: there is none."""
         name = session.decode("ascii", "replace").rstrip(" ")
         parts = (part for part in list(self.partitions.values()) if name and part.session == name)
-        return next(((part.key, part.field) for part in parts), None)
+        return next(((part.key, part.codec.field) for part in parts), None)
 
     def step(self) -> None:
         """Move what is there; then do what is due; and wait where there was nothing."""
@@ -316,7 +291,7 @@ class Loop:
                 f"offset{label}": max(lane.next, 0),
                 f"passed{label}": max(lane.find_passed(), 0),
             }
-            if (decoder := self._decoders.get(key)) is not None:
+            if (decoder := part.codec.decoder) is not None:
                 seen = decoder.counts
                 found |= {f"unknown_fields{label}": seen["unknown"], f"mistyped_fields{label}": seen["mistyped"]}
             if lane.next >= 0 and (high := self._find_high(key)) is not None:
@@ -331,6 +306,6 @@ class Loop:
             "problem": first,
             "broker": self.broker,
             **{f"session[{part.label}]": part.session for part in self.partitions.values()},
-            **{f"ring[{part.label}]": self._rings[key] for key, part in self.partitions.items()},
+            **{f"ring[{part.label}]": part.topic.ring_of(part.number) for part in self.partitions.values()},
             **{f"problem[{part.label}]": part.problem or part.broker_problem for part in problems},
         }

@@ -3,13 +3,13 @@
 import time
 from collections.abc import Mapping
 
-from agent.engine.systemd import notify
 from agent.shm.request import find_asker
 from agent.shm.segment import Segment
 from desk.counters import Counters
 from desk.errors import DeskError
 from desk.redis.link import Link, RedisLost, Refused, Talk, TooLong
 from desk.redis.words import explain
+from desk.service import serve
 from desk.settings.redis import Redis
 from desk.settings.sync import Sync, name_engine
 from desk.stop import Stop
@@ -18,7 +18,7 @@ from desk.sync.engine import Engine, Wish
 from desk.sync.inbox import Inbox
 from desk.sync.keys import limits_prefix
 from desk.sync.outbox import Outbox
-from hosttune.output import escape, print_message, write_out
+from hosttune.output import escape, print_message
 
 #: Seconds of the clock by which the loop's steps are measured.
 read_clock = time.monotonic
@@ -35,16 +35,7 @@ def run(redis: Redis, wanted: Sync) -> None:
     try:
         with Counters.open("sync", "sync") as counters:
             loop = Loop(redis, wanted, audit)
-            notify("READY=1")
-            write_out(escape(f"ready: sync: {', '.join(loop.engines)}; Redis is asked from now on") + "\n")
-            try:
-                while not stop.wanted:
-                    loop.step()
-                    if counters.due():
-                        counters.publish(loop.count(), loop.describe())
-            finally:
-                notify("STOPPING=1")
-                loop.close()
+            serve(loop, counters, stop, f"sync: {', '.join(loop.engines)}; Redis is asked from now on")
     finally:
         audit.close()
     stop.raise_interrupt()

@@ -16,7 +16,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"__main__"},
         {"cli"},
         {"bus", "export", "ingest", "profile", "report", "status", "sync", "worker"},
-        {"codec", "kafka", "redis"},
+        {"codec", "kafka", "redis", "service"},
         {"config"},
         {"settings", "counters", "stop"},
         {"errors"},
