@@ -1,11 +1,12 @@
 """The garbage collector of this process: frozen after the start, and each of its pauses measured.
 
-Source: the Python documentation, module gc: callbacks, freeze().
+Source: the Python documentation, module gc: freeze().
 """
 
 import gc
-import time
-from typing import Any
+from collections.abc import Callable
+
+from desk import pauses
 
 
 class Pauses:
@@ -16,19 +17,20 @@ class Pauses:
         self.counts = [0, 0, 0]
         self.worst_ns = self.total_ns = 0
         self.frozen = 0
-        self._begun = time.monotonic_ns()
+        self._end: Callable[[], None] | None = None
 
     def start(self) -> None:
         """Collect, keep the collector off all that is there now (gc.freeze()), and begin to count."""
         gc.collect()
         gc.freeze()
         self.frozen = gc.get_freeze_count()
-        gc.callbacks.append(self._measure)
+        self._end = pauses.watch(self._note)
 
     def stop(self) -> None:
         """Count no more, and let the collector look at everything again."""
-        if self._measure in gc.callbacks:
-            gc.callbacks.remove(self._measure)
+        if self._end is not None:
+            self._end()
+            self._end = None
             gc.unfreeze()
 
     @property
@@ -36,12 +38,7 @@ class Pauses:
         """All collections."""
         return sum(self.counts)
 
-    def _measure(self, phase: str, info: dict[str, Any]) -> None:
-        now = time.monotonic_ns()
-        if phase == "start":
-            self._begun = now
-            return
-        pause = now - self._begun
-        self.counts[info["generation"]] += 1
-        self.total_ns += pause
-        self.worst_ns = max(self.worst_ns, pause)
+    def _note(self, begun: int, length: int, generation: int) -> None:
+        self.counts[generation] += 1
+        self.total_ns += length
+        self.worst_ns = max(self.worst_ns, length)

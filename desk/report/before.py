@@ -5,7 +5,6 @@ order made of text, and a TCP connection; one after the other, with Python's gar
 Prints one JSON document: microseconds of each stage, the rate, memory, and the collector's pauses.
 """
 
-import gc
 import json
 import os
 import pickle
@@ -18,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from desk import pauses
 from desk.report.ticks import SYMBOL, make_ticks
 from hosttune.output import write_out
 
@@ -135,15 +135,6 @@ def run(plan: Plan) -> Before:
     ticks = make_ticks(plan.ticks, plan.seed)
     prices = np.full(WINDOW, 60_000.0)
     lengths: list[int] = []
-    begun = 0
-
-    def note(phase: str, about: dict[str, int]) -> None:
-        nonlocal begun
-        if phase == "start":
-            begun = time.perf_counter_ns()
-        else:
-            lengths.append(time.perf_counter_ns() - begun)
-
     server = socket.create_server(("127.0.0.1", 0))
     taker = _take_orders(server, plan.cpus[1])
     os.sched_setaffinity(0, {plan.cpus[0]})
@@ -155,7 +146,7 @@ def run(plan: Plan) -> Before:
         for number, data in enumerate(ticks):
             if number == warm:
                 stamps.clear()
-                gc.callbacks.append(note)
+                end = pauses.watch(lambda begun, length, generation: lengths.append(length))
                 start = clock()
             a = clock()
             symbol, price = parse(data)
@@ -171,7 +162,7 @@ def run(plan: Plan) -> Before:
             link.sendall(order)
             stamps.append((a, b, c, d, e, clock()))
         ended = clock()
-        gc.callbacks.remove(note)
+        end()
     os.waitpid(taker, 0)
     columns = np.diff(np.array(stamps), axis=1) / 1e3
     stages = {name: float(np.median(column)) for name, column in zip(STAGES, columns.T, strict=True)}

@@ -2,14 +2,13 @@
 writes into FILE what only the process itself knows: the collector's pauses, and how much memory it held."""
 
 import atexit
-import gc
 import json
 import os
 import sys
-import time
 from pathlib import Path
 
 from agent.cli import main
+from desk import pauses
 from desk.report.before import read_peak
 
 
@@ -17,18 +16,9 @@ def run(cpu: int, file: Path, config: str) -> int:
     """Returns the exit code of `agent run`. What is written is [[[begin, length], ...], bytes], times in ns of
     CLOCK_MONOTONIC."""
     os.sched_setaffinity(0, {cpu})
-    pauses: list[tuple[int, int]] = []
-    begun = 0
-
-    def note(phase: str, about: dict[str, int]) -> None:
-        nonlocal begun
-        if phase == "start":
-            begun = time.monotonic_ns()
-        else:
-            pauses.append((begun, time.monotonic_ns() - begun))
-
-    gc.callbacks.append(note)
-    atexit.register(lambda: file.write_text(json.dumps([pauses, read_peak()])))
+    found: list[tuple[int, int]] = []
+    pauses.watch(lambda begun, length, generation: found.append((begun, length)))
+    atexit.register(lambda: file.write_text(json.dumps([found, read_peak()])))
     return main(["run", config, "--once"])
 
 

@@ -18,7 +18,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"bus", "export", "ingest", "profile", "report", "status", "sync", "worker"},
         {"codec", "kafka", "redis", "service"},
         {"config"},
-        {"settings", "counters", "stop"},
+        {"settings", "counters", "pauses", "stop"},
         {"errors"},
         {"__init__"},
     ],
