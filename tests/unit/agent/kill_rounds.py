@@ -4,24 +4,16 @@ import random
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 
 from agent import cli
 from agent.shm import request
 from agent.shm import segment as shm
 
+from ..waiting import wait
 from .stage import Stage
 
 #: Messages a second of the feed, and seconds that a start and its round may take.
 RATE, SECONDS = 1000, 8
-
-
-def wait(until: Callable[[], bool], what: str) -> None:
-    limit = time.monotonic() + 30
-    while not until():
-        assert time.monotonic() < limit, what
-        time.sleep(0.005)
 
 
 def start_exchange(stage: Stage, rounds: int) -> "subprocess.Popen[str]":

@@ -9,7 +9,8 @@ import pytest
 
 from agent.shm import segment as shm
 
-from ..kill_rounds import count, run_rounds, start_exchange, wait
+from ...waiting import wait
+from ..kill_rounds import count, run_rounds, start_exchange
 from ..stage import Stage, read_journal
 
 pytest.importorskip("numba")

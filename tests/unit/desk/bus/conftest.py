@@ -60,15 +60,6 @@ Start = Callable[..., Run]
 
 
 @pytest.fixture
-def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The agent's own directory of the process that is tested, and of the tests."""
-    found = tmp_path / "run"
-    found.mkdir(mode=0o700)
-    monkeypatch.setenv("RUNTIME_DIRECTORY", str(found))
-    return found
-
-
-@pytest.fixture
 def start(directory: Path, tmp_path: Path) -> Iterator[Start]:
     """Starts a module of this text, with this desk.toml and more arguments."""
     running: list[subprocess.Popen[str]] = []

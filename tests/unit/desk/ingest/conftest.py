@@ -4,15 +4,15 @@ from pathlib import Path
 import pytest
 
 from ...agent.stage import Stage
-from ..mock_kafka import MockKafka, run_mock_kafka
+from ..mock_kafka import MockKafka
 from .setting import TOPIC
 
 
 @pytest.fixture
-def mock() -> Iterator[MockKafka]:
-    with run_mock_kafka() as cluster:
-        cluster.create_topic(TOPIC)
-        yield cluster
+def mock(mock: MockKafka) -> MockKafka:
+    """librdkafka's mock cluster, with the tests' topic."""
+    mock.create_topic(TOPIC)
+    return mock
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from agent.shm.ring import Ring
 from desk import counters
@@ -35,13 +35,6 @@ def produce(servers: str, values: Iterable[bytes | None], topic: str = TOPIC, pa
     for value in values:
         producer.produce(topic, value, partition=partition)
     assert producer.flush(LIMIT) == 0
-
-
-def wait(done: Callable[[], Any], words: str, limit: float = LIMIT) -> None:
-    until = time.monotonic() + limit
-    while not done():
-        assert time.monotonic() < until, words
-        time.sleep(0.02)
 
 
 def read_packets(records: list[bytes]) -> list[tuple[bytes, int, int, bytes]]:

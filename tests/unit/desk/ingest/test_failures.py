@@ -15,8 +15,9 @@ from agent.shm.ring import Ring
 from desk.ingest.sessions import name_session
 
 from ...agent.stage import Stage
+from ...waiting import wait
 from ..mock_kafka import MockKafka, run_mock_kafka
-from .setting import TOPIC, Ingest, Load, feed_by_ring, make_quotes, produce, read_counters, wait
+from .setting import TOPIC, Ingest, Load, feed_by_ring, make_quotes, produce, read_counters
 
 #: How a fault begins, and how it ends.
 FAULTS: dict[str, tuple[Callable[[MockKafka], None], Callable[[MockKafka], None]]] = {

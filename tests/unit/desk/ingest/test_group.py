@@ -15,8 +15,9 @@ from desk.kafka.producer import make_producer
 from desk.settings.kafka import Kafka
 
 from ...agent.stage import Stage, read_journal
+from ...waiting import wait
 from ..mock_kafka import MockKafka, run_mock_kafka
-from .setting import LIMIT, QUOTE, TOPIC, Ingest, feed_by_ring, produce, read_counters, wait
+from .setting import LIMIT, QUOTE, TOPIC, Ingest, feed_by_ring, produce, read_counters
 
 PARTITIONS = 4
 

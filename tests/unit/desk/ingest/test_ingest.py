@@ -7,8 +7,9 @@ from pathlib import Path
 from desk.ingest.sessions import name_session
 
 from ...agent.stage import Stage
+from ...waiting import wait
 from ..mock_kafka import MockKafka
-from .setting import TOPIC, Ingest, Load, feed_by_ring, produce, read_counters, wait
+from .setting import TOPIC, Ingest, Load, feed_by_ring, produce, read_counters
 
 
 def test_each_record_is_a_packet_whose_number_is_its_offset_and_one(mock: MockKafka, tmp_path: Path) -> None:

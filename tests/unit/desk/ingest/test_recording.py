@@ -19,8 +19,9 @@ from agent.shm.ring import Ring
 from desk.cli.main import main
 from desk.ingest import recording
 
+from ...waiting import wait
 from ..mock_kafka import MockKafka
-from .setting import LIMIT, TOPIC, Ingest, make_quotes, produce, wait
+from .setting import LIMIT, TOPIC, Ingest, make_quotes, produce
 
 
 @pytest.mark.parametrize("form", ["binance", "itch", "csv"])

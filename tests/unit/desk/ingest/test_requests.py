@@ -12,8 +12,9 @@ from desk.ingest import requests
 from desk.ingest.sessions import name_session
 
 from ...agent.stage import Stage
+from ...waiting import wait
 from ..mock_kafka import MockKafka
-from .setting import TOPIC, Ingest, feed_by_ring, make_quotes, produce, read_counters, wait
+from .setting import TOPIC, Ingest, feed_by_ring, make_quotes, produce, read_counters
 
 SESSION = name_session(TOPIC, 0, "1")
 

@@ -5,13 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ..mock_kafka import MockKafka, run_mock_kafka
-
-
-@pytest.fixture
-def mock() -> Iterator[MockKafka]:
-    with run_mock_kafka() as cluster:
-        yield cluster
+from ..mock_kafka import run_mock_kafka
 
 
 @pytest.fixture(params=["mock", *(["$DESK_KAFKA"] if "DESK_KAFKA" in os.environ else [])])

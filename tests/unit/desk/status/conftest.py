@@ -14,13 +14,10 @@ from ...agent.shm.small_segment import build
 
 
 @pytest.fixture
-def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def directory(directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The agent's own directory; that of the service is not there."""
-    found = tmp_path / "run"
-    found.mkdir(mode=0o700)
-    monkeypatch.setenv("RUNTIME_DIRECTORY", str(found))
     monkeypatch.setattr(place, "SYSTEM", tmp_path / "system")
-    return found
+    return directory
 
 
 Look = Callable[..., tuple[int, dict[str, Any]]]

@@ -9,7 +9,8 @@ import time
 from agent.shm import segment as shm
 
 from ...agent.stage import Stage
-from .servers import Desk, Server, limit, wait
+from ...waiting import wait
+from .servers import Desk, Server, limit
 from .test_sync import key
 
 RATE = 10_000

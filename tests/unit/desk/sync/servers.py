@@ -5,8 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,18 +17,10 @@ from benchmarks.desk import fair_clock
 from desk import counters
 
 from ...agent.stage import Stage
+from ...waiting import wait
 from ..programs import find_program
 
 LIMIT = 30.0
-
-
-def wait(done: Callable[[], Any], what: str, seconds: float = LIMIT) -> Any:
-    """Returns what `done` returns once it is true."""
-    end = time.monotonic() + seconds
-    while not (found := done()):
-        assert time.monotonic() < end, what
-        time.sleep(0.005)
-    return found
 
 
 class Server:

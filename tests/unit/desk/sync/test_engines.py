@@ -15,8 +15,9 @@ from agent.shm.request import find_asker
 from desk.sync.engine import Engine, Wish
 
 from ...agent.stage import Stage
+from ...waiting import wait
 from .killing import kill_under_load
-from .servers import Desk, Server, limit, wait
+from .servers import Desk, Server, limit
 from .test_sync import key
 
 

@@ -12,7 +12,8 @@ from desk.settings.sync import Sync
 from desk.sync.reader import Reader
 
 from ...agent.stage import Stage
-from .servers import Desk, Server, wait
+from ...waiting import wait
+from .servers import Desk, Server
 
 GROUP = ["AAPL", "MSFT", "GOOG"]
 

@@ -14,9 +14,10 @@ from benchmarks.agent.drive import free_port
 from desk.settings.redis import Redis
 
 from ...agent.stage import Stage
+from ...waiting import wait
 from ..programs import find_program
 from .driving import MOST, drive, open_loop
-from .servers import Desk, Server, limit, wait
+from .servers import Desk, Server, limit
 from .test_sync import key
 
 #: The rights that docs/desk_sync.md asks for.

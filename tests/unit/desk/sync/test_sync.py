@@ -11,8 +11,9 @@ from agent.shm import segment as shm
 from desk.cli.main import main
 
 from ...agent.stage import Stage
+from ...waiting import wait
 from .driving import MOST
-from .servers import Desk, Server, limit, wait
+from .servers import Desk, Server, limit
 
 
 def key(stage: Stage, name: str) -> str:

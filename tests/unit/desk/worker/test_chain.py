@@ -74,10 +74,7 @@ class Chain:
 
 
 @pytest.fixture
-def chain(mock: MockKafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Chain]:
-    directory = tmp_path / "run"
-    directory.mkdir(mode=0o700)
-    monkeypatch.setenv("RUNTIME_DIRECTORY", str(directory))
+def chain(mock: MockKafka, directory: Path, tmp_path: Path) -> Iterator[Chain]:
     mock.create_topic("events")
     mock.create_topic("distances")
     found = Chain(directory, tmp_path, mock.servers)

@@ -21,15 +21,6 @@ Start = Callable[..., subprocess.Popen[str]]
 
 
 @pytest.fixture
-def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The agent's own directory of the process that is tested, and of the tests."""
-    found = tmp_path / "run"
-    found.mkdir(mode=0o700)
-    monkeypatch.setenv("RUNTIME_DIRECTORY", str(found))
-    return found
-
-
-@pytest.fixture
 def start(directory: Path, tmp_path: Path) -> Iterator[Start]:
     """Starts a worker between the rings in and out, with more keys of its table."""
     running: list[subprocess.Popen[str]] = []

@@ -33,14 +33,6 @@ MANY = Topic(name="distances", message="desk.v1.GeoDistances", fields=FIELDS, ba
 
 
 @pytest.fixture
-def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    found = tmp_path / "run"
-    found.mkdir(mode=0o700)
-    monkeypatch.setenv("RUNTIME_DIRECTORY", str(found))
-    return found
-
-
-@pytest.fixture
 def topic(mock: MockKafka) -> Iterator["Topics"]:
     """The topic of the results, and what is in it."""
     mock.create_topic("distances")
