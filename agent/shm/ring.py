@@ -110,6 +110,12 @@ class Ring:
         Raises RingError as the class."""
         return cls(path, role)
 
+    @classmethod
+    def open_writer(cls, path: Path, capacity: int, record: int = 0) -> Self:
+        """Returns the writer of the ring that is there, whatever its records are, or else of a new one, as create().
+        Raises RingError as both."""
+        return cls.attach(path, "writer") if os.path.lexists(path) else cls.create(path, capacity, record)
+
     @property
     def address(self) -> int:
         """Of the struct Ring of ring.pxd, for compiled code; valid while this object lives."""

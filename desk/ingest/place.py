@@ -37,7 +37,7 @@ def open_ring(path: Path, capacity: int, record: int) -> Iterator[tuple[Ring, mm
     """
     beside = path.with_name(path.name + SUFFIX)
     try:
-        ring = Ring.attach(path, "writer") if os.path.lexists(path) else Ring.create(path, capacity, record)
+        ring = Ring.open_writer(path, capacity, record)
     except RingError as error:
         raise DeskError(str(error)) from None
     with ring:

@@ -81,11 +81,6 @@ class Link:
         """Whether a connection is being made."""
         return self._connecting is not None
 
-    @property
-    def waits(self) -> bool:
-        """Whether answers are on the way."""
-        return bool(self._asked)
-
     def begin_connecting(self) -> None:
         """Begin to connect again; wait() takes the connection once it is there. Raises DeskError where the secret
         cannot be read."""

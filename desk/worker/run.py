@@ -130,9 +130,7 @@ def _open_output(wanted: settings.Worker, prepared: Prepared) -> Ring:
     path, size = Path(wanted.output), prepared.loaded.table.result_size
     if not size:
         raise ValueError(f"output: found {path}, the worker has no results")
-    if os.path.lexists(path):
-        return Ring.attach(path, "writer")
-    return Ring.create(path, wanted.capacity, size)
+    return Ring.open_writer(path, wanted.capacity, size)
 
 
 def _make_sender(wanted: settings.Worker, kafka: Kafka, stack: contextlib.ExitStack) -> Sender | None:

@@ -1,8 +1,7 @@
-"""A program for the guest, under the desk's own Python: something happens at Redis or Kafka, and an engine is watched.
+"""A program for the guest, under the desk's own Python: something happens at Redis, or at Kafka.
 
 desk_client.py limit ENGINE LIMIT VALUE PASSWORD     set it in Redis; {"ms": until the segment had it}
 desk_client.py records TOPIC COUNT                   send so many quotes; {"records": those that the broker has}
-desk_client.py engine ENGINE COUNT                   wait until it has read so many messages; its counters
 """
 
 import json
@@ -79,14 +78,5 @@ def send_records(topic: str, count: str) -> dict[str, Any]:
     return {"records": len(made)}
 
 
-def watch_engine(engine: str, count: str) -> dict[str, Any]:
-    path = find_engine(engine)
-    took = wait(lambda: shm.read(path).counters["messages"] >= int(count))
-    found = shm.read(path)
-    return {"seconds": round(took, 2), "state": found.condition} | {
-        name: found.counters[name] for name in ("messages", "events", "lost", "gaps", "duplicates")
-    }
-
-
-TASKS: dict[str, Callable[..., dict[str, Any]]] = {"limit": set_limit, "records": send_records, "engine": watch_engine}
+TASKS: dict[str, Callable[..., dict[str, Any]]] = {"limit": set_limit, "records": send_records}
 print(json.dumps(TASKS[sys.argv[1]](*sys.argv[2:])))
