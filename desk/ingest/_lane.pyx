@@ -21,7 +21,7 @@ from libc.string cimport memcpy, memset
 from agent.protocols.wire cimport store16, store64
 from agent.shm.ring cimport RING_LOAD, RING_STORE, Ring, ring_padded_size, ring_publish, ring_reserve
 from desk.ingest.field cimport find_bytes
-from desk.ingest.kafka cimport kafka, kafka_load, kafka_message, kafka_take_made
+from desk.ingest.kafka cimport kafka, kafka_load, kafka_message, kafka_record, kafka_take, kafka_take_made
 
 
 cdef enum:
@@ -106,11 +106,15 @@ cdef class Lane:
     close() has to be called before the consumer is closed.
     """
 
+    cdef void *client
     cdef void *queue
+    cdef bytes topic
+    cdef int32_t partition
+    cdef int wake
     cdef Ring *ring
     cdef PlaceFile *file
     cdef object owners, decoder
-    cdef kafka_message **found
+    cdef kafka_record *found
     cdef Mark *marks
     cdef uint32_t batch, field, at, count, mark_at, mark_count, slot
     cdef uint8_t session[16]
@@ -129,7 +133,6 @@ cdef class Lane:
     def __cinit__(self, uintptr_t client, str topic not None, int32_t partition, ring, place, bytes session not None,
                   uint32_t batch, int wake, uint32_t field=0, decoder=None):
         cdef uint8_t[::1] view = place
-        cdef bytes name = topic.encode()
         if view.shape[0] < <Py_ssize_t> sizeof(PlaceFile):
             raise ValueError(f"place: {view.shape[0]} bytes, allowed: {sizeof(PlaceFile)}")
         self.ring = <Ring *> <uintptr_t> ring.address
@@ -138,22 +141,30 @@ cdef class Lane:
         self.decoder = decoder
         self.batch, self.field = max(batch, <uint32_t> 1), field
         self.next = self.passed = -1
-        self.found = <kafka_message **> calloc(self.batch, sizeof(kafka_message *))
+        self.found = <kafka_record *> calloc(self.batch, sizeof(kafka_record))
         self.marks = <Mark *> calloc(MARKS, sizeof(Mark))
         if self.found == NULL or self.marks == NULL:
             raise MemoryError
         self.rename(session)
-        self.queue = kafka.find_queue(<void *> client, name, partition)
-        if self.queue == NULL:
-            raise ValueError(f"{topic}-{partition}: librdkafka has no queue for it")
-        kafka.forward(self.queue, NULL)
-        if wake >= 0:
-            kafka.wake(self.queue, wake, b"\1\0\0\0\0\0\0\0", 8)
+        self.client, self.topic, self.partition, self.wake = <void *> client, topic.encode(), partition, wake
+        self.open_queue()
 
     def __dealloc__(self):
         self.close()
         free(self.found)
         free(self.marks)
+
+    cpdef open_queue(self):
+        """Take the partition's queue; to be called before each assignment: librdkafka forgets a partition, and its
+        queue, that does not exist in the cluster and is assigned no longer. Raises ValueError: it has none."""
+        cdef void *queue = kafka.find_queue(self.client, self.topic, self.partition)
+        if queue == NULL:
+            raise ValueError(f"{self.topic.decode()}-{self.partition}: librdkafka has no queue for it")
+        kafka.forward(queue, NULL)
+        if self.wake >= 0:
+            kafka.wake(queue, self.wake, b"\1\0\0\0\0\0\0\0", 8)
+        self.close()
+        self.queue = queue
 
     cpdef close(self):
         """Let go of the queue, and of what was taken from it and is not in the ring."""
@@ -164,7 +175,7 @@ cdef class Lane:
 
     cdef void drop(self) noexcept nogil:
         while self.at < self.count:
-            kafka.destroy(self.found[self.at])
+            kafka.destroy(self.found[self.at].event)
             self.at += 1
         self.at = self.count = 0
 
@@ -307,19 +318,15 @@ cdef class Lane:
         return moved
 
     cdef Py_ssize_t fetch(self, uint32_t limit) noexcept nogil:
-        cdef Py_ssize_t found
         if self.at < self.count:
             return self.count - self.at
-        found = kafka.consume(self.queue, 0, self.found, limit if limit < self.batch else self.batch)
         self.at = 0
-        self.count = <uint32_t> found if found > 0 else 0
+        self.count = <uint32_t> kafka_take(self.queue, self.found, limit if limit < self.batch else self.batch,
+                                           &self.error)
         return self.count
 
     cdef bint pass_over(self, const kafka_message *message) noexcept nogil:
-        """An error, or a record that came before?"""
-        if message.err:
-            self.error = message.err
-            return True
+        """A record that came before?"""
         if message.offset < self.next:
             self.repeated += 1
             return True
@@ -332,14 +339,14 @@ cdef class Lane:
 
     cdef Py_ssize_t move_packets(self) noexcept nogil:
         cdef Py_ssize_t taken = self.fetch(self.batch)
-        cdef kafka_message *message
+        cdef const kafka_message *message
         cdef const uint8_t *from_
         cdef uint64_t size, begin = self.ring.own
         cdef int64_t before = self.next
         cdef uint8_t *to
         cdef bint full = False
         while self.at < self.count:
-            message = self.found[self.at]
+            message = self.found[self.at].message
             if not self.pass_over(message):
                 from_, size = message.payload, message.len if message.payload != NULL else 0
                 if self.field and find_bytes(from_, size, self.field, &from_, &size) <= 0:
@@ -364,7 +371,7 @@ cdef class Lane:
                     self.count_hole(message.offset)
                     self.pushed += 1
                 self.next = message.offset + 1
-            kafka.destroy(message)
+            kafka.destroy(self.found[self.at].event)
             self.at += 1
         self.times_full += full and not self.full
         self.full = full
@@ -392,7 +399,7 @@ cdef class Lane:
         cdef uint64_t used = self.ring.own - RING_LOAD(&self.ring.header.head.index)
         # Where the ring ends, records of this size may leave a place empty.
         cdef uint64_t room = (self.ring.capacity - used) // padded if used <= self.ring.capacity else 0
-        cdef kafka_message *message
+        cdef const kafka_message *message
         cdef uint32_t taken
         if room < 2:
             self.times_full += not self.full
@@ -405,13 +412,13 @@ cdef class Lane:
             return 0
         values, numbers = [], []
         while self.at < self.count:
-            message = self.found[self.at]
+            message = self.found[self.at].message
             if not self.pass_over(message):
                 values.append((<const char *> message.payload)[:message.len] if message.payload != NULL else None)
                 numbers.append(message.offset + 1)
                 self.count_hole(message.offset)
                 self.next = message.offset + 1
-            kafka.destroy(message)
+            kafka.destroy(self.found[self.at].event)
             self.at += 1
         if values:
             self.push_decoded(values, numbers)

@@ -94,6 +94,7 @@ class Group:
 
         try:
             self._consumer.incremental_unassign([at])  # its place among the group's stays
+            part.lane.open_queue()
             self._consumer.incremental_assign([at])
             self._consumer.resume([at])
         except KafkaException as error:

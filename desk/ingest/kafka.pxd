@@ -1,6 +1,7 @@
 """librdkafka as a lane needs it: found in the library that confluent_kafka has loaded, and a plugin of it.
 
-Source: rdkafka.h of version 2.16. Of one extension alone: functions and client are static.
+Source: rdkafka.h of version 2.16 (its event interface for records and errors). Of one extension alone: functions and
+client are static.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint8_t
@@ -26,9 +27,15 @@ cdef extern from *:
         void *own;
     } kafka_message;
 
+    /* RD_KAFKA_EVENT_FETCH and RD_KAFKA_EVENT_ERROR. */
+    enum { KAFKA_FETCH = 0x2, KAFKA_ERROR = 0x8 };
+
     struct kafka_functions {
-        ssize_t (*consume)(void *queue, int timeout_ms, kafka_message **found, size_t count);
-        void (*destroy)(kafka_message *);
+        void *(*poll)(void *queue, int timeout_ms);
+        int (*type)(const void *event);
+        const kafka_message *(*message)(void *event);
+        int (*error)(void *event);
+        void (*destroy)(void *event);
         void *(*find_queue)(void *client, const char *topic, int32_t partition);
         void (*forward)(void *from, void *to);
         void (*close_queue)(void *queue);
@@ -54,7 +61,8 @@ cdef extern from *:
     }
 
     static const char *kafka_names[] = {
-        "rd_kafka_consume_batch_queue", "rd_kafka_message_destroy", "rd_kafka_queue_get_partition",
+        "rd_kafka_queue_poll", "rd_kafka_event_type", "rd_kafka_event_message_next", "rd_kafka_event_error",
+        "rd_kafka_event_destroy", "rd_kafka_queue_get_partition",
         "rd_kafka_queue_forward", "rd_kafka_queue_destroy", "rd_kafka_queue_io_event_enable", "rd_kafka_err2str",
         "rd_kafka_conf_interceptor_add_on_new",
     };
@@ -71,6 +79,30 @@ cdef extern from *:
         return NULL;
     }
 
+    /* A record, and the event that it lives as long as. */
+    struct kafka_record { const kafka_message *message; void *event; };
+
+    /* Take up to so many records that are there, and the last error among them. As events: librdkafka's other functions
+     * call back for an error of a partition, and confluent_kafka's callbacks abort outside of its own calls. */
+    static size_t kafka_take(void *queue, struct kafka_record *found, size_t count, int *error)
+    {
+        size_t n = 0;
+        void *event;
+        while (n < count && (event = kafka.poll(queue, 0))) {
+            int type = kafka.type(event);
+            found[n].event = event;
+            found[n].message = type == KAFKA_FETCH ? kafka.message(event) : NULL;
+            if (found[n].message) {
+                n++;
+                continue;
+            }
+            if (type == KAFKA_ERROR)
+                *error = kafka.error(event);
+            kafka.destroy(event);
+        }
+        return n;
+    }
+
     static void *kafka_take_made(void)
     {
         void *client = kafka_made;
@@ -79,13 +111,14 @@ cdef extern from *:
     }
     """
     ctypedef struct kafka_message:
-        int err
         const uint8_t *payload
         size_t len
         int64_t offset
+    struct kafka_record:
+        const kafka_message *message
+        void *event
     struct kafka_functions:
-        Py_ssize_t (*consume)(void *, int, kafka_message **, size_t) noexcept nogil
-        void (*destroy)(kafka_message *) noexcept nogil
+        void (*destroy)(void *) noexcept nogil
         void *(*find_queue)(void *, const char *, int32_t) noexcept nogil
         void (*forward)(void *, void *) noexcept nogil
         void (*close_queue)(void *) noexcept nogil
@@ -93,4 +126,5 @@ cdef extern from *:
         const char *(*explain)(int) noexcept nogil
     kafka_functions kafka
     const char *kafka_load(const char *) nogil
+    size_t kafka_take(void *, kafka_record *, size_t, int *) noexcept nogil
     void *kafka_take_made() nogil

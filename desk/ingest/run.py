@@ -125,7 +125,13 @@ class Loop:
                 os.eventfd_read(self._wake)
 
     def _look(self, now: float) -> None:
-        self.consumer.poll(0)  # what it has to say, by callbacks
+        # What it has to say comes by callbacks. A record that comes is of a partition whose queue the lane has lost.
+        found = self.consumer.poll(0)
+        if found is not None and found.error() is None:
+            part = self.partitions[found.topic(), found.partition()]
+            part.errors += 1
+            if part.state == "reads":
+                self._find_again(part)
         while (answer := self._finder.take()) is not None:
             part = self.partitions[answer.key]
             if part.state != "finds":
@@ -166,6 +172,7 @@ class Loop:
                 part.state, part.ask_at = "finds", now + _LOOK
             return
         self._unassign(part)
+        part.lane.open_queue()
         self.consumer.incremental_assign([self._at(part.key, offset)])
         self._assigned.add(part.key)
 
@@ -221,7 +228,9 @@ class Loop:
 
     def _note_error(self, error: "KafkaError") -> None:
         self.broker_errors += 1
-        self._report(error.str())
+        # That all brokers are down follows on the error that says why.
+        if not self.broker or error.code() != error._ALL_BROKERS_DOWN:
+            self._report(error.str())
 
     def _report(self, text: str) -> None:
         if text != self.broker:

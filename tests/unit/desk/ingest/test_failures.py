@@ -220,6 +220,43 @@ def test_a_topic_whose_id_no_broker_tells_needs_a_name(mock: MockKafka, tmp_path
         assert ingest.end(limit=8)[0] == 0
 
 
+#: librdkafka tells of a topic that it does not know through the partition's queue, after so long.
+_SOON = '[kafka.librdkafka]\n"topic.metadata.propagation.max.ms" = 500\n'
+
+
+@pytest.mark.parametrize("group", [False, True])
+@pytest.mark.parametrize("lost", ["topic", "partition", "broker"])
+def test_what_a_partition_is_told_while_it_is_not_there_ends_nothing(tmp_path: Path, lost: str, group: bool) -> None:
+    with run_mock_kafka() as mock:
+        if lost == "partition":
+            mock.create_topic("few")
+        if lost == "broker":
+            mock.set_down()
+        name, number = ("few", 7) if lost == "partition" else (TOPIC, 0)
+        more = f'member = "one"\nsession_ms = 6000\n{_SOON}[ingest]\ngroup = true\n' if group else _SOON
+        with Ingest(tmp_path, mock.servers, more, f"partitions = [{number}]") as ingest:
+            ingest.set(f'name = "{TOPIC}"', f'name = "{name}"')
+            ingest.start()
+            ingest.end()  # with a ring and its place
+            ingest.start()
+            until = time.monotonic() + 3
+            while time.monotonic() < until:
+                assert ingest.say().state == "runs"
+                assert group or ingest.number("stands", f"{name}-{number}") == 1
+                time.sleep(0.1)
+            if lost == "broker":
+                mock.set_up()
+            if lost == "partition":
+                mock.delete_topic("few")
+            mock.create_topic(name, 8)
+            values = make_quotes(0, 3)
+            wait(lambda: ingest.number("stands", f"{name}-{number}") == 0, "what is made is not seen")
+            produce(mock.servers, values, name, number)
+            wait(lambda: ingest.number("records", f"{name}-{number}") == 3, "not all came")
+            code, said = ingest.end(limit=8)
+            assert code == 0 and "Traceback" not in said
+
+
 def test_a_login_that_fails_is_named_without_the_password(mock: MockKafka, tmp_path: Path) -> None:
     password = tmp_path / "password"
     password.write_text("geheim-4711\n")
