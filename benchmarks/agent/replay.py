@@ -12,7 +12,6 @@ All see the same prices, and have to order on the same crosses: another number o
 
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from agent import strategy
 from agent.protocols import itch_layouts as itch
 from agent.replay import _replay
 from agent.shm import segment as shm
+from benchmarks import find_command
 from benchmarks.agent import machine
 from benchmarks.agent.sample import BenchError, Sample
 
@@ -112,7 +112,7 @@ def left_out() -> dict[str, str]:
 
 def theirs(name: str, path: Path, rows: int) -> dict[str, Any]:
     """What a peer reports of a run. Raises BenchError."""
-    command = [sys.executable, "-P", "-m", f"benchmarks.agent.peers.{_PEERS[name]}", str(path), str(rows)]
+    command = find_command(f"benchmarks.agent.peers.{_PEERS[name]}", path, rows)
     try:
         run = subprocess.run(command, capture_output=True, timeout=60)
     except subprocess.TimeoutExpired:

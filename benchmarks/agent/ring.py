@@ -14,7 +14,6 @@ import select
 import signal
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +24,7 @@ from types import TracebackType
 from typing import Self
 
 from agent.shm.ring import Ring
+from benchmarks import find_command
 from benchmarks.agent import _bench, machine
 from benchmarks.agent.sample import BenchError, Sample
 
@@ -240,6 +240,6 @@ def rounds(directory: Path) -> Iterator[list[Sample]]:
         options = ("-I", f"{header}/include", "-Wno-interference-size", "-pthread")
         programs[_SPSC] = [str(machine.build("spsc_peer", directory, *options, suffix=".cpp"))]
     if _ICEORYX not in missing:
-        programs[_ICEORYX] = [sys.executable, str(Path(__file__).with_name("peers") / "iceoryx2_ping.py")]
+        programs[_ICEORYX] = find_command("benchmarks.agent.peers.iceoryx2_ping")
     while True:
         yield _round(programs, own, other)

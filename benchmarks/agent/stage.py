@@ -143,6 +143,7 @@ def _stopped(segment: Path) -> str:
 
 
 def _name(command: Sequence[str]) -> str:
-    if "-c" in command:
-        return "the engine"
-    return Path(command[1] if command[0] == sys.executable else command[0]).name
+    peer = next((word for word in command if word.startswith("benchmarks.")), "")
+    if peer or command[0] != sys.executable:
+        return peer.rpartition(".")[2] or Path(command[0]).name
+    return "the engine"

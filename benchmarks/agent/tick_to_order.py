@@ -10,21 +10,20 @@ there are only two.
 """
 
 import os
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from agent.exchange import feed
+from benchmarks import find_command
 from benchmarks.agent import machine, stage
 from benchmarks.agent.sample import Curves, Sample, find_quantile, take_curve
 
 #: Ticks/s, and how many of them in each turn.
 RATES = {100: 150, 10_000: 5_000, 20_000: 10_000, 50_000: 20_000, 100_000: 30_000}
-#: By the package it needs: its program in peers/, the rate at which it is compared, and the promised ratio at p50.
-PEERS = {"uvloop": ("uvloop_agent.py", 10_000, 0.45), "nautilus_trader": ("nautilus_agent.py", 100, 0.12)}
-_PROGRAMS = Path(__file__).with_name("peers")
+#: By the package it needs: its module in peers/, the rate at which it is compared, and the promised ratio at p50.
+PEERS = {"uvloop": ("uvloop_agent", 10_000, 0.45), "nautilus_trader": ("nautilus_agent", 100, 0.12)}
 _C = "C, recv and send only"
 
 
@@ -100,7 +99,7 @@ def rounds(directory: Path) -> Iterator[list[Sample]]:
             for package in peers:
                 program, rate, bar = PEERS[package]
                 ports = stage.free_ports()
-                command = [sys.executable, str(_PROGRAMS / program), *map(str, ports), str(other), stage.SYMBOL]
+                command = find_command(f"benchmarks.agent.peers.{program}", *ports, other, stage.SYMBOL)
                 peer = [stage.play(command, ticks[rate], rate, ports)]
                 samples += [
                     Sample(

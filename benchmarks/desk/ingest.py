@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.shm.ring import Ring, RingError
+from benchmarks import find_command
 from benchmarks.agent import machine
 from benchmarks.agent.sample import BenchError, Sample
 
@@ -155,7 +156,7 @@ class Stage:
             stack.callback(process.send_signal, signal.SIGKILL)
             return process
 
-        here = (sys.executable, "-m", "benchmarks.desk.ingest")
+        here = find_command("benchmarks.desk.ingest")
         self.ours.process = start(sys.executable, "-P", "-m", "desk", "ingest", str(directory / "desk.toml"))
         start(*here, "read", str(directory / "ours.ring"), str(directory / "ours.shared"))
         self.floor.process = start(str(_build(directory)), cluster.servers, "floor", str(directory / "floor.shared"))

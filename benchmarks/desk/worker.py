@@ -25,6 +25,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks import find_command
 from benchmarks.agent.sample import BenchError, Sample, limit
 from desk import counters, worker
 from desk.codec import Decoder, read_own_schema
@@ -136,12 +137,12 @@ class Stage:
         environment = os.environ | {"RUNTIME_DIRECTORY": str(directory), "CACHE_DIRECTORY": str(directory)}
 
         def start(*words: str, **more: Any) -> subprocess.Popen[str]:
-            process = subprocess.Popen([sys.executable, *words], text=True, env=environment, **more)
+            process = subprocess.Popen(words, text=True, env=environment, **more)
             stack.callback(process.wait, 10)
             stack.callback(process.send_signal, signal.SIGKILL)
             return process
 
-        desk = ("-P", "-m", "desk")
+        desk = (sys.executable, "-P", "-m", "desk")
         self.ingest = start(*desk, "ingest", str(directory / "desk.toml"))
         until = time.monotonic() + 30
         while not (directory / "events").exists():
@@ -149,7 +150,7 @@ class Stage:
                 raise BenchError("worker: desk ingest makes no ring")
             time.sleep(0.02)
         self.worker = start(*desk, "worker", str(directory / "desk.toml"))
-        sender = ("-m", "benchmarks.desk.worker", self.cluster.servers)
+        sender = find_command("benchmarks.desk.worker", self.cluster.servers)
         self.sender = start(*sender, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self.sent = 0
 

@@ -3,7 +3,6 @@
 import os
 import socket
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ import pytest
 from agent.exchange import feed
 from agent.exchange import simulator as exchange
 from agent.protocols import itch_layouts as itch
+from benchmarks import find_command
 from benchmarks.agent import machine
 from benchmarks.agent.peers import _wire
 
@@ -90,7 +90,7 @@ def test_an_order_for_each_tick(package: str, module: str, tmp_path: Path) -> No
         pytest.skip("one CPU: the simulator spins")
     flow = ticks(100)
     ports = free(socket.SOCK_DGRAM), free(socket.SOCK_STREAM)
-    command = [sys.executable, "-P", "-m", f"benchmarks.agent.peers.{module}", *map(str, ports), str(other), "ZVZZT"]
+    command = find_command(f"benchmarks.agent.peers.{module}", *ports, other, "ZVZZT")
     with (tmp_path / "errors").open("w") as errors:
         child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
         try:
