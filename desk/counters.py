@@ -245,17 +245,18 @@ def read(path: Path) -> Snapshot:
             found = _read_slots(descriptor)
         finally:
             os.close(descriptor)
+        if not found:
+            raise CountersError(f"{path}: holds no publication that is whole")
+        last = max(found, key=lambda document: document.sequence)
+        age = max(0.0, (time.monotonic_ns() - last.beat) / 1e9)
+        state = _judge(last, age)
     except OSError as error:
         raise CountersError(place.explain(error, path)) from None
-    if not found:
-        raise CountersError(f"{path}: holds no publication that is whole")
-    last = max(found, key=lambda document: document.sequence)
-    age = max(0.0, (time.monotonic_ns() - last.beat) / 1e9)
     return Snapshot(
         name=path.name.removesuffix(SUFFIX),
         kind=last.kind,
         path=path,
-        state=_judge(last, age),
+        state=state,
         pid=last.pid,
         start_time=last.start_time,
         age=age,

@@ -69,9 +69,19 @@ class Follower:
     def _open(self, path: Path) -> Journal | None:
         """Open a journal in the place of the one that is open. Returns it, None where there is none."""
         self.close()
-        if not os.path.lexists(path) or os.stat(path).st_size == 0:
+        try:
+            if os.stat(path).st_size == 0:
+                return None
+        except FileNotFoundError:
             return None
-        self._journal = journal = Journal(path)
+        except OSError as error:
+            raise JournalError(f"{path}: {error.strerror}") from None
+        try:
+            self._journal = journal = Journal(path)
+        except JournalError:
+            if path.exists():
+                raise
+            return None  # it was archived just now
         state = os.fstat(journal.descriptor)
         self._identity = (state.st_dev, state.st_ino)
         self._at = journal.header.begin + max(0, self.last + 1 - journal.header.first) * SIZE
@@ -96,15 +106,18 @@ class Follower:
     def _is_replaced(self) -> bool:
         try:
             state = os.stat(self.path)
-        except FileNotFoundError:
+        except OSError:  # _open() says which
             return self._identity != (0, 0)
         return (state.st_dev, state.st_ino) != self._identity
 
     def _open_archive(self) -> None:
         """Open the archive that has the next record. Raises JournalError where there is none."""
         pattern = re.compile(re.escape(self.path.name) + r"\.([0-9]{1,18})")
-        with os.scandir(self.path.parent) as entries:
-            names = [entry.name for entry in itertools.islice(entries, _MOST_NAMES)]
+        try:
+            with os.scandir(self.path.parent) as entries:
+                names = [entry.name for entry in itertools.islice(entries, _MOST_NAMES)]
+        except OSError as error:
+            raise JournalError(f"{self.path.parent}: {error.strerror}") from None
         numbers = sorted(int(match[1]) for name in names if (match := pattern.fullmatch(name)))
         for number in numbers:
             if number > self.last:

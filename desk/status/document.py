@@ -4,8 +4,9 @@ from typing import Any
 
 from agent.shm import place
 from agent.shm.segment import Segment
-from desk.counters import Snapshot
+from desk.counters import Snapshot, split_name
 from desk.errors import FAILED, OK, UNKNOWN
+from desk.export.numbers import find_number
 from desk.status.judge import find_state, list_findings, list_unknown
 from desk.status.reading import Reading
 from hosttune.host import cpulist
@@ -64,7 +65,13 @@ def _describe_process(process: Snapshot, before: Reading, now: Reading) -> dict[
     # A process says when it has published: the looks at it may be closer to each other than that.
     between = process.uptime - old.uptime if old else 0.0
     rates = (
-        {name: _rate(value, old.numbers.get(name), between) for name, value in process.numbers.items()} if old else {}
+        {
+            name: _rate(value, old.numbers.get(name), between)
+            for name, value in process.numbers.items()
+            if find_number(process.kind, split_name(name)[0]).kind == "counter"
+        }
+        if old
+        else {}
     )
     return {
         "name": process.name,

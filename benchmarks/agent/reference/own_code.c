@@ -13,8 +13,10 @@
 #include "own_code_book.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 
 #define HOUR INT64_C(3600000000000)
 enum { LOCATES = 65536 };
@@ -362,8 +364,10 @@ int main(int argc, char **argv)
         return 2;
     ring = zeroed(sizeof *ring, MAP_SHARED);
     snprintf(path, sizeof path, "%s/journal", argv[5]);
-    if (fork() == 0)
+    if (fork() == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);   /* as the parent is killed, too */
         _exit(write_journal(path));
+    }
     book = zeroed(sizeof *book, MAP_PRIVATE);
     orders = zeroed(OPEN * sizeof *orders, MAP_PRIVATE);
     if (pin(atoi(argv[3])))

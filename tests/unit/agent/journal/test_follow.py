@@ -241,6 +241,24 @@ def test_the_writer_is_not_disturbed(tmp_path: Path) -> None:
         assert (path.read_bytes(), os.stat(path).st_mtime_ns, sorted(os.listdir(tmp_path))) == before
 
 
+def test_a_place_where_nothing_can_be_found(tmp_path: Path) -> None:
+    path = tmp_path / "main.journal"
+    path.symlink_to(tmp_path / "nowhere")
+    with Follower(path) as follower:
+        assert follower.read(10) == []
+        path.unlink()
+        path.symlink_to(path)
+        with pytest.raises(JournalError, match=r"main\.journal: Too many levels of symbolic links"):
+            follower.read(10)
+        path.unlink()
+        journal.create(path, SYMBOLS)
+        assert follower.read(10) == []
+        path.unlink()
+        path.symlink_to(path)
+        with pytest.raises(JournalError, match=r"main\.journal: Too many levels of symbolic links"):
+            follower.read(10)
+
+
 WRITER = """
 import random, sys
 from pathlib import Path

@@ -124,19 +124,24 @@ def test_what_is_not_known_is_not_well_and_not_wrong(changes: dict[str, Any]) ->
 
 
 def test_rates_are_by_the_time_between_publications() -> None:
-    before = make_reading(processes=(make_process(numbers={"records": 100, "lag[t-0]": 50}, uptime=10.0),))
+    def make(uptime: float, **numbers: float) -> Snapshot:
+        named = {"lag[t-0]": numbers.pop("lag"), "records[t-0]": numbers.pop("records"), **numbers}
+        return make_process(kind="ingest", uptime=uptime, numbers=named)
+
+    before = make_reading(processes=(make(10.0, records=100, lag=50, commits=9),))
     now = make_reading(
-        at=100.1, processes=(make_process(numbers={"records": 400, "lag[t-0]": 20, "new": 1}, uptime=12.0),),
+        at=100.1, processes=(make(12.0, records=400, lag=60, commits=1, revoked=1),),
         usage={7: msgspec.structs.replace(USAGE, cpu_seconds=1.05)},
     )  # fmt: skip
     (process,) = describe(before, now)["processes"]
-    assert process["per_s"] == {"records": 150.0}  # what falls has no rate, nor has what was not there
+    # A gauge has no rate, nor has what falls, and what was not there.
+    assert process["per_s"] == {"records[t-0]": 150.0}
     assert process["usage"]["cpu"] == 0.5
     text = as_text(describe(before, now))
-    assert "records 400 (150/s)" in text
-    assert "lag[t-0] 20" in text
+    assert "records[t-0] 400 (150/s)" in text
+    assert "lag[t-0] 60 " in text
     # Another process of the same name has counted from another begin.
-    other = make_reading(processes=(make_process(numbers={"records": 1}, pid=9),))
+    other = make_reading(processes=(make_process(kind="ingest", numbers={"records[t-0]": 1}, pid=9),))
     (process,) = describe(other, now)["processes"]
     assert (process["per_s"], process["usage"]["cpu"]) == ({}, 0.0 if 9 in other.usage else process["usage"]["cpu"])
     # The same publication, seen twice, says nothing of a rate.
