@@ -34,7 +34,6 @@ NAMES = (
     "desk.decode",
     "desk.bus",
     "desk.follow",
-    "desk.beside",
     "desk.ingest",
     "desk.worker",
 )

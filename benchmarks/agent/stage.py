@@ -112,18 +112,14 @@ def _writes_journal(segment: Path) -> None:
 
 
 def run_engine(place: Path, strategy: str, ticks: feed.Feed, rate: float, cpu: int, before: str = "",
-               environment: dict[str, str] | None = None, *, started: Callable[[], object] | None = None,
-               ) -> tuple[dict[str, Any], shm.Segment]:  # fmt: skip
-    """Play the ticks to an engine with its files in `place`: the simulator's report, and the engine's segment. started:
-    is called when the engine is ready, before the first tick."""
+               environment: dict[str, str] | None = None) -> tuple[dict[str, Any], shm.Segment]:  # fmt: skip
+    """Play the ticks to an engine with its files in `place`: the simulator's report, and the engine's segment."""
     ports = free_ports()
     command = drive.command(place, cpu, tables(ports, strategy), True, before)
 
     def ready(child: subprocess.Popen[str]) -> None:
         drive.ready(child)
         _writes_journal(place / "segment")
-        if started is not None:
-            started()
 
     try:
         report = play(command, ticks, rate, ports, environment, ready=ready)

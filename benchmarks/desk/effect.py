@@ -2,8 +2,10 @@
 
 A turn plays ticks at a steady rate to an engine that answers each with an order; the exchange simulator measures from
 the send of a tick to its order. With the desk: a `desk sync` writes what the engine holds to a redis-server, and limits
-change there ten times a second; a `desk export` is scraped once a second. Each round has turns without, with, with and
-without. Nothing may be lost: the simulator wants an order for each tick, and the engine has counted no gap.
+change there ten times a second; a `desk export` is scraped once a second; a `desk ingest` takes 500 records a second
+from librdkafka's mock broker; a `desk run` gets all that the engine's segment and journal say; a `desk status` looks at
+all of them. Each round has turns without, with, with and without. Nothing may be lost: the simulator wants an order for
+each tick, and the engine has counted no gap.
 
 The engine has a CPU, the simulator another. Where there is no third, the desk shares the simulator's: then the tails
 are the simulator's as well, which waits for the desk before it sees an order; p50 is the engine's. By SCHED_FIFO the
@@ -35,19 +37,26 @@ from agent.shm import segment as shm
 from benchmarks.agent import drive, harness, machine, stage
 from benchmarks.agent.sample import BenchError, Curves, Sample, find_quantile, take_curve
 from benchmarks.desk import programs
+from desk import counters
 
 ROUNDS, RATE, SECONDS = 5, 10_000, 4
 #: ns from the simulator's start to the first tick: an engine on a busy machine has seen its login by then.
 START = 1_000_000_000
-#: What changes limits and scrapes: a process of its own, which the simulator does not wait for.
+#: What changes limits, produces and scrapes: a process of its own, which the simulator does not wait for.
 _CLIENT = """
 import sys, time, urllib.request
 import redis
-url, socket, count = sys.argv[1:3] + [0]
+from desk.kafka.producer import make_producer
+from desk.settings.kafka import Kafka
+url, socket, servers, count = sys.argv[1:4] + [0]
 client = redis.Redis(unix_socket_path=socket)
+producer = make_producer(Kafka(servers=servers))
 print("ready", flush=True)
 while True:
     client.set("desk:limits:bench:max_size", 10 + count % 50)
+    for _ in range(50):
+        producer.produce("ticks", b"x" * 100, partition=0)
+    producer.poll(0)
     if count % 10 == 0:
         urllib.request.urlopen(url, timeout=10).read()
     count += 1
@@ -55,31 +64,73 @@ while True:
 """
 
 
+#: What `desk run` runs.
+_MODULE = """
+from desk.bus import EngineState, Executed, Journaled, LimitChanged, MarketData, PositionChanged, on
+
+@on(EngineState)
+@on(Executed)
+@on(Journaled)
+@on(LimitChanged)
+@on(MarketData)
+@on(PositionChanged)
+def take(event, bus): ...
+"""
+_CONFIG = """
+[redis]
+socket = "{home}/redis.socket"
+[kafka]
+servers = "{servers}"
+[sync]
+engines = ["{home}/bench.segment"]
+audit = "{home}/audit"
+[export]
+port = {port}
+[[ingest.topics]]
+name = "ticks"
+ring = "{home}/ticks.ring"
+incarnation = "1"
+[run.watch]
+engines = [{{name = "{home}/bench.segment"}}]
+journals = [{{name = "journal", file = "{home}/main.journal"}}]
+"""
+
+
 @contextlib.contextmanager
 def _desk(home: Path, cpus: set[int]) -> Iterator[list[subprocess.Popen[str]]]:
-    """Run redis-server, `desk sync`, `desk export` and their client on these CPUs; checked to be there at the end."""
+    """Run the servers, the desk's processes and their client on these CPUs; checked to be there at the end."""
     socket = home / "redis.socket"
     port = drive.free_port(SOCK_STREAM)
-    config = home / "desk.toml"
-    config.write_text(f'[redis]\nsocket = "{socket}"\n[sync]\nengines = ["{home}/bench.segment"]\n'
-                      f'audit = "{home}/audit"\n[export]\nport = {port}\n')  # fmt: skip
+    config, module = home / "desk.toml", home / "watch.py"
+    module.write_text(_MODULE)
     path, environment = programs.find_server()
     desk = [sys.executable, "-P", "-m", "desk"]
     everywhere = os.sched_getaffinity(0)
     children: list[subprocess.Popen[str]] = []
     os.sched_setaffinity(0, cpus)  # which children inherit
+    cluster = importlib.import_module("tests.unit.desk.mock_kafka").MockKafka()
     try:
-        for command, own in (
-            ([path, "--port", "0", "--unixsocket", str(socket), "--save", "", "--dir", str(home)], environment),
-            ([*desk, "sync", str(config)], {"RUNTIME_DIRECTORY": str(home)}),
-            ([*desk, "export", str(config)], {"RUNTIME_DIRECTORY": str(home)}),
-            ([sys.executable, "-P", "-c", _CLIENT, f"http://127.0.0.1:{port}/metrics", str(socket)], {}),
+        cluster.create_topic("ticks")
+        config.write_text(_CONFIG.format(home=home, port=port, servers=cluster.servers))
+        directory = {"RUNTIME_DIRECTORY": str(home)}
+        redis = [path, "--port", "0", "--unixsocket", str(socket), "--save", "", "--dir", str(home)]
+        client = [sys.executable, "-P", "-c", _CLIENT, f"http://127.0.0.1:{port}/metrics", str(socket), cluster.servers]
+        for command, own, file in (
+            (redis, environment, socket),
+            ([*desk, "sync", str(config)], directory, home / "sync.counters"),
+            ([*desk, "ingest", str(config)], directory, home / "ingest.counters"),
+            ([*desk, "run", str(module), "--config", str(config)], directory, home / "run.watch.counters"),
+            ([*desk, "export", str(config)], directory, None),
+            (client, {}, None),
         ):
             children.append(subprocess.Popen(command, env=os.environ | own, stdout=subprocess.PIPE, text=True))
-            if len(children) == 1:
-                programs.wait(socket.exists, "redis-server does not start")
-            elif len(children) > 2:
+            if file is None:
                 drive.ready(children[-1])
+            else:
+                programs.wait(file.exists, f"{' '.join(command)} does not start")
+        with (home / "status").open("w") as screens:
+            children.append(subprocess.Popen([*desk, "status", "--watch"], env=os.environ | directory, stdout=screens,
+                                             text=True))  # fmt: skip
         os.sched_setaffinity(0, everywhere)
         yield children
         if ended := [child.args for child in children if child.poll() is not None]:
@@ -90,6 +141,7 @@ def _desk(home: Path, cpus: set[int]) -> Iterator[list[subprocess.Popen[str]]]:
             child.send_signal(signal.SIGTERM)
         for child in reversed(children):
             child.communicate(timeout=20)
+        cluster.kill()
 
 
 #: Statements for a process to have a tuned host's priority, which its children do not have.
@@ -127,12 +179,12 @@ def _play(home: Path, ticks: feed.Feed, cpu: int) -> dict[str, Any]:
                 ))  # fmt: skip
         except exchange.ExchangeError as error:
             raise BenchError(f"the simulator: {error}") from None
-        counters = shm.read(segment).counters
-    if counters["lost"] or counters["gaps"]:
-        raise BenchError(f"the feed has lost {counters['lost']}, with {counters['gaps']} gaps")
+        counted = shm.read(segment).counters
+    if counted["lost"] or counted["gaps"]:
+        raise BenchError(f"the feed has lost {counted['lost']}, with {counted['gaps']} gaps")
     if report["orders"]["matched"] != len(ticks):
         wanted = ("reject", "orders", "messages")
-        why = ", ".join(f"{name} {n:,}" for name, n in counters.items() if n and name.startswith(wanted))
+        why = ", ".join(f"{name} {n:,}" for name, n in counted.items() if n and name.startswith(wanted))
         raise BenchError(
             f"{report['orders']['matched']:,} orders for {len(ticks):,} ticks: {why}; {report['problems']}"
         )
@@ -151,6 +203,9 @@ def _turn(directory: Path, ticks: feed.Feed, cpus: list[int], with_desk: bool) -
             changes = (home / "audit").read_bytes().count(b'"what":"confirmed"')
             if changes < seconds * 5:
                 raise BenchError(f"only {changes} changes of a limit were confirmed meanwhile")
+            for name, word in (("ingest", "records[ticks-0]"), ("run.watch", "source_events[journal]")):
+                if counters.read(home / f"{name}.counters").numbers[word] < seconds * 50:
+                    raise BenchError(f"{name} has seen nearly nothing meanwhile")
             return report
 
 

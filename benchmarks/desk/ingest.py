@@ -5,7 +5,8 @@ Records of 43 bytes in librdkafka's mock broker, one partition for each of the t
 Latency: records at a steady rate, from the time at which each was due to be sent to the moment at which a process has
 it from the ring of `desk ingest`; the C program has no ring between, and takes the time where it would push. The mock
 broker answers a fetch when it was asked to at the latest, and not when a record comes: fetch.wait.max.ms is 1. What
-produces, what reads the ring, and the broker are processes of their own.
+produces, what reads the ring, and the broker are processes of their own. Bulk also for quixstreams, which
+calls a function for each record, and puts it nowhere.
 """
 
 import importlib
@@ -25,6 +26,7 @@ from agent.shm.ring import Ring, RingError
 from benchmarks import find_command
 from benchmarks.agent import machine
 from benchmarks.agent.sample import BenchError, Sample
+from benchmarks.environments import make_environment
 
 COUNT, WARM = 80_000, 5_000
 SECONDS = 2.0
@@ -33,6 +35,7 @@ PADDING = b"x" * 35
 BUCKETS = 1 << 17
 SHARED = struct.Struct(f"={1 + BUCKETS}Q")
 LIMIT = 60.0
+QUIX, REQUIREMENT = "quixstreams", "quixstreams==3.28.1"
 
 _CONFIG = """[kafka]
 servers = "{servers}"
@@ -47,7 +50,11 @@ incarnation = "1"
 
 def left_out() -> dict[str, str]:
     """What is missing on this machine, and why."""
-    return {"quixstreams": "not among this project's packages"}
+    try:
+        make_environment(QUIX, REQUIREMENT)
+    except (OSError, subprocess.SubprocessError) as error:
+        return {QUIX: f"could not be installed: {error}"}
+    return {}
 
 
 def read_ring(path: Path, shared: mmap.mmap) -> None:
@@ -160,6 +167,13 @@ class Stage:
         self.ours.process = start(sys.executable, "-P", "-m", "desk", "ingest", str(directory / "desk.toml"))
         start(*here, "read", str(directory / "ours.ring"), str(directory / "ours.shared"))
         self.floor.process = start(str(_build(directory)), cluster.servers, "floor", str(directory / "floor.shared"))
+        self.quix: Side | None = None
+        if not left_out():
+            cluster.create_topic(QUIX)
+            self.quix = Side(QUIX, directory / "quix.shared")
+            program = Path(__file__).with_name("peers") / "quixstreams_ingest.py"
+            python = make_environment(QUIX, REQUIREMENT) / "python"
+            self.quix.process = start(str(python), str(program), cluster.servers, QUIX, str(directory / "quix.shared"))
         self.sender = start(*here, "send", cluster.servers, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def send(self, side: Side, count: int, rate: int = 0) -> None:
@@ -207,7 +221,7 @@ def rounds(directory: Path) -> Iterator[list[Sample]]:
         for path in place.iterdir():
             path.unlink()
         stage = Stage(stack, place)
-        for side in (stage.ours, stage.floor):
+        for side in filter(None, (stage.ours, stage.floor, stage.quix)):
             stage.send(side, WARM)
             side.wait(WARM)
         turn = 0
@@ -218,6 +232,10 @@ def rounds(directory: Path) -> Iterator[list[Sample]]:
             name = "C, librdkafka"
             samples = [Sample(metric="CPU a record, bulk", unit="ns", ours=cpu["ours"], reference=cpu["floor"],
                               reference_name=name, bar=2.0)]  # fmt: skip
+            if stage.quix is not None:
+                theirs = stage.measure_bulk(stage.quix)
+                samples.append(Sample(metric="CPU a record, bulk", unit="ns", ours=cpu["ours"], reference=theirs,
+                                      reference_name=QUIX, bar=0.2))  # fmt: skip
             for rate in RATES:
                 found = {}
                 for side in sides:

@@ -19,16 +19,13 @@ import statistics
 import subprocess
 import sys
 import time
-import venv
 from pathlib import Path
 
+from benchmarks.environments import CACHE, ENVIRONMENT, make_environment, run
+
 ROOT = Path(__file__).resolve().parents[2]
-CACHE = ROOT / ".cache/benchmarks"
 PEER = "latency-audit==0.1.4"
 BARE_LIMIT = 13.0
-ENVIRONMENT = {
-    name: value for name, value in os.environ.items() if name not in ("PYTHONDONTWRITEBYTECODE", "PYTHONPATH")
-}
 
 
 def main() -> int:
@@ -37,8 +34,8 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=30)
     arguments = parser.parse_args()
 
-    ours = environment("hosttune", str(arguments.wheel or build()), fresh=True)
-    peer = environment("latency-audit", PEER, fresh=False)
+    ours = make_environment("hosttune", str(arguments.wheel or build()), fresh=True)
+    peer = make_environment("latency-audit", PEER)
     profile = CACHE / "no_netlink.yml"
     profile.write_text(without_netlink(ours))
     commands: dict[str, list[Path | str]] = {
@@ -67,16 +64,6 @@ def build() -> Path:
         old.unlink()
     run([sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", target, ROOT])
     return next(target.glob("*.whl"))
-
-
-def environment(name: str, requirement: str, *, fresh: bool) -> Path:
-    """Install something into its own environment; returns the environment's bin directory."""
-    directory = CACHE / name
-    if fresh or not (directory / "done").exists():
-        venv.create(directory, with_pip=True, clear=True)
-        run([directory / "bin/python", "-m", "pip", "install", "--quiet", "--compile", requirement])
-        (directory / "done").touch()
-    return directory / "bin"
 
 
 def without_netlink(ours: Path) -> str:
@@ -114,10 +101,6 @@ def report(times: dict[str, list[float]], runs: int) -> None:
     for name, seconds in times.items():
         middle = statistics.median(seconds)
         print(f"{name:32} {middle * 1e3:6.1f} ms {min(seconds) * 1e3:6.1f} ms {middle / bare:7.1f}")
-
-
-def run(command: list[Path | str]) -> None:
-    subprocess.run(command, env=ENVIRONMENT, check=True, timeout=900)
 
 
 if __name__ == "__main__":
