@@ -179,3 +179,20 @@ def test_pam_that_cannot_be_read(fake_host):
     assert pam.read_sessions(fake_host().deny("/etc/pam.d/sshd")).state == "unreadable"
     host = fake_host({"/etc/pam.d/sshd": "@include x\n"}).deny("/etc/pam.d/x")
     assert pam.read_sessions(host).state == "unreadable"
+
+
+@pytest.mark.parametrize(
+    ("release", "grammars"),
+    [
+        ('ID=debian\nVERSION_ID="12"\n', ("1.5",)),
+        ('ID=debian\nVERSION_ID="13"\n', ("1.6",)),
+        ('ID=ubuntu\nVERSION_ID="24.04"\n', ("1.5",)),
+        ('ID=ubuntu\nVERSION_ID="25.10"\n', pam.GRAMMARS),
+        ('ID="rhel"\nVERSION_ID="9.4"\n', pam.GRAMMARS),
+        ("ID=debian\n", pam.GRAMMARS),
+        ("ID=debian\nVERSION_ID=sid\n", pam.GRAMMARS),
+        ("", pam.GRAMMARS),
+    ],
+)
+def test_the_grammar_of_a_release(fake_host, release, grammars):
+    assert pam.read_grammars(fake_host({"/etc/os-release": release})) == grammars
