@@ -47,10 +47,12 @@ def read_packets(records: list[bytes]) -> list[tuple[bytes, int, int, bytes]]:
 
 
 class Ingest:
-    """A configuration of its own, and the process started with it; a context manager, behind which it is not there."""
+    """A configuration of its own, and the process started with it; a context manager, behind which it is not there.
+    host: words that go before the command, of the host that it runs in."""
 
     def __init__(self, folder: Path, servers: str, more: str = "", topic: str = "") -> None:
         self.folder, self.ring = folder, folder / "ticks.ring"
+        self.host: list[str] = []
         self.runtime = folder / "runtime"
         self.runtime.mkdir(mode=0o700, exist_ok=True)
         self.config = folder / "desk.toml"
@@ -72,7 +74,7 @@ incarnation = "1"
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.process is not None and self.process.poll() is None:
+        if self.process is not None and self.is_there():
             self.process.kill()
             self.process.communicate(timeout=LIMIT)
 
@@ -83,7 +85,7 @@ incarnation = "1"
 
     def start(self) -> Self:
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "desk", "ingest", str(self.config)],
+            [*self.host, sys.executable, "-P", "-m", "desk", "ingest", str(self.config)],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -101,6 +103,9 @@ incarnation = "1"
             return self.say().pid == pid and self.say().state == "runs"
         except counters.CountersError:
             return False
+
+    def is_there(self) -> bool:
+        return self.process is not None and self.process.poll() is None
 
     def kill(self) -> None:
         assert self.process is not None

@@ -1,6 +1,7 @@
 """Partitions that a consumer group moves between hosts under load: nothing is lost, and nothing comes twice."""
 
 import contextlib
+import os
 import signal
 import threading
 import time
@@ -17,6 +18,7 @@ from desk.settings.kafka import Kafka
 from ...agent.stage import Stage, read_journal
 from ...waiting import wait
 from ..mock_kafka import MockKafka, run_mock_kafka
+from .network import make_hosts
 from .setting import LIMIT, QUOTE, TOPIC, Ingest, feed_by_ring, produce, read_counters
 
 PARTITIONS = 4
@@ -101,10 +103,28 @@ def cluster() -> Iterator[MockKafka]:
         yield cluster
 
 
+NAMES = ["shard-a", "shard-b"]
+
+
+@pytest.fixture(params=["one network", "namespaces"])
+def hosts(request: pytest.FixtureRequest, cluster: MockKafka, tmp_path: Path) -> Iterator[dict[str, list[str]]]:
+    """By name, the words that run a command in a host."""
+    if request.param == "one network":
+        yield {name: [] for name in NAMES}
+        return
+    if os.geteuid() != 0:
+        pytest.skip("needs root, for networks of their own")
+    with make_hosts(NAMES, cluster.servers, tmp_path) as found:
+        yield found
+
+
 @pytest.mark.parametrize("protocol", ["classic", "consumer"])
-def test_partitions_move_between_two_hosts_under_load(cluster: MockKafka, tmp_path: Path, protocol: str) -> None:
-    a, b = (Host(tmp_path / name, cluster.servers, name) for name in ("shard-a", "shard-b"))
+def test_partitions_move_between_two_hosts_under_load(
+    cluster: MockKafka, hosts: dict[str, list[str]], tmp_path: Path, protocol: str
+) -> None:
+    a, b = (Host(tmp_path / name, cluster.servers, name) for name in NAMES)
     for host in (a, b):
+        host.ingest.host = hosts[host.name]
         host.ingest.set("session_ms = 6000", f'session_ms = 6000\nprotocol = "{protocol}"')
     try:
         with load(cluster.servers, 4_000) as counts:
@@ -125,7 +145,8 @@ def test_partitions_move_between_two_hosts_under_load(cluster: MockKafka, tmp_pa
         wanted = {(n, 1 + i) for n in range(PARTITIONS) for i in range(counts[n])}
         wait(lambda: len(a.packets) + len(b.packets) >= len(wanted), "not all came")
         found = a.packets + b.packets
-        assert len(found) == len(set(found)), "some came twice"
+        said = {host.name: host.ingest.end()[1] for host in (a, b) if host.ingest.is_there()}
+        assert len(found) == len(set(found)), f"{len(a.packets)} and {len(b.packets)}, some came twice: {said}"
         assert set(found) == wanted
         for number in range(PARTITIONS):  # what comes back is a session of its own: no gap to the engine
             assert len(a.sessions[number]) == (2 if number in moved else 1)
