@@ -1,11 +1,13 @@
 """Partitions that the consumer group distributes: what is done when one goes, and when one comes.
 
-One that goes: the engine is killed, the ring's reader takes what is in the ring, its offset is committed, the session
-is ended; only then is the partition let go of, and another host may have it. One that comes: the engine's gate is
-closed, the reading begins where the last host's has ended, and the gate is opened when the reading has reached the
-log's end. Sources: KIP-345 (static membership), KIP-429 (cooperative rebalancing), KIP-848.
+One that goes: the engine is killed, the ring's reader takes what is in the ring, its offset is committed with a note
+that says so, the session is ended; only then is the partition let go of, and another host may have it. A broker that
+takes no offset while the group rebalances is told again until it does, and the other host waits for the note. One that
+comes: the engine's gate is closed, the reading begins where the last host's has ended, and the gate is opened when the
+reading has reached the log's end. Sources: KIP-345 (static membership), KIP-429 (cooperative rebalancing), KIP-848.
 """
 
+import contextlib
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -18,8 +20,9 @@ from hosttune.output import escape, print_message
 if TYPE_CHECKING:
     from confluent_kafka import Consumer, TopicPartition
 
-#: Seconds that a ring's reader has to take what is left, when its partition goes.
-_DRAIN = 5.0
+#: Seconds that a ring's reader has to take what is left, when its partition goes; between two attempts to commit how
+#: far it is; and after which there is none any more.
+_DRAIN, _AGAIN, _GIVE_UP = 5.0, 0.2, 60.0
 _Key = tuple[str, int]
 
 
@@ -37,6 +40,8 @@ class Group:
                             "partitions while it restarts")  # fmt: skip
         self._consumer, self._partitions, self._report = consumer, partitions, report
         self.assigned = self.revoked = 0
+        self._owed: dict[_Key, TopicPartition] = {}
+        self._owed_until = self._owed_at = 0.0
         for part in partitions.values():
             part.state = "away"
         topics = sorted({topic for topic, _ in partitions})
@@ -56,6 +61,7 @@ class Group:
                                      "`partitions`: nobody reads it"))  # fmt: skip
                 continue
             self.assigned += 1
+            self._owed.pop(part.key, None)
             part.gate.close()
             part.state, part.ask_at = "finds", 0.0
 
@@ -70,11 +76,13 @@ class Group:
         reading = [part for part in parts if part.state == "reads"]
         while time.monotonic() < until and any(part.lane.find_passed() < part.lane.next for part in reading):
             time.sleep(0.001)
-        if places := [part.place() for part in reading if part.lane.find_passed() > part.begun]:
+        if places := [part.place(left=True) for part in reading if part.lane.find_passed() >= 0]:
             try:
                 consumer.commit(offsets=places, asynchronous=False)
             except KafkaException as error:
                 self._report(error.args[0].str())
+                self._owed |= {(at.topic, at.partition): at for at in places}
+                self._owed_until = time.monotonic() + _GIVE_UP
         for part in parts:
             part.leave()
         consumer.incremental_unassign(gone)
@@ -87,6 +95,23 @@ class Group:
                 part.leave()
                 self.revoked += 1
         consumer.incremental_unassign(gone)
+
+    def settle(self, now: float) -> None:
+        """Commit again what could not be committed when the partition went."""
+        if not self._owed or now < self._owed_at:
+            return
+        self._owed_at = now + _AGAIN
+        if now > self._owed_until:
+            self._owed.clear()
+            return
+        from confluent_kafka import KafkaException
+
+        with contextlib.suppress(KafkaException):
+            self._consumer.commit(offsets=list(self._owed.values()), asynchronous=True)
+
+    def note_commit(self, key: _Key) -> None:
+        """Note that a partition's offset was committed."""
+        self._owed.pop(key, None)
 
     def begin(self, part: Partition, at: "TopicPartition") -> bool:
         """Have a partition's records come from an offset on. Returns False where the client refuses."""

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _LOST = (-140, 1, 3, -190, -188, 100)
 #: finds: where its reading begins is being asked; reads: its records are taken; away: another member of
 #: the group has it.
+#: Seconds for which the last commit of a member of the group is waited for that may be dead.
+HANDOVER = 5.0
 State = Literal["finds", "reads", "away"]
 
 
@@ -42,6 +44,7 @@ class Partition:
         self.committed = self.begun = -1
         self.ask_at = 0.0
         self._truncated_s, self._behind_since = truncated_s, 0.0
+        self._held_since = 0.0
         self._failed_at = -1
         self.gate = Gate(topic.engine_of(number))
         self.caught_up_at = 0
@@ -51,7 +54,14 @@ class Partition:
         been told."""
         of_ring = self.lane.read_place() if self.lane.next < 0 else (self.session.ljust(10).encode(), self.lane.next)
         ring = None if of_ring is None else (of_ring[0].decode("ascii", "replace").rstrip(" "), of_ring[1])
-        place, session = self._choose(found, Known(ring, found.committed, found.note))
+        known = Known(ring, found.committed, *places.read_note(found.note))
+        if self.member and places.is_held(known, self._name_whole(found)[:TENURE]):
+            self._held_since = self._held_since or now
+            if now - self._held_since < HANDOVER:
+                self.name(f"handover: who had it has not said how far its reader is: waits for {HANDOVER:g} s")
+                return None
+        self._held_since = 0.0
+        place, session = self._choose(found, known)
         of_packets = session.ljust(10).encode()
         if place.offset is None:
             # A leader that has just become one may not yet know all of the log's end.
@@ -70,14 +80,17 @@ class Partition:
         self.lane.take_error()  # of another place
         self.lane.rename(of_packets)
         self.lane.start(place.offset, of_ring is not None and of_ring != (of_packets, place.offset))
-        self.begun, self.committed = (found.committed if found.note == session else -1), -1
+        self.begun, self.committed = (found.committed if known.note == session else -1), -1
         self.state = "reads"
         self.caught_up_at = found.high
         return place.offset
 
+    def _name_whole(self, found: Found) -> str:
+        return name_session(*self.key, found.incarnation).decode()
+
     def _choose(self, found: Found, known: Known) -> tuple[places.Place, str]:
         """Returns where to begin, and the session of what comes."""
-        whole = name_session(*self.key, found.incarnation).decode()
+        whole = self._name_whole(found)
         if not self.member:
             session = self.topic.session or whole
             return places.choose_place(known, session, found.low, found.high, self.topic.start), session
@@ -87,18 +100,19 @@ class Partition:
             return place, known.ring[0]
         return place, name_tenure(*self.key, found.incarnation, self.member, place.offset or 0).decode()
 
-    def place(self) -> "TopicPartition":
-        """Returns what is committed: the offset behind what the reader has taken, and the session."""
+    def place(self, left: bool = False) -> "TopicPartition":
+        """Returns what is committed: the offset behind what the reader has taken, and the session. left: by the last
+        commit, before the partition is let go of."""
         from confluent_kafka import TopicPartition
 
-        return TopicPartition(*self.key, self.lane.find_passed(), metadata=self.session)
+        return TopicPartition(*self.key, self.lane.find_passed(), metadata=places.write_note(self.session, left))
 
     def leave(self) -> None:
         """Let go of the partition: what is in the ring stays for its reader, with the end of the session behind it."""
         if self.state == "reads":
             self.lane.end_session(self.lane.next, self.session.ljust(10).encode())
         self.lane.stop()
-        self.state = "away"
+        self.state, self._held_since = "away", 0.0
         self.problem = self.broker_problem = ""
         self._failed_at = -1
 

@@ -2,6 +2,9 @@
 
 from typing import NamedTuple
 
+#: Behind a session, in the note of an offset: whoever had the partition has let go of it, and commits no more.
+_LEFT = " left"
+
 
 class Place(NamedTuple):
     """offset: to begin with, None: nowhere, for now. problem: what is wrong, "" for nothing: its first word names it.
@@ -14,11 +17,30 @@ class Place(NamedTuple):
 
 class Known(NamedTuple):
     """What is known of a partition's reading. ring: the session and next offset of what is in the ring, None: it is
-    new. committed, note: the group's offset (< 0: none) and the session that was committed with it ("": none)."""
+    new. committed, note: the group's offset (< 0: none) and the session that was committed with it ("": none). left:
+    whether it was the last commit of whoever had the partition."""
 
     ring: tuple[str, int] | None
     committed: int
     note: str
+    left: bool = False
+
+
+def write_note(session: str, left: bool) -> str:
+    """Returns the note that is committed with an offset."""
+    return session + _LEFT if left else session
+
+
+def read_note(note: str) -> tuple[str, bool]:
+    """Returns the session in the note of an offset, and whether the partition was let go of with it."""
+    return note.removesuffix(_LEFT), note.endswith(_LEFT)
+
+
+def is_held(known: Known, partition: str) -> bool:
+    """Returns whether another member of the group had the partition last, and has not said that it has let go of it: it
+    may still commit how far its reader is. partition: as of choose_tenure()."""
+    another = known.ring is None or known.note != known.ring[0]
+    return known.committed >= 0 and known.note.startswith(partition) and another and not known.left
 
 
 def choose_place(known: Known, session: str, low: int, high: int, start: str) -> Place:

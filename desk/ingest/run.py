@@ -152,6 +152,8 @@ class Loop:
                 self._stale.add(part.key)
             if part.gate.ours and part.state == "reads" and part.has_caught_up(self._find_high(part.key)):
                 part.gate.open()
+        if self._group is not None:
+            self._group.settle(now)
         if now >= self._commit_at:
             self._commit_at = now + self._wanted.commit_ms / 1000
             self._commit()
@@ -170,6 +172,7 @@ class Loop:
         if self._group is not None:
             if not self._group.begin(part, self._at(part.key, offset)):
                 part.state, part.ask_at = "finds", now + _LOOK
+            self._commit_at = now  # whom the group asks knows from now on who has it
             return
         self._unassign(part)
         part.lane.open_queue()
@@ -225,6 +228,8 @@ class Loop:
             elif part is not None:
                 part.committed = max(part.committed, at.offset)
                 self.commits += 1
+                if self._group is not None:
+                    self._group.note_commit(part.key)
 
     def _note_error(self, error: "KafkaError") -> None:
         self.broker_errors += 1

@@ -3,6 +3,8 @@
 Source: librdkafka's CONFIGURATION.md, version 2.16.
 """
 
+import re
+import time
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -51,12 +53,30 @@ _PRODUCER: dict[str, Any] = {
 _EXPERIMENTAL = "enable.gapless.guarantee is experimental"
 
 
-class _Printer:
-    """What librdkafka calls instead of a logger."""
+#: Seconds within which a line is not printed again that differs in its numbers alone; and lines that are remembered.
+_AGAIN, _MOST_LINES = 60.0, 64
+
+
+class Printer:
+    """What librdkafka calls instead of a logger. A broker that is away would be a hundred lines a second."""
+
+    def __init__(self) -> None:
+        self._said: dict[str, tuple[float, int]] = {}
 
     def log(self, level: int, text: str, *values: object) -> None:
-        if level >= _WARNING and _EXPERIMENTAL not in (said := text % values):
-            print_message(f"librdkafka: {said}")
+        """Print a warning, with how often it was said since it was printed last."""
+        said = text % values
+        if level < _WARNING or _EXPERIMENTAL in said:
+            return
+        key, now = re.sub(r"\d+", "", said), time.monotonic()
+        printed, times = self._said.get(key, (-_AGAIN, 0))
+        if now - printed < _AGAIN:
+            self._said[key] = printed, times + 1
+            return
+        if len(self._said) >= _MOST_LINES:
+            self._said.clear()
+        self._said[key] = now, 0
+        print_message(f"librdkafka: {said}" + (f" ({times} times more since)" if times else ""))
 
 
 def consumer_options(kafka: Kafka) -> dict[str, Any]:
@@ -113,7 +133,7 @@ def make_client(kind: Any, options: dict[str, Any], **more: Any) -> Any:
     from confluent_kafka import KafkaException
 
     try:
-        return kind(options | more, logger=_Printer())
+        return kind(options | more, logger=Printer())
     except (KafkaException, TypeError, ValueError) as error:
         said = error.args[0].str() if isinstance(error, KafkaException) else str(error)
         raise DeskError(f"kafka.librdkafka: {hide_secrets(said, options)}") from None

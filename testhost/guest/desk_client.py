@@ -1,7 +1,8 @@
-"""A program for the guest, under the desk's own Python: something happens at Redis, or at Kafka.
+"""A program for the guest, under the desk's own Python: something happens at Redis or Kafka, and an engine is watched.
 
 desk_client.py limit ENGINE LIMIT VALUE PASSWORD     set it in Redis; {"ms": until the segment had it}
 desk_client.py records TOPIC COUNT                   send so many quotes; {"records": those that the broker has}
+desk_client.py engine ENGINE COUNT                   wait until it has read so many messages; its counters
 """
 
 import json
@@ -63,11 +64,12 @@ def send_records(topic: str, count: str) -> dict[str, Any]:
         if error is not None:
             failed.append(error.str())
 
+    # A topic that is not there is made, with more partitions than one.
     producer = confluent_kafka.Producer({"bootstrap.servers": "127.0.0.1:9092", "linger.ms": 5})
     for i in range(len(made)):
         while True:
             try:
-                producer.produce(topic, made.text[made.offsets[i] : made.offsets[i + 1]], on_delivery=note)
+                producer.produce(topic, made.text[made.offsets[i] : made.offsets[i + 1]], partition=0, on_delivery=note)
                 break
             except BufferError:
                 producer.poll(0.1)
@@ -78,5 +80,14 @@ def send_records(topic: str, count: str) -> dict[str, Any]:
     return {"records": len(made)}
 
 
-TASKS: dict[str, Callable[..., dict[str, Any]]] = {"limit": set_limit, "records": send_records}
+def watch_engine(engine: str, count: str) -> dict[str, Any]:
+    path = find_engine(engine)
+    took = wait(lambda: shm.read(path).counters["messages"] >= int(count))
+    found = shm.read(path)
+    return {"seconds": round(took, 2), "state": found.condition} | {
+        name: found.counters[name] for name in ("messages", "events", "lost", "gaps", "duplicates")
+    }
+
+
+TASKS: dict[str, Callable[..., dict[str, Any]]] = {"limit": set_limit, "records": send_records, "engine": watch_engine}
 print(json.dumps(TASKS[sys.argv[1]](*sys.argv[2:])))

@@ -60,8 +60,9 @@ def test_a_limit_that_is_changed_in_redis_is_in_the_engine(host, services):
     changed = desk_services.ask(services, "limit", "main", "max_size", "7", PASSWORD)
     assert changed["before"] == 10 and changed["after"] == 7
     desk_services.ask(services, "limit", "main", "max_size", "10", PASSWORD)
-    journaled = host.check_output("journalctl --unit desk-sync --no-pager --output cat")
-    assert "max_size" in journaled
+    found = json.loads(host.check_output("runuser -u trader -- /opt/trading_agent/current/bin/agent journal "
+                                         "/var/lib/trading_agent/main.journal --format json"))  # fmt: skip
+    assert [(one["old"], one["new"]) for one in found["records"] if one.get("name") == "max_size"] == [(10, 7), (7, 10)]
 
 
 def test_records_of_kafka_are_in_the_ring(host, services):

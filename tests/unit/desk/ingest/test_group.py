@@ -19,7 +19,7 @@ from ...agent.stage import Stage, read_journal
 from ...waiting import wait
 from ..mock_kafka import MockKafka, run_mock_kafka
 from .network import make_hosts
-from .setting import LIMIT, QUOTE, TOPIC, Ingest, feed_by_ring, produce, read_counters
+from .setting import LIMIT, QUOTE, TOPIC, Ingest, feed_by_ring, make_quotes, produce, read_counters
 
 PARTITIONS = 4
 
@@ -151,6 +151,56 @@ def test_partitions_move_between_two_hosts_under_load(
         for number in range(PARTITIONS):  # what comes back is a session of its own: no gap to the engine
             assert len(a.sessions[number]) == (2 if number in moved else 1)
         assert len([n for n, _ in b.packets]) > 500
+    finally:
+        a.end()
+        b.end()
+
+
+#: Of the protocol: the request, and the errors of a broker whose group rebalances, or that cannot tell now.
+OFFSET_COMMIT, REBALANCE_IN_PROGRESS, NOT_COORDINATOR = 8, 27, 16
+
+
+@pytest.mark.parametrize("error", [REBALANCE_IN_PROGRESS, NOT_COORDINATOR])
+def test_who_comes_waits_for_what_the_broker_did_not_take(cluster: MockKafka, tmp_path: Path, error: int) -> None:
+    a, b = (Host(tmp_path / name, cluster.servers, name) for name in NAMES)
+    for host in (a, b):  # no commit before the last one
+        host.ingest.set("[ingest]", "[ingest]\ncommit_ms = 60000")
+    try:
+        produce(cluster.servers, make_quotes(0, 500), TOPIC, 0)
+        produce(cluster.servers, make_quotes(0, 500), TOPIC, 3)
+        a.ingest.start()
+        a.read()
+        wait(lambda: len(a.packets) == 1000, "not all came")
+        cluster.push_errors(OFFSET_COMMIT, *[error] * 3)
+        b.ingest.start()
+        b.read()
+        wait(lambda: len(b.has()) == 2 and len(a.has()) == 2, "the new member has not half of them", 60)
+        produce(cluster.servers, make_quotes(500, 100), TOPIC, 0)
+        produce(cluster.servers, make_quotes(500, 100), TOPIC, 3)
+        wait(lambda: len(a.packets) + len(b.packets) >= 1200, "not all came")
+        time.sleep(0.5)
+        assert sorted(a.packets + b.packets) == sorted((n, 1 + i) for n in (0, 3) for i in range(600))
+    finally:
+        a.end()
+        b.end()
+
+
+def test_who_comes_behind_a_member_that_is_dead_does_not_wait_for_ever(cluster: MockKafka, tmp_path: Path) -> None:
+    a, b = (Host(tmp_path / name, cluster.servers, name) for name in NAMES)
+    try:
+        produce(cluster.servers, make_quotes(0, 500), TOPIC, 0)
+        a.ingest.start()
+        a.read()
+        wait(lambda: len(a.packets) == 500 and a.ingest.number("commits", "") > 0, "not all came")
+        a.ingest.kill()
+        b.ingest.start()
+        b.read()
+        wait(lambda: b.ingest.text("problem", f"{TOPIC}-0").startswith("handover: "), "not said", 60)
+        wait(lambda: b.has() == set(range(PARTITIONS)), "waited for too long", 20)
+        produce(cluster.servers, make_quotes(500, 100), TOPIC, 0)
+        wait(lambda: len(b.packets) >= 100, "not all came")
+        assert set(a.packets + b.packets) == {(0, 1 + i) for i in range(600)}
+        assert b.ingest.text("problem", f"{TOPIC}-0") == ""
     finally:
         a.end()
         b.end()

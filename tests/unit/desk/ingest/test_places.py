@@ -2,7 +2,7 @@
 
 import pytest
 
-from desk.ingest.places import Known, choose_place, choose_tenure
+from desk.ingest.places import Known, choose_place, choose_tenure, is_held, read_note, write_note
 from desk.ingest.sessions import TENURE, name_session, name_tenure
 
 S, OTHER = name_session("ticks", 0, "1").decode(), name_session("ticks", 0, "2").decode()
@@ -71,3 +71,25 @@ def test_sessions_tell_all_that_they_are_of() -> None:
     assert len(set(names)) == len(names) and len(set(tenures)) == 4
     assert all(len(name) == 10 and name.isalnum() and name.isascii() for name in names + tenures)
     assert {name[:TENURE] for name in tenures} == {name_session("a", 0, "1")[:TENURE]}
+
+
+@pytest.mark.parametrize("left", [False, True])
+def test_a_note_is_read_as_it_was_written(left: bool) -> None:
+    assert read_note(write_note("ABCDEF2222", left)) == ("ABCDEF2222", left)
+    assert read_note("") == ("", False)
+
+
+@pytest.mark.parametrize(
+    ("known", "held"),
+    [
+        (Known(None, 120, "ABCDEF2222"), True),
+        (Known(("ABCDEF3333", 90), 120, "ABCDEF2222"), True),
+        (Known(("ABCDEF2222", 90), 120, "ABCDEF2222"), False),  # this process itself
+        (Known(None, 120, "ABCDEF2222", left=True), False),
+        (Known(None, 120, "GHIJKL2222"), False),  # of a topic that is there no more
+        (Known(None, 120, ""), False),
+        (Known(None, -1001, ""), False),
+    ],
+)
+def test_another_member_holds_a_partition_until_it_has_said_that_it_left(known: Known, held: bool) -> None:
+    assert is_held(known, "ABCDEF") == held
