@@ -32,8 +32,10 @@ from hosttune.report.document import Page
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT))
 
+from demo_desk import show_desk  # noqa: E402 - finds testhost through the line above
+
 from testhost import Host, running  # noqa: E402
-from testhost.errors import TesthostError  # noqa: E402 - found through the line above
+from testhost.errors import TesthostError  # noqa: E402
 
 LOGS = ROOT / ".cache" / "demo"
 HOST = "demo"
@@ -87,7 +89,7 @@ def playbook(progress: Progress, name: str, *options: str) -> None:
         "-i", str(ROOT / "inventory/demo"), "-i", str(LOGS / "hosts.yml"), *options, f"playbooks/{name}.yml",
     ]  # fmt: skip
     environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1",
-                   "PYTHONUNBUFFERED": "1"}  # fmt: skip
+                   "PYTHONUNBUFFERED": "1", "DEMO_DESK": "1"}  # fmt: skip
     deadline = time.monotonic() + PLAYBOOK_TIMEOUT_S
     with log.open("w", encoding="utf-8") as file:
         child = subprocess.Popen(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL,
@@ -229,9 +231,13 @@ def demo(recording: Path | None, symbols: Sequence[str]) -> int:
         progress.step(f"{name} through the exchange simulator at {RATE} messages/s")
         shown, exchange = feed_agent(host, feed, symbols)
         progress.show(shown)
+
+        inventory = yaml.safe_load((ROOT / "inventory/demo/group_vars/trading.yml").read_text(encoding="utf-8"))
+        seen, desk_problems = show_desk(host, inventory["desk_redis_password"], LOGS, progress.step)
+        progress.show(seen)
         fetch(host, "journalctl -b --no-pager", "journal.log")
 
-    problems = judge(after, exchange)
+    problems = judge(after, exchange) + desk_problems
     for problem in problems:
         progress.step(f"DID NOT HOLD: {problem}")
     progress.step(f"done; logs are in {LOGS}" if not problems else f"failed; logs are in {LOGS}")
