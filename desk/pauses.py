@@ -1,5 +1,6 @@
 """The pauses of this process's garbage collector. Source: the Python documentation, module gc, callbacks."""
 
+import contextlib
 import gc
 import time
 from collections.abc import Callable
@@ -20,4 +21,9 @@ def watch(note: Callable[[int, int, int], Any]) -> Callable[[], None]:
             note(begun, now - begun, about["generation"])
 
     gc.callbacks.append(measure)
-    return lambda: gc.callbacks.remove(measure)
+
+    def end() -> None:
+        with contextlib.suppress(ValueError):  # the program has emptied the list
+            gc.callbacks.remove(measure)
+
+    return end

@@ -48,17 +48,21 @@ class Faults:
 
 def find_line(error: BaseException) -> str:
     """Returns FILE:LINE of the innermost code that is not this package's; "" where there is none."""
-    frames = [
-        frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith((_HERE, "<"))
-    ]
-    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+    frames = [place for place in list_places(error) if not place[0].startswith((_HERE, "<"))]
+    return f"{frames[-1][0]}:{frames[-1][1]}" if frames else ""
+
+
+def list_places(error: BaseException) -> list[tuple[str, int]]:
+    """Returns file and line of each frame of an exception, the innermost one last. The files are not read: their names
+    are what the code says."""
+    return [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
 
 
 def show_text(error: BaseException) -> str:
     """Returns the text of an exception, cut where it is long."""
     try:
-        text = str(error)
-    except Exception:  # an exception that cannot be printed is one of the user's, too
+        text = str.__getitem__(str(error), slice(_MOST_TEXT + 1))  # str() may be of a class with methods of its own
+    except BaseException:  # an exception that cannot be printed is one of the user's, too
         return "(its text cannot be shown)"
     return text if len(text) <= _MOST_TEXT else text[: _MOST_TEXT - 3] + "..."
 

@@ -2,7 +2,6 @@
 
 import os
 import sys
-import traceback
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any, NamedTuple
 
 from agent.shm import place
 from desk.bus.events import EVENTS
-from desk.bus.faults import find_line, show_text
+from desk.bus.faults import find_line, list_places, show_text
 from desk.bus.mark import ATTRIBUTE, Mark
 from desk.errors import DeskError
 from hosttune import files
@@ -84,6 +83,6 @@ def _explain(path: str, error: BaseException) -> str:
     if isinstance(error, SystemExit):
         text = f"the module ends the process (exit code {text})"
     words = f"{find_line(error) or path}: {type(error).__name__}: {text}"
-    own = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
+    own = [line for file, line in list_places(error) if file == path]
     begin = f"{path}:{own[0]}" if own else path
     return words if words.startswith(f"{begin}:") else f"{words} (called from {begin})"

@@ -1,6 +1,5 @@
 """What a run says of itself: its counters while it runs, and a document at its end."""
 
-import itertools
 import re
 import time
 from collections.abc import Iterable
@@ -9,8 +8,6 @@ from typing import Any
 from desk.bus.run import Runner
 from hosttune.output import escape
 
-#: Handlers, sources and kinds of events that have counters, at most of each.
-_MOST = 32
 #: Characters of a label at most.
 _MOST_LABEL = 100
 
@@ -38,10 +35,10 @@ def count(runner: Runner) -> tuple[dict[str, int | float], dict[str, str]]:
 
 
 def _label(word: str, values: Iterable[tuple[str, int]]) -> dict[str, int]:
-    """Returns numbers with labels: as many as the counters hold, and no bracket in a label. What has the same label
-    adds up: a function with two marks is two handlers."""
+    """Returns numbers with labels, without a bracket in a label; the counters say how many they have no room for. What
+    has the same label adds up: a function with two marks is two handlers."""
     found: dict[str, int] = {}
-    for name, value in itertools.islice(values, _MOST):
+    for name, value in values:
         label = f"{word}[{re.sub(r'[^!-Z^-~ ]', '?', name)[-_MOST_LABEL:]}]"
         found[label] = found.get(label, 0) + value
     return found

@@ -4,8 +4,6 @@ import asyncio
 import contextlib
 import importlib.util
 import os
-import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,13 +24,13 @@ from desk.counters import Counters
 from desk.errors import FAILED, DeskError
 from desk.settings.kafka import Kafka
 from desk.settings.run import Run
-from desk.stop import Stop
+from desk.stop import GRACE, Stop
 from hosttune.output import escape, print_message
 
-#: Seconds behind run.drain_s after which a loop, or threads, that do not end are ended with the process.
-GRACE = 1.0
 #: Seconds that sources, and tasks that handlers have begun, may take to end when they are cancelled.
 _CANCELLED = 0.3
+#: Descriptors that an event loop opens until it runs, and some more.
+_DESCRIPTORS = 12
 
 
 def choose_loop(wanted: str) -> tuple[str, Callable[[], asyncio.AbstractEventLoop]]:
@@ -81,6 +79,7 @@ class Runner:
         process has."""
         self._count = count
         self._over = asyncio.Event()
+        _require_descriptors(self.name)
         self._loop = self._make_loop()
         self._stop = Stop(self._request_end)
         with contextlib.ExitStack() as stack:
@@ -91,7 +90,8 @@ class Runner:
             for source in self.sources:
                 stack.callback(source.close)
                 source.open()
-            self._loop.run_until_complete(self._run())
+            _require_descriptors(self.name)
+            self._run_loop()
 
     def raise_interrupt(self) -> None:
         """Raise KeyboardInterrupt where the user has asked for the end by SIGINT."""
@@ -106,6 +106,21 @@ class Runner:
         self.watch.end_at(time.monotonic() + self.wanted.drain_s + GRACE)
         with contextlib.suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(self._over.set)
+
+    def _run_loop(self) -> None:
+        """Run the loop until _run() is over: what a task or a callback of the module does to the loop is a fault of the
+        module's, as an exception is, and ends nothing."""
+        whole = self._loop.create_task(self._run())
+        while not whole.done():
+            try:
+                self._loop.run_until_complete(whole)
+            except SystemExit as error:
+                self.bus.faults.add(BESIDE, error)
+            except RuntimeError as error:  # loop.stop()
+                if whole.done():
+                    raise
+                self.bus.faults.add(BESIDE, error)
+        whole.result()
 
     async def _run(self) -> None:
         self._loop.set_exception_handler(self._note_exception)
@@ -157,6 +172,8 @@ class Runner:
     def _note_exception(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Count what goes wrong in the loop outside of a handler: in a task that a handler has begun, say."""
         error = context.get("exception")
+        if isinstance(error, SystemExit):
+            return  # of a task: run_until_complete() has raised it, and it is counted
         self.bus.faults.add(BESIDE, error if error is not None else RuntimeError(context["message"]))
 
     def _end_by_force(self, place: str) -> None:
@@ -165,21 +182,20 @@ class Runner:
         os._exit(FAILED)
 
 
+def _require_descriptors(name: str) -> None:
+    """Raise DeskError where this process cannot open the descriptors that an event loop needs: uvloop ends the process
+    there, or cannot be closed."""
+    with contextlib.ExitStack() as stack:
+        try:
+            for _ in range(_DESCRIPTORS):
+                stack.callback(os.close, os.open(os.devnull, os.O_RDONLY))
+        except OSError as error:
+            raise DeskError(f"{name}: event loop: {error.strerror}") from None
+
+
 async def _cancel(*tasks: "asyncio.Task[Any]") -> None:
     """Cancel tasks, and wait for their end, but not for those that swallow it."""
     for task in tasks:
         task.cancel()
     if tasks:
         await asyncio.wait(tasks, timeout=_CANCELLED)
-
-
-def leave_threads(code: int) -> None:
-    """End the process with an exit code, where a module's threads would keep it from ending; else return."""
-    limit = time.monotonic() + GRACE
-    others = [one for one in threading.enumerate() if not one.daemon and one is not threading.main_thread()]
-    for thread in others:
-        thread.join(max(0.0, limit - time.monotonic()))
-    if left := [thread.name for thread in others if thread.is_alive()]:
-        print_message(f"desk: run: ended by force: threads that do not end: {escape(', '.join(left[:10]))}")
-        sys.stdout.flush()
-        os._exit(code)

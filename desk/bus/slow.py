@@ -114,9 +114,11 @@ class SlowSubscriber:
                     await self._function(event, self._bus)
                 else:
                     await self._thread.call(self._function, event, from_thread)
-            except (Exception, asyncio.CancelledError, KeyboardInterrupt, SystemExit) as error:
+            except BaseException as error:  # of any kind: else its queue would stand for ever, and no one be told
                 if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
                     raise
+                if isinstance(error, GeneratorExit) and error.__traceback__ and error.__traceback__.tb_next is None:
+                    raise  # raised here, by what closes this coroutine
                 self._bus.faults.add(self.name, error)
             finally:
                 self.at_work = False

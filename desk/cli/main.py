@@ -1,6 +1,7 @@
 """The command `desk`: which subcommand is asked for."""
 
 import argparse
+import sys
 
 from agent.cli.main import build_program_parser, run_program
 
@@ -23,7 +24,12 @@ COMMANDS: dict[str, str] = {
 
 def main(argv: list[str] | None = None) -> int:
     """Run one subcommand. Returns its exit code; argparse itself exits with 2 on wrong arguments."""
-    return run_program("desk", COMMANDS, build_parser, argv)
+    code = run_program("desk", COMMANDS, build_parser, argv)
+    if argv is None and "threading" in sys.modules:  # the interpreter ends, and would wait for threads of a module's
+        from desk.stop import leave_threads
+
+        leave_threads(code)
+    return code
 
 
 def build_parser(asked_for: str) -> argparse.ArgumentParser:

@@ -25,7 +25,7 @@ def run(arguments: argparse.Namespace) -> int:
     from desk import config
     from desk.bus.load import load
     from desk.bus.report import as_text, count, describe
-    from desk.bus.run import Runner, leave_threads
+    from desk.bus.run import Runner
     from desk.settings.run import Run
     from hosttune.output import escape, print_message
 
@@ -37,10 +37,8 @@ def run(arguments: argparse.Namespace) -> int:
                     settings.kafka)  # fmt: skip
     runner.run(count)
     print_document(Result(describe(runner), as_text), arguments.format)
-    code = FAILED if runner.failed else OK
-    leave_threads(code)
     runner.raise_interrupt()
-    return code
+    return FAILED if runner.failed else OK
 
 
 def _choose_name(arguments: argparse.Namespace) -> str:
