@@ -30,7 +30,7 @@ def write_out(text: str, orders: Collection[str] = ()) -> None:
     Raises UsageError for a full disk and for a closed output, and BrokenPipeError when the reader, such as head, has
     seen enough.
     """
-    if sys.stdout is None:  # the caller closed the descriptor
+    if sys.stdout is None or sys.stdout.closed:  # the caller closed the descriptor, or a module of the user's
         raise UsageError(f"standard output: {os.strerror(errno.EBADF)}")
     try:
         try:

@@ -13,6 +13,7 @@ import hosttune
 from agent.cli.options import Parser
 from agent.cli.output import write_out
 from agent.errors import FAILED, INTERRUPTED, USAGE, UsageError, is_interrupt, quiet_interrupts
+from hosttune.descriptors import open_standard
 from hosttune.errors import leave_interrupts_to_kernel
 from hosttune.output import escape, guard_messages, print_message, print_traceback
 
@@ -47,6 +48,8 @@ def run_program(
     that is given, or of none for "". argv: the words behind the program's name, None for this process's own. Returns
     the exit code."""
     words = sys.argv[1:] if argv is None else argv
+    if argv is None:
+        open_standard()
     # A caller that ignores SIGCHLD leaves that to this process, and waitpid(2) would know no child.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     with guard_messages():

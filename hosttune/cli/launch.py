@@ -61,10 +61,11 @@ def run(arguments: argparse.Namespace) -> int:
 
     gc.disable()  # until exec, which is soon
     from hosttune import checker, profile
+    from hosttune.descriptors import open_standard
     from hosttune.host.root import Live
-    from hosttune.launch import checks, confine, facts, preflight, process, session
+    from hosttune.launch import checks, facts, preflight, process, session
 
-    confine.open_standard()
+    open_standard()
     plan = build_plan(arguments)
     root = Live()
     try:

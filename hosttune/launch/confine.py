@@ -7,32 +7,19 @@ import os
 import signal
 from collections.abc import Collection
 
+from hosttune.descriptors import STANDARD
 from hosttune.host.process import parse_capabilities
 from hosttune.launch import _kernel
 from hosttune.launch.account import change_user
 from hosttune.launch.plan import User
 
-_STANDARD = range(3)
 _TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
-
-
-def open_standard() -> None:
-    """Open /dev/null at each of the descriptors 0, 1 and 2 that the caller left closed: else the next file to be opened
-    would be what the program prints to. Raises OSError."""
-    for number in _STANDARD:
-        try:
-            os.fstat(number)
-        except OSError:
-            null = os.open(os.devnull, os.O_RDWR)
-            if null != number:
-                os.dup2(null, number)
-                os.close(null)
 
 
 def close_descriptors(kept: Collection[int]) -> None:
     """Close every descriptor of this process but 0 to 2 and those in `kept`: these stay in exec. Raises OSError."""
     for number in map(int, os.listdir("/proc/self/fd")):
-        if number in _STANDARD or number in kept:
+        if number in STANDARD or number in kept:
             os.set_inheritable(number, True)
         else:
             with contextlib.suppress(OSError):  # the listing's own is closed
