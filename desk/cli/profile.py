@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.cli.options import parse_count, parse_positive
-from desk.errors import OK, UNKNOWN, DeskError, UsageError
+from desk.errors import OK, UNKNOWN, DeskError, UsageError, explain_os_errors
 from hosttune.report import formats
 
 if TYPE_CHECKING:
@@ -69,10 +69,12 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.out:
         _make_directory(arguments.out)
     if arguments.pid is not None:
-        outcome = profile.profile_process(arguments.pid, wish)
+        with explain_os_errors("profile"):
+            outcome = profile.profile_process(arguments.pid, wish)
         print_document(outcome.profile, arguments.format)
     else:
-        outcome = profile.profile_command(arguments.command, wish)
+        with explain_os_errors("profile"):
+            outcome = profile.profile_command(arguments.command, wish)
         print_message(format_document(outcome.profile, arguments.format).rstrip("\n"))
     if arguments.out:
         _write_files(arguments.out, outcome)

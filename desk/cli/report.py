@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from agent.cli.options import parse_count
-from desk.errors import FAILED, OK, UNKNOWN, UsageError
+from desk.errors import FAILED, OK, UNKNOWN, UsageError, explain_os_errors
 from hosttune.report import formats
 
 _VIEWS = (*formats.VIEWS, "as_template")
@@ -33,25 +33,33 @@ def run(arguments: argparse.Namespace) -> int:
     from desk.report.measure import measure
     from hosttune.output import print_message, put_out
 
-    with _ended_by_sigterm():
+    with _ended_by_signals(), explain_os_errors("report"):
         report = measure(arguments.rounds, arguments.seed, lambda text: print_message(f"desk: {text}"))
-    text = format_document(report, arguments.format)
-    if arguments.output:
-        put_out(arguments.output, text)
-    else:
+    try:
+        text = format_document(report, arguments.format)
+        if arguments.output:
+            put_out(arguments.output, text)
+    except UsageError:  # what was measured is not lost with it
+        write_out(format_document(report, "text"))
+        raise
+    if not arguments.output:
         write_out(text)
     return FAILED if report.missed else UNKNOWN if report.unknown else OK
 
 
 @contextlib.contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM end as SIGINT does, so that nothing that was started is left."""
+def _ended_by_signals() -> Iterator[None]:
+    """Let SIGTERM, and SIGHUP where it is not ignored, end as SIGINT does, so that nothing that was started is left."""
 
     def end(number: int, frame: Any) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, end)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, end)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

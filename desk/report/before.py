@@ -26,6 +26,8 @@ STAGES = ("parse", "signal", "risk", "order", "send")
 WINDOW = 200
 _FAST, _SLOW = 2 / (12 + 1), 2 / (WINDOW + 1)
 KEY = f"position:{SYMBOL}"
+#: Seconds after which the kernel ends a run.
+_MOST_SECONDS = 120
 
 
 class Plan(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -108,6 +110,7 @@ def _take_orders(server: socket.socket, cpu: int) -> int:
     if pid:
         return pid
     try:
+        signal.alarm(_MOST_SECONDS)  # fork() has ended the parent's, who may be killed before it connects
         os.sched_setaffinity(0, {cpu})
         link, _ = server.accept()
         while link.recv(65536):
@@ -176,5 +179,5 @@ def run(plan: Plan) -> Before:
 
 
 if __name__ == "__main__":
-    signal.alarm(120)
+    signal.alarm(_MOST_SECONDS)
     write_out(msgspec.json.encode(run(msgspec.json.decode(sys.argv[1], type=Plan))).decode())

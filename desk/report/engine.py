@@ -83,9 +83,9 @@ def run_engine(feed: Feed, wish: Wish, cpus: tuple[int, int]) -> Run:
         found = shm.read(place / "segment")
         _check(report, found, wish, len(feed))
         at = watch.join()
+        rate = 1e9 * len(feed) / (at - samples[0][0]) if samples else watch.find_rate()
         first = samples[0][0] if samples else watch.begun
-        rate = 1e9 * len(feed) / (at - first) if samples else watch.find_rate()
-        all_pauses, rss = json.loads((place / "own").read_text())
+        all_pauses, rss = _read_own(place / "own", child.returncode)
         pauses = [length / 1e3 for begun, length in all_pauses if first <= begun <= at]
         latency = report["tick_to_order_us"]["service"]["p50"] if wish.orders else 0.0
         return Run(float(latency), rate, (at - first) / 1e9, found, rss, pauses)
@@ -123,8 +123,11 @@ class _Watch:
         return self._at
 
     def find_rate(self) -> float:
-        """Returns how many a second it was, from the first look that saw any; 0: one look saw all."""
-        return 1e9 * (self._wanted - self._seen) / (self._at - self.begun) if self._at > self.begun else 0.0
+        """Returns how many a second it was, from the first look that saw any. Raises EngineError where one look saw
+        all: then it was not measured."""
+        if not self.begun or self._at <= self.begun:
+            raise EngineError(f"the rate of {self._name} could not be told: one look saw all {self._wanted:,}")
+        return 1e9 * (self._wanted - self._seen) / (self._at - self.begun)
 
 
 def _play(place: Path, feed: Feed, wish: Wish, ports: tuple[int, int], watch: _Watch) -> dict[str, Any]:
@@ -222,6 +225,15 @@ def _read_samples(path: Path) -> list[tuple[int, int]]:
 
     rows = np.load(path, allow_pickle=False)
     return list(zip(rows["sent_ns"].tolist(), rows["arrived_ns"].tolist(), strict=True))
+
+
+def _read_own(path: Path, code: int) -> tuple[list[tuple[int, int]], int]:
+    """Returns what the engine's process has written of itself at its end. Raises EngineError."""
+    try:
+        pauses, rss = json.loads(path.read_text())
+    except (OSError, ValueError):
+        raise EngineError(f"agent run ended with {code}, and did not say how much memory it held") from None
+    return pauses, rss
 
 
 def _find_memory() -> str | None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from agent.errors import AgentError
 from desk.errors import DeskError
 from desk.report.before import Before, Plan
 from desk.report.engine import EngineError, Run, Wish, make_feed, run_engine
@@ -94,8 +95,10 @@ def measure(rounds: int, seed: int, say: Callable[[str], None]) -> Report:
 def _noting(one: Round, name: str) -> Iterator[None]:
     try:
         yield
-    except DeskError as error:
+    except (AgentError, DeskError) as error:
         one.why[name] = str(error)
+    except OSError as error:  # no space, no memory
+        one.why[name] = f"{error.filename or name}: {error.strerror}"
 
 
 def run_before(plan: Plan) -> Before:
