@@ -143,7 +143,7 @@ def read_memray(path: Path) -> list[Row]:
     if not path.exists():
         raise ToolError("memray wrote nothing: the program ended without its exit handlers")
     target = path.with_suffix(".json")
-    words = [sys.executable, "-m", "memray", "stats", "--json", "-n", "100", "-f", "-o", str(target), str(path)]
+    words = [sys.executable, "-P", "-m", "memray", "stats", "--json", "-n", "100", "-f", "-o", str(target), str(path)]
     try:
         done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, timeout=_READ)
     except subprocess.TimeoutExpired:
