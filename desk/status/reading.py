@@ -147,7 +147,10 @@ def _read_rings(directories: list[Path], wanted: Iterable[str], unknown: list[st
             os.close(descriptor)
         listed += [directory / name for name in names if name.endswith(_RINGS)]
     found = {}
-    for path in list(dict.fromkeys([*given, *listed]))[:MOST]:
+    paths = list(dict.fromkeys([*given, *listed]))
+    if len(paths) > MOST:
+        unknown.append(f"{len(paths) - MOST} more rings than the {MOST} that are looked at")
+    for path in paths[:MOST]:
         try:
             found[str(path)] = read_fill(path)
         except RingError as error:

@@ -296,3 +296,13 @@ def test_a_look_leaves_no_trace(look: Look, directory: Path) -> None:
         before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in directory.iterdir()}
         look()
         assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in directory.iterdir()} == before
+
+
+def test_rings_that_are_too_many_are_not_known(directory: Path, look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
+    put_engine(directory)
+    monkeypatch.setattr(reading, "MOST", 2)
+    for number in range(3):
+        Ring.create(directory / f"{number}.ring", 4096, 8).close()
+    code, data = look()
+    assert (code, len(data["rings"])) == (3, 2)
+    assert data["unknown"] == ["1 more rings than the 2 that are looked at"]
