@@ -6,7 +6,7 @@ from desk.bus.events import Executed, MarketData, OrderReady
 
 class Paper:
     """Publishes Executed, with the source "", for each OrderReady that can trade at the last prices of its symbol. One
-    that cannot is forgotten: nothing rests. orders, executed: how many."""
+    that cannot, or is of no side or no quantity, is forgotten: nothing rests. orders, executed: how many."""
 
     def __init__(self, bus: Bus) -> None:
         self.orders = self.executed = 0
@@ -23,7 +23,8 @@ class Paper:
         self.orders += 1
         bid, ask = self._prices.get(event.symbol, (0, 0))
         price = ask if event.side > 0 else bid
-        if price and (event.price - price) * event.side >= 0:
+        possible = event.side in (1, -1) and event.quantity > 0
+        if possible and price and (event.price - price) * event.side >= 0:
             self.executed += 1
             bus.publish(
                 Executed("", event.symbol, event.time_ns, event.side, event.quantity, price, event.id)

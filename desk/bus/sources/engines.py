@@ -108,7 +108,8 @@ class Look:
                 self._positions[symbol.name] = symbol.position
                 events.append(PositionChanged(self.name, symbol.name, now, held, symbol.position))
             prices = symbol.bid, symbol.bid_size, symbol.ask, symbol.ask_size
-            if any(prices) and prices != self._prices.get(symbol.name):
+            # That there are none any more is said, too: else who has heard the last ones would trade at them.
+            if prices != self._prices.get(symbol.name, (0, 0, 0, 0)):
                 self._prices[symbol.name] = prices
                 events.append(MarketData(self.name, symbol.name, now, *prices))
         return events

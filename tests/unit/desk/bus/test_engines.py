@@ -104,7 +104,8 @@ def test_values_have_their_old_ones(directory: Path) -> None:
     assert see(3, -6) == [LimitChanged("main", "max_size", 3, 5, -6), PositionChanged("main", "X", 3, 5, -6)]
     assert see(4, -6, bid=7, bid_size=1) == [MarketData("main", "X", 4, 7, 1, 0, 0)]
     assert see(5, -6, bid=7, bid_size=1) == []
-    assert see(6, -6) == []  # no price at all is none that could be traded at
+    assert see(6, -6) == [MarketData("main", "X", 6, 0, 0, 0, 0)]  # or who has heard the last one would trade at it
+    assert see(7, -6) == []
 
 
 def test_it_writes_nothing(directory: Path) -> None:
