@@ -9,6 +9,7 @@ archives.
 import itertools
 import os
 import re
+import stat
 from pathlib import Path
 from typing import Self
 
@@ -60,6 +61,11 @@ class Follower:
                 found = self._read_file(most) if self._journal is not None else []
         return found
 
+    @property
+    def is_open(self) -> bool:
+        """Whether there was a journal at the last read()."""
+        return self._journal is not None
+
     def close(self) -> None:
         """Close the file; read() opens it again."""
         if self._journal is not None:
@@ -70,7 +76,8 @@ class Follower:
         """Open a journal in the place of the one that is open. Returns it, None where there is none."""
         self.close()
         try:
-            if os.stat(path).st_size == 0:
+            state = os.stat(path)
+            if stat.S_ISREG(state.st_mode) and state.st_size == 0:
                 return None
         except FileNotFoundError:
             return None

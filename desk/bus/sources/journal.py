@@ -9,6 +9,7 @@ from agent.journal.record import EXECUTED, KINDS, LimitRecord, Record
 from desk.bus.bus import Bus
 from desk.bus.events import Event, Executed, Journaled, LimitChanged
 from desk.bus.sources.source import Source
+from desk.errors import DeskError
 from desk.settings.run import JournalSource
 
 #: Records that are read at once, so that the loop has a turn between.
@@ -32,11 +33,15 @@ class Journal(Source):
         assert self._follower is not None
         while True:
             records = self._follower.read(_BATCH)
+            there = self._follower.is_open
+            self.tell("" if there else f"{self._wanted.file}: is not there, or empty, and is waited for")
             for record in records:
                 for event in make_events(self.name, record, self._follower.symbols):
                     self.events += 1
                     await bus.send(event)
             if not records and not self._wanted.follow:
+                if not there:
+                    raise DeskError(f"{self._wanted.file}: is not there, or empty")
                 return
             await asyncio.sleep(0 if records else self.delay)
 

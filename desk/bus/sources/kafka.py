@@ -12,7 +12,6 @@ from desk.errors import DeskError
 from desk.kafka.consumer import make_consumer
 from desk.settings.kafka import Kafka
 from desk.settings.run import KafkaSource
-from hosttune.output import escape, print_message
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer, Message
@@ -33,7 +32,7 @@ class Topics(Source):
         self._thread = Worker(f"kafka {wanted.name}")
 
     def open(self) -> None:
-        self._consumer = make_consumer(self._kafka, on_error=lambda error: self._tell(f"Kafka: {error.str()}"))
+        self._consumer = make_consumer(self._kafka, on_error=lambda error: self.tell(f"Kafka: {error.str()}"))
 
     async def run(self, bus: Bus) -> None:
         while not await self._thread.call(self._assign):
@@ -48,12 +47,6 @@ class Topics(Source):
         if self._consumer is not None and not self._thread.busy:
             self._consumer.close()
 
-    def _tell(self, problem: str) -> None:
-        if problem != self.problem:
-            self.problem = problem
-            if problem:
-                print_message(f"desk: run: source {escape(self.name)}: {escape(problem)}")
-
     def _assign(self) -> bool:
         """Take all partitions. Returns whether the brokers have said which there are."""
         from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, KafkaException, TopicPartition
@@ -65,14 +58,14 @@ class Topics(Source):
             for topic in self._wanted.topics:
                 found = self._consumer.list_topics(topic, timeout=_ANSWER).topics[topic]
                 if found.error is not None:
-                    self._tell(f"topic {topic}: {found.error.str()}")
+                    self.tell(f"topic {topic}: {found.error.str()}")
                     return False
                 partitions += [TopicPartition(topic, number, begin) for number in sorted(found.partitions)]
             self._consumer.assign(partitions)
         except KafkaException as error:
-            self._tell(f"Kafka: {error.args[0].str()}")
+            self.tell(f"Kafka: {error.args[0].str()}")
             return False
-        self._tell("")
+        self.tell("")
         return True
 
     def _consume(self) -> "list[Message]":
@@ -91,9 +84,9 @@ class Topics(Source):
             elif error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
                 raise DeskError(f"{message.topic()}[{message.partition()}]: messages are gone: {error.str()}")
             else:
-                self._tell(f"Kafka: {error.str()}")
+                self.tell(f"Kafka: {error.str()}")
         if found:
-            self._tell("")
+            self.tell("")
         return found
 
     def _make_event(self, message: Any) -> KafkaMessage:

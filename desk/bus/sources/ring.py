@@ -42,8 +42,11 @@ class Ring(Source):
         look = time.monotonic() + _LOOK
         while True:
             if self._ring is None:
+                self.tell(f"{self._path}: is not there, and is waited for")
                 await asyncio.sleep(_LOOK)
                 self.open()
+                if self._ring is not None:
+                    self.tell("")
                 continue
             records = self._ring.peek_many(_BATCH)
             now = time.time_ns()

@@ -1,6 +1,7 @@
 """What every source is: opened before the loop, run as a task of it, and closed at the end."""
 
 from desk.bus.bus import Bus
+from hosttune.output import escape, print_message
 
 
 class Source:
@@ -11,6 +12,13 @@ class Source:
         self.name, self.delay = name, delay
         self.events = 0
         self.problem = ""
+
+    def tell(self, problem: str) -> None:
+        """Set what is wrong now, "" for nothing, and name what is new."""
+        if problem != self.problem:
+            self.problem = problem
+            if problem:
+                print_message(f"desk: run: source {escape(self.name)}: {escape(problem)}")
 
     def open(self) -> None:
         """Open what is there. Raises AgentError or DeskError for what can never be read."""
