@@ -45,9 +45,8 @@ class Ring(Source):
                 self.tell(f"{self._path}: is not there, and is waited for")
                 await asyncio.sleep(_LOOK)
                 self.open()
-                if self._ring is not None:
-                    self.tell("")
                 continue
+            self.tell("")
             records = self._ring.peek_many(_BATCH)
             now = time.time_ns()
             for record in records:
