@@ -50,7 +50,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"findings"},
         {"host", "parser"},
         {"output"},
-        {"errors", "config_errors", "files"},
+        {"descriptors", "errors", "config_errors", "files"},
         {"__init__"},
         {"_build"},
     ],
