@@ -19,7 +19,7 @@ from operator import length_hint
 from typing import Any, NamedTuple
 
 from desk.bus.events import Event
-from desk.bus.faults import Faults
+from desk.bus.faults import BESIDE, Faults
 from desk.bus.mark import Mark, Policy, check_function, check_mark
 from desk.bus.slow import Blocked, SlowSubscriber
 from desk.errors import DeskError
@@ -30,6 +30,8 @@ YIELD_AFTER = 10_000
 _TURN = range(YIELD_AFTER)
 #: Events that may wait for their delivery, at most: several times as many as handlers publish that mean to.
 MOST_PENDING = 1_000_000
+#: Events of other threads that are published in one turn of the loop.
+_SOON = 256
 
 
 class BusError(DeskError):
@@ -94,6 +96,9 @@ class Bus:
         self._routes: dict[type, Route] = {}
         self._pending: deque[Any] = deque()
         self._busy = False
+        #: What other threads have published, and whether the loop is going to take it.
+        self._soon: deque[Any] = deque()
+        self._soon_due = False
         #: The delivery that a full queue has stopped, and whose queue.
         self._blocked: tuple[SlowSubscriber, Delivery] | None = None
         self._idle: asyncio.Event | None = None
@@ -146,12 +151,19 @@ class Bus:
         pending.append(event)
 
     def publish_soon(self, event: Any) -> None:
-        """Publish an event on the loop: from any thread. Raises BusError for what is no event, and where the loop does
-        not run."""
+        """Publish an event on the loop: from any thread. Raises BusError for what is no event, where the loop does
+        not run, and where MOST_PENDING wait."""
         _require_event(event)
         if self._loop is None or self._loop.is_closed():
             raise BusError("publish_soon: the loop of this bus does not run")
-        self._loop.call_soon_threadsafe(self.publish, event)
+        if len(self._soon) >= MOST_PENDING:
+            raise BusError(
+                f"{MOST_PENDING:,} events wait to be published: other threads publish more than is delivered"
+            )
+        self._soon.append(event)
+        if not self._soon_due:
+            self._soon_due = True
+            self._loop.call_soon_threadsafe(self._take_soon)
 
     async def send(self, event: Any) -> None:
         """Publish an event, then wait until it is delivered: a full queue may stop delivery. For sources: a handler
@@ -180,9 +192,11 @@ class Bus:
         slow = [one.slow for one in self.subscribers if one.slow]
         loop = asyncio.get_running_loop()
         limit = loop.time() + seconds
-        while (self._busy or any(one.working for one in slow)) and loop.time() < limit:
+        while (self._soon or self._busy or any(one.working for one in slow)) and loop.time() < limit:
             await asyncio.sleep(0.002)
-        left = len(self._pending) + bool(self._blocked) + sum(one.waiting + one.at_work for one in slow)
+        left = (
+            len(self._soon) + len(self._pending) + bool(self._blocked) + sum(one.waiting + one.at_work for one in slow)
+        )
         for one, ended in zip(slow, await asyncio.gather(*(one.end() for one in slow)), strict=True):
             self.stuck += [] if ended else [one.name]
         return left
@@ -195,6 +209,20 @@ class Bus:
         slow.put(delivery.event)
         if self._finish(delivery, None):
             self._go_on()
+
+    def _take_soon(self) -> None:
+        """Publish what other threads have published, and let the loop have its turns meanwhile."""
+        self._soon_due = False  # first: what comes from here on is taken below, or by another call
+        for _ in range(_SOON):
+            if not self._soon:
+                return
+            try:
+                self.publish(self._soon.popleft())
+            except BusError as error:
+                self.faults.add(BESIDE, error)
+        self._soon_due = True
+        assert self._loop is not None
+        self._loop.call_soon(self._take_soon)
 
     def _add_route(self, event: Any) -> None:
         """Let an event that nobody has subscribed to be counted. Raises BusError."""

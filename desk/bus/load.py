@@ -48,7 +48,9 @@ def load(given: Path) -> list[Marked]:
     found: list[Marked] = []
     seen: set[int] = set()
     for value in list(vars(module).values()):
-        marks = getattr(value, ATTRIBUTE, ()) if isinstance(value, types.FunctionType) else ()
+        # Its own: a decorator above @on may have made something else than a function of it, such as functools.cache.
+        own = getattr(value, "__dict__", {}) if callable(value) and not isinstance(value, type) else {}
+        marks = own.get(ATTRIBUTE, ()) if isinstance(own, dict) else ()
         if id(value) not in seen:
             seen.add(id(value))
             found += [Marked(value, mark) for mark in marks if isinstance(mark, Mark)]

@@ -1,5 +1,6 @@
 """`desk run` with modules that do to the process what no handler should: it says so, goes on, and ends when asked."""
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -10,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from desk.bus import Signal
+from desk.bus import bus as module
 from desk.bus.faults import Faults, find_line, show_text
 
 from .conftest import LIMIT, Start
@@ -84,12 +87,12 @@ def test_what_a_module_takes_from_the_interpreter_gives_no_traceback(start: Star
 @LOOPS
 @pytest.mark.parametrize("most", [8, 14, 20, 24])
 def test_without_descriptors_it_says_so(tmp_path: Path, directory: Path, loop: str, most: int) -> None:
-    module, config = tmp_path / "mine.py", tmp_path / "desk.toml"
-    module.write_text("from desk.bus import *\n@on(Started)\ndef go(event, bus): bus.ended = 1 / 0\n")
+    path, config = tmp_path / "mine.py", tmp_path / "desk.toml"
+    path.write_text("from desk.bus import *\n@on(Started)\ndef go(event, bus): bus.ended = 1 / 0\n")
     config.write_text(f'[run.mine]\nloop = "{loop}"\non_error = "stop"\n')
     words = f'ulimit -n {most}; exec "$@"'
     done = subprocess.run(
-        ["bash", "-c", words, "bash", sys.executable, "-P", "-m", "desk", "run", str(module), "--config", str(config)],
+        ["bash", "-c", words, "bash", sys.executable, "-P", "-m", "desk", "run", str(path), "--config", str(config)],
         capture_output=True, text=True, timeout=LIMIT, stdin=subprocess.DEVNULL,
     )  # fmt: skip
     assert "Traceback" not in done.stderr
@@ -99,15 +102,15 @@ def test_without_descriptors_it_says_so(tmp_path: Path, directory: Path, loop: s
 @LOOPS
 @pytest.mark.parametrize("closed", ["1", "2", "0"])
 def test_a_closed_descriptor_becomes_no_file_of_ours(tmp_path: Path, directory: Path, closed: str, loop: str) -> None:
-    module, config = tmp_path / "mine.py", tmp_path / "desk.toml"
+    path, config = tmp_path / "mine.py", tmp_path / "desk.toml"
     # What a C library writes there reaches none of the files that the process has opened.
-    module.write_text("import os\nfrom desk.bus import *\n@on(Started)\ndef go(event, bus):\n"
+    path.write_text("import os\nfrom desk.bus import *\n@on(Started)\ndef go(event, bus):\n"
                       f"    with open({str(tmp_path / 'what')!r}, 'w') as file:\n"
                       f"        file.write(os.readlink('/proc/self/fd/{closed}'))\n    1 / 0\n")  # fmt: skip
     config.write_text(f'[run.mine]\nloop = "{loop}"\non_error = "stop"\n')
     words = f'exec "$@" {closed}>&-'
     done = subprocess.run(
-        ["bash", "-c", words, "bash", sys.executable, "-P", "-m", "desk", "run", str(module), "--config", str(config)],
+        ["bash", "-c", words, "bash", sys.executable, "-P", "-m", "desk", "run", str(path), "--config", str(config)],
         capture_output=True, text=True, timeout=LIMIT,
     )  # fmt: skip
     assert (tmp_path / "what").read_text() == os.devnull
@@ -143,3 +146,34 @@ def test_a_fault_reads_no_file_and_calls_nothing_that_ends_the_bus(tmp_path: Pat
     assert show_text(Odd(sys.exit)) == "(its text cannot be shown)"
     assert show_text(Odd(lambda: Text("abc"))) == "abc"
     assert show_text(Odd(lambda: Text("x" * 1000))) == "x" * 197 + "..."
+
+
+def test_what_a_decorator_has_made_of_a_handler_is_one(start: Start) -> None:
+    run = start("""
+import functools
+@functools.lru_cache
+@on(Started)
+def go(event, bus): bus.publish(Signal("X", 1, 1))
+""")
+    assert run.report()["events"]["Signal"] == 1
+
+
+def test_what_another_thread_publishes_has_a_bound_and_what_is_left_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_PENDING", 1000)
+
+    async def work() -> None:
+        bus, seen = module.Bus(Faults(lambda line: None)), list[int]()
+        bus.subscribe(Signal, lambda event, bus: seen.append(event.time_ns))
+        bus.start()
+        for number in range(1000):  # the loop has no turn meanwhile
+            bus.publish_soon(Signal("X", number, 1))
+        with pytest.raises(module.BusError, match="other threads publish more than is delivered"):
+            bus.publish_soon(Signal("X", 1000, 1))
+        await asyncio.sleep(0)
+        assert 0 < len(seen) < 1000  # the loop has its turns
+        assert await bus.drain(5) == 0
+        assert seen == list(range(1000))
+        bus.publish_soon(Signal("X", 1, 1))
+        assert await bus.drain(0) == 1
+
+    asyncio.run(work())
