@@ -70,6 +70,8 @@ cdef int reduce_order(dict orders, dict done, const JournalRecord *r) except -1:
         if o is not None and r.kind == EXECUTED:
             o.filled = (o.filled + r.quantity) & <int64_t> MOST_FILLED
     else:
+        # Modified to nothing is a cancellation, by which the exchange may have said another side.
+        o.side, o.symbol = r.side, r.symbol
         o.leaves -= r.quantity
         if r.kind == EXECUTED:
             o.filled += r.quantity

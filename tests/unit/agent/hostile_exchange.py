@@ -438,7 +438,8 @@ class Sequence:
         assert found == {id: (o.symbol, o.side, o.leaves, o.price, o.filled, o.original, o.state == "live")
                          for id, o in self.model.open.items()}  # fmt: skip
         assert state.contradicted == self.model.shut
-        states = {id: "unseen" if unseen else "live" if accepted else "sent"
-                  for id, _, _, _, _, accepted, unseen in state.done}  # fmt: skip
+        states = {id: ("unseen" if unseen else "live" if accepted else "sent", symbol, side)
+                  for id, symbol, side, _, _, accepted, unseen in state.done}  # fmt: skip
         # The journal knows also those whose place another order has taken.
-        assert {id: states.get(id) for id in self.model.closed} == {id: o.state for id, o in self.model.closed.items()}
+        closed = self.model.closed
+        assert {id: states.get(id) for id in closed} == {id: (o.state, o.symbol, o.side) for id, o in closed.items()}

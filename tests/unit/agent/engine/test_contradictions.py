@@ -223,3 +223,15 @@ def test_no_number_is_used_twice_at_the_end_of_the_numbers(hand: Callable[..., H
         with pytest.raises(BlockingIOError):
             peer.recv(1)
     assert (h.counters["orders_sent"], h.counters["reject_exhausted"]) == (1, 2)
+
+
+def test_an_order_that_was_modified_to_nothing_keeps_the_side_that_was_said(tmp_path: Path) -> None:
+    sequence = Sequence(0, tmp_path)
+    buy(sequence)
+    sequence.answer(Answer(b"A", 1, quantity=5, price=1_000_000))
+    sequence.answer(Answer(b"M", 1, side=b"S"))
+    sequence.restart()
+    sequence.answer(execute(2, 2))
+    sequence.check()
+    sequence.check_journal()
+    assert sequence.model.positions == [-2, 0]

@@ -80,6 +80,7 @@ def model(records: list[Record | LimitRecord]) -> State:
 
     def reduce(id: int, quantity: int) -> None:
         if id in orders:
+            orders[id].side, orders[id].symbol = r.side, r.symbol
             orders[id].leaves -= quantity
             if orders[id].leaves <= 0:
                 close(id)
