@@ -9,8 +9,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from desk.counters import Snapshot, State, split_name
 from desk.export import numbers as published
-from desk.export.numbers import NUMBERS, find_number, name_number
+from desk.export.numbers import name_number
 from desk.export.table import Alert, Panel, Row, make_gauge, passes, rises
+from desk.numbers import NUMBERS, find_number
 
 #: What is read, by the label `source` of desk_export_errors_total.
 SOURCES = ("directory", "engine", "left_out", "process", "ring", "textfile")

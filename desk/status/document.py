@@ -6,7 +6,7 @@ from agent.shm import place
 from agent.shm.segment import Segment
 from desk.counters import Snapshot, split_name
 from desk.errors import FAILED, OK, UNKNOWN
-from desk.export.numbers import find_number
+from desk.numbers import find_number
 from desk.status.judge import find_state, list_findings, list_unknown
 from desk.status.reading import Reading
 from hosttune.host import cpulist

@@ -18,7 +18,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"bus", "export", "ingest", "profile", "report", "status", "sync", "worker"},
         {"codec", "kafka", "redis", "service"},
         {"config"},
-        {"settings", "counters", "pauses", "stop"},
+        {"settings", "counters", "numbers", "pauses", "stop"},
         {"errors"},
         {"__init__"},
     ],

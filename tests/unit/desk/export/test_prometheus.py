@@ -21,8 +21,8 @@ from benchmarks.agent.drive import free_port
 from desk.cli.main import main
 from desk.counters import Counters
 from desk.export.metrics import list_alerts, list_metrics, list_panels
-from desk.export.numbers import NUMBERS
 from desk.export.rules import make_rules
+from desk.numbers import NUMBERS
 
 from ..programs import find_program
 from .exporter import Exporter

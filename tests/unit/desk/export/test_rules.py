@@ -13,8 +13,8 @@ import yaml
 from agent.shm import _segment
 from desk.cli.main import main
 from desk.export.metrics import list_alerts, list_metrics, list_panels
-from desk.export.numbers import NUMBERS
 from desk.export.rules import make_rules, write_rules
+from desk.numbers import NUMBERS
 
 from ..programs import find_program
 from .examples import EXAMPLES, FAMILIES, NOW, fill_family
