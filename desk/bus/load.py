@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from agent.shm import place
 from desk.bus.events import EVENTS
 from desk.bus.faults import find_line, list_places, show_text
-from desk.bus.mark import ATTRIBUTE, Mark
+from desk.bus.mark import ATTRIBUTE, Mark, made
 from desk.errors import DeskError
 from hosttune import files
 
@@ -33,7 +33,8 @@ def load(given: Path) -> list[Marked]:
     others in their place: it is code (agent.shm.place).
 
     Raises DeskError: for a file that is not there or not to be trusted, for one that is no Python or raises, with the
-    file and line, and for one in which no function is marked.
+    file and line, for one in which no function is marked, and for a function that is marked and not one of the
+    module's: it would get nothing.
     """
     try:
         path = files.find_path(given)
@@ -44,6 +45,7 @@ def load(given: Path) -> list[Marked]:
             os.close(descriptor)
     except OSError as error:
         raise DeskError(f"{place.explain(error, given)} (a module is code)") from None
+    before = len(made)
     module = _run(path, source)
     found: list[Marked] = []
     seen: set[int] = set()
@@ -54,6 +56,13 @@ def load(given: Path) -> list[Marked]:
         if id(value) not in seen:
             seen.add(id(value))
             found += [Marked(value, mark) for mark in marks if isinstance(mark, Mark)]
+    taken = {id(one.mark) for one in found}
+    for one in made[before:]:
+        if id(one.mark) not in taken:
+            raise DeskError(
+                f"{one.where}: {one.name} would get nothing: found @on at what is no function of {given} itself, or "
+                "not any more; allowed: functions that it defines or imports by name"
+            )
     if not found:
         names = ", ".join(sorted(EVENTS))
         raise DeskError(f"{given}: no function is marked, allowed: at least one behind @on(EVENT), of {names}")

@@ -26,6 +26,18 @@ class Mark(NamedTuple):
     policy: Policy = "drop_oldest"
 
 
+class Made(NamedTuple):
+    """A mark that was made, of which function, and FILE:LINE."""
+
+    mark: Mark
+    name: str
+    where: str
+
+
+#: Of this process, in their order: a mark that no module's functions have gets nothing, and load() says so.
+made: list[Made] = []
+
+
 def on(kind: type[Event], *, queue: int = 0, policy: Policy = "drop_oldest") -> Callable[[_Function], _Function]:
     """Returns a decorator of a function `f(event, bus)` that gets every event of exactly this class.
 
@@ -42,8 +54,9 @@ def on(kind: type[Event], *, queue: int = 0, policy: Policy = "drop_oldest") -> 
 
     def mark(function: _Function) -> _Function:
         check_function(function, queue, where)
-        marks = getattr(function, ATTRIBUTE, ())
-        setattr(function, ATTRIBUTE, (Mark(kind, queue, policy), *marks))
+        one = Mark(kind, queue, policy)
+        setattr(function, ATTRIBUTE, (one, *getattr(function, ATTRIBUTE, ())))
+        made.append(Made(one, getattr(function, "__qualname__", type(function).__qualname__), where))
         return function
 
     return mark

@@ -1,6 +1,7 @@
 """The module of `desk run`: whose code is run, and what is said of one that is wrong."""
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -34,6 +35,26 @@ def modules(monkeypatch: pytest.MonkeyPatch) -> None:
 def write(path: Path, text: str | bytes) -> Path:
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return path
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("class Own:\n    @on(MarketData)\n    def take(event, bus): ...\n", "Own.take"),
+        ("@on(MarketData)\ndef twice(event, bus): ...\n" * 2, "twice"),
+        ("def make():\n    @on(MarketData)\n    def inner(event, bus): ...\nmake()\n", "make.<locals>.inner"),
+        ("import beside_it\n", "elsewhere"),
+    ],
+)
+def test_a_mark_by_which_nothing_would_come_is_named(tmp_path: Path, text: str, name: str) -> None:
+    head = "from desk.bus import MarketData, on\n"
+    write(tmp_path / "beside_it.py", f"{head}@on(MarketData)\ndef elsewhere(event, bus): ...\n")
+    path = write(tmp_path / "mine.py", f"{head}@on(MarketData)\ndef good(event, bus): ...\n{text}")
+    with pytest.raises(DeskError, match=rf"\.py:\d+: @on: {re.escape(name)} would get nothing"):
+        load(path)
+    imported = "from beside_it import elsewhere\n"
+    write(path, f"{head}{imported}@on(MarketData)\ndef good(event, bus): ...\n")
+    assert [one.function.__name__ for one in load(path)] == ["elsewhere", "good"]
 
 
 def test_marked_functions_in_their_order(tmp_path: Path) -> None:
