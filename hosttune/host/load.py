@@ -19,7 +19,7 @@ QUIET = 0.05
 
 
 class Moment(msgspec.Struct, frozen=True):
-    """CPU seconds of the whole machine, and of this process and the children it has waited for."""
+    """CPU seconds of the whole machine, and of this process and all that come of it, whether they still run or not."""
 
     at: float
     used: float
@@ -28,14 +28,34 @@ class Moment(msgspec.Struct, frozen=True):
 
 
 def moment() -> Moment:
-    """Returns the counts of now. Source: proc(5), /proc/stat; getrusage(2)."""
+    """Returns the counts of now. Source: proc(5), /proc/stat, /proc/PID/stat and /proc/PID/task/TID/children;
+    getrusage(2)."""
     fields = [int(n) / _TICKS for n in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]]
     user, nice, system, _, _, irq, softirq, steal = fields[:8]
-    own = 0.0
+    own = sum(map(_read_cpu_time, _list_descendants("self")))
     for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN):
         usage = resource.getrusage(who)
         own += usage.ru_utime + usage.ru_stime
     return Moment(time.monotonic(), user + nice + system + irq + softirq, steal, own)
+
+
+def _list_descendants(pid: str) -> list[str]:
+    """Returns the processes that come of one and still run; none where this kernel does not tell
+    (CONFIG_PROC_CHILDREN)."""
+    found = []
+    try:
+        for task in Path("/proc", pid, "task").iterdir():
+            for child in (task / "children").read_text().split():
+                found += [child, *_list_descendants(child)]
+    except OSError:  # it has ended meanwhile
+        pass
+    return found
+
+
+def _read_cpu_time(pid: str) -> float:
+    """Returns the CPU seconds of a process and the children that it has waited for; 0: it has ended."""
+    text = _read(f"/proc/{pid}/stat") or ""
+    return sum(int(ticks) for ticks in text.rpartition(")")[2].split()[11:15]) / _TICKS
 
 
 def foreign(before: Moment, after: Moment, more: float = 0.0) -> float:

@@ -1,6 +1,8 @@
 """The harness: what it discards, what it refuses, and that its ratios are taken round by round."""
 
 import itertools
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -89,6 +91,21 @@ def test_others_are_told_from_ourselves() -> None:
     assert machine.foreign(before, machine.Moment(11.0, 101.0, 5.0, 2.0)) == 0.0
     assert machine.foreign(before, machine.Moment(11.0, 101.0, 5.0, 1.5)) == pytest.approx(0.5 / cpus)
     assert machine.foreign(before, machine.Moment(11.0, 101.0, 5.5, 2.0)) == pytest.approx(0.5 / cpus)
+
+
+def test_children_that_still_run_are_not_others() -> None:
+    spin = (
+        "import time\nend = time.process_time() + 0.4\nwhile time.process_time() < end: pass\n"
+        "print(1, flush=True)\ninput()"
+    )
+    inner = f"subprocess.run([sys.executable, '-c', {spin!r}])"  # a child's child, which it waits for
+    before = machine.moment()
+    with subprocess.Popen([sys.executable, "-c", f"import subprocess, sys; {inner}"], stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE) as child:  # fmt: skip
+        assert child.stdin and child.stdout and child.stdout.readline() == b"1\n"
+        running = machine.moment().own - before.own
+        child.stdin.write(b"\n")
+    assert running >= 0.4 and machine.moment().own - before.own >= running
 
 
 def test_a_curve_ends_where_the_measurements_do() -> None:
