@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 #: Errors of a log that does not have the offset: _AUTO_OFFSET_RESET, OFFSET_OUT_OF_RANGE, UNKNOWN_TOPIC_OR_PART,
 #: _UNKNOWN_PARTITION, _UNKNOWN_TOPIC, UNKNOWN_TOPIC_ID (rd_kafka_resp_err_t).
 _LOST = (-140, 1, 3, -190, -188, 100)
-#: finds: where its reading begins is being asked; reads: its records are taken; away: another member of
-#: the group has it.
 #: Seconds for which the last commit of a member of the group is waited for that may be dead.
 HANDOVER = 5.0
+#: finds: where its reading begins is being asked; reads: its records are taken; away: another member of
+#: the group has it.
 State = Literal["finds", "reads", "away"]
 
 
