@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -19,6 +20,10 @@ sys.path[:] = [path for path in sys.path if path not in ("", str(ROOT))] + [str(
 
 # Ansible refuses to start with an encoding other than UTF-8, and tests compare what programs say in English.
 os.environ["LC_ALL"] = "C.UTF-8"
+
+# What runs the tests may have these ignored (nohup, a job of a shell in the background), and so would all children.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # How long an example takes says more about the machine's other load than about the code.
 settings.register_profile("project", deadline=None)

@@ -105,7 +105,7 @@ def test_children_that_still_run_are_not_others() -> None:
         assert child.stdin and child.stdout and child.stdout.readline() == b"1\n"
         running = machine.moment().own - before.own
         child.stdin.write(b"\n")
-    assert running >= 0.4 and machine.moment().own - before.own >= running
+    assert running >= 0.3 and machine.moment().own - before.own >= running
 
 
 def test_a_curve_ends_where_the_measurements_do() -> None:

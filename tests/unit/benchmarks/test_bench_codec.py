@@ -51,6 +51,12 @@ def test_records_come_to_the_ring_and_to_c(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(ingest, "COUNT", 2_000)
     monkeypatch.setattr(ingest, "WARM", 100)
     monkeypatch.setattr(ingest, "SECONDS", 0.2)
+
+    def refuse(name: str, requirement: str) -> None:
+        raise OSError(f"{name}: {requirement}")
+
+    monkeypatch.setattr(ingest, "make_environment", refuse)  # nothing is installed by a test
+    assert "quixstreams==" in ingest.left_out()["quixstreams"]
     samples = first(ingest, tmp_path)
     assert [s.bar for s in samples] == [2.0, 1.3, None, 1.3, None]
     assert all(s.ours > 0 and s.reference > 0 for s in samples)
