@@ -15,8 +15,10 @@ import time
 import urllib.request
 from pathlib import Path
 
+from benchmarks.agent.sample import BenchError
 from desk.export.serve import serve
 from desk.settings.export import Export
+from hosttune.host.load import read_cpu_time
 
 ROUNDS, SCRAPES, ENGINES = 7, 30, 4
 
@@ -33,9 +35,10 @@ def _serve(directory: Path, writer: int) -> None:
 
 
 def _cpu(pid: int) -> float:
-    """Returns the CPU time of a process, seconds: proc(5), utime and stime."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    """Returns the CPU seconds of the exporter. Raises BenchError where it has ended."""
+    if (found := read_cpu_time(pid)) is None:
+        raise BenchError("export: the exporter has ended")
+    return found
 
 
 def measure(segments: list[Path], url: str, pid: int) -> dict[str, float]:

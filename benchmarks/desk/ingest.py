@@ -5,10 +5,11 @@ Records of 43 bytes in librdkafka's mock broker, one partition for each of the t
 Latency: records at a steady rate, from the time at which each was due to be sent to the moment at which a process has
 it from the ring of `desk ingest`; the C program has no ring between, and takes the time where it would push. The mock
 broker answers a fetch when it was asked to at the latest, and not when a record comes: fetch.wait.max.ms is 1. What
-produces, what reads the ring, and the broker are processes of their own. Bulk also for quixstreams, which
-calls a function for each record, and puts it nowhere.
+produces, what reads the ring, and the broker are processes of their own. Bulk also for quixstreams, which calls a
+function for each record, and puts it nowhere.
 """
 
+import functools
 import importlib
 import mmap
 import os
@@ -48,13 +49,20 @@ incarnation = "1"
 """
 
 
+@functools.cache
+def _find_quix() -> Path | str:
+    """Returns the directory of the programs of quixstreams' environment, or why there is none: asked for once, since an
+    attempt to install it takes time."""
+    try:
+        return make_environment(QUIX, REQUIREMENT)
+    except (OSError, subprocess.SubprocessError) as error:
+        return f"could not be installed: {error}"
+
+
 def left_out() -> dict[str, str]:
     """What is missing on this machine, and why."""
-    try:
-        make_environment(QUIX, REQUIREMENT)
-    except (OSError, subprocess.SubprocessError) as error:
-        return {QUIX: f"could not be installed: {error}"}
-    return {}
+    found = _find_quix()
+    return {QUIX: found} if isinstance(found, str) else {}
 
 
 def read_ring(path: Path, shared: mmap.mmap) -> None:
@@ -168,12 +176,13 @@ class Stage:
         start(*here, "read", str(directory / "ours.ring"), str(directory / "ours.shared"))
         self.floor.process = start(str(_build(directory)), cluster.servers, "floor", str(directory / "floor.shared"))
         self.quix: Side | None = None
-        if not left_out():
+        if isinstance(place := _find_quix(), Path):
             cluster.create_topic(QUIX)
             self.quix = Side(QUIX, directory / "quix.shared")
             program = Path(__file__).with_name("peers") / "quixstreams_ingest.py"
-            python = make_environment(QUIX, REQUIREMENT) / "python"
-            self.quix.process = start(str(python), str(program), cluster.servers, QUIX, str(directory / "quix.shared"))
+            self.quix.process = start(
+                str(place / "python"), str(program), cluster.servers, QUIX, str(directory / "quix.shared")
+            )
         self.sender = start(*here, "send", cluster.servers, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def send(self, side: Side, count: int, rate: int = 0) -> None:

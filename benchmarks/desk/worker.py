@@ -29,6 +29,7 @@ from benchmarks import find_command
 from benchmarks.agent.sample import BenchError, Sample, limit
 from desk import counters, worker
 from desk.codec import Decoder, read_own_schema
+from hosttune.host.load import read_cpu_time
 
 RATE, SECONDS = 100_000, 2.0
 #: Events sent before a round, which do not count.
@@ -177,11 +178,10 @@ class Stage:
             return 0
 
     def read_cpu(self) -> tuple[float, float]:
-        """Returns the CPU seconds of ingest and worker: proc(5), utime and stime."""
-        found = []
-        for process in (self.ingest, self.worker):
-            words = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
-            found.append((int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK"))
+        """Returns the CPU seconds of ingest and worker. Raises BenchError where one has ended."""
+        found = [read_cpu_time(process.pid) for process in (self.ingest, self.worker)]
+        if found[0] is None or found[1] is None:
+            raise BenchError("worker: a process has ended")
         return found[0], found[1]
 
 

@@ -128,10 +128,10 @@ class Loop:
         # What it has to say comes by callbacks. A record that comes is of a partition whose queue the lane has lost.
         found = self.consumer.poll(0)
         if found is not None and found.error() is None:
-            part = self.partitions[found.topic(), found.partition()]
-            part.errors += 1
-            if part.state == "reads":
-                self._find_again(part)
+            lost = self.partitions.get((found.topic(), found.partition()))
+            if lost is not None and lost.state == "reads":
+                lost.errors += 1
+                self._find_again(lost)
         while (answer := self._finder.take()) is not None:
             part = self.partitions[answer.key]
             if part.state != "finds":

@@ -33,7 +33,6 @@ _SHARING = ("py-spy", "perf", "cprofile")
 #: Functions whose calls are timed, and the share of time, their callees' included, from which on they are.
 _MOST_TIMED, _LEAST_SHARE = 50, 0.002
 _MOST_MAP = 16 << 20
-_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
@@ -245,7 +244,7 @@ def _sample_process(pid: int, name: str, wish: Wish, form: str, functions: list[
     seen until then."""
     with tempfile.TemporaryDirectory(prefix="desk-profile-") as place:
         path = Path(place) / "samples"
-        before, cpu = load.moment(), _read_cpu(pid)
+        before, cpu = load.moment(), load.read_cpu_time(pid)
         why, asked = "", False
         try:
             attached = _attach(name, pid, wish, form, path, wish.seconds)
@@ -260,21 +259,12 @@ def _sample_process(pid: int, name: str, wish: Wish, form: str, functions: list[
                     attached.wait(wish.seconds + tools.WRITE)
                 why = attached.finish()
             asked = stopped.is_set()
-        after, now = load.moment(), _read_cpu(pid)
+        after, now = load.moment(), load.read_cpu_time(pid)
         used = now - cpu if now is not None and cpu is not None else None
         one = Round(wall_s=after.at - before.at, cpu_s=used, samples=0,
                     others=load.foreign(before, after, used or 0.0), exit=None)  # fmt: skip
         run = _Run(None, [], why, one)
         return (run if why else _read_attached(name, path, form, functions, run)), asked
-
-
-def _read_cpu(pid: int) -> float | None:
-    """Returns the CPU seconds of a process; None: it is gone. Source: proc_pid_stat(5)."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS
-    except (OSError, IndexError, ValueError):
-        return None
 
 
 def read_map(pid: int) -> tuple[list[Function], str]:

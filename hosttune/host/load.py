@@ -32,7 +32,7 @@ def moment() -> Moment:
     getrusage(2)."""
     fields = [int(n) / _TICKS for n in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]]
     user, nice, system, _, _, irq, softirq, steal = fields[:8]
-    own = sum(map(_read_cpu_time, _list_descendants("self")))
+    own = sum(read_cpu_time(pid, waited=True) or 0.0 for pid in _list_descendants("self"))
     for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN):
         usage = resource.getrusage(who)
         own += usage.ru_utime + usage.ru_stime
@@ -52,10 +52,12 @@ def _list_descendants(pid: str) -> list[str]:
     return found
 
 
-def _read_cpu_time(pid: str) -> float:
-    """Returns the CPU seconds of a process and the children that it has waited for; 0: it has ended."""
-    text = _read(f"/proc/{pid}/stat") or ""
-    return sum(int(ticks) for ticks in text.rpartition(")")[2].split()[11:15]) / _TICKS
+def read_cpu_time(pid: int | str, *, waited: bool = False) -> float | None:
+    """Returns the CPU seconds of a process, and if `waited` of the children that it has waited for as well; None: it is
+    gone. Source: proc_pid_stat(5), utime to cstime."""
+    if (text := _read(f"/proc/{pid}/stat")) is None:
+        return None
+    return sum(int(ticks) for ticks in text.rpartition(")")[2].split()[11 : 15 if waited else 13]) / _TICKS
 
 
 def foreign(before: Moment, after: Moment, more: float = 0.0) -> float:

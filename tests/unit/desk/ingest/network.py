@@ -1,42 +1,14 @@
-"""Hosts that share no network: namespaces, in each of which the broker is at the address at which it is here.
+"""Hosts that share no network: namespaces, in each of which the broker is at the address at which it is here."""
 
-python network.py FROM TO      each end: a port of 127.0.0.1, or the path of a Unix socket
-"""
-
-import asyncio
 import contextlib
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from ...waiting import wait
 
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError):
-        while data := await reader.read(1 << 16):
-            writer.write(data)
-            await writer.drain()
-    writer.close()
-
-
-async def _forward(place: str, to: str) -> None:
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            others = await (
-                asyncio.open_connection("127.0.0.1", int(to)) if to.isdecimal() else asyncio.open_unix_connection(to)
-            )
-        except OSError:
-            writer.close()
-            return
-        await asyncio.gather(_copy(reader, others[1]), _copy(others[0], writer))
-
-    server = await (
-        asyncio.start_server(serve, "127.0.0.1", int(place))
-        if place.isdecimal()
-        else asyncio.start_unix_server(serve, place)
-    )
-    await server.serve_forever()
+_FORWARD = Path(__file__).with_name("forward.py")
 
 
 @contextlib.contextmanager
@@ -46,7 +18,7 @@ def make_hosts(names: list[str], servers: str, folder: Path) -> Iterator[dict[st
     with contextlib.ExitStack() as held:
 
         def forward(*words: str) -> None:
-            child = subprocess.Popen([*words[2:], sys.executable, __file__, *words[:2]])
+            child = subprocess.Popen([*words[2:], sys.executable, str(_FORWARD), *words[:2]])
             held.callback(child.wait, 10)
             held.callback(child.kill)
 
@@ -60,10 +32,7 @@ def make_hosts(names: list[str], servers: str, folder: Path) -> Iterator[dict[st
             found[name] = ["ip", "netns", "exec", space]
             subprocess.run([*found[name], "ip", "link", "set", "lo", "up"], check=True, timeout=20)
             forward(port, str(path), *found[name])
-        until = time.monotonic() + 20
-        while not all(_listens(words, port) for words in found.values()):
-            assert time.monotonic() < until
-            time.sleep(0.1)
+        wait(lambda: all(_listens(words, port) for words in found.values()), "the ways to the broker are not there", 20)
         yield found
 
 
@@ -73,8 +42,3 @@ def _listens(words: list[str], port: str) -> bool:
         line.split()[1].endswith(f":{int(port):04X}") and line.split()[3] == "0A"
         for line in done.stdout.splitlines()[1:]
     )
-
-
-if __name__ == "__main__":
-    with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_forward(*sys.argv[1:]))

@@ -20,6 +20,7 @@ from desk.kafka.consumer import make_consumer
 from desk.settings.kafka import Kafka
 from desk.settings.worker import Topic
 from desk.worker.send import Sender
+from hosttune.host.load import read_cpu_time
 
 from ..codec import schemas
 from ..mock_kafka import MockKafka
@@ -285,13 +286,11 @@ def test_results_that_do_not_come_cost_little(mock: MockKafka, topic: Topics, di
         topic.take(lambda found: len(found) == 10)
         time.sleep(0.5)
 
-        def used() -> float:
-            words = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
-            return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
-
-        before = used()
+        before = read_cpu_time(process.pid)
         time.sleep(2)
-        assert used() - before <= 0.1  # 5 % of a core, clock ticks of 10 ms and librdkafka's threads included
+        after = read_cpu_time(process.pid)
+        assert before is not None and after is not None
+        assert after - before <= 0.1  # 5 % of a core, clock ticks of 10 ms and librdkafka's threads included
         process.terminate()
         process.communicate(timeout=20)
 
