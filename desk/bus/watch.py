@@ -36,7 +36,8 @@ class LoopWatch:
         self.longest_place = ""
         self._say, self._on_stuck = say, on_stuck
         self._beat_s = max(0.001, limit_s / 4)
-        self._last = time.monotonic_ns()
+        self._last = self._counted = time.monotonic_ns()
+        self._lock = threading.Lock()
         self._end_at = 0
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="loop watch", daemon=True)
@@ -47,6 +48,7 @@ class LoopWatch:
         """Begin: on the loop."""
         self._loop = asyncio.get_running_loop()
         self._watched = threading.get_ident()
+        self._last = time.monotonic_ns()
         self._beat()
         self._thread.start()
 
@@ -61,8 +63,12 @@ class LoopWatch:
         self._end_at = self._end_at or round(monotonic_s * 1e9)
 
     def _beat(self) -> None:
-        self._last = time.monotonic_ns()
+        last, self._last = self._last, time.monotonic_ns()
         self._loop.call_later(self._beat_s, self._beat)
+        # What stops the process stops the watching thread too, and the loop may be the first that goes on.
+        if not self._end_at and self._last - last > self.limit_ns + 3 * self._beat_s * 1e9:
+            self._count(last, self._last - last, NO_CODE)
+            self._note(self._last - last, NO_CODE)
 
     def _watch(self) -> None:
         late_since, place = 0, ""
@@ -78,9 +84,17 @@ class LoopWatch:
                 continue
             if not late_since:
                 late_since, place = last, self._find_place()
-                self.blocked += 1
-                self._name(now - last, place)
+                self._count(last, now - last, place)
             self._note(now - last, place)
+
+    def _count(self, last: int, late_ns: int, place: str) -> None:
+        # Once for each heartbeat that was followed by a late one: by the loop, or by the thread that watches it.
+        with self._lock:
+            if last == self._counted:
+                return
+            self._counted = last
+            self.blocked += 1
+        self._name(late_ns, place)
 
     def _note(self, late_ns: int, place: str) -> None:
         if late_ns > self.longest_ns:
