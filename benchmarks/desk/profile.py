@@ -2,7 +2,8 @@
 
 In each round the same program (JSON, dictionaries, NumPy) runs alone, under `desk profile` with native frames, which is
 the default, and without, by turns. The program measures itself. Prints JSON: the ratios of its CPU time and of its wall
-time to the run alone; medians of the rounds, and their range. Bar: at most 1.06.
+time to the run alone; medians of the rounds, and their range. Bar: at most 1.06 of each. The runs are short and many: a
+machine that others share changes its speed by more than that from one second to the next.
 """
 
 import argparse
@@ -61,8 +62,8 @@ def run_once(way: str | None, program: Path, events: int) -> list[float]:
 def main() -> int:
     """Measure, print, and return whether the bar is missed."""
     parser = argparse.ArgumentParser(prog="benchmarks.desk.profile")
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--events", type=int, default=200_000)
+    parser.add_argument("--rounds", type=int, default=21)
+    parser.add_argument("--events", type=int, default=100_000)
     arguments = parser.parse_args()
     ratios: dict[str, list[list[float]]] = {"native": [], "nonblocking": []}
     busy = []
@@ -82,10 +83,10 @@ def main() -> int:
         }
         for name, found in ratios.items()
     }
-    met = all(result[name]["cpu"]["median"] <= BAR for name in result)
-    print(json.dumps({"machine": load.describe(), "rounds": arguments.rounds, "bar": BAR, "met": met,
+    missed = [f"{name}, {unit}" for name, units in result.items() for unit in units if units[unit]["median"] > BAR]
+    print(json.dumps({"machine": load.describe(), "rounds": arguments.rounds, "bar": BAR, "missed": missed,
                       "others_used": busy, "ratios": result}, indent=2))  # fmt: skip
-    return int(not met)
+    return int(bool(missed))
 
 
 if __name__ == "__main__":
