@@ -20,7 +20,7 @@ _COMMON: dict[str, Any] = {
     "socket.connection.setup.timeout.ms": 5_000,
     "socket.keepalive.enable": True,
     "socket.nagle.disable": True,
-    "reconnect.backoff.ms": 20,
+    "reconnect.backoff.ms": 100,
     "reconnect.backoff.max.ms": 500,
     "retry.backoff.ms": 50,
     "retry.backoff.max.ms": 500,
