@@ -15,6 +15,8 @@ from desk.numbers import NUMBERS, find_number
 
 #: What is read, by the label `source` of desk_export_errors_total.
 SOURCES = ("directory", "engine", "left_out", "process", "ring", "textfile")
+#: States in which there is no process.
+_GONE = ("died", "ended")
 #: How a connection ended that got no answer, by the label `reason` of desk_export_connections_total.
 REASONS = {"broken": "by its client", "evicted": "the oldest, for a new one", "expired": "too slow",
            "refused": "no thread or descriptor was free"}  # fmt: skip
@@ -22,7 +24,7 @@ REASONS = {"broken": "by its client", "evicted": "the oldest, for a new one", "e
 
 def describe_processes(found: Iterable[Snapshot]) -> Iterator[Family]:
     """Yields what the processes of the desk published last: each number by kind of process, with the labels `process`
-    and, where the number has one, that of its part."""
+    and, where the number has one, that of its part. What a gauge said is true no more where the process is gone."""
     found = list(found)
     up = GaugeMetricFamily("desk_up", "1: the process runs, and has published in time", labels=["process", "kind"])
     state = GaugeMetricFamily("desk_state", "1: the process is in this state", labels=["process", "kind", "state"])
@@ -38,6 +40,8 @@ def describe_processes(found: Iterable[Snapshot]) -> Iterator[Family]:
         # The exporter says the same of itself below, at this moment.
         for full, value in one.numbers.items() if one.kind != "export" else ():
             word, part = split_name(full)
+            if one.state in _GONE and find_number(one.kind, word).kind != "counter":
+                continue
             metric = name_number(one.kind, word)
             if metric not in numbers:
                 numbers[metric] = _make_family(one.kind, word)

@@ -17,11 +17,11 @@ from desk.ingest.partition import Partition
 from desk.ingest.place import explain_strange, open_ring
 from desk.ingest.requests import Server
 from desk.kafka.consumer import make_consumer
+from desk.kafka.lines import Lines
 from desk.service import serve
 from desk.settings.ingest import Ingest
 from desk.settings.kafka import Kafka
 from desk.stop import Stop
-from hosttune.output import escape, print_message
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer, KafkaError, TopicPartition
@@ -66,6 +66,7 @@ class Loop:
         self._wanted = wanted
         self.broker_errors = self.commit_errors = self.commits = 0
         self.broker = ""
+        self._lines = Lines("desk: ingest")
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         held.callback(os.close, self._wake)
         self._poll = select.poll()
@@ -238,9 +239,8 @@ class Loop:
             self._report(error.str())
 
     def _report(self, text: str) -> None:
-        if text != self.broker:
-            self.broker = text
-            print_message(escape(f"desk: ingest: {text}"))
+        self.broker = text
+        self._lines.say(text)
 
     def _check_ends(self, now: float) -> None:
         for part in self.partitions.values():

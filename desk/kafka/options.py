@@ -3,15 +3,13 @@
 Source: librdkafka's CONFIGURATION.md, version 2.16.
 """
 
-import re
-import time
 from collections.abc import Collection, Mapping
 from typing import Any
 
 from desk.errors import DeskError
+from desk.kafka.lines import Lines
 from desk.settings.kafka import KEY_PASSWORD_CREDENTIAL, OAUTH_SECRET_CREDENTIAL, PASSWORD_CREDENTIAL, Kafka
 from desk.settings.secret import read_secret
-from hosttune.output import print_message
 
 #: Of every client: milliseconds that nothing waits longer than.
 _COMMON: dict[str, Any] = {
@@ -53,30 +51,17 @@ _PRODUCER: dict[str, Any] = {
 _EXPERIMENTAL = "enable.gapless.guarantee is experimental"
 
 
-#: Seconds within which a line is not printed again that differs in its numbers alone; and lines that are remembered.
-_AGAIN, _MOST_LINES = 60.0, 64
-
-
 class Printer:
-    """What librdkafka calls instead of a logger. A broker that is away would be a hundred lines a second."""
+    """What librdkafka calls instead of a logger."""
 
     def __init__(self) -> None:
-        self._said: dict[str, tuple[float, int]] = {}
+        self._lines = Lines("librdkafka")
 
     def log(self, level: int, text: str, *values: object) -> None:
-        """Print a warning, with how often it was said since it was printed last."""
+        """Print a warning."""
         said = text % values
-        if level < _WARNING or _EXPERIMENTAL in said:
-            return
-        key, now = re.sub(r"\d+", "", said), time.monotonic()
-        printed, times = self._said.get(key, (-_AGAIN, 0))
-        if now - printed < _AGAIN:
-            self._said[key] = printed, times + 1
-            return
-        if len(self._said) >= _MOST_LINES:
-            self._said.clear()
-        self._said[key] = now, 0
-        print_message(f"librdkafka: {said}" + (f" ({times} times more since)" if times else ""))
+        if level >= _WARNING and _EXPERIMENTAL not in said:
+            self._lines.say(said)
 
 
 def consumer_options(kafka: Kafka) -> dict[str, Any]:

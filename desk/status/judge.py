@@ -6,7 +6,7 @@ from agent import limits
 from agent.shm.ring import Fill
 from agent.shm.segment import Segment
 from desk.counters import Snapshot, split_name
-from desk.status.reading import Reading, Usage
+from desk.status.reading import Reading, Usage, is_engine
 from hosttune.host import cpulist
 
 #: Share of a ring from which on it is nearly full.
@@ -28,12 +28,17 @@ def list_findings(reading: Reading) -> list[str]:
     """Returns a line for each thing that is not well."""
     found: list[str] = []
     for engine in reading.engines:
-        found += _judge_engine(engine, reading.usage.get(engine.pid))
+        usage = reading.usage.get(engine.pid)
+        found += _judge_engine(engine, usage)
+        if find_state(engine, usage) == "stopped" and any(is_engine(engine, name) for name in reading.wanted.engines):
+            found.append(f"engine {engine.path}: has stopped, and desk.toml has it")
     for path, fill in reading.rings.items():
         found += _judge_ring(path, fill)
     for process in reading.processes:
         usage = reading.usage.get(process.pid)
         found += _judge_process(process, usage)
+        if find_state(process, usage) == "ended" and process.name in reading.wanted.processes:
+            found.append(f"desk process {process.name}: has ended, and desk.toml has it")
         if usage and find_state(process, usage) in ("runs", "hung"):
             found += [f"desk process {process.name}: {line}" for line in judge_usage(usage, reading.isolated)]
     return found

@@ -37,10 +37,12 @@ _POLICIES = {
 
 
 class Wanted(NamedTuple):
-    """What a configuration says should be there. processes: names of counters; rings: paths."""
+    """What a configuration says should be there. processes: names of counters; rings: paths; engines: names, or their
+    segments' paths."""
 
-    processes: tuple[str, ...]
-    rings: tuple[str, ...]
+    processes: tuple[str, ...] = ()
+    rings: tuple[str, ...] = ()
+    engines: tuple[str, ...] = ()
 
 
 class Usage(msgspec.Struct, frozen=True):
@@ -58,7 +60,8 @@ class Usage(msgspec.Struct, frozen=True):
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
     """One look. at: seconds of CLOCK_MONOTONIC. isolated: CPUs that the kernel keeps free; None: not known. usage: by
-    pid, of the processes of the desk and of the engines that are there. unknown: what could not be read."""
+    pid, of the processes of the desk and of the engines that are there. unknown: what could not be read. wanted: what a
+    configuration says should be there."""
 
     at: float
     engines: tuple[Segment, ...]
@@ -67,13 +70,14 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     usage: dict[int, Usage]
     isolated: frozenset[int] | None
     unknown: tuple[str, ...]
+    wanted: Wanted = Wanted()
 
 
 def read(at: float, wanted: Wanted, root: Root | None = None) -> Reading:
     """Returns what is there now. root: whose CPUs are looked at; None: this host's."""
     unknown: list[str] = []
     directories = list(dict.fromkeys((place.own_directory(), place.SYSTEM)))
-    engines = _read_engines(directories, unknown)
+    engines = _read_engines(directories, wanted.engines, unknown)
     processes = _read_processes(directories, wanted.processes, unknown)
     pids = {one.pid: one.start_time for one in engines} | {one.pid: one.start_time for one in processes}
     usage = {pid: found for pid, start in pids.items() if (found := read_usage(pid, start, unknown))}
@@ -85,11 +89,18 @@ def read(at: float, wanted: Wanted, root: Root | None = None) -> Reading:
         usage=usage,
         isolated=_read_isolated(root or Live(), unknown),
         unknown=tuple(unknown),
+        wanted=wanted,
     )
 
 
-def _read_engines(directories: list[Path], unknown: list[str]) -> list[Segment]:
+def is_engine(one: Segment, name: str) -> bool:
+    """Returns whether an engine is the one that a configuration has by its name, or by its segment's path."""
+    return one.path == name if name.startswith("/") else place.name_of(Path(one.path)) == name
+
+
+def _read_engines(directories: list[Path], wanted: tuple[str, ...], unknown: list[str]) -> list[Segment]:
     found: list[Segment] = []
+    unreadable = len(unknown)
     for directory in directories:
         try:
             names = place.list_segments(directory)
@@ -105,6 +116,14 @@ def _read_engines(directories: list[Path], unknown: list[str]) -> list[Segment]:
                 unknown.append(f"engine: {error}")
         if len(names) > MOST:
             unknown.append(f"{directory}: {len(names) - MOST} more engines than the {MOST} that are looked at")
+    for path in [name for name in wanted if name.startswith("/") and not any(is_engine(one, name) for one in found)]:
+        try:
+            found.append(shm.read(Path(path)))
+        except SegmentError as error:
+            unknown.append(f"engine: {error}")
+    if len(unknown) == unreadable:
+        unknown += [f"engine {name}: has never run here, and desk.toml has it" for name in wanted
+                    if not any(is_engine(one, name) for one in found)]  # fmt: skip
     return found
 
 

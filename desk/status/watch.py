@@ -12,7 +12,7 @@ from desk.status.reading import Reading, Wanted, read
 def list_wanted(config: Config | None) -> Wanted:
     """Returns what a configuration says should be there: processes by the name of their counters, and rings."""
     if config is None:
-        return Wanted((), ())
+        return Wanted()
     processes = [f"worker.{name}" for name in config.worker] + [f"run.{name}" for name in config.run]
     processes += ["sync"] if config.sync else []
     rings = [path for one in config.worker.values() for path in (one.input, one.output) if path]
@@ -20,7 +20,9 @@ def list_wanted(config: Config | None) -> Wanted:
     if config.ingest:
         processes.append(config.ingest.name)
         rings += [topic.ring_of(number) for topic in config.ingest.topics for number in topic.partitions]
-    return Wanted(tuple(processes), tuple(dict.fromkeys(rings)))
+    engines = [*config.sync.engines] if config.sync else []
+    engines += [source.name for one in config.run.values() for source in one.engines]
+    return Wanted(tuple(processes), tuple(dict.fromkeys(rings)), tuple(dict.fromkeys(engines)))
 
 
 def watch(interval: float, count: int | None, wanted: Wanted) -> Iterator[dict[str, Any]]:

@@ -19,6 +19,8 @@ from desk.settings.run import EngineSource
 
 #: What an engine is whose segment is not there, and one whose segment is not a readable one.
 MISSING, UNREADABLE = "missing", "unreadable"
+#: What an engine is that was not ended in order.
+_LOST = ("died", "hung")
 #: Seconds between two looks for other engines, or at one that is missing.
 _LOOK = 1.0
 
@@ -32,7 +34,9 @@ class Engine(Source):
 
     async def run(self, bus: Bus) -> None:
         while True:
-            for event in self._look.find_events(time.time_ns()):
+            events = self._look.find_events(time.time_ns())
+            self.tell(self._look.problem)
+            for event in events:
                 self.events += 1
                 await bus.send(event)
             await asyncio.sleep(max(self.delay, 0 if self._look.found else _LOOK))
@@ -61,11 +65,12 @@ class Engines(Source):
 
 class Look:
     """One engine, and what was published of it. wanted: its name, or the path of its segment. found: whether the last
-    look has found it."""
+    look has found it; problem: why it has not, or that it does not run any more; "": neither."""
 
     def __init__(self, wanted: str) -> None:
         self.name = place.name_of(Path(wanted)) if "/" in wanted else wanted
         self.found = False
+        self.problem = ""
         self._wanted = wanted
         self._path: Path | None = None
         self._identity = (0, 0)
@@ -86,7 +91,8 @@ class Look:
                     self._places = shm.locate(data, str(self._path))
                     self._identity = state.st_dev, state.st_ino
                 return shm.decode(data, str(self._path), known=self._places, histograms=False)
-        except SegmentError:
+        except SegmentError as error:
+            self.problem = f"{error}; it is waited for"
             return None
 
     def find_events(self, now: int) -> list[Event]:
@@ -97,6 +103,7 @@ class Look:
             there = self._path is not None and os.path.lexists(self._path)
             self._path = self._path if there else None
             return self._set_state(UNREADABLE if there else MISSING, now)
+        self.problem = f"{segment.path}: {segment.condition}" if segment.condition in _LOST else ""
         events = self._set_state(segment.condition, now)
         for name, value in limits.from_words(segment.limits).items():
             if (old := self._limits.get(name)) != value:

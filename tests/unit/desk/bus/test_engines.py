@@ -73,6 +73,22 @@ def test_an_engine_that_dies_or_hangs_says_so(directory: Path) -> None:
     assert look.find_events(3) == [EngineState("main", 3, "hung", "died")]
 
 
+def test_an_engine_that_is_not_there_or_is_lost_is_a_problem(directory: Path) -> None:
+    look = Look("mein")
+    look.find_events(1)
+    assert "mein" in look.problem and look.problem.endswith("; it is waited for")
+    path = put(directory, state=2)
+    look = Look("main")
+    look.find_events(2)
+    assert look.problem == ""
+    put(directory, state=2, pid=2**22, start_time=1)
+    look.find_events(3)
+    assert look.problem == f"{path}: died"
+    put(directory, state=3)
+    look.find_events(4)
+    assert look.problem == ""  # ended in order
+
+
 @pytest.mark.parametrize("data", [b"", b"no segment", build()[:200], b"\xff" * 5000])
 def test_one_that_is_no_segment_is_unreadable_and_comes_back(directory: Path, data: bytes) -> None:
     path = put(directory, state=2)

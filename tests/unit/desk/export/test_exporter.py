@@ -19,8 +19,9 @@ import psutil
 import pytest
 
 from desk.cli.main import main
-from desk.counters import Counters
+from desk.counters import Counters, Snapshot, State
 from desk.errors import DeskError
+from desk.export.desk import describe_processes
 from desk.export.server import make_context
 from desk.settings.export import Export
 
@@ -280,3 +281,14 @@ def test_a_file_of_tls_that_is_a_fifo_makes_nothing_wait(tmp_path: Path, name: s
     files = {"certificate": "cert.pem", "key": "key.pem", "client_ca": "cert.pem", name: "fifo"}
     with pytest.raises(DeskError, match=rf"export\.{name}: .*fifo: found a FIFO"):
         make_context(msgspec.convert({key: f"{tmp_path}/{file}" for key, file in files.items()}, Export))
+
+
+@pytest.mark.parametrize(("state", "shown"), [("runs", True), ("hung", True), ("ended", False), ("died", False)])
+def test_a_gauge_of_a_process_that_is_gone_says_nothing(state: State, shown: bool) -> None:
+    process = Snapshot(
+        name="ingest", kind="ingest", path=Path("/x"), state=state, pid=7, start_time=8, age=1.0, uptime=2.0,
+        interval=0.5, sequence=3, numbers={"stands[ticks-0]": 1, "commits": 5}, texts={},
+    )  # fmt: skip
+    found = {family.name: family.samples for family in describe_processes([process])}
+    assert ("desk_ingest_stands" in found) == shown
+    assert found["desk_ingest_commits"][0].value == 5 and found["desk_up"][0].value == float(state == "runs")

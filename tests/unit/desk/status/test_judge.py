@@ -17,7 +17,7 @@ from desk.counters import Snapshot
 from desk.errors import FAILED, OK, UNKNOWN
 from desk.status.document import VERDICTS, as_text, describe
 from desk.status.judge import list_findings, list_unknown
-from desk.status.reading import Reading, Usage
+from desk.status.reading import Reading, Usage, Wanted
 
 from ...agent.shm.small_segment import build
 from ...house.hostile import find_orders
@@ -63,6 +63,21 @@ def test_what_has_ended_in_order_is_well() -> None:
     engine = make_engine(state="stopped", limits=LIMITS | {"kill": 1}, tripped="max_loss")
     process = make_process(state="ended", age=10**6, texts={"problem": "Redis is away"})
     assert list_findings(make_reading(engines=(engine,), processes=(process,), usage={})) == []
+
+
+@pytest.mark.parametrize("name", ["main", "/run/x/main.segment"])
+def test_what_has_ended_is_not_well_where_the_configuration_has_it(name: str) -> None:
+    engine, process = make_engine(state="stopped"), make_process(state="ended")
+    for wanted, findings in (
+        (Wanted(), []),
+        (Wanted(("other",), (), ("other", "/run/y/main.segment")), []),
+        (Wanted(("sync",), (), (name,)), ["engine /run/x/main.segment: has stopped, and desk.toml has it",
+                                          "desk process sync: has ended, and desk.toml has it"]),
+    ):  # fmt: skip
+        reading = make_reading(engines=(engine,), processes=(process,), usage={}, wanted=wanted)
+        assert list_findings(reading) == findings
+    living = make_reading(wanted=Wanted(("sync",), (), (name,)))
+    assert list_findings(living) == []
 
 
 ENGINE = "engine /run/x/main.segment: "

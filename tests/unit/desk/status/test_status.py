@@ -171,7 +171,9 @@ def test_the_geospatial_worker_is_shown_as_it_publishes(
             assert rings[f"{directory}/in"]["used"] == 0
             assert rings[f"{directory}/out"]["used"] == 500 * places.RESULT.size
             # What the configuration has and nobody has started is not known; that nobody reads the results is not well.
-            assert data["unknown"] == ["desk process sync: has never run here, and desk.toml has it"]
+            assert data["unknown"] == [
+                f"{one}: has never run here, and desk.toml has it" for one in ("engine main", "desk process sync")
+            ]
             assert data["findings"] == [f"ring {directory}/out: nobody reads {500 * places.RESULT.size:,} bytes in it"]
             assert code == 1
             assert main(["status", str(config)]) == 1
