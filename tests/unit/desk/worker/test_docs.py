@@ -64,7 +64,7 @@ no_cc = pytest.mark.skipif(shutil.which("cc") is None, reason="needs cc (tools/s
 @no_cc
 def test_c(tmp_path: Path) -> None:
     run_commands("c", "scale.c", tmp_path)
-    check_file(tmp_path / "scale.so")
+    check_file(tmp_path / "scale_c.so")
 
 
 @pytest.mark.skipif("geo_rust" not in worker.built_in(), reason="needs rustc 1.77 or newer (tools/setup dev)")
