@@ -141,7 +141,9 @@ class Counters:
                 os.close(descriptor)
                 raise
         except BlockingIOError:
-            raise CountersError(f"{path}: another process has this name; give this one its own") from None
+            raise CountersError(
+                f"{path}: another process has this name{_say_pid(path)}; end that, or give this one its own"
+            ) from None
         except OSError as error:
             raise CountersError(place.explain(error, path)) from None
 
@@ -266,6 +268,13 @@ def read(path: Path) -> Snapshot:
         numbers=last.numbers,
         texts=last.texts,
     )
+
+
+def _say_pid(path: Path) -> str:
+    try:
+        return f": pid {read(path).pid}"
+    except CountersError:  # it has published nothing yet
+        return ""
 
 
 def list_all(directory: Path | None = None) -> list[Snapshot | CountersError]:

@@ -12,6 +12,7 @@ from agent.shm import segment as shm
 from agent.shm.request import Asked, Asker, OpenSegment
 from agent.shm.segment import Segment, SegmentError
 from desk.sync.tighten import is_tighter
+from hosttune.output import escape, print_message
 
 #: Seconds between two looks for a segment that is not there, or is of an engine that has ended.
 _LOOK = 0.5
@@ -58,6 +59,7 @@ class Engine:
         self._problem = "not looked for yet"
         #: Whether the kill switch that is on was set by this process.
         self.killed = False
+        self._told_kept = False
         self.confirmed = self.unconfirmed = self.again = 0
 
     @property
@@ -151,7 +153,7 @@ class Engine:
         """Ask for the limits that are to be and are not."""
         words = held.read_limits()
         if not words["kill"]:
-            self.killed = False
+            self.killed = self._told_kept = False
         changes = self._find_changes(limits.from_words(words), now)
         if not changes or (len(self._stack) >= _MOST_ASKED and not changes.get("kill")):
             return
@@ -193,6 +195,7 @@ class Engine:
         }
         if found.get("kill") == 0 and not (self._may_resume and self.killed):
             del found["kill"]
+            self._tell_kept()
         if now < self._leave_until and (
             left := [limit for limit in found if limit != "kill" and self._is_again(limit)]
         ):
@@ -202,6 +205,16 @@ class Engine:
             )
             found = {limit: value for limit, value in found.items() if limit not in left}
         return found
+
+    def _tell_kept(self) -> None:
+        if self._told_kept:
+            return
+        self._told_kept = True
+        why = "desk sync has not set it since its start" if self._may_resume else "may_resume is false"
+        print_message(
+            f"desk: sync: {self.name}: {escape(self._wishes['kill'].source)} is 0, and kill stays set: {why};"
+            f" agent resume {self.name}"
+        )
 
     def _is_again(self, limit: str) -> bool:
         """Whether the value that a limit is to have was confirmed before."""

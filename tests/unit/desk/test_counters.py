@@ -63,7 +63,7 @@ def test_what_is_published_is_read(directory: Path) -> None:
         assert (found.name, found.kind, found.state, found.pid) == ("one", "sync", "runs", os.getpid())
         assert found.numbers == {"a": 1, "b[t-0]": 2.5} and found.texts == {"problem": "y" * counters.MOST_TEXT}
         assert 0 <= found.age < LIMIT and found.sequence == 1
-        with pytest.raises(CountersError, match="another process has this name"):
+        with pytest.raises(CountersError, match=f"another process has this name: pid {os.getpid()}; end that"):
             Counters.open("one", "sync", 0.5, directory)
         with pytest.raises(ValueError, match=r"counters of \d+ bytes without labels, allowed: 65528"):
             mine.publish({f"{'n' * 50}{number}": number for number in range(80_000)})
