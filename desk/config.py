@@ -13,6 +13,7 @@ from desk.settings.export import Export
 from desk.settings.ingest import Ingest
 from desk.settings.kafka import Kafka
 from desk.settings.redis import Redis
+from desk.settings.rings import check_rings
 from desk.settings.run import Name as RunName
 from desk.settings.run import Run
 from desk.settings.sync import Sync
@@ -31,6 +32,9 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=Tr
     sync: Sync | None = None
     run: dict[RunName, Run] = {}
 
+    def __post_init__(self) -> None:
+        check_rings(self.ingest, self.worker)
+
 
 def load(path: Path) -> Config:
     """Returns the configuration in a desk.toml. Raises ConfigError, which names the file, the line and the key."""
@@ -47,20 +51,18 @@ def parse(text: str, file: str) -> Config:
     raise ConfigError(list_problems(text, file)[0])
 
 
-def find_problems(path: Path) -> list[Problem]:
-    """Returns all that is wrong with a desk.toml. Raises ConfigError for one that cannot be read, or is not TOML."""
-    return list_problems(toml_text.read_text(path), str(path))
-
-
 def list_problems(text: str, file: str) -> list[Problem]:
     """Returns all that is wrong with the text of a desk.toml, nothing for one that parse() takes. Raises ConfigError
     for one that is not TOML, of which nothing else can be said."""
     tables: dict[str, Any] = toml_text.read_tables(text, file)
+    return list(toml_text.list_problems(Config, tables, lambda key, words: locate(text, file, key, words)))
 
-    def at(key: tuple[str | int, ...], words: str) -> Problem:
-        from hosttune import config_errors  # late: only for what is wrong
 
-        line = config_errors.find_toml_line(text, key) if key else None
-        return Problem(file, line, ".".join(str(part) for part in key), words)
+def locate(text: str, file: str, key: tuple[str | int, ...], words: str) -> Problem:
+    """Returns the problem with a key of the text of a desk.toml, in the line of the key, or where it is not there
+    of the table that it would be in; `words` name it."""
+    from hosttune import config_errors  # late: only for what is wrong
 
-    return list(toml_text.list_problems(Config, tables, at))
+    ways = (key[:length] for length in range(len(key), 0, -1))
+    line = next(filter(None, (config_errors.find_toml_line(text, way) for way in ways)), None)
+    return Problem(file, line, ".".join(str(part) for part in key), words)

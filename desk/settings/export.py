@@ -5,6 +5,9 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from desk.settings.address import check_address
+from desk.settings.refusal import check_all
+
 _Path = Annotated[str, Meta(pattern=r"^(/[^\0]{1,4094})?\Z")]
 
 
@@ -28,3 +31,11 @@ class Export(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=Tr
     certificate: _Path = ""
     key: _Path = ""
     client_ca: _Path = ""
+
+    def __post_init__(self) -> None:
+        check_all(lambda: check_address(self.address), self._check_tls)
+
+    def _check_tls(self) -> None:
+        given = [name for name in ("certificate", "key", "client_ca") if getattr(self, name)]
+        if given and not (self.certificate and self.key):
+            raise ValueError(f"{given[0]}: found a part of TLS, allowed: certificate and key, and with both client_ca")

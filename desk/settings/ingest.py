@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 import msgspec
 
 from agent.shm import place
+from desk.settings.address import check_ipv4
+from desk.settings.ring_path import name_ring
 
 _Path = Annotated[str, msgspec.Meta(pattern=r"^/[^\0]{1,4000}\Z")]
 _Partition = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
@@ -84,6 +86,9 @@ class Requests(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=
     address: Annotated[str, msgspec.Meta(pattern=r"^[0-9.]{7,15}\Z")] = "127.0.0.1"
     port: Annotated[int, msgspec.Meta(ge=1, le=65_535)]
 
+    def __post_init__(self) -> None:
+        check_ipv4(self.address)
+
 
 class Ingest(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """name: of the process's counters. capacity: bytes of a ring that is made. batch: records that are taken of a
@@ -103,7 +108,7 @@ class Ingest(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=Tr
     group: bool = False
 
     def __post_init__(self) -> None:
-        rings = [topic.ring_of(partition) for topic in self.topics for partition in topic.partitions]
+        rings = [name_ring(topic.ring_of(partition)) for topic in self.topics for partition in topic.partitions]
         if len(set(rings)) != len(rings):
             raise ValueError("topics: found one ring for two partitions, allowed: a ring for each")
         if len({topic.name for topic in self.topics}) != len(self.topics):

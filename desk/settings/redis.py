@@ -12,6 +12,9 @@ MOST_STALL_MS = 600
 #: The systemd credential that holds the password.
 CREDENTIAL = "redis_password"
 
+#: Of a server that is not named otherwise.
+_HOST, _PORT = "127.0.0.1", 6379
+
 Wait = Annotated[int, msgspec.Meta(ge=10, le=500)]
 
 
@@ -30,12 +33,13 @@ class Tls(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True)
 
 
 class Redis(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """A server by host and port, or by the path of its Unix socket. password_file: default is the systemd credential
-    redis_password. connect_timeout_ms, read_timeout_ms: of one connection and of one answer; no command is sent twice.
-    retry_min_ms, retry_max_ms: pause before the next connection, doubled after each that failed."""
+    """A server by host (default: this one) and port (default: 6379), or by the path of its Unix socket. password_file:
+    default is the systemd credential redis_password. connect_timeout_ms, read_timeout_ms: of one connection and of one
+    answer; no command is sent twice. retry_min_ms, retry_max_ms: pause before the next connection, doubled after each
+    that failed."""
 
-    host: Annotated[str, msgspec.Meta(pattern=r"^[!-~]{1,253}\Z")] = "127.0.0.1"
-    port: Port = 6379
+    host: Annotated[str, msgspec.Meta(pattern=r"^[!-~]{1,253}\Z")] = ""
+    port: Port = 0
     socket: FilePath = ""
     database: Annotated[int, msgspec.Meta(ge=0, le=1 << 20)] = 0
     username: Annotated[str, msgspec.Meta(pattern=r"^[!-~]{0,128}\Z")] = ""
@@ -47,6 +51,12 @@ class Redis(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=Tru
     retry_max_ms: Annotated[int, msgspec.Meta(ge=5, le=10_000)] = 500
 
     def __post_init__(self) -> None:
+        if self.socket and (self.host or self.port):
+            given = " and ".join(name for name in ("host", "port") if getattr(self, name))
+            raise ValueError(f"socket: found with {given}, allowed: socket, or host and port")
+        if not self.socket:  # what is given is known by its difference from what none may give
+            msgspec.structs.force_setattr(self, "host", self.host or _HOST)
+            msgspec.structs.force_setattr(self, "port", self.port or _PORT)
         if (total := self.connect_timeout_ms + self.read_timeout_ms) > MOST_STALL_MS:
             raise ValueError(
                 f"connect_timeout_ms + read_timeout_ms: found {total}, allowed: at most {MOST_STALL_MS} together"

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from agent.shm import place
+from desk.settings.ring_path import name_ring
 
 _Path = Annotated[str, msgspec.Meta(pattern=r"^/[^\0]{1,4094}\Z")]
 _Field = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,254}\Z")]
@@ -52,3 +53,5 @@ class Worker(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=Tr
     def __post_init__(self) -> None:
         if self.topic is not None and not self.output:
             raise ValueError("output: missing, and required with a topic: the ring in which results wait for it")
+        if self.output and name_ring(self.output) == name_ring(self.input):
+            raise ValueError(f"output: found {self.output}, which is input too, allowed: another ring than input's")

@@ -36,6 +36,13 @@ def built_in() -> list[str]:
     return find.list_names(_KIND)
 
 
+def require_built_in(name: str) -> None:
+    """Raise WorkerError, as load() does, for a name that could be of a built-in worker alone, and is of none. Nothing
+    of a user's own is looked at, which would run it."""
+    if not (":" in name or "/" in name or name.endswith(".so")):
+        find.find(_KIND, name)
+
+
 def load(name: str) -> Loaded:
     """Find a worker and make it callable; a Numba worker is compiled, or comes out of the cache.
 

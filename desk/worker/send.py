@@ -22,9 +22,10 @@ from desk.settings.worker import Topic
 if TYPE_CHECKING:
     from confluent_kafka import KafkaError, Message, Producer
 
-#: In a partition no result comes before one of a lower sequence, but for those that were there already: a message waits
-#: for as long as it takes, and what a broker has refused ends the producer before the next message is sent.
-_IN_ORDER = {
+#: What a producer of results needs: in a partition none comes before one of a lower sequence, but for those that were
+#: there already. A message waits for as long as it takes, and what a broker has refused ends the producer before the
+#: next message is sent.
+IN_ORDER = {
     "message.timeout.ms": 0,
     "max.in.flight.requests.per.connection": 1,
     "enable.gapless.guarantee": True,
@@ -52,7 +53,7 @@ class Sender:
 
     def __init__(self, kafka: Kafka, topic: Topic, ring: Ring) -> None:
         self._kafka, self._topic, self._ring = kafka, topic, ring
-        self._encoder = _make_encoder(topic, ring.record_size) if topic.message else None
+        self._encoder = _make_encoder(topic, ring.record_size)
         self._waiting: deque[_Sent] = deque()
         self._failed = ""
         self._retry_at = 0.0
@@ -63,7 +64,7 @@ class Sender:
         self._producer = self._make_producer()
 
     def _make_producer(self) -> "Producer":
-        return make_producer(self._kafka, self._note_error, **_IN_ORDER)
+        return make_producer(self._kafka, self._note_error, **IN_ORDER)
 
     def _note_error(self, error: "KafkaError") -> None:
         self.problem = error.str()
@@ -172,14 +173,22 @@ class Sender:
         self._producer.purge()
 
 
-def _make_encoder(topic: Topic, size: int) -> Encoder:
-    """Returns what makes messages of results. Raises DeskError."""
+def make_encoder(topic: Topic) -> Encoder | None:
+    """Returns what makes messages of results; None: results go as they are. Raises DeskError: the schema cannot be
+    read, or has no such message or field."""
+    if not topic.message:
+        return None
     try:
         schema = read_descriptor_set(topic.descriptor_set)
     except SchemaError as error:
         raise DeskError(f"topic.descriptor_set: {error}") from None
-    encoder = Encoder(schema, topic.message, topic.fields)
-    if encoder.record_size != size:
+    return Encoder(schema, topic.message, topic.fields)
+
+
+def _make_encoder(topic: Topic, size: int) -> Encoder | None:
+    """Returns make_encoder()'s, for results of `size` bytes. Raises DeskError."""
+    encoder = make_encoder(topic)
+    if encoder is not None and encoder.record_size != size:
         raise DeskError(
             f"topic.fields: found {len(topic.fields)}, of 8 bytes each, allowed: those of a result of {size} bytes"
         )

@@ -17,7 +17,7 @@ def write(tmp_path: Path, text: str) -> Path:
 
 def test_an_unknown_key_is_named_with_its_line(tmp_path: Path) -> None:
     path = write(tmp_path, "# a comment\nkafca = 1\n")
-    (problem,) = config.find_problems(path)
+    (problem,) = config.list_problems(path.read_text(), str(path))
     assert str(problem).startswith(f"{path}:2: unknown key kafca")
     with pytest.raises(config.ConfigError, match=r"desk\.toml:2: unknown key kafca"):
         config.load(path)
