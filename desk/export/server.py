@@ -220,9 +220,7 @@ class Server(ThreadingWSGIServer):
 def make_context(settings: Export) -> ssl.SSLContext | None:
     """Returns TLS (1.2 or later) as configured, None for none. Raises DeskError, also for a private key that others
     than root and this user can read."""
-    if not (settings.certificate and settings.key):
-        if settings.certificate or settings.key or settings.client_ca:
-            raise DeskError("export: found a part of TLS, allowed: certificate and key, and with both client_ca")
+    if not settings.certificate:
         return None
     at = "export.key"
     try:
@@ -255,8 +253,6 @@ def open_server(settings: Export, registry: CollectorRegistry, counts: Counts) -
     context = make_context(settings)
     try:
         server = Server(settings, context, counts)
-    except ValueError:
-        raise DeskError(f"export.address: found {settings.address!r}, allowed: an address of IPv4 or IPv6") from None
     except OSError as error:
         raise DeskError(f"export: {settings.address} port {settings.port}: {error.strerror}") from None
     server.set_app(Answers(registry, settings.reuse_ms / 1000, counts))

@@ -10,6 +10,7 @@ LATER = "zzz-other"
 #: Of two lines of tmpfiles.d for one path the first one counts.
 EARLIER = "/etc/tmpfiles.d/00-another.conf"
 BALANCE = "systemctl restart irqbalance"
+UNIT = "/etc/systemd/system/trading_agent.service"
 OURS = "/etc/default/grub.d/*hosttune-cpu_isolation.cfg"
 MENU = "update-grub 2>/dev/null"
 
@@ -67,7 +68,9 @@ OVERRULED = {
     ),
     "hugepages.transparent": _write(EARLIER, "w /sys/kernel/mm/transparent_hugepage/enabled - - - - always"),
     "rt_limits.trader.memlock": _write(f"/etc/security/limits.d/{LATER}.conf", "trader - memlock 64"),
-    "rt_limits.trader.rtprio": _write(f"/etc/systemd/system.conf.d/{LATER}.conf", "[Manager]", "DefaultLimitRTPRIO=1"),
+    # Of the agent's own unit, whose limits the defaults of the manager do not reach.
+    "rt_limits.trader.rtprio": f"mkdir -p {UNIT}.d; {_write(f'{UNIT}.d/{LATER}.conf', '[Service]', 'LimitRTPRIO=1')}"
+    "; systemctl daemon-reload",
     "rt_limits.sched_rt_runtime_us": _write(f"/etc/sysctl.d/{LATER}.conf", "kernel.sched_rt_runtime_us = 950000"),
     "cpu_isolation.systemd": _write(f"/etc/systemd/system.conf.d/{LATER}.conf", "[Manager]", "CPUAffinity=0-3"),
     # The configuration has it still.
