@@ -340,12 +340,14 @@ def test_a_record_that_is_none_changes_nothing(machine: Machine, kind: str, stat
     machine.write(RECORD, GARBAGE[kind])
     before = machine.tree()
     gc.freeze()  # else the collector goes through all that this process of tests holds, again and again
-    started = time.process_time()
-    with pytest.raises(settings.Refused, match=r"original\.json: found |original\.json is not a record"):
-        run(machine, state=state, files=WANTED)
-    taken = time.process_time() - started
+    taken = []
+    while not taken or (taken[-1] >= 2 and len(taken) < 3):  # what others do to this CPU is not what it takes
+        started = time.process_time()
+        with pytest.raises(settings.Refused, match=r"original\.json: found |original\.json is not a record"):
+            run(machine, state=state, files=WANTED)
+        taken.append(time.process_time() - started)
     gc.unfreeze()
-    assert taken < 2
+    assert min(taken) < 2, taken
     assert machine.tree() == before
 
 

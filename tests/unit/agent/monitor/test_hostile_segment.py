@@ -73,6 +73,15 @@ BOMBS: dict[str, tuple[bytes, str | None]] = {
 }
 
 
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Numba has compiled what `agent var` calls: it does so once for each user, whatever is read."""
+    path = tmp_path_factory.mktemp("compiled") / "main.segment"
+    path.write_bytes(build())
+    run_measured(["var", str(path), "--volatility", "0.3", "--paths", "10"])
+
+
+@pytest.mark.usefixtures("compiled")
 @pytest.mark.parametrize("bomb", BOMBS)
 def test_a_bomb_is_refused_or_read_soon_and_in_little_memory(bomb: str, tmp_path: Path) -> None:
     data, message = BOMBS[bomb]
