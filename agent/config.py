@@ -2,7 +2,7 @@
 
 import ipaddress
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -17,6 +17,7 @@ from agent.symbols import MAX_EXCHANGE_NAME, MAX_NAME, MAX_SYMBOLS
 from agent.toml_text import ConfigError as ConfigError
 from agent.toml_text import Problem as Problem
 from agent.toml_text import find_password, list_unusable, read_tables, read_text
+from hosttune.refusals import Key, KeyRefused, SeveralRefused, check_all
 
 if TYPE_CHECKING:
     FeedFormat = str
@@ -53,26 +54,6 @@ def _check_ipv4(key: str, value: str) -> None:
         raise ValueError(f"{key}: found {value!r}, allowed: an IPv4 address such as 127.0.0.1") from None
 
 
-def _refuse(key: tuple[str | int, ...], words: str) -> ValueError:
-    from hosttune.config_errors import KeyRefused  # late: only for what is wrong
-
-    return KeyRefused(key, words)
-
-
-def _check_all(*checks: Callable[[], object]) -> None:
-    """Raise what the checks raise: all of it together."""
-    refused = []
-    for check in checks:
-        try:
-            check()
-        except ValueError as error:
-            refused.append(error)
-    if refused:
-        from hosttune.config_errors import SeveralRefused  # late: only for what is wrong
-
-        raise SeveralRefused(refused)
-
-
 def _list_sources(source: Source) -> list[str]:
     """Returns the addresses of a source. Raises ValueError."""
     addresses = [source] if isinstance(source, str) else source
@@ -92,7 +73,7 @@ class Line(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True
     source: Source = []
 
     def __post_init__(self) -> None:
-        _check_all(lambda: _check_ipv4("address", self.address), lambda: _list_sources(self.source))
+        check_all(lambda: _check_ipv4("address", self.address), lambda: _list_sources(self.source))
 
     @property
     def sources(self) -> list[str]:
@@ -141,7 +122,7 @@ class Feed(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True
                 raise ValueError("ring: found with address, port, source or b; allowed: one way in, and request")
             self._check_request()
             return
-        _check_all(self._check_port, lambda: _check_ipv4("address", self.address), self._check_sources)
+        check_all(self._check_port, lambda: _check_ipv4("address", self.address), self._check_sources)
 
     def _check_port(self) -> None:
         if self.port is None:
@@ -204,7 +185,7 @@ class Exchange(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=
     symbols: Annotated[dict[Symbol, ExchangeSymbol], msgspec.Meta(max_length=MAX_SYMBOLS)] = {}
 
     def __post_init__(self) -> None:
-        _check_all(lambda: _check_ipv4("address", self.address), lambda: self.find_username(0))
+        check_all(lambda: _check_ipv4("address", self.address), lambda: self.find_username(0))
 
     def find_username(self, shard: int) -> str:
         """Returns the name that a shard logs in with. Raises ValueError for one that OUCH has no room for."""
@@ -232,7 +213,7 @@ class Strategy(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=
     timer_ms: Annotated[int, msgspec.Meta(ge=0, le=3_600_000)] = 0
 
     def __post_init__(self) -> None:
-        _check_all(self._check_symbols, self._check_periods)
+        check_all(self._check_symbols, self._check_periods)
 
     def _check_symbols(self) -> None:
         if bool(self.symbol) == bool(self.symbols):
@@ -280,7 +261,7 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=Tr
     engine: Engine = Engine()
 
     def __post_init__(self) -> None:
-        _check_all(lambda: _check_names(self.strategy, self.exchange, self.feed.format), self._check_limits)
+        check_all(lambda: _check_names(self.strategy, self.exchange, self.feed.format), self._check_limits)
 
     @property
     def exchange_names(self) -> list[str]:
@@ -289,9 +270,7 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=Tr
 
     def _check_limits(self) -> None:
         if found := self.risk.find_conflicts(self.strategy.size):
-            from hosttune.config_errors import SeveralRefused  # late: only for what is wrong
-
-            raise SeveralRefused([_refuse(tuple(name_key(words).split(".")), words) for words in found])
+            raise SeveralRefused([KeyRefused(tuple(name_key(words).split(".")), words) for words in found])
 
 
 def _check_names(strategy: Strategy, exchange: Exchange, form: str) -> None:
@@ -302,22 +281,22 @@ def _check_names(strategy: Strategy, exchange: Exchange, form: str) -> None:
             from hosttune.config_errors import allow_names
 
             words = f"found {name!r}, which is no symbol of the strategy; {allow_names(name, strategy.traded)}"
-            raise _refuse(("exchange", "symbols", name), f"exchange.symbols: {words}")
+            raise KeyRefused(("exchange", "symbols", name), f"exchange.symbols: {words}")
     most, taken = formats.find(form).symbol, dict[str, str]()
     for index, symbol in enumerate(strategy.traded):
-        key: tuple[str | int, ...] = ("strategy", "symbol") if strategy.symbol else ("strategy", "symbols", index)
+        key: Key = ("strategy", "symbol") if strategy.symbol else ("strategy", "symbols", index)
         shown = "strategy.symbol" if strategy.symbol else f"strategy.symbols[{index}]"
         if len(symbol) > most:
-            raise _refuse(key, f"{shown}: found {symbol!r}, allowed: at most {most} characters (feed.format {form})")
+            raise KeyRefused(key, f"{shown}: found {symbol!r}, allowed: at most {most} characters (feed.format {form})")
         name = exchange.find_name(symbol)
         if len(name) > MAX_EXCHANGE_NAME:
-            raise _refuse(
+            raise KeyRefused(
                 key,
                 f"{shown}: found {symbol!r}, {len(symbol)} characters, and orders have {MAX_EXCHANGE_NAME}; wanted the "
                 f'exchange\'s name of it: exchange.symbols = {{"{symbol}" = "{symbol[:MAX_EXCHANGE_NAME]}"}}, say',
             )
         if (other := taken.setdefault(name, symbol)) != symbol:
-            raise _refuse(
+            raise KeyRefused(
                 ("exchange", "symbols", symbol if symbol in given else other),
                 f"exchange.symbols: found {name!r} for both {other!r} and {symbol!r}, allowed: each once",
             )
@@ -350,7 +329,7 @@ def list_problems(text: str, file: str, shard: int = 0) -> Iterator[Problem]:
 
     tables = read_tables(text, file)
 
-    def at(key: config_errors.Key, words: str) -> Problem:
+    def at(key: Key, words: str) -> Problem:
         return Problem(file, config_errors.find_toml_line(text, key) if key else None, name_key(words), words)
 
     if found := find_password(tables):

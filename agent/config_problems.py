@@ -46,9 +46,7 @@ def place(message: str, path: Path) -> Problem:
     key = "strategy.name" if message.startswith("strategy ") else config.name_key(message)
     if not key:
         return Problem("", None, "", message)
-    text, parts, line = read_text(path), tuple(key.split(".")), None
-    while parts and (line := config_errors.find_toml_line(text, parts)) is None:
-        parts = parts[:-1]
+    line = config_errors.find_nearest_toml_line(read_text(path), tuple(key.split(".")))
     return Problem(str(path), line, key, message)
 
 

@@ -19,6 +19,7 @@ from desk.settings.run import Run
 from desk.settings.sync import Sync
 from desk.settings.worker import Name as WorkerName
 from desk.settings.worker import Worker
+from hosttune.refusals import Key
 
 
 class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -58,11 +59,10 @@ def list_problems(text: str, file: str) -> list[Problem]:
     return list(toml_text.list_problems(Config, tables, lambda key, words: locate(text, file, key, words)))
 
 
-def locate(text: str, file: str, key: tuple[str | int, ...], words: str) -> Problem:
+def locate(text: str, file: str, key: Key, words: str) -> Problem:
     """Returns the problem with a key of the text of a desk.toml, in the line of the key, or where it is not there
     of the table that it would be in; `words` name it."""
     from hosttune import config_errors  # late: only for what is wrong
 
-    ways = (key[:length] for length in range(len(key), 0, -1))
-    line = next(filter(None, (config_errors.find_toml_line(text, way) for way in ways)), None)
+    line = config_errors.find_nearest_toml_line(text, key)
     return Problem(file, line, ".".join(str(part) for part in key), words)

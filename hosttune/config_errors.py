@@ -26,32 +26,12 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import inspect
 
+from hosttune.refusals import Key, KeyRefused, SeveralRefused
+
 # Seconds. A statement of ten thousand lines has ten thousand ends that it could have.
 _PATIENCE = 0.5
 
-#: The way to a value: names of keys, and indices in lists.
-Key = tuple[str | int, ...]
-
 _YAML_SWITCH = " (YAML 1.1 reads on, off, yes and no as true and false: quote the word if you meant text)"
-
-
-class KeyRefused(ValueError):
-    """What a `__post_init__` raises for a value below its struct: `key` is the way to it from there."""
-
-    def __init__(self, key: Key, words: str) -> None:
-        super().__init__(words)
-        self.key = key
-
-
-class SeveralRefused(ValueError):
-    """What a `__post_init__` raises that finds more than one thing wrong: `refused` are what it would have raised for
-    each, also for each of several, of which the message is the first's."""
-
-    def __init__(self, refused: list[ValueError]) -> None:
-        super().__init__(str(refused[0]))
-        self.refused: list[ValueError] = [
-            each for one in refused for each in (one.refused if isinstance(one, SeveralRefused) else [one])
-        ]
 
 
 class Problem(NamedTuple):
@@ -100,6 +80,12 @@ def explain_toml(error: Exception | str, kind: Any, text: str, file: str) -> str
         return file if line is None else f"{file}:{line}"
 
     return explain(error, kind, tomllib.loads(text), locate)
+
+
+def find_nearest_toml_line(text: str, key: Key) -> int | None:
+    """Returns find_toml_line() of a key, or where it is not there of the nearest table that it would be in."""
+    ways = (key[:length] for length in range(len(key), 0, -1))
+    return next(filter(None, (find_toml_line(text, way) for way in ways)), None)
 
 
 def find_toml_line(text: str, key: Key) -> int | None:

@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
         "problems": list(map(_as_data, problems)),
         "warnings": list(map(_as_data, warnings)),
     }
-    print_document(Result(data, _as_text), arguments.format)
+    print_document(Result(data, lambda data: show(data, "an engine can start with it")), arguments.format)
     return FAILED if problems else OK
 
 
@@ -54,11 +54,12 @@ def _as_data(problem: "Problem") -> dict[str, Any]:
     }
 
 
-def _as_text(data: dict[str, Any]) -> str:
+def show(data: dict[str, Any], right: str) -> str:
+    """Returns the lines of problems and warnings. right: what is said of a configuration without a problem."""
     from hosttune.output import escape
 
     lines = [problem["message"] for problem in data["problems"]]
     lines += [f"warning: {warning['message']}" for warning in data["warnings"]]
     if data["ok"]:
-        lines.append(f"{data['config']}: an engine can start with it")
+        lines.append(f"{data['config']}: {right}")
     return "".join(f"{escape(line)}\n" for line in lines)

@@ -18,8 +18,8 @@ from desk.errors import DeskError
 from desk.settings.export import Export
 from desk.settings.kafka import Kafka
 from desk.settings.secret import read_secret
+from hosttune.refusals import Key
 
-_Key = tuple[str | int, ...]
 #: The files of [kafka] that have a secret.
 _SECRETS = ("password_file", "key_password_file", "oauth_secret_file")
 #: What needs a secret, by librdkafka's keys, and the file of [kafka] that has it where systemd does not hand it over.
@@ -38,7 +38,7 @@ _NOWHERE = "127.0.0.1:1"
 class Finding(NamedTuple):
     """key: the way to what it is about; words: the line, which begins with the key."""
 
-    key: _Key
+    key: Key
     words: str
 
 
@@ -170,7 +170,7 @@ def _leave_out(kafka: Kafka, options: dict[str, Any]) -> Iterator[Finding]:
         options["security.protocol"] = protocol[len("sasl_") :]
 
 
-def _check_secret(key: _Key, path: str) -> Iterator[Finding]:
+def _check_secret(key: Key, path: str) -> Iterator[Finding]:
     """Yields why a secret's file cannot be used, "" for none: then it is a systemd credential, if anything."""
     if path and _is_unseen(path):
         yield _say_unseen(key, path)
@@ -211,7 +211,7 @@ def _check_workers(found: Config) -> Iterator[Finding]:
                 yield _blame_schema((*key, "topic"), words, topic.message, "fields", "descriptor_set")
 
 
-def _blame_schema(key: _Key, words: str, message: str, fields: str, schema: str) -> Finding:
+def _blame_schema(key: Key, words: str, message: str, fields: str, schema: str) -> Finding:
     """Returns what is wrong with a message of a schema: with its name, or with the key of its fields, or of the file.
     words: those of desk.codec.schema."""
     if words.startswith("message: "):
@@ -248,11 +248,11 @@ def _is_unseen(path: str) -> bool:
     return owner != os.geteuid() and (owner != 0 or not os.access(path, os.R_OK))
 
 
-def _say_unseen(key: _Key, path: str) -> Unknown:
+def _say_unseen(key: Key, path: str) -> Unknown:
     return Unknown(key, f"{_show(key)}: {path}: another user's, or a systemd credential, so it was not read")
 
 
-def _try(key: _Key, check: Callable[[], object], more: str = "") -> Iterator[Finding]:
+def _try(key: Key, check: Callable[[], object], more: str = "") -> Iterator[Finding]:
     """Yields what a check raises, whose message begins with the key."""
     try:
         check()
@@ -260,5 +260,5 @@ def _try(key: _Key, check: Callable[[], object], more: str = "") -> Iterator[Fin
         yield Finding(key, f"{error}{more}")
 
 
-def _show(key: _Key) -> str:
+def _show(key: Key) -> str:
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in key).lstrip(".")

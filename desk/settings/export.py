@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Meta
 
 from desk.settings.address import check_address
-from desk.settings.refusal import check_all
+from hosttune.refusals import check_all
 
 _Path = Annotated[str, Meta(pattern=r"^(/[^\0]{1,4094})?\Z")]
 

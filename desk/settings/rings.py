@@ -5,13 +5,12 @@ from collections.abc import Iterator, Mapping
 from desk.settings.ingest import Ingest
 from desk.settings.ring_path import name_ring
 from desk.settings.worker import Worker
+from hosttune.refusals import KeyRefused, SeveralRefused
 
 
 def check_rings(ingest: Ingest | None, workers: Mapping[str, Worker]) -> None:
     """Raise ValueError, with all that is wrong, where two tables write to one ring, or workers are a circle."""
     if refused := [*_list_second_writers(ingest, workers), *_list_circles(workers)]:
-        from hosttune.config_errors import KeyRefused, SeveralRefused  # late: only for what is wrong
-
         raise SeveralRefused(
             [KeyRefused(("worker", name, key), f"worker.{name}.{key}: {words}") for name, key, words in refused]
         )

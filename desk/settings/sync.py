@@ -9,6 +9,7 @@ import msgspec
 from agent.config import FilePath, Symbol
 from agent.limits import LIMITS
 from agent.shm import place
+from hosttune.refusals import KeyRefused
 
 #: An engine's name, or the absolute path of its segment.
 Engine = Annotated[str, msgspec.Meta(pattern=rf"^(?:{place.NAME}|/[^\0]{{1,4000}})\Z")]
@@ -53,10 +54,10 @@ class Sync(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True
         names = [name_engine(engine) for engine in self.engines]
         for at, name in enumerate(names):
             if not re.fullmatch(place.NAME, name):
-                raise _refuse(("engines", at), f"engines[{at}]: found {name!r}, allowed: a segment with such a name "
+                raise KeyRefused(("engines", at), f"engines[{at}]: found {name!r}, allowed: a segment with such a name "
                               "as engines have")  # fmt: skip
             if name in names[:at]:
-                raise _refuse(("engines", at), f"engines[{at}]: found {name} again, allowed: each name once")
+                raise KeyRefused(("engines", at), f"engines[{at}]: found {name} again, allowed: each name once")
         symbols = [symbol for group in self.correlated for symbol in group]
         if twice := {symbol for symbol in symbols if symbols.count(symbol) > 1}:
             raise ValueError(f"correlated: found {min(twice)} twice, allowed: each symbol in one group, once")
@@ -76,9 +77,3 @@ class Sync(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True
 def name_engine(engine: str) -> str:
     """Returns the name of an engine that the configuration names by name or path."""
     return place.name_of(Path(engine)) if engine.startswith("/") else engine
-
-
-def _refuse(key: tuple[str | int, ...], words: str) -> ValueError:
-    from hosttune.config_errors import KeyRefused  # late: only for what is wrong
-
-    return KeyRefused(key, words)

@@ -17,6 +17,7 @@ from hosttune.hops import build_finding, judge_fact
 from hosttune.host import globs, hugepages, hugetlb, transparent
 from hosttune.host.root import NOT_CAPTURED, Fact, Observed, Root
 from hosttune.output import quote_word
+from hosttune.refusals import KeyRefused
 
 # Pages this large are hardly ever free in one piece once a host has run for a while.
 BOOT_ONLY_KB = 1 << 20
@@ -54,8 +55,6 @@ class Section(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
 
 
 def _refuse(key: tuple[str, ...], words: str) -> ValueError:
-    from hosttune.config_errors import KeyRefused  # late: only for what is wrong
-
     return KeyRefused(("pages", *key), words)
 
 

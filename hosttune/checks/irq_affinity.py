@@ -18,6 +18,7 @@ from hosttune.host import boot, cmdline, cpu, cpulist, dropins, irq, irq_plan, i
 from hosttune.host.cpulist import KernelList
 from hosttune.host.root import Fact, Observed, Root
 from hosttune.output import quote_word
+from hosttune.refusals import KeyRefused
 
 Counts = Fact[dict[str, irq.Row]]
 
@@ -43,8 +44,6 @@ class Section(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
                 irq_plan.check_interface(interface)
                 _cpusets.validate(interface, cpus)
             except ValueError as error:
-                from hosttune.config_errors import KeyRefused  # late: only for what is wrong
-
                 raise KeyRefused(("queues", interface), f"queues.{error}") from None
 
 

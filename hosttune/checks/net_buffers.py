@@ -17,6 +17,7 @@ from hosttune.host import globs, module_names, modules, netconf, sysctl
 from hosttune.host.forms import keep_words
 from hosttune.host.root import Observed, Root
 from hosttune.output import quote_word
+from hosttune.refusals import KeyRefused
 
 _KEY = re.compile(r"net[./][A-Za-z0-9_./:@-]+")
 
@@ -60,8 +61,6 @@ class Section(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
 
 
 def _refuse(key: str, words: str) -> ValueError:
-    from hosttune.config_errors import KeyRefused  # late: only for what is wrong
-
     return KeyRefused(("sysctl", key), words)
 
 

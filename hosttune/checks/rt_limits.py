@@ -18,6 +18,7 @@ from hosttune.hops import build_finding
 from hosttune.host import cpulist, fair_server, globs, limits, pam, process, sysctl, systemd
 from hosttune.host.root import Fact, Root
 from hosttune.output import quote_word
+from hosttune.refusals import KeyRefused
 
 RT_RUNTIME = "kernel.sched_rt_runtime_us"
 _SHOWN = 5
@@ -64,8 +65,6 @@ class Section(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
             raise ValueError(f"sched_rt_runtime_us: {value} is neither -1 (no limit) nor microseconds")
         for name in self.users:
             if not name or set(name) & set(":/ \t@*%"):
-                from hosttune.config_errors import KeyRefused  # late: only for what is wrong
-
                 raise KeyRefused(("users", name), f"users: {name!r} is not a user name")
 
 

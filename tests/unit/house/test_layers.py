@@ -51,6 +51,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"host", "parser"},
         {"output"},
         {"descriptors", "errors", "config_errors", "files"},
+        {"refusals"},
         {"__init__"},
         {"_build"},
     ],
