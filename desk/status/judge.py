@@ -28,17 +28,13 @@ def list_findings(reading: Reading) -> list[str]:
     """Returns a line for each thing that is not well."""
     found: list[str] = []
     for engine in reading.engines:
-        usage = reading.usage.get(engine.pid)
-        found += _judge_engine(engine, usage)
-        if find_state(engine, usage) == "stopped" and any(is_engine(engine, name) for name in reading.wanted.engines):
-            found.append(f"engine {engine.path}: has stopped, and desk.toml has it")
+        wanted = any(is_engine(engine, name) for name in reading.wanted.engines)
+        found += _judge_engine(engine, reading.usage.get(engine.pid), wanted)
     for path, fill in reading.rings.items():
         found += _judge_ring(path, fill)
     for process in reading.processes:
         usage = reading.usage.get(process.pid)
-        found += _judge_process(process, usage)
-        if find_state(process, usage) == "ended" and process.name in reading.wanted.processes:
-            found.append(f"desk process {process.name}: has ended, and desk.toml has it")
+        found += _judge_process(process, usage, process.name in reading.wanted.processes)
         if usage and find_state(process, usage) in ("runs", "hung"):
             found += [f"desk process {process.name}: {line}" for line in judge_usage(usage, reading.isolated)]
     return found
@@ -56,7 +52,7 @@ def _stopped(usage: Usage | None) -> str:
     return ", and a signal has stopped it" if usage and usage.status in ("stopped", "tracing-stop") else ""
 
 
-def _judge_engine(engine: Segment, usage: Usage | None) -> Iterator[str]:
+def _judge_engine(engine: Segment, usage: Usage | None, wanted: bool) -> Iterator[str]:
     name = f"engine {engine.path}"
     condition = find_state(engine, usage)
     if condition == "hung" and engine.heartbeat_age_ns is not None:
@@ -66,6 +62,8 @@ def _judge_engine(engine: Segment, usage: Usage | None) -> Iterator[str]:
     elif condition == "connecting":
         yield f"{name}: connecting: the exchange has not let it in"
     if condition == "stopped":
+        if wanted:
+            yield f"{name}: has stopped, and desk.toml has it"
         return
     if engine.limits["kill"]:
         yield f"{name}: kill is set: no order passes"
@@ -85,12 +83,14 @@ def _judge_ring(path: str, fill: Fill) -> Iterator[str]:
         yield f"ring {path}: nobody reads {fill.used:,} bytes in it"
 
 
-def _judge_process(process: Snapshot, usage: Usage | None) -> Iterator[str]:
+def _judge_process(process: Snapshot, usage: Usage | None, wanted: bool) -> Iterator[str]:
     name, state = f"desk process {process.name}", find_state(process, usage)
     if state == "died":
         yield f"{name}: died: its process {process.pid} is gone, and did not say that it ends"
     elif state == "hung":
         yield f"{name}: hung: it has said nothing for {process.age:.1f} s{_stopped(usage)}"
+    elif state == "ended" and wanted:
+        yield f"{name}: has ended, and desk.toml has it"
     elif state == "runs":
         problems = [(split_name(word), text) for word, text in process.texts.items() if text]
         lines = [f"{part + ': ' if part else ''}{text}" for (kind, part), text in problems if kind in PROBLEMS]

@@ -53,7 +53,7 @@ class Sender:
 
     def __init__(self, kafka: Kafka, topic: Topic, ring: Ring) -> None:
         self._kafka, self._topic, self._ring = kafka, topic, ring
-        self._encoder = _make_encoder(topic, ring.record_size)
+        self._encoder = _make_fitting_encoder(topic, ring.record_size)
         self._waiting: deque[_Sent] = deque()
         self._failed = ""
         self._retry_at = 0.0
@@ -185,7 +185,7 @@ def make_encoder(topic: Topic) -> Encoder | None:
     return Encoder(schema, topic.message, topic.fields)
 
 
-def _make_encoder(topic: Topic, size: int) -> Encoder | None:
+def _make_fitting_encoder(topic: Topic, size: int) -> Encoder | None:
     """Returns make_encoder()'s, for results of `size` bytes. Raises DeskError."""
     encoder = make_encoder(topic)
     if encoder is not None and encoder.record_size != size:
