@@ -116,14 +116,15 @@ def _read_engines(directories: list[Path], wanted: tuple[str, ...], unknown: lis
                 unknown.append(f"engine: {error}")
         if len(names) > MOST:
             unknown.append(f"{directory}: {len(names) - MOST} more engines than the {MOST} that are looked at")
-    for path in [name for name in wanted if name.startswith("/") and not any(is_engine(one, name) for one in found)]:
+    missing = [name for name in wanted if not any(is_engine(one, name) for one in found)]
+    if len(unknown) == unreadable:
+        unknown += [f"engine {name}: has never run here, and desk.toml has it" for name in missing
+                    if not name.startswith("/")]  # fmt: skip
+    for path in [name for name in missing if name.startswith("/")]:
         try:
             found.append(shm.read(Path(path)))
         except SegmentError as error:
             unknown.append(f"engine: {error}")
-    if len(unknown) == unreadable:
-        unknown += [f"engine {name}: has never run here, and desk.toml has it" for name in wanted
-                    if not any(is_engine(one, name) for one in found)]  # fmt: skip
     return found
 
 

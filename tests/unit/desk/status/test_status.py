@@ -5,6 +5,7 @@ import signal
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from desk.cli.main import main
 from desk.counters import Counters
 from desk.status import reading
 
+from ...agent.shm.small_segment import build
 from ...agent.stage import Stage
 from ...house.hostile import find_orders
 from ..worker import places
@@ -308,3 +310,12 @@ def test_rings_that_are_too_many_are_not_known(directory: Path, look: Look, monk
     code, data = look()
     assert (code, len(data["rings"])) == (3, 2)
     assert data["unknown"] == ["1 more rings than the 2 that are looked at"]
+
+
+def test_engines_that_the_configuration_has_and_that_are_not_there(directory: Path, tmp_path: Path) -> None:
+    there, away = tmp_path / "there.segment", tmp_path / "away.segment"
+    there.write_bytes(build())
+    found = reading.read(time.monotonic(), reading.Wanted(engines=("mein", str(away), str(there))))
+    assert [one.path for one in found.engines] == [str(there)]
+    assert found.unknown[0] == "engine mein: has never run here, and desk.toml has it"
+    assert len(found.unknown) == 2 and str(away) in found.unknown[1]
