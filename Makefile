@@ -15,7 +15,7 @@ demo: setup-vm
 	$(VENV)/python tools/demo.py $(if $(FEED),--feed '$(FEED)') $(if $(SYMBOLS),--symbols '$(SYMBOLS)')
 
 test: setup-vm
-	$(VENV)/pytest tests/unit -n auto
+	$(VENV)/pytest tests/unit -m 'not long' -n auto --dist loadfile --no-loadscope-reorder
 	$(AS_ROOT) $(CURDIR)/$(VENV)/pytest tests/live
 	$(VENV)/pytest tests/vm
 	tools/molecule-test
@@ -30,11 +30,11 @@ test-matrix: setup-vm
 	done; test -z "$$failed" || { echo "failed:$$failed" >&2; exit 1; }
 
 test-fast: setup-dev
-	$(VENV)/pytest tests/unit -m 'not vm and not live' -n auto
+	$(VENV)/pytest tests/unit -m 'not vm and not live and not long' -n auto --dist loadfile --no-loadscope-reorder
 
 test-long: setup-dev
 	HYPOTHESIS_RANDOM=1 $(VENV)/pytest tests/unit/agent -n auto
-	$(VENV)/pytest tests/long
+	$(VENV)/pytest tests/unit tests/long -m long
 
 check: setup-host
 	@$(VENV)/hosttune check --profile trading; status=$$?; test $$status -ne 2

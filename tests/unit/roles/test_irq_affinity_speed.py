@@ -20,6 +20,7 @@ from hosttune.host import kept
 from hosttune.host.cpulist import KernelList
 from hosttune.host.root import Fact, Observed
 from hosttune.host.root import Tree as Root
+from tests.cpu_time import is_within
 
 from .irq_tree import PROFILE, Tree
 
@@ -76,13 +77,13 @@ def test_the_check(large: Tree, queues: dict[str, KernelList]) -> None:
 
     wanted = irq_affinity.Section(housekeeping=KernelList("0-15"), irqbalance="banned", queues=queues)
     found: list[Finding] = []
-    assert find_best(measure) < MOST_SECONDS
+    assert is_within(find_best(measure), MOST_SECONDS)
     assert len(found) >= 3 * (len(queues) or IRQS)
     root = kept.reduce_root(Root(str(large.root)))
     facts, before = irq_affinity.facts(root, wanted), irq_affinity.sample(root)
     rows = {name: msgspec.structs.replace(row, numbers=f"{row.numbers}9") for name, row in (before.value or {}).items()}
     observed = Observed(before, Fact("value", rows), 1.0)
-    assert find_best(measure_observed) < MOST_SECONDS
+    assert is_within(find_best(measure_observed), MOST_SECONDS)
 
 
 def test_the_program_at_ifup(large: Tree) -> None:
@@ -96,7 +97,7 @@ def test_the_program_at_ifup(large: Tree) -> None:
 
     lines: list[list[str]] = []
     first = measure()
-    assert first < MOST_SECONDS
+    assert is_within(first, MOST_SECONDS)
     assert len([line for line in lines[0] if "mlx5_comp" in line]) == IRQS
-    assert find_best(measure) < MOST_SECONDS
+    assert is_within(find_best(measure), MOST_SECONDS)
     assert not [line for line in lines[-1] if line.startswith("changed")]

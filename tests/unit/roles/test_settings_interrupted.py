@@ -79,6 +79,7 @@ def test_killed_before_any_change(memory_path: Path, case: str, then: str) -> No
     pytest.fail("never came to the end")
 
 
+@pytest.mark.long
 def test_killed_before_any_system_call(memory_path: Path) -> None:
     options = {"files": {UNIT: "[Service]\n"}, "values": {BACKLOG: 300}}
     whole = make_machine(memory_path / "whole")

@@ -10,6 +10,7 @@ from hosttune import checker, profile
 from hosttune.host import snapshot
 from hosttune.host.root import NOT_CAPTURED, Tree
 from hosttune.host.snapshot import Recorder, Snapshot, SnapshotError
+from tests.cpu_time import is_within
 
 LINK = {"/sys/class/net/eth0": "../../devices/x"}
 TABLE = [{"interface": "eth0", "kind": "fq", "handle": 0, "parent": 0xFFFFFFFF}]
@@ -202,7 +203,7 @@ def test_a_large_text_from_elsewhere_is_refused_at_once_and_not_shown(tmp_path, 
     start = time.process_time()
     report = checker.run_checks(wanted, Snapshot(str(tmp_path / "s.json")))
     shown = msgspec.json.encode(report)
-    assert time.process_time() - start < 1
+    assert is_within(time.process_time() - start, 1)
     assert len(shown) < 1 << 16
     assert report.findings[0].status in ("unknown", "fail")
 

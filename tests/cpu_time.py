@@ -1,0 +1,27 @@
+"""Limits of CPU time are meant for a core of about 3 GHz: a slower machine may take as much longer as it is slower at
+that moment."""
+
+from __future__ import annotations
+
+import statistics
+import time
+
+#: Seconds that _work() takes such a core, in CPython 3.11.
+_MEANT = 0.010
+
+
+def _work() -> float:
+    begin = time.process_time()
+    total = 0
+    for number in range(100_000):
+        total += number * number
+    return time.process_time() - begin
+
+
+def _slowness() -> float:
+    return statistics.median(_work() for _ in range(5)) / _MEANT
+
+
+def is_within(seconds: float, limit: float) -> bool:
+    """Returns whether what took so many seconds of CPU time just now is within a limit."""
+    return seconds < limit or seconds < limit * _slowness()
