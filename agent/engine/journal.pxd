@@ -10,28 +10,37 @@ from libc.string cimport memcpy, memset, strlen
 cimport agent.journal.record as record
 from agent.engine.state cimport Core, OpenOrder
 from agent.shm.clock cimport monotonic_ns
-from agent.shm.ring cimport RING_LOAD, ring_push
+from agent.shm.ring cimport RING_LOAD, ring_publish, ring_reserve
 from agent.shm.segment cimport AGENT_LIMIT_WORDS
 
 cdef enum:
     ROOM = 256                  # records
 
 
-cdef inline bint push_record(Core *e, const void *entry) noexcept nogil:
-    """Give a record its place in the ring. Returns False if there is none: the journal ended before it."""
-    if ring_push(e.journal.ring, entry, sizeof(record.JournalRecord)):
-        e.counters.journal_records += 1
-        return True
-    e.journal.full = True
-    return False
+cdef inline void *reserve_record(Core *e) noexcept nogil:
+    """Returns the place of the next record in the ring, where it is written and then published; NULL if there is none:
+    the journal ended before it."""
+    cdef void *place = ring_reserve(e.journal.ring, sizeof(record.JournalRecord))
+    e.journal.full = place == NULL
+    return place
+
+
+cdef inline void publish_record(Core *e) noexcept nogil:
+    """Show the journal's writer the record that was reserved."""
+    ring_publish(e.journal.ring)
+    e.counters.journal_records += 1
 
 
 cdef inline void write_record(Core *e, uint32_t kind, const OpenOrder *o, uint32_t quantity, uint64_t price,
                               uint64_t answer) noexcept nogil:
     """Write one record about an order. answer: the sequenced messages that the exchange need not send again; 0 for our
     own doing."""
-    cdef record.JournalRecord entry
+    cdef record.JournalRecord *entry
     if e.journal.ring == NULL or e.journal.full:
+        return
+    # In the ring itself: a copy would wait until what it copies is written.
+    entry = <record.JournalRecord *> reserve_record(e)
+    if entry == NULL:
         return
     e.journal.records += 1
     entry.number = e.journal.records
@@ -45,7 +54,7 @@ cdef inline void write_record(Core *e, uint32_t kind, const OpenOrder *o, uint32
     entry.quantity = quantity
     entry.side = o.side
     entry.symbol = o.symbol
-    push_record(e, &entry)
+    publish_record(e)
 
 
 cdef inline void write_session_record(Core *e) noexcept nogil:
@@ -87,13 +96,16 @@ cdef inline bint write_limit_record(Core *e, uint32_t kind, uint32_t limit, uint
                                     uint32_t login) noexcept nogil:
     """Write a decision (record.LIMIT_SET, LIMIT_RESET) about a limit, by its place in AGENT_LIMITS, from one value to
     another. uid, login: who. Returns False if the journal has no room."""
-    cdef record.LimitRecord entry
+    cdef record.LimitRecord *entry
     cdef const char *name = AGENT_LIMIT_WORDS[limit].name
     if e.journal.ring == NULL:
         return True
     if e.journal.full:
         return False
-    memset(&entry, 0, sizeof(entry))
+    entry = <record.LimitRecord *> reserve_record(e)
+    if entry == NULL:
+        return False
+    memset(entry, 0, sizeof(entry[0]))
     memcpy(entry.name, name, strlen(name))
     e.journal.records += 1
     entry.number = e.journal.records
@@ -103,4 +115,5 @@ cdef inline bint write_limit_record(Core *e, uint32_t kind, uint32_t limit, uint
     entry.login = login
     entry.old = old
     entry.new = new
-    return push_record(e, &entry)
+    publish_record(e)
+    return True
