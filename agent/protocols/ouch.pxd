@@ -161,10 +161,10 @@ cdef inline uint64_t _eight_digits(uint32_t number) noexcept nogil:
     """Returns the 8 decimal digits of a number below 10^8 as the bytes of a word, the first in the highest: all digits
     at once, since each step splits every number that the word holds."""
     cdef uint64_t digits = <uint64_t> (number // 10000) << 32 | number % 10000
-    cdef uint64_t left = digits * 10486 >> 20 & 0x7F0000007F            # 10486 / 2^20: a hundredth, exact below 10^4
+    cdef uint64_t left = digits * 10486 >> 20 & 0x7F0000007FULL    # 10486 / 2^20: a hundredth, exact below 10^4
     digits = left << 16 | digits - 100 * left
-    left = digits * 103 >> 10 & 0x000F000F000F000F                      # 103 / 2^10: a tenth, exact below 100
-    return (left << 8 | digits - 10 * left) + 0x3030303030303030
+    left = digits * 103 >> 10 & 0x000F000F000F000FULL              # 103 / 2^10: a tenth, exact below 100
+    return (left << 8 | digits - 10 * left) + 0x3030303030303030ULL
 
 
 cdef inline void write_clordid(uint8_t *at, uint64_t number) noexcept nogil:
