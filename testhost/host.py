@@ -327,7 +327,10 @@ class Host:
     def reboot(self, timeout: float = BOOT_TIMEOUT_S) -> None:
         """Reboots the guest from inside and waits until it is back, in a new QEMU process."""
         launch = self.state()["launch"]
-        self.run(["systemctl", "--no-block", "reboot"], timeout=30, check=True)
+        command = ["systemctl", "--no-block", "reboot"]
+        done = self.run(command, timeout=30)
+        if done.returncode not in (0, 255):  # 255: the guest was down before ssh had its answer
+            raise TesthostError(f"host {self.name}: status {done.returncode}: {shlex.join(command)}\n{done.stderr}")
         self._wait_for_launch(launch, timeout)
         self.wait(timeout)
 
