@@ -347,16 +347,17 @@ def _find_template(name: str) -> str | None:
 
 
 def _list_name_parts(name: str) -> list[str]:
-    """`a-b@i.service` → itself, `a-b@.service`, `a-@.service`, `a-@i.service`."""
+    """`a-b@i.service` → itself, `a-b@.service`, `a-.service`, `a-@i.service`, `a-@.service`: the part of a template's name
+    is that of a plain unit's. As unit_file_find_dirs() in `src/shared/dropin.c` of systemd has it."""
     parts = [name]
     template = _find_template(name)
     if template:
         parts += _list_name_parts(template)
     plain, _, kind = name.rpartition(".")
-    prefix, at, instance = plain.partition("@")
-    chopped = prefix.rstrip("-").rpartition("-")
-    if chopped[1]:
-        parts += _list_name_parts(f"{chopped[0]}-{at}{instance}.{kind}")
+    prefix, _, instance = plain.partition("@")
+    shorter = prefix.removesuffix("-").rpartition("-")[0]
+    if shorter:
+        parts += _list_name_parts(f"{shorter}-{instance and '@'}{instance}.{kind}")
     return list(dict.fromkeys(parts))
 
 

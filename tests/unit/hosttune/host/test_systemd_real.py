@@ -89,7 +89,8 @@ def judge(answer, root, unit):
     sources = list(dict.fromkeys(setting.source for setting in ours.settings))
     applied = [*found.get("Fragment Path", []), *found.get("DropIn Path", [])]
     applied = [f"/usr{path}" if path.startswith("/lib/") else path for path in applied]
-    assert [each for each in applied if each in sources] == sources
+    # All that say something, and in systemd's order.
+    assert [each for each in applied if systemd.parse(root.read(each).value or "", each)] == sources
     user = systemd.find_last(ours.settings, "Service", "User")
     wanted = systemd.expand(user.value, unit) if user else ""
     assert found.get("User", [""]) == [wanted]
@@ -101,7 +102,9 @@ def judge(answer, root, unit):
             assert (limit.soft, limit.hard) == (int(found[f"{key}Soft"][0]), int(found[key][0])), key
 
 
-NAMES = st.sampled_from(["agent.service", "a-b-c.service", "agent@ldn.service", "a-b@x-y.service", "a--b-.service"])
+NAMES = st.sampled_from(
+    ["agent.service", "a-b-c.service", "agent@ldn.service", "a-b@x-y.service", "a--b-.service", "-a---b@-.service", "--a.service"]
+)
 VALUES = st.one_of(
     st.sampled_from(
         [
@@ -243,7 +246,10 @@ def hosts(draw):
         "also.service",
         "a--.service",
     ]
-    directories += ["also@.service", "also@ldn.service", "a--b-.service", "-.service"]
+    directories += ["also@.service", "also@ldn.service", "a--b-.service", "-.service", "-@.service"]
+    directories += ["-a-.service", "-a--.service", "-a---.service", "-a---@.service", "-a---@-.service", "-@-.service", "--.service"]
+    if draw(st.booleans()):  # of those that may apply, more than chance would have
+        directories = [each for each in directories if each[:2] == unit[:2] or each[0] == "-" == unit[0]]
     for _ in range(draw(st.integers(0, 5))):
         path = "/".join(
             [
@@ -265,7 +271,7 @@ def hosts(draw):
     return unit, files, {path: target for path, target in links.items() if path not in files}
 
 
-@settings(max_examples=40, deadline=None, phases=(Phase.generate,), suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=400, deadline=None, phases=(Phase.generate,), suppress_health_check=[HealthCheck.too_slow])
 @given(host=hosts())
 def test_units_are_what_we_read(real, host):
     unit, files, links = host
