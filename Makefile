@@ -34,6 +34,7 @@ test-fast: setup-dev
 
 test-long: setup-dev
 	HYPOTHESIS_RANDOM=1 $(VENV)/pytest tests/unit/agent -n auto
+	EXAMPLES_TIMES=20 $(VENV)/pytest $$(grep -rl 'tests.examples' tests/unit) -n auto --dist loadfile
 	$(VENV)/pytest tests/unit tests/long -m long
 
 check: setup-host

@@ -36,14 +36,15 @@ _ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{2})|([0-7]{3})|([abfnrtv\\\"'s]))")
 class Line(msgspec.Struct, frozen=True):
     """A line that writes: the files that its pattern names, the text, and where it says so.
 
-    `value` is None where the text depends on the host. `kind` is `w`, `w+`, `F`, or `f`, which writes to no file that
-    is there and only keeps others from the path.
+    `value` is None where the text depends on the host. `kind` is the type with its `+`: `w`, `w+`, `F`, `F+`, `f+`, or
+    `f`, which writes to no file that is there and only keeps others from the path. `owner`: mode, user, group and age.
     """
 
     kind: str
     path: str
     value: str | None
     place: str
+    owner: tuple[str, ...] = ()
 
 
 class Writes(msgspec.Struct, frozen=True):
@@ -54,7 +55,9 @@ class Writes(msgspec.Struct, frozen=True):
     def find(self, path: str) -> list[Line]:
         """Returns the writes to a path, the last of which counts."""
         return [
-            line for line in self.lines if (line.path == path if line.kind == "F" else globs.matches(path, line.path))
+            line
+            for line in self.lines
+            if (globs.matches(path, line.path) if line.kind[0] == "w" else line.path == path)
         ]
 
 
@@ -75,17 +78,27 @@ def read(root: Root) -> Fact[Writes]:
 def order(lines: Iterable[Line]) -> list[Line]:
     """Returns the lines in the order in which systemd-tmpfiles goes about them, without those that it ignores.
 
-    Lines that create files go first, then those with patterns. Of several lines for one pattern the first counts, and
-    the others are duplicates, unless all append.
+    Lines that create files go first, then those with patterns. Of several lines for one path or pattern the first counts
+    and the others are duplicates, but for one with a `+`, and for one that says the same as all before it: these count
+    too. `F` goes before `f`, whose files are there then. As parse_line() and item_compare() of systemd have it.
     """
     paths: dict[str, list[Line]] = {}
     patterns: dict[str, list[Line]] = {}
+    said: dict[tuple[bool, str], set[object]] = {}
     for line in lines:
-        of = patterns if line.kind[0] == "w" else paths
-        known = of.setdefault(line.path, [])
-        if not known or line.kind == known[0].kind == "w+":
-            known.append(line)
-    return [line for of in (paths, patterns) for known in of.values() for line in known if line.kind != "f"]
+        written = line.kind[0] == "w"
+        what = (line.owner, line.place if line.value is None else (line.value,))
+        before = said.setdefault((written, line.path), set())
+        if before <= {what} or line.kind[-1] == "+":
+            before.add(what)
+            (patterns if written else paths).setdefault(line.path, []).append(line)
+    return [
+        line
+        for of in (paths, patterns)
+        for known in of.values()
+        for line in sorted(known, key=lambda each: each.kind[0])
+        if line.kind != "f"
+    ]
 
 
 def parse(text: str, file: str) -> list[Line]:
@@ -128,28 +141,28 @@ def _parse_line(line: str, place: str) -> Line | None:
     if line[:1] not in ("w", "f", "F", '"', "'", "\\") or len(line) > _MAX_LINE:
         return None
     fields, argument = _extract_words(line, 6)
-    if len(fields) < 2 or (kind := _TYPES.fullmatch(fields[0])) is None:
+    if len(fields) < 2 or (found := _TYPES.fullmatch(fields[0])) is None:
         return None
     _, path, mode, user, group, age = (*fields, *["-"] * (6 - len(fields)))
     pattern = _simplify_path(path)
-    letter, modifiers = kind[1], kind[3]
+    letter, modifiers = found[1], found[3]
+    kind = f"{letter}+" if "+" in modifiers else letter
     if pattern is None or not (_MODE.fullmatch(mode) and _AGE.fullmatch(age)):
         return None
     if letter == "w" and not any(map(is_sought, globs.expand_braces(pattern, MAX_PATTERNS))):
         return None
     if letter != "w" and (set(pattern) & set("*?[{\\") or not is_sought(pattern)):
         return None  # of these types the path is no pattern
-    if letter == "f" and "+" not in modifiers:
-        return Line("f", pattern, "", place)
+    owner = (mode.removeprefix("0"), *("0" if name == "root" else name for name in (user, group)), age)
     if argument in ("", "-"):
-        return None if letter == "w" else Line("F", pattern, "", place)
+        return None if letter == "w" else Line(kind, pattern, "", place, owner)
     known = all(name in ("-", "root", "0", ":root", ":0") for name in (user, group)) and not set("~^") & set(modifiers)
     value: str | None = None
     if known and not _SPECIFIER.search(argument.replace("%%", "")):
         value = _unescape(argument)
         if value is None:
             return None
-    return Line("w+" if letter == "w" and "+" in modifiers else letter.replace("f", "F"), pattern, value, place)
+    return Line(kind, pattern, value, place, owner)
 
 
 def is_sought(pattern: str) -> bool:

@@ -24,6 +24,7 @@ from hosttune.checks import irq_affinity
 from hosttune.findings import Finding
 from hosttune.host import cpulist
 from hosttune.host.root import Tree as HostTree
+from tests.examples import TIMES
 from tests.unit.roles.hosts import make_host
 from tests.unit.roles.irq_tree import ROLE, Tree
 from tests.unit.roles.plans import irq_affinity_plan
@@ -189,7 +190,7 @@ def is_refused(kernel: Kernel) -> bool:
     return False
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30 * TIMES, suppress_health_check=[HealthCheck.too_slow])
 @given(hosts())
 def test_the_check_is_content_with_what_was_applied(host: tuple[dict[str, Any], Interrupts, frozenset[int]]) -> None:
     with tempfile.TemporaryDirectory(dir=MEMORY) as directory:
@@ -219,7 +220,7 @@ def follow(kernel: Kernel, finding: Finding) -> set[int]:
     return written
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30 * TIMES, suppress_health_check=[HealthCheck.too_slow])
 @given(hosts())
 def test_each_command_of_the_check_turns_its_finding_and_the_role_leaves_it(
     host: tuple[dict[str, Any], Interrupts, frozenset[int]],

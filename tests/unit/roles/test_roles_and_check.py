@@ -14,6 +14,7 @@ pytest.importorskip("ansible.plugins.action")
 
 from hosttune import checker, profile
 from hosttune.findings import Finding
+from tests.examples import TIMES
 from tests.unit.roles import rendering
 from tests.unit.roles.rendering import settle
 from tests.unit.roles.simulated import CPUS, THP, Simulated, show_list
@@ -135,7 +136,7 @@ def test_a_host_with_its_share_of_all(lacks: set[str], offline: set[int], others
 
 
 # Not shrunk: an example takes a second, and says enough as it is.
-@settings(max_examples=20, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+@settings(max_examples=20 * TIMES, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_nothing_that_a_role_sets_is_judged_otherwise_than_pass(data: st.DataObject) -> None:
     host = data.draw(hosts())

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from hosttune import checker, profile
 from hosttune.host import module_names, qdisc
+from tests.examples import TIMES
 from tests.unit.hosttune.conftest import FakeHost
 from tests.unit.roles.hosts import make_host
 from tests.unit.roles.plans import action
@@ -75,7 +76,7 @@ def test_a_module_that_modprobe_d_keeps_out(text: str, refused: bool) -> None:
         assert PLANS["tcp_bbr"].plan(variables, host=host)["modules"] == ["tcp_bbr", "sch_fq"]
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150 * TIMES, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_what_the_roles_set_is_judged_as_right(data: st.DataObject) -> None:
     sysctl = {**DEFAULTS["net_buffers"]["net_buffers_sysctl"], **MORE}

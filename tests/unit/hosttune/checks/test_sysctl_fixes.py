@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hosttune.checks import net_buffers, tcp_bbr
 from hosttune.findings import Finding
 from hosttune.host.root import Fact, Live
+from tests.examples import TIMES
 
 #: The programs that a fix calls, on the host below $ROOT.
 PROGRAMS = r"""
@@ -107,7 +108,7 @@ MODULES = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60 * TIMES, deadline=None, suppress_health_check=list(HealthCheck))
 @given(SYSCTLS, RUNNING, MODULES, st.booleans())
 def test_each_fix_turns_its_finding(files: Any, running: Any, modules: dict[str, str], masked: bool) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from hosttune.host import cpu, cpulist, environment, irq_plan
 from hosttune.host.cpulist import KernelList, SystemdList
+from tests.examples import TIMES
 
 NOBODY = 65534
 # tools/setup unpacks it there: installed, it would run.
@@ -67,7 +68,7 @@ MASKS = st.text("0123456789abcdefABCDEF", max_size=20) | st.text("0f1c,, x", max
 
 
 @needs_irqbalance
-@settings(max_examples=60)
+@settings(max_examples=60 * TIMES)
 @given(LISTS)
 @example("2-N")
 @example("1,x")
@@ -82,7 +83,7 @@ def test_irqbalances_list_as_irqbalance_reads_it(text: str) -> None:
 
 
 @needs_irqbalance
-@settings(max_examples=60)
+@settings(max_examples=60 * TIMES)
 @given(MASKS, st.sampled_from([None, "1", "2-3"]))
 @example("0", "1")
 @example("", "1")
@@ -129,7 +130,7 @@ ASSIGNMENTS = st.lists(SYSTEMD_LISTS.filter(lambda text: not text.endswith("\\")
 
 
 @needs_systemd
-@settings(max_examples=12)
+@settings(max_examples=12 * TIMES)
 @given(st.lists(ASSIGNMENTS, min_size=20, max_size=20))
 @example(
     [["0-1,x", "7"], ["1", "", "2"], ["1", ","], ["3-2"], ["3-2", "1"], ["'0 1'"], ["\"0\"'-'1"], ["0\\-1"], ["0-N"]]
@@ -150,7 +151,7 @@ WORDS = st.lists(
 
 
 @needs_systemd
-@settings(max_examples=10)
+@settings(max_examples=10 * TIMES)
 @given(st.lists(WORDS, min_size=20, max_size=20))
 @example(["A=1 B=2", "\"A=1 2\" B='3 4'", "A=1 'B=2", "A=1'2'\"3\" x 2B=1", "A=1 A=2"])
 def test_environment_as_systemd_reads_it(units: list[str]) -> None:
@@ -174,7 +175,7 @@ FILES = st.lists(
 
 
 @pytest.mark.skipif(not os.path.exists(GENERATOR), reason="systemd's reader of environment.d is not installed")
-@settings(max_examples=80)
+@settings(max_examples=80 * TIMES)
 @given(FILES)
 @example("A='1' \"2\" 3\nB=1 # 2\n")
 @example("A=1\\\n2\n")

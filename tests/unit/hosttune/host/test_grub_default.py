@@ -11,6 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hosttune.host import grub_default
+from tests.examples import TIMES
 
 PATHS = ["/etc/default/grub", "/etc/default/grub.d/50-cloud.cfg", "/etc/default/grub.d/80-x.cfg"]
 WITHOUT = """hosttune_without() {
@@ -67,7 +68,7 @@ def words(line: str) -> list[str]:
     return [word for word in line.split() if word.startswith(("isolcpus=", "nohz_full=", "rcu_nocbs=", "irqaffinity="))]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150 * TIMES, deadline=None)
 @given(st.lists(TEXTS, min_size=1, max_size=3))
 @example(['GRUB_CMDLINE_LINUX="isolcpus=1 quiet"', WITHOUT])
 @example([WITHOUT, 'GRUB_CMDLINE_LINUX_DEFAULT="quiet"'])

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hosttune import capture, checker, profile
 from hosttune.host import snapshot
 from hosttune.host.root import Root
+from tests.examples import TIMES
 from tests.unit.hosttune.conftest import FakeHost
 
 KEY, MAX, RP = "net.core.rmem_max", "net.netfilter.nf_conntrack_max", "net.ipv4.conf.eth0.rp_filter"
@@ -70,7 +71,7 @@ FILES = st.dictionaries(
 )
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=80 * TIMES, deadline=None, suppress_health_check=list(HealthCheck))
 @given(FILES, st.sampled_from([None, "/dev/null", "/run/x", "/etc/real.conf"]), st.booleans())
 def test_a_snapshot_says_what_the_host_says(files: Any, link: str | None, masked: bool) -> None:
     texts = {

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hosttune.host import modules
+from tests.examples import TIMES
 
 SBIN = "/usr/sbin:/sbin:/usr/bin:/bin"
 MODPROBE, DEPMOD, CC = shutil.which("modprobe", path=SBIN), shutil.which("depmod", path=SBIN), shutil.which("cc")
@@ -69,7 +70,7 @@ def test_what_modprobe_loads_is_what_we_say(kernel: Path, host: Any) -> None:
     depends = (kernel / "lib/modules" / RELEASE / "modules.dep").read_text()
 
     @settings(
-        max_examples=200,
+        max_examples=200 * TIMES,
         phases=[__import__("hypothesis").Phase.generate],
         deadline=None,
         suppress_health_check=list(HealthCheck),

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from hosttune.host import limits, pam
 from hosttune.host.limits import User
+from tests.examples import TIMES
 
 HERE = Path(__file__).parent
 PASSWD = "root:x:0:0::/:/bin/sh\ntrader:x:1001:1001::/:/bin/sh\nsvc.trader:x:1002:2000::/:/bin/sh\n"
@@ -237,7 +238,7 @@ FILES = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150 * TIMES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(files=FILES, user=st.sampled_from(sorted(USERS)))
 def test_sessions_get_what_we_read(sessions, first, grammar, files, user):
     real = sessions.ask(user, files)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from hosttune.host import limits, systemd, units
 from hosttune.host.root import Tree
+from tests.examples import TIMES
 
 HERE = Path(__file__).parent
 ETC, RUN, LOCAL, LIB = systemd.UNITS[:4]
@@ -103,7 +104,15 @@ def judge(answer, root, unit):
 
 
 NAMES = st.sampled_from(
-    ["agent.service", "a-b-c.service", "agent@ldn.service", "a-b@x-y.service", "a--b-.service", "-a---b@-.service", "--a.service"]
+    [
+        "agent.service",
+        "a-b-c.service",
+        "agent@ldn.service",
+        "a-b@x-y.service",
+        "a--b-.service",
+        "-a---b@-.service",
+        "--a.service",
+    ]
 )
 VALUES = st.one_of(
     st.sampled_from(
@@ -247,7 +256,15 @@ def hosts(draw):
         "a--.service",
     ]
     directories += ["also@.service", "also@ldn.service", "a--b-.service", "-.service", "-@.service"]
-    directories += ["-a-.service", "-a--.service", "-a---.service", "-a---@.service", "-a---@-.service", "-@-.service", "--.service"]
+    directories += [
+        "-a-.service",
+        "-a--.service",
+        "-a---.service",
+        "-a---@.service",
+        "-a---@-.service",
+        "-@-.service",
+        "--.service",
+    ]
     if draw(st.booleans()):  # of those that may apply, more than chance would have
         directories = [each for each in directories if each[:2] == unit[:2] or each[0] == "-" == unit[0]]
     for _ in range(draw(st.integers(0, 5))):
@@ -271,7 +288,9 @@ def hosts(draw):
     return unit, files, {path: target for path, target in links.items() if path not in files}
 
 
-@settings(max_examples=400, deadline=None, phases=(Phase.generate,), suppress_health_check=[HealthCheck.too_slow])
+@settings(
+    max_examples=40 * TIMES, deadline=None, phases=(Phase.generate,), suppress_health_check=[HealthCheck.too_slow]
+)
 @given(host=hosts())
 def test_units_are_what_we_read(real, host):
     unit, files, links = host
@@ -297,7 +316,7 @@ MANAGER_FILES = st.dictionaries(
 )
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15 * TIMES, deadline=None)
 @given(files=MANAGER_FILES)
 def test_the_managers_files_are_those_we_read(real, files):
     answer = real.ask(None, files)

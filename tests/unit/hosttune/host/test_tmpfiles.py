@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hosttune.host import tmpfiles
 from hosttune.host.root import Tree
 from hosttune.host.tmpfiles import Line
+from tests.examples import TIMES
 
 THP = "/sys/kernel/mm/transparent_hugepage/enabled"
 SIZE = "/sys/kernel/mm/transparent_hugepage/hugepages-64kB/enabled"
@@ -32,7 +33,7 @@ def test_only_writes_to_what_a_check_looks_at():
     text = (
         f"# w {THP} - - - - 1\nd /sys/b - - - - 1\nw /run/c - - - - 1\nw\nw {THP} - - - -\nw! {THP} - - - -  never \n"
     )
-    assert tmpfiles.parse(text, "f") == [Line("w", THP, "never", "f:6")]
+    assert tmpfiles.parse(text, "f") == [Line("w", THP, "never", "f:6", ("-", "-", "-", "-"))]
 
 
 def test_a_glob_names_every_pool_that_it_matches(host):
@@ -139,7 +140,7 @@ def fill(top: Path, files: dict[str, str]) -> None:
 
 
 @pytest.mark.skipif(not shutil.which("systemd-tmpfiles"), reason="systemd-tmpfiles is not installed")
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80 * TIMES, deadline=None)
 @given(CONFIGURATION)
 @example(
     {
@@ -148,6 +149,8 @@ def fill(top: Path, files: dict[str, str]) -> None:
     }
 )
 @example({f"{ETC}/a.conf": f"w+ {THP} - - - - 1\nw {SIZE} - - - - 2\nw+ {THP} - - - - 3\nw {THP} - - - - 4"})
+@example({f"{ETC}/a.conf": f"w {THP} - - - - never\nw+ {THP} - - - - always\nw {THP} - - - - never"})
+@example({f"{ETC}/a.conf": f"f {THP} - - - - 1\nf+ {THP} - - - - 2\nF {SIZE} - - - - 3\nF {SIZE} - - - - 3"})
 def test_each_file_holds_what_systemd_tmpfiles_wrote(files: dict[str, str]) -> None:
     with tempfile.TemporaryDirectory() as name:
         top = Path(name)
@@ -166,7 +169,7 @@ def test_each_file_holds_what_systemd_tmpfiles_wrote(files: dict[str, str]) -> N
             for path in FILES:
                 if line in writes.value.find(path):
                     assert line.value is not None
-                    rest = "" if line.kind == "F" else expected[path][len(line.value) :]
+                    rest = "" if line.kind[0] != "w" else expected[path][len(line.value) :]
                     expected[path] = expected[path] + line.value if line.kind == "w+" else line.value + rest
         subprocess.run(
             ["systemd-tmpfiles", "--create", "--remove", "--boot", f"--root={name}"],
