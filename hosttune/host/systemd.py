@@ -347,8 +347,8 @@ def _find_template(name: str) -> str | None:
 
 
 def _list_name_parts(name: str) -> list[str]:
-    """`a-b@i.service` → itself, `a-b@.service`, `a-.service`, `a-@i.service`, `a-@.service`: the part of a template's name
-    is that of a plain unit's. As unit_file_find_dirs() in `src/shared/dropin.c` of systemd has it."""
+    """`a-b@i.service` → itself, `a-b@.service`, `a-.service`, `a-@i.service`, `a-@.service`: a template's part is a plain
+    unit's name. As unit_file_find_dirs() in `src/shared/dropin.c` of systemd has it."""
     parts = [name]
     template = _find_template(name)
     if template:

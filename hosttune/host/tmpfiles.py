@@ -78,9 +78,9 @@ def read(root: Root) -> Fact[Writes]:
 def order(lines: Iterable[Line]) -> list[Line]:
     """Returns the lines in the order in which systemd-tmpfiles goes about them, without those that it ignores.
 
-    Lines that create files go first, then those with patterns. Of several lines for one path or pattern the first counts
-    and the others are duplicates, but for one with a `+`, and for one that says the same as all before it: these count
-    too. `F` goes before `f`, whose files are there then. As parse_line() and item_compare() of systemd have it.
+    Lines that create files go first, then those with patterns. Of several lines for one path or pattern the first
+    counts and the others are duplicates, but for one with a `+`, and for one that says the same as all before it: these
+    count too. `F` goes before `f`. As parse_line(), item_compatible() and item_compare() of systemd have it.
     """
     paths: dict[str, list[Line]] = {}
     patterns: dict[str, list[Line]] = {}
