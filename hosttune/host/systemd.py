@@ -347,8 +347,8 @@ def _find_template(name: str) -> str | None:
 
 
 def _list_name_parts(name: str) -> list[str]:
-    """`a-b@i.service` → itself, `a-b@.service`, `a-.service`, `a-@i.service`, `a-@.service`: a template's part is a plain
-    unit's name. As unit_file_find_dirs() in `src/shared/dropin.c` of systemd has it."""
+    """`a-b@i.service` → itself, `a-b@.service`, `a-.service`, `a-@i.service`, `a-@.service`: a part of a template is
+    a plain unit. As unit_file_find_dirs() in `src/shared/dropin.c` of systemd has it."""
     parts = [name]
     template = _find_template(name)
     if template:

@@ -79,23 +79,20 @@ def order(lines: Iterable[Line]) -> list[Line]:
     """Returns the lines in the order in which systemd-tmpfiles goes about them, without those that it ignores.
 
     Lines that create files go first, then those with patterns. Of several lines for one path or pattern the first
-    counts and the others are duplicates, but for one with a `+`, and for one that says the same as all before it: these
-    count too. `F` goes before `f`. As parse_line(), item_compatible() and item_compare() of systemd have it.
+    counts and the others are duplicates, but where all of them are `w+`, or one says the same as all before it. `F`
+    goes before `f`. As parse_line(), item_compatible() and item_compare() of systemd have it.
     """
-    paths: dict[str, list[Line]] = {}
-    patterns: dict[str, list[Line]] = {}
-    said: dict[tuple[bool, str], set[object]] = {}
+    items: dict[tuple[bool, str], tuple[list[Line], set[object], set[str]]] = {}
     for line in lines:
-        written = line.kind[0] == "w"
-        what = (line.owner, line.place if line.value is None else (line.value,))
-        before = said.setdefault((written, line.path), set())
-        if before <= {what} or line.kind[-1] == "+":
-            before.add(what)
-            (patterns if written else paths).setdefault(line.path, []).append(line)
+        known, texts, kinds = items.setdefault((line.kind[0] == "w", line.path), ([], set(), set()))
+        text = (line.owner, line.place if line.value is None else (line.value,))
+        if texts <= {text} or kinds | {line.kind} == {"w+"}:
+            known.append(line)
+            texts.add(text)
+            kinds.add(line.kind)
     return [
         line
-        for of in (paths, patterns)
-        for known in of.values()
+        for _, (known, _, _) in sorted(items.items(), key=lambda item: item[0][0])
         for line in sorted(known, key=lambda each: each.kind[0])
         if line.kind != "f"
     ]
