@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from hosttune.checks._hugepages_at_boot import Sources
 from hosttune.findings import Hop
-from hosttune.host import boot_writes, grub_default, tmpfiles
+from hosttune.host import boot_writes, grub_default, tmpfiles_lines
 from hosttune.host.boot import Boot
 from hosttune.output import quote_word
 
@@ -33,7 +33,7 @@ def write_late_fix(sources: Sources, hop: Hop, path: str, value: str) -> list[st
     return [*lines, *_write_line(writes, path, value)]
 
 
-def _write_line(writes: list[tmpfiles.Line], path: str, value: str) -> list[str]:
+def _write_line(writes: list[tmpfiles_lines.Line], path: str, value: str) -> list[str]:
     """Returns commands that make `w PATH - - - - VALUE` the last line for a path.
 
     systemd-tmpfiles goes by the order in which patterns are first named, and ignores a pattern that it had already.
@@ -62,7 +62,7 @@ def _write_line(writes: list[tmpfiles.Line], path: str, value: str) -> list[str]
     return lines
 
 
-def _split_place(line: tmpfiles.Line) -> tuple[str, str]:
+def _split_place(line: tmpfiles_lines.Line) -> tuple[str, str]:
     file, _, number = line.place.rpartition(":")
     return file, number
 

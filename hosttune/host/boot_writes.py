@@ -13,7 +13,7 @@ from functools import partial
 
 import msgspec
 
-from hosttune.host import commands, globs, hugetlb, systemd, tmpfiles
+from hosttune.host import commands, globs, hugetlb, systemd, tmpfiles_lines
 from hosttune.host.forms import DIGITS, NAME, consists_of
 from hosttune.host.root import Fact, Root, derive
 
@@ -118,7 +118,7 @@ def _find_pattern(name: str) -> str:
     pattern = _SHELL_VARIABLE.sub("*", name)
     mark = next((mark for mark in MARKS if mark in pattern), "")
     if consists_of(pattern, f"{NAME}/*?[]{{}},", 120) and pattern.startswith("/sys/"):
-        if tmpfiles.is_sought(pattern):
+        if tmpfiles_lines.is_sought(pattern):
             return pattern
         if not pattern.endswith(("transparent_hugepage", "transparent_hugepage/")) and "*" not in pattern:
             return ""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import posixpath
 import re
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
-from hosttune.host.root import Root
+if TYPE_CHECKING:  # the roles plan with this module, and have no msgspec
+    from hosttune.host.root import Root
 
 _CLASSES = {
     "alnum": "0-9A-Za-z", "alpha": "A-Za-z", "digit": "0-9", "lower": "a-z", "upper": "A-Z", "xdigit": "0-9A-Fa-f",

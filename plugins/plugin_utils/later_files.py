@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Files of others that are read after a role's own file and set the same otherwise: the next boot would have theirs.
 
-Of tmpfiles.d the first line for a path counts, so there the files that are read before.
+Of tmpfiles.d the first line for a path counts, and after it those for patterns that name the path.
 
 Sources: sysctl.d(5), systemd-system.conf(5), limits.conf(5), tmpfiles.d(5).
 """
@@ -12,6 +12,7 @@ import posixpath
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
+from hosttune.host import tmpfiles_lines
 from hosttune.host.module_names import parse_blocks
 
 from . import cpu_lists
@@ -79,18 +80,27 @@ def find_limits(host: Host, own: str, wanted: Mapping[tuple[str, str], str]) -> 
 
 
 def find_tmpfiles(host: Host, own: str, wanted: Mapping[str, object]) -> list[str]:
-    """Returns a line for each path into which an earlier file has something else written. wanted: path to value."""
-    found: dict[str, tuple[str, str]] = {}
-    for path, text in _list_files(host, TMPFILES):
-        for line in text.splitlines() if posixpath.basename(path) < posixpath.basename(own) else ():
-            words = line.split(maxsplit=6)
-            if len(words) == 7 and words[0].startswith("w") and words[1] in wanted:
-                found.setdefault(words[1], (path, words[6].strip()))
-    return [
-        _describe(path, key, value, str(wanted[key]), "before")
-        for key, (path, value) in sorted(found.items())
-        if value != str(wanted[key])
-    ]
+    """Returns a line for each path that has something else in the end than the role's own file has written there. own:
+    the role's file; wanted: path to value."""
+    files = {posixpath.basename(path): (path, text) for path, text in _list_files(host, TMPFILES)}
+    files[own] = own, "".join(f"w {path} - - - - {value}\n" for path, value in wanted.items())
+    lines: list[tmpfiles_lines.Line] = []
+    for name in sorted(files):
+        path, text = files[name]
+        try:
+            lines += tmpfiles_lines.parse(text, path)
+        except ValueError as error:
+            return [f"{path} is not understood: {error}"]
+    problems = []
+    lines = tmpfiles_lines.order(lines)
+    for path, asked in wanted.items():
+        last = tmpfiles_lines.find(lines, path)[-1]
+        if last.value != str(asked):
+            file = last.place.rpartition(":")[0]
+            set_to = "something that the host decides" if last.value is None else last.value
+            when = "before" if posixpath.basename(file) < own else "after"
+            problems.append(_describe(file, path, set_to, str(asked), when))
+    return problems
 
 
 def find_kept_out(host: Host, modules: Iterable[str]) -> list[str]:

@@ -92,7 +92,7 @@ CALLS: dict[str, Callable[[Any, str], Any]] = {
     "limits.parse_systemd": lambda parse, text: parse("memlock", text),
     "sysctl.parse": lambda parse, text: parse(text, "f"),
     "systemd.parse": lambda parse, text: parse(text, "f"),
-    "tmpfiles.parse": lambda parse, text: parse(text, "f"),
+    "tmpfiles_lines.parse": lambda parse, text: parse(text, "f"),
 }
 #: What reads a text and has another name.
 MORE: dict[str, Callable[[str], Any]] = {

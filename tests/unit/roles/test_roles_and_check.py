@@ -171,6 +171,21 @@ LATER: dict[str, tuple[str, str | None, str | None]] = {
         f"w {THP} - - - - madvise\n",
         f"d /run/x\nw {THP} - - - - never\nw {THP} - - - - always\n",
     ),
+    "tmpfiles-spelled": (
+        "/usr/lib/tmpfiles.d/00-a.conf",
+        f"'w!' \"{THP.replace('/mm', '//mm/.')}/\" 0644 root root - \\x6dadvise\n",
+        f"w {THP}x - - - - madvise\nw {THP} - - - -\nw {THP} - - - xx madvise\n",
+    ),
+    "tmpfiles-pattern": (
+        "/etc/tmpfiles.d/zz.conf",
+        f"w {THP.replace('transparent', 'trans*')} - - - - madvise\n",
+        f"w {THP} - - - - madvise\nf+ {THP} - - - - madvise\nw /sys/kernel/*/enabled - - - - madvise\n",
+    ),
+    "tmpfiles-braces": (
+        "/usr/lib/tmpfiles.d/00-a.conf",
+        None,
+        f"w {THP.replace('enabled', '{enabled,defrag}')} - - - - madvise\n",
+    ),
     "qdisc": (
         "/etc/sysctl.d/zz.conf",
         "net.core.default_qdisc = fq_codel",
