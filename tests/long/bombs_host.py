@@ -116,8 +116,10 @@ def find_parsers() -> dict[str, Callable[[str], Any]]:
     """Returns what reads text in hosttune/host, by MODULE.FUNCTION, as functions of the text alone."""
     found = dict(MORE)
     for module in pkgutil.iter_modules(package.__path__):
-        for name, function in vars(importlib.import_module(f"{package.__name__}.{module.name}")).items():
-            if inspect.isfunction(function) and name.startswith(("parse", "reduce")) and name != "reduce_root":
+        found_in = importlib.import_module(f"{package.__name__}.{module.name}")
+        for name, function in inspect.getmembers(found_in, inspect.isfunction):
+            its_own = function.__module__ == found_in.__name__
+            if its_own and name.startswith(("parse", "reduce")) and name != "reduce_root":
                 title = f"{module.name}.{name}"
                 call = CALLS.get(title)
                 found[title] = (lambda text, f=function, c=call: c(f, text)) if call else function

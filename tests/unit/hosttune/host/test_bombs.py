@@ -11,8 +11,12 @@ SHARE = 10
 @pytest.mark.parametrize("name", sorted(bombs_host.find_parsers()))
 def test_a_tenth_of_what_a_parser_may_get(name: str) -> None:
     """Within a fifth of the time: what grows with the square of a text takes much longer already."""
-    found = bombs_host.measure(name, SHARE)
-    assert {shape: seconds for shape, seconds in found.items() if not is_within(seconds, 0.4)} == {}
+    slow: dict[str, float] = {}
+    for _ in range(3):  # the machine's speed changes from one moment to the next
+        slow = {shape: took for shape, took in bombs_host.measure(name, SHARE).items() if not is_within(took, 0.4)}
+        if not slow:
+            break
+    assert slow == {}
 
 
 def test_every_parser_is_called_with_what_it_takes() -> None:
