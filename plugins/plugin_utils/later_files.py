@@ -22,7 +22,8 @@ from .host_facts import Host
 _TOPS = ("/etc", "/run", "/usr/local/lib", "/usr/lib")
 SYSCTL = tuple(f"{top}/sysctl.d" for top in _TOPS)
 SYSTEMD = tuple(f"{top}/systemd/system.conf.d" for top in _TOPS)
-TMPFILES = tuple(f"{top}/tmpfiles.d" for top in _TOPS)
+# What is written there counts at the next boot, which does not find what /run holds.
+TMPFILES = tuple(f"{top}/tmpfiles.d" for top in _TOPS if top != "/run")
 MODPROBE = tuple(f"{top}/modprobe.d" for top in _TOPS)
 LIMITS = ("/etc/security/limits.d",)
 

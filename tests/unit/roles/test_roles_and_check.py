@@ -181,6 +181,11 @@ LATER: dict[str, tuple[str, str | None, str | None]] = {
         f"w {THP.replace('transparent', 'trans*')} - - - - madvise\n",
         f"w {THP} - - - - madvise\nf+ {THP} - - - - madvise\nw /sys/kernel/*/enabled - - - - madvise\n",
     ),
+    "tmpfiles-of-this-boot": (
+        "/run/tmpfiles.d/00-a.conf",
+        None,
+        f"w {THP} - - - - madvise\n",
+    ),
     "tmpfiles-braces": (
         "/usr/lib/tmpfiles.d/00-a.conf",
         None,
