@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from hosttune.checks._hugepages_at_boot import Sources
 from hosttune.findings import Hop
-from hosttune.host import boot_writes, grub_default, tmpfiles_lines
+from hosttune.host import boot_writes, grub_default, tmpfiles, tmpfiles_lines
 from hosttune.host.boot import Boot
 from hosttune.output import quote_word
 
@@ -26,39 +26,31 @@ def write_late_fix(sources: Sources, hop: Hop, path: str, value: str) -> list[st
         unit = hop.source.partition(" (")[0]
         name = unit.partition(".d/")[0].rpartition("/")[2]
         lines.append(f"systemctl disable {quote_word(name)}")
-    writes = sources.tmpfiles.value.find(path) if sources.tmpfiles.value else []
+    writes = sources.tmpfiles.value or tmpfiles.Writes()
     if hop.state == "bad" and hop.source.endswith(")") and " (vm." in hop.source:
         file, _, number = hop.source.partition(" (")[0].rpartition(":")
         lines.append(f"sed -i {number}d {quote_word(file)}")
     return [*lines, *_write_line(writes, path, value)]
 
 
-def _write_line(writes: list[tmpfiles_lines.Line], path: str, value: str) -> list[str]:
+def _write_line(writes: tmpfiles.Writes, path: str, value: str) -> list[str]:
     """Returns commands that make `w PATH - - - - VALUE` the last line for a path.
 
-    systemd-tmpfiles goes by the order in which patterns are first named, and ignores a pattern that it had already.
+    systemd-tmpfiles goes by the order in which patterns are first named. Of the lines for one pattern the first keeps
+    out those that say something else: where the path's own lines are the last ones, the first of them is changed; else
+    all of them go, those too that were kept out.
     """
     text = f"w {path} - - - - {value}"
-    if not writes:
+    found = writes.find(path)
+    if not found:
         return [f"echo {quote_word(text)} >> {FILE}"]
-    last = writes[-1]
-    file, number = _split_place(last)
-    target, lines = _choose_file(file)
-    edits = [
-        f"-e {quote_word(f'{_split_place(line)[1]}d')}"
-        for line in writes
-        if line.path == path and line is not last and _split_place(line)[0] == file
-    ]
-    if last.path == path and last.kind[0] == "w":
-        edits.append(f"-e {quote_word(f'{number}c {text}')}")
-    else:
-        edits.append(f"-e {quote_word(f'{number}a {text}')}")
-    lines.append(f"sed -i {' '.join(edits)} {quote_word(target)}")
-    for line in writes:
-        other, at = _split_place(line)
-        if line.path == path and other != file:
-            target, copies = _choose_file(other)
-            lines += [*copies, f"sed -i {at}d {quote_word(target)}"]
+    own = [line for line in (*found, *writes.ignored) if line.path == path and line.kind[0] == "w"]
+    edits = {own[0]: f"c {text}"} if found[-1] in own else {found[-1]: f"a {text}", **dict.fromkeys(own, "d")}
+    lines = []
+    for file in dict.fromkeys(_split_place(line)[0] for line in edits):
+        here = [f"{_split_place(line)[1]}{edit}" for line, edit in edits.items() if _split_place(line)[0] == file]
+        target, copies = _choose_file(file)
+        lines += [*copies, f"sed -i {' '.join(f'-e {quote_word(edit)}' for edit in here)} {quote_word(target)}"]
     return lines
 
 

@@ -18,9 +18,10 @@ _PATTERN = NAME + "/*?[]{},!^:."
 
 
 class Writes(msgspec.Struct, frozen=True):
-    """All writes at boot, in the order in which they are done."""
+    """All writes at boot, in the order in which they are done; `ignored`: lines that one before them keeps out."""
 
     lines: list[Line] = []
+    ignored: list[Line] = []
 
     def find(self, path: str) -> list[Line]:
         """Returns the writes to a path, the last of which counts."""
@@ -38,7 +39,9 @@ def read(root: Root) -> Fact[Writes]:
             found += parse(text, file)
         except ValueError as error:
             return make_unreadable(file, f"not understood: {error}")
-    return Fact("value", Writes(order(found)), DIRECTORIES[0])
+    lines = order(found)
+    counted = {line.place for line in lines}
+    return Fact("value", Writes(lines, [line for line in found if line.place not in counted]), DIRECTORIES[0])
 
 
 def reduce(text: str) -> str:

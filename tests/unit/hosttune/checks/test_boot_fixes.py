@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
-from hosttune.checks import cpu_isolation, hugepages
+from hosttune.checks import _boot_fixes, cpu_isolation, hugepages
 from hosttune.findings import Finding
+from hosttune.host import tmpfiles
 from hosttune.host.root import Tree
+from tests.examples import TIMES
+from tests.unit.hosttune.host.test_tmpfiles import CONFIGURATION, POOLS, fill
 
 THP = "/sys/kernel/mm/transparent_hugepage/enabled"
 SIZE = "/sys/kernel/mm/transparent_hugepage/hugepages-{}kB/enabled"
@@ -231,3 +237,29 @@ def test_systemd_tmpfiles_writes_what_is_wanted_after_a_fix(name: str, path: str
     subprocess.run(["systemd-tmpfiles", "--create", "--boot", f"--root={golden}"], capture_output=True, check=False)
     # Unlike the kernel, a plain file keeps what a shorter text leaves of the one before.
     assert (golden / path[1:]).read_text().startswith(value)
+
+
+@settings(max_examples=60 * TIMES, deadline=None)
+@given(CONFIGURATION, st.sampled_from([THP, POOLS[0]]))
+@example({"/etc/tmpfiles.d/a.conf": "".join(f"w {THP} - - - - {one}\n" for one in ("always", "never", "always"))}, THP)
+@example(
+    {
+        "/etc/tmpfiles.d/a.conf": f"w {THP} - - - - always\nw {THP} - - - - 512\n",
+        "/usr/lib/tmpfiles.d/b.conf": f"w {THP.replace('mm', '*')} - - - - always\n",
+    },
+    THP,
+)
+def test_what_is_wanted_is_written_last_after_a_fix(files: dict[str, str], path: str) -> None:
+    """Whatever lines for the path, and for patterns that name it, there are, those too that others keep out."""
+    with tempfile.TemporaryDirectory() as name:
+        fill(Path(name), {**{f"{directory}/README": "" for directory in tmpfiles.DIRECTORIES}, **files})
+        writes = tmpfiles.read(Tree(name)).value
+        assert writes is not None
+        if any(line.value is None for line in writes.find(path)):
+            return  # the hop is unknown, and there is no fix
+        fix = "\n".join(_boot_fixes._write_line(writes, path, "7"))
+        for directory in tmpfiles.DIRECTORIES:
+            fix = fix.replace(f" {directory}/", f" {name}{directory}/")
+        subprocess.run(["sh", "-euc", fix], check=True, timeout=20)
+        after = tmpfiles.read(Tree(name)).value
+        assert after is not None and after.find(path)[-1].value == "7", fix
