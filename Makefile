@@ -3,6 +3,8 @@ PYTHON ?= python3
 FEED ?=
 SYMBOLS ?=
 VENV := .venv/bin
+# All tests of a file in one process: what its fixtures build is built once.
+PARALLEL := -n auto --dist loadfile --no-loadscope-reorder
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 export PYTHON
 # Ansible and ansible-lint refuse to start with an encoding other than UTF-8.
@@ -15,7 +17,7 @@ demo: setup-vm
 	$(VENV)/python tools/demo.py $(if $(FEED),--feed '$(FEED)') $(if $(SYMBOLS),--symbols '$(SYMBOLS)')
 
 test: setup-vm
-	$(VENV)/pytest tests/unit -m 'not long' -n auto --dist loadfile --no-loadscope-reorder
+	$(VENV)/pytest tests/unit -m 'not long' $(PARALLEL)
 	$(AS_ROOT) $(CURDIR)/$(VENV)/pytest tests/live
 	$(VENV)/pytest tests/vm
 	tools/molecule-test
@@ -30,11 +32,11 @@ test-matrix: setup-vm
 	done; test -z "$$failed" || { echo "failed:$$failed" >&2; exit 1; }
 
 test-fast: setup-dev
-	$(VENV)/pytest tests/unit -m 'not vm and not live and not long' -n auto --dist loadfile --no-loadscope-reorder
+	$(VENV)/pytest tests/unit -m 'not vm and not live and not long' $(PARALLEL)
 
 test-long: setup-dev
-	HYPOTHESIS_RANDOM=1 $(VENV)/pytest tests/unit/agent -n auto
-	EXAMPLES_TIMES=20 $(VENV)/pytest $$(grep -rl 'tests.examples' tests/unit) -n auto --dist loadfile
+	HYPOTHESIS_RANDOM=1 $(VENV)/pytest tests/unit/agent -m 'not long' $(PARALLEL)
+	EXAMPLES_TIMES=20 $(VENV)/pytest $$(grep -rl 'tests.examples' tests/unit) $(PARALLEL)
 	$(VENV)/pytest tests/unit tests/long -m long
 
 check: setup-host

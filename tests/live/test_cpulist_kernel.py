@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from hosttune.host import cpu, cpulist
 from hosttune.host.cpulist import KernelList
-from tests.examples import TIMES
 
 V1, V2 = Path("/sys/fs/cgroup/cpuset"), Path("/sys/fs/cgroup")
 LAST = max(cpulist.parse(KernelList(Path(cpu.DIRECTORY, "possible").read_text())))
@@ -38,7 +37,7 @@ STRIDES = st.tuples(SPANS, NUMBERS, NUMBERS).map(lambda parts: f"{parts[0]}:{par
 PARTS = SPANS | STRIDES | st.text("0123,-:/N xal\t\n", max_size=6)
 
 
-@settings(max_examples=600 * TIMES)
+@settings(max_examples=600)
 @given(st.lists(st.tuples(PARTS, st.sampled_from([",", " ", "", "\n", ",,", "\t,"])), min_size=1, max_size=5))
 @example([("0-N:0/2", "")])
 @example([("0-N:1/2", ""), ("N", "")])

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from hosttune.host import sysctl, sysctl_values
 from hosttune.host.root import Fact, Live
-from tests.examples import TIMES
 
 from .namespaces import run_apart
 
@@ -40,7 +39,7 @@ PIECES = st.sampled_from(
         *(" ", "\t", "\n", "\v", "\f", "\r", "\0", "#", "x", "é", "１", " " * 4080),
     ]
 )
-SETTINGS = settings(max_examples=300 * TIMES, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+SETTINGS = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck), database=None)
 
 
 def write(key: str, value: bytes) -> bool:
@@ -60,7 +59,7 @@ def show(key: str) -> list[int]:
 
 
 def test_the_kernel_reads_numbers_as_we_do() -> None:
-    @settings(SETTINGS, max_examples=3000 * TIMES)
+    @settings(SETTINGS, max_examples=3000)
     @given(st.lists(PIECES, max_size=7).map("".join))
     def compare(text: str) -> None:
         for key, (count, least, most) in FILES.items():

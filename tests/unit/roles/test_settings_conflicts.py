@@ -330,4 +330,4 @@ class Settled(RuleBasedStateMachine):
 
 
 TestSettled = Settled.TestCase
-TestSettled.settings = hypothesis_settings(max_examples=40, stateful_step_count=12, deadline=None)
+TestSettled.settings = hypothesis_settings(max_examples=60, stateful_step_count=12, deadline=None)

@@ -10,7 +10,9 @@ from ..hostile_exchange import Answer, Sequence
 from ..ouch_answers import accepted, canceled, executed, query_answer, read_all, rejected, replaced, sequenced
 
 
-@pytest.mark.parametrize("first", range(0, 100, 50))
+@pytest.mark.parametrize(
+    "first", [0, 50, *(pytest.param(first, marks=pytest.mark.long) for first in range(100, 400, 50))]
+)
 def test_engine_journal_and_model_agree_on_whatever_is_said(tmp_path: Path, first: int) -> None:
     for seed in range(first, first + 50):
         try:

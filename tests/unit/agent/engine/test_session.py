@@ -248,6 +248,7 @@ def test_a_session_that_is_over_is_followed_by_the_one_that_is_on(hand: Callable
             h.wait(lambda: "contradicted" not in h.counters)
             ticks(out, 1, 3)
             assert link.order()[:5] == b"O\0\0\0\2"
+        link.send(packet(b"Z"))
         os.kill(os.getpid(), signal.SIGTERM)  # nothing else ends an engine that waits for the next session
 
     open_now: list[int] = []
