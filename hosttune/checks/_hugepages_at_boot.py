@@ -138,8 +138,7 @@ def _judge_request(
 
 def _list_totals(sources: Sources, kb: int) -> list[str]:
     """Returns the files that take the number of pages of a size on all nodes together."""
-    totals = [f"{hugepages.NO_NUMA}/hugepages-{kb}kB/nr_hugepages"]
-    return [*totals, *([sysctl.build_path(TOTAL)] if kb == _find_default_kb(sources) else [])]
+    return [hugetlb.build_total_path(kb), *([hugetlb.DEFAULT_TOTAL] if kb == _find_default_kb(sources) else [])]
 
 
 def _judge_services(sources: Sources, kb: int, node: int, count: int) -> Hop | None:

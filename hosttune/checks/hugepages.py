@@ -81,7 +81,7 @@ def facts(root: Root, wanted: Section) -> Facts:
 
 def sweep(root: Root) -> None:
     """Read what another profile could ask for, so that a snapshot holds it."""
-    globs.read(root, f"{hugetlb.NODES}/node*/hugepages/*/*_hugepages", f"{hugepages.NO_NUMA}/*/*_hugepages")
+    globs.read(root, f"{hugetlb.NODES}/node*/hugepages/*/*_hugepages", f"{hugetlb.ALL_NODES}/*/*_hugepages")
 
 
 def check(wanted: Section, facts: Facts, observed: Observed[None] | None) -> list[Finding]:

@@ -9,10 +9,8 @@ import re
 
 import msgspec
 
-from hosttune.host.hugetlb import NODES, build_path
+from hosttune.host.hugetlb import ALL_NODES, NODES, build_path
 from hosttune.host.root import NOT_CAPTURED, Fact, Root
-
-NO_NUMA = "/sys/kernel/mm/hugepages"  # all there is on a kernel without CONFIG_NUMA
 
 _POOL = re.compile(r"hugepages-([0-9]{1,20})kB")
 _DEFAULT = re.compile(r"^Hugepagesize:\s*([0-9]{1,20}) kB", re.MULTILINE)
@@ -36,7 +34,7 @@ def read_nodes(root: Root) -> Fact[frozenset[int]]:
 
 def read_sizes(root: Root) -> Fact[frozenset[int]]:
     """Returns the page sizes in kB that this host's CPUs and kernel have."""
-    names = root.list(NO_NUMA)
+    names = root.list(ALL_NODES)
     return names.map(lambda found: frozenset(int(match[1]) for match in map(_POOL.fullmatch, found) if match))
 
 
@@ -68,7 +66,7 @@ def _parse_default(text: str) -> int:
 def _read_count(root: Root, kb: int, node: int, file: str) -> Fact[int]:
     fact = root.read(build_path(kb, node, file))
     if fact.state == "absent" and node == 0 and root.list(NODES).state == "absent":
-        fact = root.read(f"{NO_NUMA}/hugepages-{kb}kB/{file}")
+        fact = root.read(f"{ALL_NODES}/hugepages-{kb}kB/{file}")
     if fact.reason == NOT_CAPTURED:
         # A directory that was captured is complete, so a node or a size that is not in it does not exist.
         for directory, name in (

@@ -9,6 +9,10 @@ from __future__ import annotations
 import re
 
 NODES = "/sys/devices/system/node"
+#: All nodes together: what is written to a file there is spread over them. All there is without CONFIG_NUMA.
+ALL_NODES = "/sys/kernel/mm/hugepages"
+#: The same for pages of the default size.
+DEFAULT_TOTAL = "/proc/sys/vm/nr_hugepages"
 TRANSPARENT = "/sys/kernel/mm/transparent_hugepage/enabled"
 POLICIES = ("always", "madvise", "never")
 #: Sizes in kB that any architecture can have a policy for, since Linux 6.8: from two small pages to a huge one.
@@ -39,6 +43,11 @@ def parse_node(name: str) -> int:
 def build_path(kb: int, node: int, file: str = "nr_hugepages") -> str:
     """Returns the path of a file of one pool; writing the number of pages to `nr_hugepages` sets it."""
     return f"{NODES}/node{node}/hugepages/hugepages-{kb}kB/{file}"
+
+
+def build_total_path(kb: int) -> str:
+    """Returns the path of the file that takes the number of pages of a size on all nodes together."""
+    return f"{ALL_NODES}/hugepages-{kb}kB/nr_hugepages"
 
 
 def build_policy_path(kb: int) -> str:

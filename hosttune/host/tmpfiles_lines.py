@@ -40,9 +40,14 @@ class Line(NamedTuple):
     owner: tuple[str, ...] = ()
 
 
+def names(line: Line, path: str) -> bool:
+    """Returns whether a line writes to a path."""
+    return globs.matches(path, line.path) if line.kind[0] == "w" else line.path == path
+
+
 def find(lines: Iterable[Line], path: str) -> list[Line]:
     """Returns the lines that write to a path, the last of which counts."""
-    return [line for line in lines if (globs.matches(path, line.path) if line.kind[0] == "w" else line.path == path)]
+    return [line for line in lines if names(line, path)]
 
 
 def order(lines: Iterable[Line]) -> list[Line]:
@@ -124,8 +129,8 @@ def is_sought(pattern: str) -> bool:
             hugetlb.TRANSPARENT,
             "/sys/kernel/mm/transparent_hugepage/hugepages-#kB/enabled",
             f"{hugetlb.NODES}/node#/hugepages/hugepages-#kB/nr_hugepages",
-            "/sys/kernel/mm/hugepages/hugepages-#kB/nr_hugepages",
-            "/proc/sys/vm/nr_hugepages",
+            f"{hugetlb.ALL_NODES}/hugepages-#kB/nr_hugepages",
+            hugetlb.DEFAULT_TOTAL,
         )
     )
 

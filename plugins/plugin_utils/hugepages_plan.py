@@ -81,7 +81,11 @@ def plan(
             values[hugetlb.TRANSPARENT] = str(transparent)
             values.update(_plan_sizes(host, str(transparent)))
     if refuse:
-        cpu_lists.refuse(later_files.find_tmpfiles(host, "00-hosttune-hugepages.conf", values))
+        totals = {
+            hugetlb.build_path(pool.kb, pool.node): (hugetlb.build_total_path(pool.kb), hugetlb.DEFAULT_TOTAL)
+            for pool in now
+        }
+        cpu_lists.refuse(later_files.find_tmpfiles(host, "00-hosttune-hugepages.conf", values, totals))
     return {
         "values": values,
         "arguments": arguments([pool for pool in pools if pool.kb in at_boot]),

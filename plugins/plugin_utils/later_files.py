@@ -80,9 +80,9 @@ def find_limits(host: Host, own: str, wanted: Mapping[tuple[str, str], str]) -> 
     return list(dict.fromkeys(problems))
 
 
-def find_tmpfiles(host: Host, own: str, wanted: Mapping[str, object]) -> list[str]:
+def find_tmpfiles(host: Host, own: str, wanted: Mapping[str, object], totals: Mapping[str, Iterable[str]]) -> list[str]:
     """Returns a line for each path that has something else in the end than the role's own file has written there. own:
-    the role's file; wanted: path to value."""
+    the role's file; wanted: path to value; totals: path to the other ones that set it too."""
     files = {posixpath.basename(path): (path, text) for path, text in _list_files(host, TMPFILES)}
     files[own] = own, "".join(f"w {path} - - - - {value}\n" for path, value in wanted.items())
     lines: list[tmpfiles_lines.Line] = []
@@ -95,12 +95,13 @@ def find_tmpfiles(host: Host, own: str, wanted: Mapping[str, object]) -> list[st
     problems = []
     lines = tmpfiles_lines.order(lines)
     for path, asked in wanted.items():
-        last = tmpfiles_lines.find(lines, path)[-1]
-        if last.value != str(asked):
+        paths = (path, *totals.get(path, ()))
+        key, last = [(key, line) for line in lines for key in paths if tmpfiles_lines.names(line, key)][-1]
+        if key != path or last.value != str(asked):
             file = last.place.rpartition(":")[0]
             set_to = "something that the host decides" if last.value is None else last.value
             when = "before" if posixpath.basename(file) < own else "after"
-            problems.append(_describe(file, path, set_to, str(asked), when))
+            problems.append(_describe(file, key, set_to, str(asked), when))
     return problems
 
 
