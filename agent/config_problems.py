@@ -1,7 +1,6 @@
 """All that is wrong with the text of an agent.toml, and the places in it that messages of an engine are about."""
 
 import copy
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,12 @@ from agent import config
 from agent.config import Config, ConfigError, Problem
 from agent.toml_text import read_tables, read_text
 from hosttune import config_errors
+from hosttune.patterns import late_pattern
 
 #: Stands in for a value that is wrong, so that what its table says otherwise can be looked at.
 _NUMBER, _TEXT, _SYMBOL = 1, "127.0.0.1", "A"
 #: Of the messages about strategies, which have a place of their own: FILE:LINE.
-_OWN_PLACE = re.compile(r"(/[^:]*):(\d+): strategy ")
+_OWN_PLACE = late_pattern(r"(/[^:]*):(\d+): strategy ")
 
 
 def list_problems(path: Path, shard: int = 0) -> Iterator[Problem]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import os
 import signal
+import sys
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -44,6 +47,29 @@ def leave_interrupts_to_kernel() -> None:
     """Let SIGINT end the process as the kernel does, from here on: for the interpreter's own end, in which handlers
     of Python fail."""
     _change_interrupt(signal.SIG_DFL)
+
+
+def _send_again() -> None:
+    time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def _take_unraisable(unraisable: Any) -> None:
+    if unraisable.exc_type is not None and issubclass(unraisable.exc_type, KeyboardInterrupt):
+        _thread.start_new_thread(_send_again, ())
+    else:
+        sys.__unraisablehook__(unraisable)
+
+
+@contextlib.contextmanager
+def keep_interrupts() -> Iterator[None]:
+    """Let no SIGINT be lost: where Python can raise nothing (finalizers, callbacks of weak references), it prints a
+    KeyboardInterrupt and forgets it. It comes again, a moment later."""
+    before, sys.unraisablehook = sys.unraisablehook, _take_unraisable
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
 
 
 @contextlib.contextmanager

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from agent.cli.options import parse_shard
 from agent.errors import FAILED, OK
+from hosttune.patterns import late_pattern
 from hosttune.report import formats
 
 if TYPE_CHECKING:
     from agent.config import Problem
 
 #: What was found, and what is allowed, in a message.
-_PARTS = re.compile(r"found (.*?)[,;] (?:allowed|wanted):? (.*)", re.DOTALL)
+_PARTS = late_pattern(r"found (.*?)[,;] (?:allowed|wanted):? (.*)", re.DOTALL)
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:

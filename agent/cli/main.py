@@ -14,7 +14,7 @@ from agent.cli.options import Parser
 from agent.cli.output import write_out
 from agent.errors import FAILED, INTERRUPTED, USAGE, UsageError, is_interrupt, quiet_interrupts
 from hosttune.descriptors import open_standard
-from hosttune.errors import leave_interrupts_to_kernel
+from hosttune.errors import keep_interrupts, leave_interrupts_to_kernel
 from hosttune.output import escape, guard_messages, print_message, print_traceback
 
 #: The subcommands and what each does, in the order of the help. Each is a module of this folder with
@@ -52,7 +52,7 @@ def run_program(
         open_standard()
     # A caller that ignores SIGCHLD leaves that to this process, and waitpid(2) would know no child.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    with guard_messages():
+    with guard_messages(), keep_interrupts():
         try:
             with quiet_interrupts():
                 arguments = build(words[0] if words and words[0] in commands else "").parse_args(words)

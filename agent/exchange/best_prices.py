@@ -6,12 +6,13 @@ is seen.
 
 import heapq
 import json
-import re
 import struct
 from typing import NamedTuple
 
+from hosttune.patterns import late_pattern
+
 #: A price or a size: at most 11 digits, and 8 behind the point. Nothing else is made a number of.
-_DECIMAL = re.compile(r"[0-9]{1,11}(?:\.[0-9]{1,8})?\Z")
+_DECIMAL = late_pattern(r"[0-9]{1,11}(?:\.[0-9]{1,8})?\Z")
 #: Bytes of the ITCH messages that are about orders, by type.
 _LENGTHS = {b"A": 36, b"F": 40, b"E": 31, b"C": 36, b"X": 23, b"D": 19, b"U": 35}
 

@@ -1,12 +1,12 @@
 """The journal's file up to its first record, as docs/journal.md describes it; pure functions of bytes."""
 
-import re
 import struct
 from typing import Any, NamedTuple
 
 from agent.journal.errors import JournalError
 from agent.journal.record import SIZE
 from agent.symbols import MAX_NAME, MAX_SYMBOLS
+from hosttune.patterns import late_pattern
 
 #: What a file begins with: the layout's version; and what one of the version before does.
 MAGIC, OLD_MAGIC = b"HTJOURN2", b"HTJOURN1"
@@ -18,8 +18,8 @@ MOST_STATE = 64 << 20
 _HEAD = struct.Struct("<8sIIQQ")  # magic, symbols, bytes of a record, number of the first one, bytes of the state
 _OLD_HEAD = struct.Struct("<8sQ")
 _PLACE, _OLD_PLACE = 24, 8  # bytes of a symbol's name
-_NAME = re.compile(rb"[!-~]{1,%d}\0*" % MAX_NAME)
-_OLD_NAME = re.compile(rb"[!-~]{1,8} *")
+_NAME = late_pattern(rb"[!-~]{1,%d}\0*" % MAX_NAME)
+_OLD_NAME = late_pattern(rb"[!-~]{1,8} *")
 _STATE = struct.Struct("<8sQ32s")  # magic, bytes of what follows, its BLAKE2b
 
 #: Bytes of a header at most, but for the state.

@@ -5,7 +5,6 @@ The names follow https://prometheus.io/docs/practices/naming/. Each sample has t
 """
 
 import functools
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,8 +15,9 @@ from agent.limits import LIMITS, from_words
 from agent.shm import _segment, place
 from agent.shm.histogram import Histogram, bucket_middle
 from agent.shm.segment import CONDITIONS, Segment, SegmentError
+from hosttune.patterns import late_pattern
 
-_NAME = re.compile(r"[a-z0-9_]+")
+_NAME = late_pattern(r"[a-z0-9_]+")
 #: Upper bounds of the buckets, ns.
 BOUNDS = [n * 10**e for e in range(1, 9) for n in (1, 2, 5)]
 #: Units of time in the words of limits, in Prometheus' own.

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hosttune import files
+from hosttune.patterns import late_pattern
 
 #: The directory's name below the service manager's, or the user's, and of those of the journal and of the cache.
 DIRECTORY = "trading_agent"
@@ -28,7 +29,7 @@ SERIES_SUFFIX = ".series"
 DAMAGED_SUFFIX = ".damaged"
 #: Names in a directory that are looked at, at most: several times as many as 256 shards have files.
 MOST_NAMES = 4096
-_SEGMENT = re.compile(rf"{NAME}(\.[0-9]{{1,3}})?{re.escape(SEGMENT_SUFFIX)}")
+_SEGMENT = late_pattern(rf"{NAME}(\.[0-9]{{1,3}})?{re.escape(SEGMENT_SUFFIX)}")
 
 
 def own_directory() -> Path:

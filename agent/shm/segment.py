@@ -5,7 +5,6 @@ describes itself, so an engine of another build is read right as well, and readi
 import contextlib
 import itertools
 import os
-import re
 import struct
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from agent.shm import _segment, identity, place
 from agent.shm.histogram import Histogram
 from agent.symbols import MAX_SYMBOLS
 from hosttune import files
+from hosttune.patterns import late_pattern
 
 #: Bytes of a segment at most, and values with a name: several times as many as one of this build with all symbols has.
 MOST_BYTES = 2 << 20
@@ -41,7 +41,7 @@ _NAME_WORDS = ("name", "name_8", "name_16")
 #: How the header's words end that say where the others are.
 _GEOMETRY = ("magic", "version", "size", "_offset", "_count", "_words", "_bits", "_buckets")
 #: What a value may be called; a metric's name is made of it.
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_NAME = late_pattern(r"[a-z][a-z0-9_]{0,63}")
 
 
 class SegmentError(AgentError):

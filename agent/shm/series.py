@@ -11,7 +11,6 @@ The arrays are windows into memory that the engine goes on writing. series.pxd h
 import ctypes
 import mmap
 import os
-import re
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -23,9 +22,10 @@ from numpy.typing import NDArray
 from agent.errors import AgentError
 from agent.shm import _series, identity, place
 from agent.symbols import MAX_NAME, MAX_SYMBOLS
+from hosttune.patterns import late_pattern
 
 _MAGIC = b"HTSERIES"
-_NAME = re.compile(rf"[!-~]{{1,{MAX_NAME}}} *")
+_NAME = late_pattern(rf"[!-~]{{1,{MAX_NAME}}} *")
 #: Entries of a symbol at most: as agent.toml allows.
 _MOST_ENTRIES = 1 << 24
 _WORDS = _series.LINE // 8  # from one count to the next

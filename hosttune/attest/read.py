@@ -18,11 +18,12 @@ import msgspec
 
 from hosttune import files
 from hosttune.attest.children import Child, read_children
-from hosttune.host import limits, process
+from hosttune.host import limits, limits_lines, process
 from hosttune.host.process import Thread
 from hosttune.host.root import Fact, Root, make_unreadable
 from hosttune.launch import DMA_LATENCY
 from hosttune.launch.record import Descriptor, Record
+from hosttune.patterns import late_pattern
 
 T = TypeVar("T")
 
@@ -36,7 +37,7 @@ _LOCKABLE = frozenset({
 })  # fmt: skip
 # One mapping of smaps: what its head line names, its resident kilobytes and its flags. The kernel writes a line end
 # within a name as \012.
-_MAPPING = re.compile(r"^([0-9a-f]+-[0-9a-f]+) \S+ \S+ \S+ \S+ *(.*)\n(?:(?!VmFlags:|Rss:).*\n)*"
+_MAPPING = late_pattern(r"^([0-9a-f]+-[0-9a-f]+) \S+ \S+ \S+ \S+ *(.*)\n(?:(?!VmFlags:|Rss:).*\n)*"
                       r"Rss: +(\d+) kB\n(?:(?!VmFlags:).*\n)*VmFlags: ?(.*)$", re.MULTILINE)  # fmt: skip
 
 #: More threads or descriptors than this are not read: a program that makes so many would have attest wait for it.
@@ -264,7 +265,7 @@ def _parse_kilobytes(status: str, name: str) -> int:
 
 def _as_rlimit(value: int) -> int:
     """Returns a limit as a launch record has it: -1 for unlimited."""
-    return -1 if value == limits.UNLIMITED else value
+    return -1 if value == limits_lines.UNLIMITED else value
 
 
 def _read_latency(promised: Record) -> int | None:

@@ -7,7 +7,6 @@ order; services that write to the files. Sources: `Documentation/admin-guide/mm/
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -22,15 +21,17 @@ from hosttune.host import (
     hugepages,
     hugetlb,
     sysctl,
+    sysctl_lines,
     sysctl_values,
     tmpfiles,
     transparent,
 )
 from hosttune.host.root import Fact, Root
+from hosttune.patterns import late_pattern
 
 TOTAL = "vm.nr_hugepages"
 # As the kernel's kstrtoul takes it.
-_COUNT = re.compile(r"\+?([0-9]{1,20})\n?")
+_COUNT = late_pattern(r"\+?([0-9]{1,20})\n?")
 
 
 class Sources(msgspec.Struct):
@@ -198,7 +199,7 @@ def _judge_sysctl(sources: Sources, kb: int, node: int, count: int) -> Hop | Non
     """vm.nr_hugepages is a total of the default size, which the kernel spreads over the nodes."""
     if sources.sysctl.boot.state == "unreadable":
         return Hop("unknown", sources.sysctl.boot.reason, sources.sysctl.boot.source)
-    line = sysctl.find_winner(sources.sysctl.boot.value or [], TOTAL)
+    line = sysctl_lines.find_winner(sources.sysctl.boot.value or [], TOTAL)
     numbers = sysctl_values.read_numbers(line.value or "", 1) if line is not None else None
     if line is None or numbers is None:
         return None

@@ -8,7 +8,7 @@ import msgspec
 
 from hosttune.checks import _sysctl
 from hosttune.findings import Hop
-from hosttune.host import limits, sysctl, sysctl_values
+from hosttune.host import limits, limits_lines, sysctl, sysctl_lines, sysctl_values
 
 #: The most that RLIMIT_NOFILE may be, root's too (setrlimit(2)); and what the kernel begins with (`fs/file.c`).
 NR_OPEN = "fs.nr_open"
@@ -29,7 +29,7 @@ class Wanted(msgspec.Struct, frozen=True):
 def make_wanted(user: str, item: str, value: int | str) -> Wanted:
     """Returns what the profile asks for."""
     if value == "unlimited":
-        return Wanted(user, item, value, limits.UNLIMITED)
+        return Wanted(user, item, value, limits_lines.UNLIMITED)
     return Wanted(user, item, value, 20 - int(value) if item == "nice" else int(value))
 
 
@@ -43,7 +43,7 @@ def show_limit(item: str, limit: limits.Limit) -> Any:
     """Returns a limit as people write it: one value, or the soft and the hard one."""
 
     def show_one(value: int) -> int | str:
-        return 20 - value if item == "nice" and value != limits.UNLIMITED else limits.show(value)
+        return 20 - value if item == "nice" and value != limits_lines.UNLIMITED else limits.show(value)
 
     same = limit.soft == limit.hard
     return show_one(limit.hard) if same else {"soft": show_one(limit.soft), "hard": show_one(limit.hard)}
@@ -58,7 +58,7 @@ def find_nr_open(facts: sysctl.Sysctls) -> tuple[int | None, int | None]:
     now = _read_number(running.value)
     if facts.boot.state == "unreadable":
         return now, None
-    for line in sysctl.find_written(facts.boot.value or [], NR_OPEN):
+    for line in sysctl_lines.find_written(facts.boot.value or [], NR_OPEN):
         number = _read_number(line.value)
         if number is not None:
             return now, number

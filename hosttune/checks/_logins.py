@@ -7,7 +7,7 @@ import msgspec
 from hosttune.checks._limits import NR_OPEN, Wanted, doubt_files, judge_limit, show_limit
 from hosttune.findings import Hop
 from hosttune.hops import choose_worst
-from hosttune.host import limits, pam
+from hosttune.host import limits, limits_lines, pam, users
 from hosttune.host.root import Fact
 from hosttune.output import quote_word
 
@@ -26,12 +26,12 @@ class Logins(msgspec.Struct):
     sessions: Fact[dict[str, pam.Session]]
     first: Fact[dict[str, limits.Limit]]
     nr_open: int | None
-    grammars: tuple[pam.Grammar, ...] = pam.GRAMMARS
+    grammars: tuple[limits_lines.Grammar, ...] = limits_lines.GRAMMARS
 
 
-def resolve(logins: Logins, who: limits.User) -> _Resolved:
+def resolve(logins: Logins, who: users.User) -> _Resolved:
     """Returns what a login of a user gets in each session, as each release of PAM reads the files."""
-    parsed = {path: pam.parse(text, path) for path, text in pam.list_files(logins.sessions.value or {})}
+    parsed = {path: limits_lines.parse(text, path) for path, text in pam.list_files(logins.sessions.value or {})}
     return {
         service: [
             pam.resolve(
@@ -46,7 +46,7 @@ def resolve(logins: Logins, who: limits.User) -> _Resolved:
     }
 
 
-def judge_login(wanted: Wanted, logins: Logins, user: Fact[limits.User], resolved: _Resolved) -> Hop:
+def judge_login(wanted: Wanted, logins: Logins, user: Fact[users.User], resolved: _Resolved) -> Hop:
     """Returns the worst of all sessions."""
     if logins.sessions.value is None:
         return Hop("unknown", logins.sessions.reason, logins.sessions.source)
@@ -59,7 +59,7 @@ def judge_login(wanted: Wanted, logins: Logins, user: Fact[limits.User], resolve
     return choose_worst(hops)
 
 
-def write_fix(wanted: Wanted, logins: Logins, who: limits.User, resolved: _Resolved, nr_open: int | None) -> list[str]:
+def write_fix(wanted: Wanted, logins: Logins, who: users.User, resolved: _Resolved, nr_open: int | None) -> list[str]:
     """Returns commands, after which a login gets what is wanted once fs.nr_open is `nr_open`."""
     steps: list[str] = []
     amount = wanted.value
@@ -70,7 +70,9 @@ def write_fix(wanted: Wanted, logins: Logins, who: limits.User, resolved: _Resol
         if not session.runs:
             steps.append(f"echo 'session required pam_limits.so' >> /etc/pam.d/{service}")
         for path, text in (file for run in session.runs for file in run):
-            exempting = dict.fromkeys(each.domain for each in pam.find_exemptions(pam.parse(text, path)["1.5"], who))
+            exempting = dict.fromkeys(
+                each.domain for each in limits_lines.find_exemptions(limits_lines.parse(text, path)["1.5"], who)
+            )
             steps += [f"sed -E -i {quote_word(_match_exemption(each))} {quote_word(path)}" for each in exempting]
         readings = resolved[service]
         if session.runs and all(_judge_session(wanted, [each], nr_open).state == "ok" for each in readings):

@@ -9,7 +9,7 @@ import msgspec
 from hosttune.checks._limits import NR_OPEN, Wanted, doubt_files, judge_limit
 from hosttune.findings import Hop
 from hosttune.hops import choose_worst
-from hosttune.host import commands, limits, systemd
+from hosttune.host import commands, limits, limits_lines, systemd, systemd_lines
 from hosttune.host.root import Fact
 from hosttune.output import quote_word
 
@@ -17,11 +17,17 @@ _OWN_NAME = "hosttune-rt_limits.conf"
 
 
 class Services(msgspec.Struct):
-    """systemd's side: the settings of the manager, and the services; `nr_open` is fs.nr_open."""
+    """systemd's side: the settings of the manager, and the services; `nr_open` is fs.nr_open. `started_as`: of each
+    installed service by its name, the names and numbers of the users that its process may be in the end."""
 
-    manager: Fact[list[systemd.Setting]]
+    manager: Fact[list[systemd_lines.Setting]]
     units: Fact[list[systemd.Unit]]
     nr_open: int | None
+    started_as: dict[str, set[str]] = {}
+
+    def __post_init__(self) -> None:
+        installed = [unit for unit in self.units.value or [] if unit.state == "installed"]
+        self.started_as = {unit.name: _list_users(unit) for unit in installed}
 
 
 def judge_service(wanted: Wanted, services: Services, uid: int | None) -> Hop:
@@ -48,7 +54,7 @@ def write_fix(wanted: Wanted, services: Services, uid: int | None, nr_open: int 
     """Returns commands, after which a service of this user gets what is wanted: once it is started, and fs.nr_open is
     `nr_open`."""
     value = "infinity" if wanted.value == "unlimited" else str(wanted.value)
-    key = limits.ITEMS[wanted.item]
+    key = limits_lines.ITEMS[wanted.item]
     if services.units.value is None or services.manager.value is None:
         return []
     default = systemd.find_limit(services.manager.value, "Manager", wanted.item)
@@ -66,7 +72,7 @@ def write_fix(wanted: Wanted, services: Services, uid: int | None, nr_open: int 
     return steps
 
 
-def _write_drop_in(directory: str, section: str, line: str, settings: list[systemd.Setting]) -> list[str]:
+def _write_drop_in(directory: str, section: str, line: str, settings: list[systemd_lines.Setting]) -> list[str]:
     """Returns commands that add a line to a drop-in that is applied after all others."""
     name = _OWN_NAME
     latest = max((posixpath.basename(each.source) for each in settings if ".d/" in each.source), default="")
@@ -77,17 +83,18 @@ def _write_drop_in(directory: str, section: str, line: str, settings: list[syste
 
 
 def _find_own(user: str, uid: int | None, services: Services) -> list[systemd.Unit]:
-    return [unit for unit in services.units.value or [] if unit.state == "installed" and _runs_as(unit, user, uid)]
+    """Returns the services that run as this user."""
+    who = {user} if uid is None else {user, str(uid)}
+    return [unit for unit in services.units.value or [] if who & services.started_as.get(unit.name, set())]
 
 
-def _runs_as(unit: systemd.Unit, name: str, uid: int | None) -> bool:
-    """Returns whether a service's process is this user's in the end: by User=, or because the program that it
-    starts (hosttune launch, runuser, setpriv) is told to become this user."""
-    user = systemd.find_last(unit.settings, "Service", "User")
-    if user is not None and systemd.expand(user.value, unit.name) in (name, str(uid)):
-        return True
+def _list_users(unit: systemd.Unit) -> set[str]:
+    """Returns who a service's process may be in the end: by User=, or because the program that it starts (hosttune
+    launch, runuser, setpriv) is told to become this user."""
+    user = systemd_lines.find_last(unit.settings, "Service", "User")
+    named = [] if user is None else [user.value]
     started = (commands.find_user(command) for command in unit.values("Service", "ExecStart"))
-    return any(each is not None and systemd.expand(each, unit.name) == name for each in started)
+    return {systemd.expand(each, unit.name) for each in (*named, *started) if each is not None}
 
 
 def _judge_setting(
@@ -100,7 +107,7 @@ def _judge_setting(
             return Hop(
                 "bad", f"not understood, so systemd ignores it: {setting.reason or default.reason}", ignored.source
             )
-        key = limits.ITEMS[wanted.item]
+        key = limits_lines.ITEMS[wanted.item]
         return Hop("absent", None, f"/etc/systemd/system.conf.d (Default{key}=), {key}= of the unit")
     if wanted.item == "nofile" and nr_open is not None and limit.hard > nr_open:
         # setrlimit_closest() in `src/basic/rlimit-util.c` of systemd: what is not allowed is bounded.

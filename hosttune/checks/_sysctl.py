@@ -7,10 +7,11 @@ from collections.abc import Iterable
 
 from hosttune.findings import READ_IT, Finding, Hop, HopName, HopState
 from hosttune.hops import build_finding, judge_fact
-from hosttune.host import module_names, netconf, sysctl, sysctl_values
+from hosttune.host import module_names, netconf, sysctl_lines, sysctl_values
 from hosttune.host.modules import Modules, find_load
 from hosttune.host.root import Fact
-from hosttune.host.sysctl import Assignment, Sysctls
+from hosttune.host.sysctl import Sysctls
+from hosttune.host.sysctl_lines import Assignment
 from hosttune.output import quote_word
 
 Value = int | str | list[int]
@@ -35,7 +36,7 @@ def match_values(wanted: Value, found: str) -> bool:
 def list_needed(keys: Iterable[str]) -> list[str]:
     """Returns the keys, and those that the kernel goes by as well: of `all`, and whether an interface forwards."""
     needed = dict.fromkeys(keys)
-    for path in map(sysctl.normalise_key, list(needed)):
+    for path in map(sysctl_lines.normalise_key, list(needed)):
         pair = netconf.find_pair(path)
         if pair is not None:
             needed.update(dict.fromkeys(filter(None, (pair[1], netconf.find_forwarding(path)))))
@@ -51,7 +52,7 @@ def judge_hops(key: str, wanted: Value, facts: Sysctls, modules: Modules | None 
         facts.running[key], lambda found: match_values(wanted, found), lambda found: " ".join(found.split())
     )
     hops: dict[HopName, Hop] = {"persisted": judge_persisted(key, wanted, facts), "runtime": runtime}
-    pair = netconf.find_pair(sysctl.normalise_key(key))
+    pair = netconf.find_pair(sysctl_lines.normalise_key(key))
     number = sysctl_values.read_number(show_value(wanted))
     if pair is not None and number is not None and runtime.state in ("ok", "bad"):
         return _judge_pair(key, number, facts, hops, *pair)
@@ -66,7 +67,7 @@ def judge_hops(key: str, wanted: Value, facts: Sysctls, modules: Modules | None 
 
 def find_lateness(key: str, facts: Sysctls, modules: Modules | None) -> Fact[str]:
     """Returns why a key is not there yet when sysctls are applied at boot, absent if it is there."""
-    owner = module_names.find_owner(sysctl.normalise_key(key))
+    owner = module_names.find_owner(sysctl_lines.normalise_key(key))
     if owner is None or modules is None:
         return Fact("absent")
     load = find_load(modules, owner)
@@ -115,7 +116,7 @@ def _judge_pair(
     """Returns the hops of an interface's key that counts together with that of `all`: of what the two come to."""
     other = facts.running[of_all].map(_to_number)
     own = facts.running[key].map(_to_number)
-    forwarding = netconf.find_forwarding(sysctl.normalise_key(key))
+    forwarding = netconf.find_forwarding(sysctl_lines.normalise_key(key))
     forwards = facts.running[forwarding].map(_to_number) if forwarding else Fact("value", 0)
     for fact in (own, other, forwards):
         if fact.value is None:
@@ -143,7 +144,7 @@ def _judge_pair(
 def _find_taken(key: str, wanted: Value, facts: Sysctls) -> tuple[Assignment | None, str, Assignment | None]:
     """Returns the line that decides a key at boot, what the kernel takes of it, and the last one that it refuses."""
     refused: Assignment | None = None
-    for line in sysctl.find_written(facts.boot.value or [], key):
+    for line in sysctl_lines.find_written(facts.boot.value or [], key):
         taken = _read_value(wanted, str(line.value), facts.running.get(key))
         if taken is not None:
             return line, taken, refused
@@ -160,14 +161,14 @@ def _to_number(text: str) -> int:
 
 def find_good(key: str, wanted: Value, lines: list[Assignment]) -> list[Assignment]:
     """Returns lines that ask for what is wanted."""
-    return [line for line in sysctl.find_lines(lines, key) if match_values(wanted, line.value or "")]
+    return [line for line in sysctl_lines.find_lines(lines, key) if match_values(wanted, line.value or "")]
 
 
 def write_fix(
     key: str, wanted: Value, found: dict[HopName, Hop], facts: Sysctls, modules: Modules | None = None
 ) -> str:
     """Returns commands that set a key now and at the next boot, as far as it is not set."""
-    owner = module_names.find_owner(sysctl.normalise_key(key))
+    owner = module_names.find_owner(sysctl_lines.normalise_key(key))
     lines: list[str] = []
     if found["runtime"].state == "absent":
         if owner is None or modules is None:
@@ -201,7 +202,7 @@ def remove_line(place: str) -> str:
 
 
 def _list_pair(key: str) -> list[str]:
-    pair = netconf.find_pair(sysctl.normalise_key(key))
+    pair = netconf.find_pair(sysctl_lines.normalise_key(key))
     return [key] if pair is None else [pair[1], key]
 
 
@@ -214,7 +215,7 @@ def _fix_boot(key: str, wanted: Value, found: dict[HopName, Hop], facts: Sysctls
     lines: list[str] = []
     late = find_lateness(key, facts, modules)
     if late.state == "value" and modules is not None:
-        lines = fix_module(str(module_names.find_owner(sysctl.normalise_key(key))), modules)
+        lines = fix_module(str(module_names.find_owner(sysctl_lines.normalise_key(key))), modules)
     hop = found["persisted"] if "effective" in found else judge_persisted(key, wanted, facts)
     if hop.state not in ("bad", "absent"):
         return lines
@@ -224,10 +225,10 @@ def _fix_boot(key: str, wanted: Value, found: dict[HopName, Hop], facts: Sysctls
 
 def _list_wrong_at_boot(key: str, wanted: Value, facts: Sysctls) -> list[str]:
     """Returns which of the keys of an interface and of `all` the next boot has to set, so that both come to a value."""
-    name, of_all = netconf.find_pair(sysctl.normalise_key(key)) or ("", "")
+    name, of_all = netconf.find_pair(sysctl_lines.normalise_key(key)) or ("", "")
     wrong = [] if match_values(wanted, _find_taken(key, wanted, facts)[1]) else [key]
     number = sysctl_values.read_number(show_value(wanted)) or 0
-    forwarding = netconf.find_forwarding(sysctl.normalise_key(key))
+    forwarding = netconf.find_forwarding(sysctl_lines.normalise_key(key))
     forwards = forwarding is not None and facts.running[forwarding].value not in (None, "0")
     combined = netconf.combine(name, _read_all_at_boot(name, of_all, wanted, facts)[0], number, forwards)
     return wrong if netconf.holds(name, number, combined) else [*wrong, of_all]
@@ -241,7 +242,7 @@ def _read_all_at_boot(name: str, of_all: str, wanted: Value, facts: Sysctls) -> 
 
 def set_at_boot(key: str, wanted: Value, facts: Sysctls) -> str:
     """Returns the command that sets a key in the file that sorts last, or where a line that comes later sets it."""
-    named = [line for line in facts.lines.value or [] if line.key == sysctl.normalise_key(key)]
+    named = [line for line in facts.lines.value or [] if line.key == sysctl_lines.normalise_key(key)]
     if not named or posixpath.basename(named[-1].file) < posixpath.basename(FILE):
         return append_line(key, wanted)
     text = f"{key} = {show_value(wanted)}"

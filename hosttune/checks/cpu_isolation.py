@@ -7,7 +7,6 @@ systemd-system.conf(5) (CPUAffinity), kernel-command-line(7) (systemd.cpu_affini
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
 import msgspec
@@ -16,11 +15,12 @@ from hosttune.checks import _boot_fixes, _cpusets, _isolated_cpus
 from hosttune.checks._isolated_cpus import Sample, show_names
 from hosttune.findings import Finding, Hop, HopName
 from hosttune.hops import build_finding, judge_fact
-from hosttune.host import boot, cmdline, cpu, cpulist, globs, irq, process, systemd
+from hosttune.host import boot, cmdline, cpu, cpulist, globs, irq, process, systemd, systemd_lines
 from hosttune.host.cpulist import KernelList, SystemdList
 from hosttune.host.root import Fact, Observed, Root
+from hosttune.patterns import late_pattern
 
-_CBS = re.compile(r"rcuo[a-fh-z]/(\d+)")
+_CBS = late_pattern(r"rcuo[a-fh-z]/(\d+)")
 
 
 class Section(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -51,7 +51,7 @@ class Facts(msgspec.Struct):
     cpus: cpu.Cpus
     irqaffinity: Fact[frozenset[int]]
     tasks: process.Tasks
-    manager: Fact[list[systemd.Setting]]
+    manager: Fact[list[systemd_lines.Setting]]
 
 
 class _Host(msgspec.Struct):

@@ -6,20 +6,20 @@ kernel. Most net.* keys belong to a network namespace: they are read in the one 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
 import msgspec
 
 from hosttune.checks import _sysctl
 from hosttune.findings import Finding
-from hosttune.host import globs, module_names, modules, netconf, sysctl
+from hosttune.host import globs, module_names, modules, netconf, sysctl, sysctl_lines
 from hosttune.host.forms import keep_words
 from hosttune.host.root import Observed, Root
 from hosttune.output import quote_word
+from hosttune.patterns import late_pattern
 from hosttune.refusals import KeyRefused
 
-_KEY = re.compile(r"net[./][A-Za-z0-9_./:@-]+")
+_KEY = late_pattern(r"net[./][A-Za-z0-9_./:@-]+")
 
 _WHY = {
     "net.core.rmem_max": "SO_RCVBUF is clamped to this, so a burst of market data is dropped",
@@ -50,7 +50,7 @@ class Section(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
     def __post_init__(self) -> None:
         seen: dict[str, str] = {}
         for key, value in self.sysctl.items():
-            path = sysctl.normalise_key(key)
+            path = sysctl_lines.normalise_key(key)
             if not _KEY.fullmatch(key) or not path.startswith("net/") or ".." in path.split("/"):
                 raise _refuse(key, f"sysctl key {key!r}: allowed are net.* keys without wildcards")
             if path in seen:
@@ -73,7 +73,7 @@ class Facts(msgspec.Struct):
 
 def facts(root: Root, wanted: Section) -> Facts:
     """Read the wanted keys and all sysctl.d files, and modules where such make a key."""
-    made = any(module_names.find_owner(sysctl.normalise_key(key)) for key in wanted.sysctl)
+    made = any(module_names.find_owner(sysctl_lines.normalise_key(key)) for key in wanted.sysctl)
     return Facts(sysctl.read(root, _sysctl.list_needed(wanted.sysctl)), modules.read(root) if made else None)
 
 
@@ -95,7 +95,7 @@ def check(wanted: Section, facts: Facts, observed: Observed[None] | None) -> lis
 
 
 def _check_key(key: str, value: _sysctl.Value, facts: Facts) -> Finding:
-    name = sysctl.normalise_key(key)
+    name = sysctl_lines.normalise_key(key)
     dotted = name.replace("/", ".")
     result = _sysctl.check_key(
         f"net_buffers.{dotted}",

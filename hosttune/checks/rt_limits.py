@@ -15,7 +15,7 @@ import msgspec
 from hosttune.checks import _limits, _logins, _services, _sysctl
 from hosttune.findings import Finding, Hop, HopName, Status, judge_hops
 from hosttune.hops import build_finding
-from hosttune.host import cpulist, fair_server, globs, limits, pam, process, sysctl, systemd
+from hosttune.host import cpulist, fair_server, globs, limits, limits_lines, pam, process, sysctl, systemd, users
 from hosttune.host.root import Fact, Root
 from hosttune.output import quote_word
 from hosttune.refusals import KeyRefused
@@ -71,7 +71,7 @@ class Section(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
 class Facts(msgspec.Struct):
     """What was read; `processes` maps a user name to the limits of each of its processes by PID."""
 
-    users: dict[str, Fact[limits.User]]
+    users: dict[str, Fact[users.User]]
     logins: _logins.Logins
     services: _services.Services
     services_now: _services.Services
@@ -98,7 +98,7 @@ def facts(root: Root, wanted: Section) -> Facts:
         services_now=_services.Services(
             systemd.read_manager(root, now=True),
             systemd.read_services(root, now=True),
-            limits.UNLIMITED if nr_open is None else nr_open,
+            limits_lines.UNLIMITED if nr_open is None else nr_open,
         ),
         processes={
             name: {
@@ -123,11 +123,11 @@ def check(wanted: Section, facts: Facts, observed: None) -> list[Finding]:
     """Returns one finding for each limit of each user, and on what stops real-time threads."""
     findings = []
     for name, user in wanted.users.items():
-        who = facts.users[name].value or limits.User(name, -1, -1)  # of a user of no local file, lines with the name
+        who = facts.users[name].value or users.User(name, -1, -1)  # of a user of no local file, lines with the name
         resolved = _logins.resolve(facts.logins, who)
         findings += [
             _check_limit(_limits.make_wanted(name, item, value), facts, resolved)
-            for item in limits.ITEMS
+            for item in limits_lines.ITEMS
             if (value := getattr(user, item)) is not None
         ]
     if facts.sysctls is not None and wanted.sched_rt_runtime_us is not None:
@@ -213,7 +213,7 @@ def _write_fix(wanted: _limits.Wanted, facts: Facts, ways: dict[str, Hop], runni
     steps = _limits.raise_nr_open(wanted, facts.services_now.nr_open, facts.services.nr_open)
     nr_open = wanted.need if steps else facts.services.nr_open
     if ways["login"].state != "ok":
-        who = user or limits.User(wanted.user, -1, -1)
+        who = user or users.User(wanted.user, -1, -1)
         steps += _logins.write_fix(wanted, facts.logins, who, resolved, nr_open)
     if ways["service"].state != "ok":
         steps += _services.write_fix(wanted, facts.services, user.uid if user is not None else None, nr_open)
@@ -233,7 +233,7 @@ def _write_running_fix(wanted: _limits.Wanted, facts: Facts) -> str:
         and wanted.item in fact.value
         and _limits.judge_limit(wanted, fact.value[wanted.item]).state == "bad"
     ]
-    need = "unlimited" if wanted.need == limits.UNLIMITED else wanted.need
+    need = "unlimited" if wanted.need == limits_lines.UNLIMITED else wanted.need
     return (
         f"for pid in {' '.join(limited)}; do prlimit --pid $pid --{wanted.item}={need}:{need}; done\n"
         "# A program takes its limits over when it is started: one that was refused something asks again only then."

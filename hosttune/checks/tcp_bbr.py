@@ -13,7 +13,7 @@ import msgspec
 from hosttune.checks import _sysctl
 from hosttune.findings import READ_IT, Finding, Hop, HopName, Status
 from hosttune.hops import build_finding, judge_fact
-from hosttune.host import module_names, modules, qdisc, sysctl
+from hosttune.host import module_names, modules, qdisc, sysctl, sysctl_lines
 from hosttune.host.root import NOT_CAPTURED, Fact, Observed, Root
 from hosttune.output import quote_word
 
@@ -117,13 +117,13 @@ def _check_allowed(name: str, facts: sysctl.Sysctls) -> Finding:
     )
 
 
-def _find_forbidding(name: str, facts: sysctl.Sysctls) -> sysctl.Assignment | None:
+def _find_forbidding(name: str, facts: sysctl.Sysctls) -> sysctl_lines.Assignment | None:
     """Returns the line that takes the congestion control off the allowed ones again, after it was chosen at boot."""
     lines = facts.boot.value or []
-    line = sysctl.find_winner(lines, ALLOWED)
+    line = sysctl_lines.find_winner(lines, ALLOWED)
     if line is None or name in (line.value or "").split():
         return None
-    chosen = sysctl.find_winner(lines, CONTROL)
+    chosen = sysctl_lines.find_winner(lines, CONTROL)
     later = chosen is not None and chosen.value == name and lines.index(chosen) > lines.index(line)
     return None if later else line
 

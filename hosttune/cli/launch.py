@@ -12,6 +12,7 @@ from hosttune.output import escape, print_message
 
 if TYPE_CHECKING:
     from hosttune.findings import Finding, Report
+    from hosttune.host.root import Root
     from hosttune.launch.checks import Decision
     from hosttune.launch.plan import Plan, User
     from hosttune.launch.record import Preflight
@@ -60,21 +61,14 @@ def run(arguments: argparse.Namespace) -> int:
     import gc
 
     gc.disable()  # until exec, which is soon
-    from hosttune import checker, profile
     from hosttune.descriptors import open_standard
     from hosttune.host.root import Live
-    from hosttune.launch import checks, facts, preflight, process, session
+    from hosttune.launch import checks, facts, process, session
 
     open_standard()
     plan = build_plan(arguments)
     root = Live()
-    try:
-        if arguments.preflight is None:
-            report = checker.run_checks(profile.load(arguments.profile, root), root, None)
-        else:
-            report = preflight.take_report(arguments.preflight)
-    except (profile.ProfileError, preflight.PreflightError) as error:
-        raise UsageError(error) from None
+    report = _check_host(arguments.profile, root) if arguments.preflight is None else _take_report(arguments.preflight)
     known = facts.read(root, plan)
     findings = [*report.findings, *checks.check(plan, known)]
     try:
@@ -101,6 +95,24 @@ def run(arguments: argparse.Namespace) -> int:
     except process.LaunchError as error:
         _print_message(f"{error}; nothing was started")
         return FAILED
+
+
+def _check_host(path: str | None, root: Root) -> Report:
+    from hosttune import checker, profile
+
+    try:
+        return checker.run_checks(profile.load(path, root), root, None)
+    except profile.ProfileError as error:
+        raise UsageError(error) from None
+
+
+def _take_report(path: str) -> Report:
+    from hosttune.launch import preflight
+
+    try:
+        return preflight.take_report(path)
+    except preflight.PreflightError as error:
+        raise UsageError(error) from None
 
 
 def build_plan(arguments: argparse.Namespace) -> Plan:

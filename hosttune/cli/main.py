@@ -18,6 +18,7 @@ from hosttune.errors import (
     USAGE,
     UsageError,
     is_interrupt,
+    keep_interrupts,
     leave_interrupts_to_kernel,
     quiet_interrupts,
 )
@@ -31,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else argv
     # A caller that ignores SIGCHLD leaves that to this process, and waitpid(2) would know no child.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    with guard_messages():
+    with guard_messages(), keep_interrupts():
         try:
             with quiet_interrupts():
                 arguments = _build_parser(words[0] if words else "").parse_args(words)

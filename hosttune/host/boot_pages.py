@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable
 import msgspec
 
 from hosttune.host.forms import UNINTELLIGIBLE
+from hosttune.patterns import late_pattern
 
 PARAMETERS = ("default_hugepagesz", "hugepagesz", "hugepages")
 #: The default size of most architectures, in kB: what one entry of the second-lowest page table maps.
@@ -23,9 +24,9 @@ _ULONG = 1 << 64
 _PARTS = 8
 # Of one piece: 2**10 pages of 4 KiB.
 _BUDDY_KB = 4096
-_SIZE = re.compile(r"(0[xX][0-9a-fA-F]+|[0-9]*)([KMGTPEkmgtpe]?)")
-_NUMBER = re.compile(r"[ \t\n\v\f\r]*([0-9]{1,40})")
-_KEPT = re.compile(r"[0-9:, \t]{0,4096}")
+_SIZE = late_pattern(r"(0[xX][0-9a-fA-F]+|[0-9]*)([KMGTPEkmgtpe]?)")
+_NUMBER = late_pattern(r"[ \t\n\v\f\r]*([0-9]{1,40})")
+_KEPT = late_pattern(r"[0-9:, \t]{0,4096}")
 
 
 class Request(msgspec.Struct, frozen=True):

@@ -13,9 +13,10 @@ from functools import partial
 
 import msgspec
 
-from hosttune.host import commands, globs, hugetlb, systemd, tmpfiles_lines
+from hosttune.host import commands, globs, hugetlb, systemd, systemd_lines, tmpfiles_lines
 from hosttune.host.forms import DIGITS, NAME, consists_of
 from hosttune.host.root import Fact, Root, derive
+from hosttune.patterns import late_pattern
 
 #: What the path of each of these files has in it.
 MARKS = ("transparent_hugepage", "nr_hugepages")
@@ -26,8 +27,8 @@ RC_LOCAL = "/etc/rc.local"
 UNKNOWN = "?"
 _MOST = 64
 
-_PATH = re.compile(r"/sys/[^\s\"'`;|&()<>]*|\?(?:transparent_hugepage|nr_hugepages)\b")
-_ECHO = re.compile(
+_PATH = late_pattern(r"/sys/[^\s\"'`;|&()<>]*|\?(?:transparent_hugepage|nr_hugepages)\b")
+_ECHO = late_pattern(
     r"""(?:^|[;|&({}\n"']|\b(?:then|do|else|exec)\b)\s*(?:/usr/bin/|/bin/)?(?:echo|printf)\s+(?:-n\s+)?
         (["']?)([a-z]+|[0-9]{1,20})(?:\\n)?\1\s*
         (?:>{1,2}\s*|\|\s*(?:sudo\s+)?(?:/usr/bin/|/bin/)?tee\s+(?:-a\s+)?)
@@ -35,8 +36,8 @@ _ECHO = re.compile(
     re.VERBOSE,
 )
 # What reads such a file, or looks whether it is there.
-_LOOKS = re.compile(r"(?:\[\[?|\btest)\s+(?:!\s+)?-[a-z]\s+\S+|\b(?:cat|grep|ls)\s[^;|&<>\n]*")
-_SHELL_VARIABLE = re.compile(r"\$\{?\w+\}?")
+_LOOKS = late_pattern(r"(?:\[\[?|\btest)\s+(?:!\s+)?-[a-z]\s+\S+|\b(?:cat|grep|ls)\s[^;|&<>\n]*")
+_SHELL_VARIABLE = late_pattern(r"\$\{?\w+\}?")
 
 
 class Write(msgspec.Struct, frozen=True):
@@ -71,7 +72,7 @@ def read(root: Root) -> Fact[list[Write]]:
 def _find_writes(root: Root, unit: systemd.Unit) -> list[Write]:
     found: list[Write] = []
     for key in COMMANDS:
-        for setting in systemd.list_settings(unit.settings, "Service", key):
+        for setting in systemd_lines.list_settings(unit.settings, "Service", key):
             found += parse(setting.value, setting.source)
             for script in commands.find_scripts(setting.value)[: commands.MAX_PATHS]:
                 text = derive(root, f"{script}:writes", partial(_read_script, script))

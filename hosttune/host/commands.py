@@ -10,31 +10,33 @@ import re
 from collections.abc import Iterator
 from functools import lru_cache
 
+from hosttune.patterns import late_pattern
+
 #: Programs that start another one as another user, and the options that name the user.
 LAUNCHERS = frozenset({"hosttune", "runuser", "setpriv", "sudo"})
 USER_OPTIONS = ("--user", "-u", "--reuid")
 #: A command line names no more files than this.
 MAX_PATHS = 64
 
-SETTINGS = re.compile(r"\.(ya?ml|json)$")
+SETTINGS = late_pattern(r"\.(ya?ml|json)$")
 # Programs of the distribution: not scripts that set affinities, and large.
 _VENDOR = ("/usr/bin/", "/usr/sbin/", "/bin/", "/sbin/", "/usr/lib/", "/lib/")
 # Programs whose first argument is a script, or the script's text after -c.
 _SHELLS = frozenset({"sh", "ash", "bash", "dash", "ksh", "zsh"})
-_INTERPRETERS = re.compile(r"(python|perl|ruby)[0-9.]{0,8}|env")
+_INTERPRETERS = late_pattern(r"(python|perl|ruby)[0-9.]{0,8}|env")
 _MAX_NESTED = 3  # commands in arguments of commands
 
 # A whole word, or the value after `=`: a slash within a word, such as a password's, begins no path.
-_PATH = re.compile(r"(?:^|(?<=[\s\"'=;|&(<>]))[@:+!|-]{0,8}(/(?!/)[\w./@+-]+)", re.ASCII)
-_WHOLE_PATH = re.compile(r"/(?!/)[\w./@+-]+", re.ASCII)
-_OPTION = re.compile(r"--?[A-Za-z][\w-]{0,63}=", re.ASCII)
-_ASSIGNMENT = re.compile(r"[A-Za-z_]\w{0,63}=", re.ASCII)
+_PATH = late_pattern(r"(?:^|(?<=[\s\"'=;|&(<>]))[@:+!|-]{0,8}(/(?!/)[\w./@+-]+)", re.ASCII)
+_WHOLE_PATH = late_pattern(r"/(?!/)[\w./@+-]+", re.ASCII)
+_OPTION = late_pattern(r"--?[A-Za-z][\w-]{0,63}=", re.ASCII)
+_ASSIGNMENT = late_pattern(r"[A-Za-z_]\w{0,63}=", re.ASCII)
 # Blanks are in a word between quotes and after a backslash. A quote without an end goes to the end of the line.
 _PIECE = r"""[^\s"'\\]+|\\.?|"(?:[^"\\]|\\.?)*"?|'[^']*'?"""
-_WORD = re.compile(f"(?:{_PIECE})+", re.DOTALL)
-_QUOTED = re.compile(r"""\\(.?)|"((?:[^"\\]|\\.?)*)"?|'([^']*)'?""", re.DOTALL)
-_COMMAND_END = re.compile(r"[;|&()\n]+")
-USER = re.compile(r"[A-Za-z_][\w.-]{0,31}\$?", re.ASCII)
+_WORD = late_pattern(f"(?:{_PIECE})+", re.DOTALL)
+_QUOTED = late_pattern(r"""\\(.?)|"((?:[^"\\]|\\.?)*)"?|'([^']*)'?""", re.DOTALL)
+_COMMAND_END = late_pattern(r"[;|&()\n]+")
+USER = late_pattern(r"[A-Za-z_][\w.-]{0,31}\$?", re.ASCII)
 
 
 def find_paths(text: str) -> list[str]:

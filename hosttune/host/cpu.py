@@ -9,7 +9,6 @@ Sources: `Documentation/ABI/testing/sysfs-devices-system-cpu`, `Documentation/ad
 
 from __future__ import annotations
 
-import re
 from typing import NewType
 
 import msgspec
@@ -17,10 +16,11 @@ import msgspec
 from hosttune.host import cpulist
 from hosttune.host.cpulist import KernelList
 from hosttune.host.root import NOT_CAPTURED, Fact, Root
+from hosttune.patterns import late_pattern
 
 DIRECTORY = "/sys/devices/system/cpu"
 PARTITIONED = "/sys/fs/cgroup/cpuset.cpus.isolated"
-_CPU = re.compile(r"cpu(\d+)")
+_CPU = late_pattern(r"cpu(\d+)")
 
 
 Possible = NewType("Possible", frozenset[int])

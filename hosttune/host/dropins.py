@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import posixpath
-import re
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 
@@ -11,10 +10,6 @@ from hosttune.host.root import NOT_CAPTURED, NOT_REGULAR, Fact, Root, make_unrea
 
 _TOPS = ("/etc", "/run", "/usr/local/lib", "/usr/lib")
 _NOTHING = "/dev/null"
-#: What systemd strips from both ends of a line.
-SPACES = " \t\n\r"
-# What ends a line for systemd: any of these together are one end. Source: `read_line` in its `src/basic/fileio.c`.
-_LINE_ENDS = re.compile("\r\n\0|\n\r\0|\r\n|\n\r|\n\0|\r\0|\n|\r|\0")
 _IN_MEMORY = ("/run/", "/var/run/", "/dev/", "/proc/", "/sys/", "/tmp/")
 
 
@@ -22,12 +17,6 @@ def holds(names: list[str], name: str) -> bool:
     """Returns whether a sorted listing has a name: a directory of thousands is asked once for each unit."""
     at = bisect_left(names, name)
     return at < len(names) and names[at] == name
-
-
-def split_lines(text: str) -> list[str]:
-    """Returns the lines of a file as systemd reads them: a carriage return, and a NUL, end one as well."""
-    lines = _LINE_ENDS.split(text)
-    return lines if lines[-1] else lines[:-1]
 
 
 def outlives_boot(path: str) -> bool:

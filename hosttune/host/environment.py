@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import re
 
+from hosttune.patterns import late_pattern
+
 # Characters of what anybody writes into either.
 MAX_LENGTH = 1 << 16
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+_NAME = late_pattern(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _NEWLINE, _SPACE = "\n\r", " \t\n\r"
 # One piece of a value in a file, after another: a quotation, a backslash with what follows it, or plain text.
-_FILE_PIECE = re.compile(r"""'([^']*)(?:'|\Z)|"((?:[^"\\]|\\.)*)\\?(?:"|\Z)""", re.DOTALL)
-_WORD_PIECE = re.compile(r"""'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)"|(\\.|[^ \t\n\r'"\\]+)""", re.DOTALL)
+_FILE_PIECE = late_pattern(r"""'([^']*)(?:'|\Z)|"((?:[^"\\]|\\.)*)\\?(?:"|\Z)""", re.DOTALL)
+_WORD_PIECE = late_pattern(r"""'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)"|(\\.|[^ \t\n\r'"\\]+)""", re.DOTALL)
 
-_ESCAPED_QUOTE = re.compile(r"""\\(["'\\])""")
+_ESCAPED_QUOTE = late_pattern(r"""\\(["'\\])""")
 
 
 def parse_file(text: str) -> list[tuple[str, str]]:

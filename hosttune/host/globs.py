@@ -7,6 +7,8 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from hosttune.patterns import late_pattern
+
 if TYPE_CHECKING:  # the roles plan with this module, and have no msgspec
     from hosttune.host.root import Root
 
@@ -15,7 +17,7 @@ _CLASSES = {
     "punct": re.escape("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"), "space": r"\s", "blank": " \t", "graph": "!-~",
     "print": " -~", "cntrl": r"\x00-\x1f",
 }  # fmt: skip
-_CLASS = re.compile(r"\[:([a-z]+):\]")
+_CLASS = late_pattern(r"\[:([a-z]+):\]")
 
 
 def read(root: Root, *patterns: str) -> None:

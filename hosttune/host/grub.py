@@ -10,6 +10,8 @@ import re
 
 import msgspec
 
+from hosttune.patterns import late_pattern
+
 #: Of one file: longer than any menu.
 MAX_LENGTH = 1 << 20
 #: Characters that all variables of a configuration may expand to, and how deep menus may lie in menus.
@@ -17,9 +19,9 @@ MAX_EXPANSION = 1 << 20
 MAX_DEPTH = 50
 
 _KERNEL_COMMANDS = ("linux", "linux16", "linuxefi")
-_WORD = re.compile(r"""((?:[^\s"'\\]|\\.|"(?:[^"\\]|\\.)*"|'[^']*')+)""")
-_PIECE = re.compile(r"""'([^']*)'|"((?:[^"\\]|\\.)*)"|\\(.)|([^'"\\]+)""")
-_VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
+_WORD = late_pattern(r"""((?:[^\s"'\\]|\\.|"(?:[^"\\]|\\.)*"|'[^']*')+)""")
+_PIECE = late_pattern(r"""'([^']*)'|"((?:[^"\\]|\\.)*)"|\\(.)|([^'"\\]+)""")
+_VARIABLE = late_pattern(r"\$(?:\{(\w+)\}|(\w+))")
 
 
 class _Variables(dict[str, str]):

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from hosttune.host import boot_pages, cmdline
+from hosttune.patterns import late_pattern
 
 #: In this order in each entry of the menu, but for recovery.
 VARIABLES = ("GRUB_CMDLINE_LINUX", "GRUB_CMDLINE_LINUX_DEFAULT")
@@ -24,16 +25,16 @@ MAX_LENGTH = 1 << 18
 #: Lines of one file; Debian's own has some 30.
 MAX_LINES = 8192
 
-_OURS = re.compile(rf"^{REMOVE}\(\) \{{\n(.*?)\n\}}\n", re.MULTILINE | re.DOTALL)
-_PATTERN = re.compile(r"(?<![=\w])(default_hugepagesz|[a-z_]+)=([0-9]+[KMGkmg]?|\*)")
-_CALL = re.compile(rf'^{REMOVE} "\$(GRUB_CMDLINE_LINUX(?:_DEFAULT)?)"\n\1=("?)\$hosttune_kept', re.MULTILINE)
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_REFERENCE = re.compile(r"\$(?:\{([A-Za-z_]\w*)\}|([A-Za-z_]\w*))")
-_COMPOUND = re.compile(r"(?:if|then|else|elif|fi|for|while|until|do|done|case|esac|in|\{|\}|!)$")
+_OURS = late_pattern(rf"^{REMOVE}\(\) \{{\n(.*?)\n\}}\n", re.MULTILINE | re.DOTALL)
+_PATTERN = late_pattern(r"(?<![=\w])(default_hugepagesz|[a-z_]+)=([0-9]+[KMGkmg]?|\*)")
+_CALL = late_pattern(rf'^{REMOVE} "\$(GRUB_CMDLINE_LINUX(?:_DEFAULT)?)"\n\1=("?)\$hosttune_kept', re.MULTILINE)
+_NAME = late_pattern(r"[A-Za-z_][A-Za-z0-9_]*")
+_REFERENCE = late_pattern(r"\$(?:\{([A-Za-z_]\w*)\}|([A-Za-z_]\w*))")
+_COMPOUND = late_pattern(r"(?:if|then|else|elif|fi|for|while|until|do|done|case|esac|in|\{|\}|!)$")
 # Of a word, behind its first character: neither an operator nor the begin of another piece.
-_PLAIN = re.compile(r"[^ \t\n;()&|<>\\'\"`$]*")
+_PLAIN = late_pattern(r"[^ \t\n;()&|<>\\'\"`$]*")
 # Commands that may set a variable, end the file, or read another one.
-_DECIDES = re.compile(
+_DECIDES = late_pattern(
     r"GRUB_CMDLINE|\b(?:eval|source|exit|return|set|unset|exec|read|readonly|shift|alias)\b|(?:^|\s)\.\s"
 )
 

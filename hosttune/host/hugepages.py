@@ -11,9 +11,10 @@ import msgspec
 
 from hosttune.host.hugetlb import ALL_NODES, NODES, build_path
 from hosttune.host.root import NOT_CAPTURED, Fact, Root
+from hosttune.patterns import late_pattern
 
-_POOL = re.compile(r"hugepages-([0-9]{1,20})kB")
-_DEFAULT = re.compile(r"^Hugepagesize:\s*([0-9]{1,20}) kB", re.MULTILINE)
+_POOL = late_pattern(r"hugepages-([0-9]{1,20})kB")
+_DEFAULT = late_pattern(r"^Hugepagesize:\s*([0-9]{1,20}) kB", re.MULTILINE)
 
 
 class Pool(msgspec.Struct, frozen=True):

@@ -6,7 +6,7 @@ Linux kernel. Standard library only: the role hugepages plans with it on the con
 
 from __future__ import annotations
 
-import re
+from hosttune.patterns import late_pattern
 
 NODES = "/sys/devices/system/node"
 #: All nodes together: what is written to a file there is spread over them. All there is without CONFIG_NUMA.
@@ -18,9 +18,9 @@ POLICIES = ("always", "madvise", "never")
 #: Sizes in kB that any architecture can have a policy for, since Linux 6.8: from two small pages to a huge one.
 POLICY_SIZES = tuple(8 << power for power in range(17))
 
-_SIZE = re.compile(r"([1-9][0-9]*)([KMG])")
+_SIZE = late_pattern(r"([1-9][0-9]*)([KMG])")
 _KB = {"K": 1, "M": 1 << 10, "G": 1 << 20}
-_NODE = re.compile(r"node([0-9]{1,4})")
+_NODE = late_pattern(r"node([0-9]{1,4})")
 _NODES = 1024  # CONFIG_NODES_SHIFT of the kernel is 10 at the most
 
 

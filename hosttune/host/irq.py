@@ -14,6 +14,7 @@ import msgspec
 
 from hosttune.host import cpu, cpulist, irq_plan
 from hosttune.host.root import Fact, Root, make_unreadable
+from hosttune.patterns import late_pattern
 
 COUNTERS = "/proc/interrupts"
 LOCAL_TIMER = "LOC"
@@ -25,17 +26,17 @@ MAX_ROWS = 1 << 15
 
 # Drivers whose queue interrupts the kernel places and moves itself (PCI_IRQ_AFFINITY), by the names
 # that they give them. Not nvme0q0, the admin queue.
-_MANAGED = re.compile(
+_MANAGED = late_pattern(
     r"nvme\d+q[1-9]\d*|virtio\d+-(req\.\d+|request|requests\.\d+)|megasas\d+-msix\d+|mpt[23]sas\d+-msix\d+"
     r"|lpfc:\d+|qla2xxx\S*|smartpqi|hpsa\d*-msix\d+|aacraid|hisi_sas\S*|mpi3mr\d+-msix\d+"
 )
 # Timers that the kernel requests with IRQF_NOBALANCING.
-_FIXED = re.compile(r"timer|cascade|hpet\d+")
-_PER_CPU = re.compile(r"arch_timer|IPI\d*|pmu|arm-pmu|riscv-timer|kvm guest [vp]timer", re.IGNORECASE)
+_FIXED = late_pattern(r"timer|cascade|hpet\d+")
+_PER_CPU = late_pattern(r"arch_timer|IPI\d*|pmu|arm-pmu|riscv-timer|kvm guest [vp]timer", re.IGNORECASE)
 # Numbers below 32 at Arm's interrupt controller are each CPU's own, and so are 1056 to 1119.
-_GIC = re.compile(r"GIC(?:v\d|-\d+)\s+(\d+)\s", re.ASCII)
+_GIC = late_pattern(r"GIC(?:v\d|-\d+)\s+(\d+)\s", re.ASCII)
 # Chip, hardware number and flow handler: the last is after a dash, or Level or Edge, which may have one behind it.
-_TRIGGER = re.compile(
+_TRIGGER = late_pattern(
     r"(?:^|\s)(?:\S*-(?:edge|level|fasteoi|event|evtchn|virq|ipi|msi|msi-x|simple)|(?:Level|Edge)(?:\s+-\S+)?)"
     r"(?:\s+(\S.*)|\s*)$",
     re.ASCII,

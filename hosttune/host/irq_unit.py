@@ -7,7 +7,6 @@ YAML or JSON file that its command line or that script names.
 
 from __future__ import annotations
 
-import re
 from functools import partial
 from typing import Any
 
@@ -16,6 +15,7 @@ import msgspec
 from hosttune.host import commands, systemd
 from hosttune.host.forms import CPU_LIST, NAME, UNINTELLIGIBLE, consists_of
 from hosttune.host.root import Fact, Root, derive, make_unreadable
+from hosttune.patterns import late_pattern
 
 # What a script that sets affinities writes to.
 _MARK = "smp_affinity"
@@ -23,7 +23,7 @@ _MARK = "smp_affinity"
 MAX_SETTINGS_BYTES = 1 << 18
 MAX_EVENTS = 20_000
 # Numbers that YAML 1.1 reads in base 8 or 60, and kernel lists in base 10.
-_AMBIGUOUS = re.compile(r"[-+]?0[0-9_]+|[-+]?[0-9_]+(:[0-9_]+)+")
+_AMBIGUOUS = late_pattern(r"[-+]?0[0-9_]+|[-+]?[0-9_]+(:[0-9_]+)+")
 _NULL = ("", "~", "null", "Null", "NULL")
 
 

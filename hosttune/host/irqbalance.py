@@ -10,7 +10,7 @@ from functools import partial
 
 import msgspec
 
-from hosttune.host import commands, cpulist, dropins, environment, irq_plan, process, systemd
+from hosttune.host import commands, cpulist, dropins, environment, irq_plan, process, systemd, systemd_lines
 from hosttune.host.forms import DIGITS, UNINTELLIGIBLE
 from hosttune.host.root import Fact, Root, derive, make_unreadable
 
@@ -54,7 +54,7 @@ def _read_banned_next(root: Root, unit: Fact[systemd.Unit]) -> Fact[cpulist.Bann
     variables: dict[str, str] = {}
     source = unit.value.source
     try:
-        for value in systemd.list_values(manager.value, "Manager", "DefaultEnvironment"):
+        for value in systemd_lines.list_values(manager.value, "Manager", "DefaultEnvironment"):
             variables.update(environment.parse_words(value))
         for value in unit.value.values("Service", "Environment"):
             variables.update(environment.parse_words(value))

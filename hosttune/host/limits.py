@@ -6,27 +6,24 @@ Sources: systemd.exec(5) ("Process properties"), systemd-system.conf(5); setrlim
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import msgspec
 
-from hosttune.host.forms import NAME, consists_of
+from hosttune.host import users
+from hosttune.host.limits_lines import ITEMS, UNLIMITED
 from hosttune.host.root import Fact, Root, make_unreadable
+from hosttune.host.users import User
+from hosttune.patterns import late_pattern
 
-UNLIMITED = 2**64 - 1
 # No value has more digits than an unsigned 64-bit number.
-_INTEGER = re.compile(r"[-+]?[0-9]{1,20}")
+_INTEGER = late_pattern(r"[-+]?[0-9]{1,20}")
 _BLANKS = " \t\n\r"
-_UNSIGNED = re.compile(r"([-+]?)(0[xX]|0[bB]|0[oO]|)([0-9a-fA-F]{1,80})")
+_UNSIGNED = late_pattern(r"([-+]?)(0[xX]|0[bB]|0[oO]|)([0-9a-fA-F]{1,80})")
 _BASES = {"0x": 16, "0b": 2, "0o": 8}
-_SIZE = re.compile(r"[ \t\n\v\f\r]*([-+]?)([0-9]+)(?:\.([0-9]*))?[ \t\n\r]*(.*)", re.DOTALL)
+_SIZE = late_pattern(r"[ \t\n\v\f\r]*([-+]?)([0-9]+)(?:\.([0-9]*))?[ \t\n\r]*(.*)", re.DOTALL)
 _UNITS = ("E", "P", "T", "G", "M", "K", "B", "")
 _FACTORS = (2**60, 2**50, 2**40, 2**30, 2**20, 2**10, 1, 1)
-# Names of users and groups, as of useradd(8), and those of a Windows domain; lines of passwd(5) and group(5).
-_MAX_ACCOUNT = 66
-_ACCOUNT = f"{NAME}.@$\\"
-_PASSWD_LINE = re.compile(r"^([A-Za-z0-9_.@$\\-]{1,66}):[^:\n]*:([0-9]{1,10}):([0-9]{1,10})(?=:|$)", re.MULTILINE)
-_GROUP_LINE = re.compile(r"^([A-Za-z0-9_.@$\\-]{1,66}):[^:\n]*:([0-9]{1,10}):([^:\n]*)", re.MULTILINE)
 _MAX_PROC = 1 << 14  # characters of /proc/PID/limits
 
 #: Resource limits by the name that setrlimit(2) has after RLIMIT_: how /proc/PID/limits begins their line.
@@ -47,8 +44,6 @@ PROC_LINES = {
     "rtprio": "Max realtime priority",
     "rttime": "Max realtime timeout",
 }
-#: Those that a profile may ask for: the item of limits.conf, and the setting of a systemd unit.
-ITEMS = {"memlock": "LimitMEMLOCK", "rtprio": "LimitRTPRIO", "nice": "LimitNICE", "nofile": "LimitNOFILE"}
 
 
 class Limit(msgspec.Struct, frozen=True):
@@ -59,38 +54,20 @@ class Limit(msgspec.Struct, frozen=True):
     source: str = ""
 
 
-class User(msgspec.Struct, frozen=True):
-    """A user of /etc/passwd, and all groups by name and number."""
-
-    name: str
-    uid: int
-    gid: int
-    groups: frozenset[str] = frozenset()
-    gids: frozenset[int] = frozenset()
-
-
 def read_users(root: Root, names: Iterable[str]) -> dict[str, Fact[User]]:
     """Look users up in the local files, each of which is gone through once; one that is not there (a directory service
     may have it) is absent."""
     names = list(names)
-    passwd, group = root.read("/etc/passwd"), root.read("/etc/group")
+    passwd, group = root.read(users.PASSWD), root.read(users.GROUP)
     if passwd.value is None:
         return dict.fromkeys(names, make_unreadable(passwd.source, passwd.reason))
-    numbers: dict[str, tuple[int, int]] = {}
-    for name, uid, gid in _parse_users(passwd.value):
-        if name in names:
-            numbers.setdefault(name, (uid, gid))
-    groups = list(_parse_groups(group.value or "")) if numbers else []
-    found: dict[str, Fact[User]] = {}
-    for name in names:
-        if name not in numbers:
-            found[name] = Fact("absent", None, "/etc/passwd", f"no user {name}")
-            continue
-        uid, gid = numbers[name]
-        own = [(title, number) for title, number, members in groups if number == gid or name in members]
-        titles, ids = frozenset(title for title, _ in own), frozenset({gid, *(number for _, number in own)})
-        found[name] = Fact("value", User(name, uid, gid, titles, ids), "/etc/passwd")
-    return found
+    found = users.find_users(names, passwd.value, group.value or "")
+    return {
+        name: Fact("value", found[name], users.PASSWD)
+        if name in found
+        else Fact("absent", None, users.PASSWD, f"no user {name}")
+        for name in names
+    }
 
 
 def parse_systemd(item: str, text: str, source: str = "") -> Limit:
@@ -198,32 +175,6 @@ def _parse_number(text: str) -> int:
     if not _INTEGER.fullmatch(text):
         raise ValueError("a limit is not a number")
     return int(text)
-
-
-def _parse_users(text: str) -> Iterator[tuple[str, int, int]]:
-    """Yield name, user and group number of each line of passwd(5) that has them."""
-    for match in _PASSWD_LINE.finditer(text):
-        yield match[1], int(match[2]), int(match[3])
-
-
-def _parse_groups(text: str) -> Iterator[tuple[str, int, list[str]]]:
-    """Yield name, number and members of each line of group(5) that has them."""
-    for match in _GROUP_LINE.finditer(text):
-        members = match[3].split(",")
-        # All at once: a group may have a hundred thousand.
-        if not consists_of(match[3], f"{_ACCOUNT},", len(text)) or len(max(members, key=len)) > _MAX_ACCOUNT:
-            members = [each for each in members if consists_of(each, _ACCOUNT, _MAX_ACCOUNT)]
-        yield match[1], int(match[2]), members
-
-
-def reduce_users(text: str) -> str:
-    """Returns /etc/passwd with names and numbers alone."""
-    return "".join(f"{name}:x:{uid}:{gid}\n" for name, uid, gid in _parse_users(text))
-
-
-def reduce_groups(text: str) -> str:
-    """Returns /etc/group with names, numbers and members alone."""
-    return "".join(f"{name}:x:{gid}:{','.join(members)}\n" for name, gid, members in _parse_groups(text))
 
 
 def reduce_proc(text: str) -> str:

@@ -7,10 +7,10 @@ Source: `register_net_sysctl` in the Linux kernel, of what Debian, Ubuntu and Re
 from __future__ import annotations
 
 import posixpath
-import re
 from typing import Literal, NamedTuple
 
 from hosttune.host.forms import NAME, consists_of
+from hosttune.patterns import late_pattern
 
 #: Beginning of a path below /proc/sys to the module that makes it.
 OWNERS = {
@@ -37,7 +37,7 @@ _SOUGHT = (
 )
 
 
-_CONTINUED = re.compile(r"\\\n")
+_CONTINUED = late_pattern(r"\\\n")
 #: Of every kernel with queueing disciplines (`net/sched/sch_generic.c`, `sch_fifo.c`, `sch_mq.c`): no module has them.
 BUILT_IN_QDISCS = frozenset({"pfifo_fast", "pfifo", "bfifo", "mq"})
 

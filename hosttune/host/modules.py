@@ -13,9 +13,10 @@ from typing import Literal
 
 import msgspec
 
-from hosttune.host import cmdline, dropins, identity
+from hosttune.host import cmdline, dropins, identity, systemd_lines
 from hosttune.host.module_names import Block, is_sought, normalise_name, parse_blocks
 from hosttune.host.root import Fact, Root
+from hosttune.patterns import late_pattern
 
 DIRECTORIES = (
     "/etc/modules-load.d",
@@ -25,7 +26,7 @@ DIRECTORIES = (
 )
 
 _CMDLINE = "/proc/cmdline"
-_FIRST_WORD = re.compile(r"^[^\S\n]*(\S+)", re.MULTILINE)
+_FIRST_WORD = late_pattern(r"^[^\S\n]*(\S+)", re.MULTILINE)
 
 
 class Modules(msgspec.Struct, frozen=True):
@@ -127,7 +128,7 @@ def reduce_builtin(text: str) -> str:
 
 def reduce_at_boot(text: str) -> str:
     """Returns the lines of a modules-load.d file that a check may look for, each where it was."""
-    lines = (line.strip(dropins.SPACES) for line in dropins.split_lines(text))
+    lines = (line.strip(systemd_lines.SPACES) for line in systemd_lines.split_lines(text))
     return "".join(f"{line if is_sought(line) else ''}\n" for line in lines)
 
 
@@ -173,8 +174,8 @@ def _read_at_boot(root: Root, arguments: cmdline.Arguments) -> Fact[dict[str, st
         if key == "modules_load" and names:
             found.update({normalise_name(module): _CMDLINE for module in names.split(",") if module})
     for file, text in files.value:
-        for number, raw in enumerate(dropins.split_lines(text), 1):
-            line = raw.strip(dropins.SPACES)
+        for number, raw in enumerate(systemd_lines.split_lines(text), 1):
+            line = raw.strip(systemd_lines.SPACES)
             if line and line[0] not in "#;":
                 found.setdefault(normalise_name(line), f"{file}:{number}")
     return Fact("value", found, DIRECTORIES[0])

@@ -11,6 +11,8 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
+from hosttune.patterns import late_pattern
+
 #: A knob is `sysctl KEY`, with dots, or one of these.
 TRANSPARENT, ISOLATION = "transparent huge pages", "isolated CPUs"
 PLACEMENT, FREQUENCY = "the CPUs of processes", "the CPUs' frequency"
@@ -21,15 +23,15 @@ PROFILES = ("/etc/tuned/profiles", "/etc/tuned", "/usr/lib/tuned/profiles", "/us
 _MOST_PROFILES = 16
 #: Characters of a profile: the longest that comes with TuneD has 6,000.
 _LONGEST = 1 << 15
-_PROFILE_NAME = re.compile(r"[A-Za-z0-9_.-]+", re.ASCII)
+_PROFILE_NAME = late_pattern(r"[A-Za-z0-9_.-]+", re.ASCII)
 # Of a section: it counts on some machines only, which nothing here knows.
 _CONDITIONS = frozenset({"uname_regex", "cpuinfo_regex"})
 _OF_UNIT = frozenset({"type", "enabled", "replace", "drop"}) | _CONDITIONS
 _TRUE = ("1", "True", "true")
 _TRANSPARENT_OPTIONS = ("transparent_hugepages", "transparent_hugepage")
 _POLICIES = ("always", "madvise", "never")
-_BOOT_PARAMETERS = re.compile(r"\b(isolcpus|nohz_full|rcu_nocbs|irqaffinity)=")
-_SYSCTL_KEY = re.compile(r"[a-z0-9_]+([./][A-Za-z0-9_:@-]+)+", re.ASCII)
+_BOOT_PARAMETERS = late_pattern(r"\b(isolcpus|nohz_full|rcu_nocbs|irqaffinity)=")
+_SYSCTL_KEY = late_pattern(r"[a-z0-9_]+([./][A-Za-z0-9_:@-]+)+", re.ASCII)
 
 
 class Owner(NamedTuple):

@@ -8,57 +8,37 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from fnmatch import translate
-from functools import lru_cache, partial
+from functools import partial
 
 import msgspec
 
 from hosttune.host import dropins
 from hosttune.host.forms import DIGITS, NAME, UNINTELLIGIBLE, consists_of
 from hosttune.host.root import Fact, Root
+from hosttune.host.sysctl_lines import WILDCARDS, Assignment, is_glob, matches, normalise_key, parse, settle
+from hosttune.host.systemd_lines import split_lines
+from hosttune.patterns import late_pattern
 
 DIRECTORIES = ("/etc/sysctl.d", "/run/sysctl.d", "/usr/local/lib/sysctl.d", "/usr/lib/sysctl.d")
 CONF = "/etc/sysctl.conf"
-WILDCARDS = frozenset("*?[")
 
 #: Keys that hold words, and that a check asks for.
 WORD_KEYS = frozenset(
     {"net/core/default_qdisc", "net/ipv4/tcp_congestion_control", "net/ipv4/tcp_allowed_congestion_control"}
 )
-#: Of one file: each has to be compared with each key that is asked for.
-MAX_GLOBS = 1000
 #: Of one key, to tell what a line overrules.
 MAX_LINES = 100
 _MAX_VALUE = 4096  # characters
-_MAX_PATTERN = 4096  # a longer one is no path
 
 # Paths below /proc/sys, and the beginning of those that a profile may name.
 _SOUGHT = ("net/", "vm/nr_hugepages", "kernel/sched_rt_runtime_us", "fs/nr_open")
-_SEPARATORS = re.compile(r"[/.]")
-_PARTS = re.compile(r"[ \t]+|[^ \t]+")
+_PARTS = late_pattern(r"[ \t]+|[^ \t]+")
 # A number, or what somebody takes for one and the kernel does not.
-_LIKE_NUMBER = re.compile(r"[+-]{0,2}(?:0[xX][0-9a-fA-F]{1,16}|(?:0[bBoO])?[0-9][0-9_.,]{0,22}[kKmMgGtT]?)", re.ASCII)
+_LIKE_NUMBER = late_pattern(r"[+-]{0,2}(?:0[xX][0-9a-fA-F]{1,16}|(?:0[bBoO])?[0-9][0-9_.,]{0,22}[kKmMgGtT]?)", re.ASCII)
 
 _SERVICE = "systemd-sysctl.service"
 _UNITS = "/etc/systemd/system"
 _INIT_SCRIPT = "/etc/init.d/procps"
-
-
-class Assignment(msgspec.Struct, frozen=True):
-    """One line of a sysctl.d file.
-
-    `key` is the path below /proc/sys and may be a glob; `value` is None for a line `-KEY` that excludes a
-    key from globs.
-    """
-
-    key: str
-    value: str | None
-    file: str
-    line: int
-
-    @property
-    def place(self) -> str:
-        return f"{self.file}:{self.line}"
 
 
 class Sysctls(msgspec.Struct, frozen=True):
@@ -88,7 +68,7 @@ def read(root: Root, keys: Iterable[str]) -> Sysctls:
         lines = lines.map(partial(_choose_lines, sought))
         return Sysctls(running, lines, lines, gone)  # `sysctl --system` writes one line after the other
     masked = _is_masked(root)
-    boot = lines.map(_settle_systemd)
+    boot = lines.map(settle)
     if masked.value is None:
         boot = masked.drop_value()
     elif masked.value:
@@ -96,43 +76,9 @@ def read(root: Root, keys: Iterable[str]) -> Sysctls:
     return Sysctls(running, boot, lines.map(_choose_last), gone)
 
 
-def normalise_key(key: str) -> str:
-    """Returns the path below /proc/sys that a key means.
-
-    If the first separator is a dot, dots separate and a slash stands for a dot in a name (an interface
-    `eth0.100` is written `net.ipv4.conf.eth0/100.rp_filter`); if it is a slash, the key is a path already. What is
-    empty or `.` between two separators is dropped; a path with `..` stays as it is, which systemd refuses to write.
-    """
-    first = _SEPARATORS.search(key)
-    if first is not None and first[0] == ".":
-        key = key.translate({ord("."): "/", ord("/"): "."})
-    return "/".join(part for part in key.split("/") if part not in ("", "."))
-
-
 def build_path(key: str) -> str:
     """Returns the file below /proc/sys that holds a key."""
     return f"/proc/sys/{normalise_key(key)}"
-
-
-def parse(text: str, file: str) -> list[Assignment]:
-    """Returns the lines of one file; lines that systemd-sysctl would refuse are left out, as it does."""
-    found = []
-    known: dict[str, str] = {}
-    for number, raw in enumerate(dropins.split_lines(text), 1):
-        line = raw.strip(dropins.SPACES)
-        if not line or line[0] in "#;":
-            continue
-        key, equals, value = line.partition("=")
-        if not equals and not line.startswith("-"):
-            continue
-        path = known.get(key)
-        if path is None:
-            path = known[key] = normalise_key(key.removeprefix("-").strip(dropins.SPACES))
-        if path:
-            found.append(Assignment(path, value.strip(dropins.SPACES) if equals else None, file, number))
-    if sum(map(_is_glob, found)) > MAX_GLOBS:
-        raise ValueError(f"more than {MAX_GLOBS} keys with wildcards")
-    return found
 
 
 def reduce(text: str, asked: frozenset[str] = frozenset()) -> str:
@@ -141,7 +87,7 @@ def reduce(text: str, asked: frozenset[str] = frozenset()) -> str:
     That is any of net.*, and a few others. A value is kept if it is of numbers; a word only of WORD_KEYS and of what is
     `asked` for (paths below /proc/sys): a key of net.* may hold a cryptographic one. Raises ValueError.
     """
-    kept = [""] * len(dropins.split_lines(text))
+    kept = [""] * len(split_lines(text))
     for line in parse(text, ""):
         if line.key.startswith(_SOUGHT) or line.key in asked or _may_match(line.key):
             # The slash in front: the first separator says how the key is read.
@@ -171,47 +117,6 @@ def _is_number(word: str) -> bool:
     return digits != "" and consists_of(digits, DIGITS, 20)
 
 
-def find_winner(assignments: list[Assignment], key: str) -> Assignment | None:
-    """Returns the line of `Sysctls.boot` that is written last for a key, None if no line is."""
-    return next(iter(find_written(assignments, key)), None)
-
-
-def find_written(assignments: list[Assignment], key: str) -> list[Assignment]:
-    """Returns the lines of `Sysctls.boot` that are written for a key, the last one first.
-
-    The next one counts where the kernel refuses the one before it. A line with a glob is written only if no line names
-    the key itself, be it to exclude it.
-    """
-    wanted = normalise_key(key)
-    named = [line for line in assignments if line.key == wanted]
-    lines = named or [line for line in assignments if _is_glob(line) and _matches(wanted, line.key)]
-    return [line for line in reversed(lines) if line.value is not None]
-
-
-def find_lines(assignments: list[Assignment], key: str) -> list[Assignment]:
-    """Returns all lines that give a key a value, by its name or by a glob."""
-    wanted = normalise_key(key)
-    return [
-        line
-        for line in assignments
-        if line.value is not None and (line.key == wanted or (_is_glob(line) and _matches(wanted, line.key)))
-    ]
-
-
-def _settle_systemd(lines: list[Assignment]) -> list[Assignment]:
-    """Returns what systemd-sysctl writes: one line for each key or glob, in the order of their last change.
-
-    A line that repeats the value which its key has already stays where the first one was.
-    """
-    options: dict[str, Assignment] = {}
-    for line in lines:
-        known = options.get(line.key)
-        if known is None or known.value != line.value:
-            options.pop(line.key, None)
-            options[line.key] = line
-    return list(options.values())
-
-
 def _starts_procps(root: Root) -> bool:
     """Returns whether the init script of procps applies sysctls at boot: systemd has a service of its own."""
     directory, _, name = _INIT_SCRIPT.rpartition("/")
@@ -235,14 +140,10 @@ def _is_masked(root: Root) -> Fact[bool]:
     return Fact("value", link.value == "/dev/null" or root.read(path).value == "", path)
 
 
-def _is_glob(line: Assignment) -> bool:
-    return not WILDCARDS.isdisjoint(line.key)
-
-
 def _may_match(pattern: str) -> bool:
     """Returns whether a key with a wildcard may mean one that a check asks for."""
     first, _, _ = pattern.partition("/")
-    return not WILDCARDS.isdisjoint(pattern) and any(_matches(key.partition("/")[0], first) for key in _SOUGHT)
+    return not WILDCARDS.isdisjoint(pattern) and any(matches(key.partition("/")[0], first) for key in _SOUGHT)
 
 
 def _keep_value(line: Assignment, asked: frozenset[str]) -> str:
@@ -251,7 +152,7 @@ def _keep_value(line: Assignment, asked: frozenset[str]) -> str:
         return value
     for keys, longest in ((WORD_KEYS, 15), (asked, 64)):
         known = all(consists_of(word, f"{NAME}.,:+", longest) for word in value.split()[:33])
-        if known and len(value) <= 1024 and (line.key in keys or any(_matches(key, line.key) for key in keys)):
+        if known and len(value) <= 1024 and (line.key in keys or any(matches(key, line.key) for key in keys)):
             return value
     return _keep_numbers(value)
 
@@ -268,25 +169,8 @@ def _keep_numbers(value: str) -> str:
     return "".join(kept)
 
 
-def _matches(path: str, pattern: str) -> bool:
-    """glob(7): a wildcard does not match a slash, and `[^a]` is `[!a]`."""
-    parts, patterns = path.split("/"), pattern.split("/")
-    return len(parts) == len(patterns) and all(map(_matches_part, parts, patterns))
-
-
-def _matches_part(part: str, pattern: str) -> bool:
-    if len(pattern) > _MAX_PATTERN:
-        return False
-    return part == pattern if WILDCARDS.isdisjoint(pattern) else _compile(pattern).fullmatch(part) is not None
-
-
-@lru_cache(4 * MAX_GLOBS)
-def _compile(pattern: str) -> re.Pattern[str]:
-    return re.compile(translate(pattern.replace("[^", "[!")))
-
-
 def _choose_lines(sought: frozenset[str], lines: list[Assignment]) -> list[Assignment]:
-    return [line for line in lines if line.key in sought or _is_glob(line)]
+    return [line for line in lines if line.key in sought or is_glob(line)]
 
 
 def _choose_last(lines: list[Assignment]) -> list[Assignment]:

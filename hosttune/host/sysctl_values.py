@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import re
 
+from hosttune.patterns import late_pattern
+
 #: Characters that the kernel skips before a number, and those that may follow one.
 _SKIPPED = " \t\n\v\f\r"
 _ENDS = " \t\n"
-_NUMBER = re.compile(r"-?(?:0[xX](?=[0-9a-fA-F])([0-9a-fA-F]+)|0([0-7]*)|([1-9][0-9]*))", re.ASCII)
-_NEXT = re.compile(rf"[{_SKIPPED}]*([^{_ENDS}]*)")
+_NUMBER = late_pattern(r"-?(?:0[xX](?=[0-9a-fA-F])([0-9a-fA-F]+)|0([0-7]*)|([1-9][0-9]*))", re.ASCII)
+_NEXT = late_pattern(rf"[{_SKIPPED}]*([^{_ENDS}]*)")
 
 #: Characters of one number, the sign and the prefix counted: one of more is refused, whatever its value.
 _MOST_DIGITS = 20

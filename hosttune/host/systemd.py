@@ -6,16 +6,16 @@ read only where the question is what a service gets now.
 
 from __future__ import annotations
 
-import functools
 import posixpath
-import re
 from collections.abc import Iterable
 from typing import Literal
 
 import msgspec
 
-from hosttune.host import dropins, limits
+from hosttune.host import dropins, limits, limits_lines
 from hosttune.host.root import NOT_CAPTURED, Fact, Root, make_unreadable
+from hosttune.host.systemd_lines import Setting, list_values, parse
+from hosttune.patterns import late_pattern
 
 MANAGER = ("/etc/systemd", "/run/systemd", "/usr/local/lib/systemd", "/usr/lib/systemd")
 UNITS = (
@@ -27,16 +27,7 @@ UNITS = (
 )
 _VENDOR = ("/usr/lib/systemd/system", "/lib/systemd/system")
 _SERVICES = (".service", ".service.d")
-_SPECIFIER = re.compile("%.?")
-
-
-class Setting(msgspec.Struct, frozen=True):
-    """One assignment and the file it is in."""
-
-    section: str
-    key: str
-    value: str
-    source: str
+_SPECIFIER = late_pattern("%.?")
 
 
 class Unit(msgspec.Struct, frozen=True):
@@ -58,32 +49,6 @@ class Unit(msgspec.Struct, frozen=True):
         return list_values(self.settings, section, key)
 
 
-def list_values(settings: Iterable[Setting], section: str, key: str) -> list[str]:
-    """Returns all values of a list setting that are left after resets."""
-    return [setting.value for setting in list_settings(settings, section, key)]
-
-
-def list_settings(settings: Iterable[Setting], section: str, key: str) -> list[Setting]:
-    """Returns all assignments of a list setting that are left after resets."""
-    left: list[Setting] = []
-    for setting in settings:
-        if (setting.section, setting.key) == (section, key):
-            if setting.value:
-                left.append(setting)
-            else:
-                left.clear()
-    return left
-
-
-def find_last(settings: Iterable[Setting], section: str, key: str) -> Setting | None:
-    """Returns the assignment that counts for a setting that has one value; None where none does, or an empty one."""
-    last = None
-    for setting in settings:
-        if (setting.section, setting.key) == (section, key):
-            last = setting
-    return last if last is not None and last.value else None
-
-
 class LimitSetting(msgspec.Struct, frozen=True):
     """What a unit or the manager says of a limit: `limit` is None where nothing that counts does; `ignored` is the last
     assignment that systemd does not understand, `reason` why."""
@@ -96,7 +61,7 @@ class LimitSetting(msgspec.Struct, frozen=True):
 def find_limit(settings: Iterable[Setting], section: str, item: str) -> LimitSetting:
     """Returns the limit that settings come to: an empty value resets those before it, and one that systemd does not
     understand changes nothing."""
-    key = f"Default{limits.ITEMS[item]}" if section == "Manager" else limits.ITEMS[item]
+    key = f"Default{limits_lines.ITEMS[item]}" if section == "Manager" else limits_lines.ITEMS[item]
     found = LimitSetting()
     for setting in settings:
         if (setting.section, setting.key) != (section, key):
@@ -109,39 +74,6 @@ def find_limit(settings: Iterable[Setting], section: str, item: str) -> LimitSet
         except ValueError as error:
             found = LimitSetting(found.limit, setting, str(error))
     return found
-
-
-# A check reads most units twice: as they are now, and as the next boot has them.
-@functools.lru_cache(maxsize=512)
-def parse(text: str, source: str) -> tuple[Setting, ...]:
-    """Read one file: sections, `key=value`, comments, lines continued by a backslash.
-
-    As config_parse() in `src/shared/conf-parser.c` of systemd does: the backslash is the line's last character and not
-    itself after one; comments within a continued line are left out; nothing after a broken section header counts.
-    """
-    settings: list[Setting] = []
-    section = ""
-    continued: list[str] = []
-    for raw in [*dropins.split_lines(text.removeprefix("\ufeff")), None]:
-        if raw is not None:
-            if raw.lstrip(dropins.SPACES)[:1] in ("#", ";"):
-                continue
-            if (len(raw) - len(raw.rstrip("\\"))) % 2:
-                continued.append(raw[:-1])
-                continue
-            continued.append(raw)
-        line = " ".join(continued)
-        continued.clear()
-        line = line.strip(dropins.SPACES)
-        if line.startswith("["):
-            if not line.endswith("]"):
-                break
-            section = line[1:-1]
-        elif section and not line.startswith("="):
-            key, equals, value = line.partition("=")
-            if equals:
-                settings.append(Setting(section, key.strip(dropins.SPACES), value.strip(dropins.SPACES), source))
-    return tuple(settings)
 
 
 def read_manager(root: Root, *, now: bool = False) -> Fact[list[Setting]]:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from hosttune.host import globs, hugetlb
+from hosttune.patterns import late_pattern
 
 #: Of one line: a name in braces stands for several.
 MAX_PATTERNS = 64
@@ -17,13 +18,13 @@ MAX_PATTERNS = 64
 MAX_BRACES = 500
 _MAX_LINE = 4096
 
-_TYPES = re.compile(r"([wfF])(?!.*(.).*\2)([!+=~^-]*)", re.ASCII)
-_MODE = re.compile(r"-|[~:]{0,2}0?[0-7]{1,4}")
-_AGE = re.compile(r"-|~?[a-zA-Z:]*[0-9]+[a-z0-9 ]*|0")
-_SPECIFIER = re.compile(r"%[aAbBCgGhHlLmMoStTuUvVwW]")
+_TYPES = late_pattern(r"([wfF])(?!.*(.).*\2)([!+=~^-]*)", re.ASCII)
+_MODE = late_pattern(r"-|[~:]{0,2}0?[0-7]{1,4}")
+_AGE = late_pattern(r"-|~?[a-zA-Z:]*[0-9]+[a-z0-9 ]*|0")
+_SPECIFIER = late_pattern(r"%[aAbBCgGhHlLmMoStTuUvVwW]")
 _ESCAPES = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", "\\": "\\", '"': '"', "'": "'",
             "s": " "}  # fmt: skip
-_ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{2})|([0-7]{3})|([abfnrtv\\\"'s]))")
+_ESCAPE = late_pattern(r"\\(?:x([0-9a-fA-F]{2})|([0-7]{3})|([abfnrtv\\\"'s]))")
 
 
 class Line(NamedTuple):

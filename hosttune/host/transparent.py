@@ -6,24 +6,24 @@ Sources: `Documentation/admin-guide/mm/transhuge.rst`, and `mm/huge_memory.c` (`
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable
 
 import msgspec
 
 from hosttune.host.hugetlb import POLICIES, TRANSPARENT, build_policy_path
 from hosttune.host.root import Fact, Root, make_unreadable
+from hosttune.patterns import late_pattern
 
 DIRECTORY = TRANSPARENT.rpartition("/")[0]
 #: What a size may be set to: a policy of its own, or that for all sizes.
 SIZE_POLICIES = (*POLICIES, "inherit")
 
-_SIZE = re.compile(r"hugepages-([0-9]{1,20})kB")
-_BRACKETS = re.compile(r"\[(\w+)\]")
+_SIZE = late_pattern(r"hugepages-([0-9]{1,20})kB")
+_BRACKETS = late_pattern(r"\[(\w+)\]")
 _ONE = r"[0-9]{1,9}[KMG]?"
 _SOME = rf"{_ONE}(-{_ONE})?"
 #: Of thp_anon=: sizes and spans of sizes, and the policy for them.
-PATTERN = re.compile(rf"{_SOME}(,{_SOME})*:[a-z]{{1,7}}(;{_SOME}(,{_SOME})*:[a-z]{{1,7}})*")
+PATTERN = late_pattern(rf"{_SOME}(,{_SOME})*:[a-z]{{1,7}}(;{_SOME}(,{_SOME})*:[a-z]{{1,7}})*")
 _UNIT = {"": 0, "K": 10, "M": 20, "G": 30}
 
 

@@ -6,30 +6,30 @@ its value is not kept, since it may reset or overrule another.
 
 from __future__ import annotations
 
-from hosttune.host import boot_writes, commands, irqbalance, limits, systemd
+from hosttune.host import boot_writes, commands, irqbalance, limits_lines, systemd_lines
 from hosttune.host.forms import CPU_LIST, DIGITS, NAME, UNINTELLIGIBLE, consists_of
-from hosttune.host.systemd import Setting
+from hosttune.host.systemd_lines import Setting
 
 # The word infinity, and numbers of any base, with a fraction and a unit, or of a pair.
 _LIMIT = f"{DIGITS}infity:+-. \tKMGTPEBabcdefxoXABCDFO"
-_SERVICE_LIMITS = frozenset(limits.ITEMS.values())
+_SERVICE_LIMITS = frozenset(limits_lines.ITEMS.values())
 _DEFAULT_LIMITS = frozenset(f"Default{key}" for key in _SERVICE_LIMITS)
 
 
 def reduce(text: str) -> str:
     """Returns what is kept of a service, or of a drop-in of one: its commands' files and users, user and limits."""
-    return _write(text, [_keep_service(setting) for setting in systemd.parse(text, "")])
+    return _write(text, [_keep_service(setting) for setting in systemd_lines.parse(text, "")])
 
 
 def reduce_irqbalance(text: str) -> str:
     """Returns what is kept of irqbalance's own service: also what its environment says of it, and where more is."""
-    settings = systemd.parse(text, "")
+    settings = systemd_lines.parse(text, "")
     return _write(text, [_keep_environment(setting) or _keep_service(setting) for setting in settings])
 
 
 def reduce_manager(text: str) -> str:
     """Returns what is kept of system.conf, or of a drop-in of it: the CPUs and the limits that services inherit."""
-    return _write(text, [_keep_manager(setting) for setting in systemd.parse(text, "")])
+    return _write(text, [_keep_manager(setting) for setting in systemd_lines.parse(text, "")])
 
 
 def _write(text: str, settings: list[Setting | None]) -> str:

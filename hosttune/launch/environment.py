@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 from hosttune.launch.plan import User
+from hosttune.patterns import late_pattern
 
 #: The program's PATH, unless `--setenv PATH` says otherwise.
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -13,7 +13,7 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 READY = "HOSTTUNE_READY_FD"
 
 # POSIX.1-2024, Base Definitions, 8.1: names that utilities use.
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_NAME = late_pattern(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
 def parse_variable(text: str, own: Mapping[str, str]) -> tuple[str, str]:

@@ -11,6 +11,7 @@ import msgspec
 import yaml
 
 from hosttune.output import escape
+from hosttune.patterns import late_pattern
 from hosttune.profile.errors import ProfileError
 
 # Of one file, and of all files of a profile.
@@ -21,12 +22,12 @@ _MAX_SIMPLE_KEY = 1000  # characters; YAML takes 1024
 MAX_DIGITS = 20  # as an unsigned 64-bit number
 _LARGEST = 2**64 - 1
 
-_DECIMAL = re.compile(r"0|[1-9][0-9]*")
-_HEXADECIMAL = re.compile(r"0x[0-9a-fA-F]+")
+_DECIMAL = late_pattern(r"0|[1-9][0-9]*")
+_HEXADECIMAL = late_pattern(r"0x[0-9a-fA-F]+")
 _NOT_UTF8 = "\ufffd"  # what stands for bytes that are none
 _BYTE_ORDER = "\ufeff"
 # Text for YAML 1.1, and a number for YAML 1.2 or for people.
-_ALMOST_NUMBER = re.compile(r"[-+]?(0[oO][0-7_]+|(\d[\d_]*(\.[\d_]*)?|\.\d[\d_]*)([eE][-+]?\d+)?)", re.ASCII)
+_ALMOST_NUMBER = late_pattern(r"[-+]?(0[oO][0-7_]+|(\d[\d_]*(\.[\d_]*)?|\.\d[\d_]*)([eE][-+]?\d+)?)", re.ASCII)
 
 
 _COLLECTIONS = {

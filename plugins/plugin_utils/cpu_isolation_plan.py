@@ -15,13 +15,13 @@ from . import cpu_lists, later_files
 from .host_facts import ONLINE, PRESENT, UPDATE_GRUB, Host
 
 _MAY_BE_EMPTY = ("cpu_isolation_nohz_full", "cpu_isolation_rcu_nocbs")
-_OWN = "hosttune-cpu_isolation.conf"
+_OWN = "/etc/systemd/system.conf.d/hosttune-cpu_isolation.conf"
 _HINT = "Set it, or for all roles hosttune_isolated_cpus and hosttune_housekeeping_cpus, in host_vars."
 
 
 def list_reads(asked: dict[str, Any], image: bool) -> list[str]:
     """Returns the lists of CPUs, the boot loader, and systemd's drop-ins. An image boots on another host."""
-    return [] if image else [PRESENT, ONLINE, UPDATE_GRUB, *later_files.list_reads(later_files.SYSTEMD)]
+    return [] if image else [PRESENT, ONLINE, UPDATE_GRUB, *later_files.list_reads("systemd")]
 
 
 def plan(variables: dict[str, Any], host: Host) -> dict[str, Any]:

@@ -3,13 +3,13 @@
 
 A plan names what it needs, and gets it as text, None for what the host does not have:
 
-    /PATH          what the file holds, at most 64 KiB of it, or an empty text for a directory
+    /PATH          what the file holds, or an empty text for a directory
     module:NAME    `module` or `builtin`, from the index of the running kernel's modules
     service:NAME   lines of `systemctl show`: LoadState=, ActiveState=, UnitFileState=
     files:PATTERN  each file that fits a pattern of the shell's, under its own path
 
 What was not read (an image, whose kernel is another one; a kernel without an index of modules) is not in it at all, and
-nothing is refused for it.
+nothing is refused for it. A file longer than MOST is not whole, and a plan that asks for it is refused.
 
 What a kernel cannot have is left out with a word where the role's defaults ask for it, and refused where somebody asked
 for it. A default is a value that equals the one in the role's defaults/main.yml, wherever it is written: nobody who
@@ -27,14 +27,18 @@ ONLINE = "/sys/devices/system/cpu/online"
 UPDATE_GRUB = "/usr/sbin/update-grub"
 RELEASE = "/proc/sys/kernel/osrelease"
 
-# Between what was asked for and what was found, and before both: characters that no name and no such file has.
-_ASKED, _FOUND = "\x1e", "\x1f"
+#: Bytes of a file.
+MOST = 1 << 20
+
+# Between what was asked for and what was found, before both, and in place of a file that is not whole: characters that
+# no name and no such file has.
+_ASKED, _FOUND, _CUT = "\x1e", "\x1f", "\x1d"
 _SCRIPT = r"""
 PATH=$PATH:/usr/sbin:/sbin
 root=${HOSTTUNE_ROOT-}
 index=$root/lib/modules/$(cat "$root/proc/sys/kernel/osrelease" 2>/dev/null)
 asked() { printf '\036%s\037' "$1"; }
-file() { asked "$1"; if [ -e "$root$1" ]; then printf +; head -c 65536 "$root$1" 2>/dev/null; fi; }
+file() { asked "$1"; if [ -e "$root$1" ]; then printf +; head -c MOST "$root$1" 2>/dev/null; fi; }
 files() {
     for path in $root$1; do
         # A link to it is there to have another file of its name not read.
@@ -67,8 +71,12 @@ class Host:
         self.left_out: list[str] = []
 
     def read(self, name: str) -> str | None:
-        """Returns what was found; None if it is not there, or was not read."""
-        return self.found.get(name)
+        """Returns what was found; None if it is not there, or was not read. Raises ValueError for a file that is not
+        whole."""
+        text = self.found.get(name)
+        if text == _CUT:
+            raise ValueError(f"{name} has more than {MOST} bytes: it is not read whole, and what it sets is not known")
+        return text
 
     def lacks(self, name: str) -> bool:
         """Tells whether the host was asked for it, and does not have it."""
@@ -104,12 +112,12 @@ def write_script(names: Iterable[str]) -> str:
             calls.append(f"{kind} {shlex.quote(rest)}")
         else:
             raise ValueError(f"{name!r} is neither a path, nor one of files:, module: and service:")
-    return _SCRIPT + "\n".join([*calls, "printf '\\036'", ""])
+    return _SCRIPT.replace("MOST", str(MOST + 1)) + "\n".join([*calls, "printf '\\036'", ""])
 
 
 def parse(output: str) -> dict[str, str | None]:
     """Returns what the script found. Raises ValueError for an output that does not end as the script's does."""
-    parts = output.replace("\r\n", "\n").rstrip("\n").split(_ASKED)
+    parts = output.rstrip("\r\n").split(_ASKED)
     if len(parts) < 2 or parts[-1]:
         raise ValueError("the answer is cut short")
     found: dict[str, str | None] = {}
@@ -117,5 +125,7 @@ def parse(output: str) -> dict[str, str | None]:
         name, separator, text = part.partition(_FOUND)
         if not separator:
             raise ValueError("the answer is not understood")
-        found[name] = text[1:].strip() if text.startswith("+") else None
+        cut = len(text.encode(errors="surrogatepass")) > 1 + MOST
+        whole = _CUT if cut else text[1:].replace("\r\n", "\n").strip()  # a terminal's line ends
+        found[name] = whole if text.startswith("+") else None
     return found

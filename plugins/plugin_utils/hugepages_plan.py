@@ -16,6 +16,8 @@ from .host_facts import RELEASE, UPDATE_GRUB, Host
 
 #: The first kernel that takes counts per node on its command line (`hugepages=0:2,1:2`).
 _PER_NODE = (5, 16)
+MEMINFO = "/proc/meminfo"
+_OWN = "/etc/tmpfiles.d/00-hosttune-hugepages.conf"
 #: Physical addresses of x86-64 and arm64 have at most 52 bits.
 _MOST_KB = 1 << 42
 _MOUNT = ("group", "path", "size")
@@ -38,9 +40,9 @@ def list_reads(asked: dict[str, Any], image: bool) -> list[str]:
         return []
     pools = [hugetlb.build_path(pool.kb, pool.node) for pool in _pools(asked["pages"], [])]
     sizes = [hugetlb.build_policy_path(kb) for kb in hugetlb.POLICY_SIZES]
-    early = later_files.list_reads(later_files.TMPFILES)
+    early = later_files.list_reads("tmpfiles", "sysctl")
     nodes = {_build_memory_path(pool.node) for pool in _pools(asked["pages"], [])}
-    return [RELEASE, UPDATE_GRUB, hugetlb.TRANSPARENT, *pools, *sizes, *sorted(nodes), *early]
+    return [RELEASE, UPDATE_GRUB, MEMINFO, hugetlb.TRANSPARENT, *pools, *sizes, *sorted(nodes), *early]
 
 
 def plan(
@@ -81,11 +83,7 @@ def plan(
             values[hugetlb.TRANSPARENT] = str(transparent)
             values.update(_plan_sizes(host, str(transparent)))
     if refuse:
-        totals = {
-            hugetlb.build_path(pool.kb, pool.node): (hugetlb.build_total_path(pool.kb), hugetlb.DEFAULT_TOTAL)
-            for pool in now
-        }
-        cpu_lists.refuse(later_files.find_tmpfiles(host, "00-hosttune-hugepages.conf", values, totals))
+        cpu_lists.refuse(_find_overruled(host, pools, values))
     return {
         "values": values,
         "arguments": arguments([pool for pool in pools if pool.kb in at_boot]),
@@ -93,6 +91,18 @@ def plan(
         "section": section,
         "unit": mount_unit(mount["path"]) if mount else "",
     }
+
+
+def _find_overruled(host: Host, pools: list[Pool], values: dict[str, Any]) -> list[str]:
+    """Returns a line for each pool, and for the policy, that a file of somebody else takes back at boot."""
+    asked = {hugetlb.build_path(pool.kb, pool.node): pool for pool in pools}
+    totals = {path: (hugetlb.build_total_path(pool.kb), hugetlb.DEFAULT_TOTAL) for path, pool in asked.items()}
+    at_boot = {path: pool.pages for path, pool in asked.items() if path not in values}
+    problems = later_files.find_tmpfiles(host, _OWN, values, at_boot, totals)
+    default = re.search(r"^Hugepagesize: *([0-9]{1,15}) kB", host.read(MEMINFO) or "", re.MULTILINE)
+    if any(default is None or pool.kb == int(default[1]) for pool in pools):
+        problems += later_files.find_total(host, "vm.nr_hugepages", "hugepages_pages")
+    return problems
 
 
 def _plan_sizes(host: Host, policy: str) -> dict[str, str]:

@@ -1,143 +1,192 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files of others that are read after a role's own file and set the same otherwise: the next boot would have theirs.
+"""Files of others that set what a role sets otherwise: the next boot would have theirs.
 
-Of tmpfiles.d the first line for a path counts, and after it those for patterns that name the path.
+The lines of all files are read, with the role's own in its place, and by the functions that the check judges them by.
 
-Sources: sysctl.d(5), systemd-system.conf(5), limits.conf(5), tmpfiles.d(5).
+Sources: sysctl.d(5), systemd-system.conf(5), limits.conf(5), tmpfiles.d(5), modprobe.d(5).
 """
 
 from __future__ import annotations
 
 import posixpath
-import re
 from collections.abc import Iterable, Iterator, Mapping
 
-from hosttune.host import tmpfiles_lines
+from hosttune.host import limits_lines, sysctl_lines, systemd_lines, tmpfiles_lines
 from hosttune.host.module_names import parse_blocks
+from hosttune.host.users import GROUP, PASSWD, User, find_users
 
 from . import cpu_lists
 from .host_facts import Host
 
-#: Of drop-ins with one name the first directory's counts, and the others' are not read.
-_TOPS = ("/etc", "/run", "/usr/local/lib", "/usr/lib")
-SYSCTL = tuple(f"{top}/sysctl.d" for top in _TOPS)
-SYSTEMD = tuple(f"{top}/systemd/system.conf.d" for top in _TOPS)
-# What is written there counts at the next boot, which does not find what /run holds.
-TMPFILES = tuple(f"{top}/tmpfiles.d" for top in _TOPS if top != "/run")
-MODPROBE = tuple(f"{top}/modprobe.d" for top in _TOPS)
-LIMITS = ("/etc/security/limits.d",)
+#: Of drop-ins with one name the first directory's counts, and the others' are not read. The next boot does not find
+#: what /run holds.
+_LASTING = ("/etc", "/usr/local/lib", "/usr/lib", "/lib")
+_NOW = ("/etc", "/run", "/usr/local/lib", "/usr/lib", "/lib")
+_SYSCTL_UNIT = "/etc/systemd/system/systemd-sysctl.service"
+_LIMITS_CONF = "/etc/security/limits.conf"
+#: What is looked at of each kind of configuration.
+_READS = {
+    "sysctl": (*(f"files:{top}/sysctl.d/*.conf" for top in _LASTING), _SYSCTL_UNIT),
+    "systemd": tuple(f"files:{top}/systemd/system.conf.d/*.conf" for top in _NOW),
+    "limits": (_LIMITS_CONF, "files:/etc/security/limits.d/*.conf", PASSWD, GROUP),
+    "tmpfiles": tuple(f"files:{top}/tmpfiles.d/*.conf" for top in _LASTING),
+    "modprobe": tuple(f"files:{top}/modprobe.d/*.conf" for top in _NOW),
+}
 
 
-def list_reads(directories: Iterable[str]) -> list[str]:
+def list_reads(*kinds: str) -> list[str]:
     """Returns what a plan asks of the host."""
-    return [f"files:{directory}/*.conf" for directory in directories]
+    return [name for kind in kinds for name in _READS[kind]]
 
 
 def find_sysctl(host: Host, own: str, wanted: Mapping[str, object]) -> list[str]:
-    """Returns a line for each key that a later file sets otherwise. own: the role's file; wanted: key to value.
-
-    A glob sets no key that a file names.
-    """
-    found: dict[str, tuple[str, str]] = {}
-    for path, text in _list_later(host, SYSCTL, own):
-        for line in text.splitlines():
-            key, equals, value = line.strip().partition("=")
-            if equals and not key.startswith(("#", ";")):
-                found[_name_path(key.strip().removeprefix("-"))] = path, " ".join(value.split())
+    """Returns a line for each key that the next boot sets otherwise. own: the role's file; wanted: key to value."""
+    shown = {key: " ".join(map(str, asked)) if isinstance(asked, list) else str(asked) for key, asked in wanted.items()}
     problems = []
-    for key, asked in wanted.items():
-        path, set_to = found.get(_name_path(key), ("", ""))
-        shown = " ".join(map(str, asked)) if isinstance(asked, list) else str(asked)
-        if path and set_to != shown:
-            problems.append(_describe(path, key, set_to, shown))
-    return problems
+    if shown and host.read(_SYSCTL_UNIT) == "":
+        problems.append(f"{_SYSCTL_UNIT} is masked, so that no file of sysctl.d is applied at boot: unmask it")
+    written, errors = _settle_sysctl(host, own, "".join(f"{key} = {value}\n" for key, value in shown.items()))
+    for key, value in shown.items():
+        # The role's line has the key's own name. The last such line counts, and `-KEY` sets nothing.
+        line = [each for each in written if each.key == sysctl_lines.normalise_key(key)][-1]
+        if line.value is None or " ".join(line.value.split()) != value:
+            problems.append(_describe(line.file, key, "nothing" if line.value is None else line.value, value, own))
+    return problems + errors
 
 
-def find_systemd(host: Host, own: str, wanted: Mapping[str, str]) -> list[str]:
-    """Returns a line for each key of [Manager] that a later file sets otherwise."""
-    found: dict[str, tuple[str, str]] = {}
-    for path, text in _list_later(host, SYSTEMD, own):
-        for line in text.splitlines():
-            key, equals, value = line.partition("=")
-            if equals and key.strip() in wanted:
-                found[key.strip()] = path, value.strip()
+def find_total(host: Host, key: str, own: str) -> list[str]:
+    """Returns a line if a file of sysctl.d sets a key of which the role sets the parts. own: what has the parts."""
+    written, errors = _settle_sysctl(host)
+    line = sysctl_lines.find_winner(written, key)
+    if line is None:
+        return errors
     return [
-        _describe(path, key, value, wanted[key]) for key, (path, value) in sorted(found.items()) if value != wanted[key]
+        *errors,
+        f"{line.file} sets {key} to {cpu_lists.show(line.value)} at boot, which takes back {own}: take it out",
     ]
 
 
-def find_limits(host: Host, own: str, wanted: Mapping[tuple[str, str], str]) -> list[str]:
-    """Returns a line for each limit that a later file sets otherwise. wanted: (user, item) to value, as in the file."""
+def find_systemd(host: Host, own: str, wanted: Mapping[str, str]) -> list[str]:
+    """Returns a line for each key of [Manager] that a file sets otherwise, now or at the next boot."""
+    text = "[Manager]\n" + "".join(f"{key}=\n{key}={value}\n" for key, value in wanted.items())
     problems = []
-    for path, text in _list_later(host, LIMITS, own):
-        for line in text.splitlines():
-            words = line.partition("#")[0].split()
-            if len(words) < 4 or (words[0], words[2].lower()) not in wanted:
-                continue
-            value = wanted[words[0], words[2].lower()]
-            if words[3] != value:
-                problems.append(_describe(path, " ".join(words[:3]), words[3], value))
+    for tops in (_NOW, _LASTING):
+        settings = [
+            setting
+            for path, text_ in _merge(host, tops, "systemd/system.conf.d", own, text)
+            for setting in systemd_lines.parse(text_, path)
+            if setting.section == "Manager"
+        ]
+        for key, value in wanted.items():
+            found = [setting for setting in settings if setting.key == key]
+            # The lists of CPUs of all lines add up, but for those before an empty one.
+            counting = systemd_lines.list_settings(found, "Manager", key) if key == "CPUAffinity" else []
+            wrong = [setting for setting in (*counting, found[-1]) if setting.value != value]
+            problems += [_describe(setting.source, key, setting.value, value, own) for setting in wrong]
     return list(dict.fromkeys(problems))
 
 
-def find_tmpfiles(host: Host, own: str, wanted: Mapping[str, object], totals: Mapping[str, Iterable[str]]) -> list[str]:
-    """Returns a line for each path that has something else in the end than the role's own file has written there. own:
-    the role's file; wanted: path to value; totals: path to the other ones that set it too."""
-    files = {posixpath.basename(path): (path, text) for path, text in _list_files(host, TMPFILES)}
-    files[own] = own, "".join(f"w {path} - - - - {value}\n" for path, value in wanted.items())
-    lines: list[tmpfiles_lines.Line] = []
-    for name in sorted(files):
-        path, text = files[name]
+def find_limits(host: Host, own: str, wanted: Mapping[tuple[str, str], str]) -> list[str]:
+    """Returns a line for each limit that a login does not get as the role writes it. wanted: (user, item) to value, as
+    in the file."""
+    text = "".join(f"{user} - {item} {value}\n" for (user, item), value in wanted.items())
+    files = [(_LIMITS_CONF, host.read(_LIMITS_CONF) or ""), *_merge(host, ("/etc",), "security/limits.d", own, text)]
+    known = find_users({user for user, _ in wanted}, host.read(PASSWD) or "", host.read(GROUP) or "")
+    asked = {(line.domain, line.item): line.value for line in limits_lines.parse(text, own)["1.5"]}
+    problems = []
+    for grammar in limits_lines.GRAMMARS:
         try:
-            lines += tmpfiles_lines.parse(text, path)
+            lines = [line for path, each in files for line in limits_lines.parse(each, path)[grammar]]
+        except ValueError as error:
+            return [f"a file of limits.conf(5) is not understood: {error}"]
+        for user in dict.fromkeys(user for user, _ in wanted):
+            who = known.get(user, User(user, -1, -1))  # of a user that is still to be made, lines with the name
+            problems += [
+                f"{line.place} takes {user} off all limits: take the line out there"
+                for line in limits_lines.find_exemptions(lines, who)
+            ]
+            for (item, kind), (_, line) in limits_lines.choose(lines, who).items():
+                if (user, item) in asked and line.value != asked[user, item]:
+                    title = f"{line.domain} {kind} {item}"
+                    problems.append(
+                        _describe(line.place.rpartition(":")[0], title, _show_limit(line), wanted[user, item], own)
+                    )
+    return list(dict.fromkeys(problems))
+
+
+def find_tmpfiles(
+    host: Host, own: str, wanted: Mapping[str, object], kept: Mapping[str, object], totals: Mapping[str, Iterable[str]]
+) -> list[str]:
+    """Returns a line for each path that has something else in the end than the role wants there. own: the role's file;
+    wanted: path to the value that the file has written there; kept: path to the value that is there before; totals:
+    path to the other ones that set it too."""
+    text = "".join(f"w {path} - - - - {value}\n" for path, value in wanted.items())
+    lines: list[tmpfiles_lines.Line] = []
+    for path, each in _merge(host, _LASTING, "tmpfiles.d", own, text):
+        try:
+            lines += tmpfiles_lines.parse(each, path)
         except ValueError as error:
             return [f"{path} is not understood: {error}"]
     problems = []
     lines = tmpfiles_lines.order(lines)
-    for path, asked in wanted.items():
+    for path, asked in {**wanted, **kept}.items():
         paths = (path, *totals.get(path, ()))
-        key, last = [(key, line) for line in lines for key in paths if tmpfiles_lines.names(line, key)][-1]
-        if key != path or last.value != str(asked):
-            file = last.place.rpartition(":")[0]
-            set_to = "something that the host decides" if last.value is None else last.value
-            when = "before" if posixpath.basename(file) < own else "after"
-            problems.append(_describe(file, key, set_to, str(asked), when))
+        writes = [(key, line) for line in lines for key in paths if tmpfiles_lines.names(line, key)]
+        for key, last in writes[-1:]:
+            if key != path or last.value != str(asked):
+                set_to = "something that the host decides" if last.value is None else last.value
+                problems.append(_describe(last.place.rpartition(":")[0], key, set_to, str(asked), own))
     return problems
 
 
 def find_kept_out(host: Host, modules: Iterable[str]) -> list[str]:
-    """Returns a line for each line of modprobe.d(5) that keeps a module from being loaded at boot."""
+    """Returns a line for each line of modprobe.d(5) that keeps a module from being loaded, now or at the next boot."""
     wanted = set(modules)
-    return [
+    problems = [
         f"{block.place} keeps the module {name} from being loaded: take the line out there"
-        for path, text in _list_files(host, MODPROBE)
+        for tops in (_NOW, _LASTING)
+        for path, text in _merge(host, tops, "modprobe.d")
         for name, block in parse_blocks(text, path).items()
         if name in wanted
     ]
+    return list(dict.fromkeys(problems))
 
 
-def _list_later(host: Host, directories: tuple[str, ...], own: str) -> Iterator[tuple[str, str]]:
-    """Returns path and text of the files that are read after the role's own, in the order in which they are."""
-    return (one for one in _list_files(host, directories) if posixpath.basename(one[0]) > posixpath.basename(own))
+def _settle_sysctl(host: Host, own: str = "", text: str = "") -> tuple[list[sysctl_lines.Assignment], list[str]]:
+    """Returns what the next boot writes, and a line for each file that cannot be told."""
+    lines: list[sysctl_lines.Assignment] = []
+    problems = []
+    for path, each in _merge(host, _LASTING, "sysctl.d", own, text):
+        try:
+            lines += sysctl_lines.parse(each, path)
+        except ValueError as error:
+            problems.append(f"{path} is not understood: {error}")
+    return sysctl_lines.settle(lines), problems
 
 
-def _list_files(host: Host, directories: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    chosen: dict[str, str] = {}
-    for directory in directories:
+def _merge(host: Host, tops: Iterable[str], name: str, own: str = "", text: str = "") -> Iterator[tuple[str, str]]:
+    """Yield path and text of each drop-in that counts, in the order in which they are read; of the role's own, what it
+    is to hold."""
+    chosen: dict[str, str] = {posixpath.basename(own): own} if own else {}
+    for top in tops:
         for path in host.found:
-            if posixpath.dirname(path) == directory:
-                chosen.setdefault(posixpath.basename(path), path)
-    for name in sorted(chosen):
-        yield chosen[name], host.read(chosen[name]) or ""
+            directory, _, file = path.rpartition("/")
+            if directory == f"{top}/{name}" and file.endswith(".conf") and not file.startswith("."):
+                chosen.setdefault(file, path)
+    for file in sorted(chosen):
+        path = chosen[file]
+        yield path, text if path == own else host.read(path) or ""
 
 
-def _name_path(key: str) -> str:
-    """Returns the path below /proc/sys: the separator that comes first is the one between its parts."""
-    first = re.search("[./]", key)
-    return key if first is None or first[0] == "/" else key.translate(str.maketrans("./", "/."))
+def _show_limit(line: limits_lines.Line) -> str:
+    """Returns the value of a line as limits.conf(5) has it."""
+    if line.value is None or line.value == limits_lines.UNLIMITED:
+        return "unlimited"
+    return str({"memlock": line.value // 1024, "nice": 20 - line.value}.get(line.item, line.value))
 
 
-def _describe(path: str, key: str, found: str, wanted: str, when: str = "after") -> str:
+def _describe(path: str, key: str, found: str, wanted: str, own: str) -> str:
+    when = "before" if posixpath.basename(path) < posixpath.basename(own) else "after"
     return (
         f"{path} is read {when} the role's own file and sets {key} to {cpu_lists.show(found)}, the role to "
         f"{cpu_lists.show(wanted)}: take it out there, or ask for the same"

@@ -27,7 +27,7 @@ def list_reads(asked: dict[str, Any], image: bool) -> list[str]:
     keys = asked["sysctl"] if isinstance(asked["sysctl"], dict) else {}
     if image or not asked["refuse"]:
         return []
-    return [*(_build_path(key) for key in keys if _is_key(key)), *later_files.list_reads(later_files.SYSCTL)]
+    return [*(_build_path(key) for key in keys if _is_key(key)), *later_files.list_reads("sysctl")]
 
 
 def plan(sysctl: Any, refuse: bool = True, host: Host | None = None) -> dict[str, Any]:

@@ -35,7 +35,7 @@ def list_reads(asked: dict[str, Any], image: bool) -> list[str]:
         cpus = cpu_lists.read("", asked["fair_server_off"], empty=True)
     except ValueError:
         cpus = ()
-    late = later_files.list_reads((*later_files.SYSCTL, *later_files.SYSTEMD, *later_files.LIMITS))
+    late = later_files.list_reads("sysctl", "systemd", "limits")
     return [*late, SHARE, _PERIOD, NR_OPEN, RELEASE, POSSIBLE, *map(fair_server_files.build_path, cpus)]
 
 
@@ -116,10 +116,14 @@ def _find_overruled(host: Host, users: dict[str, dict[str, int | str]], share: i
         for item, value in limits.items()
     }
     return [
-        *later_files.find_limits(host, "99-hosttune-rt_limits.conf", of_logins),
-        *later_files.find_systemd(host, "hosttune-rt_limits.conf", _write_defaults(_find_most(users))),
+        *later_files.find_limits(host, "/etc/security/limits.d/99-hosttune-rt_limits.conf", of_logins),
+        *later_files.find_systemd(
+            host, "/etc/systemd/system.conf.d/hosttune-rt_limits.conf", _write_defaults(_find_most(users))
+        ),
         *later_files.find_sysctl(
-            host, "99-zz-hosttune-rt_limits.conf", {} if share is None else {"kernel.sched_rt_runtime_us": share}
+            host,
+            "/etc/sysctl.d/99-zz-hosttune-rt_limits.conf",
+            {} if share is None else {"kernel.sched_rt_runtime_us": share},
         ),
     ]
 

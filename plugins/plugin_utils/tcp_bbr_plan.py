@@ -29,7 +29,7 @@ def list_reads(asked: dict[str, Any], image: bool) -> list[str]:
         return []
     control, qdisc = _read_names(asked["variables"])
     named = asked["variables"]["tcp_bbr_interfaces"]
-    late = later_files.list_reads((*later_files.SYSCTL, *later_files.MODPROBE))
+    late = later_files.list_reads("sysctl", "modprobe")
     interfaces = [] if inputs.find_problems(asked["variables"], _ALWAYS) else map(build_interface_path, named)
     return [_AVAILABLE, _CONTROL, _QDISC, f"module:tcp_{control}", f"module:sch_{qdisc}", *interfaces, *late]
 

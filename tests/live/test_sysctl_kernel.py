@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hosttune.host import sysctl, sysctl_values
+from hosttune.host import sysctl, sysctl_lines, sysctl_values
 from hosttune.host.root import Fact, Live
 
 from .namespaces import run_apart
@@ -131,7 +131,7 @@ BASE = 4096
 
 def find_set(facts: sysctl.Sysctls, key: str) -> int:
     """Returns what we say that a key is set to, BASE if no line sets it."""
-    for line in sysctl.find_written(facts.boot.value or [], key):
+    for line in sysctl_lines.find_written(facts.boot.value or [], key):
         numbers = sysctl_values.read_numbers(str(line.value), 1)
         if numbers is not None and 1 <= numbers[0] < 1 << 31:
             return numbers[0]

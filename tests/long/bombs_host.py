@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from hosttune import host as package
-from hosttune.host import cmdline, forms, grub, grub_default, limits, pam, root, transparent
+from hosttune.host import cmdline, forms, grub, grub_default, pam, root, transparent, users
 
 KERNEL, CONFIGURATION = root.MAX_BYTES, root.MAX_CONFIGURATION_BYTES
 #: Modules, and functions by their whole name, that read what the kernel or the system's tools write.
@@ -24,7 +24,7 @@ FROM_KERNEL = (
     *("cmdline.", "boot_pages.", "cpulist.", "hugepages.", "identity.", "irq.", "forms."),
     *("modules.reduce_loaded", "process."),
     *("irqbalance.parse_banned", "irqbalance.reduce_environment", "sysctl.reduce_value"),
-    *("limits.parse_proc", "limits.reduce_proc", "limits.reduce_users", "limits.reduce_groups"),
+    *("limits.parse_proc", "limits.reduce_proc", "users.reduce_passwd", "users.reduce_group"),
 )
 #: Texts of any kind, by a piece that is repeated; and what goes before it.
 SHAPES = {
@@ -73,7 +73,7 @@ SHAPES = {
     "aliases": ("a: &a [x]\n", "b: [*a, *a]\n"),
 }
 
-USER = limits.User("trader", 1, 1, frozenset({"rt"}), frozenset({1, 5}))
+USER = users.User("trader", 1, 1, frozenset({"rt"}), frozenset({1, 5}))
 
 
 def _arguments(*text: str) -> Any:
@@ -86,12 +86,12 @@ CALLS: dict[str, Callable[[Any, str], Any]] = {
     "boot_pages.parse": lambda parse, text: parse(_arguments(f"hugepages={text}")),
     "boot_pages.reduce": lambda reduce, text: reduce("hugepages", text),
     "boot_writes.parse": lambda parse, text: parse(text, "f"),
-    "pam.parse": lambda parse, text: pam.resolve([parse(text, "f")["1.5"]], USER, {}, None),
+    "limits_lines.parse": lambda parse, text: pam.resolve([parse(text, "f")["1.5"]], USER, {}, None),
     "module_names.parse_blocks": lambda parse, text: parse(text, "f"),
     "modules.parse_blocks": lambda parse, text: parse(text, "f"),
     "limits.parse_systemd": lambda parse, text: parse("memlock", text),
-    "sysctl.parse": lambda parse, text: parse(text, "f"),
-    "systemd.parse": lambda parse, text: parse(text, "f"),
+    "sysctl_lines.parse": lambda parse, text: parse(text, "f"),
+    "systemd_lines.parse": lambda parse, text: parse(text, "f"),
     "tmpfiles_lines.parse": lambda parse, text: parse(text, "f"),
 }
 #: What reads a text and has another name.

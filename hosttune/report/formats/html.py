@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 from typing import TYPE_CHECKING
 
 from hosttune.errors import UsageError
@@ -23,7 +23,7 @@ def write(document: PagedDocument, page: Page) -> str:
     import msgspec
 
     path = document.as_template()
-    own = Path(__file__).parent  # style.html
+    own = os.path.dirname(__file__)  # style.html
     environment = jinja2.Environment(
         autoescape=True,
         undefined=jinja2.StrictUndefined,

@@ -242,7 +242,10 @@ class Simulated:
         texts = [self.files[path] for path in sorted(self.files) if path.startswith(f"{directory}/")]
         wanted: set[int] = set()
         for value in re.findall(r"^CPUAffinity=(.*)$", "\n".join(texts), re.M):  # an empty one takes back those before
-            wanted = wanted | read_list(value.replace(" ", ",")) if value else set()
+            if not value.strip():
+                wanted = set()
+            elif re.fullmatch(r" *[0-9]+([, -][0-9]+)*", value):
+                wanted = wanted | read_list(",".join(value.split()))
         isolated = read_list(self.files["/sys/devices/system/cpu/isolated"].strip())
         cpus = (wanted or set(range(CPUS)) - isolated) & self.online
         for path in list(self.files):

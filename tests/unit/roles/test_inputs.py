@@ -29,7 +29,7 @@ pytest.importorskip("ansible.plugins.action")
 from agent import config as agent_config
 from desk.settings import kafka as desk_kafka
 from desk.settings import redis as desk_redis
-from hosttune.host import systemd
+from hosttune.host import systemd_lines
 from tests.unit.roles.rendering import ROLES, NotAllowed, NotPlanned, list_options, render
 
 toml_text = importlib.import_module("hosttune_plans.toml_text")
@@ -141,7 +141,7 @@ def read_shape(name: str, text: str, given: dict[str, Any]) -> Any:
     if name.endswith((".service", ".timer", ".mount")) or "/systemd/" in name:
         # systemd takes no other line ends than this one.
         assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029]", text), name
-        found = systemd.parse(text, name)
+        found = systemd_lines.parse(text, name)
         for setting in found:
             if setting.key.startswith("Exec"):
                 assert "evil" not in shlex.split(setting.value)[0]

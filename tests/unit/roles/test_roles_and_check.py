@@ -15,7 +15,6 @@ pytest.importorskip("ansible.plugins.action")
 from hosttune import checker, profile
 from hosttune.findings import Finding
 from tests.examples import TIMES
-from tests.unit.hosttune.host.test_tmpfiles import CONFIGURATION
 from tests.unit.roles import rendering
 from tests.unit.roles.rendering import settle
 from tests.unit.roles.simulated import CPUS, THP, Simulated, show_list
@@ -242,24 +241,6 @@ def test_a_file_that_takes_back_what_a_role_sets_is_refused_by_name(name: str) -
         assert host.files == before
         host.files["/etc" + path.removeprefix("/etc").removeprefix("/usr/lib")] = ""
         prove(host, TOPOLOGY)
-
-
-@settings(max_examples=40 * TIMES, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
-@given(CONFIGURATION)
-def test_whatever_tmpfiles_d_holds_the_role_refuses_or_the_check_passes(files: dict[str, str]) -> None:
-    host = Simulated(KEYS, set(), set(), set(), set())
-    host.files |= {path: text for path, text in files.items() if not text.startswith("-> ")}
-    given_ = {**TOPOLOGY, "hugepages_pages": {"2M": {"node0": 4, "node1": 2}}, "hugepages_transparent": "never"}
-    try:
-        tune(host, given_)
-    except rendering.NotPlanned:
-        return
-    wrong = [
-        (one.id, one.status, one.hops)
-        for one in judge(host)
-        if one.id.startswith("hugepages.") and one.status != "pass"
-    ]
-    assert wrong == [], files
 
 
 def paste(host: Simulated, fix: str) -> None:

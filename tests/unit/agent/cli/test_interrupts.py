@@ -99,6 +99,33 @@ def test_sigterm_ends_at_once(stage: Stage, name: str) -> None:
     assert child.returncode in (-signal.SIGTERM, 0) and error == ""
 
 
+@pytest.mark.parametrize("program", ["agent", "hosttune"])
+def test_an_interrupt_where_nothing_can_be_raised_is_not_lost(program: str) -> None:
+    """In a finalizer Python prints what is raised, and goes on."""
+    command = "venues" if program == "agent" else "check"
+    code = f"""
+import os, signal, time
+class Thing:
+    def __del__(self): os.kill(os.getpid(), signal.SIGINT)
+class Broken:
+    def __del__(self): raise ValueError("not an interrupt")
+def run(arguments):
+    try:
+        Thing()
+        time.sleep(20)
+    finally:
+        Broken()
+from {program}.cli import main
+import {program}.cli.{command} as command
+command.run = run
+command.add_command = lambda commands: commands.add_parser("check").set_defaults(run=run)
+raise SystemExit(main([{command!r}]))
+"""
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=30)
+    assert done.returncode == 130, done.stderr
+    assert "KeyboardInterrupt" not in done.stderr and "ValueError: not an interrupt" in done.stderr
+
+
 def test_a_handler_of_the_callers_stays() -> None:
     program = ("import signal, os; signal.signal(signal.SIGINT, signal.SIG_IGN); from agent import cli; "
                "os.kill(os.getpid(), signal.SIGINT); print(cli.main(['venues']))")  # fmt: skip

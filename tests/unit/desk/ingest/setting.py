@@ -11,9 +11,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from confluent_kafka import TopicPartition
+
 from agent.shm.ring import Ring
 from desk import counters
 from desk.counters import Snapshot
+from desk.kafka.consumer import make_consumer
 from desk.kafka.producer import make_producer
 from desk.settings.kafka import Kafka
 
@@ -35,6 +38,16 @@ def produce(servers: str, values: Iterable[bytes | None], topic: str = TOPIC, pa
     for value in values:
         producer.produce(topic, value, partition=partition)
     assert producer.flush(LIMIT) == 0
+
+
+def read_end(servers: str, topic: str = TOPIC, partition: int = 0) -> int:
+    """Returns how many records the broker has. A producer whose answer was lost sends its records again, of which
+    librdkafka's mock cluster, unlike Kafka, keeps those of an idempotent producer twice."""
+    consumer = make_consumer(Kafka(servers=servers))
+    try:
+        return int(consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=LIMIT)[1])
+    finally:
+        consumer.close()
 
 
 def read_packets(records: list[bytes]) -> list[tuple[bytes, int, int, bytes]]:

@@ -190,16 +190,23 @@ print(code in (0, 1, 3), started, file=sys.stderr)
     assert done.stderr.splitlines()[-1] == "True []", done.stderr
 
 
-def test_start_up_imports_nothing_heavy(captured):
-    arguments = captured()
+HEAVY = ("pyroute2", "dataclasses", "subprocess", "shutil", "logging", "asyncio", "importlib.metadata", "json",
+         "pathlib")  # fmt: skip
+
+
+@pytest.mark.parametrize("launches", [False, True])
+def test_start_up_imports_nothing_heavy(captured, launches):
+    """Nor does a launch whose preflight was made before import the checks, and what reads a profile."""
+    arguments = ["launch", "--preflight", "/nonesuch", "--", "/bin/true"] if launches else ["check", *captured()]
+    names = (*HEAVY, "yaml", "hosttune.checks", "hosttune.profile") if launches else HEAVY
     done = command(
         "-c",
         f"""
 import sys
 from hosttune import cli
-cli.main(["check", *{arguments!r}])
-names = ("pyroute2", "dataclasses", "subprocess", "shutil", "logging", "asyncio", "importlib.metadata", "json")
+cli.main({arguments!r})
+names = {names!r}
 print([name for name in sys.modules if name.split(".")[0] in names or name in names], file=sys.stderr)
 """,
     )
-    assert done.stderr == "[]\n"
+    assert done.stderr.splitlines()[-1] == "[]"

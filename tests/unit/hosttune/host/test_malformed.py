@@ -8,7 +8,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hosttune.host import cmdline, cpulist, grub, identity, irq, irq_unit, limits, pam, process, systemd
+from hosttune.host import (
+    cmdline,
+    cpulist,
+    grub,
+    identity,
+    irq,
+    irq_unit,
+    limits,
+    limits_lines,
+    pam,
+    process,
+    systemd_lines,
+    users,
+)
 
 WORDS = st.sampled_from(
     [
@@ -72,7 +85,7 @@ WORDS = st.sampled_from(
     ]
 )
 TEXT = st.one_of(st.text(max_size=60), st.lists(WORDS, max_size=25).map("".join))
-USER = limits.User("trader", 1001, 1001, frozenset({"rt"}), frozenset({1001}))
+USER = users.User("trader", 1001, 1001, frozenset({"rt"}), frozenset({1001}))
 
 PARSERS = {
     "arguments": cmdline.split_arguments,
@@ -89,8 +102,8 @@ PARSERS = {
     "settings of a service": irq_unit.parse_settings,
     "banned": lambda text: cpulist.parse_irqbalance(cpulist.IrqbalanceList(text)),
     "banned mask": lambda text: cpulist.parse_irqbalance_mask(cpulist.IrqbalanceMask(text)),
-    "units": lambda text: systemd.parse(text, "f"),
-    "limits.conf": lambda text: pam.resolve([pam.parse(text, "f")["1.5"]], USER, {}, None),
+    "units": lambda text: systemd_lines.parse(text, "f"),
+    "limits.conf": lambda text: pam.resolve([limits_lines.parse(text, "f")["1.5"]], USER, {}, None),
     "LimitMEMLOCK": lambda text: limits.parse_systemd("memlock", text),
     "LimitNICE": lambda text: limits.parse_systemd("nice", text),
     "proc limits": limits.parse_proc,

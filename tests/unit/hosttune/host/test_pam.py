@@ -2,7 +2,7 @@
 
 import pytest
 
-from hosttune.host import pam
+from hosttune.host import limits_lines, pam
 from hosttune.host.limits import UNLIMITED, Limit, User
 
 TRADER = User("trader", 1001, 1001, frozenset({"trader", "rt"}), frozenset({1001, 2000}))
@@ -12,7 +12,7 @@ NR_OPEN = 1048576
 
 
 def resolve(*lines, who=TRADER, first=FIRST, grammar="1.5"):
-    found = pam.resolve([pam.parse("\n".join(lines), "f")[grammar]], who, first, NR_OPEN)
+    found = pam.resolve([limits_lines.parse("\n".join(lines), "f")[grammar]], who, first, NR_OPEN)
     return {item: fact.value and (fact.value.soft, fact.value.hard) for item, fact in found.items()}
 
 
@@ -77,9 +77,9 @@ def test_root_is_meant_only_by_name_and_number():
 
 
 def test_half_a_pair_needs_the_limits_of_process_1():
-    (fact,) = pam.resolve([pam.parse("trader hard rtprio 9", "f")["1.5"]], TRADER, {}, NR_OPEN).values()
+    (fact,) = pam.resolve([limits_lines.parse("trader hard rtprio 9", "f")["1.5"]], TRADER, {}, NR_OPEN).values()
     assert (fact.state, "/proc/1/limits" in fact.reason) == ("unreadable", True)
-    (fact,) = pam.resolve([pam.parse("trader - nofile unlimited", "f")["1.5"]], TRADER, FIRST, None).values()
+    (fact,) = pam.resolve([limits_lines.parse("trader - nofile unlimited", "f")["1.5"]], TRADER, FIRST, None).values()
     assert (fact.state, "nr_open" in fact.reason) == ("unreadable", True)
 
 
@@ -94,24 +94,24 @@ def test_half_a_pair_needs_the_limits_of_process_1():
     ],
 )
 def test_releases_of_pam_that_read_a_line_differently(line, old, new):
-    kept = pam.reduce_limits(line)
-    for text in (line, kept, pam.reduce_limits(kept)):
+    kept = limits_lines.reduce(line)
+    for text in (line, kept, limits_lines.reduce(kept)):
         assert (resolve(text), resolve(text, grammar="1.6")) == (old, new)
 
 
 def test_a_line_that_old_releases_read_in_pieces():
     comment = "#" + " " * 1100
-    assert pam.parse(f"{comment}\ntrader - nofile 1\n", "f")["1.5"][0].place == "f:2"
+    assert limits_lines.parse(f"{comment}\ntrader - nofile 1\n", "f")["1.5"][0].place == "f:2"
     with pytest.raises(ValueError, match="line 1 is longer"):
-        pam.parse("#" * 1023 + "trader - nofile 1", "f")
+        limits_lines.parse("#" * 1023 + "trader - nofile 1", "f")
 
 
 def test_what_is_kept_of_a_file_is_what_decides():
     text = "# secret\ntrader - nofile 9 # secret\n\n@rt hard core secret\nhunter2 - memlock secret\n"
-    assert pam.reduce_limits("trader - nofile 9secret\ntrader - memlock unlimited secret\n") == (
+    assert limits_lines.reduce("trader - nofile 9secret\ntrader - memlock unlimited secret\n") == (
         "trader - nofile 9\ntrader - memlock unlimited ...\n"
     )
-    assert pam.reduce_limits(text) == "\ntrader - nofile 9\n\n\n\n"
+    assert limits_lines.reduce(text) == "\ntrader - nofile 9\n\n\n\n"
 
 
 def read(host, service="sshd"):
@@ -187,11 +187,11 @@ def test_pam_that_cannot_be_read(fake_host):
         ('ID=debian\nVERSION_ID="12"\n', ("1.5",)),
         ('ID=debian\nVERSION_ID="13"\n', ("1.6",)),
         ('ID=ubuntu\nVERSION_ID="24.04"\n', ("1.5",)),
-        ('ID=ubuntu\nVERSION_ID="25.10"\n', pam.GRAMMARS),
-        ('ID="rhel"\nVERSION_ID="9.4"\n', pam.GRAMMARS),
-        ("ID=debian\n", pam.GRAMMARS),
-        ("ID=debian\nVERSION_ID=sid\n", pam.GRAMMARS),
-        ("", pam.GRAMMARS),
+        ('ID=ubuntu\nVERSION_ID="25.10"\n', limits_lines.GRAMMARS),
+        ('ID="rhel"\nVERSION_ID="9.4"\n', limits_lines.GRAMMARS),
+        ("ID=debian\n", limits_lines.GRAMMARS),
+        ("ID=debian\nVERSION_ID=sid\n", limits_lines.GRAMMARS),
+        ("", limits_lines.GRAMMARS),
     ],
 )
 def test_the_grammar_of_a_release(fake_host, release, grammars):

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hosttune.host import limits, pam
+from hosttune.host import limits, limits_lines, pam
 from hosttune.host.limits import User
 from tests.examples import TIMES
 
@@ -97,8 +97,8 @@ def read_ours(user, files, first, grammar, reduce=False):
     order = ["limits.conf", *sorted(name for name in files if re.fullmatch(r"limits\.d/[^.].*\.conf", name))]
     texts = [(name, files[name]) for name in order if name in files]
     if reduce:
-        texts = [(name, pam.reduce_limits(pam.reduce_limits(text))) for name, text in texts]
-    lines = [line for name, text in texts for line in pam.parse(text, name)[grammar]]
+        texts = [(name, limits_lines.reduce(limits_lines.reduce(text))) for name, text in texts]
+    lines = [line for name, text in texts for line in limits_lines.parse(text, name)[grammar]]
     nr_open = int(Path("/proc/sys/fs/nr_open").read_text())
     found = pam.resolve([lines], USERS[user], first, nr_open)
     return {item: (fact.value.soft, fact.value.hard) for item, fact in found.items()}

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hosttune.host import sysctl
+from hosttune.host import sysctl, sysctl_lines
 from hosttune.host.root import Fact, Tree
 from hosttune.host.sysctl import Assignment
 from tests.cpu_time import is_within
@@ -16,7 +16,7 @@ NOTHING = {f"{directory}/README": "" for directory in (*sysctl.DIRECTORIES, "/et
 
 
 def deciding(root, key=KEY):
-    return sysctl.find_winner(sysctl.read(root, [key]).boot.value, key)
+    return sysctl_lines.find_winner(sysctl.read(root, [key]).boot.value, key)
 
 
 @pytest.mark.parametrize(
@@ -30,16 +30,16 @@ def deciding(root, key=KEY):
     ],
 )
 def test_dots_and_slashes(key, path):
-    assert sysctl.normalise_key(key) == path
+    assert sysctl_lines.normalise_key(key) == path
 
 
 def test_a_path_that_leads_up_is_no_other_key():
-    assert sysctl.normalise_key("net/core/../core/rmem_max") == "net/core/../core/rmem_max"
+    assert sysctl_lines.normalise_key("net/core/../core/rmem_max") == "net/core/../core/rmem_max"
 
 
 def test_a_carriage_return_and_a_nul_end_a_line_and_other_separators_do_not():
     text = "a.b = 1\r\na.c = 2\ra.d = 3\0a.e = 4\n\na.f = 5\u20286\x0b\x85\n"
-    assert [(line.key, line.value, line.line) for line in sysctl.parse(text, "f")] == [
+    assert [(line.key, line.value, line.line) for line in sysctl_lines.parse(text, "f")] == [
         ("a/b", "1", 1),
         ("a/c", "2", 2),
         ("a/d", "3", 3),
@@ -72,15 +72,15 @@ def test_what_is_kept_reads_as_the_file_itself(text):
     text = text.replace("a", "net.")
     kept = sysctl.reduce(text)
     assert sysctl.reduce(kept) == kept
-    sought = [line for line in sysctl.parse(text, "f") if line.key.startswith("net/")]
-    assert [(line.key, line.line) for line in sysctl.parse(kept, "f") if line.key.startswith("net/")] == [
+    sought = [line for line in sysctl_lines.parse(text, "f") if line.key.startswith("net/")]
+    assert [(line.key, line.line) for line in sysctl_lines.parse(kept, "f") if line.key.startswith("net/")] == [
         (line.key, line.line) for line in sought
     ]
 
 
 def test_lines():
     text = "\n# c\n; c\na.b=1\n  a.c  =  1 2 \n-a.d = 3\n-a.e\nnonsense\n= 4\n"
-    assert sysctl.parse(text, "f") == [
+    assert sysctl_lines.parse(text, "f") == [
         Assignment("a/b", "1", "f", 4),
         Assignment("a/c", "1 2", "f", 5),
         Assignment("a/d", "3", "f", 6),
@@ -184,8 +184,8 @@ def test_a_long_file_takes_less_than_a_second(host, text):
     start = time.process_time()
     facts = sysctl.read(root, keys)
     for key in keys:
-        sysctl.find_written(facts.boot.value, key)
-        sysctl.find_lines(facts.lines.value, key)
+        sysctl_lines.find_written(facts.boot.value, key)
+        sysctl_lines.find_lines(facts.lines.value, key)
     assert is_within(time.process_time() - start, 1)
 
 

@@ -2,19 +2,19 @@
 
 import pytest
 
-from hosttune.host import systemd
+from hosttune.host import systemd, systemd_lines
 from hosttune.host.root import NOT_CAPTURED, Tree
 
 ETC, LIB = "/etc/systemd/system", "/usr/lib/systemd/system"
 
 
 def affinity(host):
-    return systemd.list_values(systemd.read_manager(host).value, "Manager", "CPUAffinity")
+    return systemd_lines.list_values(systemd.read_manager(host).value, "Manager", "CPUAffinity")
 
 
 def test_syntax():
     text = "# c\n; c\n[Service]\nExecStart=/bin/a \\\n  --b\nUser = x\nEnvironment=A=1\nnonsense\n[Install]\nUser=y\n"
-    found = systemd.parse(text, "f")
+    found = systemd_lines.parse(text, "f")
     assert [(s.section, s.key, " ".join(s.value.split())) for s in found] == [
         ("Service", "ExecStart", "/bin/a --b"),
         ("Service", "User", "x"),
@@ -41,12 +41,12 @@ def test_syntax():
     ],
 )
 def test_lines(text, values):
-    assert [each.value for each in systemd.parse(text, "f") if each.key == "User"] == values
+    assert [each.value for each in systemd_lines.parse(text, "f") if each.key == "User"] == values
 
 
 def test_limits_reset_and_are_not_changed_by_what_systemd_ignores():
     def find(*lines):
-        settings = systemd.parse("[Service]\n" + "".join(f"LimitMEMLOCK={line}\n" for line in lines), "f")
+        settings = systemd_lines.parse("[Service]\n" + "".join(f"LimitMEMLOCK={line}\n" for line in lines), "f")
         found = systemd.find_limit(settings, "Service", "memlock")
         return found.limit and found.limit.hard, found.ignored and found.ignored.value
 
@@ -234,12 +234,14 @@ def test_a_link_into_run_says_nothing_at_the_next_boot(fake_host):
 
 
 def test_the_last_assignment_counts():
-    settings = systemd.parse("[Service]\nUser=a\nUser=b\nGroup=c\n[Unit]\nUser=d\n", "f")
-    assert systemd.find_last(settings, "Service", "User").value == "b"
-    assert systemd.find_last(settings, "Service", "Group").value == "c"
-    assert systemd.find_last(settings, "Service", "UMask") is None
-    assert systemd.find_last([*settings, *systemd.parse("[Service]\nUser=\n", "f")], "Service", "User") is None
-    assert systemd.list_values(settings, "Service", "User") == ["a", "b"]
+    settings = systemd_lines.parse("[Service]\nUser=a\nUser=b\nGroup=c\n[Unit]\nUser=d\n", "f")
+    assert systemd_lines.find_last(settings, "Service", "User").value == "b"
+    assert systemd_lines.find_last(settings, "Service", "Group").value == "c"
+    assert systemd_lines.find_last(settings, "Service", "UMask") is None
+    assert (
+        systemd_lines.find_last([*settings, *systemd_lines.parse("[Service]\nUser=\n", "f")], "Service", "User") is None
+    )
+    assert systemd_lines.list_values(settings, "Service", "User") == ["a", "b"]
 
 
 def test_a_link_to_the_vendors_file_of_the_same_name_is_that_service(fake_host):

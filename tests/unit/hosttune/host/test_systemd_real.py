@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from hosttune.host import limits, systemd, units
+from hosttune.host import limits_lines, systemd, systemd_lines, units
 from hosttune.host.root import Tree
 from tests.examples import TIMES
 
@@ -91,11 +91,11 @@ def judge(answer, root, unit):
     applied = [*found.get("Fragment Path", []), *found.get("DropIn Path", [])]
     applied = [f"/usr{path}" if path.startswith("/lib/") else path for path in applied]
     # All that say something, and in systemd's order.
-    assert [each for each in applied if systemd.parse(root.read(each).value or "", each)] == sources
-    user = systemd.find_last(ours.settings, "Service", "User")
+    assert [each for each in applied if systemd_lines.parse(root.read(each).value or "", each)] == sources
+    user = systemd_lines.find_last(ours.settings, "Service", "User")
     wanted = systemd.expand(user.value, unit) if user else ""
     assert found.get("User", [""]) == [wanted]
-    for item, key in limits.ITEMS.items():
+    for item, key in limits_lines.ITEMS.items():
         limit = systemd.find_limit(ours.settings, "Service", item).limit
         if limit is None:
             assert key not in found or item in INHERITED
@@ -184,7 +184,7 @@ VALUES = st.one_of(
     ),
     st.integers(0, 100).map(str),
 )
-KEYS = st.sampled_from([*limits.ITEMS.values(), "LimitNOFILE", "LimitMEMLOCK"])
+KEYS = st.sampled_from([*limits_lines.ITEMS.values(), "LimitNOFILE", "LimitMEMLOCK"])
 SPACE = st.sampled_from(["", "", "", " ", "\t"])
 
 
