@@ -51,7 +51,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"host", "parser"},
         {"output"},
         {"descriptors", "errors", "config_errors", "files"},
-        {"refusals"},
+        {"refusals", "patterns"},
         {"__init__"},
         {"_build"},
     ],
