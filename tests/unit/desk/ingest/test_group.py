@@ -169,7 +169,7 @@ def test_partitions_move_between_two_hosts_under_load(
 OFFSET_COMMIT, REBALANCE_IN_PROGRESS, NOT_COORDINATOR = 8, 27, 16
 
 
-@pytest.mark.parametrize("error", [REBALANCE_IN_PROGRESS, NOT_COORDINATOR])
+@pytest.mark.parametrize("error", [REBALANCE_IN_PROGRESS, pytest.param(NOT_COORDINATOR, marks=pytest.mark.long)])
 def test_who_comes_waits_for_what_the_broker_did_not_take(cluster: MockKafka, tmp_path: Path, error: int) -> None:
     a, b = (Host(tmp_path / name, cluster.servers, name) for name in NAMES)
     for host in (a, b):  # no commit before the last one
