@@ -29,7 +29,7 @@ PLAYS = {
     ("kind", "changed"),
     [
         pytest.param(
-            kind, changed, marks=[] if changed and kind != "import_role" or kind == "roles" else pytest.mark.long
+            kind, changed, marks=[] if (changed and kind != "import_role") or kind == "roles" else pytest.mark.long
         )
         for kind in PLAYS
         for changed in (True, False)
