@@ -73,7 +73,7 @@ RULES: dict[str, str] = {
     "/etc/group": "users.reduce_group",
     "/etc/security/*.conf": "limits_lines.reduce",
     "/etc/security/limits.d/*.conf": "limits_lines.reduce",
-    "/etc/pam.d/*": "pam.reduce_service",
+    "/etc/pam.d/*": "pam_lines.reduce",
     "/etc/os-release": "pam.reduce_release",
     "/etc/default/grub": "grub_default.reduce",
     "/etc/default/grub.d/*.cfg": "grub_default.reduce",

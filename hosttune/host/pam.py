@@ -7,13 +7,11 @@ and Debian's patches of it: wildcards and groups do not reach root, and what no 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
-from typing import Literal
+from collections.abc import Iterable
 
 import msgspec
 
-from hosttune.host import dropins
-from hosttune.host.forms import NAME, UNINTELLIGIBLE, consists_of
+from hosttune.host import dropins, pam_lines
 from hosttune.host.limits import Limit
 from hosttune.host.limits_lines import GRAMMARS, ITEMS, Grammar, Line, choose
 from hosttune.host.root import Fact, Root, make_unreadable
@@ -74,14 +72,14 @@ def reduce_release(text: str) -> str:
 
 def read_sessions(root: Root) -> Fact[dict[str, Session]]:
     """Returns for each service that people log in by what pam_limits does in its session."""
-    names = root.list("/etc/pam.d")
+    names = root.list(pam_lines.DIRECTORY)
     if names.state == "unreadable":
         return make_unreadable(names.source, names.reason)
     sessions: dict[str, Session] = {}
-    known = [name for name in ("sshd", "login") if name in (names.value or [])]
+    known = [name for name in pam_lines.SERVICES if name in (names.value or [])]
     for service in known:
         runs: list[list[tuple[str, str]]] = []
-        configurations = _find_runs(root, service)
+        configurations = _read_runs(root, service)
         if configurations.value is None:
             return configurations.drop_value()
         for configuration in configurations.value:
@@ -95,23 +93,12 @@ def read_sessions(root: Root) -> Fact[dict[str, Session]]:
         if files.value is None:
             return files.drop_value()
         sessions["other"] = Session([files.value])
-    return Fact("value", sessions, "/etc/pam.d")
+    return Fact("value", sessions, pam_lines.DIRECTORY)
 
 
 def list_files(sessions: dict[str, Session]) -> list[tuple[str, str]]:
     """Returns the files of all sessions, each once."""
     return list(dict.fromkeys(file for session in sessions.values() for run in session.runs for file in run))
-
-
-def reduce_service(text: str) -> str:
-    """Returns what a file of pam.d includes, and whether it runs pam_limits in a session."""
-    lines = []
-    for kind, name in _parse_session(text):
-        if kind == "include":
-            lines.append(f"@include {name}")
-        else:
-            lines.append("session - pam_limits.so" + (f" conf={name}" if name else ""))
-    return "".join(f"{line}\n" for line in lines)
 
 
 def _read_files(root: Root, configuration: str) -> Fact[list[tuple[str, str]]]:
@@ -150,51 +137,15 @@ def _join(
     return Fact("value", Limit(min(values), values[1], place), place)
 
 
-def _find_runs(root: Root, service: str) -> Fact[list[str]]:
-    """Returns the argument conf= of each run of pam_limits in a service's session, empty where there is none; each file
-    that is included is looked at once."""
-    runs: list[str] = []
-    waiting, seen = [service], {service}
-    while waiting:
-        path = f"/etc/pam.d/{waiting.pop()}"
-        text = root.read(path)
-        if text.state == "absent":
-            continue
-        if text.value is None:
-            return make_unreadable(path, text.reason)
-        included = []
-        for kind, name in _parse_session(text.value):
-            if kind == "run":
-                runs.append(name)
-            elif name not in seen:
-                seen.add(name)
-                included.append(name)
-        waiting += reversed(included)
-    return Fact("value", runs, f"/etc/pam.d/{service}")
+def _read_runs(root: Root, service: str) -> Fact[list[str]]:
+    """Returns the argument conf= of each run of pam_limits in a service's session, empty where there is none."""
+    refused: list[Fact[str]] = []
 
+    def read(path: str) -> str | None:
+        fact = root.read(path)
+        if fact.state == "unreadable":
+            refused.append(fact)
+        return fact.value
 
-def _parse_session(text: str) -> Iterator[tuple[Literal["run", "include"], str]]:
-    """Yield ("run", CONF) for a line that runs pam_limits in a session, ("include", NAME) for one that includes a
-    service. CONF is the argument conf=, empty where there is none."""
-    for line in text.replace("\\\n", " ").splitlines():
-        words = line.partition("#")[0].split()
-        if not words:
-            continue
-        session = words[0].lstrip("-").lower() == "session"
-        at = next((n for n, word in enumerate(words) if word.endswith("pam_limits.so")), 0)
-        if session and at:
-            named = [
-                word.strip("[]").removeprefix("conf=")
-                for word in words[at + 1 :]
-                if word.strip("[").startswith("conf=")
-            ]
-            conf = named[-1] if named else ""
-            yield "run", conf if consists_of(conf, f"{NAME}./", 256) else UNINTELLIGIBLE
-            continue
-        name = ""
-        if words[0] == "@include" and len(words) > 1:
-            name = words[1]
-        elif session and len(words) > 2 and words[1] in ("include", "substack"):
-            name = words[2]
-        if name and name[0] != "." and consists_of(name, f"{NAME}.", 64):
-            yield "include", name
+    runs = pam_lines.find_runs(service, read)
+    return refused[0].drop_value() if refused else Fact("value", runs, f"{pam_lines.DIRECTORY}/{service}")

@@ -34,9 +34,9 @@ class User(NamedTuple):
 def find_users(names: Collection[str], passwd: str, group: str) -> dict[str, User]:
     """Returns those of the users that the text of passwd(5) has, each of whose first line counts."""
     numbers: dict[str, tuple[int, int]] = {}
-    for name, uid, gid in _parse_users(passwd):
+    for name, uid, gid in _PASSWD_LINE.findall(passwd):
         if name in names:
-            numbers.setdefault(name, (uid, gid))
+            numbers.setdefault(name, (int(uid), int(gid)))
     groups = list(_parse_groups(group)) if numbers else []
     found: dict[str, User] = {}
     for name, (uid, gid) in numbers.items():
@@ -48,18 +48,12 @@ def find_users(names: Collection[str], passwd: str, group: str) -> dict[str, Use
 
 def reduce_passwd(text: str) -> str:
     """Returns /etc/passwd with names and numbers alone."""
-    return "".join(f"{name}:x:{uid}:{gid}\n" for name, uid, gid in _parse_users(text))
+    return "".join([f"{name}:x:{int(uid)}:{int(gid)}\n" for name, uid, gid in _PASSWD_LINE.findall(text)])
 
 
 def reduce_group(text: str) -> str:
     """Returns /etc/group with names, numbers and members alone."""
     return "".join(f"{name}:x:{gid}:{','.join(members)}\n" for name, gid, members in _parse_groups(text))
-
-
-def _parse_users(text: str) -> Iterator[tuple[str, int, int]]:
-    """Yield name, user and group number of each line of passwd(5) that has them."""
-    for match in _PASSWD_LINE.finditer(text):
-        yield match[1], int(match[2]), int(match[3])
 
 
 def _parse_groups(text: str) -> Iterator[tuple[str, int, list[str]]]:

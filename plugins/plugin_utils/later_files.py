@@ -11,7 +11,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Iterable, Iterator, Mapping
 
-from hosttune.host import limits_lines, sysctl_lines, systemd_lines, tmpfiles_lines
+from hosttune.host import limits_lines, pam_lines, sysctl_lines, systemd_lines, tmpfiles_lines
 from hosttune.host.module_names import parse_blocks
 from hosttune.host.users import GROUP, PASSWD, User, find_users
 
@@ -28,7 +28,7 @@ _LIMITS_CONF = "/etc/security/limits.conf"
 _READS = {
     "sysctl": (*(f"files:{top}/sysctl.d/*.conf" for top in _LASTING), _SYSCTL_UNIT),
     "systemd": tuple(f"files:{top}/systemd/system.conf.d/*.conf" for top in _NOW),
-    "limits": (_LIMITS_CONF, "files:/etc/security/limits.d/*.conf", PASSWD, GROUP),
+    "limits": (_LIMITS_CONF, "files:/etc/security/limits.d/*.conf", PASSWD, GROUP, "files:/etc/pam.d/*"),
     "tmpfiles": tuple(f"files:{top}/tmpfiles.d/*.conf" for top in _LASTING),
     "modprobe": tuple(f"files:{top}/modprobe.d/*.conf" for top in _NOW),
 }
@@ -93,7 +93,7 @@ def find_limits(host: Host, own: str, wanted: Mapping[tuple[str, str], str]) -> 
     files = [(_LIMITS_CONF, host.read(_LIMITS_CONF) or ""), *_merge(host, ("/etc",), "security/limits.d", own, text)]
     known = find_users({user for user, _ in wanted}, host.read(PASSWD) or "", host.read(GROUP) or "")
     asked = {(line.domain, line.item): line.value for line in limits_lines.parse(text, own)["1.5"]}
-    problems = []
+    problems = _find_sessions(host) if wanted else []
     for grammar in limits_lines.GRAMMARS:
         try:
             lines = [line for path, each in files for line in limits_lines.parse(each, path)[grammar]]
@@ -176,6 +176,23 @@ def _merge(host: Host, tops: Iterable[str], name: str, own: str = "", text: str 
     for file in sorted(chosen):
         path = chosen[file]
         yield path, text if path == own else host.read(path) or ""
+
+
+def _find_sessions(host: Host) -> list[str]:
+    """Returns a line for each service that people log in by, and whose session does not read limits.d."""
+    problems = []
+    for service in pam_lines.SERVICES:
+        path = f"{pam_lines.DIRECTORY}/{service}"
+        if host.read(path) is None:
+            continue
+        runs = pam_lines.find_runs(service, host.read)
+        if not runs:
+            problems.append(f"{path} has no pam_limits in its session, so that its logins get no limits: add it there")
+        for conf in filter(None, runs):
+            problems.append(
+                f"{path} has pam_limits read {cpu_lists.show(conf)}, not limits.d: take conf= out of its line"
+            )
+    return problems
 
 
 def _show_limit(line: limits_lines.Line) -> str:

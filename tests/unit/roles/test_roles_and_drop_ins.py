@@ -179,6 +179,9 @@ TAKEN_BACK: dict[str, tuple[str, str, dict[str, Any], str]] = {
     "this boot's": ("/run/systemd/system.conf.d/z.conf", "[Manager]\nDefaultLimitRTPRIO=1", USERS, "to 1"),
     "behind one in /run": ("/usr/lib/sysctl.d/zz.conf", "net.core.somaxconn=1",
                            {"net_buffers": {"net_buffers_sysctl": SYSCTLS}}, "sets net.core.somaxconn to 1"),
+    "a session without": ("/etc/pam.d/sshd", "session required pam_unix.so", USERS, "has no pam_limits in its session"),
+    "another file": ("/etc/pam.d/login", "session required pam_limits.so conf=/etc/security/x.conf", USERS,
+                     "has pam_limits read /etc/security/x.conf"),
     "a service that is masked": ("/etc/systemd/system/systemd-sysctl.service", "",
                                  {"net_buffers": {"net_buffers_sysctl": SYSCTLS}}, "is masked"),
 }  # fmt: skip

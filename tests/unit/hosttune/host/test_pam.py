@@ -2,7 +2,7 @@
 
 import pytest
 
-from hosttune.host import limits_lines, pam
+from hosttune.host import limits_lines, pam, pam_lines
 from hosttune.host.limits import UNLIMITED, Limit, User
 
 TRADER = User("trader", 1001, 1001, frozenset({"trader", "rt"}), frozenset({1001, 2000}))
@@ -169,7 +169,7 @@ def test_a_session_may_name_the_file(fake_host):
     ],
 )
 def test_pam_limits_in_the_session(fake_host, pam_d, expected):
-    for reduce in (str, pam.reduce_service):
+    for reduce in (str, pam_lines.reduce):
         host = fake_host({f"/etc/pam.d/{name}": reduce(text) for name, text in pam_d.items()})
         found = pam.read_sessions(host).value
         assert {service: len(session.runs) for service, session in found.items()} == expected
