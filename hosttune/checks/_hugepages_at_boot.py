@@ -24,6 +24,7 @@ from hosttune.host import (
     sysctl_lines,
     sysctl_values,
     tmpfiles,
+    tmpfiles_lines,
     transparent,
 )
 from hosttune.host.root import Fact, Root
@@ -44,7 +45,6 @@ class Sources(msgspec.Struct):
     tmpfiles: Fact[tmpfiles.Writes]
     services: Fact[list[boot_writes.Write]]
     sysctl: sysctl.Sysctls
-    release: Fact[str]
 
 
 def read(root: Root) -> Sources:
@@ -57,38 +57,43 @@ def read(root: Root) -> Sources:
         tmpfiles=tmpfiles.read(root),
         services=boot_writes.read(root),
         sysctl=sysctl.read(root, [TOTAL]),
-        release=root.read("/proc/sys/kernel/osrelease"),
     )
 
 
 def parse_line(sources: Sources, line: Fact[str]) -> Fact[boot_pages.Requests]:
     """Returns what a command line asks for."""
 
-    def parse(text: str) -> boot_pages.Requests:
-        arguments = cmdline.split_arguments(text)
-        # The default of this boot may be what its line asks for.
-        own = any(name == "default_hugepagesz" for name, _ in cmdline.split_arguments(sources.boot.booted.value or ""))
-        default_kb = None if own else sources.default_kb.value
-        return boot_pages.parse(
-            arguments, default_kb or boot_pages.DEFAULT_KB, sources.nodes.value, sources.sizes.value or None
-        )
+    known = boot_pages.takes_nodes(sources.boot.find_release(line))
+    return boot.resolve(line, known, lambda args, by_node: _parse(sources, args, by_node))
 
-    return line.map(parse)
+
+def _parse(sources: Sources, args: cmdline.Arguments, by_node: bool) -> boot_pages.Requests:
+    # The default of this boot may be what its line asks for.
+    own = any(name == "default_hugepagesz" for name, _ in cmdline.split_arguments(sources.boot.booted.value or ""))
+    default_kb = None if own else sources.default_kb.value
+    sizes = sources.sizes.value or None
+    return boot_pages.parse(args, default_kb or boot_pages.DEFAULT_KB, sources.nodes.value, sizes, by_node=by_node)
 
 
 # --- pools ------------------------------------------------------------------------------------------------
 
 
-def is_enough(pages: int, count: int) -> bool:
-    """Returns whether a pool has what is wanted: at least so many, and none if none are."""
-    return pages >= count if count else pages == 0
-
-
 def judge_pool(sources: Sources, kb: int, node: int, count: int, now: int | None) -> Hop:
     """Judge what a pool has after the next boot, if memory is there; `now` is what it has."""
-    by_service = _judge_services(sources, kb, node, count)
-    if by_service is not None:
-        return by_service
+    if sources.services.value is None:
+        return Hop("unknown", sources.services.reason, sources.services.source)
+    own = hugetlb.build_path(kb, node)
+    writes = boot_writes.find(sources.services.value, own)
+    totals = [each for path in _list_totals(sources, kb) for each in boot_writes.find(sources.services.value, path)]
+    others = [each for each in totals if each not in writes]
+    return _judge_writes(
+        [(each.value if each.path == own else boot_writes.UNKNOWN, each) for each in [*writes, *others]],
+        lambda text: bool(_COUNT.fullmatch(text)) and boot_pages.is_enough(int(text), count),
+        lambda: _judge_pool_before_services(sources, kb, node, count, now),
+    )
+
+
+def _judge_pool_before_services(sources: Sources, kb: int, node: int, count: int, now: int | None) -> Hop:
     late = [
         each for each in (_judge_tmpfiles(sources, kb, node, count), _judge_sysctl(sources, kb, node, count)) if each
     ]
@@ -96,22 +101,45 @@ def judge_pool(sources: Sources, kb: int, node: int, count: int, now: int | None
         for each in late:
             if each.state == state:
                 return each
+    by_argument = _judge_totals(sources, sources.sysctl.arguments.value or [], kb, node, count)
+    if by_argument is not None:
+        return by_argument
     hop = judge_boot_line(sources, sources.boot.coming, kb, node, count)
-    if hop.state == "unknown" and now is not None and is_enough(now, count):
-        return _settle(sources, hop, kb, count)
-    return hop
+    if hop.state == "unknown" and now is not None and boot_pages.is_enough(now, count):
+        return _settle(sources, hop, kb, node, count)
+    return _explain_mask(sources, hop, [hugetlb.build_path(kb, node), *_list_totals(sources, kb)])
 
 
-def _settle(sources: Sources, hop: Hop, kb: int, count: int) -> Hop:
+def _explain_mask(sources: Sources, hop: Hop, paths: Sequence[str]) -> Hop:
+    """Returns in place of a hop that is not what is wanted why the lines of tmpfiles.d do not change it, if any are."""
+    writes = sources.tmpfiles.value
+    if writes is None or not writes.masked or hop.state not in ("absent", "bad"):
+        return hop
+    if not any(tmpfiles_lines.find(writes.lines, path) for path in paths):
+        return hop
+    return Hop("absent", f"{tmpfiles.SERVICE} is masked: no file of tmpfiles.d is applied at boot", writes.masked)
+
+
+def _settle(sources: Sources, hop: Hop, kb: int, node: int, count: int) -> Hop:
     """Returns ok where the same arguments gave this boot what is wanted, and that is no more than a node's share."""
-    lines = (sources.boot.booted, sources.boot.coming)
-    asked = [requests.value.pages.get(kb) for line in lines if (requests := parse_line(sources, line)).value]
+    asked = [_guess_request(sources, line, kb) for line in (sources.boot.booted, sources.boot.coming)]
     nodes = sources.nodes.value or ()
-    if len(asked) == len(lines) and asked[0] == asked[1] and asked[0] and nodes:
-        share = asked[0].total // len(nodes)
+    if asked[0] == asked[1] and asked[0] and nodes:
+        share = asked[0].nodes.get(node, 0) if any(asked[0].nodes.values()) else asked[0].total // len(nodes)
         if 0 < count <= share:
             return Hop("ok", share, hop.source)
     return hop
+
+
+def _guess_request(sources: Sources, line: Fact[str], kb: int) -> boot_pages.Request | None:
+    """Returns what a line asks for if the kernel takes numbers for each node, unless it is known that it does not; None
+    also where the kernel may reserve none of these pages all the same."""
+    release = sources.boot.find_release(line)
+    by_node = boot_pages.takes_nodes(release) is not False
+    requests = line.map(cmdline.split_arguments).map(lambda args: _parse(sources, args, by_node)).value
+    if requests is None or boot_pages.skips_size(requests, kb, release) is not False:
+        return None
+    return requests.pages.get(kb)
 
 
 def judge_boot_line(sources: Sources, line: Fact[str], kb: int, node: int, count: int) -> Hop:
@@ -122,7 +150,11 @@ def judge_boot_line(sources: Sources, line: Fact[str], kb: int, node: int, count
     request = requests.value.pages.get(kb)
     if request is None:
         return Hop("absent" if count else "ok", None, line.source)
-    even = boot_pages.spreads_evenly(sources.release.value or "", kb)
+    release = sources.boot.find_release(line)
+    skipped = boot_pages.skips_size(requests.value, kb, release)
+    if skipped or (skipped is None and count):
+        return Hop("unknown" if skipped is None else "ok" if not count else "bad", "0 with hugetlb_cma=", line.source)
+    even = boot_pages.spreads_evenly(release, kb)
     return _judge_request(sources, request, node, count, line.source, even)
 
 
@@ -132,40 +164,36 @@ def _judge_request(
     if sources.nodes.value is None and not any(request.nodes.values()):
         return Hop("unknown", sources.nodes.reason, sources.nodes.source)
     low, high = request.find_bounds(node, sources.nodes.value or (), even)
-    if is_enough(low, count) == is_enough(high, count):
-        return Hop("ok" if is_enough(low, count) else "bad", low, source)
+    if boot_pages.is_enough(low, count) == boot_pages.is_enough(high, count):
+        return Hop("ok" if boot_pages.is_enough(low, count) else "bad", low, source)
     return Hop("unknown", f"{low} to {high}: {request.total} pages do not come out even over the nodes", source)
 
 
 def _list_totals(sources: Sources, kb: int) -> list[str]:
     """Returns the files that take the number of pages of a size on all nodes together."""
-    return [hugetlb.build_total_path(kb), *([hugetlb.DEFAULT_TOTAL] if kb == _find_default_kb(sources) else [])]
+    return [hugetlb.build_total_path(kb), *(hugetlb.DEFAULT_TOTALS if kb == _find_default_kb(sources) else [])]
 
 
-def _judge_services(sources: Sources, kb: int, node: int, count: int) -> Hop | None:
-    if sources.services.value is None:
-        return Hop("unknown", sources.services.reason, sources.services.source)
-    own = hugetlb.build_path(kb, node)
-    writes = boot_writes.find(sources.services.value, own)
-    totals = [each for path in _list_totals(sources, kb) for each in boot_writes.find(sources.services.value, path)]
-    others = [each for each in totals if each not in writes]
-    return _judge_writes(
-        [(each.value if each.path == own else boot_writes.UNKNOWN, each.place) for each in [*writes, *others]],
-        lambda text: bool(_COUNT.fullmatch(text)) and is_enough(int(text), count),
-    )
-
-
-def _judge_writes(writes: Sequence[tuple[str, str]], is_good: Callable[[str], bool]) -> Hop | None:
-    """Judge what services write, (value, place) each, in an order that nobody knows."""
+def _judge_writes(
+    writes: Sequence[tuple[str, boot_writes.Write]], is_good: Callable[[str], bool], judge_rest: Callable[[], Hop]
+) -> Hop:
+    """Judge what services write, each the value and what says so, in an order that nobody knows; where they write
+    nothing, or may write nothing, by what is there without them."""
     if not writes:
-        return None
-    unknown = [place for value, place in writes if value == boot_writes.UNKNOWN]
+        return judge_rest()
+    unknown = [write.place for value, write in writes if value == boot_writes.UNKNOWN]
     if unknown:
         return Hop("unknown", "written by this service in a way that is not understood", unknown[0])
     states: set[HopState] = {"ok" if is_good(value) else "bad" for value, _ in writes}
     if len(states) > 1:
-        return Hop("unknown", "services write different values", writes[0][1])
-    return Hop(states.pop(), writes[0][0], writes[0][1])
+        return Hop("unknown", "services write different values", writes[0][1].place)
+    hop = Hop(states.pop(), writes[0][0], writes[0][1].place)
+    if not all(write.doubt for _, write in writes):
+        return hop
+    rest = judge_rest()
+    if rest.state != "unknown" and (rest.state == "ok") == (hop.state == "ok"):
+        return rest  # with the service or without it
+    return Hop("unknown", f"{hop.value}, or not: {writes[0][1].doubt}", hop.source)
 
 
 def _judge_tmpfiles(sources: Sources, kb: int, node: int, count: int) -> Hop | None:
@@ -189,26 +217,35 @@ def _judge_tmpfiles(sources: Sources, kb: int, node: int, count: int) -> Hop | N
     match = _COUNT.fullmatch(last.value or "")
     pages = int(match[1]) if match else 0
     if last in named:
-        return Hop("ok" if is_enough(pages, count) else "bad", pages, last.place)
+        return Hop("ok" if boot_pages.is_enough(pages, count) else "bad", pages, last.place)
     if len(taken) > 1:
         return Hop("unknown", "it comes after lines for single nodes", last.place)
     return _judge_request(sources, boot_pages.Request(pages), node, count, last.place)
 
 
 def _judge_sysctl(sources: Sources, kb: int, node: int, count: int) -> Hop | None:
-    """vm.nr_hugepages is a total of the default size, which the kernel spreads over the nodes."""
     if sources.sysctl.boot.state == "unreadable":
         return Hop("unknown", sources.sysctl.boot.reason, sources.sysctl.boot.source)
-    line = sysctl_lines.find_winner(sources.sysctl.boot.value or [], TOTAL)
-    numbers = sysctl_values.read_numbers(line.value or "", 1) if line is not None else None
-    if line is None or numbers is None:
+    return _judge_totals(sources, sources.sysctl.boot.value or [], kb, node, count)
+
+
+def _judge_totals(
+    sources: Sources, assignments: list[sysctl_lines.Assignment], kb: int, node: int, count: int
+) -> Hop | None:
+    """vm.nr_hugepages is a total of the default size, which the kernel spreads over the nodes."""
+    for line in sysctl_lines.find_written(assignments, TOTAL):
+        numbers = sysctl_values.read_numbers(line.value or "", 1)
+        if numbers is not None:
+            break
+    else:
         return None
     default_kb = _find_default_kb(sources)
     if default_kb is None:
         return Hop("unknown", sources.default_kb.reason, sources.default_kb.source)
     if default_kb != kb:
         return None
-    place = f"{line.place} ({TOTAL} = {line.value})"
+    shown = f"{line.key.replace('/', '.')} = {line.value}"
+    place = f"{line.place} ({shown})" if line.line else f"{line.place}: {shown}"  # a fix takes out lines of files
     return _judge_request(sources, boot_pages.Request(max(0, numbers[0])), node, count, place)
 
 
@@ -225,8 +262,10 @@ def judge_policies(sources: Sources, wanted: str, sizes: Sequence[int]) -> dict[
     """Judge by its path the policy for all sizes, and that of each of `sizes` (kB), after the next boot."""
     line = sources.boot.coming if sources.boot.coming.value is not None else sources.boot.booted
     _, by_size = transparent.resolve_boot(cmdline.split_arguments(line.value or ""), sizes)
-    top = _judge_late_policy(sources, hugetlb.TRANSPARENT, lambda text: text == wanted)
-    found = {hugetlb.TRANSPARENT: top or judge_boot_policy(sources.boot.coming, wanted)}
+    top = _judge_late_policy(
+        sources, hugetlb.TRANSPARENT, lambda text: text == wanted, judge_boot_policy(sources.boot.coming, wanted)
+    )
+    found = {hugetlb.TRANSPARENT: top}
     for kb in sizes:
 
         def is_good(text: str, kb: int = kb) -> bool:
@@ -234,8 +273,8 @@ def judge_policies(sources: Sources, wanted: str, sizes: Sequence[int]) -> dict[
             return kb not in policies.find_wrong(wanted)
 
         path = hugetlb.build_policy_path(kb)
-        late = _judge_late_policy(sources, path, is_good)
-        found[path] = late or Hop("ok" if is_good(by_size[kb]) else "bad", f"{by_size[kb]} for {kb} kB", line.source)
+        at_start = Hop("ok" if is_good(by_size[kb]) else "bad", f"{by_size[kb]} for {kb} kB", line.source)
+        found[path] = _judge_late_policy(sources, path, is_good, at_start)
     return found
 
 
@@ -256,19 +295,20 @@ def judge_boot_policy(line: Fact[str], wanted: str) -> Hop:
     return Hop("absent" if value is None else "ok" if value == wanted else "bad", value, line.source)
 
 
-def _judge_late_policy(sources: Sources, path: str, is_good: Callable[[str], bool]) -> Hop | None:
-    """Judge what services, or else tmpfiles.d, write to a policy; None for nothing."""
+def _judge_late_policy(sources: Sources, path: str, is_good: Callable[[str], bool], at_start: Hop) -> Hop:
+    """Judge what services, or else tmpfiles.d, write to a policy; or else what the kernel starts with."""
     for late in (sources.services, sources.tmpfiles):
         if late.value is None:
             return Hop("unknown", late.reason, late.source)
     writes = boot_writes.find(sources.services.value or (), path)
-    known = [(each.value if each.path == path else boot_writes.UNKNOWN, each.place) for each in writes]
-    by_service = _judge_writes(known, is_good)
-    if by_service is not None:
-        return by_service
+    known = [(each.value if each.path == path else boot_writes.UNKNOWN, each) for each in writes]
+    return _judge_writes(known, is_good, lambda: _judge_policy_before_services(sources, path, is_good, at_start))
+
+
+def _judge_policy_before_services(sources: Sources, path: str, is_good: Callable[[str], bool], at_start: Hop) -> Hop:
     lines = sources.tmpfiles.value.find(path) if sources.tmpfiles.value else []
     if not lines:
-        return None
+        return _explain_mask(sources, at_start, [path])
     if any(each.value is None for each in lines):
         return Hop("unknown", "what it writes depends on the host", lines[-1].place)
     taken = [each for each in lines if (each.value or "").removesuffix("\n") in transparent.SIZE_POLICIES]

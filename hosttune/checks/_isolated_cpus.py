@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import msgspec
 
+from hosttune.checks import _desk
 from hosttune.findings import READ_IT, Finding, Hop, HopName, Status
 from hosttune.hops import build_finding
 from hosttune.host import cpu, cpulist, irq, process
-from hosttune.host.root import NOT_CAPTURED, Fact, Observed
+from hosttune.host.root import NOT_CAPTURED, Fact, Observed, make_unreadable
 from hosttune.output import quote_word
 
-_MANAGER_FILE = "/etc/systemd/system.conf.d/zz-desk.conf"
+_MANAGER_FILE = f"/etc/systemd/system.conf.d/{_desk.DROP_IN}"
 
 # A tick that was not stopped comes CONFIG_HZ times a second, and that is at least 100; a CPU whose tick
 # is stopped still takes the odd timer.
@@ -180,6 +181,29 @@ def check_siblings(isolated: frozenset[int], cpus: cpu.Cpus) -> Finding | None:
         fix=f"isolate CPU {shown} as well, or take it offline: echo 0 > {cpu.DIRECTORY}/cpuN/online",
         status="warn",
     )
+
+
+def find_second_threads(isolated: frozenset[int], cpus: cpu.Cpus, off: bool) -> Fact[frozenset[int]]:
+    """Returns which CPUs are not the first hardware thread of their core, unreadable where that is not known.
+
+    The kernel's list of a core has the threads that are online; `off`: this boot took the others offline already.
+    """
+    online = frozenset[int](cpus.online.value or ())
+    possible = frozenset[int](cpus.possible.value or ())
+    second: set[int] = set()
+    for number in sorted(isolated):
+        core = cpus.siblings.get(number, Fact("absent", None, f"{cpu.DIRECTORY}/cpu{number}/topology"))
+        if core.value:
+            if min(core.value) != number:
+                second.add(number)
+            elif not off and core.value == {number} and any(each < number for each in possible - online):
+                words = f"others are offline, so CPU {number} may be the second thread of a core"
+                return make_unreadable(core.source, words)
+        elif off and online and number not in online:
+            second.add(number)
+        else:
+            return make_unreadable(core.source, f"the core of CPU {number}: {core.reason or 'not there'}")
+    return Fact("value", frozenset(second), f"{cpu.DIRECTORY}/cpuN/topology/thread_siblings_list")
 
 
 def show_names(tasks: list[process.Task]) -> str:

@@ -8,13 +8,10 @@ import msgspec
 
 from hosttune.checks import _sysctl
 from hosttune.findings import Hop
-from hosttune.host import limits, limits_lines, sysctl, sysctl_lines, sysctl_values
+from hosttune.host import limits, limits_lines, sysctl, sysctl_values
 
-#: The most that RLIMIT_NOFILE may be, root's too (setrlimit(2)); and what the kernel begins with (`fs/file.c`).
+#: The most that RLIMIT_NOFILE may be, root's too (setrlimit(2)).
 NR_OPEN = "fs.nr_open"
-_FIRST_NR_OPEN = 1048576
-# What systemd raises it to at boot, where it was built so (`bump_file_max_and_nr_open()` in `src/core/main.c`).
-_RAISED_NR_OPEN = 1073741816
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -52,17 +49,20 @@ def show_limit(item: str, limit: limits.Limit) -> Any:
 def find_nr_open(facts: sysctl.Sysctls) -> tuple[int | None, int | None]:
     """Returns fs.nr_open now, None where it is not known, and from the next boot on, None where no file could tell.
 
-    The next boot has what sysctl.d says, else what the kernel or systemd begins with: not what somebody wrote since.
+    The next boot has what sysctl.d says, else what the kernel's arguments say, unless systemd raises it then, else
+    what the kernel or systemd begins with: not what somebody wrote since.
     """
     running = facts.running[NR_OPEN]
     now = _read_number(running.value)
     if facts.boot.state == "unreadable":
         return now, None
-    for line in sysctl_lines.find_written(facts.boot.value or [], NR_OPEN):
+    for line in facts.find_written(NR_OPEN):
         number = _read_number(line.value)
-        if number is not None:
+        if number is not None and (line.line or now != limits.RAISED_NR_OPEN):
             return now, number
-    return now, now if now in (_FIRST_NR_OPEN, _RAISED_NR_OPEN) else _FIRST_NR_OPEN
+    if facts.arguments.state == "unreadable":
+        return now, None
+    return now, limits.choose_nr_open(now, None)
 
 
 def doubt_files(wanted: Wanted, hop: Hop, nr_open: int | None) -> Hop:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import msgspec
 
+from hosttune.checks import _desk
 from hosttune.checks._limits import NR_OPEN, Wanted, doubt_files, judge_limit, show_limit
 from hosttune.findings import Hop
 from hosttune.hops import choose_worst
-from hosttune.host import limits, limits_lines, pam, users
+from hosttune.host import limits, limits_lines, pam, pam_lines, sshd, users
 from hosttune.host.root import Fact
 from hosttune.output import quote_word
-
-OWN_FILE = f"{pam.DIRECTORY}/limits.d/99-hosttune-rt_limits.conf"
 
 # Per service, per grammar: item → limit.
 _Resolved = dict[str, list[dict[str, Fact[limits.Limit]]]]
@@ -52,10 +51,19 @@ def judge_login(wanted: Wanted, logins: Logins, user: Fact[users.User], resolved
         return Hop("unknown", logins.sessions.reason, logins.sessions.source)
     if user.state == "unreadable":
         return Hop("unknown", user.reason, user.source)
-    without = [service for service, session in logins.sessions.value.items() if not session.runs]
+    sessions = logins.sessions.value
+    off = [session.off for session in sessions.values() if session.off]
+    if off:
+        return Hop("bad", "sshd opens no PAM session: UsePAM is not yes", off[0])
+    without = [service for service, session in sessions.items() if not session.runs and not session.doubt]
     if without:
         return Hop("bad", f"no pam_limits in the session of {', '.join(without)}", logins.sessions.source)
-    hops = [_judge_session(wanted, readings, logins.nr_open) for readings in resolved.values()]
+    hops = [
+        Hop("unknown", sessions[service].doubt, f"{pam_lines.DIRECTORY}/{service}")
+        if sessions[service].doubt
+        else _judge_session(wanted, readings, logins.nr_open)
+        for service, readings in resolved.items()
+    ]
     return choose_worst(hops)
 
 
@@ -67,8 +75,15 @@ def write_fix(wanted: Wanted, logins: Logins, who: users.User, resolved: _Resolv
         amount = -(-amount // 1024)  # in whole KiB
     line = f"{wanted.user} - {wanted.item} {amount}"
     for service, session in (logins.sessions.value or {}).items():
-        if not session.runs:
-            steps.append(f"echo 'session required pam_limits.so' >> /etc/pam.d/{service}")
+        if session.off:
+            steps.append(f"sed -i '1i UsePAM yes' {sshd.CONFIGURATION}")  # the first value counts
+        place = f"{pam_lines.DIRECTORY}/{service}"
+        if session.cut and not session.runs:
+            steps.append(f"sed -i '1i {pam_lines.LINE}' {place}")
+        elif session.doubt:
+            continue  # no line can be told to help
+        elif not session.runs:
+            steps.append(f"echo '{pam_lines.LINE}' >> {place}")
         for path, text in (file for run in session.runs for file in run):
             exempting = dict.fromkeys(
                 each.domain for each in limits_lines.find_exemptions(limits_lines.parse(text, path)["1.5"], who)
@@ -77,20 +92,33 @@ def write_fix(wanted: Wanted, logins: Logins, who: users.User, resolved: _Resolv
         readings = resolved[service]
         if session.runs and all(_judge_session(wanted, [each], nr_open).state == "ok" for each in readings):
             continue
-        # The last line of the last file wins, since no line goes before one that names the user.
         run = session.runs[-1] if session.runs else []
-        path, text = max([*run, *_find_own_file(run)], key=lambda each: ("/limits.d/" in each[0], each[0]))
-        if path == OWN_FILE and not any("/limits.d/" in known for known, _ in run):
+        path, text = _choose_file(wanted.item, who, run)
+        if path == _desk.LIMITS and not any("/limits.d/" in known for known, _ in run):
             steps.append(f"mkdir -p {pam.DIRECTORY}/limits.d")
         command = "echo" if not text or text.endswith("\n") else "printf '\\n%s\\n'"
         steps.append(f"{command} {quote_word(line)} >> {quote_word(path)}")
     return list(dict.fromkeys(steps))
 
 
-def _find_own_file(run: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Returns the role's file, which is written where a run reads limits.d: not where conf= names another file."""
-    ours = f"{pam.DIRECTORY}/limits.conf"
-    return [(OWN_FILE, "")] if not run or any(path == ours or "/limits.d/" in path for path, _ in run) else []
+def _choose_file(item: str, who: users.User, run: list[tuple[str, str]]) -> tuple[str, str]:
+    """Returns path and text of the file to add a line to: the desk's, or a later one whose line would win over it.
+
+    The last line for the user alone wins. Where conf= names another file, it is that one.
+    """
+    if run and not any(path == f"{pam.DIRECTORY}/limits.conf" or "/limits.d/" in path for path, _ in run):
+        return run[-1]
+    naming = [
+        (path, text)
+        for path, text in run
+        if any(
+            rank == 0 and of == item
+            for lines in limits_lines.parse(text, path).values()
+            for (of, _), (rank, _) in limits_lines.choose([line for line in lines if line.item], who).items()
+        )
+    ]
+    own = (_desk.LIMITS, dict(run).get(_desk.LIMITS, ""))
+    return max([*naming, own], key=lambda each: ("/limits.d/" in each[0], each[0]))
 
 
 def _match_exemption(domain: str) -> str:

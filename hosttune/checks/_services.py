@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import posixpath
-
 import msgspec
 
+from hosttune.checks import _desk
 from hosttune.checks._limits import NR_OPEN, Wanted, doubt_files, judge_limit
 from hosttune.findings import Hop
 from hosttune.hops import choose_worst
 from hosttune.host import commands, limits, limits_lines, systemd, systemd_lines
 from hosttune.host.root import Fact
-from hosttune.output import quote_word
-
-_OWN_NAME = "hosttune-rt_limits.conf"
 
 
 class Services(msgspec.Struct):
@@ -39,47 +35,50 @@ def judge_service(wanted: Wanted, services: Services, uid: int | None) -> Hop:
     for fact in (services.manager, services.units):
         if fact.value is None:
             return Hop("unknown", fact.reason, fact.source)
-    default = systemd.find_limit(services.manager.value or [], "Manager", wanted.item)
+    default = limits.find_limit(services.manager.value or [], "Manager", wanted.item)
     own = _find_own(wanted.user, uid, services)
-    chosen = [systemd.find_limit(unit.settings, "Service", wanted.item) for unit in own]
+    chosen = [limits.find_limit(unit.settings, "Service", wanted.item) for unit in own]
     if not own and default.limit is None:
         waiting = [unit for unit in services.units.value or [] if unit.state == "absent"]
-        found = [systemd.find_limit(unit.settings, "Service", wanted.item) for unit in waiting]
+        found = [limits.find_limit(unit.settings, "Service", wanted.item) for unit in waiting]
         chosen = [each for each in found if each.limit is not None][:1]
     hops = [_judge_setting(wanted, each, default, services.nr_open) for each in chosen or [default]]
+    if own:
+        hops = [_doubt_session(hop, unit) for hop, unit in zip(hops, own, strict=True)]
     return choose_worst(hops)
+
+
+def _doubt_session(hop: Hop, unit: systemd.Unit) -> Hop:
+    """Returns the hop on a service, unknown where its own limits are too low and it opens a PAM session, in which
+    pam_limits may raise them."""
+    launches = filter(None, map(commands.find_launch, unit.values("Service", "ExecStart")))
+    opened = any(program in commands.SESSION_OPENERS for program, _ in launches)
+    if hop.state == "ok" or not opened:
+        return hop
+    return Hop("unknown", "it opens a PAM session (su, runuser or sudo), which may have other limits", unit.source)
 
 
 def write_fix(wanted: Wanted, services: Services, uid: int | None, nr_open: int | None) -> list[str]:
     """Returns commands, after which a service of this user gets what is wanted: once it is started, and fs.nr_open is
     `nr_open`."""
-    value = "infinity" if wanted.value == "unlimited" else str(wanted.value)
+    value = limits_lines.write_systemd(wanted.item, wanted.value)
     key = limits_lines.ITEMS[wanted.item]
     if services.units.value is None or services.manager.value is None:
         return []
-    default = systemd.find_limit(services.manager.value, "Manager", wanted.item)
+    default = limits.find_limit(services.manager.value, "Manager", wanted.item)
     steps = []
     for unit in _find_own(wanted.user, uid, services):
-        found = systemd.find_limit(unit.settings, "Service", wanted.item)
+        found = limits.find_limit(unit.settings, "Service", wanted.item)
         if found.limit is not None and _judge_setting(wanted, found, default, nr_open).state != "ok":
-            steps += _write_drop_in(f"{systemd.UNITS[0]}/{unit.name}.d", "Service", f"{key}={value}", unit.settings)
+            directory = f"{systemd.UNITS[0]}/{unit.name}.d"
+            steps += _desk.write_drop_in(directory, "Service", f"{key}={value}", unit.settings)
     if steps:
         steps.append("systemctl daemon-reload")
     if _judge_setting(wanted, default, default, nr_open).state != "ok" and not steps:
         directory = f"{systemd.MANAGER[0]}/system.conf.d"
-        steps += _write_drop_in(directory, "Manager", f"Default{key}={value}", services.manager.value)
+        steps += _desk.write_drop_in(directory, "Manager", f"Default{key}={value}", services.manager.value)
         steps.append("systemctl daemon-reexec")
     return steps
-
-
-def _write_drop_in(directory: str, section: str, line: str, settings: list[systemd_lines.Setting]) -> list[str]:
-    """Returns commands that add a line to a drop-in that is applied after all others."""
-    name = _OWN_NAME
-    latest = max((posixpath.basename(each.source) for each in settings if ".d/" in each.source), default="")
-    while name < latest:
-        name = f"z{name}"
-    place = quote_word(f"{directory}/{name}")
-    return [f"mkdir -p {quote_word(directory)}", f"printf '\\n[{section}]\\n{line}\\n' >> {place}"]
 
 
 def _find_own(user: str, uid: int | None, services: Services) -> list[systemd.Unit]:
@@ -90,7 +89,7 @@ def _find_own(user: str, uid: int | None, services: Services) -> list[systemd.Un
 
 def _list_users(unit: systemd.Unit) -> set[str]:
     """Returns who a service's process may be in the end: by User=, or because the program that it starts (hosttune
-    launch, runuser, setpriv) is told to become this user."""
+    launch, runuser, setpriv and the like) is told to become this user."""
     user = systemd_lines.find_last(unit.settings, "Service", "User")
     named = [] if user is None else [user.value]
     started = (commands.find_user(command) for command in unit.values("Service", "ExecStart"))
@@ -98,7 +97,7 @@ def _list_users(unit: systemd.Unit) -> set[str]:
 
 
 def _judge_setting(
-    wanted: Wanted, setting: systemd.LimitSetting, default: systemd.LimitSetting, nr_open: int | None
+    wanted: Wanted, setting: limits.LimitSetting, default: limits.LimitSetting, nr_open: int | None
 ) -> Hop:
     limit = setting.limit or default.limit
     if limit is None:

@@ -5,21 +5,20 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Iterable
 
+from hosttune.checks import _desk, _masks
 from hosttune.findings import READ_IT, Finding, Hop, HopName, HopState
 from hosttune.hops import build_finding, judge_fact
 from hosttune.host import module_names, netconf, sysctl_lines, sysctl_values
+from hosttune.host.modules import SERVICE as MODULES_SERVICE
 from hosttune.host.modules import Modules, find_load
 from hosttune.host.root import Fact
-from hosttune.host.sysctl import Sysctls
+from hosttune.host.sysctl import SERVICE, Sysctls
 from hosttune.host.sysctl_lines import Assignment
 from hosttune.output import quote_word
 
 Value = int | str | list[int]
 
 BOOT_SOURCE = "sysctl.d"
-#: What a fix adds to. No role owns them, so none drops what was added; those of the roles sort after the first.
-FILE = "/etc/sysctl.d/99-zz-desk.conf"
-MODULES_FILE = "/etc/modules-load.d/desk.conf"
 
 
 def show_value(value: Value) -> str:
@@ -27,19 +26,26 @@ def show_value(value: Value) -> str:
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def match_values(wanted: Value, found: str) -> bool:
+def match_values(key: str, wanted: Value, found: str) -> bool:
     """Compare word by word what the kernel shows, numbers as numbers: `4096 87380` is shown with tabs."""
+    path = sysctl_lines.normalise_key(key)
+    bits = sysctl_values.read_set(path, show_value(wanted))
+    if bits is not None:
+        return bits == sysctl_values.read_set(path, found)
     left, right = show_value(wanted).split(), found.split()
     return len(left) == len(right) and all(map(_match_words, left, right))
 
 
 def list_needed(keys: Iterable[str]) -> list[str]:
-    """Returns the keys, and those that the kernel goes by as well: of `all`, and whether an interface forwards."""
+    """Returns the keys, and those that the kernel goes by as well: of `all`, whether an interface forwards, and those
+    that set one of these."""
     needed = dict.fromkeys(keys)
     for path in map(sysctl_lines.normalise_key, list(needed)):
         pair = netconf.find_pair(path)
         if pair is not None:
             needed.update(dict.fromkeys(filter(None, (pair[1], netconf.find_forwarding(path)))))
+    effects = map(netconf.find_effect, map(sysctl_lines.normalise_key, list(needed)))
+    needed.update(dict.fromkeys(effect.cause for effect in effects if effect is not None))
     return list(needed)
 
 
@@ -49,7 +55,7 @@ def judge_hops(key: str, wanted: Value, facts: Sysctls, modules: Modules | None 
     `modules`: for a key that a module makes, which has to be there before sysctls are applied.
     """
     runtime = judge_fact(
-        facts.running[key], lambda found: match_values(wanted, found), lambda found: " ".join(found.split())
+        facts.running[key], lambda found: match_values(key, wanted, found), lambda found: " ".join(found.split())
     )
     hops: dict[HopName, Hop] = {"persisted": judge_persisted(key, wanted, facts), "runtime": runtime}
     pair = netconf.find_pair(sysctl_lines.normalise_key(key))
@@ -94,14 +100,17 @@ def judge_persisted(key: str, wanted: Value, facts: Sysctls) -> Hop:
     """Returns the hop on what the next boot sets a key to, by the last line that the kernel does not refuse."""
     if facts.boot.state == "unreadable":
         return Hop("unknown", facts.boot.reason, facts.boot.source)
-    if facts.boot.state == "absent":
-        return Hop("bad", facts.boot.reason, facts.boot.source)
     line, taken, refused = _find_taken(key, wanted, facts)
     if line is not None:
         remark = f" (the kernel refuses {refused.value!r} of {refused.place})" if refused else ""
-        if match_values(wanted, taken):
+        remark = f" (set by {line.key.replace('/', '.')}){remark}" if _is_effect(key, line) else remark
+        if match_values(key, wanted, taken):
             return Hop("ok", f"{line.value}{remark}", line.place)
         return Hop("bad", f"{line.value}{_name_hidden(key, wanted, facts, line)}{remark}", line.place)
+    if facts.arguments.state == "unreadable":
+        return Hop("unknown", facts.arguments.reason, facts.arguments.source)
+    if facts.boot.state == "absent":
+        return Hop("bad", facts.boot.reason, facts.boot.source)
     if refused is not None:
         return Hop("bad", f"{refused.value}: the kernel refuses this", refused.place)
     volatile = find_good(key, wanted, facts.gone.value or [])
@@ -132,7 +141,7 @@ def _judge_pair(
     if facts.boot.state == "value" and persisted.state in ("ok", "bad"):
         mine, own_taken, _ = _find_taken(key, wanted, facts)
         if mine is not None:
-            later = netconf.combine(name, at_boot, int(own_taken), bool(forwards.value))
+            later = netconf.combine(name, at_boot, int(own_taken), _forwards_at_boot(key, facts))
             words = f"{mine.value} ({mine.place}), of all {at_boot} ({place or 'the kernel starts with it'}): "
             words += netconf.describe(name)
             state: HopState = "ok" if netconf.holds(name, wanted, later) else "bad"
@@ -144,12 +153,30 @@ def _judge_pair(
 def _find_taken(key: str, wanted: Value, facts: Sysctls) -> tuple[Assignment | None, str, Assignment | None]:
     """Returns the line that decides a key at boot, what the kernel takes of it, and the last one that it refuses."""
     refused: Assignment | None = None
-    for line in sysctl_lines.find_written(facts.boot.value or [], key):
-        taken = _read_value(wanted, str(line.value), facts.running.get(key))
+    found: Assignment | None = None
+    text = ""
+    for line in facts.find_written(key):
+        taken = _read_value(key, wanted, str(line.value), facts.running.get(key))
         if taken is not None:
-            return line, taken, refused
+            found, text = line, taken
+            break
         refused = refused or line
-    return None, "", refused
+    effect = _find_effect(key, found, facts)
+    return (found, text, refused) if effect is None else (effect, effect.value or "", refused)
+
+
+def _find_effect(key: str, own: Assignment | None, facts: Sysctls) -> Assignment | None:
+    """Returns what :func:`netconf.find_later_effect` finds of what the next boot writes."""
+    effect = netconf.find_effect(sysctl_lines.normalise_key(key))
+    if effect is None or (own is None and netconf.names_interface(sysctl_lines.normalise_key(key))):
+        return None  # an interface that comes later takes what there is by default
+    order = [*(facts.arguments.value or []), *(facts.boot.value or [])]
+    return netconf.find_later_effect(effect, own, facts.find_written(effect.cause), order)
+
+
+def _is_effect(key: str, line: Assignment) -> bool:
+    """Returns whether a line that decides about a key is that of another one."""
+    return not sysctl_lines.find_lines([line], key)
 
 
 def _to_number(text: str) -> int:
@@ -161,7 +188,7 @@ def _to_number(text: str) -> int:
 
 def find_good(key: str, wanted: Value, lines: list[Assignment]) -> list[Assignment]:
     """Returns lines that ask for what is wanted."""
-    return [line for line in sysctl_lines.find_lines(lines, key) if match_values(wanted, line.value or "")]
+    return [line for line in sysctl_lines.find_lines(lines, key) if match_values(key, wanted, line.value or "")]
 
 
 def write_fix(
@@ -178,7 +205,7 @@ def write_fix(
         lines = [
             f"sysctl -w {quote_word(each)}={quote_word(show_value(wanted))}"
             for each in (_list_pair(key) if "effective" in found else [key])
-            if not match_values(wanted, facts.running[each].value or "")
+            if not match_values(each, wanted, facts.running[each].value or "")
         ]
     return "\n".join(_fix_boot(key, wanted, found, facts, modules) + lines) or READ_IT
 
@@ -187,7 +214,9 @@ def fix_module(module: str, modules: Modules) -> list[str]:
     """Returns commands that have the next boot load a module before it applies sysctls."""
     block = (modules.blocks.value or {}).get(module)
     lines = [] if block is None else [remove_line(block.place)]
-    return lines if module in (modules.at_boot.value or {}) else [*lines, f"echo {module} >> {MODULES_FILE}"]
+    if modules.at_boot.state == "absent":
+        return [*lines, _masks.write_fix(MODULES_SERVICE, modules.at_boot.source)]
+    return lines if module in (modules.at_boot.value or {}) else [*lines, f"echo {module} >> {_desk.MODULES}"]
 
 
 def remove_line(place: str) -> str:
@@ -208,8 +237,8 @@ def _list_pair(key: str) -> list[str]:
 
 def _fix_boot(key: str, wanted: Value, found: dict[HopName, Hop], facts: Sysctls, modules: Modules | None) -> list[str]:
     """Returns what makes the next boot set a key."""
-    if facts.boot.state == "absent":
-        unmask = "systemctl unmask systemd-sysctl.service"
+    if facts.boot.state == "absent" and found["persisted"].state != "ok":
+        unmask = _masks.write_fix(SERVICE, facts.boot.source)
         good = find_good(key, wanted, facts.lines.value or [])
         return [unmask] if good else [unmask, append_line(key, wanted)]
     lines: list[str] = []
@@ -226,12 +255,23 @@ def _fix_boot(key: str, wanted: Value, found: dict[HopName, Hop], facts: Sysctls
 def _list_wrong_at_boot(key: str, wanted: Value, facts: Sysctls) -> list[str]:
     """Returns which of the keys of an interface and of `all` the next boot has to set, so that both come to a value."""
     name, of_all = netconf.find_pair(sysctl_lines.normalise_key(key)) or ("", "")
-    wrong = [] if match_values(wanted, _find_taken(key, wanted, facts)[1]) else [key]
+    wrong = [] if match_values(key, wanted, _find_taken(key, wanted, facts)[1]) else [key]
     number = sysctl_values.read_number(show_value(wanted)) or 0
-    forwarding = netconf.find_forwarding(sysctl_lines.normalise_key(key))
-    forwards = forwarding is not None and facts.running[forwarding].value not in (None, "0")
-    combined = netconf.combine(name, _read_all_at_boot(name, of_all, wanted, facts)[0], number, forwards)
+    at_boot, _ = _read_all_at_boot(name, of_all, wanted, facts)
+    combined = netconf.combine(name, at_boot, number, _forwards_at_boot(key, facts))
     return wrong if netconf.holds(name, number, combined) else [*wrong, of_all]
+
+
+def _forwards_at_boot(key: str, facts: Sysctls) -> bool:
+    """Returns whether an interface's third key is on after the next boot: as now, if no line says so."""
+    third = netconf.find_forwarding(sysctl_lines.normalise_key(key))
+    if third is None:
+        return False
+    line, taken, _ = _find_taken(third, 1, facts)
+    if line is None:
+        effect = netconf.find_effect(third)
+        line, taken, _ = _find_taken(effect.cause, 1, facts) if effect is not None else (None, "", None)
+    return (facts.running[third].value if line is None else taken) not in (None, "0")
 
 
 def _read_all_at_boot(name: str, of_all: str, wanted: Value, facts: Sysctls) -> tuple[int, str]:
@@ -242,10 +282,14 @@ def _read_all_at_boot(name: str, of_all: str, wanted: Value, facts: Sysctls) -> 
 
 def set_at_boot(key: str, wanted: Value, facts: Sysctls) -> str:
     """Returns the command that sets a key in the file that sorts last, or where a line that comes later sets it."""
-    named = [line for line in facts.lines.value or [] if line.key == sysctl_lines.normalise_key(key)]
-    if not named or posixpath.basename(named[-1].file) < posixpath.basename(FILE):
+    names, text = sysctl_lines.list_names(key), f"{key} = {show_value(wanted)}"
+    decides = _find_taken(key, wanted, facts)[0]
+    if decides and decides.line and decides.key not in names and not sysctl_lines.matches(names[0], decides.key):
+        return f"have {quote_word(text)} come after {quote_word(decides.place)}, and nowhere before it"
+    named = [line for line in facts.lines.value or [] if line.key in names]
+    early = named and posixpath.basename(named[-1].file) < posixpath.basename(_desk.SYSCTL)
+    if not named or (early and named[-1].key == names[0]):  # by another name it would have to come after that one
         return append_line(key, wanted)
-    text = f"{key} = {show_value(wanted)}"
     if not text.isprintable() or "\\" in text:
         return f"write {quote_word(text)} at {quote_word(named[-1].place)}"
     return f"sed -i {quote_word(f'{named[-1].line}c{text}')} {quote_word(named[-1].file)}"
@@ -253,14 +297,17 @@ def set_at_boot(key: str, wanted: Value, facts: Sysctls) -> str:
 
 def append_line(key: str, wanted: Value) -> str:
     """Returns the command that adds a line for a key to the desk's own file."""
-    return f"echo {quote_word(f'{key} = {show_value(wanted)}')} >> {FILE}"
+    return f"echo {quote_word(f'{key} = {show_value(wanted)}')} >> {_desk.SYSCTL}"
 
 
-def _read_value(wanted: Value, value: str, running: Fact[str] | None) -> str | None:
+def _read_value(key: str, wanted: Value, value: str, running: Fact[str] | None) -> str | None:
     """Returns what the kernel takes of a line's value, None if it refuses all of it.
 
     A file whose value is words takes any text as far as we know; one of numbers takes as many as it holds.
     """
+    path = sysctl_lines.normalise_key(key)
+    if path in sysctl_values.MASKS | sysctl_values.RANGES:
+        return None if sysctl_values.read_set(path, value) is None else value
     words = show_value(wanted).split()
     if any(sysctl_values.read_number(word) is None for word in words):
         return value

@@ -11,11 +11,12 @@ from collections.abc import Callable
 
 import msgspec
 
-from hosttune.checks import _boot_fixes, _cpusets, _isolated_cpus
+from hosttune.checks import _boot_fixes, _cpusets, _isolated_cpus, _isolation_at_boot
 from hosttune.checks._isolated_cpus import Sample, show_names
+from hosttune.checks._isolation_at_boot import Facts, Host
 from hosttune.findings import Finding, Hop, HopName
 from hosttune.hops import build_finding, judge_fact
-from hosttune.host import boot, cmdline, cpu, cpulist, globs, irq, process, systemd, systemd_lines
+from hosttune.host import boot, cmdline, cpu, cpulist, globs, irq, process, systemd
 from hosttune.host.cpulist import KernelList, SystemdList
 from hosttune.host.root import Fact, Observed, Root
 from hosttune.patterns import late_pattern
@@ -42,33 +43,6 @@ class Section(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
         _cpusets.validate("isolated", self.isolated)
         for key in ("nohz_full", "rcu_nocbs", "irqaffinity"):
             _cpusets.validate(key, getattr(self, key), empty=True)
-
-
-class Facts(msgspec.Struct):
-    """What was read. `tasks` without where each ran: that takes two samples."""
-
-    boot: boot.Boot
-    cpus: cpu.Cpus
-    irqaffinity: Fact[frozenset[int]]
-    tasks: process.Tasks
-    manager: Fact[list[systemd_lines.Setting]]
-
-
-class _Host(msgspec.Struct):
-    """What all findings need: the wanted sets on this host and both command lines, parsed."""
-
-    facts: Facts
-    isolated: frozenset[int]
-    managed_irq: bool
-    last: int | None
-
-    def args(self, line: Fact[str]) -> Fact[cmdline.Arguments]:
-        return line.map(cmdline.split_arguments)
-
-    def isolation(self, line: Fact[str]) -> Fact[cmdline.Isolation]:
-        """Returns what the kernel makes of a command line; it looks at the CPUs that are there when it boots."""
-        has_nohz = self.facts.cpus.nohz_full.state != "absent"
-        return self.args(line).map(lambda args: cmdline.resolve_isolation(args, self.last, has_nohz=has_nohz))
 
 
 def facts(root: Root, wanted: Section) -> Facts:
@@ -109,7 +83,7 @@ def check(wanted: Section, facts: Facts, observed: Observed[Sample] | None) -> l
     isolated = sets["isolated"].value
     if isolated is None:
         return findings
-    host = _Host(facts, isolated, wanted.managed_irq, cpu.find_last(possible))
+    host = Host(facts, isolated, wanted.managed_irq, cpu.find_last(possible))
     findings.append(_check_isolated(host))
     if wanted.managed_irq:
         findings.append(_check_managed_irq(host))
@@ -133,13 +107,13 @@ def check(wanted: Section, facts: Facts, observed: Observed[Sample] | None) -> l
 # --- sets given at boot ---
 
 
-def _check_isolated(host: _Host) -> Finding:
+def _check_isolated(host: Host) -> Finding:
     facts, wanted = host.facts, host.isolated
-    judge = _make_judge(
-        host,
-        lambda each: frozenset(cpu for cpu in each.domain if each.most is None or cpu < each.most),
-        wanted,
-    )
+
+    def judge(line: Fact[str]) -> Hop:
+        hop = _make_judge(host, lambda isolation: isolation.started, wanted)(line)
+        return _isolation_at_boot.judge_threads(host, line) if hop.state == "ok" and host.has_one_thread(line) else hop
+
     hops = _judge_boot(host, judge)
     hops["runtime"] = _cpusets.judge_equal(facts.cpus.isolated, wanted)
     why = "the scheduler and the kernel's own work may use these CPUs, and take them from the trading thread"
@@ -159,18 +133,20 @@ def _check_isolated(host: _Host) -> Finding:
     elif offline and hops["runtime"].state == "ok":
         # No thread can be placed there: the kernel refuses an affinity without a CPU that is online.
         hops["effective"] = Hop("bad", f"offline: {cpulist.show(offline)}", online.source)
-        return build_finding(
-            "cpu_isolation.isolated",
-            cpulist.show(wanted),
-            hops,
-            found=f"{cpulist.show(wanted)}, of them offline: {cpulist.show(offline)}",
-            why=f"CPU {cpulist.show(offline)} is offline, and runs nothing",
-            fix="\n".join(f"echo 1 > {cpu.DIRECTORY}/cpu{number}/online" for number in sorted(offline)),
-        )
+        why = f"CPU {cpulist.show(offline)} is offline, and runs nothing"
+        if not (host.has_one_thread(facts.boot.booted) and hops["booted"].state != "ok"):
+            return build_finding(
+                "cpu_isolation.isolated",
+                cpulist.show(wanted),
+                hops,
+                found=f"{cpulist.show(wanted)}, of them offline: {cpulist.show(offline)}",
+                why=why,
+                fix="\n".join(f"echo 1 > {cpu.DIRECTORY}/cpu{number}/online" for number in sorted(offline)),
+            )
     return _build_boot_finding(host, "isolated", cpulist.show(wanted), judge, hops, why, _write_isolcpus(host))
 
 
-def _check_managed_irq(host: _Host) -> Finding:
+def _check_managed_irq(host: Host) -> Finding:
     """The kernel has no file for this set: what this boot's command line says is what it uses."""
     judge = _make_judge(host, lambda isolation: isolation.managed_irq, host.isolated)
     hops = _judge_boot(host, judge)
@@ -186,8 +162,8 @@ def _check_managed_irq(host: _Host) -> Finding:
     )
 
 
-def _check_nohz_full(host: _Host, wanted: frozenset[int]) -> Finding:
-    judge = _make_judge(host, lambda isolation: frozenset() if isolation.ticks else isolation.nohz, wanted)
+def _check_nohz_full(host: Host, wanted: frozenset[int]) -> Finding:
+    judge = _make_judge(host, lambda isolation: isolation.tickless, wanted)
     hops = _judge_boot(host, judge)
     hops["runtime"] = _cpusets.judge_equal(host.facts.cpus.nohz_full, wanted)
     isolation = host.isolation(host.facts.boot.booted).value
@@ -210,7 +186,7 @@ def _check_nohz_full(host: _Host, wanted: frozenset[int]) -> Finding:
     return _build_boot_finding(host, "nohz_full", cpulist.show(wanted), judge, hops, why, fix)
 
 
-def _check_rcu_nocbs(host: _Host, wanted: frozenset[int]) -> Finding:
+def _check_rcu_nocbs(host: Host, wanted: frozenset[int]) -> Finding:
     """There is no file for this mask either. The callback threads show that offloading is set up, but
     from Linux 5.17 on they exist for every CPU as soon as one is offloaded: it takes both, them and the
     command line that set the mask."""
@@ -218,7 +194,11 @@ def _check_rcu_nocbs(host: _Host, wanted: frozenset[int]) -> Finding:
     has_nohz = host.facts.cpus.nohz_full.state != "absent"
 
     def judge_offloading(line: Fact[str]) -> Hop:
-        cpus = host.args(line).map(lambda args: cmdline.resolve_rcu_nocbs(args, host.last, has_nohz))
+        cpus = boot.resolve(
+            line,
+            host.has_set_for_each_kind(line),
+            lambda args, by_kind: cmdline.resolve_rcu_nocbs(args, host.last, has_nohz, by_kind),
+        )
         return _cpusets.judge_argument(cpus, lambda value: wanted <= value)
 
     tasks = host.facts.tasks
@@ -253,7 +233,7 @@ def _check_rcu_nocbs(host: _Host, wanted: frozenset[int]) -> Finding:
     return _build_boot_finding(host, "rcu_nocbs", cpulist.show(wanted), judge_offloading, hops, why, fix)
 
 
-def _check_irqaffinity(host: _Host, given: frozenset[int]) -> Finding:
+def _check_irqaffinity(host: Host, given: frozenset[int]) -> Finding:
     facts, possible = host.facts, host.facts.cpus.possible.value
     id, why = (
         "cpu_isolation.irqaffinity",
@@ -269,8 +249,7 @@ def _check_irqaffinity(host: _Host, given: frozenset[int]) -> Finding:
         return _cpusets.judge_argument(cpus, is_good)
 
     def is_good(cpus: frozenset[int]) -> bool:
-        """The kernel adds the CPU on which it boots."""
-        return cpus == wanted or (cpus == wanted | {cmdline.BOOT_CPU} and cmdline.BOOT_CPU not in host.isolated)
+        return cmdline.fits_irqaffinity(cpus, wanted, host.isolated)
 
     hops = _judge_boot(host, judge_line)
     hops["runtime"] = judge_fact(facts.irqaffinity, is_good, cpulist.show)
@@ -279,18 +258,18 @@ def _check_irqaffinity(host: _Host, given: frozenset[int]) -> Finding:
 
 
 def _make_judge(
-    host: _Host, pick: Callable[[cmdline.Isolation], frozenset[int]], wanted: frozenset[int]
+    host: Host, pick: Callable[[cmdline.Isolation], frozenset[int]], wanted: frozenset[int]
 ) -> Callable[[Fact[str]], Hop]:
     """Returns what judges a command line by the set that it comes to."""
     return lambda line: _cpusets.judge_argument(host.isolation(line).map(pick), lambda value: value == wanted)
 
 
-def _judge_boot(host: _Host, judge: Callable[[Fact[str]], Hop]) -> dict[HopName, Hop]:
+def _judge_boot(host: Host, judge: Callable[[Fact[str]], Hop]) -> dict[HopName, Hop]:
     return {"persisted": judge(host.facts.boot.coming), "booted": judge(host.facts.boot.booted)}
 
 
 def _build_boot_finding(
-    host: _Host,
+    host: Host,
     key: str,
     wanted: KernelList,
     judge: Callable[[Fact[str]], Hop],
@@ -304,7 +283,9 @@ def _build_boot_finding(
     """
     argument = fix.partition("=")[0]
     facts = host.facts
-    remarks = _list_remarks(host, argument)
+    remarks = _isolation_at_boot.list_remarks(host, argument)
+    if argument == "isolcpus" and key == "isolated":
+        remarks += _isolation_at_boot.list_threads(host)
     missing = _cpusets.describe_missing(cpulist.parse(wanted, host.last), facts.cpus.possible)
     reboot = True
     if hops["persisted"].state == "unknown" and hops["runtime"].state == "ok":
@@ -321,7 +302,8 @@ def _build_boot_finding(
         advice = "nothing but the reboot: the boot loader has it"
     else:
         # Of a list of CPUs, with the kernel's own flags before it; a pattern of the shell is none.
-        removed = f"{_list_arguments(host, argument)}=[^ \"'*]+"
+        removed = "|".join(rf"{name}=[^ \"'*]+" for name in _isolation_at_boot.list_arguments(host, argument))
+        removed += _isolation_at_boot.list_switches(host, argument)
         advice = _boot_fixes.write_argument_fix(
             facts.boot, fix, removed, lambda line: judge(Fact("value", line)).state == "ok"
         )
@@ -332,28 +314,7 @@ def _build_boot_finding(
     )
 
 
-def _list_arguments(host: _Host, argument: str) -> str:
-    """Returns as a pattern the argument that a fix replaces, with others that keep it from having an effect."""
-    coming = host.isolation(host.facts.boot.coming).value
-    if coming is not None and coming.ticks and argument == "nohz_full":
-        return "(nohz|nohz_full)"
-    if coming is not None and coming.most is not None and argument == "isolcpus":
-        return "(isolcpus|maxcpus|nr_cpus)"
-    return argument
-
-
-def _list_remarks(host: _Host, argument: str) -> list[str]:
-    """Returns in words what the kernel makes of either command line otherwise than it reads."""
-    found: dict[str, None] = {}
-    for line in (host.facts.boot.booted, host.facts.boot.coming):
-        isolation = host.isolation(line).value
-        for remark in isolation.remarks if isolation else ():
-            if remark.startswith(argument):
-                found[remark] = None
-    return list(found)
-
-
-def _write_isolcpus(host: _Host) -> str:
+def _write_isolcpus(host: Host) -> str:
     """Returns the argument to set; a managed_irq that the next boot has already is kept."""
     coming = host.isolation(host.facts.boot.coming).value
     managed = host.managed_irq or (coming is not None and bool(coming.managed_irq))
@@ -363,7 +324,7 @@ def _write_isolcpus(host: _Host) -> str:
 # --- PID 1 ---
 
 
-def _check_systemd(host: _Host) -> Finding:
+def _check_systemd(host: Host) -> Finding:
     id, facts = "cpu_isolation.systemd", host.facts
     wanted = f"PID 1 off {cpulist.show(host.isolated)}"
     first = next((task for task in facts.tasks.seen if task.pid == task.tid == 1), None)
@@ -386,7 +347,7 @@ def _check_systemd(host: _Host) -> Finding:
     )
 
 
-def _judge_manager(host: _Host) -> Hop:
+def _judge_manager(host: Host) -> Hop:
     """systemd.cpu_affinity= of the next boot goes before CPUAffinity=, whose values add up."""
     coming, manager = host.args(host.facts.boot.coming), host.facts.manager
     cpus: Fact[frozenset[int] | None] = Fact("absent", None, "/etc/systemd/system.conf.d (CPUAffinity)")
@@ -394,12 +355,8 @@ def _judge_manager(host: _Host) -> Hop:
         cpus = manager.drop_value()
     elif own := [s for s in manager.value if (s.section, s.key) == ("Manager", "CPUAffinity")]:
         cpus = Fact("value", cpulist.merge_systemd(SystemdList(s.value) for s in own), own[-1].source)
-    for name, value in coming.value or ():
-        if name.replace("-", "_") == "systemd.cpu_affinity" and value is not None:
-            try:
-                cpus = Fact("value", cpulist.parse_systemd(SystemdList(value)), coming.source)
-            except ValueError:
-                continue  # systemd warns of it, and goes on as if it were not there
+    if (given := cmdline.resolve_systemd(coming.value or ())) is not None:
+        cpus = Fact("value", given, coming.source)
     if cpus.state == "value" and not cpus.value:
         return Hop("absent", None, cpus.source)
     return judge_fact(cpus, lambda value: bool(value) and not (value or frozenset()) & host.isolated, _show_affinity)
@@ -409,5 +366,5 @@ def _show_affinity(cpus: frozenset[int] | None) -> str:
     return cpulist.show(cpus or frozenset())
 
 
-def _find_others(host: _Host) -> frozenset[int]:
+def _find_others(host: Host) -> frozenset[int]:
     return (host.facts.cpus.possible.value or frozenset()) - host.isolated

@@ -11,10 +11,10 @@ from typing import Annotated, Literal
 import msgspec
 
 from hosttune.checks import _boot_fixes, _hugepages_at_boot
-from hosttune.checks._hugepages_at_boot import is_enough
 from hosttune.findings import READ_IT, Finding, Hop, HopName
 from hosttune.hops import build_finding, judge_fact
-from hosttune.host import globs, hugepages, hugetlb, transparent
+from hosttune.host import boot_pages, globs, hugepages, hugetlb, transparent
+from hosttune.host.boot_pages import is_enough
 from hosttune.host.root import NOT_CAPTURED, Fact, Observed, Root
 from hosttune.output import quote_word
 from hosttune.refusals import KeyRefused
@@ -178,7 +178,8 @@ def _write_fix(
     persisted = hops["persisted"]
     by_line = persisted.source == facts.sources.boot.coming.source
     if persisted.state in ("bad", "absent") or (persisted.state == "unknown" and by_line):
-        if kb >= BOOT_ONLY_KB and by_line:
+        by_node = boot_pages.takes_nodes(facts.sources.boot.coming_release)
+        if kb >= BOOT_ONLY_KB and by_line and (by_node or len(facts.nodes.value or ()) == 1):
             lines += _boot_fixes.write_pages_fix(facts.sources.boot, size, wanted.pages[size], is_good)
         else:
             lines += _boot_fixes.write_late_fix(facts.sources, persisted, path, str(count))

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from hosttune.checks import _cpusets
+from hosttune.checks import _appliers, _cpusets, _desk
 from hosttune.findings import Finding, Hop, HopName, Status
 from hosttune.hops import build_finding, choose_worst, judge_fact
 from hosttune.host import boot, cmdline, cpu, cpulist, dropins, irq, irq_plan, irq_unit, irqbalance, systemd
@@ -131,13 +131,14 @@ def _check_default(wanted: Section, facts: Facts, housekeeping: frozenset[int]) 
 
     shown = cpulist.show(housekeeping)
     persisted = judge_line(facts.boot.coming)
-    hops: dict[HopName, Hop] = {"persisted": persisted}
-    if persisted.state == "ok":
+    service, unit = _appliers.judge(
+        facts.appliers, "housekeeping", *_resolve_all(wanted, facts), settled=persisted.state == "ok"
+    )
+    # A service runs after the kernel has read its arguments: what it does decides, if it does it at all.
+    by_service = service.state in ("bad", "unknown") or (service.state == "ok" and persisted.state != "ok")
+    hops: dict[HopName, Hop] = {"persisted": service if by_service else persisted}
+    if hops["persisted"].state == "ok" and not by_service:
         hops["booted"] = judge_line(facts.boot.booted)
-    else:
-        service = _judge_appliers(facts, "housekeeping", wanted.housekeeping)
-        # Both may do it: one that says the right thing is enough, else what is wrong or unread counts.
-        hops["persisted"] = service if service.state != "absent" else persisted
     hops["runtime"] = judge_fact(facts.default, lambda cpus: bool(cpus) and cpus <= housekeeping, cpulist.show)
     waiting = "booted" in hops and hops["booted"].state != "ok"
     steps = ["# nothing but the reboot: the boot loader has irqaffinity="] if waiting else []
@@ -145,7 +146,9 @@ def _check_default(wanted: Section, facts: Facts, housekeeping: frozenset[int]) 
         if housekeeping == cpu.find_offline(housekeeping, facts.cpus.online):
             steps.append(cpu.write_online(housekeeping))
         steps.append(f"echo {cpulist.show_mask(housekeeping)} > /proc/irq/default_smp_affinity")
-    if hops["persisted"].state != "ok":
+    if by_service and service.state != "ok":
+        steps.append(f"# {_appliers.advise(unit)}")
+    elif hops["persisted"].state != "ok":
         steps.append(f"# add irqaffinity={shown} to the kernel command line, or enable a service that does it at boot")
     return build_finding(
         "irq_affinity.default_smp_affinity",
@@ -235,7 +238,8 @@ def _check_queues(
 ) -> Finding:
     id, shown = f"irq_affinity.queues.{interface}", cpulist.show(cpus)
     device, source = facts.devices[interface], f"/proc/irq/N of {interface}"
-    hops: dict[HopName, Hop] = {"persisted": _judge_appliers(facts, f"queues.{interface}", wanted.queues[interface])}
+    persisted, unit = _appliers.judge(facts.appliers, f"queues.{interface}", *_resolve_all(wanted, facts))
+    hops: dict[HopName, Hop] = {"persisted": persisted}
     own = find_queue_irqs(facts, interface)
     why = f"packets of {interface} are received on whatever CPU the interrupt is sent to"
     if device.state == "absent":
@@ -256,8 +260,10 @@ def _check_queues(
     fix = _write_queues(own, wanted.queues[interface], facts)
     if offline := cpu.find_offline(cpus, facts.cpus.online):
         why += f"; CPU {cpulist.show(offline)} is offline"
-    if hops["persisted"].state != "ok":
+    if persisted.state != "ok":
         service = "enable a service that sets this at boot and when the interface comes up"
+        if persisted.state != "absent":
+            service = _appliers.advise(unit)
         fix = service if hops["runtime"].state == "ok" else f"{fix}\n{service}"
     return build_finding(id, shown, hops, found=value, why=why, fix=fix)
 
@@ -273,6 +279,16 @@ def _write_queues(own: list[irq.Irq], wanted: KernelList, facts: Facts) -> str:
     for number, irqs in sorted(groups.items()):
         lines.append(f"for i in {' '.join(irqs)}; do echo {number} > /proc/irq/$i/smp_affinity_list; done")
     return "\n".join(lines)
+
+
+def _resolve_all(wanted: Section, facts: Facts) -> tuple[frozenset[int], dict[str, frozenset[int]], int | None]:
+    """Returns the CPUs of housekeeping and of each interface's queues, as far as they are known here, and the last."""
+
+    def resolve(text: KernelList) -> frozenset[int]:
+        return _cpusets.resolve(text, facts.cpus.possible).value or frozenset()
+
+    queues = {interface: resolve(text) for interface, text in wanted.queues.items()}
+    return resolve(wanted.housekeeping), queues, cpu.find_last(facts.cpus.possible)
 
 
 def _count_strays(
@@ -295,30 +311,6 @@ def _count_strays(
             if number not in allowed and delta > 0:
                 strays[f"cpu{number}"] = strays.get(f"cpu{number}", 0) + delta
     return strays
-
-
-def _judge_appliers(facts: Facts, key: str, wanted: KernelList) -> Hop:
-    """Judge whether a service that is enabled sets `key` to the wanted CPUs at the next boot."""
-    last = cpu.find_last(facts.cpus.possible)
-    if facts.appliers.value is None:
-        return Hop("unknown", facts.appliers.reason, facts.appliers.source)
-    if not facts.appliers.value:
-        return Hop("absent", "no enabled service sets interrupt affinities", facts.appliers.source)
-    hops = []
-    for applier in facts.appliers.value:
-        source = f"{applier.unit}, {applier.settings.source}"
-        if applier.settings.value is None:
-            hops.append(Hop("unknown", applier.settings.reason or "its settings file is missing", source))
-            continue
-        value: Any = applier.settings.value
-        for part in key.split(".", 1):
-            value = value.get(part) if isinstance(value, dict) else None
-        cpus = Fact("value", str(value), source).map(lambda text: cpulist.parse(KernelList(text), last))
-        if value is None:
-            hops.append(Hop("absent", None, source))
-        else:
-            hops.append(_cpusets.judge_equal(cpus, cpulist.parse(wanted, last)))
-    return next((each for state in ("ok", "bad", "unknown") for each in hops if each.state == state), hops[0])
 
 
 def _check_irqbalance(
@@ -356,19 +348,31 @@ def _check_irqbalance(
         hops["runtime"] = choose_worst(_judge_banned(each, _find_kept_free(facts), others) for each in balancer.banned)
     fix = "systemctl disable --now irqbalance"
     if wanted.irqbalance == "banned":
-        fix = _write_banned(unit, others)
+        fix = _write_banned(balancer, others)
     return build_finding(id, wanted.irqbalance, hops, why=why, fix=fix)
 
 
-def _write_banned(unit: Fact[systemd.Unit], others: frozenset[int]) -> str:
+def _write_banned(balancer: irqbalance.Balancer, others: frozenset[int]) -> str:
     """Returns the commands that tell irqbalance, in the file that its unit reads last; an empty mask is none."""
-    files = unit.value.values("Service", "EnvironmentFile") if unit.value else []
+    unit = balancer.unit.value
+    files = unit.values("Service", "EnvironmentFile") if unit else []
     named = [path for path in files if dropins.outlives_boot(path.removeprefix("-"))]
     path = named[-1].removeprefix("-") if named else ""
-    lines = []
+    lines, more = [], []
     if path[:1] != "/":
-        path, folder = "/etc/default/irqbalance", f"/etc/systemd/system/{irqbalance.SERVICE}.d"
-        lines = [f"mkdir -p {folder}", f"printf '[Service]\\nEnvironmentFile={path}\\n' > {folder}/banned.conf"]
+        path = "/etc/default/irqbalance"
+        more = [f"EnvironmentFile={path}"]
+    elif path in balancer.lost:
+        # A link to what the next boot does not find: a file of its own, with what is there now.
+        name = quote_word(path)
+        lines = [f'cp --remove-destination "$(readlink -f {name})" {name} || rm -f {name}']
+    if unit and unit.values("Service", "UnsetEnvironment"):
+        more.append("UnsetEnvironment=")
+    if more:
+        folder = f"{systemd.UNITS[0]}/{irqbalance.SERVICE}.d"
+        # Before the role's where nothing forbids it: what the role sets comes later.
+        settings = unit.settings if unit else ()
+        lines += _desk.write_drop_in(folder, "Service", "\\n".join(more), settings, "banned.conf")
     variables = f"\\n{irq_plan.BANNED_MASK}=\\n{irq_plan.BANNED_LIST}={cpulist.show(others)}\\n"
     lines.append(f"printf '{variables}' >> {quote_word(path)}")
     return "\n".join([*lines, "systemctl daemon-reload", f"systemctl restart {irqbalance.SERVICE}"])
@@ -399,5 +403,9 @@ def _find_kept_free(facts: Facts) -> Fact[frozenset[int]]:
 def _predict_kept_free(facts: Facts) -> Fact[frozenset[int]]:
     """Returns the CPUs that will be isolated or in nohz_full after the next boot."""
     last = cpu.find_last(facts.cpus.possible)
-    isolation = facts.boot.coming.map(cmdline.split_arguments).map(lambda args: cmdline.resolve_isolation(args, last))
+    coming = facts.boot.coming
+    known = cmdline.has_set_for_each_kind(facts.boot.find_release(coming))
+    isolation = boot.resolve(
+        coming, known, lambda args, by_kind: cmdline.resolve_isolation(args, last, by_kind=by_kind)
+    )
     return isolation.map(lambda each: each.domain | each.nohz)

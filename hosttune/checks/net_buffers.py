@@ -12,7 +12,7 @@ import msgspec
 
 from hosttune.checks import _sysctl
 from hosttune.findings import Finding
-from hosttune.host import globs, module_names, modules, netconf, sysctl, sysctl_lines
+from hosttune.host import globs, module_names, modules, netconf, sysctl, sysctl_lines, sysctl_values
 from hosttune.host.forms import keep_words
 from hosttune.host.root import Observed, Root
 from hosttune.output import quote_word
@@ -79,7 +79,7 @@ def facts(root: Root, wanted: Section) -> Facts:
 
 def kept(wanted: Section) -> dict[str, Callable[[str], str]]:
     """Returns the files of the keys that shall hold words: of others, numbers are kept."""
-    words = {key for key, value in wanted.sysctl.items() if not sysctl.is_numeric(_sysctl.show_value(value))}
+    words = {key for key, value in wanted.sysctl.items() if not sysctl_values.is_numeric(_sysctl.show_value(value))}
     return {sysctl.build_path(key): keep_words for key in words}
 
 

@@ -15,7 +15,19 @@ import msgspec
 from hosttune.checks import _limits, _logins, _services, _sysctl
 from hosttune.findings import Finding, Hop, HopName, Status, judge_hops
 from hosttune.hops import build_finding
-from hosttune.host import cpulist, fair_server, globs, limits, limits_lines, pam, process, sysctl, systemd, users
+from hosttune.host import (
+    accounts,
+    cpulist,
+    fair_server,
+    globs,
+    limits,
+    limits_lines,
+    pam,
+    process,
+    sysctl,
+    systemd,
+    users,
+)
 from hosttune.host.root import Fact, Root
 from hosttune.output import quote_word
 from hosttune.refusals import KeyRefused
@@ -83,7 +95,7 @@ class Facts(msgspec.Struct):
 
 def facts(root: Root, wanted: Section) -> Facts:
     """Read what PAM and systemd give each user, what the user's processes have, and the real-time budget."""
-    users = limits.read_users(root, wanted.users)
+    users = accounts.read_users(root, wanted.users)
     tasks = process.read_tasks(root, threads=False) if wanted.users else process.Tasks([])
     nr_open, coming = _limits.find_nr_open(sysctl.read(root, [_limits.NR_OPEN]))
     return Facts(

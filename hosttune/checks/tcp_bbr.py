@@ -15,11 +15,10 @@ from hosttune.findings import READ_IT, Finding, Hop, HopName, Status
 from hosttune.hops import build_finding, judge_fact
 from hosttune.host import module_names, modules, qdisc, sysctl, sysctl_lines
 from hosttune.host.root import NOT_CAPTURED, Fact, Observed, Root
+from hosttune.host.sysctl_lines import ALLOWED, CONTROL
 from hosttune.output import quote_word
 
-CONTROL = "net.ipv4.tcp_congestion_control"
 AVAILABLE = "net.ipv4.tcp_available_congestion_control"
-ALLOWED = "net.ipv4.tcp_allowed_congestion_control"
 QDISC = "net.core.default_qdisc"
 
 # Qdiscs that say of a device that it queues nothing.
@@ -99,7 +98,7 @@ def _check_allowed(name: str, facts: sysctl.Sysctls) -> Finding:
         if hops["runtime"].state != "ok":
             break
     fix = f"sysctl -w {CONTROL}={name}"  # which loads the module, and allows it
-    forbids = _find_forbidding(name, facts)
+    forbids = sysctl_lines.find_forbidding(facts.boot.value or [], name)
     if forbids is not None:
         hops = {"persisted": Hop("bad", forbids.value, forbids.place), **hops}
         have = (facts.running[AVAILABLE].value or "").split()
@@ -115,17 +114,6 @@ def _check_allowed(name: str, facts: sysctl.Sysctls) -> Finding:
         fix=READ_IT if hops["runtime"].state == "unknown" else fix,
         required=("runtime",),
     )
-
-
-def _find_forbidding(name: str, facts: sysctl.Sysctls) -> sysctl_lines.Assignment | None:
-    """Returns the line that takes the congestion control off the allowed ones again, after it was chosen at boot."""
-    lines = facts.boot.value or []
-    line = sysctl_lines.find_winner(lines, ALLOWED)
-    if line is None or name in (line.value or "").split():
-        return None
-    chosen = sysctl_lines.find_winner(lines, CONTROL)
-    later = chosen is not None and chosen.value == name and lines.index(chosen) > lines.index(line)
-    return None if later else line
 
 
 def _check_module(name: str, facts: sysctl.Sysctls, found: modules.Modules) -> Finding:

@@ -2,63 +2,110 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
+from typing import Literal, TypeVar
 
 import msgspec
 
-from hosttune.host import cmdline, grub, grub_default
+from hosttune.host import cmdline, grub, grub_default, identity
 from hosttune.host.forms import NAME, UNINTELLIGIBLE, consists_of
 from hosttune.host.root import Fact, Root, derive, make_unreadable
+from hosttune.patterns import late_pattern
+
+T = TypeVar("T")
 
 _CONFIGS = ("/boot/grub/grub.cfg", "/boot/grub2/grub.cfg")
 # Of titles of menu entries, such as "Debian GNU/Linux, with Linux 6.12.9-amd64 (recovery mode)".
 _TITLE = f"{NAME} .,:()/+~'"
 _BLS = "/boot/loader/entries"
 DEFAULT = "/etc/default/grub"
+_KERNEL = late_pattern(r"/vmlinu[xz]-([0-9]{1,4}\.[0-9]{1,4}[A-Za-z0-9._+~-]{0,80})")
+
+#: Debian's GRUB, others' GRUB, and such a one that takes entries of the Boot Loader Specification.
+Menu = Literal["grub", "grub2", "bls"]
 
 
 class Boot(msgspec.Struct, frozen=True):
     """Command lines, with the parameters that a check looks at. `sources` maps the files from which `grub-mkconfig`
     makes the coming one to what they set, in order: they decide nothing until it is run, but they say what is missing.
-    `fault` says which of them could not be read."""
+    `fault` says which of them could not be read. `release` is that of the running kernel, `coming_release` that of the
+    one that the menu names, or else the running one's; either may be empty. `menu`: whose tools make the menu."""
 
     booted: Fact[str]
     coming: Fact[str]
     sources: dict[str, str] = {}
     fault: str = ""
+    release: str = ""
+    coming_release: str = ""
+    menu: Menu = "grub"
 
     def evaluate(self) -> grub_default.Result:
         """Returns the arguments that the next menu will have."""
         return grub_default.Result(None, self.fault) if self.fault else grub_default.evaluate(self.sources)
 
+    def find_release(self, line: Fact[str]) -> str:
+        """Returns the release of the kernel that gets a command line: this boot's, or else another one."""
+        return self.release if line.source == self.booted.source else self.coming_release
+
+
+def resolve(line: Fact[str], known: bool | None, read: Callable[[cmdline.Arguments, bool], T]) -> Fact[T]:
+    """Returns what `read` makes of a command line: it gets the arguments, and whether the kernel is a newer one, as far
+    as that is `known`. Unreadable where it is not, and matters."""
+
+    def parse(text: str) -> T:
+        args = cmdline.split_arguments(text)
+        newer, older = read(args, known is not False), read(args, known is True)
+        if newer != older:
+            raise ValueError("kernels of other versions read it otherwise, and which version reads it is not known")
+        return newer
+
+    return line.map(parse)
+
 
 def read(root: Root) -> Boot:
     """Read both command lines."""
     booted = root.read("/proc/cmdline").map(cmdline.reduce)
-    return Boot(booted, _read_coming(root, booted), *_read_sources(root))
+    release = root.read(identity.RELEASE).map(str.strip).value or ""
+    coming, of_menu, menu = _read_coming(root, booted)
+    return Boot(booted, coming, *_read_sources(root), release, of_menu or release, menu)
 
 
-def _read_coming(root: Root, booted: Fact[str]) -> Fact[str]:
-    """Returns the default entry of GRUB, if it was GRUB that started this boot."""
+def read_coming(root: Root) -> Fact[str]:
+    """Returns the command line of the next boot alone."""
+    return _read_coming(root, root.read("/proc/cmdline").map(cmdline.reduce))[0]
+
+
+def _read_coming(root: Root, booted: Fact[str]) -> tuple[Fact[str], str, Menu]:
+    """Returns the default entry of GRUB, if it was GRUB that started this boot; the release of its kernel, empty where
+    its file's name has none; and whose menu it is."""
     for path in _CONFIGS:
         entry = derive(root, path, partial(_read_entry, path))
         if entry.state == "absent":
             continue
-        if booted.value is None:
-            return make_unreadable(path, f"whether GRUB started this boot: {booted.source}: {booted.reason}")
-        if "BOOT_IMAGE" not in [name for name, _ in cmdline.split_arguments(booted.value)]:
-            return make_unreadable(path, "this boot did not come through GRUB (no BOOT_IMAGE= in /proc/cmdline)")
-        if entry.value is None:
-            return entry
-        title, _, line = entry.value.partition("\n")
-        if "bootconfig" in [name for name, _ in cmdline.split_arguments(line)]:
-            return make_unreadable(path, "bootconfig: the initrd holds more arguments, which are not read")
-        return Fact("value", line, f"{path}, entry {title!r}")
-    return make_unreadable(_CONFIGS[0], "no GRUB configuration: what the next boot gets is decided elsewhere")
+        title, line, release, bls = (*(entry.value or "").split("\n"), "", "", "", "")[:4]
+        menu: Menu = "grub" if path == _CONFIGS[0] else "bls" if bls else "grub2"
+        return _judge_entry(path, entry, booted, title, line), release, menu
+    none = "no GRUB configuration: what the next boot gets is decided elsewhere"
+    return make_unreadable(_CONFIGS[0], none), "", "grub"
+
+
+def _judge_entry(path: str, entry: Fact[str], booted: Fact[str], title: str, line: str) -> Fact[str]:
+    """Returns the line of an entry as far as the next boot gets it."""
+    if booted.value is None:
+        return make_unreadable(path, f"whether GRUB started this boot: {booted.source}: {booted.reason}")
+    if not cmdline.is_of_grub(cmdline.split_arguments(booted.value)):
+        return make_unreadable(path, "this boot did not come through GRUB (no BOOT_IMAGE= in /proc/cmdline)")
+    if entry.value is None:
+        return entry
+    if "bootconfig" in [name for name, _ in cmdline.split_arguments(line)]:
+        return make_unreadable(path, "bootconfig: the initrd holds more arguments, which are not read")
+    return Fact("value", line, f"{path}, entry {title!r}")
 
 
 def _read_entry(path: str, root: Root) -> Fact[str]:
-    """Returns the title of the default entry and, on a second line, what a check looks at of its command line."""
+    """Returns the title of the default entry and, on a line each, what a check looks at of its command line, its
+    kernel's release, and whether the configuration takes entries of the Boot Loader Specification."""
     config = root.read(path)
     if config.value is None:
         return config
@@ -69,9 +116,11 @@ def _read_entry(path: str, root: Root) -> Fact[str]:
             return fact
     text = grub.insert_custom(config.value, custom.value or "")
     try:
-        title, line = grub.find_default_entry(text, grub.parse_environment(env.value or ""), _read_bls(root))
+        title, line, kernel = grub.find_default_entry(text, grub.parse_environment(env.value or ""), _read_bls(root))
         shown = title if consists_of(title, _TITLE, 128) else UNINTELLIGIBLE
-        return Fact("value", f"{shown}\n{cmdline.reduce(line)}", path)
+        release = _KERNEL.search(kernel)
+        told = [shown, cmdline.reduce(line), release[1] if release else "", "bls" if grub.takes_bls(text) else ""]
+        return Fact("value", "\n".join(told), path)
     except ValueError as error:
         return make_unreadable(path, f"not understood: {error}")
 

@@ -1,21 +1,22 @@
-"""What the kernel makes of hugepagesz=, hugepages= and default_hugepagesz= on its command line. Pure.
+"""What the kernel makes of hugepagesz=, hugepages= and default_hugepagesz= on its command line. Pure, and
+of the standard library only: the role hugepages plans with it on the controller.
 
 Sources in the Linux kernel: `mm/hugetlb.c` (`hugepages_setup`, `hugepagesz_setup`, `default_hugepagesz_setup`,
-`hugetlb_init`), `lib/cmdline.c` (`memparse`), `lib/vsprintf.c` (`vsscanf`); numbers of pages for each node are known
-from Linux 5.16 on.
+`hugetlb_init`, `cmdline_parse_hugetlb_cma`), `lib/cmdline.c` (`memparse`), `lib/vsprintf.c` (`vsscanf`); numbers of
+pages for each node are known from Linux 5.16 on.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
+from types import MappingProxyType
+from typing import NamedTuple
 
-import msgspec
-
-from hosttune.host.forms import UNINTELLIGIBLE
+from hosttune.host.forms import UNINTELLIGIBLE, is_since
 from hosttune.patterns import late_pattern
 
-PARAMETERS = ("default_hugepagesz", "hugepagesz", "hugepages")
+PARAMETERS = ("default_hugepagesz", "hugepagesz", "hugepages", "hugetlb_cma")
 #: The default size of most architectures, in kB: what one entry of the second-lowest page table maps.
 DEFAULT_KB = 2048
 
@@ -27,13 +28,16 @@ _BUDDY_KB = 4096
 _SIZE = late_pattern(r"(0[xX][0-9a-fA-F]+|[0-9]*)([KMGTPEkmgtpe]?)")
 _NUMBER = late_pattern(r"[ \t\n\v\f\r]*([0-9]{1,40})")
 _KEPT = late_pattern(r"[0-9:, \t]{0,4096}")
+_KEPT_CMA = late_pattern(r"[0-9a-fxA-FXKMGTPkmgtp:,]{0,4096}")
+_CMA = late_pattern(r"(?:[0-9]+:)?([0-9a-fxA-FX]{1,40}[KMGTPkmgtp]?)")
+_CMA_SIZE = late_pattern(r"([0-9a-fxA-FX]{1,40}[KMGTPkmgtp]?)")
 
 
-class Request(msgspec.Struct, frozen=True):
+class Request(NamedTuple):
     """Pages that a boot line asks for: on named nodes, or `total` spread over all of them."""
 
     total: int = 0
-    nodes: dict[int, int] = {}
+    nodes: Mapping[int, int] = MappingProxyType({})
 
     def find_bounds(self, node: int, nodes: Collection[int], even: bool = True) -> tuple[int, int]:
         """Returns the least and the most pages that a node of a host with these `nodes` gets, if all have memory.
@@ -53,15 +57,38 @@ class Request(msgspec.Struct, frozen=True):
         return max(0, each - spread), min(self.total, each + spread)
 
 
-class Requests(msgspec.Struct, frozen=True):
+class Requests(NamedTuple):
     """What a command line asks for, by page size in kB, and the size in kB that is the default then.
 
-    `remarks` says in words which parameter the kernel ignores.
+    `remarks` says in words which parameter the kernel ignores. `cma_kb`: what hugetlb_cma= sets aside for pages that
+    are larger than what the buddy allocator has.
     """
 
-    pages: dict[int, Request] = {}
+    pages: Mapping[int, Request] = MappingProxyType({})
     default_kb: int = DEFAULT_KB
     remarks: tuple[str, ...] = ()
+    cma_kb: int = 0
+
+
+def takes_nodes(release: str) -> bool | None:
+    """Returns whether a kernel takes numbers of pages for each node; None where its release does not tell."""
+    return is_since(release, (5, 16))
+
+
+def skips_size(requests: Requests, kb: int, release: str) -> bool | None:
+    """Returns whether a kernel reserves none of the pages of a size at boot, because it takes them out of what
+    hugetlb_cma= set aside: later, and only if somebody asks for them.
+
+    None from Linux 6.15 on, which may take them at boot. Source: `mm/hugetlb.c` (`hugetlb_hstate_alloc_pages`).
+    """
+    if kb <= _BUDDY_KB or requests.cma_kb < kb or is_since(release, (5, 7)) is False:
+        return False
+    return True if is_since(release, (6, 15)) is False else None
+
+
+def is_enough(pages: int, count: int) -> bool:
+    """Returns whether a pool has what is wanted: at least so many, and none if none are."""
+    return pages >= count if count else pages == 0
 
 
 def spreads_evenly(release: str, kb: int) -> bool:
@@ -91,13 +118,15 @@ def parse(
     default_kb: int = DEFAULT_KB,
     nodes: Collection[int] | None = None,
     sizes: Collection[int] | None = None,
+    by_node: bool = True,
 ) -> Requests:
     """Returns what the kernel takes of a command line.
 
     `default_kb`: the default size unless the line says another; `nodes`: those that are online, and `sizes`: those
-    that the CPU has, in kB; None for any.
+    that the CPU has, in kB; None for any. `by_node`: whether the kernel takes numbers for each node
+    (:func:`takes_nodes`); one that does not reads the number before the colon.
     """
-    reader = _Reader(nodes, sizes)
+    reader = _Reader(nodes, sizes, by_node)
     for name, value in arguments:
         if value is not None and name in PARAMETERS:
             getattr(reader, f"read_{name}")(value)
@@ -107,8 +136,9 @@ def parse(
 class _Reader:
     """The state that the kernel keeps between these parameters."""
 
-    def __init__(self, nodes: Collection[int] | None, sizes: Collection[int] | None) -> None:
-        self._nodes, self._sizes = nodes, sizes
+    def __init__(self, nodes: Collection[int] | None, sizes: Collection[int] | None, by_node: bool) -> None:
+        self._nodes, self._sizes, self._by_node = nodes, sizes, by_node
+        self._cma_kb = 0
         self._pools: dict[int, _Pool] = {}
         self._implicit = _Pool()  # of the default size, before any size is named
         self._valid = True  # whether the size before was one
@@ -156,11 +186,26 @@ class _Reader:
         if pool is self._last:
             self._remark(f"hugepages={text}", "specified twice for one page size")
             return
-        if self._read_counts(text, pool):
+        if not self._by_node:
+            number = _NUMBER.match(text)
+            pool.total = int(number[1]) % _ULONG if number else 0
+            self._last = pool
+            if ":" in text:
+                words = f"before Linux 5.16 there are no numbers for each node, so the kernel reads {pool.total}"
+                self._remarks.append(f"hugepages={text}: {words}")
+        elif self._read_counts(text, pool):
             self._last = pool
         else:
             self._remark(f"hugepages={text}", "not numbers of pages on nodes of this host")
             pool.clear()
+
+    def read_hugetlb_cma(self, text: str) -> None:
+        """A size for all nodes, or one for each of some."""
+        sizes = [_CMA.match(part) for part in text.split(",")] if self._by_node else [_CMA_SIZE.match(text)]
+        self._cma_kb = sum(_parse_bytes(match[1]) for match in sizes if match) >> 10
+        if self._cma_kb:
+            words = "the kernel reserves none of the pages at boot that come out of it"
+            self._remarks.append(f"hugetlb_cma={text}: {words}")
 
     def _read_counts(self, text: str, pool: _Pool) -> bool:
         """Returns whether the kernel takes it; it reads as far as it understands, and is content with that."""
@@ -195,7 +240,7 @@ class _Reader:
                 )
             self._pools[default_kb] = self._implicit
         pages = {kb: Request(pool.total, dict(pool.nodes)) for kb, pool in self._pools.items() if pool is not None}
-        return Requests(pages, self._default or default_kb, tuple(self._remarks))
+        return Requests(pages, self._default or default_kb, tuple(self._remarks), self._cma_kb)
 
     def _is_size(self, kb: int) -> bool:
         return kb in self._sizes if self._sizes is not None else kb > 4 and kb & (kb - 1) == 0
@@ -206,8 +251,8 @@ class _Reader:
 
 def reduce(name: str, text: str) -> str:
     """Returns what the kernel reads of the value of one of PARAMETERS."""
-    if name == "hugepages":
-        kept = _KEPT.match(text)
+    if name in ("hugepages", "hugetlb_cma"):
+        kept = (_KEPT if name == "hugepages" else _KEPT_CMA).match(text)
         read = kept[0] if kept else ""
         return read if read == text else read + UNINTELLIGIBLE
     match = _SIZE.match(text)
@@ -215,7 +260,13 @@ def reduce(name: str, text: str) -> str:
 
 
 def _parse_size(text: str) -> int:
-    """Returns a size in kB, 0 for none; as in C, numbers may be hexadecimal or octal, and what follows is ignored."""
+    """Returns a size in kB, 0 for none."""
+    number = _parse_bytes(text)
+    return 0 if number % 1024 else number >> 10
+
+
+def _parse_bytes(text: str) -> int:
+    """Returns a size; as in C, numbers may be hexadecimal or octal, and what follows is ignored."""
     match = _SIZE.match(text)
     if match is None or not match[1] or len(match[1]) > 64:
         return 0
@@ -227,8 +278,7 @@ def _parse_size(text: str) -> int:
         legal = octal[0] if octal else ""
         number = int(legal, 8)
         if legal != digits:
-            return 0 if number % 1024 else number >> 10
+            return number
     else:
         number = int(digits)
-    number = number << 10 * " KMGTPE".index(match[2].upper() or " ")
-    return 0 if number % 1024 else number % _ULONG >> 10
+    return (number << 10 * " KMGTPE".index(match[2].upper() or " ")) % _ULONG

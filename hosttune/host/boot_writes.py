@@ -1,8 +1,9 @@
 """Which services write to the pools and policies of huge pages at boot, and what: those that are enabled.
 
 Most such services are a line of shell, `ExecStart=/bin/sh -c 'echo never > /sys/kernel/mm/...'`, or run a script of
-such lines. Another form of writing is not understood, and then nobody can say here what the next boot has.
-Source: systemd.service(5), "Command lines".
+such lines. Another form of writing is not understood, and then nobody can say here what the next boot has. Without a
+shell there is no redirection: `ExecStart=/bin/echo never > /sys/...` writes nothing.
+Sources: systemd.service(5), "Command lines"; systemd-rc-local-generator(8); execve(2) on `#!`; hugeadm(8).
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from functools import partial
 
 import msgspec
 
-from hosttune.host import commands, globs, hugetlb, systemd, systemd_lines, tmpfiles_lines
-from hosttune.host.forms import DIGITS, NAME, consists_of
+from hosttune.host import commands, globs, hugetlb, masks, systemd, systemd_lines, tmpfiles_lines
+from hosttune.host.forms import DIGITS, NAME, UNINTELLIGIBLE, consists_of
 from hosttune.host.root import Fact, Root, derive
 from hosttune.patterns import late_pattern
 
@@ -23,29 +24,58 @@ MARKS = ("transparent_hugepage", "nr_hugepages")
 COMMANDS = ("ExecStartPre", "ExecStart", "ExecStartPost")
 #: What systemd's rc-local.service runs; a generator has it started where this may be executed.
 RC_LOCAL = "/etc/rc.local"
+_RC_SERVICE = "rc-local.service"
+#: Where that generator puts its link, at boot and at each daemon-reload.
+GENERATED = "/run/systemd/generator"
+_STARTED = "multi-user.target.wants"
 #: In place of what a command writes, or of where it writes, that is not understood.
 UNKNOWN = "?"
 _MOST = 64
 
-_PATH = late_pattern(r"/sys/[^\s\"'`;|&()<>]*|\?(?:transparent_hugepage|nr_hugepages)\b")
-_ECHO = late_pattern(
-    r"""(?:^|[;|&({}\n"']|\b(?:then|do|else|exec)\b)\s*(?:/usr/bin/|/bin/)?(?:echo|printf)\s+(?:-n\s+)?
-        (["']?)([a-z]+|[0-9]{1,20})(?:\\n)?\1\s*
-        (?:>{1,2}\s*|\|\s*(?:sudo\s+)?(?:/usr/bin/|/bin/)?tee\s+(?:-a\s+)?)
-        (["']?)([^\s"'`;|&()<>]+)\3(?=$|[\s;|&)}"'])""",
+_PATH = late_pattern(r"(?:/proc)?/sys/[^\s\"'`;|&()<>]*|\?(?:transparent_hugepage|nr_hugepages)\b")
+#: How a line of shell writes VALUE, the second group, to a file, the fourth (with re.VERBOSE).
+ECHO = r"""(?:^|[;|&({}\n"']|\b(?:then|do|else|exec)\b)\s*(?:/usr/bin/|/bin/)?(?:echo|printf)\s+(?:-n\s+)?
+    (["']?)(VALUE)(?:\\n)?\1\s*
+    (?:>{1,2}\s*|\|\s*(?:sudo\s+)?(?:/usr/bin/|/bin/)?tee\s+(?:-a\s+)?)
+    (["']?)([^\s"'`;|&()<>]+)\3(?=$|[\s;|&)}"'])"""
+_ECHO = late_pattern(ECHO.replace("VALUE", "[a-z]+|[0-9]{1,20}"), re.VERBOSE)
+# What reads such a file, looks whether it is there, or prints words: but for those that a program gets by a pipe.
+_LOOKS = late_pattern(
+    r"""(?:\[\[?|\btest)\s+(?:!\s+)?-[a-z]\s+\S+|\b(?:cat|grep|ls)\s[^;|&<>\n]*
+        |\b(?:echo|printf|logger)\s[^;|&<>\n]*+(?!\|(?!\|))
+        |\bsysctl\s[^;|&<>\n=]{0,200}(?=$|[;|&<>\n)"'])""",
     re.VERBOSE,
 )
-# What reads such a file, or looks whether it is there.
-_LOOKS = late_pattern(r"(?:\[\[?|\btest)\s+(?:!\s+)?-[a-z]\s+\S+|\b(?:cat|grep|ls)\s[^;|&<>\n]*")
+# Programs that do no more than that: without a shell, what looks like a redirection is words to them.
+_HARMLESS = frozenset({"echo", "printf", "logger", "cat", "grep", "ls", "test", "[", "true", "false", "sleep"})
+# Programs that set pools without naming a file.
+_PROGRAMS = late_pattern(r"\bhugeadm\b|\bdpdk-hugepages(?:\.py)?+\b(?!\s+(?:-s|--show)\b)")
+_POLICY_OPTION = late_pattern(r"\s--thp-")
 _SHELL_VARIABLE = late_pattern(r"\$\{?\w+\}?")
+# Where a script ends for sure, and what begins and ends a part of it that may not be run.
+_END = late_pattern(r"^[ \t]*(?:(exit)(?:[ \t]+[^\s;|&]+)?[ \t]*(?:[;#].*)?|exec[ \t]+[^\s<>&0-9{].*)$", re.MULTILINE)
+_BLOCK = late_pattern(r"(?<![^\s;&|(])(?:(if|case|do|\{)|fi|esac|done|\})(?![^\s;&|)])")
+_INTERPRETER = late_pattern(r"#![ \t]*/(?:\S*/)?(?:env[ \t]+)?(?:ba|da|a|k|z|)sh\b")
+# Of shell, what does nothing by itself.
+_IDLE = late_pattern(
+    r"""\d?>{1,2}\s*(?:/dev/null|&\d)|[\s;|&(){}\[\]"':]+|\b(?:if|then|else|fi|true|test|set\s+-\w+|exit(?:\s+\d+)?)\b""",
+    re.VERBOSE,
+)
 
 
 class Write(msgspec.Struct, frozen=True):
-    """`value` and `path` are `?` where they are not understood; a path may be a pattern. `place` is the unit."""
+    """`value` and `path` are `?` where they are not understood; a path may be a pattern. `place` is the unit's file.
+
+    `unit` is the unit's name, `alone` whether it does nothing but such writes, and `doubt` says why it may not come to
+    this write at all.
+    """
 
     path: str
     value: str
     place: str
+    unit: str = ""
+    alone: bool = False
+    doubt: str = ""
 
 
 def find(writes: Iterable[Write], path: str) -> list[Write]:
@@ -56,7 +86,7 @@ def find(writes: Iterable[Write], path: str) -> list[Write]:
 
 def read(root: Root) -> Fact[list[Write]]:
     """Returns what enabled services write, in no order, and what RC_LOCAL does."""
-    units = systemd.read_started_services(root)
+    units = systemd.read_started_services(root, timed=True)
     if units.value is None:
         return units.drop_value()
     found: list[Write] = []
@@ -66,47 +96,170 @@ def read(root: Root) -> Fact[list[Write]]:
     script = root.read(RC_LOCAL)
     if script.state == "unreadable":
         return script.drop_value()
-    return Fact("value", found + parse(script.value or "", RC_LOCAL), systemd.UNITS[0])
+    written = parse_script(script.value or "", RC_LOCAL)
+    if written and masks.read(root, _RC_SERVICE).value:
+        written = []
+    doubt = _doubt_rc_local(root) if written else ""
+    found += [msgspec.structs.replace(each, unit=_RC_SERVICE, doubt=doubt) for each in written]
+    return Fact("value", found, systemd.UNITS[0])
+
+
+def _doubt_rc_local(root: Root) -> str:
+    """Returns why RC_LOCAL may not be run: what is not executable is not, and no file says whether it is.
+
+    The generator's link says so, if what it made can be read; else one that begins with `#!` counts as executable.
+    """
+    generated = root.list(GENERATED)
+    if generated.state != "value" or _RC_SERVICE in (root.list(f"{GENERATED}/{_STARTED}").value or ()):
+        return ""
+    return f"nothing in {GENERATED} starts it: it is not executable, or was not at boot"
 
 
 def _find_writes(root: Root, unit: systemd.Unit) -> list[Write]:
     found: list[Write] = []
+    alone = True
     for key in COMMANDS:
         for setting in systemd_lines.list_settings(unit.settings, "Service", key):
-            found += parse(setting.value, setting.source)
-            for script in commands.find_scripts(setting.value)[: commands.MAX_PATHS]:
-                text = derive(root, f"{script}:writes", partial(_read_script, script))
-                found += parse(text.value or "", f"{setting.source} ({script})")
-    return found
+            found += parse_command(setting.value, setting.source)
+            words = commands.split_commands(setting.value)
+            scripts = commands.find_scripts(setting.value)[: commands.MAX_PATHS]
+            for script in scripts:
+                text = derive(root, f"{script}:writes", partial(_read_script, script)).value or ""
+                place = f"{setting.source} ({script})"
+                # What systemd starts has to say what runs it; a shell runs the rest itself.
+                found += (parse_script if commands.runs(words, script) else parse)(text, place)
+                alone = alone and _only_writes(text)
+            alone = alone and (bool(scripts) or all(map(_is_only_writing, words)))
+    doubt = "" if unit.started else "a timer starts it, nobody knows when"
+    if found and systemd.has_condition(unit):
+        doubt = "whether its conditions hold is not known"
+    return [msgspec.structs.replace(each, unit=unit.name, alone=alone, doubt=doubt) for each in found]
 
 
 def _read_script(path: str, root: Root) -> Fact[str]:
-    return root.read(path).map(reduce)
+    return root.read(path).map(reduce_script)
+
+
+def parse_command(line: str, place: str) -> list[Write]:
+    """Returns what a service's command line writes to these files: only a shell redirects."""
+    found: dict[Write, None] = {}
+    if not _is_of_interest(line):
+        return []
+    scripts = commands.find_scripts(line)
+    for words in commands.split_commands(line):
+        text = commands.find_shell_text(words)
+        if text is not None:
+            for script in scripts:
+                text = text.replace(script, "")  # it may have such a name, and is read itself
+            found.update(dict.fromkeys(parse(text.replace("$$", "$"), place)))
+        elif words[0].lstrip("@:+!|-").rpartition("/")[2] not in _HARMLESS:
+            text = " ".join(word for word in words if word.lstrip("@:+!|-") not in scripts)
+            found.update(dict.fromkeys(_find_others(text, place)))
+    return list(found)[:_MOST]
+
+
+def parse_script(text: str, place: str) -> list[Write]:
+    """Returns what a script writes to these files if it is started by itself: without `#!` it is not, and what is not
+    run by a shell is not understood."""
+    if not text.startswith("#!"):
+        return []
+    found = parse(text, place)
+    if _INTERPRETER.match(text):
+        return found
+    return list(dict.fromkeys(msgspec.structs.replace(each, value=UNKNOWN) for each in found))
 
 
 def parse(text: str, place: str) -> list[Write]:
-    """Returns what a command line, or a script, writes to these files."""
-    text = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#"))
-    if not any(mark in text for mark in MARKS):
+    """Returns what shell writes to these files."""
+    if not _is_of_interest(text):
         return []
+    run, doubtful = _split_end(_drop_comments(text))
     found: dict[Write, None] = {}
-    for match in _ECHO.finditer(text):
+    for match in _ECHO.finditer(run):
         path = _find_pattern(match[4])
         if path:
             found[Write(path, match[2] if path == match[4] else UNKNOWN, place)] = None
     # Each naming of such a file that is no such write may be one in other words.
-    for name in _PATH.findall(_LOOKS.sub("", _ECHO.sub("\n", text))):
-        path = _find_pattern(name)
-        if path:
-            found[Write(path, UNKNOWN, place)] = None
+    found.update(dict.fromkeys(_find_others(_ECHO.sub("\n", run), place)))
+    found.update(dict.fromkeys(_find_others(doubtful, place)))
     return list(found)[:_MOST]
 
 
+def _is_of_interest(text: str) -> bool:
+    return any(mark in text for mark in MARKS) or _PROGRAMS.search(text) is not None
+
+
+def _find_others(text: str, place: str) -> list[Write]:
+    """Returns a write that is not understood for each of these files that is named other than to be looked at."""
+    text = _LOOKS.sub("", text)
+    names = [path for path in map(_find_pattern, _PATH.findall(text)) if path]
+    rest = _PATH.sub("", text)
+    names += [UNKNOWN + mark for mark in MARKS if mark in rest]
+    if _PROGRAMS.search(rest):
+        names += [UNKNOWN + mark for mark in (MARKS if _POLICY_OPTION.search(rest) else MARKS[1:])]
+    return [Write(path, UNKNOWN, place) for path in dict.fromkeys(names)]
+
+
+def _drop_comments(text: str) -> str:
+    """Returns shell without its comments, a continued line as one."""
+    lines = []
+    for line in text.replace("\\\n", " ").splitlines():
+        at = 0 if line.lstrip().startswith("#") else line.find(" #")
+        # One in quotes is none.
+        lines.append(line[:at] if at >= 0 and (at == 0 or not set(line[at:]) & set("\"'`")) else line)
+    return "\n".join(lines)
+
+
+def _split_end(text: str) -> tuple[str, str]:
+    """Returns what is run of a script, and what may be: behind a line `exit 0` or `exec PROGRAM` nothing is, and that
+    line may itself be in a part that is not run."""
+    depth, position = 0, 0
+    inline = text.find("<<")  # words of another file, where they may look like an end
+    for match in _END.finditer(text):
+        depth += sum(1 if word[1] else -1 for word in _BLOCK.finditer(text, position, match.start()))
+        position = match.start()
+        end = match.start() if match[1] else match.end()
+        if depth == 0 and not 0 <= inline < end:
+            return text[:end], ""
+        if match[0][0] not in " \t":  # most parts are indented
+            return text[:end], text[end:]
+    return text, ""
+
+
+def _only_writes(text: str) -> bool:
+    """Returns whether shell writes to these files, and does nothing else."""
+    rest = _IDLE.sub("", _LOOKS.sub("", _ECHO.sub("\n", _drop_comments(text))))
+    return not rest and bool(parse(text, ""))
+
+
+def _is_only_writing(words: list[str]) -> bool:
+    return _only_writes(commands.find_shell_text(words) or "")
+
+
+def reduce_script(text: str) -> str:
+    """Returns of a script what it writes to these files, as commands, and whether a shell runs it; else empty text."""
+    kept = reduce(text)
+    start = "#!/bin/sh\n" if _INTERPRETER.match(text) else "#!/\n" if text.startswith("#!") else ""
+    return start + kept if kept else ""
+
+
+def reduce_command(line: str) -> str:
+    """Returns of a service's command line what it writes to these files, as commands of shell; else empty text."""
+    found = parse_command(line, "")
+    if not found:
+        return ""
+    return _write(found, not all(map(_is_only_writing, commands.split_commands(line))))
+
+
 def reduce(text: str) -> str:
-    """Returns of a command line, or of a script, what it writes to these files, as commands; else empty text."""
-    return "; ".join(
-        f"echo {each.value} > {each.path}" if _is_known(each.value) else f"tee {each.path}" for each in parse(text, "")
-    )
+    """Returns of shell what it writes to these files, as commands; else empty text."""
+    found = parse(text, "")
+    return _write(found, not _only_writes(text)) if found else ""
+
+
+def _write(writes: list[Write], more: bool) -> str:
+    words = [f"echo {each.value} > {each.path}" if _is_known(each.value) else f"tee {each.path}" for each in writes]
+    return "; ".join([*words, *([UNINTELLIGIBLE] if more else [])])
 
 
 def _is_known(value: str) -> bool:

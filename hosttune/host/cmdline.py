@@ -1,22 +1,23 @@
-"""What the kernel makes of a command line. Pure: text in, plain data out.
+"""What the kernel makes of a command line. Pure: text in, plain data out. Of the standard library only: roles plan
+with it on the controller.
 
-Sources in the Linux kernel: `lib/cmdline.c` (`next_arg`), `kernel/params.c` (`parse_args`), `kernel/smp.c` (maxcpus=
-and nr_cpus=), `kernel/time/tick-sched.c` (nohz=),
-`kernel/sched/isolation.c` (isolcpus= and nohz_full=), `kernel/rcu/tree_nocb.h` (rcu_nocbs=),
-`kernel/irq/irqdesc.c` (irqaffinity=); `Documentation/admin-guide/kernel-parameters.txt`.
+Sources in the Linux kernel: `lib/cmdline.c` (`next_arg`, `get_option`), `kernel/params.c` (`parse_args`),
+`kernel/smp.c` (maxcpus=, nr_cpus= and nosmp), `kernel/cpu.c` (nosmt), `arch/x86/kernel/smpboot.c` (possible_cpus=),
+`kernel/time/tick-sched.c` (nohz=), `kernel/sched/isolation.c` (isolcpus= and nohz_full=), `kernel/rcu/tree_nocb.h`
+(rcu_nocbs=), `kernel/irq/irqdesc.c` (irqaffinity=); `Documentation/admin-guide/kernel-parameters.txt`.
 """
 
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
-import msgspec
-
-from hosttune.host import boot_pages, cpulist, transparent
-from hosttune.host.cpulist import KernelList
-from hosttune.host.forms import CPU_LIST, DIGITS, NAME, UNINTELLIGIBLE, consists_of
-from hosttune.host.hugetlb import POLICIES
-from hosttune.host.module_names import is_sought
+from hosttune.host import boot_pages, cpulist, sysctl_lines, sysctl_values
+from hosttune.host.cpulist import KernelList, SystemdList
+from hosttune.host.forms import CPU_LIST, NAME, UNINTELLIGIBLE, consists_of, is_since
+from hosttune.host.hugetlb import POLICIES, SIZES_POLICY
+from hosttune.host.module_names import BLACKLISTS, is_sought
+from hosttune.patterns import late_pattern
 
 Arguments = tuple[tuple[str, str | None], ...]
 
@@ -30,24 +31,35 @@ BOOT_CPU = 0
 _SPACE = " \t\n\v\f\r\xa0"
 
 #: Parameters that list modules to load, or not to load.
-MODULE_LISTS = ("modules_load", "module_blacklist", "modprobe.blacklist")
-# How many CPUs are brought up, and how many there may be at all.
-_MOST_CPUS = ("maxcpus", "nr_cpus")
+MODULE_LISTS = ("modules_load", *BLACKLISTS)
+#: How many CPUs are brought up, and how many there may be at all.
+MOST_CPUS = ("maxcpus", "nr_cpus", "possible_cpus")
+#: One CPU alone; of each core one hardware thread. Either may have a value.
+ONE_CPU, ONE_THREAD = "nosmp", "nosmt"
+#: Parameters that keep CPUs from being brought up.
+FEWER_CPUS = (*MOST_CPUS, ONE_CPU, ONE_THREAD)
+# Takes a unit, for systemd; and the units of which a check asks whether one is masked.
+_MASK = "systemd.mask"
+_MASKED = ("rc-local", "systemd-modules-load", "systemd-sysctl", "systemd-tmpfiles-setup")
 _CPU_LISTS = ("nohz_full", "rcu_nocbs", "irqaffinity", "systemd.cpu_affinity")
 #: Parameters that a check looks at.
 PARAMETERS = frozenset(
     (
-        "BOOT_IMAGE", "bootconfig", "isolcpus", "nohz", *_MOST_CPUS, *_CPU_LISTS, *boot_pages.PARAMETERS,
-        "transparent_hugepage", "thp_anon", *MODULE_LISTS,
+        "BOOT_IMAGE", "bootconfig", "isolcpus", "nohz", *FEWER_CPUS, *_CPU_LISTS, *boot_pages.PARAMETERS,
+        "transparent_hugepage", "thp_anon", _MASK, *MODULE_LISTS,
     )
 )  # fmt: skip
 _ILLEGAL_FLAG = "x!"
+_NUMBER = late_pattern(r"(-?)(0[xX][0-9a-fA-F]+|[0-9]*)")
+# Of parameters that set a sysctl. Source: fs/proc/proc_sysctl.c (process_sysctl_arg).
+_SYSCTL = ("sysctl.", "sysctl/")
 
 
-class Isolation(msgspec.Struct, frozen=True):
+class Isolation(NamedTuple):
     """The sets that isolcpus= and nohz_full= of one command line come to, taken together.
 
-    `ticks` tells whether nohz= has the tick go on all the same, and `most` how many CPUs are brought up, None for all.
+    `ticks` tells whether nohz= has the tick go on all the same, and `most` how many CPUs are brought up, None for all;
+    `single`: of each core only the first hardware thread.
     `remarks` says in words which parameter the kernel ignores or takes otherwise than it reads.
     """
 
@@ -57,13 +69,30 @@ class Isolation(msgspec.Struct, frozen=True):
     remarks: tuple[str, ...] = ()
     ticks: bool = False
     most: int | None = None
+    single: bool = False
+
+    @property
+    def started(self) -> frozenset[int]:
+        """The CPUs out of the scheduler's domains, as far as they are brought up; which threads of cores that are, the
+        line does not tell."""
+        return frozenset(cpu for cpu in self.domain if self.most is None or cpu < self.most)
+
+    @property
+    def tickless(self) -> frozenset[int]:
+        """The CPUs whose tick stops."""
+        return frozenset() if self.ticks else self.nohz
+
+
+def is_of_grub(args: Arguments) -> bool:
+    """Returns whether it is GRUB that handed a command line to the kernel: it names the kernel's file in it."""
+    return any(name == "BOOT_IMAGE" for name, _ in args)
 
 
 def split_arguments(cmdline: str) -> Arguments:
     """Split a command line as the kernel does: double quotes protect spaces, `--` ends its part.
 
-    Names have `-` turned into `_`, which the kernel treats alike; a value is None if there is no `=`. Raises
-    ValueError for more than any kernel takes.
+    Names have `-` turned into `_`, which the kernel treats alike but in those of sysctls; a value is None if there is
+    no `=`. Raises ValueError for more than any kernel takes.
     """
     if len(cmdline) > MAX_LENGTH:
         raise ValueError(f"{len(cmdline)} characters; no kernel takes more than {MAX_LENGTH}")
@@ -72,8 +101,13 @@ def split_arguments(cmdline: str) -> Arguments:
         name, value = _split_word(word)
         if name == "--" and value is None:
             break
-        found.append((name.replace("-", "_"), value))
+        found.append((name if name.startswith(_SYSCTL) else name.replace("-", "_"), value))
     return tuple(found)
+
+
+def find_sysctl(name: str) -> str:
+    """Returns the path below /proc/sys that an argument sets, as `sysctl.net.core.somaxconn=4096` does, "" for none."""
+    return sysctl_lines.normalise_key(f"/{name[7:].replace('.', '/')}") if name.startswith(_SYSCTL) else ""
 
 
 def reduce(cmdline: str) -> str:
@@ -83,7 +117,7 @@ def reduce(cmdline: str) -> str:
     """
     words = []
     for name, value in split_arguments(cmdline):
-        if name not in PARAMETERS:
+        if name not in PARAMETERS and not _is_sought_sysctl(name):
             continue
         if value is None:
             words.append(name)
@@ -94,6 +128,8 @@ def reduce(cmdline: str) -> str:
 
 
 def _keep_value(name: str, value: str) -> str:
+    if name.startswith(_SYSCTL):
+        return sysctl_values.keep_numbers(value)
     if name == "isolcpus":
         flags, value = _keep_flags(value)
         return flags + _keep_cpus(value)
@@ -104,13 +140,21 @@ def _keep_value(name: str, value: str) -> str:
     if name in MODULE_LISTS:
         value = ",".join(filter(is_sought, value.split(",")))
         return value if consists_of(value, f"{NAME},", MAX_LENGTH) else UNINTELLIGIBLE
+    if name == _MASK:
+        return value if value.removesuffix(".service") in _MASKED else UNINTELLIGIBLE
     if name == "nohz":
         return "off" if _is_off(value) else "on"
-    if name in _MOST_CPUS:
-        return value if consists_of(value, DIGITS, 5) else UNINTELLIGIBLE
+    if name in MOST_CPUS:
+        return str(_parse_number(value)) if value else ""
+    if name == ONE_THREAD:
+        return value if value == "force" else UNINTELLIGIBLE
     if name == "thp_anon":
-        return value if transparent.PATTERN.fullmatch(value) else UNINTELLIGIBLE
+        return value if SIZES_POLICY.fullmatch(value) else UNINTELLIGIBLE
     return value if name == "transparent_hugepage" and value in POLICIES else UNINTELLIGIBLE
+
+
+def _is_sought_sysctl(name: str) -> bool:
+    return find_sysctl(name).startswith(sysctl_values.SOUGHT) and consists_of(name, f"{NAME}./:", 256)
 
 
 def _is_off(value: str) -> bool:
@@ -126,6 +170,49 @@ def _keep_cpus(value: str) -> str:
     return legal.rstrip(CPU_LIST.replace(",", "").replace(" ", "")) + UNINTELLIGIBLE
 
 
+def _parse_number(text: str) -> int:
+    """Returns the number that get_option() of the kernel reads: as in C, 0 for none, and at most so much."""
+    match = _NUMBER.match(text)
+    sign, digits = (match[1], match[2]) if match else ("", "")
+    base = 16 if digits[:2] in ("0x", "0X") else 8 if digits[:1] == "0" else 10
+    if base == 8:
+        digits = digits[: len(digits) - len(digits.lstrip("01234567"))]
+    return int(f"{sign}{digits[:16] or 0}", base)
+
+
+def _find_most(args: Arguments) -> tuple[int | None, str]:
+    """Returns how many CPUs are brought up, None for all, and the words that say so.
+
+    Of maxcpus= the last counts, and 0 is the CPU that boots alone, as with nosmp; of nr_cpus= the smallest does.
+    """
+    brought: int | None = None
+    most: list[int] = []
+    words: list[str] = []
+    for name, value in args:
+        if name == ONE_CPU:
+            brought = 0
+        elif name in MOST_CPUS and value:
+            number = _parse_number(value)
+            if name == "maxcpus":
+                brought = number if number >= 0 else None
+            elif number > 0:
+                most.append(number)
+        else:
+            continue
+        words.append(name if value is None else f"{name}={value}")
+    if brought is not None:
+        most.append(max(1, brought))
+    return min(most, default=None), ", ".join(words)
+
+
+def has_set_for_each_kind(release: str) -> bool | None:
+    """Returns whether a kernel has a set of CPUs for each kind of isolation; before Linux 5.18 there is one for all.
+
+    None where the release does not tell. Source: `kernel/sched/isolation.c` (`housekeeping_setup`).
+    """
+    return is_since(release, (5, 18))
+
+
 def find_last(args: Arguments, name: str) -> str | None:
     """Returns the value of the last `name=`, which is the one that counts for most parameters."""
     values = [value for key, value in args if key == name and value is not None]
@@ -133,13 +220,18 @@ def find_last(args: Arguments, name: str) -> str | None:
 
 
 def resolve_isolation(
-    args: Arguments, last_cpu: int | None, present: frozenset[int] | None = None, has_nohz: bool = True
+    args: Arguments,
+    last_cpu: int | None,
+    present: frozenset[int] | None = None,
+    has_nohz: bool = True,
+    by_kind: bool = True,
 ) -> Isolation:
     """Work out isolcpus= and nohz_full= in the order given; `last_cpu` is what `N` stands for.
 
     A later parameter may add kinds of isolation, but one that gives a kind a second, different set is refused as a
     whole. `present`: the CPUs that are there at boot, all unless given. `has_nohz`: whether the kernel is built with
-    CONFIG_NO_HZ_FULL. Raises ValueError if a list needs `last_cpu` and it is None.
+    CONFIG_NO_HZ_FULL. `by_kind`: whether kinds may have different sets (:func:`has_set_for_each_kind`). Raises
+    ValueError if a list needs `last_cpu` and it is None.
     """
     if present is None and last_cpu is not None:
         present = frozenset(range(last_cpu + 1))
@@ -163,8 +255,10 @@ def resolve_isolation(
         if present is not None and present <= cpus:
             remarks.append(f"{shown}: names every CPU, so the kernel keeps CPU {BOOT_CPU} out of it")
             cpus -= {BOOT_CPU}
-        if any(sets.get(kind, cpus) != cpus for kind in kinds):
-            remarks.append(f"{shown}: contradicts an earlier isolcpus= or nohz_full=, so the kernel refuses it")
+        contradicted = any(sets.get(kind, cpus) != cpus for kind in kinds)
+        if contradicted or (not by_kind and any(each != cpus for each in sets.values())):
+            reason = "" if contradicted else " (before Linux 5.18 both have to name the same CPUs)"
+            remarks.append(f"{shown}: contradicts an earlier isolcpus= or nohz_full={reason}, so the kernel refuses it")
             continue
         if name == "isolcpus" and "domain" not in kinds:
             remarks.append(f"{shown}: without the flag domain it isolates nothing from the scheduler")
@@ -175,21 +269,23 @@ def resolve_isolation(
     nohz = sets.get("nohz", none) - {BOOT_CPU}
     if ticks := bool(nohz) and _is_off(find_last(args, "nohz") or ""):
         remarks.append("nohz_full= has no effect with nohz=off, which has the tick go on")
-    given = {name: text for name in _MOST_CPUS if (text := find_last(args, name) or "").isdecimal()}
-    most = min((max(1, int(text[:9])) for text in given.values()), default=None)
-    if most is not None and most <= max(sets.get("domain", none), default=0):
-        words = ", ".join(f"{name}={text}" for name, text in given.items())
+    most, words = _find_most(args)
+    domain = sets.get("domain", none)
+    if most is not None and most <= max(domain, default=0):
         remarks.append(f"isolcpus= names a CPU that {words} does not bring up")
-    return Isolation(sets.get("domain", none), sets.get("managed_irq", none), nohz, tuple(remarks), ticks, most)
+    single = any(name == ONE_THREAD for name, _ in args)
+    return Isolation(domain, sets.get("managed_irq", none), nohz, tuple(remarks), ticks, most, single)
 
 
-def resolve_rcu_nocbs(args: Arguments, last_cpu: int | None, has_nohz: bool = True) -> frozenset[int]:
+def resolve_rcu_nocbs(
+    args: Arguments, last_cpu: int | None, has_nohz: bool = True, by_kind: bool = True
+) -> frozenset[int]:
     """Returns the CPUs whose RCU callbacks are offloaded: the last rcu_nocbs=, and, implied, nohz_full=.
 
     Without a list it names no CPU, and a list that the kernel cannot read means all CPUs. Raises ValueError if
     `last_cpu` is needed and None.
     """
-    offloaded = resolve_isolation(args, last_cpu, has_nohz=has_nohz).nohz
+    offloaded = resolve_isolation(args, last_cpu, has_nohz=has_nohz, by_kind=by_kind).nohz
     given = [value for name, value in args if name == "rcu_nocbs"]
     if given and given[-1] is not None:
         cpus = _parse_cpus(given[-1], last_cpu)
@@ -212,6 +308,26 @@ def resolve_irqaffinity(args: Arguments, last_cpu: int | None) -> frozenset[int]
         if taken is None:
             break
         cpus |= taken
+    return cpus
+
+
+def fits_irqaffinity(cpus: frozenset[int], wanted: frozenset[int], isolated: frozenset[int]) -> bool:
+    """Returns whether interrupts start where they shall; the kernel adds the CPU on which it boots."""
+    return cpus == wanted or (cpus == wanted | {BOOT_CPU} and BOOT_CPU not in isolated)
+
+
+def resolve_systemd(args: Arguments) -> frozenset[int] | None:
+    """Returns the CPUs that the command line has PID 1 run on, None if it says nothing of them.
+
+    systemd warns of a list that it cannot read, and goes on as if it were not there.
+    """
+    cpus = None
+    for name, value in args:
+        if name == "systemd.cpu_affinity" and value is not None:
+            try:
+                cpus = cpulist.parse_systemd(SystemdList(value))
+            except ValueError:
+                continue
     return cpus
 
 

@@ -1,7 +1,7 @@
 """What the command line of a service tells a check: which files it names, and which user its program shall become.
 
-Source: systemd.service(5), "Command lines"; the manuals of runuser(1), setpriv(1) and sudo(8). Nothing else of a
-command line is kept or shown: arguments hold passwords.
+Source: systemd.service(5), "Command lines"; the manuals of runuser(1), su(1), setpriv(1), sudo(8), chpst(8) and
+start-stop-daemon(8). Nothing else of a command line is kept or shown: arguments hold passwords.
 """
 
 from __future__ import annotations
@@ -12,9 +12,32 @@ from functools import lru_cache
 
 from hosttune.patterns import late_pattern
 
-#: Programs that start another one as another user, and the options that name the user.
-LAUNCHERS = frozenset({"hosttune", "runuser", "setpriv", "sudo"})
-USER_OPTIONS = ("--user", "-u", "--reuid")
+#: Programs that start another one as another user, and the options that name the user; with none of them it is the
+#: first argument that is no option of those in _NAMING.
+LAUNCHERS = {
+    "hosttune": ("--user", "-u"),
+    "runuser": ("--user", "-u"),
+    "su": (),
+    "sudo": ("--user", "-u"),
+    "doas": ("-u",),
+    "setpriv": ("--reuid", "--ruid"),
+    "start-stop-daemon": ("--chuid", "-c"),  # --user only looks for processes
+    "chpst": ("-u",),
+    "setuidgid": (),
+    "s6-setuidgid": (),
+    "gosu": (),
+    "su-exec": (),
+}
+_NAMING = frozenset({"runuser", "su", "setuidgid", "s6-setuidgid", "gosu", "su-exec"})
+#: Those that open a PAM session, in which pam_limits may run.
+SESSION_OPENERS = frozenset({"runuser", "su", "sudo"})
+# Options of su(1) and runuser(1) with a value of their own.
+_VALUED = frozenset(
+    {
+        *("-c", "--command", "-C", "--session-command", "-g", "--group", "-G", "--supp-group", "-s", "--shell"),
+        *("-w", "--whitelist-environment"),
+    }
+)
 #: A command line names no more files than this.
 MAX_PATHS = 64
 
@@ -25,6 +48,8 @@ _VENDOR = ("/usr/bin/", "/usr/sbin/", "/bin/", "/sbin/", "/usr/lib/", "/lib/")
 _SHELLS = frozenset({"sh", "ash", "bash", "dash", "ksh", "zsh"})
 _INTERPRETERS = late_pattern(r"(python|perl|ruby)[0-9.]{0,8}|env")
 _MAX_NESTED = 3  # commands in arguments of commands
+_MAX_TRIED = 8  # words that are called as a program that names its user first
+_PREFIXES = "@:+!|-"
 
 # A whole word, or the value after `=`: a slash within a word, such as a password's, begins no path.
 _PATH = late_pattern(r"(?:^|(?<=[\s\"'=;|&(<>]))[@:+!|-]{0,8}(/(?!/)[\w./@+-]+)", re.ASCII)
@@ -36,7 +61,10 @@ _PIECE = r"""[^\s"'\\]+|\\.?|"(?:[^"\\]|\\.?)*"?|'[^']*'?"""
 _WORD = late_pattern(f"(?:{_PIECE})+", re.DOTALL)
 _QUOTED = late_pattern(r"""\\(.?)|"((?:[^"\\]|\\.?)*)"?|'([^']*)'?""", re.DOTALL)
 _COMMAND_END = late_pattern(r"[;|&()\n]+")
-USER = late_pattern(r"[A-Za-z_][\w.-]{0,31}\$?", re.ASCII)
+# A name or a number; systemd.unit(5), "Specifiers", of those that it may be made of.
+USER = late_pattern(r"(?:[A-Za-z0-9_.]|%[iIpPnN])(?:[\w.-]|%[iIpPnN]){0,31}\$?", re.ASCII)
+# What goes before a command in a shell's text.
+_BEFORE = frozenset({"-c", "exec", "&&", "||", ";", "|", "{", "("})
 
 
 def find_paths(text: str) -> list[str]:
@@ -55,6 +83,11 @@ def find_programs(command: str) -> list[str]:
     return list(found)[:MAX_PATHS]
 
 
+def is_privileged(command: str) -> bool:
+    """Returns whether a command runs as root whatever `User=` says (systemd.service(5), the prefixes `+` and `!`)."""
+    return bool({"+", "!"} & set(command[: len(command) - len(command.lstrip(_PREFIXES))]))
+
+
 def find_scripts(command: str) -> list[str]:
     """Returns those of the programs that may be of this host's administrator."""
     paths = [path for path in find_programs(command) if path.count("/") > 1 and not path.startswith(_VENDOR)]
@@ -68,17 +101,61 @@ def find_settings(command: str) -> list[str]:
     return list(found)[:MAX_PATHS]
 
 
-@lru_cache(4096)  # each service's is asked for each limit of each user
 def find_user(command: str) -> str | None:
-    """Returns the user that a command line tells its program to become, None if it tells none."""
-    words = [word.strip("\"'") for word in command.split()]
+    """Returns the user that a command line tells its program to become, by name or number, None if it tells none."""
+    found = find_launch(command)
+    return None if found is None else found[1]
+
+
+@lru_cache(4096)  # each service's is asked for each limit of each user
+def find_launch(command: str) -> tuple[str, str] | None:
+    """Returns the program that a command line starts another one by as another user, and this user; None for none."""
+    written = command.split()
+    words = [word.strip("\"'") for word in written]
+    tried = 0
+    for at, word in enumerate(words):
+        launcher = word.lstrip(_PREFIXES).rpartition("/")[2]
+        if launcher in LAUNCHERS:
+            user = _find_option(LAUNCHERS[launcher], words[at + 1 :])
+            if user is None and launcher in _NAMING and _begins_command(words, at):
+                user = _find_argument(written[at + 1 :])
+            if user is None and launcher in _NAMING and not LAUNCHERS[launcher]:
+                tried += 1
+                if tried == _MAX_TRIED:
+                    return None
+                continue  # a word like another
+            user = (user or "").removeprefix("#")  # sudo(8): a number
+            if launcher in ("start-stop-daemon", "chpst", "gosu", "su-exec"):
+                user = user.removeprefix(":").partition(":")[0]
+            return (launcher, user) if USER.fullmatch(user) else None
+    return None
+
+
+def _find_option(options: tuple[str, ...], words: list[str]) -> str | None:
+    """Returns the value of the first of these options."""
     words = words[: words.index("--")] if "--" in words else words
-    start = next((n for n, word in enumerate(words) if word.rpartition("/")[2] in LAUNCHERS), len(words))
-    for word, following in zip(words[start:], [*words[start + 1 :], ""], strict=False):
+    for word, following in zip(words, [*words[1:], ""], strict=False):
         option, equals, value = word.partition("=")
-        if option in USER_OPTIONS:
-            user = value if equals else following
-            return user if USER.fullmatch(user) else None
+        if option in options:
+            return value if equals else following
+    return None
+
+
+def _begins_command(words: list[str], at: int) -> bool:
+    return at == 0 or words[at].startswith("/") or words[at - 1] in _BEFORE or words[at - 1].endswith(";")
+
+
+def _find_argument(words: list[str]) -> str | None:
+    """Returns the first argument that is no option, and no value of one."""
+    left = iter(words)
+    for word in left:
+        if word in _VALUED:
+            value = next(left, "")
+            quote = value[:1] if value[:1] in ("'", '"') else ""
+            while quote and (value == quote or not value.endswith(quote)):
+                value = next(left, quote * 2)
+        elif not word.startswith("-"):
+            return word.strip("\"'")
     return None
 
 
@@ -86,11 +163,38 @@ def reduce(command: str) -> str:
     """Returns a command line that names the same files and the same user, and has no other word."""
     scripts = find_scripts(command)
     words = [f"sh -c '{';'.join(scripts)}'"] if len(scripts) > 1 else scripts
+    direct = len(scripts) == 1 and command.lstrip(_PREFIXES).startswith(scripts[0])
+    if len(scripts) == 1 and not direct and not runs(split_commands(command), scripts[0]):
+        words = ["sh", *scripts]  # another program reads it, which takes one without `#!` too
     words += find_settings(command)
-    user = find_user(command)
-    if user is not None:
-        words += ["hosttune", f"--user={user}"]
+    launch = find_launch(command)
+    if launch is not None:
+        words += ["runuser" if launch[0] in SESSION_OPENERS else "hosttune", f"--user={launch[1]}"]
     return " ".join(words)
+
+
+def split_commands(line: str) -> list[list[str]]:
+    """Returns the words of each command of a service's command line: a semicolon that is a word ends one."""
+    found: list[list[str]] = [[]]
+    for word in _split_words(line):
+        if word == ";":
+            found.append([])
+        else:
+            found[-1].append(word)
+    return [words for words in found if words]
+
+
+def runs(parts: list[list[str]], program: str) -> bool:
+    """Returns whether one of the commands of a line is a program itself: not what another program starts or reads."""
+    return any(words[0].lstrip(_PREFIXES) == program for words in parts)
+
+
+def find_shell_text(words: list[str]) -> str | None:
+    """Returns the text that a command has a shell run, by itself or through env(1); None for a command of no shell."""
+    if words and words[0].lstrip(_PREFIXES).rpartition("/")[2] == "env":
+        start = next((at for at, word in enumerate(words[1:], 1) if not _ASSIGNMENT.match(word) and word != "-i"), 0)
+        words = words[start:] if start else []
+    return _find_nested(words) if words else None
 
 
 def _split_words(command: str) -> list[str]:
@@ -109,7 +213,7 @@ def _find_programs(command: str, depth: int) -> Iterator[str]:
         words.pop(0)
     if not words:
         return
-    first = words[0].lstrip("@:+!|-")
+    first = words[0].lstrip(_PREFIXES)
     if _WHOLE_PATH.fullmatch(first):
         yield first
     nested = _find_nested(words) if depth < _MAX_NESTED else None
@@ -137,15 +241,18 @@ def _is_interpreter(program: str) -> bool:
 
 def _find_nested(words: list[str]) -> str | None:
     """Returns the text that a shell is given to run, None for any other command."""
-    if words[0].lstrip("@:+!|-").rpartition("/")[2] not in _SHELLS:
+    if words[0].lstrip(_PREFIXES).rpartition("/")[2] not in _SHELLS:
         return None
+    takes_name = False  # as `-o pipefail` does
     for at, word in enumerate(words[1:-1], 1):
+        if takes_name or word.startswith("--"):
+            takes_name = False
+            continue
         if word[:1] != "-":
             return None
-        if word.startswith("--"):
-            continue
         if word.endswith("c"):
             return words[at + 1]
+        takes_name = word.endswith("o")
     return None
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import posixpath
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+from functools import partial
 
-from hosttune.host.root import NOT_CAPTURED, NOT_REGULAR, Fact, Root, make_unreadable
+from hosttune.host.root import MAX_LINKS, NOT_CAPTURED, NOT_REGULAR, Fact, Root, derive, make_unreadable
 
 _TOPS = ("/etc", "/run", "/usr/local/lib", "/usr/lib")
 _NOTHING = "/dev/null"
@@ -109,14 +110,54 @@ def read_fragment(root: Root, path: str) -> Fact[str]:
     return Fact("value", "", path) if target == _NOTHING else root.read(target)
 
 
+_LOST = ", which the next boot does not find"
+
+
+def is_lost(fact: Fact[str]) -> bool:
+    """Returns whether read_lasting() found a link to a file that is gone at the next boot."""
+    return fact.state == "absent" and fact.reason.endswith(_LOST)
+
+
 def read_lasting(root: Root, path: str) -> Fact[str]:
-    """Returns the text that the next boot finds in a listed drop-in: absent for a link to a file that is gone then."""
+    """Returns the text that the next boot finds in a listed drop-in: absent for a link to a file that is gone then,
+    by way of whatever other links."""
     link = root.link(path)
-    if link.value is not None:
-        target = _find_target(path, link.value)
-        if target != _NOTHING and not outlives_boot(target):
-            return Fact("absent", None, path, f"a link to {target}, which the next boot does not find")
+    if link.value is not None and _find_target(path, link.value) != _NOTHING:
+        target = derive(root, f"{path}:links", partial(_follow_links, path))
+        if target.value is None:
+            return make_unreadable(path, target.reason)
+        if target.value == _NOTHING:
+            return Fact("value", "", path)
+        if not outlives_boot(target.value):
+            return Fact("absent", None, path, f"a link to {target.value}{_LOST}")
     return read_fragment(root, path)
+
+
+def _follow_links(path: str, root: Root) -> Fact[str]:
+    """Returns where a path leads, by all links of files and directories: to /dev/null, to
+    the first place that is gone at the next boot, or to a file."""
+    left = MAX_LINKS
+    current, parts = posixpath.dirname(path), [posixpath.basename(path)]
+    while parts:
+        part = parts.pop()
+        if part in ("", "."):
+            continue
+        step = posixpath.normpath(f"{current.rstrip('/')}/{part}")
+        rest = "/".join([step, *reversed(parts)])
+        if rest == _NOTHING:
+            return Fact("value", _NOTHING)
+        if not outlives_boot(step):
+            return Fact("value", rest)
+        target = root.link(step).value
+        if target is None:
+            current = step
+            continue
+        if not left:
+            return make_unreadable(path, "ELOOP")
+        left -= 1
+        current = "/" if target.startswith("/") else current
+        parts += reversed(target.split("/"))
+    return Fact("value", current)
 
 
 def _find_target(path: str, link: str) -> str:

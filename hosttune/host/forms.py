@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from hosttune.patterns import late_pattern
+
 #: In place of a value that a check reads and that is not written as such a value can be.
 UNINTELLIGIBLE = "..."
 
@@ -10,6 +12,20 @@ DIGITS = "0123456789"
 LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 NAME = LETTERS + DIGITS + "_-"
 CPU_LIST = DIGITS + "Nnal,:/ -"
+
+# Kernels of these distributions have the version that they began with, and much of later ones.
+_GROWN = late_pattern(r"\.el[0-9]|-150[0-9]{3}\.")
+_VERSION = late_pattern(r"([0-9]{1,4})\.([0-9]{1,4})")
+
+
+def is_since(release: str, version: tuple[int, int]) -> bool | None:
+    """Returns whether a kernel of a release is of a version or later; None where its name does not tell."""
+    match = _VERSION.match(release)
+    if match is None:
+        return None
+    if (int(match[1]), int(match[2])) >= version:
+        return True
+    return None if _GROWN.search(release) else False
 
 
 def consists_of(text: str, characters: str, most: int) -> bool:

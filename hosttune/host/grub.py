@@ -1,12 +1,13 @@
 """What GRUB will hand to the kernel, worked out from its files. Pure: text in, plain data out.
 
-Sources: the GRUB manual ("Shell-like scripting", "default", "load_env"), the output of
-`grub-mkconfig` on Debian, Ubuntu and Fedora, and the Boot Loader Specification (type 1 entries).
+Sources: the GRUB manual ("Shell-like scripting", "default", "load_env"), `grub-core/script/yylex.l` of GRUB, the output
+of `grub-mkconfig` on Debian, Ubuntu and Fedora, and the Boot Loader Specification (type 1 entries).
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 import msgspec
 
@@ -19,8 +20,17 @@ MAX_EXPANSION = 1 << 20
 MAX_DEPTH = 50
 
 _KERNEL_COMMANDS = ("linux", "linux16", "linuxefi")
-_WORD = late_pattern(r"""((?:[^\s"'\\]|\\.|"(?:[^"\\]|\\.)*"|'[^']*')+)""")
-_PIECE = late_pattern(r"""'([^']*)'|"((?:[^"\\]|\\.)*)"|\\(.)|([^'"\\]+)""")
+_KEYWORDS = ("then", "else", "do")
+# A command, a comment behind it, and what ends both. A `#` begins a comment where a word could begin; what follows a
+# backslash begins none, nor does the begin of a line that goes on from the line before.
+_COMMAND = late_pattern(
+    r"""((?:[^\n"'\\;{}#$]+|\\[\s\S]#*|"(?:[^"\\]|\\[\s\S])*"|'[^']*'|\$\{[^}\s]*\}#*|\$|(?<=[^\s;{}])#)*)"""
+    r"""(?:#[^\n]*)?([\n;{}]?)"""
+)
+# Of text without comments: a line that goes on, and what a backslash and a line's end mean nothing in.
+_CONTINUED = late_pattern(r"""('[^']*'|\\[^\n])|\\\n""")
+_WORD = late_pattern(r"""((?:[^\s"'\\]|\\.|"(?:[^"\\]|\\[\s\S])*"|'[^']*')+)""")
+_PIECE = late_pattern(r"""'([^']*)'|"((?:[^"\\]|\\[\s\S])*)"|\\(.)|([^'"\\]+)""")
 _VARIABLE = late_pattern(r"\$(?:\{(\w+)\}|(\w+))")
 
 
@@ -58,8 +68,8 @@ def insert_custom(config: str, custom: str) -> str:
     return custom.join(f"{part}\n" for part in parts) if len(parts) > 1 else config
 
 
-def find_default_entry(config: str, env: dict[str, str], bls: dict[str, str] | None = None) -> tuple[str, str]:
-    """Return title and kernel command line of the entry that GRUB boots if nobody touches a key.
+def find_default_entry(config: str, env: dict[str, str], bls: dict[str, str] | None = None) -> tuple[str, str, str]:
+    """Return title, kernel command line and file of the kernel of the entry that GRUB boots if nobody touches a key.
 
     `config` is grub.cfg, `env` its environment block, `bls` the Boot Loader Specification entries by file
     name without `.conf`. Raises ValueError if there is no entry to find.
@@ -67,14 +77,19 @@ def find_default_entry(config: str, env: dict[str, str], bls: dict[str, str] | N
     if max(map(len, (config, *env.values(), *(bls or {}).values()))) > MAX_LENGTH:
         raise ValueError(f"a file of it has more than {MAX_LENGTH:,} characters")
     top, variables, defaults = _parse_config(config, env)
-    if re.search(r"^[ \t]*blscfg\b", config, re.MULTILINE):
+    if takes_bls(config):
         if bls is None:
             raise ValueError("it takes its entries from /boot/loader/entries, which could not be read")
         top.entries[:0] = _make_bls_entries(bls, variables)
     entry = _select_entry(top, _resolve_default(defaults, env, variables))
     if not entry.command:
         raise ValueError("its default entry has no kernel command")
-    return entry.title, " ".join(_quote_again(word) for word in entry.command[2:])
+    return entry.title, " ".join(_quote_again(word) for word in entry.command[2:]), "".join(entry.command[1:2])
+
+
+def takes_bls(config: str) -> bool:
+    """Returns whether a configuration takes entries of the Boot Loader Specification."""
+    return bool(re.search(r"^[ \t]*blscfg\b", config, re.MULTILINE))
 
 
 def _parse_config(config: str, env: dict[str, str]) -> tuple[_Entry, _Variables, list[str]]:
@@ -82,30 +97,50 @@ def _parse_config(config: str, env: dict[str, str]) -> tuple[_Entry, _Variables,
     stack = [top]
     variables = _Variables({**env, "menuentry_id_option": "--id"})
     defaults: list[str] = []
-    for line in map(str.strip, config.splitlines()):
-        command = line.split(None, 1)[0] if line else ""
+    for text, end in _split_commands(config):
+        command = text.split(None, 1)[0] if text else ""
+        opened: _Entry | None = None
+        if command in _KEYWORDS:
+            text = text[len(command) :].lstrip()
+            command = text.split(None, 1)[0] if text else ""
         if command in ("menuentry", "submenu"):
-            words = _split_words(line, variables)
-            entry = _Entry(title=words[1] if len(words) > 1 else "", submenu=command == "submenu")
+            words = _split_words(text, variables)
+            opened = _Entry(title=words[1] if len(words) > 1 else "", submenu=command == "submenu")
             if "--id" in words[:-1]:
-                entry.id = words[words.index("--id") + 1]
-            stack[-1].entries.append(entry)
-            stack.append(entry)
-            if len(stack) > MAX_DEPTH:
-                raise ValueError("its menus are nested too deep")
-        elif command == "function" and len(stack) <= MAX_DEPTH:
-            stack.append(_Entry())
-        elif line == "}" and len(stack) > 1:
-            stack.pop()
+                opened.id = words[words.index("--id") + 1]
+            stack[-1].entries.append(opened)
         elif command in _KERNEL_COMMANDS:
-            stack[-1].command = _split_words(line, variables)
-        elif command == "set" and "=" in line:
-            name, _, value = line[len("set") :].strip().partition("=")
+            stack[-1].command = _split_words(text, variables)
+        elif command == "set" and "=" in text:
+            name, _, value = text[len("set") :].strip().partition("=")
             if name == "default":
                 defaults.append(value)
             elif name not in env:
                 variables[name] = "".join(_split_words(value, variables)[:1])
+        if end == "{":
+            stack.append(opened or _Entry())
+            if len(stack) > MAX_DEPTH:
+                raise ValueError("its menus are nested too deep")
+        elif end == "}" and len(stack) > 1:
+            stack.pop()
     return top, variables, defaults
+
+
+def _split_commands(text: str) -> Iterator[tuple[str, str]]:
+    """Yield each command without its comment, and what ends it: an end of line, `;`, `{`, `}`, or nothing.
+
+    A line that ends with a backslash goes on in the next. Raises ValueError for a quote that is not closed.
+    """
+    position = 0
+    while position < len(text):
+        match = _COMMAND.match(text, position)
+        if match is None or match.end() == position:
+            raise ValueError("a quote in it is not closed")
+        position = match.end()
+        command: str = match[1]
+        if "\\\n" in command:
+            command = _CONTINUED.sub(lambda found: found[1] or "", command)
+        yield command.strip(), match[2]
 
 
 def _resolve_default(defaults: list[str], env: dict[str, str], variables: _Variables) -> str:
@@ -144,8 +179,10 @@ def _make_bls_entries(files: dict[str, str], variables: _Variables) -> list[_Ent
             key, _, value = line.strip().partition(" ")
             if key == "title":
                 entry.title = value.strip()
+            elif key == "linux":
+                entry.command[1] = value.strip()
             elif key == "options":
-                entry.command += _split_words(value, variables)
+                entry.command += _split_words(next(_split_commands(value), ("", ""))[0], variables)
         entries.append(entry)
     return entries
 

@@ -1,4 +1,5 @@
-"""The kernel arguments that grub-mkconfig takes of /etc/default/grub and its drop-ins, which are shell. Pure.
+"""The kernel arguments that grub-mkconfig takes of /etc/default/grub and its drop-ins, which are shell. Pure, and of
+the standard library only: the roles plan with it on the controller.
 
 Read are plain assignments, and the function of our own roles' drop-ins. Whatever else in them could decide over the
 arguments makes the whole unknown: the files would have to be run. Sources: `util/grub-mkconfig.in` and
@@ -9,8 +10,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-
-import msgspec
+from types import MappingProxyType
+from typing import NamedTuple
 
 from hosttune.host import boot_pages, cmdline
 from hosttune.patterns import late_pattern
@@ -39,12 +40,12 @@ _DECIDES = late_pattern(
 )
 
 
-class Result(msgspec.Struct, frozen=True):
+class Result(NamedTuple):
     """The arguments of a normal entry, None where they are unknown: why, and after each file, in order."""
 
     line: str | None
     reason: str = ""
-    steps: dict[str, str] = {}
+    steps: Mapping[str, str] = MappingProxyType({})
 
 
 def evaluate(files: Mapping[str, str]) -> Result:

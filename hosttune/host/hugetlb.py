@@ -13,10 +13,17 @@ NODES = "/sys/devices/system/node"
 ALL_NODES = "/sys/kernel/mm/hugepages"
 #: The same for pages of the default size.
 DEFAULT_TOTAL = "/proc/sys/vm/nr_hugepages"
+#: Its names: a program without a policy for its memory sets the same by the second one.
+DEFAULT_TOTALS = (DEFAULT_TOTAL, f"{DEFAULT_TOTAL}_mempolicy")
 TRANSPARENT = "/sys/kernel/mm/transparent_hugepage/enabled"
 POLICIES = ("always", "madvise", "never")
 #: Sizes in kB that any architecture can have a policy for, since Linux 6.8: from two small pages to a huge one.
 POLICY_SIZES = tuple(8 << power for power in range(17))
+
+_ONE = r"[0-9]{1,9}[KMG]?"
+_SOME = rf"{_ONE}(-{_ONE})?"
+#: Of thp_anon=: sizes and spans of sizes, and the policy for them.
+SIZES_POLICY = late_pattern(rf"{_SOME}(,{_SOME})*:[a-z]{{1,7}}(;{_SOME}(,{_SOME})*:[a-z]{{1,7}})*")
 
 _SIZE = late_pattern(r"([1-9][0-9]*)([KMG])")
 _KB = {"K": 1, "M": 1 << 10, "G": 1 << 20}
@@ -53,3 +60,9 @@ def build_total_path(kb: int) -> str:
 def build_policy_path(kb: int) -> str:
     """Returns the path of the policy of transparent huge pages of one size."""
     return f"{TRANSPARENT.removesuffix('/enabled')}/hugepages-{kb}kB/enabled"
+
+
+def fits_policy(policy: str, wanted: str) -> bool:
+    """Returns whether a size's own policy gives memory no more pages than what is wanted for all sizes."""
+    eager = {each: number for number, each in enumerate(("never", "madvise", "always"))}
+    return policy == "inherit" or eager.get(policy, len(eager)) <= eager[wanted]

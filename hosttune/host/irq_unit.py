@@ -1,8 +1,8 @@
 """Which service puts interrupts in their place again at the next boot, and with what settings.
 
 The kernel keeps no affinity over a reboot. A service that sets it is recognised by what it does, not by
-its name: it is enabled, and the script that it runs writes `smp_affinity`. Its settings are taken from the
-YAML or JSON file that its command line or that script names.
+its name: it is enabled, and one of its commands, or a script that it runs, writes `smp_affinity`. Its settings
+are taken from the YAML or JSON file that its command line or that script names.
 """
 
 from __future__ import annotations
@@ -12,13 +12,11 @@ from typing import Any
 
 import msgspec
 
-from hosttune.host import commands, systemd
+from hosttune.host import boot_writes, commands, irq_writes, systemd, systemd_lines
 from hosttune.host.forms import CPU_LIST, NAME, UNINTELLIGIBLE, consists_of
 from hosttune.host.root import Fact, Root, derive, make_unreadable
 from hosttune.patterns import late_pattern
 
-# What a script that sets affinities writes to.
-_MARK = "smp_affinity"
 #: Of a settings file; and how many nodes of YAML it may have.
 MAX_SETTINGS_BYTES = 1 << 18
 MAX_EVENTS = 20_000
@@ -29,49 +27,78 @@ _NULL = ("", "~", "null", "Null", "NULL")
 
 class Applier(msgspec.Struct, frozen=True):
     """A service that sets affinities at boot: `settings` is the mapping in its file, section
-    `irq_affinity` if it has one."""
+    `irq_affinity` if it has one; `writes` is what its commands and scripts say themselves; `doubt` says why it may not
+    do it at boot."""
 
     unit: str
     settings: Fact[dict[str, Any]]
+    writes: list[irq_writes.Write] = []
+    doubt: str = ""
+
+    @property
+    def understood(self) -> bool:
+        """Whether all that it writes is known: by settings that have a word on it, or since it says so itself."""
+        return bool(self.settings.value) or all(each.path != irq_writes.UNKNOWN for each in self.writes)
 
 
 def find_appliers(root: Root) -> Fact[list[Applier]]:
-    """Returns all such services that are enabled."""
-    units = systemd.read_local_services(root)
+    """Returns all such services that are enabled, and what RC_LOCAL does."""
+    units = systemd.read_started_services(root, timed=True)
     if units.value is None:
         return make_unreadable(units.source, units.reason)
-    found = []
-    for unit in units.value:
-        if unit.started and _runs_as_root(unit) and (applier := _find_applier(root, unit)) is not None:
-            found.append(applier)
-    return Fact("value", found, units.source)
+    script = derive(root, f"{boot_writes.RC_LOCAL}:irqs", partial(_read_script, boot_writes.RC_LOCAL))
+    if script.state == "unreadable":
+        return make_unreadable(boot_writes.RC_LOCAL, script.reason)
+    installed = [unit for unit in units.value if unit.state == "installed"]
+    found = [_find_applier(root, unit) for unit in installed]
+    found.append(_make_applier(root, boot_writes.RC_LOCAL, boot_writes.RC_LOCAL, [], [script.value or ""]))
+    return Fact("value", [each for each in found if each is not None], units.source)
 
 
-def _runs_as_root(unit: systemd.Unit) -> bool:
-    """Only root can write affinities; what another user's service runs may be that user's to change."""
+def _list_commands(unit: systemd.Unit) -> list[str]:
+    """Returns the commands that a start of a service runs as root: only root can write affinities, and what another
+    user's service runs may be that user's to change."""
+    found = [
+        setting.value
+        for key in boot_writes.COMMANDS
+        for setting in systemd_lines.list_settings(unit.settings, "Service", key)
+    ]
     users = unit.values("Service", "User")
-    return not users or users[-1] in ("root", "0")
+    as_root = not users or users[-1] in ("root", "0")
+    return [command for command in found if as_root or commands.is_privileged(command)]
 
 
 def _find_applier(root: Root, unit: systemd.Unit) -> Applier | None:
-    started = unit.values("Service", "ExecStart")
-    scripts = [path for command in started for path in commands.find_scripts(command)][: commands.MAX_PATHS]
-    texts = [text for path in scripts if (text := derive(root, path, partial(_read_script, path)).value)]
-    if not texts:
+    started = _list_commands(unit)
+    scripts = dict.fromkeys(path for command in started for path in commands.find_scripts(command))
+    facts = [derive(root, path, partial(_read_script, path)) for path in list(scripts)[: commands.MAX_PATHS]]
+    found = _make_applier(root, unit.name, unit.source, started, [text.value or "" for text in facts])
+    doubt = "" if unit.started else "a timer starts it, nobody knows when"
+    if systemd.has_condition(unit):
+        doubt = "whether its conditions hold is not known"
+    return found and msgspec.structs.replace(found, doubt=doubt)
+
+
+def _make_applier(root: Root, name: str, source: str, started: list[str], texts: list[str]) -> Applier | None:
+    """Returns what a service with these commands, and these reduced scripts, sets; None if it sets no affinity."""
+    writes = [each for command in started for each in irq_writes.parse_command(command)]
+    writes = list(dict.fromkeys([*writes, *(each for text in texts for each in irq_writes.parse(text))]))
+    if not writes:
         return None
     named = [path for command in started for path in commands.find_settings(command)]
     named += [path for text in texts for path in commands.find_paths(text) if commands.SETTINGS.search(path)]
     if not named:
-        return Applier(unit.name, make_unreadable(unit.source, "names no settings file that could be compared"))
-    return Applier(unit.name, derive(root, named[0], partial(_read_settings, named[0])).map(parse_settings))
+        return Applier(name, make_unreadable(source, "names no settings file that could be compared"), writes)
+    return Applier(name, derive(root, named[0], partial(_read_settings, named[0])).map(parse_settings), writes)
 
 
 def reduce_script(text: str) -> str:
-    """Returns of a script that writes affinities this fact, and the settings file that it names; else empty text."""
-    if _MARK not in text:
+    """Returns of a script what it writes to affinities, and the settings file that it names; else empty text."""
+    writes = irq_writes.parse_script(text)
+    if not writes:
         return ""
     settings = [path for path in commands.find_paths(text) if commands.SETTINGS.search(path)]
-    return " ".join([_MARK, *settings[:1]])
+    return "; ".join([irq_writes.write(writes), *settings[:1]])
 
 
 def reduce_settings(text: str) -> str:

@@ -22,12 +22,14 @@ _KEPT = {_LIST: f"{DIGITS}-, \t\n\v\f\r", _MASK: f"{DIGITS}abcdefABCDEF, \t\n\v\
 
 class Balancer(msgspec.Struct, frozen=True):
     """`banned` is what each process that runs was told, `banned_next` what the unit will tell it; either is
-    absent if there is nothing to tell: irqbalance then leaves alone the CPUs that are isolated or in nohz_full."""
+    absent if there is nothing to tell: irqbalance then leaves alone the CPUs that are isolated or in nohz_full.
+    `lost` are the files that the unit names and the next boot does not find: links to files below /run."""
 
     running: Fact[bool]
     banned: list[Fact[cpulist.Banned]]
     unit: Fact[systemd.Unit]
     banned_next: Fact[cpulist.Banned]
+    lost: frozenset[str] = frozenset()
 
 
 def read(root: Root) -> Balancer:
@@ -40,10 +42,25 @@ def read(root: Root) -> Balancer:
         root.read(f"/proc/{pid}/environ").map(lambda text: irq_plan.read_banned(irq_plan.parse_environ(text)))
         for pid in pids.value or ()
     ]
-    return Balancer(pids.map(bool), [_replace_unset(each) for each in told], unit, _read_banned_next(root, unit))
+    files = _read_files(root, unit)
+    lost = frozenset(each.source for each in files if dropins.is_lost(each))
+    next_told = _read_banned_next(root, unit, files)
+    return Balancer(pids.map(bool), [_replace_unset(each) for each in told], unit, next_told, lost)
 
 
-def _read_banned_next(root: Root, unit: Fact[systemd.Unit]) -> Fact[cpulist.Banned]:
+def _read_files(root: Root, unit: Fact[systemd.Unit]) -> list[Fact[str]]:
+    """Returns the files of EnvironmentFile=, in order, as the next boot finds them."""
+    found: list[Fact[str]] = []
+    for value in unit.value.values("Service", "EnvironmentFile") if unit.value else ():
+        path = value.removeprefix("-")
+        if path[:1] != "/" or set(path) & set("*?[%\\"):
+            found.append(make_unreadable(unit.source, "not understood: the path of an EnvironmentFile="))
+        elif dropins.outlives_boot(path):
+            found.append(derive(root, path, partial(_read_file, path)))
+    return found
+
+
+def _read_banned_next(root: Root, unit: Fact[systemd.Unit], files: Iterable[Fact[str]]) -> Fact[cpulist.Banned]:
     """Returns what the manager's DefaultEnvironment=, then Environment= and EnvironmentFile= of the unit say: the last
     of them wins, and UnsetEnvironment= takes a variable away again (systemd.exec(5), systemd-system.conf(5))."""
     if unit.value is None:
@@ -60,13 +77,7 @@ def _read_banned_next(root: Root, unit: Fact[systemd.Unit]) -> Fact[cpulist.Bann
             variables.update(environment.parse_words(value))
     except ValueError as error:
         return make_unreadable(source, f"not understood: {error}")
-    for value in unit.value.values("Service", "EnvironmentFile"):
-        path = value.removeprefix("-")
-        if path[:1] != "/" or set(path) & set("*?[%\\"):
-            return make_unreadable(source, "not understood: the path of an EnvironmentFile=")
-        if not dropins.outlives_boot(path):
-            continue
-        text = derive(root, path, partial(_read_file, path))
+    for text in files:
         if text.state == "unreadable":
             return make_unreadable(text.source, text.reason)
         pairs = environment.parse_file(text.value or "")
@@ -106,7 +117,7 @@ def reduce_unset(text: str) -> str:
 
 
 def _read_file(path: str, root: Root) -> Fact[str]:
-    return root.read(path).map(reduce_file)
+    return dropins.read_lasting(root, path).map(reduce_file)
 
 
 def _choose(variables: Mapping[str, str]) -> Iterable[tuple[str, str]]:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from hosttune.host import owners
+from hosttune.host import owners, sysctl_values
 from hosttune.host.root import Fact, Names, Root, Table, derive, make_unreadable
 
 Rule = Callable[[str], str]
@@ -51,6 +51,9 @@ RULES: dict[str, str] = {
     "/proc/sys/net/ipv4/tcp_congestion_control": "forms.keep_word",
     "/proc/sys/net/ipv4/tcp_available_congestion_control": "forms.keep_words",
     "/proc/sys/net/ipv4/tcp_allowed_congestion_control": "forms.keep_words",
+    **dict.fromkeys(
+        (f"/proc/sys/{path}" for path in sorted(sysctl_values.MASKS | sysctl_values.RANGES)), "sysctl_values.keep_set"
+    ),
     "/sys/kernel/irq/#/actions": "irq.reduce_actions",
     "/sys/kernel/debug/irq/irqs/#": "irq.reduce_flags",
     **dict.fromkeys(
@@ -74,10 +77,13 @@ RULES: dict[str, str] = {
     "/etc/security/*.conf": "limits_lines.reduce",
     "/etc/security/limits.d/*.conf": "limits_lines.reduce",
     "/etc/pam.d/*": "pam_lines.reduce",
+    "/etc/ssh/sshd_config": "sshd.reduce",
+    "/etc/ssh/sshd_config.d/*.conf": "sshd.reduce",
+    "/etc/crypto-policies/back-ends/opensshserver.config": "sshd.reduce",
     "/etc/os-release": "pam.reduce_release",
     "/etc/default/grub": "grub_default.reduce",
     "/etc/default/grub.d/*.cfg": "grub_default.reduce",
-    "/etc/rc.local": "boot_writes.reduce",
+    "/etc/rc.local": "boot_writes.reduce_script",
     "/etc/sysctl.conf": "sysctl.reduce",
     **dict.fromkeys((f"{top}/sysctl.d/*.conf" for top in _DROP_INS), "sysctl.reduce"),
     **dict.fromkeys((f"{top}/modules-load.d/*.conf" for top in _DROP_INS), "modules.reduce_at_boot"),
@@ -92,6 +98,10 @@ RULES: dict[str, str] = {
         "units.reduce",
     ),
     **dict.fromkeys(
+        [f"{top}/{name}" for top in _UNITS for name in ("*.timer", "*.timer.d/*.conf", "timer.d/*.conf")],
+        "units.reduce_timer",
+    ),
+    **dict.fromkeys(
         [f"{top}/irqbalance.service{name}" for top in _UNITS for name in ("", ".d/*.conf")], "units.reduce_irqbalance"
     ),
 }
@@ -101,11 +111,13 @@ DEEP_RULES = {("/proc/sys/", ""): "sysctl.reduce_value", ("/sys/devices/", "/irq
 
 #: Of a link at one of these the target is kept; a drop-in may be one to /dev/null.
 LINKS = (
+    "/etc/pam.d/*",
+    "/etc/crypto-policies/back-ends/opensshserver.config",
     "/proc/#/exe",
     "/sbin/init",
     "/sys/class/net/*",
     "/sys/class/net/*/device",
-    *(pattern for pattern in RULES if pattern.endswith((".conf", ".service"))),
+    *(pattern for pattern in RULES if pattern.endswith((".conf", ".service", ".timer"))),
 )
 
 #: Names that a check looks for in directories, and no file that it reads.
@@ -116,7 +128,9 @@ NAMES = (
     "/etc/hosttune/profile.d/*.yml",
     "/etc/hosttune/profile.d/*.yaml",
     "/var/lib/hosttune/stated/*.yml",
-    *(f"{top}/*.{kind}/*.service" for top in _UNITS for kind in ("wants", "requires")),
+    # What systemd-rc-local-generator made.
+    "/run/systemd/generator/multi-user.target.wants/rc-local.service",
+    *(f"{top}/*.{kind}/*.{type}" for top in _UNITS for kind in ("wants", "requires") for type in ("service", "timer")),
 )
 
 OMITTED = "left out: no check of hosttune's own reads it"
@@ -183,7 +197,9 @@ class Patterns:
             self._add(pattern).rule = given
 
     def find_rule(self, path: str) -> str | Rule | None:
-        """Returns the rule for a file, None if there is none."""
+        """Returns the rule for a file, None if there is none, as for what dropins.read_lasting() derives of a link."""
+        if path.endswith(":links"):
+            return None
         directory, _, name = path.rpartition("/")
         for node in self._find(directory):
             for below in node.find(name):

@@ -1,5 +1,6 @@
-"""Resource limits: as systemd's units write them, and as a process has them; and the users that they are for.
+"""Resource limits: as systemd's units write them, and as a process has them.
 
+Standard library only: the controller's planning of the roles reads limits with it.
 Sources: systemd.exec(5) ("Process properties"), systemd-system.conf(5); setrlimit(2); proc_pid_limits(5).
 """
 
@@ -7,13 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import NamedTuple
 
-import msgspec
-
-from hosttune.host import users
 from hosttune.host.limits_lines import ITEMS, UNLIMITED
-from hosttune.host.root import Fact, Root, make_unreadable
-from hosttune.host.users import User
+from hosttune.host.systemd_lines import Setting
 from hosttune.patterns import late_pattern
 
 # No value has more digits than an unsigned 64-bit number.
@@ -46,28 +44,25 @@ PROC_LINES = {
 }
 
 
-class Limit(msgspec.Struct, frozen=True):
+#: fs.nr_open, the most that RLIMIT_NOFILE may be (setrlimit(2)), as the kernel begins with it (`fs/file.c`), and as
+#: systemd raises it at boot, where it was built so (`bump_file_max_and_nr_open()` in `src/core/main.c`).
+FIRST_NR_OPEN, RAISED_NR_OPEN = 1048576, 1073741816
+
+
+def choose_nr_open(now: int | None, written: int | None) -> int:
+    """Returns fs.nr_open of the next boot: what a file has written, else what the kernel or systemd begins with, and
+    not what somebody wrote since."""
+    if written is not None:
+        return written
+    return now if now in (FIRST_NR_OPEN, RAISED_NR_OPEN) and now is not None else FIRST_NR_OPEN
+
+
+class Limit(NamedTuple):
     """Soft and hard value as setrlimit(2) counts them: bytes, a priority, 20 minus the nice value."""
 
     soft: int
     hard: int
     source: str = ""
-
-
-def read_users(root: Root, names: Iterable[str]) -> dict[str, Fact[User]]:
-    """Look users up in the local files, each of which is gone through once; one that is not there (a directory service
-    may have it) is absent."""
-    names = list(names)
-    passwd, group = root.read(users.PASSWD), root.read(users.GROUP)
-    if passwd.value is None:
-        return dict.fromkeys(names, make_unreadable(passwd.source, passwd.reason))
-    found = users.find_users(names, passwd.value, group.value or "")
-    return {
-        name: Fact("value", found[name], users.PASSWD)
-        if name in found
-        else Fact("absent", None, users.PASSWD, f"no user {name}")
-        for name in names
-    }
 
 
 def parse_systemd(item: str, text: str, source: str = "") -> Limit:
@@ -82,6 +77,33 @@ def parse_systemd(item: str, text: str, source: str = "") -> Limit:
     if values[0] > values[-1]:
         raise ValueError(f"{text[:40]!r}: the soft limit is above the hard limit")
     return Limit(values[0], values[-1], source)
+
+
+class LimitSetting(NamedTuple):
+    """What a unit or the manager says of a limit: `limit` is None where nothing that counts does; `ignored` is the last
+    assignment that systemd does not understand, `reason` why."""
+
+    limit: Limit | None = None
+    ignored: Setting | None = None
+    reason: str = ""
+
+
+def find_limit(settings: Iterable[Setting], section: str, item: str) -> LimitSetting:
+    """Returns the limit that settings come to: an empty value resets those before it, and one that systemd does not
+    understand changes nothing."""
+    key = f"Default{ITEMS[item]}" if section == "Manager" else ITEMS[item]
+    found = LimitSetting()
+    for setting in settings:
+        if (setting.section, setting.key) != (section, key):
+            continue
+        if not setting.value:
+            found = LimitSetting()
+            continue
+        try:
+            found = LimitSetting(parse_systemd(item, setting.value, setting.source))
+        except ValueError as error:
+            found = LimitSetting(found.limit, setting, str(error))
+    return found
 
 
 def parse_proc(text: str, source: str = "") -> dict[str, Limit]:

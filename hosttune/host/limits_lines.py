@@ -39,6 +39,10 @@ _DOMAIN = f"{NAME}@%.:$*\\+"
 _MAX_ID = 2**32 - 1
 
 
+#: The hard limit of open files that systemd begins with: services raise theirs up to it.
+_SYSTEMD_NOFILE = 524288
+
+
 class Line(NamedTuple):
     """One line that can decide a limit: `item` and `value` are empty where it takes its domain off all limits
     (`NAME -`). `value` is as setrlimit(2) counts; None for open files without a limit, which fs.nr_open then gives."""
@@ -48,6 +52,18 @@ class Line(NamedTuple):
     item: str
     value: int | None
     place: str
+
+
+def write_systemd(item: str, value: int | str) -> str:
+    """Returns the value of LimitX= and DefaultLimitX= that gives at least a limit.
+
+    systemd takes a nice value without a sign for the kernel's own number of the limit, 20 less the value.
+    """
+    if value == "unlimited":
+        return "infinity"
+    if item == "nofile":
+        return f"{value}:{max(int(value), _SYSTEMD_NOFILE)}"
+    return f"{int(value):+d}" if item == "nice" else str(value)
 
 
 def parse(text: str, path: str) -> dict[Grammar, list[Line]]:
@@ -72,7 +88,7 @@ def find_exemptions(lines: Iterable[Line], who: User) -> list[Line]:
 
 
 def _is_long(raw: str, number: int) -> bool:
-    if len(raw) <= _MAX_LINE // 4 or len(data := raw.encode()) <= _MAX_LINE:
+    if len(raw) <= _MAX_LINE // 4 or len(data := raw.encode(errors="surrogatepass")) <= _MAX_LINE:
         return False
     size = _MAX_LINE + 1
     pieces = [raw, *(data[at : at + size].decode(errors="replace") for at in range(0, len(data), size))]

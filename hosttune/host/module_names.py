@@ -7,6 +7,7 @@ Source: `register_net_sysctl` in the Linux kernel, of what Debian, Ubuntu and Re
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 from hosttune.host.forms import NAME, consists_of
@@ -42,6 +43,10 @@ _CONTINUED = late_pattern(r"\\\n")
 BUILT_IN_QDISCS = frozenset({"pfifo_fast", "pfifo", "bfifo", "mq"})
 
 
+#: Arguments of the command line that keep modules from being loaded.
+BLACKLISTS = ("module_blacklist", "modprobe.blacklist")
+
+
 def find_owner(path: str) -> str | None:
     """Returns the module that makes a path below /proc/sys, None for one that is there from the start."""
     return next((module for start, module in OWNERS.items() if path.startswith(start)), None)
@@ -62,6 +67,16 @@ class Block(NamedTuple):
 
     kind: Literal["blacklist", "never"]
     place: str
+
+
+def parse_line_blocks(arguments: Iterable[tuple[str, str | None]], place: str) -> dict[str, Block]:
+    """Returns what the arguments of a command line say: module_blacklist= is the kernel's, the other modprobe's."""
+    found: dict[str, Block] = {}
+    for key, names in arguments:
+        kind: Literal["blacklist", "never"] = "never" if key == "module_blacklist" else "blacklist"
+        if key in BLACKLISTS:
+            found.update({normalise_name(name): Block(kind, place) for name in (names or "").split(",") if name})
+    return found
 
 
 def parse_blocks(text: str, file: str) -> dict[str, Block]:

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import posixpath
 import re
-from typing import Literal
 
 import msgspec
 
-from hosttune.host import cmdline, dropins, identity, systemd_lines
-from hosttune.host.module_names import Block, is_sought, normalise_name, parse_blocks
+from hosttune.host import cmdline, dropins, identity, masks, systemd_lines
+from hosttune.host.module_names import Block, is_sought, normalise_name, parse_blocks, parse_line_blocks
 from hosttune.host.root import Fact, Root
 from hosttune.patterns import late_pattern
 
@@ -25,14 +24,18 @@ DIRECTORIES = (
     "/usr/lib/modules-load.d",
 )
 
+#: It loads them at boot.
+SERVICE = "systemd-modules-load.service"
+
 _CMDLINE = "/proc/cmdline"
 _FIRST_WORD = late_pattern(r"^[^\S\n]*(\S+)", re.MULTILINE)
 
 
 class Modules(msgspec.Struct, frozen=True):
     """`loaded`: modules that are loaded now, absent for a kernel without modules. `builtin`: modules that are part of
-    the kernel. `at_boot`: name to the `FILE:LINE` that loads it at the next boot. `blocks`: name to what keeps it from
-    that. `needs`: name to the modules that it brings in. `release`: of the running kernel. Names have `_`, not `-`."""
+    the kernel. `at_boot`: name to the `FILE:LINE` that loads it at the next boot, absent where nothing reads them.
+    `blocks`: name to what keeps it from that. `needs`: name to the modules that it brings in. `release`: of the running
+    kernel. Names have `_`, not `-`."""
 
     loaded: Fact[frozenset[str]]
     builtin: Fact[frozenset[str]]
@@ -169,6 +172,11 @@ def _read_at_boot(root: Root, arguments: cmdline.Arguments) -> Fact[dict[str, st
     files = dropins.read_merged(root, dropins.find_directories(root, "modules-load.d"), ".conf", lasting=True)
     if files.value is None:
         return files.drop_value()
+    masked = masks.read(root, SERVICE)
+    if masked.value is None:
+        return masked.drop_value()
+    if masked.value:
+        return Fact("absent", None, masked.source, f"{SERVICE} is masked: no file of modules-load.d is read at boot")
     found: dict[str, str] = {}
     for key, names in arguments:
         if key == "modules_load" and names:
@@ -191,8 +199,5 @@ def _read_blocks(root: Root, arguments: cmdline.Arguments) -> Fact[dict[str, Blo
         for name, block in parse_blocks(text, file).items():
             if name not in found or block.kind == "never":
                 found[name] = block
-    for key, names in arguments:
-        kind: Literal["blacklist", "never"] = "never" if key == "module_blacklist" else "blacklist"
-        if key in ("module_blacklist", "modprobe.blacklist"):
-            found.update({normalise_name(name): Block(kind, _CMDLINE) for name in (names or "").split(",") if name})
+    found.update(parse_line_blocks(arguments, _CMDLINE))
     return Fact("value", found, directories[0])

@@ -2,12 +2,17 @@
 
 Sources in the Linux kernel: `include/linux/inetdevice.h` (IN_DEV_MAXCONF, IN_DEV_ORCONF, IN_DEV_ANDCONF,
 IN_DEV_RX_REDIRECTS), `net/ipv4/devinet.c` (what `all` starts with), `net/ipv6/addrconf.c`, `net/ipv6/ndisc.c`,
-`net/ipv6/exthdrs.c`; `Documentation/networking/ip-sysctl.rst`.
+`net/ipv6/exthdrs.c`; `Documentation/networking/ip-sysctl.rst`. Of keys that set others: inet_forward_change,
+addrconf_fixup_forwarding, addrconf_disable_ipv6, addrconf_fixup_linkdown and addrconf_sysctl_addr_gen_mode.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterable
+from typing import Literal, NamedTuple
+
+from hosttune.host.sysctl_lines import Assignment
+from hosttune.host.sysctl_values import read_numbers
 
 Rule = Literal["larger", "smaller", "either", "both", "redirects"]
 
@@ -46,6 +51,55 @@ _WORDS: dict[Rule, str] = {
     "both": "the kernel does it where none of the two is 0",
     "redirects": "the kernel does it where one of the two is not 0, and if the interface forwards, none",
 }
+
+
+_SPREADS_IN_IPV6 = ("forwarding", "disable_ipv6", "ignore_routes_with_linkdown", "addr_gen_mode")
+
+
+class Effect(NamedTuple):
+    """What a write to the key at the path `cause` sets another key to: the value written, or, `inverted`, 1 for 0 and
+    else 0; each time, or only `at_change` of the cause, which the kernel starts with 0."""
+
+    cause: str
+    inverted: bool
+    at_change: bool
+
+
+def find_effect(path: str) -> Effect | None:
+    """Returns the effect that another key has on that of a path, None if there is no such key."""
+    parts = path.split("/")
+    if len(parts) != 5 or parts[0] != "net" or parts[2] != "conf":
+        return None
+    _, family, _, device, name = parts
+    forwards = family == "ipv4" and name == "forwarding" and device != "all"
+    if forwards or path == "net/ipv4/conf/all/accept_redirects":
+        return Effect("net/ipv4/ip_forward", not forwards, at_change=True)
+    if family == "ipv6" and name in _SPREADS_IN_IPV6 and device != "all":
+        return Effect(f"net/ipv6/conf/all/{name}", inverted=False, at_change=False)
+    return None
+
+
+def find_later_effect(
+    effect: Effect, own: Assignment | None, causes: Iterable[Assignment], order: list[Assignment]
+) -> Assignment | None:
+    """Returns the line that has an effect on a key after the key's own line, with the value that this comes to.
+
+    `causes` are the lines for the key that has the effect, the last one first; `order` are all, as they are written.
+    """
+    found, cause, before = None, None, 0
+    for line in reversed(list(causes)):
+        numbers = read_numbers(line.value or "", 1)
+        if numbers is None:
+            continue
+        if not effect.at_change or numbers[0] != before:
+            found = line._replace(value=str(int(numbers[0] == 0) if effect.inverted else numbers[0]))
+            cause = line
+        before = numbers[0]
+    if cause is None or own is None:
+        return found
+    # Of one line with a wildcard, the paths are written in the order of their names.
+    later = order.index(cause) - order.index(own) or (1 if effect.inverted else -1)
+    return found if later > 0 else None
 
 
 def names_interface(path: str) -> bool:

@@ -1,7 +1,8 @@
 """What a login gets from pam_limits: its files, their grammar, and which of their lines wins.
 
-Sources: limits.conf(5), pam_limits(8), pam.d(5); `modules/pam_limits/pam_limits.c` of Linux-PAM, which has the grammar,
-and Debian's patches of it: wildcards and groups do not reach root, and what no line sets comes from process 1.
+Sources: limits.conf(5), pam_limits(8), pam.d(5), sshd_config(5); `modules/pam_limits/pam_limits.c` of Linux-PAM, which
+has the grammar, and Debian's patches of it: wildcards and groups do not reach root, and what no line sets comes from
+process 1.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from hosttune.host import dropins, pam_lines
+from hosttune.host import dropins, pam_lines, sshd
 from hosttune.host.limits import Limit
 from hosttune.host.limits_lines import GRAMMARS, ITEMS, Grammar, Line, choose
 from hosttune.host.root import Fact, Root, make_unreadable
@@ -28,9 +29,16 @@ _INHERITED_NOFILE = 1024
 
 
 class Session(msgspec.Struct, frozen=True):
-    """Of a service that people log in by: the files that each run of pam_limits reads, with their text."""
+    """Of a service that people log in by: the files that each run of pam_limits reads, with their text.
+
+    `doubt`: why the runs are not known. `cut`: whether a line at the end of its file may be passed over. `off`: the
+    file by which the service opens no PAM session.
+    """
 
     runs: list[list[tuple[str, str]]]
+    doubt: str = ""
+    cut: bool = False
+    off: str = ""
 
 
 def resolve(
@@ -78,16 +86,10 @@ def read_sessions(root: Root) -> Fact[dict[str, Session]]:
     sessions: dict[str, Session] = {}
     known = [name for name in pam_lines.SERVICES if name in (names.value or [])]
     for service in known:
-        runs: list[list[tuple[str, str]]] = []
-        configurations = _read_runs(root, service)
-        if configurations.value is None:
-            return configurations.drop_value()
-        for configuration in configurations.value:
-            files = _read_files(root, configuration)
-            if files.value is None:
-                return files.drop_value()
-            runs.append(files.value)
-        sessions[service] = Session(runs)
+        session = _read_session(root, service)
+        if session.value is None:
+            return session.drop_value()
+        sessions[service] = session.value
     if not known:  # of other services the files are what can be told
         files = _read_files(root, "")
         if files.value is None:
@@ -108,16 +110,20 @@ def _read_files(root: Root, configuration: str) -> Fact[list[tuple[str, str]]]:
         return make_unreadable(
             configuration, "pam_limits has an argument conf= that names it, outside of /etc/security/*.conf"
         )
-    facts = [root.read(configuration or f"{DIRECTORY}/limits.conf")]
+    paths = [configuration or f"{DIRECTORY}/limits.conf"]
     if not configuration:
         fragments = dropins.list_merged(root, [f"{DIRECTORY}/limits.d"], ".conf")
         if fragments.state == "unreadable":
             return fragments.drop_value()
-        facts += [dropins.read_lasting(root, path) for path in fragments.value or []]
-    for fact in facts:
+        paths += fragments.value or []
+    found: list[tuple[str, str]] = []
+    for path in paths:
+        fact = dropins.read_lasting(root, path)
         if fact.state == "unreadable":
             return fact.drop_value()
-    return Fact("value", [(fact.source, fact.value) for fact in facts if fact.value is not None], DIRECTORY)
+        if fact.value is not None:
+            found.append((path, fact.value))
+    return Fact("value", found, DIRECTORY)
 
 
 def _join(
@@ -137,15 +143,39 @@ def _join(
     return Fact("value", Limit(min(values), values[1], place), place)
 
 
-def _read_runs(root: Root, service: str) -> Fact[list[str]]:
-    """Returns the argument conf= of each run of pam_limits in a service's session, empty where there is none."""
+def _read_session(root: Root, service: str) -> Fact[Session]:
+    """Returns what pam_limits does in a service's session."""
     refused: list[Fact[str]] = []
+    source = f"{pam_lines.DIRECTORY}/{service}"
 
     def read(path: str) -> str | None:
-        fact = root.read(path)
+        fact = dropins.read_lasting(root, path)
         if fact.state == "unreadable":
             refused.append(fact)
         return fact.value
 
-    runs = pam_lines.find_runs(service, read)
-    return refused[0].drop_value() if refused else Fact("value", runs, f"{pam_lines.DIRECTORY}/{service}")
+    def read_longer(path: str) -> str | None:
+        text = read(path)
+        return f"{text or ''}\n{pam_lines.LINE}\n" if path == source else text
+
+    try:
+        found = pam_lines.find_sequences(service, read)
+        cut = not all(pam_lines.find_sequences(service, read_longer))
+    except ValueError as error:
+        return refused[0].drop_value() if refused else Fact("value", Session([], str(error)), source)
+    if refused:
+        return refused[0].drop_value()
+    uses = sshd.read_use_pam(root) if service == "sshd" else Fact("value", True, source)
+    if uses.state == "unreadable":
+        return uses.drop_value()
+    off = uses.source if uses.value is False else ""
+    if len(found) > 1:
+        doubt = "a line before pam_limits may jump over it or end the session: whether it does is not known"
+        return Fact("value", Session([], doubt, True, off), source)
+    runs: list[list[tuple[str, str]]] = []
+    for configuration in found[0]:
+        files = _read_files(root, configuration)
+        if files.value is None:
+            return files.drop_value()
+        runs.append(files.value)
+    return Fact("value", Session(runs, "", cut, off), source)

@@ -1,23 +1,22 @@
 """sysctl: the running value of a key, and the line that decides it at the next boot.
 
 Sources: sysctl.d(5); systemd `src/sysctl/sysctl.c`, `src/basic/sysctl-util.c`; procps `src/sysctl.c`, its init script;
-`Documentation/admin-guide/sysctl/` of the Linux kernel.
+`Documentation/admin-guide/sysctl/` of the Linux kernel, and its `fs/proc/proc_sysctl.c` (do_sysctl_args).
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from functools import partial
 
 import msgspec
 
-from hosttune.host import dropins
-from hosttune.host.forms import DIGITS, NAME, UNINTELLIGIBLE, consists_of
+from hosttune.host import boot, cmdline, dropins, identity, masks, module_names, netconf, sysctl_lines
+from hosttune.host.forms import NAME, consists_of
 from hosttune.host.root import Fact, Root
-from hosttune.host.sysctl_lines import WILDCARDS, Assignment, is_glob, matches, normalise_key, parse, settle
+from hosttune.host.sysctl_lines import WILDCARDS, Assignment, is_glob, list_names, matches, normalise_key, parse, settle
+from hosttune.host.sysctl_values import HEXADECIMAL, MASKS, RANGES, SOUGHT, is_numeric, keep_numbers
 from hosttune.host.systemd_lines import split_lines
-from hosttune.patterns import late_pattern
 
 DIRECTORIES = ("/etc/sysctl.d", "/run/sysctl.d", "/usr/local/lib/sysctl.d", "/usr/lib/sysctl.d")
 CONF = "/etc/sysctl.conf"
@@ -28,16 +27,12 @@ WORD_KEYS = frozenset(
 )
 #: Of one key, to tell what a line overrules.
 MAX_LINES = 100
-_MAX_VALUE = 4096  # characters
+_SETS = MASKS | RANGES
+# The first kernel that takes sysctls on its command line.
+_TAKES_ARGUMENTS = (5, 8)
 
-# Paths below /proc/sys, and the beginning of those that a profile may name.
-_SOUGHT = ("net/", "vm/nr_hugepages", "kernel/sched_rt_runtime_us", "fs/nr_open")
-_PARTS = late_pattern(r"[ \t]+|[^ \t]+")
-# A number, or what somebody takes for one and the kernel does not.
-_LIKE_NUMBER = late_pattern(r"[+-]{0,2}(?:0[xX][0-9a-fA-F]{1,16}|(?:0[bBoO])?[0-9][0-9_.,]{0,22}[kKmMgGtT]?)", re.ASCII)
-
-_SERVICE = "systemd-sysctl.service"
-_UNITS = "/etc/systemd/system"
+#: It applies them at boot.
+SERVICE = "systemd-sysctl.service"
 _INIT_SCRIPT = "/etc/init.d/procps"
 
 
@@ -46,19 +41,29 @@ class Sysctls(msgspec.Struct, frozen=True):
 
     `boot` is what the program that applies sysctls at boot is left with, in the order in which it writes. `lines` are
     the lines of its files, the last MAX_LINES for each key, and `gone` those of files in /run, which that boot does not
-    find. All are of the keys that were asked for, and of globs.
+    find. All are of the keys that were asked for, by any of their names, and of globs. `arguments` are those of the
+    next boot's kernel, which sets them before any program is started.
     """
 
     running: dict[str, Fact[str]]
     boot: Fact[list[Assignment]]
     lines: Fact[list[Assignment]]
     gone: Fact[list[Assignment]]
+    arguments: Fact[list[Assignment]]
+
+    def find_written(self, key: str) -> list[Assignment]:
+        """Returns what the next boot writes for a key, the last one first: the lines of its files, then arguments."""
+        return [
+            *sysctl_lines.find_written(self.boot.value or [], key),
+            *reversed(sysctl_lines.find_lines(self.arguments.value or [], key)),
+        ]
 
 
 def read(root: Root, keys: Iterable[str]) -> Sysctls:
     """Read the running value of each key, and all configuration files."""
     running = {key: root.read(build_path(key)).map(str.strip) for key in keys}
-    sought = frozenset(map(normalise_key, running))
+    sought = frozenset(name for key in running for name in list_names(key))
+    arguments = _read_arguments(root, sought)
     directories = dropins.find_directories(root, "sysctl.d")
     lines = _read_lines(root, directories, sought, lasting=True)
     gone = _read_lines(root, [each for each in directories if not dropins.outlives_boot(each)], sought)
@@ -66,14 +71,14 @@ def read(root: Root, keys: Iterable[str]) -> Sysctls:
         conf = root.read(CONF).map(partial(parse, file=CONF))
         lines = conf.drop_value() if conf.state == "unreadable" else lines.map(lambda found: found + (conf.value or []))
         lines = lines.map(partial(_choose_lines, sought))
-        return Sysctls(running, lines, lines, gone)  # `sysctl --system` writes one line after the other
-    masked = _is_masked(root)
-    boot = lines.map(settle)
+        return Sysctls(running, lines, lines, gone, arguments)  # `sysctl --system` writes one line after the other
+    masked = masks.read(root, SERVICE)
+    written = lines.map(settle)
     if masked.value is None:
-        boot = masked.drop_value()
+        written = masked.drop_value()
     elif masked.value:
-        boot = Fact("absent", None, masked.source, f"{_SERVICE} is masked: no file of sysctl.d is applied at boot")
-    return Sysctls(running, boot, lines.map(_choose_last), gone)
+        written = Fact("absent", None, masked.source, f"{SERVICE} is masked: no file of sysctl.d is applied at boot")
+    return Sysctls(running, written, lines.map(_choose_last), gone, arguments)
 
 
 def build_path(key: str) -> str:
@@ -89,7 +94,7 @@ def reduce(text: str, asked: frozenset[str] = frozenset()) -> str:
     """
     kept = [""] * len(split_lines(text))
     for line in parse(text, ""):
-        if line.key.startswith(_SOUGHT) or line.key in asked or _may_match(line.key):
+        if line.key.startswith(SOUGHT) or line.key in asked or _may_match(line.key):
             # The slash in front: the first separator says how the key is read.
             kept[line.line - 1] = (
                 f"/{line.key} = {_keep_value(line, asked)}" if line.value is not None else f"-/{line.key}"
@@ -104,17 +109,29 @@ def reduce_value(text: str) -> str:
     return text
 
 
-def is_numeric(value: str) -> bool:
-    """Returns whether a value is of numbers alone."""
-    words = value.split() if len(value) <= _MAX_VALUE else [""]
-    return len(words) <= 64 and all(map(_is_number, words))
+def _read_arguments(root: Root, sought: frozenset[str]) -> Fact[list[Assignment]]:
+    """Returns what the next boot's command line sets: it sets no key of an interface or a module that comes later, and
+    no word, which names a module.
 
-
-def _is_number(word: str) -> bool:
-    digits = word[1:] if word[:1] in ("+", "-") else word
-    if digits[:2] in ("0x", "0X"):
-        return len(digits) > 2 and consists_of(digits[2:], f"{DIGITS}abcdefABCDEF", 16)
-    return digits != "" and consists_of(digits, DIGITS, 20)
+    Where that line cannot be read, there are none if this boot's has none.
+    """
+    coming = boot.read_coming(root)
+    line = root.read("/proc/cmdline").map(cmdline.reduce) if coming.value is None else coming
+    found = [
+        Assignment(path, value, line.source, 0)
+        for name, value in cmdline.split_arguments(line.value or "")
+        if (path := cmdline.find_sysctl(name)) in sought
+        and value
+        and path not in WORD_KEYS
+        and module_names.find_owner(path) is None
+        and not netconf.names_interface(path)
+    ]
+    release = root.read(identity.RELEASE).map(identity.parse_release)
+    if not found or (release.value is not None and release.value < _TAKES_ARGUMENTS):
+        return Fact("value", [], line.source)
+    if release.value is None:
+        return release.drop_value()
+    return coming.drop_value() if coming.value is None else Fact("value", found, line.source)
 
 
 def _starts_procps(root: Root) -> bool:
@@ -126,47 +143,21 @@ def _starts_procps(root: Root) -> bool:
     return init.state == "absent" or (init.value is not None and "systemd" not in init.value)
 
 
-def _is_masked(root: Root) -> Fact[bool]:
-    """Returns whether the administrator masked the service that applies sysctls at boot."""
-    names = root.list(_UNITS)
-    if names.state == "unreadable":
-        return names.drop_value()
-    path = f"{_UNITS}/{_SERVICE}"
-    if _SERVICE not in (names.value or []):
-        return Fact("value", False, path)
-    link = root.link(path)
-    if link.state == "unreadable":
-        return link.drop_value()
-    return Fact("value", link.value == "/dev/null" or root.read(path).value == "", path)
-
-
 def _may_match(pattern: str) -> bool:
     """Returns whether a key with a wildcard may mean one that a check asks for."""
     first, _, _ = pattern.partition("/")
-    return not WILDCARDS.isdisjoint(pattern) and any(matches(key.partition("/")[0], first) for key in _SOUGHT)
+    return not WILDCARDS.isdisjoint(pattern) and any(matches(key.partition("/")[0], first) for key in SOUGHT)
 
 
 def _keep_value(line: Assignment, asked: frozenset[str]) -> str:
     value = line.value or ""
-    if is_numeric(value):
+    if is_numeric(value) or (line.key in _SETS and consists_of(value, f"{HEXADECIMAL}xX,- \t", 4096)):
         return value
     for keys, longest in ((WORD_KEYS, 15), (asked, 64)):
         known = all(consists_of(word, f"{NAME}.,:+", longest) for word in value.split()[:33])
         if known and len(value) <= 1024 and (line.key in keys or any(matches(key, line.key) for key in keys)):
             return value
-    return _keep_numbers(value)
-
-
-def _keep_numbers(value: str) -> str:
-    """Returns a value with what is like a number left in it: the kernel may refuse it, or look no further."""
-    kept = []
-    for part in _PARTS.findall(value[:_MAX_VALUE]):
-        number = part.lstrip("\v\f")
-        like = not number.strip() or _LIKE_NUMBER.fullmatch(number)
-        kept.append(part if like else UNINTELLIGIBLE)
-        if not like:
-            break
-    return "".join(kept)
+    return keep_numbers(value)
 
 
 def _choose_lines(sought: frozenset[str], lines: list[Assignment]) -> list[Assignment]:

@@ -1,13 +1,15 @@
 """The lines of sysctl.d files, and which of them systemd-sysctl writes: for the check and for the roles.
 
 Standard library only: the controller's planning of the roles reads files with it.
-Sources: sysctl.d(5); systemd `src/sysctl/sysctl.c`, `src/basic/sysctl-util.c`.
+Sources: sysctl.d(5); systemd `src/sysctl/sysctl.c`, `src/basic/sysctl-util.c`; of the Linux kernel
+`net/netfilter/nf_conntrack_standalone.c` (nf_ct_netfilter_table), `net/ipv4/devinet.c` (ctl_forward_entry),
+`mm/hugetlb.c` (hugetlb_sysctl_handler_common).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from fnmatch import translate
 from functools import lru_cache
 from typing import NamedTuple
@@ -20,10 +22,19 @@ WILDCARDS = frozenset("*?[")
 MAX_GLOBS = 1000
 _MAX_PATTERN = 4096  # a longer one is no path
 _SEPARATORS = late_pattern(r"[/.]")
+CONTROL = "net.ipv4.tcp_congestion_control"
+ALLOWED = "net.ipv4.tcp_allowed_congestion_control"
+#: Paths below /proc/sys that are names of one variable: what is written last to any of them counts.
+_SAME = (
+    ("net/netfilter/nf_conntrack_max", "net/nf_conntrack_max"),
+    ("net/ipv4/ip_forward", "net/ipv4/conf/all/forwarding"),
+    ("vm/nr_hugepages", "vm/nr_hugepages_mempolicy"),
+)
+_NAMES = {name: (name, *(other for other in names if other != name)) for names in _SAME for name in names}
 
 
 class Assignment(NamedTuple):
-    """One line of a sysctl.d file.
+    """One line of a sysctl.d file, or an argument of the kernel, whose `line` is 0.
 
     `key` is the path below /proc/sys and may be a glob; `value` is None for a line `-KEY` that excludes a
     key from globs.
@@ -36,7 +47,7 @@ class Assignment(NamedTuple):
 
     @property
     def place(self) -> str:
-        return f"{self.file}:{self.line}"
+        return f"{self.file}:{self.line}" if self.line else self.file
 
 
 def normalise_key(key: str) -> str:
@@ -50,6 +61,12 @@ def normalise_key(key: str) -> str:
     if first is not None and first[0] == ".":
         key = key.translate({ord("."): "/", ord("/"): "."})
     return "/".join(part for part in key.split("/") if part not in ("", "."))
+
+
+def list_names(key: str) -> tuple[str, ...]:
+    """Returns the paths below /proc/sys of the variable that a key sets, that of the key first."""
+    path = normalise_key(key)
+    return _NAMES.get(path, (path,))
 
 
 def parse(text: str, file: str) -> list[Assignment]:
@@ -79,24 +96,40 @@ def find_winner(assignments: list[Assignment], key: str) -> Assignment | None:
 
 
 def find_written(assignments: list[Assignment], key: str) -> list[Assignment]:
-    """Returns the lines of `Sysctls.boot` that are written for a key, the last one first.
+    """Returns the lines of `Sysctls.boot` that are written for a key, by whatever name, the last one first.
 
-    The next one counts where the kernel refuses the one before it. A line with a glob is written only if no line names
-    the key itself, be it to exclude it.
+    The next one counts where the kernel refuses the one before it. A line with a glob is written for a name only if no
+    line has that very name, be it to exclude it.
     """
-    wanted = normalise_key(key)
-    named = [line for line in assignments if line.key == wanted]
-    lines = named or [line for line in assignments if is_glob(line) and matches(wanted, line.key)]
-    return [line for line in reversed(lines) if line.value is not None]
+    names = list_names(key)
+    named = {line.key for line in assignments if line.key in names}
+    return list(reversed(_choose(assignments, names, [name for name in names if name not in named])))
+
+
+def find_forbidding(assignments: list[Assignment], name: str) -> Assignment | None:
+    """Returns the line of `Sysctls.boot` that takes a congestion control off the allowed ones again, after it was
+    chosen, which allows it (`net/ipv4/tcp_cong.c`)."""
+    line = find_winner(assignments, ALLOWED)
+    if line is None or name in (line.value or "").split():
+        return None
+    chosen = find_winner(assignments, CONTROL)
+    later = chosen is not None and chosen.value == name and assignments.index(chosen) > assignments.index(line)
+    return None if later else line
 
 
 def find_lines(assignments: list[Assignment], key: str) -> list[Assignment]:
-    """Returns all lines that give a key a value, by its name or by a glob."""
-    wanted = normalise_key(key)
+    """Returns all lines that give a key a value, by any of its names or by a glob."""
+    names = list_names(key)
+    return _choose(assignments, names, names)
+
+
+def _choose(assignments: list[Assignment], names: Sequence[str], by_glob: Sequence[str]) -> list[Assignment]:
+    """Returns the lines with a value that have one of the names, or a glob that one of `by_glob` matches."""
     return [
         line
         for line in assignments
-        if line.value is not None and (line.key == wanted or (is_glob(line) and matches(wanted, line.key)))
+        if line.value is not None
+        and (line.key in names or (by_glob and is_glob(line) and any(matches(name, line.key) for name in by_glob)))
     ]
 
 

@@ -12,9 +12,9 @@ from typing import Literal
 
 import msgspec
 
-from hosttune.host import dropins, limits, limits_lines
+from hosttune.host import dropins
 from hosttune.host.root import NOT_CAPTURED, Fact, Root, make_unreadable
-from hosttune.host.systemd_lines import Setting, list_values, parse
+from hosttune.host.systemd_lines import Setting, find_last, list_values, parse
 from hosttune.patterns import late_pattern
 
 MANAGER = ("/etc/systemd", "/run/systemd", "/usr/local/lib/systemd", "/usr/lib/systemd")
@@ -27,6 +27,19 @@ UNITS = (
 )
 _VENDOR = ("/usr/lib/systemd/system", "/lib/systemd/system")
 _SERVICES = (".service", ".service.d")
+# Targets that a boot into the default target does not reach. Source: systemd.special(7).
+_NOT_AT_BOOT = frozenset(
+    f"{name}.target"
+    for name in (
+        *("ctrl-alt-del", "emergency", "exit", "factory-reset", "final", "halt", "hibernate", "hybrid-sleep"),
+        *("kbrequest", "kexec", "poweroff", "reboot", "rescue", "runlevel0", "runlevel1", "runlevel6", "shutdown"),
+        *("sigpwr", "sleep", "soft-reboot", "storage-target-mode", "suspend", "suspend-then-hibernate"),
+        *("system-update", "system-update-pre", "umount"),
+    )
+)
+# Conditions that hold on any host whose huge pages a check looks at.
+_PATH_CONDITIONS = ("PathExists", "PathIsDirectory", "PathIsReadWrite", "FileNotEmpty")
+_KERNEL_PATHS = ("/sys/kernel/mm/", "/sys/devices/system/node")
 _SPECIFIER = late_pattern("%.?")
 
 
@@ -47,33 +60,6 @@ class Unit(msgspec.Struct, frozen=True):
     def values(self, section: str, key: str) -> list[str]:
         """Returns the values of a setting that may be given several times; an empty one resets those before it."""
         return list_values(self.settings, section, key)
-
-
-class LimitSetting(msgspec.Struct, frozen=True):
-    """What a unit or the manager says of a limit: `limit` is None where nothing that counts does; `ignored` is the last
-    assignment that systemd does not understand, `reason` why."""
-
-    limit: limits.Limit | None = None
-    ignored: Setting | None = None
-    reason: str = ""
-
-
-def find_limit(settings: Iterable[Setting], section: str, item: str) -> LimitSetting:
-    """Returns the limit that settings come to: an empty value resets those before it, and one that systemd does not
-    understand changes nothing."""
-    key = f"Default{limits_lines.ITEMS[item]}" if section == "Manager" else limits_lines.ITEMS[item]
-    found = LimitSetting()
-    for setting in settings:
-        if (setting.section, setting.key) != (section, key):
-            continue
-        if not setting.value:
-            found = LimitSetting()
-            continue
-        try:
-            found = LimitSetting(limits.parse_systemd(item, setting.value, setting.source))
-        except ValueError as error:
-            found = LimitSetting(found.limit, setting, str(error))
-    return found
 
 
 def read_manager(root: Root, *, now: bool = False) -> Fact[list[Setting]]:
@@ -101,14 +87,15 @@ def read_unit(root: Root, name: str, *, now: bool = False) -> Fact[Unit]:
 
 
 def read_wanted_units(root: Root) -> Fact[frozenset[str]]:
-    """Returns the names of all units that a `.wants` or `.requires` directory pulls in."""
+    """Returns the names of all units that a `.wants` or `.requires` directory pulls in, but those of targets that a
+    boot does not reach."""
     found: set[str] = set()
     for directory in dropins.choose_lasting(UNITS):
         names = root.list(directory)
         if names.state == "unreadable":
             return make_unreadable(directory, names.reason)
         for name in names.value or []:
-            if name.endswith((".wants", ".requires")):
+            if name.endswith((".wants", ".requires")) and name.rpartition(".")[0] not in _NOT_AT_BOOT:
                 links = root.list(f"{directory}/{name}")
                 if links.state == "unreadable":
                     return make_unreadable(links.source, links.reason)
@@ -125,12 +112,47 @@ def read_local_services(root: Root) -> Fact[list[Unit]]:
     return _read_units(root, index.value, {name for name in services if name not in index.value.links})
 
 
-def read_started_services(root: Root) -> Fact[list[Unit]]:
-    """Returns the services that a `.wants` or `.requires` directory pulls in at boot, as far as files describe them."""
+def read_started_services(root: Root, *, timed: bool = False) -> Fact[list[Unit]]:
+    """Returns the services that a `.wants` or `.requires` directory pulls in at boot, as far as files describe them.
+
+    timed: also those that a timer starts which one pulls in; they are not `started`.
+    """
     index = _read_index(root, now=False)
     if index.value is None:
         return index.drop_value()
-    return _read_units(root, index.value, {name for name in index.value.wanted if name.endswith(".service")})
+    names = {name for name in index.value.wanted if name.endswith(".service")}
+    if timed:
+        timers = _read_units(root, index.value, {name for name in index.value.wanted if name.endswith(".timer")})
+        if timers.value is None:
+            return timers.drop_value()
+        names.update(_find_timed(timer) for timer in timers.value if timer.state == "installed")
+    return _read_units(root, index.value, names)
+
+
+def _find_timed(timer: Unit) -> str:
+    """Returns the name of the service that a timer starts (systemd.timer(5), `Unit=`); of another unit one of none."""
+    own = f"{timer.name.removesuffix('.timer')}.service"
+    unit = find_last(timer.settings, "Timer", "Unit")
+    name = own if unit is None else expand(unit.value, timer.name)
+    return name if name.endswith(".service") else own
+
+
+def is_condition(setting: Setting) -> bool:
+    """Returns whether a unit may not be started for what this assignment says: `Condition*=` and `Assert*=`."""
+    if setting.section != "Unit" or not setting.key.startswith(("Condition", "Assert")):
+        return False
+    kind = setting.key.removeprefix("Condition").removeprefix("Assert")
+    is_there = kind in _PATH_CONDITIONS and setting.value.startswith(_KERNEL_PATHS)
+    return not is_there and (kind, setting.value) != ("Virtualization", "!container")
+
+
+def has_condition(unit: Unit) -> bool:
+    """Returns whether a unit has a condition of which nobody here knows whether it holds; an empty one resets all."""
+    found = {"Condition": False, "Assert": False}
+    for setting in unit.settings:
+        if is_condition(setting):
+            found["Assert" if setting.key.startswith("Assert") else "Condition"] = bool(setting.value)
+    return any(found.values())
 
 
 def read_services(root: Root, *, now: bool = False) -> Fact[list[Unit]]:

@@ -7,25 +7,32 @@ from __future__ import annotations
 
 import msgspec
 
-from hosttune.host import dropins, hugetlb, tmpfiles_lines
+from hosttune.host import dropins, hugetlb, masks, tmpfiles_lines
 from hosttune.host.forms import DIGITS, NAME, UNINTELLIGIBLE, consists_of
 from hosttune.host.root import Fact, Root, make_unreadable
 from hosttune.host.tmpfiles_lines import Line, order, parse
 
 DIRECTORIES = ("/etc/tmpfiles.d", "/run/tmpfiles.d", "/usr/local/lib/tmpfiles.d", "/usr/lib/tmpfiles.d")
 
+#: It writes them at boot.
+SERVICE = "systemd-tmpfiles-setup.service"
+
 _PATTERN = NAME + "/*?[]{},!^:."
 
 
 class Writes(msgspec.Struct, frozen=True):
-    """All writes at boot, in the order in which they are done; `ignored`: lines that one before them keeps out."""
+    """All writes at boot, in the order in which they are done; `ignored`: lines that one before them keeps out.
+
+    `masked`: where it says that SERVICE is masked, so that none of them is done; else empty.
+    """
 
     lines: list[Line] = []
     ignored: list[Line] = []
+    masked: str = ""
 
     def find(self, path: str) -> list[Line]:
         """Returns the writes to a path, the last of which counts."""
-        return tmpfiles_lines.find(self.lines, path)
+        return [] if self.masked else tmpfiles_lines.find(self.lines, path)
 
 
 def read(root: Root) -> Fact[Writes]:
@@ -41,7 +48,10 @@ def read(root: Root) -> Fact[Writes]:
             return make_unreadable(file, f"not understood: {error}")
     lines = order(found)
     counted = {line.place for line in lines}
-    return Fact("value", Writes(lines, [line for line in found if line.place not in counted]), DIRECTORIES[0])
+    ignored = [line for line in found if line.place not in counted]
+    # Where that cannot be read, no unit can, and what services write is unknown (boot_writes.py).
+    masked = masks.read(root, SERVICE)
+    return Fact("value", Writes(lines, ignored, masked.source if masked.value else ""), DIRECTORIES[0])
 
 
 def reduce(text: str) -> str:

@@ -131,7 +131,7 @@ def is_sought(pattern: str) -> bool:
             "/sys/kernel/mm/transparent_hugepage/hugepages-#kB/enabled",
             f"{hugetlb.NODES}/node#/hugepages/hugepages-#kB/nr_hugepages",
             f"{hugetlb.ALL_NODES}/hugepages-#kB/nr_hugepages",
-            hugetlb.DEFAULT_TOTAL,
+            *hugetlb.DEFAULT_TOTALS,
         )
     )
 

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable
 
 import msgspec
 
-from hosttune.host.hugetlb import POLICIES, TRANSPARENT, build_policy_path
+from hosttune.host.hugetlb import POLICIES, SIZES_POLICY, TRANSPARENT, build_policy_path, fits_policy
 from hosttune.host.root import Fact, Root, make_unreadable
 from hosttune.patterns import late_pattern
 
@@ -20,10 +20,6 @@ SIZE_POLICIES = (*POLICIES, "inherit")
 
 _SIZE = late_pattern(r"hugepages-([0-9]{1,20})kB")
 _BRACKETS = late_pattern(r"\[(\w+)\]")
-_ONE = r"[0-9]{1,9}[KMG]?"
-_SOME = rf"{_ONE}(-{_ONE})?"
-#: Of thp_anon=: sizes and spans of sizes, and the policy for them.
-PATTERN = late_pattern(rf"{_SOME}(,{_SOME})*:[a-z]{{1,7}}(;{_SOME}(,{_SOME})*:[a-z]{{1,7}})*")
 _UNIT = {"": 0, "K": 10, "M": 20, "G": 30}
 
 
@@ -39,13 +35,12 @@ class Policies(msgspec.Struct, frozen=True):
         The largest is the one that follows the policy for all, unless told otherwise; smaller ones may only be less
         eager than what is wanted.
         """
-        eager = {policy: number for number, policy in enumerate(("never", "madvise", "always"))}
         sizes = self.sizes.value or {}
         largest = max(sizes, default=0)
         return {
             kb: policy
             for kb, policy in sizes.items()
-            if policy != "inherit" and (eager.get(policy, 3) > eager[wanted] or (kb == largest and policy != wanted))
+            if not fits_policy(policy, wanted) or (kb == largest and policy not in ("inherit", wanted))
         }
 
 
@@ -100,7 +95,7 @@ def resolve_boot(
 
 def _parse_sizes(text: str, sizes: Collection[int]) -> dict[int, str] | None:
     """Returns what thp_anon= sets, None if the kernel refuses it: one that is wrong spoils all."""
-    if PATTERN.fullmatch(text) is None:
+    if SIZES_POLICY.fullmatch(text) is None:
         return None
     found: dict[int, str] = {}
     for part in text.split(";"):

@@ -6,7 +6,7 @@ its value is not kept, since it may reset or overrule another.
 
 from __future__ import annotations
 
-from hosttune.host import boot_writes, commands, irqbalance, limits_lines, systemd_lines
+from hosttune.host import boot_writes, commands, irq_writes, irqbalance, limits_lines, systemd, systemd_lines
 from hosttune.host.forms import CPU_LIST, DIGITS, NAME, UNINTELLIGIBLE, consists_of
 from hosttune.host.systemd_lines import Setting
 
@@ -17,7 +17,8 @@ _DEFAULT_LIMITS = frozenset(f"Default{key}" for key in _SERVICE_LIMITS)
 
 
 def reduce(text: str) -> str:
-    """Returns what is kept of a service, or of a drop-in of one: its commands' files and users, user and limits."""
+    """Returns what is kept of a service, or of a drop-in of one: its commands' files and users, user and limits, and
+    whether it has conditions."""
     return _write(text, [_keep_service(setting) for setting in systemd_lines.parse(text, "")])
 
 
@@ -46,19 +47,40 @@ def _write(text: str, settings: list[Setting | None]) -> str:
     return "\n".join([*lines, ""]) or "\n"
 
 
+def reduce_timer(text: str) -> str:
+    """Returns what is kept of a timer, or of a drop-in of one: the unit that it starts."""
+    return _write(text, [_keep_timer(setting) for setting in systemd_lines.parse(text, "")])
+
+
+def _keep_timer(setting: Setting) -> Setting | None:
+    if (setting.section, setting.key) != ("Timer", "Unit"):
+        return None
+    return _replace(setting, setting.value if consists_of(setting.value, f"{NAME}.@%", 256) else "")
+
+
 def _keep_service(setting: Setting) -> Setting | None:
+    if systemd.is_condition(setting):
+        kind = "Assert" if setting.key.startswith("Assert") else "Condition"
+        return _replace(Setting("Unit", f"{kind}PathExists", setting.value, ""), "")
     if setting.section != "Service":
         return None
     if setting.key in boot_writes.COMMANDS:
-        writes = boot_writes.reduce(setting.value)
-        kept = commands.reduce(setting.value) if setting.key == "ExecStart" else ""
-        kept = " ; ".join(filter(None, (kept, writes and f"sh -c '{writes}'")))
-        return _replace(setting, kept) if kept or not setting.value or setting.key == "ExecStart" else None
+        return _replace(setting, _keep_command(setting.value))
     if setting.key == "User":
         return _replace(setting, setting.value if consists_of(setting.value, f"{NAME}.%$", 66) else "")
     if setting.key in _SERVICE_LIMITS:
         return _replace(setting, setting.value if consists_of(setting.value, _LIMIT, 64) else "")
     return None
+
+
+def _keep_command(command: str) -> str:
+    """Returns the files and the user that a command names, what it writes, and whether root runs it in any case."""
+    writes = "; ".join(filter(None, (boot_writes.reduce_command(command), irq_writes.reduce_command(command))))
+    named = commands.reduce(command)
+    kept = " ; ".join(filter(None, (named, writes and f"sh -c '{writes}'")))
+    # What such a mark may stand before: a script, or what is written. Another word of commands.reduce() loses by it.
+    marked = commands.is_privileged(command) and (commands.find_scripts(named) or (writes and not named))
+    return f"+{kept}" if marked else kept
 
 
 def _keep_environment(setting: Setting) -> Setting | None:

@@ -126,6 +126,6 @@ def parse(output: str) -> dict[str, str | None]:
         if not separator:
             raise ValueError("the answer is not understood")
         cut = len(text.encode(errors="surrogatepass")) > 1 + MOST
-        whole = _CUT if cut else text[1:].replace("\r\n", "\n").strip()  # a terminal's line ends
+        whole = _CUT if cut else text[1:].replace("\r\n", "\n").rstrip()  # a terminal's line ends
         found[name] = whole if text.startswith("+") else None
     return found

@@ -6,12 +6,13 @@ Sources: `Documentation/admin-guide/mm/hugetlbpage.rst` of the Linux kernel; sys
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Any, NamedTuple
 
-from hosttune.host import hugetlb
+from hosttune.host import boot_pages, cmdline, hugetlb
 
-from . import cpu_lists, inputs, later_files
+from . import boot_line, cpu_lists, inputs, later_files
 from .host_facts import RELEASE, UPDATE_GRUB, Host
 
 #: The first kernel that takes counts per node on its command line (`hugepages=0:2,1:2`).
@@ -20,6 +21,7 @@ MEMINFO = "/proc/meminfo"
 _OWN = "/etc/tmpfiles.d/00-hosttune-hugepages.conf"
 #: Physical addresses of x86-64 and arm64 have at most 52 bits.
 _MOST_KB = 1 << 42
+_DEFAULT_KB = r"^Hugepagesize: *([0-9]{1,15}) kB"
 _MOUNT = ("group", "path", "size")
 _PATH = re.compile(r"(/[A-Za-z0-9:_-][A-Za-z0-9:_.-]*)+")
 _KEPT_IN_UNIT_NAMES = re.compile(r"[^A-Za-z0-9:_.]")
@@ -42,7 +44,8 @@ def list_reads(asked: dict[str, Any], image: bool) -> list[str]:
     sizes = [hugetlb.build_policy_path(kb) for kb in hugetlb.POLICY_SIZES]
     early = later_files.list_reads("tmpfiles", "sysctl")
     nodes = {_build_memory_path(pool.node) for pool in _pools(asked["pages"], [])}
-    return [RELEASE, UPDATE_GRUB, MEMINFO, hugetlb.TRANSPARENT, *pools, *sizes, *sorted(nodes), *early]
+    of_boot = [f"files:{hugetlb.ALL_NODES}/*/nr_hugepages", f"files:{hugetlb.NODES}/node*/meminfo", *boot_line.READS]
+    return [RELEASE, UPDATE_GRUB, MEMINFO, hugetlb.TRANSPARENT, *pools, *sizes, *sorted(nodes), *early, *of_boot]
 
 
 def plan(
@@ -82,37 +85,99 @@ def plan(
         if has_transparent:
             values[hugetlb.TRANSPARENT] = str(transparent)
             values.update(_plan_sizes(host, str(transparent)))
+    early = [pool for pool in pools if pool.kb in at_boot]
+    spellings = [text for kb in sorted({pool.kb for pool in early}) for text in spell(kb)]
     if refuse:
-        cpu_lists.refuse(_find_overruled(host, pools, values))
+        cpu_lists.refuse(_find_overruled(host, pools, str(transparent or ""), values))
+        cpu_lists.refuse(_find_words(host, early, spellings))
     return {
         "values": values,
-        "arguments": arguments([pool for pool in pools if pool.kb in at_boot]),
-        "spellings": [text for kb in sorted({pool.kb for pool in pools if pool.kb in at_boot}) for text in spell(kb)],
+        "arguments": arguments(early),
+        "spellings": spellings,
         "section": section,
         "unit": mount_unit(mount["path"]) if mount else "",
     }
 
 
-def _find_overruled(host: Host, pools: list[Pool], values: dict[str, Any]) -> list[str]:
-    """Returns a line for each pool, and for the policy, that a file of somebody else takes back at boot."""
+def _find_overruled(host: Host, pools: list[Pool], policy: str, values: dict[str, Any]) -> list[str]:
+    """Returns a line for each pool, and each policy, that a file of somebody else takes back at boot."""
     asked = {hugetlb.build_path(pool.kb, pool.node): pool for pool in pools}
-    totals = {path: (hugetlb.build_total_path(pool.kb), hugetlb.DEFAULT_TOTAL) for path, pool in asked.items()}
-    at_boot = {path: pool.pages for path, pool in asked.items() if path not in values}
-    problems = later_files.find_tmpfiles(host, _OWN, values, at_boot, totals)
-    default = re.search(r"^Hugepagesize: *([0-9]{1,15}) kB", host.read(MEMINFO) or "", re.MULTILINE)
-    if any(default is None or pool.kb == int(default[1]) for pool in pools):
+    found = re.search(_DEFAULT_KB, host.read(MEMINFO) or "", re.MULTILINE)
+    of_default = {path for path, pool in asked.items() if found is None or pool.kb == int(found[1])}
+    totals = {
+        path: (hugetlb.build_total_path(pool.kb), *(hugetlb.DEFAULT_TOTALS if path in of_default else ()))
+        for path, pool in asked.items()
+    }
+    kept = {path: (str(pool.pages), str(pool.pages).__eq__) for path, pool in asked.items() if path not in values}
+    if policy:
+        fits = functools.partial(hugetlb.fits_policy, wanted=policy)
+        kept |= {path: (policy, fits) for path in _list_sizes(host) if path not in values}
+    problems = later_files.find_tmpfiles(host, _OWN, values, kept, totals)
+    if of_default:
         problems += later_files.find_total(host, "vm.nr_hugepages", "hugepages_pages")
     return problems
 
 
+def _find_words(host: Host, pools: list[Pool], spellings: list[str]) -> list[str]:
+    """Returns a line for each word on the command line of the next boot that takes back pools reserved there."""
+    if not pools:
+        return []
+    release = host.read(RELEASE) or ""
+    nodes = _read_numbers(host, rf"{hugetlb.NODES}/node([0-9]+)/meminfo")
+    sizes = _read_numbers(host, rf"{hugetlb.ALL_NODES}/hugepages-([0-9]+)kB/nr_hugepages")
+    default = re.search(_DEFAULT_KB, host.read(MEMINFO) or "", re.MULTILINE)
+    # The default of this boot may be what its line asks for.
+    asked = re.search(r"\bdefault_hugepagesz=", host.read(boot_line.CMDLINE) or "")
+    default_kb = int(default[1]) if default and not asked else boot_pages.DEFAULT_KB
+
+    def reserves(line: cmdline.Arguments) -> bool:
+        requests = boot_pages.parse(line, default_kb, nodes or None, sizes or None)
+        return all(
+            _gets(requests.pages.get(pool.kb), pool, nodes, release)
+            and (not pool.pages or boot_pages.skips_size(requests, pool.kb, release) is False)
+            for pool in pools
+        )
+
+    words = arguments(pools)
+    removed = [f"{name}={text}" for name in ("hugepagesz", "default_hugepagesz") for text in spellings]
+    wanted = [
+        boot_line.Wanted(" ".join(words), boot_pages.PARAMETERS, reserves),
+        boot_line.Wanted("what no bootconfig adds to", ("bootconfig",), boot_line.is_whole),
+    ]
+    text = f"hugepages_pages: pages of {', '.join(dict.fromkeys(pool.size for pool in pools))} are reserved at boot"
+    own = boot_line.Fragment("hugepages", removed, words)
+    return boot_line.find_other_loader(host, text) or boot_line.find_problems(host, own, wanted)
+
+
+def _gets(request: boot_pages.Request | None, pool: Pool, nodes: frozenset[int], release: str) -> bool:
+    """Tells whether a pool gets its pages by what a command line asks for of its size."""
+    if request is None:
+        return pool.pages == 0
+    bounds = request.find_bounds(pool.node, nodes, boot_pages.spreads_evenly(release, pool.kb))
+    return all(boot_pages.is_enough(pages, pool.pages) for pages in bounds)
+
+
+def _read_numbers(host: Host, pattern: str) -> frozenset[int]:
+    """Returns the numbers in the paths of files that were found."""
+    found = (re.fullmatch(pattern, path) for path in host.found if not host.lacks(path))
+    return frozenset(int(match[1]) for match in found if match)
+
+
+def _list_sizes(host: Host) -> list[str]:
+    """Returns the files of the policies for each size, by size."""
+    paths = [hugetlb.build_policy_path(kb) for kb in hugetlb.POLICY_SIZES]
+    return [path for path in paths if host.read(path) is not None]
+
+
 def _plan_sizes(host: Host, policy: str) -> dict[str, str]:
     """Return what each size is set to on a kernel that has a policy for each: for `never` none has its own, else the
-    largest follows the one for all, as the kernel sets it at boot."""
-    paths = [hugetlb.build_policy_path(kb) for kb in hugetlb.POLICY_SIZES]
-    found = [path for path in paths if host.read(path) is not None]
+    largest follows the one for all, as the kernel sets it at boot, and so does one that is more eager now."""
+    found = _list_sizes(host)
     if policy == "never":
         return dict.fromkeys(found, "never")
-    return dict.fromkeys(found[-1:], "inherit")
+    chosen = {path: re.search(r"\[(\w+)\]", host.read(path) or "") for path in found}
+    eager = [path for path, word in chosen.items() if word is not None and not hugetlb.fits_policy(word[1], policy)]
+    return dict.fromkeys([*eager, *found[-1:]], "inherit")
 
 
 def arguments(pools: list[Pool]) -> list[str]:

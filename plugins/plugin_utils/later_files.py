@@ -9,9 +9,19 @@ Sources: sysctl.d(5), systemd-system.conf(5), limits.conf(5), tmpfiles.d(5), mod
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from hosttune.host import limits_lines, pam_lines, sysctl_lines, systemd_lines, tmpfiles_lines
+from hosttune.host import (
+    cpulist,
+    limits,
+    limits_lines,
+    netconf,
+    pam_lines,
+    sysctl_lines,
+    sysctl_values,
+    systemd_lines,
+    tmpfiles_lines,
+)
 from hosttune.host.module_names import parse_blocks
 from hosttune.host.users import GROUP, PASSWD, User, find_users
 
@@ -47,11 +57,39 @@ def find_sysctl(host: Host, own: str, wanted: Mapping[str, object]) -> list[str]
         problems.append(f"{_SYSCTL_UNIT} is masked, so that no file of sysctl.d is applied at boot: unmask it")
     written, errors = _settle_sysctl(host, own, "".join(f"{key} = {value}\n" for key, value in shown.items()))
     for key, value in shown.items():
-        # The role's line has the key's own name. The last such line counts, and `-KEY` sets nothing.
-        line = [each for each in written if each.key == sysctl_lines.normalise_key(key)][-1]
+        # The role's line has the key's own name. The last line counts, by whatever name, and `-KEY` sets nothing.
+        named = [each for each in written if each.key == sysctl_lines.normalise_key(key)]
+        line = _find_last(written, key) or named[-1]
         if line.value is None or " ".join(line.value.split()) != value:
-            problems.append(_describe(line.file, key, "nothing" if line.value is None else line.value, value, own))
+            by_name = line in named or sysctl_lines.is_glob(line)
+            name = key if by_name else f"{line.key.replace('/', '.')}, and so {key},"
+            problems.append(_describe(line.file, name, "nothing" if line.value is None else line.value, value, own))
     return problems + errors
+
+
+def _find_last(written: list[sysctl_lines.Assignment], key: str) -> sysctl_lines.Assignment | None:
+    """Returns the line that decides a key: its own, or that of a key that sets it too."""
+    line = sysctl_lines.find_winner(written, key)
+    effect = netconf.find_effect(sysctl_lines.normalise_key(key))
+    if effect is None or line is None:
+        return line
+    return netconf.find_later_effect(effect, line, sysctl_lines.find_written(written, effect.cause), written) or line
+
+
+def find_forbidden(host: Host, own: str, wanted: Mapping[str, str]) -> list[str]:
+    """Returns a line if a file takes a congestion control off the allowed ones again. own: the role's file; wanted: key
+    to value."""
+    name = wanted.get(sysctl_lines.CONTROL)
+    if name is None:
+        return []
+    written, _ = _settle_sysctl(host, own, "".join(f"{key} = {value}\n" for key, value in wanted.items()))
+    line = sysctl_lines.find_forbidding(written, name)
+    if line is None:
+        return []
+    return [
+        f"{line.file} is read after the role's own file and sets {sysctl_lines.ALLOWED} to "
+        f"{cpu_lists.show(line.value)}, without {name}: add it there, or take the line out"
+    ]
 
 
 def find_total(host: Host, key: str, own: str) -> list[str]:
@@ -79,26 +117,66 @@ def find_systemd(host: Host, own: str, wanted: Mapping[str, str]) -> list[str]:
         ]
         for key, value in wanted.items():
             found = [setting for setting in settings if setting.key == key]
-            # The lists of CPUs of all lines add up, but for those before an empty one.
-            counting = systemd_lines.list_settings(found, "Manager", key) if key == "CPUAffinity" else []
-            wrong = [setting for setting in (*counting, found[-1]) if setting.value != value]
-            problems += [_describe(setting.source, key, setting.value, value, own) for setting in wrong]
+            find_wrong = _find_wrong_cpus if key == "CPUAffinity" else _find_wrong_limit
+            problems += [_describe(one.source, key, one.value, value, own) for one in find_wrong(found, value)]
     return list(dict.fromkeys(problems))
 
 
-def find_limits(host: Host, own: str, wanted: Mapping[tuple[str, str], str]) -> list[str]:
-    """Returns a line for each limit that a login does not get as the role writes it. wanted: (user, item) to value, as
-    in the file."""
+def _find_wrong_cpus(found: list[systemd_lines.Setting], wanted: str) -> list[systemd_lines.Setting]:
+    """Returns the lines that make the list of CPUs another one: all lists add up, but for those before an empty one."""
+    counting = systemd_lines.list_settings(found, "Manager", "CPUAffinity")
+    if _add_up(counting) == _read_cpus(wanted):
+        return []
+    return [one for one in counting if _read_cpus(one.value) != _read_cpus(wanted)] or found[-1:]
+
+
+def _add_up(settings: list[systemd_lines.Setting]) -> frozenset[int]:
+    return frozenset[int]().union(*(_read_cpus(one.value) for one in settings))
+
+
+def _read_cpus(text: str) -> frozenset[int]:
+    """Returns the CPUs of one line, none for one that systemd does not understand, and ignores."""
+    try:
+        return cpulist.parse_systemd(cpulist.SystemdList(text)) or frozenset()
+    except ValueError:
+        return frozenset()
+
+
+def _find_wrong_limit(found: list[systemd_lines.Setting], wanted: str) -> list[systemd_lines.Setting]:
+    """Returns the line that sets a limit to less than the soft one that is wanted, or the one that resets it."""
+    item = next(item for item, key in limits_lines.ITEMS.items() if f"Default{key}" == found[0].key)
+    limit, need = limits.find_limit(found, "Manager", item).limit, limits.parse_systemd(item, wanted).soft
+    if limit is None:
+        return [one for one in found if not one.value][-1:]
+    if limit.soft >= need and limit.hard >= need:
+        return []
+    return [one for one in found if one.source == limit.source and one.value][-1:]
+
+
+def find_number(host: Host, key: str) -> int | None:
+    """Returns the number that sysctl.d sets a key to at the next boot; None for none."""
+    for line in sysctl_lines.find_written(_settle_sysctl(host)[0], key):
+        numbers = sysctl_values.read_numbers(line.value or "", 1)
+        if numbers:
+            return numbers[0]
+    return None
+
+
+def find_limits(host: Host, own: str, wanted: Mapping[tuple[str, str], str], nr_open: int) -> list[str]:
+    """Returns a line for each limit that a login does not get, or gets less of than the role writes. wanted: (user,
+    item) to value, as in the file; nr_open: fs.nr_open of the next boot, above which the kernel refuses pam_limits."""
     text = "".join(f"{user} - {item} {value}\n" for (user, item), value in wanted.items())
     files = [(_LIMITS_CONF, host.read(_LIMITS_CONF) or ""), *_merge(host, ("/etc",), "security/limits.d", own, text)]
     known = find_users({user for user, _ in wanted}, host.read(PASSWD) or "", host.read(GROUP) or "")
     asked = {(line.domain, line.item): line.value for line in limits_lines.parse(text, own)["1.5"]}
     problems = _find_sessions(host) if wanted else []
     for grammar in limits_lines.GRAMMARS:
-        try:
-            lines = [line for path, each in files for line in limits_lines.parse(each, path)[grammar]]
-        except ValueError as error:
-            return [f"a file of limits.conf(5) is not understood: {error}"]
+        lines: list[limits_lines.Line] = []
+        for path, each in files:
+            try:
+                lines += limits_lines.parse(each, path)[grammar]
+            except ValueError as error:
+                return [f"{path} is not understood: {error}"]
         for user in dict.fromkeys(user for user, _ in wanted):
             who = known.get(user, User(user, -1, -1))  # of a user that is still to be made, lines with the name
             problems += [
@@ -106,7 +184,7 @@ def find_limits(host: Host, own: str, wanted: Mapping[tuple[str, str], str]) -> 
                 for line in limits_lines.find_exemptions(lines, who)
             ]
             for (item, kind), (_, line) in limits_lines.choose(lines, who).items():
-                if (user, item) in asked and line.value != asked[user, item]:
+                if (user, item) in asked and not _is_enough(line, asked[user, item], nr_open):
                     title = f"{line.domain} {kind} {item}"
                     problems.append(
                         _describe(line.place.rpartition(":")[0], title, _show_limit(line), wanted[user, item], own)
@@ -115,11 +193,15 @@ def find_limits(host: Host, own: str, wanted: Mapping[tuple[str, str], str]) -> 
 
 
 def find_tmpfiles(
-    host: Host, own: str, wanted: Mapping[str, object], kept: Mapping[str, object], totals: Mapping[str, Iterable[str]]
+    host: Host,
+    own: str,
+    wanted: Mapping[str, object],
+    kept: Mapping[str, tuple[str, Callable[[str], bool]]],
+    totals: Mapping[str, Iterable[str]],
 ) -> list[str]:
     """Returns a line for each path that has something else in the end than the role wants there. own: the role's file;
-    wanted: path to the value that the file has written there; kept: path to the value that is there before; totals:
-    path to the other ones that set it too."""
+    wanted: path to the value that the file has written there; kept: path to what is asked for there, and which
+    values will do; totals: path to the other ones that set it too."""
     text = "".join(f"w {path} - - - - {value}\n" for path, value in wanted.items())
     lines: list[tmpfiles_lines.Line] = []
     for path, each in _merge(host, _LASTING, "tmpfiles.d", own, text):
@@ -129,13 +211,14 @@ def find_tmpfiles(
             return [f"{path} is not understood: {error}"]
     problems = []
     lines = tmpfiles_lines.order(lines)
-    for path, asked in {**wanted, **kept}.items():
+    asked_for = {path: (str(value), str(value).__eq__) for path, value in wanted.items()}
+    for path, (asked, will_do) in {**asked_for, **kept}.items():
         paths = (path, *totals.get(path, ()))
         writes = [(key, line) for line in lines for key in paths if tmpfiles_lines.names(line, key)]
         for key, last in writes[-1:]:
-            if key != path or last.value != str(asked):
+            if key != path or last.value is None or not will_do(last.value):
                 set_to = "something that the host decides" if last.value is None else last.value
-                problems.append(_describe(last.place.rpartition(":")[0], key, set_to, str(asked), own))
+                problems.append(_describe(last.place.rpartition(":")[0], key, set_to, asked, own))
     return problems
 
 
@@ -193,6 +276,14 @@ def _find_sessions(host: Host) -> list[str]:
                 f"{path} has pam_limits read {cpu_lists.show(conf)}, not limits.d: take conf= out of its line"
             )
     return problems
+
+
+def _is_enough(line: limits_lines.Line, wanted: int | None, nr_open: int) -> bool:
+    """Returns whether a line gives as much as is wanted; None stands for nr_open open files."""
+    if line.item != "nofile":
+        return (line.value or 0) >= (wanted or 0)
+    value, need = (nr_open if each is None else each for each in (line.value, wanted))
+    return need <= value <= nr_open
 
 
 def _show_limit(line: limits_lines.Line) -> str:

@@ -7,11 +7,12 @@ Source: `Documentation/networking/ip-sysctl.rst` and `Documentation/admin-guide/
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from hosttune.host import module_names, netconf
 
-from . import cpu_lists, inputs, later_files
+from . import boot_line, cpu_lists, inputs, later_files
 from .host_facts import Host
 
 #: Interface names may hold dots, so only keys that name no interface can be turned into paths.
@@ -27,7 +28,10 @@ def list_reads(asked: dict[str, Any], image: bool) -> list[str]:
     keys = asked["sysctl"] if isinstance(asked["sysctl"], dict) else {}
     if image or not asked["refuse"]:
         return []
-    return [*(_build_path(key) for key in keys if _is_key(key)), *later_files.list_reads("sysctl")]
+    late = later_files.list_reads("sysctl")
+    if modules := _find_modules(filter(_is_key, keys)):
+        late += [*(f"module:{name}" for name in modules), *later_files.list_reads("modprobe"), *boot_line.READS]
+    return [*(_build_path(key) for key in keys if _is_key(key)), *late]
 
 
 def plan(sysctl: Any, refuse: bool = True, host: Host | None = None) -> dict[str, Any]:
@@ -68,13 +72,21 @@ def plan(sysctl: Any, refuse: bool = True, host: Host | None = None) -> dict[str
     if not isinstance(sysctl, dict):
         problems.append(f"net_buffers_sysctl is {cpu_lists.show(sysctl)}: expected keys with values")
     problems += later_files.find_sysctl(host, _OWN, checked)
+    modules = _find_modules(checked)
+    if loaded := [name for name in modules if host.read(f"module:{name}") != "builtin"]:
+        problems += later_files.find_kept_out(host, loaded) + boot_line.find_blocked(host, loaded)
     if refuse:
         cpu_lists.refuse(problems)
     return {
         "sysctl": checked,
         "values": {_build_path(key): value for key, value in checked.items()},
-        "modules": sorted(set(filter(None, (module_names.find_owner(key.replace(".", "/")) for key in checked)))),
+        "modules": modules,
     }
+
+
+def _find_modules(keys: Iterable[str]) -> list[str]:
+    """Returns the modules that make some of the keys."""
+    return sorted(set(filter(None, (module_names.find_owner(key.replace(".", "/")) for key in keys))))
 
 
 def _is_key(key: Any) -> bool:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from hosttune.host import cpulist, fair_server_files
+from hosttune.host import cpulist, fair_server_files, limits_lines
+from hosttune.host.limits import choose_nr_open
 
 from . import cpu_lists, inputs, later_files
 from .host_facts import POSSIBLE, RELEASE, Host
@@ -53,8 +54,8 @@ def plan(
     problems: list[str] = []
     checked: dict[str, dict[str, int | str]] = {}
     for user, limits in (users if isinstance(users, dict) else {}).items():
-        if not inputs.USER.holds(user):
-            problems.append(f"rt_limits_users: {cpu_lists.show(user)}: allowed: {inputs.USER.allowed}")
+        if not inputs.UNPRIVILEGED.holds(user):  # what runs as root has its limits from where it was started
+            problems.append(f"rt_limits_users: {cpu_lists.show(user)}: allowed: {inputs.UNPRIVILEGED.allowed}")
         elif (read := _read_limits(limits)) is None:
             problems.append(
                 f"rt_limits_users: {user}: {cpu_lists.show(limits)}: allowed are memlock (bytes in whole KiB, or "
@@ -87,8 +88,10 @@ def plan(
         # The kernel has a file of each CPU that may come.
         there = cpulist.parse(cpulist.KernelList(possible))
         problems += cpu_lists.missing("rt_limits_fair_server_off", fair_server_off, tuple(cpus), there)
-    problems += _find_refused(checked, inputs.read_number(host.read(NR_OPEN)))
-    problems += _find_overruled(host, checked, share)
+    nr_open = inputs.read_number(host.read(NR_OPEN))
+    coming = choose_nr_open(nr_open, later_files.find_number(host, "fs.nr_open"))
+    problems += _find_refused(checked, nr_open, coming)
+    problems += _find_overruled(host, checked, share, coming)
     if refuse:
         cpu_lists.refuse(problems)
     values = {} if share is None else {SHARE: share}
@@ -108,15 +111,16 @@ def plan(
     }
 
 
-def _find_overruled(host: Host, users: dict[str, dict[str, int | str]], share: int | None) -> list[str]:
-    """Returns a line for each setting of the role that the file of somebody else takes back."""
+def _find_overruled(host: Host, users: dict[str, dict[str, int | str]], share: int | None, nr_open: int) -> list[str]:
+    """Returns a line for each setting of the role that the file of somebody else takes back; nr_open: of the next
+    boot."""
     of_logins = {
         (user, item): str(value // 1024 if item == "memlock" and isinstance(value, int) else value)
         for user, limits in users.items()
         for item, value in limits.items()
     }
     return [
-        *later_files.find_limits(host, "/etc/security/limits.d/99-hosttune-rt_limits.conf", of_logins),
+        *later_files.find_limits(host, "/etc/security/limits.d/99-hosttune-rt_limits.conf", of_logins, nr_open),
         *later_files.find_systemd(
             host, "/etc/systemd/system.conf.d/hosttune-rt_limits.conf", _write_defaults(_find_most(users))
         ),
@@ -129,18 +133,11 @@ def _find_overruled(host: Host, users: dict[str, dict[str, int | str]], share: i
 
 
 def _write_defaults(services: dict[str, int | str]) -> dict[str, str]:
-    """Returns the lines of [Manager].
-
-    systemd takes a nice value without a sign for the kernel's own number of the limit, 20 less the value. Of open files
-    systemd's own hard limit stays: services raise theirs up to it.
-    """
-    found = {}
-    for item, value in services.items():
-        if item == "nofile":
-            found["DefaultLimitNOFILE"] = f"{value}:{max(int(value), 524288)}"
-        else:
-            found[f"DefaultLimit{item.upper()}"] = f"{value:+d}" if item == "nice" else str(value)
-    return found
+    """Returns the lines of [Manager]."""
+    return {
+        f"Default{limits_lines.ITEMS[item]}": limits_lines.write_systemd(item, value)
+        for item, value in services.items()
+    }
 
 
 def _has_fair_server(release: str) -> bool:
@@ -149,14 +146,20 @@ def _has_fair_server(release: str) -> bool:
     return match is not None and (int(match[1]), int(match[2])) >= fair_server_files.SINCE
 
 
-def _find_refused(users: dict[str, dict[str, int | str]], nr_open: int | None) -> list[str]:
-    """Returns a line for each user whose open files the kernel refuses: then a login gets none of the pair."""
-    return [
-        f"rt_limits_users: {user}: nofile is {limits['nofile']}: the host's fs.nr_open is {nr_open}, and no process "
-        "may have more: ask for less, or raise it first, in sysctl.d too"
-        for user, limits in users.items()
-        if nr_open is not None and "nofile" in limits and int(limits["nofile"]) > nr_open
-    ]
+def _find_refused(users: dict[str, dict[str, int | str]], now: int | None, coming: int) -> list[str]:
+    """Returns a line for each user whose open files the kernel refuses, now or from the next boot on: then a login gets
+    none of the pair."""
+    problems = []
+    for user, asked in users.items():
+        number = int(asked.get("nofile", 0))
+        for nr_open, when in ((now, "is"), (coming, "will be, after the next boot,")):
+            if nr_open is not None and number > nr_open and now is not None:
+                problems.append(
+                    f"rt_limits_users: {user}: nofile is {number}: the host's fs.nr_open {when} {nr_open}, and no "
+                    "process may have more: ask for less, or raise it first, in sysctl.d too"
+                )
+                break
+    return problems
 
 
 def _read_limits(limits: Any) -> dict[str, int | str] | None:

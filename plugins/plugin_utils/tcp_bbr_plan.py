@@ -11,7 +11,7 @@ from typing import Any
 
 from hosttune.host.module_names import BUILT_IN_QDISCS
 
-from . import cpu_lists, inputs, later_files
+from . import boot_line, cpu_lists, inputs, later_files
 from .host_facts import Host, build_interface_path
 
 _ALWAYS = {"tcp_bbr_interfaces": inputs.make_list(inputs.INTERFACE)}
@@ -29,7 +29,7 @@ def list_reads(asked: dict[str, Any], image: bool) -> list[str]:
         return []
     control, qdisc = _read_names(asked["variables"])
     named = asked["variables"]["tcp_bbr_interfaces"]
-    late = later_files.list_reads("sysctl", "modprobe")
+    late = [*later_files.list_reads("sysctl", "modprobe"), *boot_line.READS]
     interfaces = [] if inputs.find_problems(asked["variables"], _ALWAYS) else map(build_interface_path, named)
     return [_AVAILABLE, _CONTROL, _QDISC, f"module:tcp_{control}", f"module:sch_{qdisc}", *interfaces, *late]
 
@@ -67,7 +67,8 @@ def plan(variables: dict[str, Any], refuse: bool = True, host: Host | None = Non
         section["require_fq"] = variables.get("tcp_bbr_require_fq", False)
         modules += _list_module(host, f"module:sch_{qdisc}", built_in)
     problems += later_files.find_sysctl(host, _OWN, sysctl) if refuse else []
-    problems += later_files.find_kept_out(host, modules) if refuse else []
+    problems += later_files.find_forbidden(host, _OWN, sysctl) if refuse else []
+    problems += later_files.find_kept_out(host, modules) + boot_line.find_blocked(host, modules) if refuse else []
     cpu_lists.refuse(problems)
     values = {f"/proc/sys/{key.replace('.', '/')}": name for key, name in sysctl.items()}
     return {"sysctl": dict(sorted(sysctl.items())), "values": values, "modules": modules, "section": section}

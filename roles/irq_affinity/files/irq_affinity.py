@@ -256,8 +256,10 @@ def apply(profile_path: str, *, write_it: bool) -> None:
 
     default = "/proc/irq/default_smp_affinity"
     found = line_of(default)
-    if found and cpulist.parse_mask(found) != profile.housekeeping:
-        mask = cpulist.show_mask(profile.housekeeping)
+    # Within housekeeping it may stay: irqaffinity= may ask for some of these CPUs alone.
+    wanted = irq_plan.choose_affinity(cpulist.parse_mask(found), profile.housekeeping, None) if found else None
+    if wanted is not None:
+        mask = cpulist.show_mask(wanted)
         move("default_smp_affinity", default, mask, f"new interrupts: mask {found} -> {mask}")
     interrupts = read_interrupts()
     queues = queue_cpus(profile, interrupts)

@@ -177,6 +177,19 @@ HOSTS: Hosts = {
         },
         AT_BOOT,
     ),
+    "the file: a link to what is gone": (
+        {**drop_in(f"Environment={LIST}=0"), DEFAULT: "-> /run/desk/irqb", "/run/desk/irqb": f"{LIST}=2-3\n"},
+        AT_BOOT,
+    ),
+    "the file: a link to what is gone, and no need of it": (
+        {DEFAULT: "-> ../../run/desk/irqb", "/run/desk/irqb": f"{LIST}=0\n"},
+        RIGHT,
+    ),
+    "the file: a link to what stays": (
+        {**drop_in(f"Environment={LIST}=0"), DEFAULT: "-> /etc/desk/irqb", "/etc/desk/irqb": f"{LIST}=2-3\n"},
+        RIGHT,
+    ),
+    "the file: a link to nothing": ({DEFAULT: "-> /dev/null"}, RIGHT),
     "the manager's list": ({"/etc/systemd/system.conf.d/x.conf": f"[Manager]\nDefaultEnvironment={LIST}=0\n"}, RIGHT),
     "the manager's list alone": (
         {DROP_IN: None, "/etc/systemd/system.conf.d/x.conf": f"[Manager]\nDefaultEnvironment={LIST}=0\n"},

@@ -12,7 +12,6 @@ from tests.unit.hosttune.corpus import Changes, Expected, Hosts, replace
 
 LIMITS_D = "/etc/security/limits.d"
 OWN, LATE = f"{LIMITS_D}/99-hosttune-rt_limits.conf", f"{LIMITS_D}/zz.conf"
-SSHD, LOGIN = "/etc/pam.d/sshd", "/etc/pam.d/login"
 ETC, LIB = golden.UNITS, "/usr/lib/systemd/system"
 DEFAULTS = "/etc/systemd/system.conf.d/hosttune-rt_limits.conf"
 SET = "LimitMEMLOCK=infinity\nLimitRTPRIO=95\nLimitNICE=-20\nLimitNOFILE=65536\n"
@@ -43,8 +42,8 @@ def limit(line: str, path: str = "agent.service.d/zz.conf", name: str = "agent.s
     return unit(f"[Service]\n{line}\n", path, name)
 
 
-def pam(*lines: str, service: str = SSHD) -> Changes:
-    return {service: "".join(f"{line}\n" for line in lines)}
+def started(command: str, limit: str = "LimitRTPRIO=1") -> Changes:
+    return {f"{ETC}/x.service": f"[Service]\nExecStart={command}\n{limit}\n"}
 
 
 def of_manager(old: str, new: str) -> Changes:
@@ -120,28 +119,6 @@ HOSTS: Hosts = {
         bad("memlock", status="unknown"),
     ),
     "no end of line": ({OWN: golden.FILES[OWN].rstrip("\n")}, {}),
-    # --- PAM ---
-    "optional": (pam("session optional pam_limits.so"), {}),
-    "in brackets": (pam("session [success=ok default=ignore] pam_limits.so"), {}),
-    "by its path": (pam("session required /lib/x86_64-linux-gnu/security/pam_limits.so"), {}),
-    "with a word": (pam("session required pam_limits.so debug set_all"), {}),
-    "of another kind": (pam("account required pam_limits.so"), bad(*ITEMS)),
-    "a comment": (pam("#session required pam_limits.so"), bad(*ITEMS)),
-    "only in what is included": (
-        {**pam("@include common-session"), "/etc/pam.d/common-session": "session required pam_limits.so\n"},
-        {},
-    ),
-    "in what is included as a session": (
-        {**pam("session include common-session"), "/etc/pam.d/common-session": "session required pam_limits.so\n"},
-        {},
-    ),
-    "in a substack": (
-        {**pam("session substack common-session"), "/etc/pam.d/common-session": "session required pam_limits.so\n"},
-        {},
-    ),
-    "over two lines": (pam("session required \\", "  pam_limits.so"), {}),
-    "only at the console": (pam("session required pam_unix.so"), bad(*ITEMS)),
-    "only by ssh": (pam("session required pam_unix.so", service=LOGIN), bad(*ITEMS)),
     # --- values of units ---
     "units: in bytes": (limit("LimitMEMLOCK=64G"), bad("memlock")),
     "units: infinity": (limit("LimitMEMLOCK=infinity"), {}),
@@ -246,6 +223,19 @@ HOSTS: Hosts = {
         {f"{ETC}/x.service": "[Service]\nLimitRTPRIO=1\n", f"{ETC}/x.service.d/u.conf": "[Service]\nUser=trader\n"},
         bad("rtprio"),
     ),
+    "the user's number by setpriv": (started("/usr/bin/setpriv --reuid=1001 --init-groups /opt/a"), bad("rtprio")),
+    "the user's number by setpriv, enough": (started("/usr/bin/setpriv --reuid=1001 /opt/a", "LimitRTPRIO=95"), {}),
+    "another number by setpriv": (started("/usr/bin/setpriv --reuid=1002 /opt/a"), {}),
+    "the user by start-stop-daemon": (
+        started("/sbin/start-stop-daemon --start --chuid trader:rt --exec /opt/a -- -x"),
+        bad("rtprio"),
+    ),
+    "a user that start-stop-daemon looks for": (started("/sbin/start-stop-daemon -S -u trader -x /opt/a"), {}),
+    "the user by chpst": (started("/usr/bin/chpst -u trader:rt /opt/a"), bad("rtprio")),
+    "the user by su": (started('/bin/su - -c "/opt/a -x" trader'), bad("rtprio", status="unknown")),
+    "the user's number by sudo": (started("/usr/bin/sudo -u '#1001' /opt/a"), bad("rtprio", status="unknown")),
+    "the user by su, enough": (started("/bin/su trader -c /opt/a", "LimitRTPRIO=95"), {}),
+    "another user by su": (started("/bin/su bob -c '/opt/a su trader'"), {}),
     "the user by setpriv": (
         {f"{ETC}/x.service": "[Service]\nExecStart=/usr/bin/setpriv --reuid trader /opt/a\nLimitRTPRIO=1\n"},
         bad("rtprio"),

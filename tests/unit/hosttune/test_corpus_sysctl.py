@@ -55,6 +55,47 @@ CONNTRACK = {
 }
 LIMIT = "net_buffers.net.netfilter.nf_conntrack_max"
 
+MAX = "net.netfilter.nf_conntrack_max"
+TMPFILES = "/etc/tmpfiles.d/00-hosttune-hugepages.conf"
+NO_POOLS = "w /sys/kernel/mm/transparent_hugepage/enabled - - - - never\n"
+UNTHROTTLED = "sysctl.kernel.sched_rt_runtime_us=-1"
+THROTTLED = {"rt_limits.sched": "volatile"}
+REDIRECTS, FORWARD = "net.ipv4.conf.all.accept_redirects", "net.ipv4.ip_forward"
+CONF = "net_buffers.net.ipv4.conf"
+
+
+def set_now(key: str, value: object) -> dict[str, str | None]:
+    """The profile asks for one more key, and the kernel has it."""
+    return {**want(f"    {key}: {value}\n"), f"/proc/sys/{key.replace('.', '/')}": f"{value}\n"}
+
+
+def tracked(lines: str) -> dict[str, str | None]:
+    return {**CONNTRACK, "/etc/modules-load.d/x.conf": "nf_conntrack\n", LATE: lines}
+
+
+def boot_line(words: str, *paths: str) -> dict[str, str | None]:
+    """The kernel's command line, of this boot and of the next one, has more words."""
+    both = paths or ("/boot/grub/grub.cfg", "/proc/cmdline")
+    return {path: golden.FILES[path].replace(golden.BOOT, f"{golden.BOOT} {words}") for path in both}
+
+
+def mask(wanted: str, running: str, at_boot: str) -> dict[str, str | None]:
+    key = "net.core.rps_default_mask"
+    text = wanted if wanted.isdigit() else f'"{wanted}"'
+    return {**set_now(key, text), "/proc/sys/net/core/rps_default_mask": f"{running}\n", LATE: f"{key} = {at_boot}\n"}
+
+
+def ports(wanted: str, running: str, at_boot: str) -> dict[str, str | None]:
+    key = "net.ipv4.ip_local_reserved_ports"
+    text = wanted if wanted.isdigit() else f'"{wanted}"'
+    path = "/proc/sys/net/ipv4/ip_local_reserved_ports"
+    return {**set_now(key, text), path: f"{running}\n", LATE: f"{key} = {at_boot}\n"}
+
+
+def redirects(value: int, lines: str) -> dict[str, str | None]:
+    return {**set_now(REDIRECTS, value), LATE: lines}
+
+
 HOSTS: Hosts = {
     # --- numbers ---
     "an underscore": (number("67_108_864"), VOLATILE),
@@ -257,6 +298,127 @@ HOSTS: Hosts = {
     "fewer files, by a glob": ({LATE: "fs.nr_* = 4096\n"}, {"rt_limits.trader.nofile": "volatile"}),
     "a number of files that the kernel refuses": ({LATE: "fs.nr_open = 4_096\n"}, {}),
     "more pages by sysctl": ({LATE: "vm.nr_hugepages = 100\n"}, {"hugepages.2M.": "volatile"}),
+    # --- one variable by two names ---
+    "more pages by its other name": ({LATE: "vm.nr_hugepages_mempolicy = 0\n"}, {"hugepages.2M.": "volatile"}),
+    "a total of pages by its other name": (
+        {TMPFILES: "+w /proc/sys/vm/nr_hugepages_mempolicy - - - - 0\n"},
+        {"hugepages.2M.": "unknown"},
+    ),
+    "tracked, then by the other name": (tracked(f"{MAX} = 262144\nnet.nf_conntrack_max = 1\n"), {LIMIT: "volatile"}),
+    "tracked after the other name": (tracked(f"net.nf_conntrack_max = 1\n{MAX} = 262144\n"), {}),
+    "tracked by the other name alone": (tracked("net/nf_conntrack_max=262144\n"), {}),
+    "tracked, then by a glob of the other name": (
+        tracked(f"{MAX} = 262144\nnet.nf_conntrack_m* = 1\n"),
+        {LIMIT: "volatile"},
+    ),
+    "tracked, and a glob of both names": (tracked(f"{MAX} = 262144\nnet.*.nf_conntrack_max = 1\n"), {}),
+    "tracked, and the other name is excluded": (
+        tracked(f"{MAX} = 262144\nnet.nf_conntrack_m* = 1\n-net.nf_conntrack_max\n"),
+        {},
+    ),
+    "forwarding by two names": (
+        {**set_now("net.ipv4.ip_forward", 1), LATE: "net.ipv4.ip_forward = 1\nnet.ipv4.conf.all.forwarding = 0\n"},
+        {"net_buffers.net.ipv4.ip_forward": "volatile"},
+    ),
+    "forwarding by the name of all": (
+        {**set_now("net.ipv4.ip_forward", 1), LATE: "net.ipv4.conf.all.forwarding = 1\n"},
+        {},
+    ),
+    # --- arguments of the kernel ---
+    "unthrottled by an argument": ({RT: None, **boot_line(UNTHROTTLED)}, {}),
+    "unthrottled by an argument with slashes": ({RT: None, **boot_line(UNTHROTTLED.replace(".", "/"))}, {}),
+    "unthrottled by an argument in quotes": ({RT: None, **boot_line('sysctl.kernel.sched_rt_runtime_us="-1"')}, {}),
+    "unthrottled by an argument, the service masked": (
+        {"/etc/systemd/system/systemd-sysctl.service": "-> /dev/null", **boot_line(UNTHROTTLED)},
+        {**dict.fromkeys((ALL, *OTHERS), "volatile"), "rt_limits.sched": "pass"},
+    ),
+    "an argument of this boot alone": ({RT: None, **boot_line(UNTHROTTLED, "/proc/cmdline")}, THROTTLED),
+    "an argument with dashes": ({RT: None, **boot_line(UNTHROTTLED.replace("_", "-"))}, THROTTLED),
+    "an argument with a blank": ({RT: None, **boot_line(UNTHROTTLED.replace(".", ". "))}, THROTTLED),
+    "an argument behind the kernel's": ({RT: None, **boot_line(f"-- {UNTHROTTLED}")}, THROTTLED),
+    "an argument of an old kernel": (
+        {RT: None, **boot_line(UNTHROTTLED), "/proc/sys/kernel/osrelease": "5.4.0-200-generic\n"},
+        THROTTLED,
+    ),
+    "a file goes above the argument": (
+        {LATE: "kernel.sched_rt_runtime_us = 950000\n", **boot_line(UNTHROTTLED)},
+        THROTTLED,
+    ),
+    "a file goes above a wrong argument": (boot_line("sysctl.kernel.sched_rt_runtime_us=950000"), {}),
+    "fewer files by an argument": (
+        boot_line("sysctl.fs.nr_open=4096", "/boot/grub/grub.cfg"),
+        {"rt_limits.trader.nofile": "volatile"},
+    ),
+    "fewer files by an argument, and systemd raises it": (
+        {**boot_line("sysctl.fs.nr_open=4096"), "/proc/sys/fs/nr_open": "1073741816\n"},
+        {},
+    ),
+    "fewer files by an argument, more by a file": (
+        {**boot_line("sysctl.fs.nr_open=4096"), LATE: "fs.nr_open = 1048576\n"},
+        {},
+    ),
+    "no pages by an argument": (
+        {TMPFILES: NO_POOLS, **boot_line("hugepagesz=2M hugepages=0:512,1:256 sysctl.vm.nr_hugepages=0")},
+        {"hugepages.2M.": "volatile"},
+    ),
+    "no pages by an argument, but by tmpfiles.d": (boot_line("sysctl.vm.nr_hugepages=0"), {}),
+    "a late module's key by an argument": (
+        {**CONNTRACK, LATE: None, **boot_line(f"sysctl.{MAX}=262144")},
+        {LIMIT: "volatile"},
+    ),
+    # --- masks and ranges ---
+    "a mask is hexadecimal": (mask("8", "010", "010"), {"net_buffers.net.core.rps": "fail"}),
+    "a mask is hexadecimal at boot": (mask("10", "00000010", "0x10"), {"net_buffers.net.core.rps": "volatile"}),
+    "a mask in groups": (mask("f3", "00000000,000000f3", "f3"), {}),
+    "a mask of digits in groups": (mask("8", "00000000,00000008", "0,8"), {}),
+    "a mask in capitals": (mask("f3", "f3", "F3"), {}),
+    "a mask's groups count": (mask("1,0", "00000001,00000000", "10"), {"net_buffers.net.core.rps": "volatile"}),
+    "a mask without commas": (mask("1,0", "00000001,00000000", "100000000"), {"net_buffers.net.core.rps": "volatile"}),
+    "ranges one by one": (ports("9000-9002", "9000-9002", "9000,9001,9002"), {}),
+    "ranges in another order": (ports("5,9000-9002", "5,9000-9002", "9000-9001,9002,5,"), {}),
+    "one of a range": (ports("9000", "9000-9002", "9000"), {"net_buffers.net.ipv4.ip_local": "fail"}),
+    "ranges with a blank": (
+        ports("9000-9002", "9000-9002", "9000, 9001,9002"),
+        {"net_buffers.net.ipv4.ip_local": "volatile"},
+    ),
+    "ranges with another": (
+        ports("9000-9002", "9000-9002", "9000-9003"),
+        {"net_buffers.net.ipv4.ip_local": "volatile"},
+    ),
+    # --- keys that set others ---
+    "forwarding takes redirects back": (redirects(1, f"{REDIRECTS} = 1\n{FORWARD} = 1\n"), {CONF: "volatile"}),
+    "forwarding by its other name does": (
+        redirects(1, f"{REDIRECTS} = 1\nnet.ipv4.conf.all.forwarding = 1\n"),
+        {CONF: "volatile"},
+    ),
+    "all keys of all": (redirects(1, "net.ipv4.conf.all.* = 1\n"), {CONF: "volatile"}),
+    "forwarding before": (redirects(1, f"{FORWARD} = 1\n{REDIRECTS} = 1\n"), {}),
+    "forwarding as it is": (redirects(1, f"{REDIRECTS} = 1\n{FORWARD} = 0\n"), {}),
+    "forwarding twice": (redirects(1, f"{FORWARD} = 1\n{REDIRECTS} = 1\nnet.ipv4.conf.*.forwarding = 1\n"), {}),
+    "forwarding takes none back": (redirects(0, f"{REDIRECTS} = 0\n{FORWARD} = 1\n"), {}),
+    "forwarding alone": (redirects(0, f"{FORWARD} = 1\n"), {}),
+    "forwarding by an argument": (
+        {**redirects(1, f"{REDIRECTS} = 1\n"), **boot_line(f"sysctl.{FORWARD}=1")},
+        {},
+    ),
+    "forwarding of an interface": (
+        {**set_now("net.ipv4.conf.eth0.forwarding", 0), LATE: f"net.ipv4.conf.eth0.forwarding = 0\n{FORWARD} = 1\n"},
+        {CONF: "volatile"},
+    ),
+    "IPv6 of all interfaces": (
+        {
+            **set_now("net.ipv6.conf.eth0.disable_ipv6", 0),
+            LATE: "net.ipv6.conf.eth0.disable_ipv6 = 0\nnet.ipv6.conf.all.disable_ipv6 = 1\n",
+        },
+        {"net_buffers.net.ipv6.conf": "volatile"},
+    ),
+    "IPv6 of an interface after that": (
+        {
+            **set_now("net.ipv6.conf.eth0.disable_ipv6", 0),
+            LATE: "net.ipv6.conf.all.disable_ipv6 = 1\nnet.ipv6.conf.eth0.disable_ipv6 = 0\n",
+        },
+        {},
+    ),
 }
 
 

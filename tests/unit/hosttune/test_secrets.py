@@ -198,7 +198,7 @@ PLACES = [
             ),
             *("[Service]\nExecStart=curl https://u:{0}@h/x\n", "[Service]\nExecStart=/opt/a/b --key=/{0}\n"),
             *("[Service]\nExecStart=/usr/bin/curl -u {0} --user {0}\n", "[Service]\nExecStart=sh -c 'P={0} exec x'\n"),
-            *("[Service]\nExecStartPre=/opt/a/{0}\n", "[Service]\nExecStart=/x/hosttune launch -- a -u {0}\n"),
+            *("[Service]\nExecStartPre=/opt/a/b {0}\n", "[Service]\nExecStart=/x/hosttune launch -- a -u {0}\n"),
         ]
     ),
     ("/etc/systemd/system.conf", "[Manager]\nDefaultEnvironment=P={0}\n"),

@@ -38,8 +38,9 @@ def show_list(cpus: Iterable[int]) -> str:
 class Simulated:
     """Debian 12 with eight possible CPUs and two nodes, as nobody has tuned it yet.
 
-    offline, absent: CPUs that are. lacks: of `thp`, `busy` (polling), `fq`, `bbr`, `1G`, `node1` (its memory). builtin:
-    of `fq` and `bbr`, what is no module. keys: the sysctls of the roles' defaults and more.
+    offline, absent: CPUs that are. lacks: of `thp`, `busy` (polling), `fq`, `bbr`, `1G`, `node1` (its memory),
+    `nohz` (CONFIG_NO_HZ_FULL). builtin: of `fq` and `bbr`, what is no module. keys: the sysctls of the roles' defaults
+    and more.
     """
 
     def __init__(
@@ -89,12 +90,12 @@ class Simulated:
                 known = {module: one for one, module in self.modules.items() if one not in self.lacks}
                 found[name] = "builtin" if known.get(rest) in self.builtin else "module" if rest in known else None
             elif kind == "files":
-                found |= {path: text.strip() for path, text in self.files.items() if PurePath(path).match(rest)}
+                found |= {path: text.rstrip() for path, text in self.files.items() if PurePath(path).match(rest)}
             elif name.startswith("/"):
                 text = self.host.read(name).value
                 if text is None and any(path.startswith(f"{name}/") for path in (*self.files, *self.host.links)):
                     text = ""  # a directory
-                found[name] = None if text is None else text.strip()
+                found[name] = None if text is None else text.rstrip()
         return host_facts.Host(found, defaults)
 
     def apply(self, files: dict[str, Any], values: dict[str, Any]) -> None:
@@ -116,9 +117,9 @@ class Simulated:
 
     def write_value(self, path: str, value: str) -> None:
         assert path in self.files, f"the kernel has no {path}"
-        if path == THP:
-            words = [f"[{word}]" if word == value else word for word in ("always", "madvise", "never")]
-            value = " ".join(words)
+        if path.startswith(THP.removesuffix("enabled")) and path.endswith("/enabled"):
+            some = ("always", "madvise", "never") if path == THP else ("always", "inherit", "madvise", "never")
+            value = " ".join(f"[{word}]" if word == value else word for word in some)
         elif pool := POOL.fullmatch(path):
             self.files[path.replace("/nr_", "/free_")] = f"{value}\n"
             self.files[path] = f"{value}\n"
@@ -127,7 +128,7 @@ class Simulated:
             available = "/proc/sys/net/ipv4/tcp_available_congestion_control"
             self.files[available] = " ".join(dict.fromkeys([*self.files[available].split(), value])) + "\n"
             self.files[available.replace("available", "allowed")] = self.files[available]
-        self.files[path] = "\t".join(value.split()) + "\n" if path != THP else f"{value}\n"
+        self.files[path] = f"{value}\n" if path.endswith("/enabled") else "\t".join(value.split()) + "\n"
 
     def _count_pages(self, kb: int) -> None:
         for name in ("nr", "free", "surplus"):
@@ -205,26 +206,36 @@ class Simulated:
         cpus = "/sys/devices/system/cpu"
         isolated, full, start = set[int](), set[int](), set(range(CPUS))
         size = 2048
+        taken: set[int] = set()
         for path in list(self.files):
             if POOL.fullmatch(path):
                 self.write_value(path, "0")
+        words = words[: words.index("--")] if "--" in words else words
         for word in words:
             name, _, value = word.partition("=")
             if name == "isolcpus":
-                isolated = read_list(",".join(part for part in value.split(",") if part[0].isdigit()))
+                flags = [part for part in value.split(",") if not part[0].isdigit()]
+                named = read_list(",".join(part for part in value.split(",") if part[0].isdigit()))
+                if not flags or "domain" in flags:
+                    isolated = isolated or named  # one that contradicts an earlier one is refused
+                if "nohz" in flags and "nohz" not in self.lacks:
+                    full = full or named
             elif name == "nohz_full":
-                full = read_list(value)
+                full = full or (read_list(value) if "nohz" not in self.lacks else set())
             elif name == "irqaffinity":
-                start = read_list(value)
+                start = read_list(value) | {0}  # the CPU that boots
             elif name == "hugepagesz":
-                size = {"2M": 2048, "1G": 1048576}[value]
-            elif name == "hugepages":
+                size = {"2M": 2048, "1G": 1048576, "1024M": 1048576}[value]
+            elif name == "hugepages" and size not in taken:  # of pages of one size the first number counts
+                taken.add(size)
                 for node, count in re.findall(r"(\d+):(\d+)", value):
                     pool_path = f"/sys/devices/system/node/node{node}/hugepages/hugepages-{size}kB/nr_hugepages"
                     self.write_value(pool_path, count)
-        rcu = next((read_list(word[10:]) for word in words if word.startswith("rcu_nocbs=")), set()) | full
+        rcu = next((read_list(word[10:]) for word in reversed(words) if word.startswith("rcu_nocbs=")), set()) | full
         self.files[f"{cpus}/isolated"] = f"{show_list(isolated)}\n"
         self.files[f"{cpus}/nohz_full"] = f"{show_list(full)}\n" if full else "  (null)\n"
+        if "nohz" in self.lacks:
+            del self.files[f"{cpus}/nohz_full"]
         self.files["/proc/irq/default_smp_affinity"] = f"{sum(1 << cpu for cpu in start):x}\n"
         # A kernel thread for the callbacks of each of these CPUs, and one for their groups.
         running = {30 + cpu for cpu in rcu} | ({20} if rcu else set())
@@ -275,8 +286,10 @@ class Simulated:
         assert housekeeping is not None
         everywhere = read_list(housekeeping[1]) & self.online
         queues = [cpu for cpu in sorted(read_list(queue[1])) if cpu in self.online] if queue else []
-        mask = f"{sum(1 << cpu for cpu in read_list(housekeeping[1])):x}\n"
-        self.files["/proc/irq/default_smp_affinity"] = mask
+        start = int(self.files["/proc/irq/default_smp_affinity"], 16)
+        mask = sum(1 << cpu for cpu in read_list(housekeeping[1]))
+        if not start or start & ~mask:
+            self.files["/proc/irq/default_smp_affinity"] = f"{mask:x}\n"
         for number in (0, 9, 28, 29, 30):
             cpus = {queues[0]} if queues and number == 29 else everywhere
             first = show_list(sorted(cpus)[:1])

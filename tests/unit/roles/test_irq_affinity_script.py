@@ -53,6 +53,17 @@ def test_within_housekeeping_is_good_enough(tree: Tree) -> None:
     assert tree.cpus(1) == "0"
 
 
+@pytest.mark.parametrize(("mask", "then"), [("1", "1"), ("2", "2"), ("3", "3"), ("0", "3"), ("5", "3"), ("c", "3")])
+def test_where_new_interrupts_start_may_be_some_of_the_housekeeping_cpus(tree: Tree, mask: str, then: str) -> None:
+    """So that irqaffinity= of fewer CPUs, and the fix of the check that sets it, are not undone."""
+    tree.write("/proc/irq/default_smp_affinity", f"{mask}\n")
+    said = [] if mask == then else [f"new interrupts: mask {mask} -> {then}"]
+    for command, word in (("check", "wrong"), ("apply", "changed"), ("apply", "")):
+        lines = [line for line in tree.run(command) if "new interrupts" in line]
+        assert lines == [f"{word}: {each}" for each in said if word]
+    assert (tree.root / "proc/irq/default_smp_affinity").read_text().strip() == then
+
+
 def test_a_missing_interface_is_reported(tree: Tree) -> None:
     shutil.rmtree(tree.root / "sys/class/net/eth0")
     assert "missing: eth0: no such network interface" in tree.run("apply")

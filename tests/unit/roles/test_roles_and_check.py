@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -272,3 +275,116 @@ def test_a_fix_of_the_check_is_what_the_role_does(lacks: set[str]) -> None:
         assert list_wrong(judge(host), given, "na") == [], path
         assert host.files[path] == right[path]
     assert tune(host, given) == planned
+
+
+def paste_all(host: Simulated, fixes: list[str], tree: Path) -> None:
+    """Do what fixes say: what they do to files of /etc, by the shell on a tree of them."""
+    tools, text = tree / "tools", "\n".join(fixes)
+    tools.mkdir(parents=True, exist_ok=True)
+    for name in ("sysctl", "systemctl", "update-grub"):  # what they do, the simulation does
+        (tools / name).write_text("#!/bin/sh\n")
+        (tools / name).chmod(0o755)
+    for path, each in {**host.files, "/proc/sys/vm/compact_memory": ""}.items():
+        if path.startswith("/etc/") or path in text or path.endswith("compact_memory"):
+            (tree / path[1:]).parent.mkdir(parents=True, exist_ok=True)
+            (tree / path[1:]).write_text(each)
+    script = re.sub(r"(?<![\w./])/(?=(etc|proc|sys)/)", f"{tree}/", text)
+    subprocess.run(["sh", "-euc", script], check=True, timeout=60, env={"PATH": f"{tools}:/usr/bin:/bin"})
+    for file in filter(Path.is_file, tree.glob("etc/**/*")):
+        host.files[f"/{file.relative_to(tree)}"] = file.read_text().replace(f"{tree}/", "/")
+    paste(host, text)
+
+
+#: What a desk asks for besides the roles' variables, and variables that leave it room.
+MORE: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "a user": ({"rt_limits": {"users": {"quant": {"memlock": 65536, "rtprio": 50, "nice": -5, "nofile": 4096}}}}, {}),
+    "a user with more than services get": ({"rt_limits": {"users": {"quant": {"rtprio": 99, "nofile": 131072}}}}, {}),
+    "a user where the role has none": (
+        {"rt_limits": {"users": {"quant": {"memlock": "unlimited", "rtprio": 1, "nice": 3, "nofile": 600000}}}},
+        {"rt_limits_users": {}},
+    ),
+    "a limit of the role's user": (
+        {"rt_limits": {"users": {"trader": {"nice": 5, "nofile": 9000}}}},
+        {"rt_limits_users": {"trader": {"memlock": "unlimited", "rtprio": 90}}},
+    ),
+    "a pool": ({"hugepages": {"pages": {"2M": {"node1": 3}}}}, {}),
+    "pools where the role has none": ({"hugepages": {"pages": {"2M": {"node0": 3}}}}, {"hugepages_pages": {}}),
+    "a pool at boot": ({"hugepages": {"pages": {"1G": {"node1": 1}}}}, {}),
+    "pools at boot where the role has none": (
+        {"hugepages": {"pages": {"1G": {"node0": 1}}}},
+        {"hugepages_pages": {"2M": {"node0": 4}}},
+    ),
+    "a policy": ({"hugepages": {"transparent": "madvise"}}, {"hugepages_transparent": None}),
+    "a sysctl": ({"net_buffers": {"sysctl": {"net.core.somaxconn": 4096}}}, {}),
+    "the share": ({"rt_limits": {"sched_rt_runtime_us": -1}}, {"rt_limits_sched_rt_runtime_us": None}),
+    "boot arguments": (
+        {"cpu_isolation": {"nohz_full": "2-3", "rcu_nocbs": "2-3"}},
+        {"cpu_isolation_nohz_full": "", "cpu_isolation_rcu_nocbs": ""},
+    ),
+    "callbacks": (
+        {"cpu_isolation": {"rcu_nocbs": "2-4"}},
+        {"cpu_isolation_nohz_full": "", "cpu_isolation_rcu_nocbs": ""},
+    ),
+    "everything": (
+        {
+            "rt_limits": {"users": {"quant": {"memlock": "unlimited", "nofile": 131072}}},
+            "hugepages": {"pages": {"2M": {"node1": 3}, "1G": {"node1": 1}}},
+            "net_buffers": {"sysctl": {"net.core.somaxconn": 4096}},
+        },
+        {},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MORE)
+def test_a_role_that_runs_again_leaves_what_a_fix_has_added(name: str, tmp_path: Path) -> None:
+    """What a desk's own fragment asks for besides, the fix adds to files that no role writes, and no role refuses."""
+    fragment, variables = MORE[name]
+    host = Simulated(KEYS, set(), set(), set(), set())
+    host.files["/etc/passwd"] += "quant:x:1002:1002::/home/quant:/bin/sh\n"
+    given = {**TOPOLOGY, **POOLS, **variables}
+    tune(host, given)
+    host.boot()
+    assert list_wrong(judge(host), given, "na") == []
+    host.files["/etc/hosttune/profile.d/desk.yml"] = json.dumps(fragment)
+    for number in range(3):  # fixes of findings do not know of each other
+        found = [one for one in judge(host) if one.status not in ("pass", "na")]
+        assert bool(found) == (number == 0) or number == 1, found
+        paste_all(host, list(dict.fromkeys(one.fix for one in found)), tmp_path / str(number))
+        host.boot()
+    assert list_wrong(judge(host), given, "na") == []
+    right = {path: text for path, text in host.files.items() if path.startswith("/etc/")}
+    tune(host, given)
+    assert list_wrong(judge(host), given, "na") == []
+    host.boot()
+    assert list_wrong(judge(host), given, "na") == []
+    assert {path: text for path, text in host.files.items() if path.startswith("/etc/")} == right
+
+
+@pytest.mark.parametrize("name", ["a user", "a pool"])
+def test_what_a_role_sets_later_goes_before_what_a_fix_has_added(name: str, tmp_path: Path) -> None:
+    """So nobody has to take lines out before the inventory asks for what the desk asked for."""
+    fragment, _ = MORE[name]
+    host = Simulated(KEYS, set(), set(), set(), set())
+    host.files["/etc/passwd"] += "quant:x:1002:1002::/home/quant:/bin/sh\n"
+    given = {**TOPOLOGY, **POOLS}
+    tune(host, given)
+    host.files["/etc/hosttune/profile.d/desk.yml"] = json.dumps(fragment)
+    host.boot()
+    paste_all(host, [one.fix for one in judge(host) if one.status not in ("pass", "na")], tmp_path)
+    del host.files["/etc/hosttune/profile.d/desk.yml"]
+    users = {**DEFAULTS["rt_limits"]["rt_limits_users"], "quant": {"memlock": 131072, "rtprio": 60, "nice": -9}}
+    prove(host, {**given, "hugepages_pages": {"2M": {"node0": 4, "node1": 7}}, "rt_limits_users": users})
+
+
+@pytest.mark.parametrize("cpus", ["0", "0-1", "0,4"])
+def test_new_interrupts_start_on_some_of_the_housekeeping_cpus(cpus: str) -> None:
+    """The program irq_affinity leaves the mask that irqaffinity= has set, and the one of the fix."""
+    host = Simulated(KEYS, set(), set(), set(), set())
+    given = {**TOPOLOGY, **POOLS, "cpu_isolation_irqaffinity": cpus}
+    prove(host, given)
+    host.write_value("/proc/irq/default_smp_affinity", "ff")
+    (found,) = [one for one in judge(host) if one.id == "cpu_isolation.irqaffinity"]
+    paste(host, found.fix)
+    tune(host, given)
+    assert list_wrong(judge(host), given, "na") == []

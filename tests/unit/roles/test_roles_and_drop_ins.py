@@ -27,7 +27,7 @@ def refuse_or_pass(files: dict[str, str], roles: dict[str, dict[str, Any]], find
     """Apply roles with their variables to a host that has such files, and judge the findings that begin so. Returns
     why a role refused, an empty text where none did."""
     keys = rendering.load(rendering.ROLES / "net_buffers" / "defaults/main.yml")["net_buffers_sysctl"]
-    keys = [*keys, "net.core.somaxconn", "net.core.default_qdisc", "net.ipv4.tcp_congestion_control"]
+    keys = [*keys, "net.core.somaxconn", "net.core.default_qdisc", "net.ipv4.tcp_congestion_control", MAX, REDIRECTS]
     host = Simulated(keys, set(), set(), set(), set())
     host.files |= {path: text for path, text in files.items() if text != "-> /dev/null"}
     host.host.links |= {path: "/dev/null" for path, text in files.items() if text == "-> /dev/null"}
@@ -168,6 +168,10 @@ POOLS = {"hugepages": {"hugepages_pages": {"2M": {"node0": 4}}}}
 AT_BOOT = {"hugepages": {**POOLS["hugepages"], "hugepages_boot_sizes": ["2M"]}}
 USERS = {"rt_limits": {"rt_limits_users": {"trader": {"rtprio": 95}}}}
 POOL = "/sys/devices/system/node/node0/hugepages/hugepages-2048kB/nr_hugepages"
+EAGER = "/sys/kernel/mm/transparent_hugepage/hugepages-64kB/enabled"
+MAX, REDIRECTS = "net.netfilter.nf_conntrack_max", "net.ipv4.conf.all.accept_redirects"
+TRACKED = {"net_buffers": {"net_buffers_sysctl": {MAX: 262144}}}
+REDIRECTED = {"net_buffers": {"net_buffers_sysctl": {REDIRECTS: 1}}}
 TAKEN_BACK: dict[str, tuple[str, str, dict[str, Any], str]] = {
     "a total": ("/etc/sysctl.d/a.conf", "vm.nr_hugepages = 0", POOLS, "sets vm.nr_hugepages to 0"),
     "a total by a pattern": ("/usr/lib/sysctl.d/a.conf", "vm/nr_huge* = 9", POOLS, "sets vm.nr_hugepages to 9"),
@@ -179,9 +183,24 @@ TAKEN_BACK: dict[str, tuple[str, str, dict[str, Any], str]] = {
     "this boot's": ("/run/systemd/system.conf.d/z.conf", "[Manager]\nDefaultLimitRTPRIO=1", USERS, "to 1"),
     "behind one in /run": ("/usr/lib/sysctl.d/zz.conf", "net.core.somaxconn=1",
                            {"net_buffers": {"net_buffers_sysctl": SYSCTLS}}, "sets net.core.somaxconn to 1"),
+    "an eager size": ("/etc/tmpfiles.d/z.conf", f"w {EAGER} - - - - always",
+                      {"hugepages": {"hugepages_transparent": "madvise"}}, "to always"),
     "a session without": ("/etc/pam.d/sshd", "session required pam_unix.so", USERS, "has no pam_limits in its session"),
     "another file": ("/etc/pam.d/login", "session required pam_limits.so conf=/etc/security/x.conf", USERS,
                      "has pam_limits read /etc/security/x.conf"),
+    "another name": ("/etc/sysctl.d/zz.conf", "net.nf_conntrack_max = 1", TRACKED,
+                     f"sets net.nf_conntrack_max, and so {MAX}, to 1"),
+    "a glob of another name": ("/etc/sysctl.d/zz.conf", "net.nf_conn* = 1", TRACKED, f"sets {MAX} to 1"),
+    "a key that sets it too": ("/etc/sysctl.d/zz.conf", "net.ipv4.ip_forward = 1", REDIRECTED,
+                               f"sets net.ipv4.ip_forward, and so {REDIRECTS}, to 0"),
+    "a total by its other name": ("/etc/sysctl.d/a.conf", "vm.nr_hugepages_mempolicy = 0", POOLS,
+                                  "sets vm.nr_hugepages to 0"),
+    "a module on a blacklist": ("/etc/modprobe.d/x.conf", "blacklist nf_conntrack", TRACKED,
+                                "x.conf:1 keeps the module nf_conntrack from being loaded"),
+    "a module that is never loaded": ("/etc/modprobe.d/x.conf", "install nf-conntrack /bin/false", TRACKED,
+                                      "x.conf:1 keeps the module nf_conntrack from being loaded"),
+    "not among the allowed": ("/etc/sysctl.d/zz.conf", "net.ipv4.tcp_allowed_congestion_control = reno cubic",
+                              {"tcp_bbr": {}}, "to reno cubic, without bbr"),
     "a service that is masked": ("/etc/systemd/system/systemd-sysctl.service", "",
                                  {"net_buffers": {"net_buffers_sysctl": SYSCTLS}}, "is masked"),
 }  # fmt: skip
@@ -191,4 +210,64 @@ TAKEN_BACK: dict[str, tuple[str, str, dict[str, Any], str]] = {
 def test_what_takes_it_back_is_refused_by_name(name: str) -> None:
     path, text, roles, said = TAKEN_BACK[name]
     files = {path: text} | ({"/run/sysctl.d/zz.conf": ""} if name == "behind one in /run" else {})
+    if name == "an eager size":
+        files |= {EAGER: "always inherit madvise [never]\n", SIZE % 2048: "always [inherit] madvise never\n"}
     assert said in refuse_or_pass(files, roles, "").replace('"', "")
+
+
+# --- what does no harm ------------------------------------------------------------------------------------
+
+SIZE = "/sys/kernel/mm/transparent_hugepage/hugepages-%dkB/enabled"
+MADVISE = {"hugepages": {"hugepages_transparent": "madvise"}}
+AS_GOOD: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
+    "more files for services": ({"/etc/systemd/system.conf.d/x.conf": "[Manager]\nDefaultLimitRTPRIO=99"}, USERS),
+    "more for logins": ({"/etc/security/limits.d/99-trader.conf": "trader - rtprio 99"}, USERS),
+    "a limit in other words": (
+        {"/etc/systemd/system.conf.d/x.conf": "[Manager]\nDefaultLimitRTPRIO=x\nDefaultLimitRTPRIO=95:95"}, USERS
+    ),
+    "the same CPUs": (
+        {"/etc/systemd/system.conf.d/override.conf": "[Manager]\nCPUAffinity=0 1 4 6 7"}, {"cpu_isolation": {}}
+    ),
+    "the other name before": ({"/etc/sysctl.d/10-a.conf": "net.nf_conntrack_max = 1"}, TRACKED),
+    "the other name, the same": ({"/etc/sysctl.d/zz.conf": "net.nf_conntrack_max = 262144"}, TRACKED),
+    "forwarding before": ({"/etc/sysctl.d/10-a.conf": "net.ipv4.ip_forward = 1"}, REDIRECTED),
+    "allowed before it is chosen": (
+        {"/etc/sysctl.d/10-a.conf": "net.ipv4.tcp_allowed_congestion_control = reno cubic"}, {"tcp_bbr": {}}
+    ),
+    "allowed with others": (
+        {"/etc/sysctl.d/zz.conf": "net.ipv4.tcp_allowed_congestion_control = reno cubic bbr"}, {"tcp_bbr": {}}
+    ),
+    "a total of another size": (
+        {"/etc/tmpfiles.d/a.conf": "w /proc/sys/vm/nr_hugepages - - - - 512"},
+        {"hugepages": {"hugepages_pages": {"1G": {"node0": 2}}}},
+    ),
+    "an eager size": (
+        {SIZE % 64: "[always] inherit madvise never\n", SIZE % 2048: "always [inherit] madvise never\n"}, MADVISE
+    ),
+    "a size that is less eager": (
+        {SIZE % 64: "always inherit madvise [never]\n", SIZE % 2048: "always [inherit] madvise never\n",
+         "/etc/tmpfiles.d/z.conf": f"w {SIZE % 64} - - - - never"}, MADVISE
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", AS_GOOD)
+def test_what_comes_to_the_same_or_more_is_not_refused(name: str) -> None:
+    files, roles = AS_GOOD[name]
+    findings = {
+        "cpu_isolation": "cpu_isolation.systemd",
+        "rt_limits": "rt_limits.trader",
+        "net_buffers": "net_buffers.",
+        "tcp_bbr": "tcp_bbr.allowed",
+    }
+    assert refuse_or_pass(files, roles, findings.get(*roles, "hugepages")) == ""
+
+
+def test_a_line_is_named_by_its_number() -> None:
+    assert "x.conf:4 takes trader" in refuse_or_pass({"/etc/security/limits.d/x.conf": "\n\n\ntrader -"}, USERS, "")
+
+
+def test_a_long_line_is_named_by_its_file_and_a_comment_is_none() -> None:
+    path = "/etc/security/limits.d/x.conf"
+    assert f"{path} is not understood" in refuse_or_pass({path: "trader - nofile 10" + " " * 1100 + "x\n"}, USERS, "")
+    assert refuse_or_pass({path: "# " + "a" * 2000 + "\udcfc\n"}, USERS, "rt_limits.trader") == ""

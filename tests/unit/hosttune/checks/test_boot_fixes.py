@@ -103,6 +103,21 @@ BROKEN: dict[str, tuple[dict[str, str | None], str]] = {
          f"[Service]\nExecStart=/bin/sh -c 'echo always > {THP}'\n[Install]\nWantedBy=multi-user.target\n",
          "/etc/systemd/system/multi-user.target.wants/thp.service": "-> /etc/systemd/system/thp.service"},
         "hugepages.transparent"),
+    "another policy by rc.local": (
+        {"/etc/rc.local": f"#!/bin/sh\nif true; then\n  echo always > {THP}\nfi\n"
+         f"echo always | tee -a '{THP}'\nexit 0\n"},
+        "hugepages.transparent"),
+    "another policy by a script of a service": (
+        {"/etc/systemd/system/thp.service": "[Service]\nExecStart=/etc/thp\n",
+         "/etc/thp": f"#!/bin/sh\necho always>{THP}\n/usr/bin/agent\n",
+         "/etc/systemd/system/multi-user.target.wants/thp.service": "-> /etc/systemd/system/thp.service"},
+        "hugepages.transparent"),
+    "pages by the service of an agent": (
+        {"/etc/systemd/system/agent.service":
+         f"[Service]\nExecStartPre=+/bin/sh -c 'echo 1 > {POOL.format(0, 2048, 'nr')}'\nExecStart=/usr/bin/agent\n"
+         "[Install]\nWantedBy=multi-user.target\n",
+         "/etc/systemd/system/multi-user.target.wants/agent.service": "-> /etc/systemd/system/agent.service"},
+        "hugepages.2M.node0"),
     "the policy of a size": (
         {SIZE.format(64): "[always] inherit madvise never\n",
          "/etc/tmpfiles.d/z.conf": f"w {SIZE.format('*')} - - - - always\n"},
@@ -213,6 +228,31 @@ def test_a_fix_as_printed_turns_its_finding(name: str, golden: Path) -> None:
     settle(golden)
     after = check(golden)[id]
     assert after.status == "pass", f"{found.fix}\n{after}"
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "kept"),
+    [
+        ("another policy by rc.local", "/etc/rc.local", "  echo always > /dev/null\nfi\n"),
+        ("another policy by a script of a service", "/etc/thp", "echo always>/dev/null\n/usr/bin/agent\n"),
+        ("pages by the service of an agent", "/etc/systemd/system/agent.service", "ExecStart=/usr/bin/agent\n"),
+    ],
+)
+def test_what_else_a_service_does_goes_on_after_a_fix(name: str, file: str, kept: str, golden: Path) -> None:
+    changes, id = BROKEN[name]
+    write(golden, changes)
+    fix = check(golden)[id].fix
+    assert "systemctl disable" not in fix
+    assert run(golden, fix).returncode == 0
+    assert kept in (golden / file[1:]).read_text()
+    assert all((golden / path[1:]).is_symlink() for path in changes if ".wants/" in path)
+
+
+def test_a_vendors_unit_that_does_more_is_to_be_edited(golden: Path) -> None:
+    unit = f"[Service]\nExecStartPre=/bin/sh -c 'echo always > {THP}'\nExecStart=/usr/bin/agent\n"
+    wants = {"/etc/systemd/system/multi-user.target.wants/x.service": "-> /usr/lib/systemd/system/x.service"}
+    write(golden, {"/usr/lib/systemd/system/x.service": unit, **wants})
+    assert check(golden)["hugepages.transparent"].fix.startswith("systemctl edit --full x.service  # ")
 
 
 @pytest.mark.parametrize(

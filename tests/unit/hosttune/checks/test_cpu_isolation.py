@@ -119,6 +119,30 @@ def test_an_isolated_cpu_that_is_offline_is_not_ready(run, online, status):
         assert found.fix.splitlines()[-1] == f"echo 1 > {CPU}/cpu3/online"
 
 
+def test_a_second_hardware_thread_that_nosmt_keeps_offline(run):
+    line, first = f"{GOOD} nosmt", {f"{CPU}/cpu2/topology/thread_siblings_list": "2\n"}
+    found = run({f"{CPU}/online": "0-2\n", **first}, booted=line, coming=line)["isolated"]
+    assert (found.status, hops(found)["persisted"]) == ("fail", "bad")
+    assert "nosmt keeps CPU 3 offline" in found.why
+    grub = {"/etc/default/grub": 'GRUB_CMDLINE_LINUX="quiet nosmt"\n'}
+    found = run({f"{CPU}/online": "0-2\n", **first, **grub}, booted=line, coming=line)["isolated"]
+    assert "nosmt" in found.fix.splitlines()[0] and found.fix.startswith("sed -i -E ")
+
+
+def test_where_entries_are_of_the_boot_loader_specification_grubby_changes_them(run):
+    menu = {"/boot/grub/grub.cfg": None, "/boot/grub2/grub.cfg": "blscfg\n"}
+    entry = "title a\nlinux /vmlinuz-5.14.0-1.el9.x86_64\noptions ro isolcpus=3 maxcpus=2\n"
+    found = run({**menu, "/boot/loader/entries/a.conf": entry})["isolated"]
+    assert found.fix == (
+        "grubby --update-kernel=ALL --remove-args='isolcpus maxcpus' --args=isolcpus=managed_irq,domain,2-3"
+    )
+    menu["/boot/grub2/grub.cfg"] = "menuentry a {\nlinux /vmlinuz ro isolcpus=3\n}\n"
+    found = run({**menu, "/etc/default/grub": "GRUB_CMDLINE_LINUX='isolcpus=3'\n"})["isolated"]
+    sed, echo, make = found.fix.splitlines()
+    assert sed.endswith(" /etc/default/grub") and echo.endswith(" >> /etc/default/grub")
+    assert make == "grub2-mkconfig -o /boot/grub2/grub.cfg"
+
+
 def test_an_unreadable_list_of_cpus_that_are_online_is_unknown(run):
     assert run(deny=[f"{CPU}/online"])["isolated"].status == "unknown"
 

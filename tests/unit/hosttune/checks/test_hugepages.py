@@ -56,9 +56,7 @@ def test_a_host_that_holds_it(host):
 def test_right_now_and_lost_at_boot(host):
     found = check(host)
     assert {f.status for f in found.values()} == {"volatile"}
-    assert (
-        found["hugepages.2M.node0"].fix == f"echo 'w {PATH} - - - - 512' >> /etc/tmpfiles.d/00-hosttune-hugepages.conf"
-    )
+    assert found["hugepages.2M.node0"].fix == f"echo 'w {PATH} - - - - 512' >> /etc/tmpfiles.d/zz-desk.conf"
 
 
 def test_the_kernel_gave_less_than_was_asked_for(host):
@@ -103,6 +101,25 @@ def test_large_pages_are_for_the_boot_line(host):
         "echo 'GRUB_CMDLINE_LINUX_DEFAULT=\"$GRUB_CMDLINE_LINUX_DEFAULT hugepagesz=1G hugepages=0:1\"' "
         ">> /etc/default/grub.d/zz-desk.cfg\nupdate-grub"
     )
+
+
+def test_no_fix_has_counts_for_nodes_where_the_kernel_takes_none(host):
+    old = {"/proc/sys/kernel/osrelease": "5.15.0-91-generic\n"}
+    found = check(host, old, pages={"1G": {"node0": 1}})["hugepages.1G.node0"]
+    assert found.status == "fail"
+    assert found.fix.startswith("echo 'w /sys/devices/system/node/node0/hugepages/hugepages-1048576kB/nr_hugepages ")
+    # Those of another one are asked for by the menu, and this boot's kernel does not read them.
+    asked = boots("hugepagesz=1G hugepages=0:2", "hugepagesz=1G hugepages=0:2")
+    assert check(host, {**asked, **old}, pages={"1G": {"node0": 2}})["hugepages.1G.node0"].status == "fail"
+
+
+def test_an_area_for_gigantic_pages_is_taken_away(host):
+    line = "hugepagesz=1G hugepages=0:2 hugetlb_cma=4G"
+    files = {**boots(line, line), "/etc/default/grub": f'GRUB_CMDLINE_LINUX="{line}"\n'}
+    found = check(host, files, pages={"1G": {"node0": 2}})["hugepages.1G.node0"]
+    assert found.hops["persisted"].state == "bad"
+    assert "hugetlb_cma=" in found.fix.splitlines()[0] and found.fix.startswith("sed -i -E ")
+    assert "hugetlb_cma=4G: the kernel reserves none" in found.why
 
 
 def test_a_total_by_sysctl_is_spread_over_the_nodes(host):

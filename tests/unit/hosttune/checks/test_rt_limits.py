@@ -198,7 +198,7 @@ class TestService:
             "User=trader\n",
             'ExecStart=/usr/local/bin/hosttune launch "--user" "trader" -- /opt/agent\n',
             "ExecStart=/usr/local/bin/hosttune launch --user=trader -- /opt/agent\n",
-            "ExecStart=/usr/sbin/runuser -u trader -- /opt/agent\n",
+            "ExecStart=/usr/bin/setpriv --reuid=1001 --init-groups /opt/agent\n",
         ],
     )
     def test_its_own_limits(self, run, how):

@@ -23,6 +23,14 @@ BROKEN: dict[str, dict[str, str | None]] = {
     "a line that ends all": {"/etc/security/limits.d/zz.conf": "# x\ntrader -\n"},
     "two lines that end all": {LIMITS_D: "trader -\ntrader -\n" + FILES[LIMITS_D]},
     "no pam_limits": {"/etc/pam.d/login": "session required pam_unix.so\n"},
+    "pam_limits behind a line that ends the stack": {
+        "/etc/pam.d/login": "session sufficient pam_permit.so\nsession required pam_limits.so\n"
+    },
+    "pam_limits behind a line that may jump": {
+        "/etc/pam.d/login": "session [success=1 default=ignore] pam_x.so\nsession required pam_limits.so\n"
+        "session required pam_unix.so\n"
+    },
+    "sshd without PAM": {"/etc/ssh/sshd_config": "Port 22\nUsePAM no\n", "/etc/pam.d/sshd": "@include login\n"},
     "another file for logins": {
         "/etc/pam.d/login": "session required pam_limits.so conf=/etc/security/x.conf\n",
         "/etc/security/x.conf": "@trader - memlock 1",

@@ -1,8 +1,9 @@
 """Opens sessions by the real pam_limits, for a test: usage pam_session.py SECURITY_DIRECTORY ACCOUNTS_DIRECTORY.
 
-In a mount namespace of its own, /etc/security is the first directory, and /etc/passwd, /etc/group and the PAM service
-are files of the second. Each line of standard input is a case, {"user": NAME, "files": {NAME: TEXT}}; each line of
-standard output its answer, {"code": what pam_open_session returned, "limits": [[number, soft, hard], ...]}.
+In a mount namespace of its own, /etc/security is the first directory, /etc/passwd and /etc/group are files of the
+second, and /etc/pam.d is its `pam.d`. Each line of standard input is a case, {"user": NAME, "files": {NAME: TEXT},
+"services": {NAME: TEXT}}, of which the service `session` is opened; each line of standard output its answer,
+{"code": what the start and then pam_open_session returned, "limits": [[number, soft, hard], ...]}.
 """
 
 import ctypes
@@ -18,6 +19,7 @@ for source, target in (
     (security, "/etc/security"),
     (f"{accounts}/passwd", "/etc/passwd"),
     (f"{accounts}/group", "/etc/group"),
+    (f"{accounts}/pam.d", "/etc/pam.d"),
 ):
     subprocess.run(["mount", "--bind", source, target], check=True)
 
@@ -40,7 +42,7 @@ def open_session(user: str) -> int:
     handle = ctypes.c_void_p()
     conversation = Conversation(None, None)
     code = pam.pam_start_confdir(
-        b"session", user.encode(), ctypes.byref(conversation), accounts.encode(), ctypes.byref(handle)
+        b"session", user.encode(), ctypes.byref(conversation), b"/etc/pam.d", ctypes.byref(handle)
     )
     if code == 0:
         code = pam.pam_open_session(handle, 0)
@@ -48,8 +50,17 @@ def open_session(user: str) -> int:
     return int(code)
 
 
+def write_services(services: dict[str, str]) -> None:
+    for name in os.listdir("/etc/pam.d"):
+        os.unlink(f"/etc/pam.d/{name}")
+    for name, text in services.items():
+        with open(f"/etc/pam.d/{name}", "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+
+
 for line in sys.stdin:
     case = json.loads(line)
+    write_services(case.get("services", {"session": "session required pam_limits.so\n"}))
     for name in os.listdir(security):
         path = f"{security}/{name}"
         shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)

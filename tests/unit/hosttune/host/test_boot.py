@@ -61,6 +61,7 @@ def test_default_entry_of_debian():
     assert grub.find_default_entry(DEBIAN, {}) == (
         "Debian GNU/Linux",
         "root=UUID=1 ro isolcpus=domain,2-3 quiet",
+        "/boot/vmlinuz-6.1.0",
     )
 
 

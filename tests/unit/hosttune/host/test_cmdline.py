@@ -78,6 +78,58 @@ def test_what_the_kernel_ignores_is_said(text, word):
     assert word in remark
 
 
+@pytest.mark.parametrize(
+    ("text", "most"),
+    [
+        ("maxcpus=3", 3),
+        ("maxcpus=0x10", 16),
+        ("maxcpus=010", 8),
+        ("maxcpus=0", 1),
+        ("maxcpus=x", 1),  # read as 0
+        ("maxcpus=", None),
+        ("maxcpus=-1", None),
+        ("maxcpus=2 maxcpus=8", 8),  # the last counts
+        ("nosmp", 1),
+        ("maxcpus=8 nosmp", 1),
+        ("nosmp maxcpus=8", 8),
+        ("nr_cpus=3 nr_cpus=8", 3),  # the smallest counts
+        ("nr_cpus=0", None),
+        ("nr_cpus=x possible_cpus=4", 4),
+        ("nosmt", None),
+        ("nosmt=force", None),
+    ],
+)
+def test_how_many_cpus_are_brought_up(text, most):
+    for line in (text, cmdline.reduce(text)):
+        found = isolation(line)
+        assert (found.most, found.single) == (most, text.startswith("nosmt"))
+
+
+def test_before_linux_5_18_there_is_one_set():
+    args = cmdline.split_arguments("nohz_full=2-3 isolcpus=managed_irq,domain,3 isolcpus=domain,2-3")
+    found = cmdline.resolve_isolation(args, 7, by_kind=False)
+    assert (found.domain, found.managed_irq, found.nohz) == ({2, 3}, set(), {2, 3})
+    assert "before Linux 5.18" in found.remarks[0]
+    assert cmdline.resolve_isolation(args, 7).domain == {3}
+    assert cmdline.resolve_rcu_nocbs(cmdline.split_arguments("isolcpus=3 nohz_full=2"), 7, by_kind=False) == set()
+
+
+@pytest.mark.parametrize(
+    ("release", "told"),
+    [
+        ("6.1.0-28-amd64", True),
+        ("5.18.0", True),
+        ("5.15.0-91-generic", False),
+        ("5.14.0-362.8.1.el9_3.x86_64", None),
+        ("6.12.0-55.el10.x86_64", True),
+        ("5.14.21-150500.55.19-default", None),
+        ("", None),
+    ],
+)
+def test_which_kernels_have_a_set_for_each_kind(release, told):
+    assert cmdline.has_set_for_each_kind(release) is told
+
+
 def test_n_needs_the_number_of_cpus():
     with pytest.raises(ValueError, match="last CPU"):
         isolation("isolcpus=2-N", None)
@@ -113,6 +165,29 @@ def test_rcu_nocbs(text, expected):
 def test_where_interrupts_start(text, expected):
     for line in (text, cmdline.reduce(text)):
         assert cmdline.resolve_irqaffinity(cmdline.split_arguments(line), 7) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("sysctl.net.core.somaxconn=4096", "sysctl.net.core.somaxconn=4096"),
+        ("sysctl/kernel/sched_rt_runtime_us=-1", "sysctl/kernel/sched_rt_runtime_us=-1"),
+        ('sysctl.net.ipv4.tcp_rmem="4096 8192 16384"', 'sysctl.net.ipv4.tcp_rmem="4096 8192 16384"'),
+        ("sysctl.net.ipv4.tcp_fastopen_key=0b1c-secret", "sysctl.net.ipv4.tcp_fastopen_key=..."),
+        ("sysctl.kernel.core_pattern=secret sysctl=1 sysctlx.net.core.somaxconn=1", ""),
+        ("sysctl.net.sec{ret=1", ""),
+    ],
+)
+def test_of_sysctls_numbers_are_kept(text, kept):
+    assert cmdline.reduce(text) == kept
+
+
+def test_the_key_of_a_sysctl_keeps_its_dashes():
+    names = [name for name, _ in cmdline.split_arguments("sysctl.net.bridge.bridge-nf-call-iptables=0 rcu-nocbs=1")]
+    assert names == ["sysctl.net.bridge.bridge-nf-call-iptables", "rcu_nocbs"]
+    assert cmdline.find_sysctl(names[0]) == "net/bridge/bridge-nf-call-iptables"
+    assert cmdline.find_sysctl("sysctl/net//core.somaxconn") == "net/core/somaxconn"
+    assert cmdline.find_sysctl(names[1]) == ""
 
 
 def test_a_list_with_a_cpu_that_cannot_be_is_dropped():

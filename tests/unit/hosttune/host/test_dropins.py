@@ -42,6 +42,27 @@ def test_a_link_into_run_leads_nowhere_at_boot(host, target, text):
     assert dropins.read_fragment(root, "/etc/x.d/a.conf").value in ("", "1")
 
 
+@pytest.mark.parametrize(
+    ("links", "text"),
+    [
+        ({"/etc/real": "/etc/other"}, "1"),
+        ({"/etc/real": "/run/other"}, None),
+        ({"/etc/real": "../run/other"}, None),
+        ({"/etc/real": "/dev/null"}, ""),
+        ({"/etc/real": "/etc/x", "/etc/x": "/var/run/other"}, None),
+        ({"/etc": "/dev/shm"}, None),
+    ],
+)
+def test_a_link_is_followed_to_its_end(host, links, text):
+    root = host({"/etc/other": "1", "/run/other": "1"}, links={"/etc/x.d/a.conf": "/etc/real", **links})
+    assert dropins.read_lasting(root, "/etc/x.d/a.conf").value == text
+
+
+def test_links_without_an_end(host):
+    root = host({}, links={"/etc/x.d/a.conf": "/etc/x.d/a.conf"})
+    assert dropins.read_lasting(root, "/etc/x.d/a.conf").reason == "ELOOP"
+
+
 def test_which_files_count_and_in_which_order(host):
     root = host({"/etc/x.d/b.conf": "", "/usr/lib/x.d/a.conf": "", "/usr/lib/x.d/b.conf": "", "/usr/lib/x.d/C.conf": "",
                  "/etc/x.d/.h.conf": "", "/etc/x.d/d.conf.bak": "", "/etc/x.d/conf": ""})  # fmt: skip

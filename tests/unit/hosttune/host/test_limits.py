@@ -4,8 +4,9 @@ import time
 
 import pytest
 
-from hosttune.host import limits, users
-from hosttune.host.limits import UNLIMITED, Limit, User
+from hosttune.host import accounts, limits, users
+from hosttune.host.limits import UNLIMITED, Limit
+from hosttune.host.users import User
 from tests.cpu_time import is_within
 
 TRADER = User("trader", 1001, 1001, frozenset({"trader", "rt"}), frozenset({1001, 2000}))
@@ -18,9 +19,9 @@ def test_user_and_groups(fake_host):
             "/etc/group": "root:x:0:\ntrader:x:1001:\nrt:x:2000:a,trader\nbad\n",
         }
     )
-    assert limits.read_users(host, ["trader"])["trader"].value == TRADER
-    assert limits.read_users(host, ["nobody"])["nobody"].state == "absent"
-    assert limits.read_users(fake_host().deny("/etc/passwd"), ["trader"])["trader"].state == "unreadable"
+    assert accounts.read_users(host, ["trader"])["trader"].value == TRADER
+    assert accounts.read_users(host, ["nobody"])["nobody"].state == "absent"
+    assert accounts.read_users(fake_host().deny("/etc/passwd"), ["trader"])["trader"].state == "unreadable"
 
 
 @pytest.mark.parametrize(
@@ -96,6 +97,6 @@ def test_limits_of_a_process():
 )
 def test_a_large_passwd_is_read_within_two_seconds(fake_host, text):
     start = time.process_time()
-    found = limits.read_users(fake_host({"/etc/passwd": users.reduce_passwd(text)}), ["none"])["none"]
+    found = accounts.read_users(fake_host({"/etc/passwd": users.reduce_passwd(text)}), ["none"])["none"]
     assert is_within(time.process_time() - start, 1.9)
     assert found.state == "absent"

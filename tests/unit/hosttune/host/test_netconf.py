@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hosttune.host import netconf
+from hosttune.host import netconf, sysctl_lines
 
 INHERIT = Path("/proc/sys/net/core/devconf_inherit_init_net")
 
@@ -46,6 +46,43 @@ def test_two_keys_are_one_value(path, values):
     for (of_all, own), combined in values.items():
         assert netconf.combine(name, of_all, own) == combined
         assert netconf.holds(name, combined, combined)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for a network of its own")
+@pytest.mark.parametrize(
+    "writes",
+    [
+        [("net/ipv4/ip_forward", 1)],
+        [("net/ipv4/conf/all/accept_redirects", 1), ("net/ipv4/ip_forward", 0)],
+        [("net/ipv4/ip_forward", 1), ("net/ipv4/conf/all/accept_redirects", 1), ("net/ipv4/ip_forward", 1)],
+        [("net/ipv4/conf/all/forwarding", 1), ("net/ipv4/conf/all/accept_redirects", 0), ("net/ipv4/ip_forward", 0)],
+        [("net/ipv4/conf/lo/forwarding", 1), ("net/ipv4/ip_forward", 2), ("net/ipv4/ip_forward", 0)],
+        [("net/ipv4/conf/lo/forwarding", 1), ("net/ipv4/ip_forward", 0)],
+        *(
+            [(f"net/ipv6/conf/lo/{name}", first), (f"net/ipv6/conf/all/{name}", 0), (f"net/ipv6/conf/lo/{name}", last)]
+            for name in ("forwarding", "disable_ipv6", "ignore_routes_with_linkdown", "addr_gen_mode")
+            for first, last in ((1, 0), (1, 1))
+        ),
+        [("net/ipv6/conf/lo/forwarding", 1), ("net/ipv6/conf/all/forwarding", 0)],
+        [("net/ipv6/conf/lo/disable_ipv6", 1), ("net/ipv6/conf/all/disable_ipv6", 0)],
+    ],
+)
+def test_what_a_key_does_to_others_is_what_this_kernel_does(writes):
+    lines = [sysctl_lines.Assignment(path, str(value), "f", number) for number, (path, value) in enumerate(writes, 1)]
+    if any(path.startswith("net/ipv6/") for path, _ in writes) and not Path("/proc/sys/net/ipv6").exists():
+        pytest.skip("no IPv6")
+    asked = ["net/ipv4/conf/all/accept_redirects", *(path for path, _ in writes if "/lo/" in path)]
+    order = sysctl_lines.settle(lines)
+    written = [f"echo {line.value} > /proc/sys/{line.key}" for line in order]
+    script = "; ".join([*written, *(f"cat /proc/sys/{path}" for path in asked)])
+    done = subprocess.run(["unshare", "-n", "sh", "-e", "-c", f"echo 0 > /proc/sys/net/ipv4/ip_forward; {script}"],
+                          capture_output=True, text=True, timeout=60, check=True)  # fmt: skip
+    for path, found in zip(asked, done.stdout.split(), strict=True):
+        own = sysctl_lines.find_winner(order, path)
+        effect = netconf.find_effect(path)
+        causes = sysctl_lines.find_written(order, effect.cause)
+        line = netconf.find_later_effect(effect, own, causes, order) or own
+        assert line is None or line.value == found, path
 
 
 def test_redirects_depend_on_forwarding():

@@ -2,8 +2,9 @@
 
 import pytest
 
-from hosttune.host import limits_lines, pam, pam_lines
-from hosttune.host.limits import UNLIMITED, Limit, User
+from hosttune.host import limits_lines, pam, pam_lines, sshd
+from hosttune.host.limits import UNLIMITED, Limit
+from hosttune.host.users import User
 
 TRADER = User("trader", 1001, 1001, frozenset({"trader", "rt"}), frozenset({1001, 2000}))
 ROOT = User("root", 0, 0, frozenset({"root"}), frozenset({0}))
@@ -163,7 +164,6 @@ def test_a_session_may_name_the_file(fake_host):
         ({"sshd": "session include auth\n", "auth": "-session optional pam_limits.so\n"}, {"sshd": 1}),
         ({"sshd": "@include sshd\n"}, {"sshd": 0}),
         ({"sshd": "@include a.b\n", "a.b": "session required pam_limits.so\n"}, {"sshd": 1}),
-        ({"sshd": "@include .a\n", ".a": "session required pam_limits.so\n"}, {"sshd": 0}),
         ({"sshd": "@include nowhere\n", "login": "session required pam_limits.so"}, {"sshd": 0, "login": 1}),
         ({}, {"other": 1}),
     ],
@@ -173,6 +173,95 @@ def test_pam_limits_in_the_session(fake_host, pam_d, expected):
         host = fake_host({f"/etc/pam.d/{name}": reduce(text) for name, text in pam_d.items()})
         found = pam.read_sessions(host).value
         assert {service: len(session.runs) for service, session in found.items()} == expected
+
+
+@pytest.mark.parametrize(
+    ("line", "runs"),
+    [
+        ("session sufficient pam_permit.so", 0),
+        ("session [default=done] pam_permit.so", 0),
+        ("session [success=done] pam_permit.so", 0),
+        ("session [default=1] pam_permit.so", 0),
+        ("session [default=ignore success=1] pam_permit.so", 0),
+        ("session [success=ok default=1] pam_permit.so", 1),
+        ("session sufficient pam_x.so", None),
+        ("session [success=1 default=ignore] pam_succeed_if.so user = trader", None),
+        ("session [default=2]pam_x.so\nsession optional pam_y.so", 0),
+        ("session [success=1 default=ignore] pam_succeed_if.so user = trader\nsession required pam_x.so", 1),
+        ("session [success=1 default=ignore] pam_x.so\nsession requisite pam_deny.so", 1),
+        ("session required pam_x.so\nsession requisite pam_y.so\nsession optional pam_z.so", 1),
+        ("session [success=ok ignore=ignore module_unknown=ignore default=bad] pam_selinux.so close", 1),
+        ("auth sufficient pam_x.so\naccount [default=1] pam_y.so", 1),
+        ("session substack end", 1),
+        ("session include end", 0),
+        ("@include end", 0),
+        ("@include /etc/pam.d/end", 0),
+        ("@include .end", None),
+        ("session include /opt/pam.d/end", None),
+        ("session include ../pam.d/end", None),
+    ],
+)
+def test_what_leads_past_pam_limits(fake_host, line, runs):
+    """None: not known."""
+    files = {"sshd": f"{line}\nsession required pam_limits.so\nsession optional pam_z.so\n"}
+    files["end"] = "session sufficient pam_permit.so\n"
+    for reduce in (str, pam_lines.reduce):
+        session = pam.read_sessions(
+            fake_host({f"/etc/pam.d/{name}": reduce(text) for name, text in files.items()})
+        ).value["sshd"]
+        assert (bool(session.doubt), len(session.runs)) == (runs is None, runs or 0)
+
+
+def test_a_stack_of_many_lines_and_of_many_ways_is_not_told(fake_host):
+    jumps = "session [success=1 default=ignore] pam_x.so\n"
+    runs = "".join(f"{jumps}session required pam_limits.so conf=/etc/security/{n}.conf\n" for n in range(120))
+    loops = "session include sshd\n" * 50
+    for text in (runs, "session optional pam_x.so\n" * 100000, "session substack sshd\n", loops):
+        for kept in (text, pam_lines.reduce(text)):
+            found = pam.read_sessions(fake_host({"/etc/pam.d/sshd": kept})).value["sshd"]
+            assert found.doubt or not found.runs
+    assert pam_lines.find_runs("sshd", {"/etc/pam.d/sshd": runs}.get) == ["..."]
+
+
+USE_PAM = "Include /etc/ssh/sshd_config.d/*.conf\n"
+REDHAT = "Include /etc/crypto-policies/back-ends/opensshserver.config\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"sshd_config": "UsePAM yes\n"}, True),
+        ({"sshd_config": '\tusepam="TRUE" # yes\n'}, True),
+        ({"sshd_config": "UsePAM no\nUsePAM yes\n"}, False),
+        ({"sshd_config": "#UsePAM yes\n"}, False),
+        ({"sshd_config": "Port 22\nMatch User x\n UsePAM yes\n"}, False),
+        ({"sshd_config": f"{USE_PAM}UsePAM yes\n"}, True),
+        ({"sshd_config": f"{USE_PAM}UsePAM yes\n", "sshd_config.d/a.conf": "UsePAM no\n"}, False),
+        ({"sshd_config": f"UsePAM yes\n{USE_PAM}", "sshd_config.d/a.conf": "UsePAM no\n"}, True),
+        (
+            {
+                "sshd_config": "include sshd_config.d/*.conf\nUsePAM no\n",
+                "sshd_config.d/b.conf": "UsePAM no\n",
+                "sshd_config.d/a.conf": "UsePAM yes\n",
+            },
+            True,
+        ),
+        ({"sshd_config": f"{USE_PAM}UsePAM yes\n", "sshd_config.d/a.conf": "Match User x\nInclude /x\n"}, True),
+        ({"sshd_config": f"{USE_PAM}UsePAM yes\n", "sshd_config.d/a": "UsePAM no\n"}, True),
+        ({"sshd_config": USE_PAM, "sshd_config.d/50-redhat.conf": f"{REDHAT}UsePAM yes\n"}, True),
+        ({"sshd_config": "Include /opt/x\nUsePAM yes\n"}, None),
+        ({"sshd_config": "UsePAM yes\nInclude /opt/x\n"}, True),
+        ({"sshd_config": "UsePAM perhaps\n"}, None),
+        ({"sshd_config": f"{USE_PAM}UsePAM yes\n", "sshd_config.d/a.conf": USE_PAM}, None),
+        ({"sshd_config.d/a.conf": "UsePAM no\n"}, "absent"),
+    ],
+)
+def test_whether_sshd_uses_pam(fake_host, files, expected):
+    for reduce in (str, sshd.reduce):
+        fact = sshd.read_use_pam(fake_host({f"/etc/ssh/{name}": reduce(text) for name, text in files.items()}))
+        assert (fact.value if fact.state == "value" else None if fact.state == "unreadable" else fact.state) is expected
+    denied = fake_host({f"/etc/ssh/{name}": text for name, text in files.items()}).deny("/etc/ssh/sshd_config")
+    assert sshd.read_use_pam(denied).state == "unreadable"
 
 
 def test_pam_that_cannot_be_read(fake_host):

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hosttune.host import limits, limits_lines, pam
-from hosttune.host.limits import User
+from hosttune.host.users import User
 from tests.examples import TIMES
 
 HERE = Path(__file__).parent
@@ -47,7 +47,7 @@ class RealSessions:
         accounts.mkdir()
         (accounts / "passwd").write_text(PASSWD)
         (accounts / "group").write_text(GROUP)
-        (accounts / "session").write_text("session required pam_limits.so\n")
+        (accounts / "pam.d").mkdir()
         command = ["unshare", "--user", "--map-root-user", "--mount"]
         command += [sys.executable, HERE / "pam_session.py", directory / "security", accounts]
         self.process = subprocess.Popen(
@@ -55,13 +55,19 @@ class RealSessions:
         )
 
     def ask(self, user: str, files: dict[str, str]) -> dict[str, tuple[int, int]]:
+        """Returns the limits that were set last, by item."""
+        _, limits = self.open_session(user, files)
+        found = {number: (soft, hard) for number, soft, hard in limits}
+        return {item: found[number] for item, number in NUMBERS.items() if number in found}
+
+    def open_session(self, user: str, files: dict[str, str], **more: dict[str, str]) -> tuple[int, list[list[int]]]:
+        """Returns what the library returned, and all limits that were set. more: `services`, files of pam.d."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        self.process.stdin.write(json.dumps({"user": user, "files": files}) + "\n")
+        self.process.stdin.write(json.dumps({"user": user, "files": files, **more}) + "\n")
         self.process.stdin.flush()
         answer = json.loads(self.process.stdout.readline())
-        found = {number: (soft, hard) for number, soft, hard in answer["limits"]}
-        return {item: found[number] for item, number in NUMBERS.items() if number in found}
+        return answer["code"], answer["limits"]
 
     def close(self) -> None:
         assert self.process.stdin is not None

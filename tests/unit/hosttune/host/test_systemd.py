@@ -2,7 +2,7 @@
 
 import pytest
 
-from hosttune.host import systemd, systemd_lines
+from hosttune.host import limits, systemd, systemd_lines
 from hosttune.host.root import NOT_CAPTURED, Tree
 
 ETC, LIB = "/etc/systemd/system", "/usr/lib/systemd/system"
@@ -47,7 +47,7 @@ def test_lines(text, values):
 def test_limits_reset_and_are_not_changed_by_what_systemd_ignores():
     def find(*lines):
         settings = systemd_lines.parse("[Service]\n" + "".join(f"LimitMEMLOCK={line}\n" for line in lines), "f")
-        found = systemd.find_limit(settings, "Service", "memlock")
+        found = limits.find_limit(settings, "Service", "memlock")
         return found.limit and found.limit.hard, found.ignored and found.ignored.value
 
     assert find() == (None, None)

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from hosttune.host import limits_lines, systemd, systemd_lines, units
+from hosttune.host import limits, limits_lines, systemd, systemd_lines, units
 from hosttune.host.root import Tree
 from tests.examples import TIMES
 
@@ -96,7 +96,7 @@ def judge(answer, root, unit):
     wanted = systemd.expand(user.value, unit) if user else ""
     assert found.get("User", [""]) == [wanted]
     for item, key in limits_lines.ITEMS.items():
-        limit = systemd.find_limit(ours.settings, "Service", item).limit
+        limit = limits.find_limit(ours.settings, "Service", item).limit
         if limit is None:
             assert key not in found or item in INHERITED
         else:

@@ -118,6 +118,13 @@ def test_each_cause_has_its_own_finding(name: str, changes: dict[str, Any], stat
     assert found.why and found.fix
 
 
+def test_the_program_is_named_by_its_first_word_and_by_what_the_kernel_runs_in_the_end() -> None:
+    assert str(finding("command", plan(), facts(path=None)).found) == "agent is not found"
+    script = Program("/a", ["/a", "/static"], False, False)
+    found = finding("memory_lock", plan(), facts(program=script))
+    assert found.found == "/static is statically linked"
+
+
 def test_a_rtprio_limit_does_instead_of_the_capability() -> None:
     limits = dict.fromkeys(RLIMITS, (UNLIMITED, UNLIMITED)) | {"rtprio": (80, 80)}
     known = facts(capabilities=Fact("value", 0), uid=990, rlimits=limits)

@@ -1,0 +1,28 @@
+"""The users of a host whose limits a profile asks for.
+
+Source: passwd(5), group(5).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from hosttune.host import users
+from hosttune.host.root import Fact, Root, make_unreadable
+from hosttune.host.users import User
+
+
+def read_users(root: Root, names: Iterable[str]) -> dict[str, Fact[User]]:
+    """Look users up in the local files, each of which is gone through once; one that is not there (a directory service
+    may have it) is absent."""
+    names = list(names)
+    passwd, group = root.read(users.PASSWD), root.read(users.GROUP)
+    if passwd.value is None:
+        return dict.fromkeys(names, make_unreadable(passwd.source, passwd.reason))
+    found = users.find_users(names, passwd.value, group.value or "")
+    return {
+        name: Fact("value", found[name], users.PASSWD)
+        if name in found
+        else Fact("absent", None, users.PASSWD, f"no user {name}")
+        for name in names
+    }

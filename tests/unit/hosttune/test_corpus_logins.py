@@ -1,0 +1,195 @@
+"""Hosts with something of a login broken, or merely written otherwise: PAM, sshd, and where pam_limits reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.hosttune import corpus, golden
+from tests.unit.hosttune.corpus import Changes, Hosts
+
+from .test_corpus_limits import ITEMS, OWN, bad
+
+SSHD, LOGIN = "/etc/pam.d/sshd", "/etc/pam.d/login"
+
+
+def pam(*lines: str, service: str = SSHD) -> Changes:
+    return {service: "".join(f"{line}\n" for line in lines)}
+
+
+def sshd(*lines: str) -> Changes:
+    return pam("Port 22", *lines, service="/etc/ssh/sshd_config")
+
+
+RUN, UNIX = "session required pam_limits.so", "session required pam_unix.so"
+SSHD_D = "/etc/ssh/sshd_config.d"
+POLICIES = "Include /etc/crypto-policies/back-ends/opensshserver.config\n"
+#: Of Debian 12: openssh-server, login and libpam-runtime.
+DEBIAN: dict[str, str] = {
+    SSHD: f"""@include common-auth
+account    required     pam_nologin.so
+@include common-account
+session [success=ok ignore=ignore module_unknown=ignore default=bad]        pam_selinux.so close
+session    required     pam_loginuid.so
+session    optional     pam_keyinit.so force revoke
+@include common-session
+session    optional     pam_motd.so  motd=/run/motd.dynamic
+session    optional     pam_mail.so standard noenv # [1]
+{RUN}
+session    required     pam_env.so # [1]
+session [success=ok ignore=ignore module_unknown=ignore default=bad]        pam_selinux.so open
+@include common-password
+""",
+    "/etc/pam.d/common-session": """session	[default=1]			pam_permit.so
+# here's the fallback if no module succeeds
+session	requisite			pam_deny.so
+session	required			pam_permit.so
+session	required	pam_unix.so
+session	optional			pam_sss.so
+session	optional	pam_systemd.so
+""",
+}
+#: Of RHEL 9: openssh-server, and authselect's profile sssd.
+REDHAT: dict[str, str] = {
+    SSHD: """auth       substack     password-auth
+auth       include      postlogin
+session    required     pam_selinux.so close
+session    required     pam_loginuid.so
+session    required     pam_selinux.so open env_params
+session    required     pam_namespace.so
+session    optional     pam_keyinit.so force revoke
+session    optional     pam_motd.so
+session    include      password-auth
+session    include      postlogin
+""",
+    "/etc/pam.d/password-auth": """auth        required      pam_env.so
+session     optional      pam_keyinit.so revoke
+session     required      pam_limits.so
+-session    optional      pam_systemd.so
+session     [success=1 default=ignore] pam_succeed_if.so service in crond quiet use_uid
+session     required      pam_unix.so
+session     optional      pam_sss.so
+""",
+    "/etc/pam.d/postlogin": """session     optional                   pam_umask.so silent
+session     [success=1 default=ignore] pam_succeed_if.so service !~ gdm* service !~ su* quiet
+session     [default=1]   pam_lastlog.so nowtmp showfailed
+session     optional      pam_lastlog.so silent noupdate showfailed
+""",
+    "/etc/ssh/sshd_config": "Include /etc/ssh/sshd_config.d/*.conf\nSubsystem sftp /usr/libexec/openssh/sftp-server\n",
+    f"{SSHD_D}/50-redhat.conf": f"{POLICIES}SyslogFacility AUTHPRIV\nUsePAM yes\n",
+    "/etc/crypto-policies/back-ends/opensshserver.config": "Ciphers aes256-gcm@openssh.com\n",
+}
+
+HOSTS: Hosts = {
+    "optional": (pam("session optional pam_limits.so"), {}),
+    "in brackets": (pam("session [success=ok default=ignore] pam_limits.so"), {}),
+    "by its path": (pam("session required /lib/x86_64-linux-gnu/security/pam_limits.so"), {}),
+    "with a word": (pam("session required pam_limits.so debug set_all"), {}),
+    "of another kind": (pam("account required pam_limits.so"), bad(*ITEMS)),
+    "a comment": (pam("#session required pam_limits.so"), bad(*ITEMS)),
+    "only in what is included": (
+        {**pam("@include common-session"), "/etc/pam.d/common-session": "session required pam_limits.so\n"},
+        {},
+    ),
+    "in what is included as a session": (
+        {**pam("session include common-session"), "/etc/pam.d/common-session": "session required pam_limits.so\n"},
+        {},
+    ),
+    "in a substack": (
+        {**pam("session substack common-session"), "/etc/pam.d/common-session": "session required pam_limits.so\n"},
+        {},
+    ),
+    "over two lines": (pam("session required \\", "  pam_limits.so"), {}),
+    "a sufficient line before": (pam("session sufficient pam_permit.so", RUN), bad(*ITEMS)),
+    "a line before that is done": (pam("session [success=done default=ignore] pam_permit.so", RUN), bad(*ITEMS)),
+    "a sufficient line before that may fail": (pam("session sufficient pam_x.so", RUN), bad(*ITEMS, status="unknown")),
+    "a sufficient line after": (pam(RUN, "session sufficient pam_permit.so"), {}),
+    "a jump over it": (pam("session [default=1] pam_permit.so", RUN, UNIX), bad(*ITEMS)),
+    "a jump that may be over it": (
+        pam("session [success=1 default=ignore] pam_succeed_if.so quiet user = trader", RUN, UNIX),
+        bad(*ITEMS, status="unknown"),
+    ),
+    "a jump to it": (pam("session [success=1 default=ignore] pam_succeed_if.so quiet user = x", UNIX, RUN), {}),
+    "a jump over a substack to it": (
+        {
+            **pam("session [success=1 default=ignore] pam_succeed_if.so quiet", "session substack x", RUN),
+            "/etc/pam.d/x": f"{UNIX}\n{UNIX}\n",
+        },
+        {},
+    ),
+    "a jump over the first line of what is included": (
+        {
+            **pam("session [success=1 default=ignore] pam_succeed_if.so quiet", "session include x"),
+            "/etc/pam.d/x": f"{RUN}\n{UNIX}\n",
+        },
+        bad(*ITEMS, status="unknown"),
+    ),
+    "a sufficient line in a substack before": (
+        {**pam("session substack x", RUN), "/etc/pam.d/x": "session sufficient pam_permit.so\n"},
+        {},
+    ),
+    "a second run that may be passed over": (
+        pam("session [success=1 default=ignore] pam_succeed_if.so service in crond", RUN, RUN),
+        {},
+    ),
+    "as Debian has it": (DEBIAN, {}),
+    "as Debian has it, without": ({**DEBIAN, SSHD: DEBIAN[SSHD].replace(RUN, UNIX)}, bad(*ITEMS)),
+    "as RHEL has it": (REDHAT, {}),
+    "included by its path": (
+        {**pam("@include /etc/pam.d/common-session"), "/etc/pam.d/common-session": f"{RUN}\n"},
+        {},
+    ),
+    "included by its path, with another file": (
+        {
+            **pam(RUN, "session include /etc/pam.d/x"),
+            "/etc/pam.d/x": f"{RUN} conf=/etc/security/x.conf\n",
+            "/etc/security/x.conf": "trader - rtprio 1\n",
+        },
+        bad("rtprio"),
+    ),
+    "included from elsewhere": (pam(RUN, "session include /opt/x"), bad(*ITEMS, status="unknown")),
+    "a session below /run": ({SSHD: "-> /run/sshd", "/run/sshd": f"{RUN}\n"}, bad(*ITEMS)),
+    "a session that is a link": ({SSHD: "-> ../x/sshd", "/etc/x/sshd": f"{RUN}\n"}, {}),
+    "limits.conf below /run": (
+        {OWN: None, "/etc/security/limits.conf": "-> /run/l.conf", "/run/l.conf": golden.FILES[OWN]},
+        bad(*ITEMS),
+    ),
+    "limits.conf is a link": (
+        {OWN: None, "/etc/security/limits.conf": "-> ../l.conf", "/etc/l.conf": golden.FILES[OWN]},
+        {},
+    ),
+    "conf= below /run": (
+        {
+            **pam(f"{RUN} conf=/etc/security/x.conf"),
+            "/etc/security/x.conf": "-> /run/x.conf",
+            "/run/x.conf": golden.FILES[OWN],
+        },
+        bad(*ITEMS),
+    ),
+    "sshd uses PAM": (sshd("Include /etc/ssh/sshd_config.d/*.conf", "UsePAM yes"), {}),
+    "sshd uses no PAM": (sshd("UsePAM no"), bad(*ITEMS)),
+    "sshd uses no PAM unless it is told": (sshd("#UsePAM yes"), bad(*ITEMS)),
+    "sshd uses no PAM by a drop-in": (
+        {**sshd("Include /etc/ssh/sshd_config.d/*.conf", "UsePAM yes"), f"{SSHD_D}/a.conf": "UsePAM no\n"},
+        bad(*ITEMS),
+    ),
+    "sshd uses PAM by a drop-in": (
+        {**sshd("Include /etc/ssh/sshd_config.d/*.conf"), f"{SSHD_D}/50-redhat.conf": f"{POLICIES}UsePAM yes\n"},
+        {},
+    ),
+    "sshd uses no PAM, in a drop-in that is read later": (
+        {**sshd("UsePAM yes", "Include /etc/ssh/sshd_config.d/*.conf"), f"{SSHD_D}/a.conf": "UsePAM no\n"},
+        {},
+    ),
+    "sshd includes what is not known": (sshd("Include /opt/x", "UsePAM yes"), bad(*ITEMS, status="unknown")),
+    "sshd's file is refused": ({"/etc/ssh/sshd_config": "!EACCES"}, bad(*ITEMS, status="unknown")),
+    "only at the console": (pam("session required pam_unix.so"), bad(*ITEMS)),
+    "only by ssh": (pam("session required pam_unix.so", service=LOGIN), bad(*ITEMS)),
+}
+
+
+@pytest.mark.parametrize("name", HOSTS)
+def test_a_host(name: str, fake_host: type[Any], tmp_path: Path) -> None:
+    corpus.assert_judged(*HOSTS[name], fake_host, tmp_path)
