@@ -22,6 +22,7 @@ from hosttune.host import (
     systemd_lines,
     tmpfiles_lines,
 )
+from hosttune.host.forms import UNINTELLIGIBLE
 from hosttune.host.module_names import parse_blocks
 from hosttune.host.users import GROUP, PASSWD, User, find_users
 
@@ -33,13 +34,14 @@ from .host_facts import Host
 _LASTING = ("/etc", "/usr/local/lib", "/usr/lib", "/lib")
 _NOW = ("/etc", "/run", "/usr/local/lib", "/usr/lib", "/lib")
 _SYSCTL_UNIT = "/etc/systemd/system/systemd-sysctl.service"
+_TMPFILES_UNIT = "/etc/systemd/system/systemd-tmpfiles-setup.service"
 _LIMITS_CONF = "/etc/security/limits.conf"
 #: What is looked at of each kind of configuration.
 _READS = {
     "sysctl": (*(f"files:{top}/sysctl.d/*.conf" for top in _LASTING), _SYSCTL_UNIT),
     "systemd": tuple(f"files:{top}/systemd/system.conf.d/*.conf" for top in _NOW),
     "limits": (_LIMITS_CONF, "files:/etc/security/limits.d/*.conf", PASSWD, GROUP, "files:/etc/pam.d/*"),
-    "tmpfiles": tuple(f"files:{top}/tmpfiles.d/*.conf" for top in _LASTING),
+    "tmpfiles": (*(f"files:{top}/tmpfiles.d/*.conf" for top in _LASTING), _TMPFILES_UNIT),
     "modprobe": tuple(f"files:{top}/modprobe.d/*.conf" for top in _NOW),
 }
 
@@ -52,9 +54,7 @@ def list_reads(*kinds: str) -> list[str]:
 def find_sysctl(host: Host, own: str, wanted: Mapping[str, object]) -> list[str]:
     """Returns a line for each key that the next boot sets otherwise. own: the role's file; wanted: key to value."""
     shown = {key: " ".join(map(str, asked)) if isinstance(asked, list) else str(asked) for key, asked in wanted.items()}
-    problems = []
-    if shown and host.read(_SYSCTL_UNIT) == "":
-        problems.append(f"{_SYSCTL_UNIT} is masked, so that no file of sysctl.d is applied at boot: unmask it")
+    problems = _find_mask(host, _SYSCTL_UNIT, "sysctl.d") if shown else []
     written, errors = _settle_sysctl(host, own, "".join(f"{key} = {value}\n" for key, value in shown.items()))
     for key, value in shown.items():
         # The role's line has the key's own name. The last line counts, by whatever name, and `-KEY` sets nothing.
@@ -209,7 +209,7 @@ def find_tmpfiles(
             lines += tmpfiles_lines.parse(each, path)
         except ValueError as error:
             return [f"{path} is not understood: {error}"]
-    problems = []
+    problems = _find_mask(host, _TMPFILES_UNIT, "tmpfiles.d") if wanted else []
     lines = tmpfiles_lines.order(lines)
     asked_for = {path: (str(value), str(value).__eq__) for path, value in wanted.items()}
     for path, (asked, will_do) in {**asked_for, **kept}.items():
@@ -269,13 +269,21 @@ def _find_sessions(host: Host) -> list[str]:
         if host.read(path) is None:
             continue
         runs = pam_lines.find_runs(service, host.read)
-        if not runs:
+        if runs == [UNINTELLIGIBLE]:
+            problems.append(f"{path}: it cannot be told whether its session runs pam_limits: write it more simply")
+        elif not runs:
             problems.append(f"{path} has no pam_limits in its session, so that its logins get no limits: add it there")
-        for conf in filter(None, runs):
-            problems.append(
-                f"{path} has pam_limits read {cpu_lists.show(conf)}, not limits.d: take conf= out of its line"
-            )
+        problems += [
+            f"{path} has pam_limits read {cpu_lists.show(conf)}, not limits.d: take conf= out of its line"
+            for conf in filter(None, runs if runs != [UNINTELLIGIBLE] else [])
+        ]
     return problems
+
+
+def _find_mask(host: Host, unit: str, directory: str) -> list[str]:
+    """Returns a line where the administrator masked the service that applies the files of a directory at boot."""
+    masked = host.read(unit) == ""
+    return [f"{unit} is masked, so that no file of {directory} is applied at boot: unmask it"] if masked else []
 
 
 def _is_enough(line: limits_lines.Line, wanted: int | None, nr_open: int) -> bool:

@@ -201,6 +201,8 @@ TAKEN_BACK: dict[str, tuple[str, str, dict[str, Any], str]] = {
                                       "x.conf:1 keeps the module nf_conntrack from being loaded"),
     "not among the allowed": ("/etc/sysctl.d/zz.conf", "net.ipv4.tcp_allowed_congestion_control = reno cubic",
                               {"tcp_bbr": {}}, "to reno cubic, without bbr"),
+    "a session that cannot be told": ("/etc/pam.d/login", "@include /opt/x\n", USERS, "cannot be told whether"),
+    "a masked tmpfiles": ("/etc/systemd/system/systemd-tmpfiles-setup.service", "", POOLS, "is masked"),
     "a service that is masked": ("/etc/systemd/system/systemd-sysctl.service", "",
                                  {"net_buffers": {"net_buffers_sysctl": SYSCTLS}}, "is masked"),
 }  # fmt: skip
