@@ -69,7 +69,7 @@ class Block(NamedTuple):
     place: str
 
 
-def parse_line_blocks(arguments: Iterable[tuple[str, str | None]], place: str) -> dict[str, Block]:
+def find_line_blocks(arguments: Iterable[tuple[str, str | None]], place: str) -> dict[str, Block]:
     """Returns what the arguments of a command line say: module_blacklist= is the kernel's, the other modprobe's."""
     found: dict[str, Block] = {}
     for key, names in arguments:

@@ -13,7 +13,7 @@ import re
 import msgspec
 
 from hosttune.host import cmdline, dropins, identity, masks, systemd_lines
-from hosttune.host.module_names import Block, is_sought, normalise_name, parse_blocks, parse_line_blocks
+from hosttune.host.module_names import Block, is_sought, normalise_name, parse_blocks, find_line_blocks
 from hosttune.host.root import Fact, Root
 from hosttune.patterns import late_pattern
 
@@ -199,5 +199,5 @@ def _read_blocks(root: Root, arguments: cmdline.Arguments) -> Fact[dict[str, Blo
         for name, block in parse_blocks(text, file).items():
             if name not in found or block.kind == "never":
                 found[name] = block
-    found.update(parse_line_blocks(arguments, _CMDLINE))
+    found.update(find_line_blocks(arguments, _CMDLINE))
     return Fact("value", found, directories[0])

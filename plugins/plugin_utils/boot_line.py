@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from hosttune.host import grub_default
 from hosttune.host.cmdline import Arguments, is_of_grub, split_arguments
-from hosttune.host.module_names import BLACKLISTS, parse_line_blocks
+from hosttune.host.module_names import BLACKLISTS, find_line_blocks
 
 from . import cpu_lists
 from .host_facts import Host
@@ -95,7 +95,7 @@ def find_blocked(host: Host, modules: Collection[str]) -> list[str]:
     """Returns a line for each word that keeps modules from being loaded, in this boot or at the next one."""
 
     def holds(line: Arguments) -> bool:
-        return parse_line_blocks(line, "").keys().isdisjoint(modules)
+        return find_line_blocks(line, "").keys().isdisjoint(modules)
 
     wanted = Wanted(f"the modules {', '.join(modules)} to be loaded", BLACKLISTS, holds)
     problems = find_problems(host, None, [wanted])

@@ -162,9 +162,10 @@ def find_number(host: Host, key: str) -> int | None:
     return None
 
 
-def find_limits(host: Host, own: str, wanted: Mapping[tuple[str, str], str], nr_open: int) -> list[str]:
+def find_limits(host: Host, own: str, wanted: Mapping[tuple[str, str], str], nr_open: int | None) -> list[str]:
     """Returns a line for each limit that a login does not get, or gets less of than the role writes. wanted: (user,
-    item) to value, as in the file; nr_open: fs.nr_open of the next boot, above which the kernel refuses pam_limits."""
+    item) to value, as in the file; nr_open: fs.nr_open of the next boot, above which the kernel refuses pam_limits,
+    None where it is not known."""
     text = "".join(f"{user} - {item} {value}\n" for (user, item), value in wanted.items())
     files = [(_LIMITS_CONF, host.read(_LIMITS_CONF) or ""), *_merge(host, ("/etc",), "security/limits.d", own, text)]
     known = find_users({user for user, _ in wanted}, host.read(PASSWD) or "", host.read(GROUP) or "")
@@ -286,12 +287,13 @@ def _find_mask(host: Host, unit: str, directory: str) -> list[str]:
     return [f"{unit} is masked, so that no file of {directory} is applied at boot: unmask it"] if masked else []
 
 
-def _is_enough(line: limits_lines.Line, wanted: int | None, nr_open: int) -> bool:
+def _is_enough(line: limits_lines.Line, wanted: int | None, nr_open: int | None) -> bool:
     """Returns whether a line gives as much as is wanted; None stands for nr_open open files."""
     if line.item != "nofile":
         return (line.value or 0) >= (wanted or 0)
-    value, need = (nr_open if each is None else each for each in (line.value, wanted))
-    return need <= value <= nr_open
+    most = limits_lines.UNLIMITED if nr_open is None else nr_open
+    value, need = (most if each is None else each for each in (line.value, wanted))
+    return need <= value <= most
 
 
 def _show_limit(line: limits_lines.Line) -> str:

@@ -89,7 +89,7 @@ def plan(
         there = cpulist.parse(cpulist.KernelList(possible))
         problems += cpu_lists.missing("rt_limits_fair_server_off", fair_server_off, tuple(cpus), there)
     nr_open = inputs.read_number(host.read(NR_OPEN))
-    coming = choose_nr_open(nr_open, later_files.find_number(host, "fs.nr_open"))
+    coming = None if nr_open is None else choose_nr_open(nr_open, later_files.find_number(host, "fs.nr_open"))
     problems += _find_refused(checked, nr_open, coming)
     problems += _find_overruled(host, checked, share, coming)
     if refuse:
@@ -111,9 +111,11 @@ def plan(
     }
 
 
-def _find_overruled(host: Host, users: dict[str, dict[str, int | str]], share: int | None, nr_open: int) -> list[str]:
+def _find_overruled(
+    host: Host, users: dict[str, dict[str, int | str]], share: int | None, nr_open: int | None
+) -> list[str]:
     """Returns a line for each setting of the role that the file of somebody else takes back; nr_open: of the next
-    boot."""
+    boot, None where it is not known."""
     of_logins = {
         (user, item): str(value // 1024 if item == "memlock" and isinstance(value, int) else value)
         for user, limits in users.items()
@@ -146,14 +148,14 @@ def _has_fair_server(release: str) -> bool:
     return match is not None and (int(match[1]), int(match[2])) >= fair_server_files.SINCE
 
 
-def _find_refused(users: dict[str, dict[str, int | str]], now: int | None, coming: int) -> list[str]:
+def _find_refused(users: dict[str, dict[str, int | str]], now: int | None, coming: int | None) -> list[str]:
     """Returns a line for each user whose open files the kernel refuses, now or from the next boot on: then a login gets
     none of the pair."""
     problems = []
     for user, asked in users.items():
         number = int(asked.get("nofile", 0))
         for nr_open, when in ((now, "is"), (coming, "will be, after the next boot,")):
-            if nr_open is not None and number > nr_open and now is not None:
+            if nr_open is not None and number > nr_open:
                 problems.append(
                     f"rt_limits_users: {user}: nofile is {number}: the host's fs.nr_open {when} {nr_open}, and no "
                     "process may have more: ask for less, or raise it first, in sysctl.d too"

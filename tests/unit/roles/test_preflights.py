@@ -71,7 +71,7 @@ def make_root(root: Path, *, grub: bool = True) -> Path:
     keys = yaml.safe_load((PROJECT / "roles/net_buffers/defaults/main.yml").read_text())["net_buffers_sysctl"]
     files = {f"/proc/sys/{key.replace('.', '/')}": "1" for key in keys if not key.endswith(BUSY)}
     files |= {
-        "/proc/cmdline": "root=UUID=1-2 ro",
+        "/proc/cmdline": "BOOT_IMAGE=/boot/vmlinuz root=UUID=1-2 ro",
         "/proc/sys/kernel/osrelease": "6.1.0-28-rt-amd64",
         "/proc/sys/kernel/sched_rt_runtime_us": "950000",
         "/proc/sys/net/core/default_qdisc": "pfifo_fast",

@@ -32,6 +32,7 @@ STRANGER = {
 TOLD = "IRQBALANCE_BANNED_CPULIST=2-3\0"
 SILENT = {**RUNNING, "/proc/8/environ": "A=1\0"}
 KEPT_FREE = {
+    "/proc/sys/kernel/osrelease": "6.1.0-28-amd64\n",
     "/sys/devices/system/cpu/isolated": "2\n",
     "/sys/devices/system/cpu/nohz_full": "3\n",
     "/boot/grub/grub.cfg": "menuentry 'Linux' {\n linux /vmlinuz ro irqaffinity=0-1 isolcpus=2 nohz_full=3\n}\n",
