@@ -13,7 +13,7 @@ import re
 import msgspec
 
 from hosttune.host import cmdline, dropins, identity, masks, systemd_lines
-from hosttune.host.module_names import Block, is_sought, normalise_name, parse_blocks, find_line_blocks
+from hosttune.host.module_names import Block, find_line_blocks, is_sought, normalise_name, parse_blocks
 from hosttune.host.root import Fact, Root
 from hosttune.patterns import late_pattern
 

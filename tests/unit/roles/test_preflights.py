@@ -78,6 +78,7 @@ def make_root(root: Path, *, grub: bool = True) -> Path:
         "/proc/sys/net/ipv4/tcp_available_congestion_control": "reno cubic",
         "/sys/devices/system/cpu/present": "0-3",
         "/sys/devices/system/cpu/possible": "0-7",
+        "/sys/devices/system/cpu/nohz_full": "  (null)",
         "/sys/devices/system/node/node0/hugepages/hugepages-2048kB/nr_hugepages": "0",
         "/lib/modules/6.1.0-28-rt-amd64/modules.dep": "kernel/net/ipv4/tcp_bbr.ko:\n"
         + ("kernel/net/sched/sch_fq.ko: kernel/x.ko\n" if grub else "kernel/net/sched/sch_fq_codel.ko:\n"),
