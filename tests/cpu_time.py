@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import time
 
+#: How much faster the machine may be in the moments that are looked at than it was before.
+_BETWEEN = 1.25
 #: Seconds that _work() takes such a core, in CPython 3.11.
 _MEANT = 0.010
 
@@ -24,4 +26,4 @@ def _slowness() -> float:
 
 def is_within(seconds: float, limit: float) -> bool:
     """Returns whether what took so many seconds of CPU time just now is within a limit."""
-    return seconds < limit or seconds < limit * _slowness()
+    return seconds < limit or seconds < limit * _BETWEEN * max(1.0, _slowness())

@@ -71,8 +71,9 @@ def list_names(key: str) -> tuple[str, ...]:
 
 def parse(text: str, file: str) -> list[Assignment]:
     """Returns the lines of one file; lines that systemd-sysctl would refuse are left out, as it does."""
-    found = []
+    found: list[Assignment] = []
     known: dict[str, str] = {}
+    make = tuple.__new__  # without the Python of a named tuple: a file may have half a million lines
     for number, raw in enumerate(split_lines(text), 1):
         line = raw.strip(SPACES)
         if not line or line[0] in "#;":
@@ -84,8 +85,9 @@ def parse(text: str, file: str) -> list[Assignment]:
         if path is None:
             path = known[key] = normalise_key(key.removeprefix("-").strip(SPACES))
         if path:
-            found.append(Assignment(path, value.strip(SPACES) if equals else None, file, number))
-    if sum(map(is_glob, found)) > MAX_GLOBS:
+            found.append(make(Assignment, (path, value.strip(SPACES) if equals else None, file, number)))
+    globs = {path for path in known.values() if not WILDCARDS.isdisjoint(path)}
+    if globs and sum(line.key in globs for line in found) > MAX_GLOBS:
         raise ValueError(f"more than {MAX_GLOBS} keys with wildcards")
     return found
 
