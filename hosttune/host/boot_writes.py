@@ -14,7 +14,7 @@ from functools import partial
 
 import msgspec
 
-from hosttune.host import commands, globs, hugetlb, masks, systemd, systemd_lines, tmpfiles_lines
+from hosttune.host import commands, globs, hugetlb, masks, shell, systemd, systemd_lines, tmpfiles_lines
 from hosttune.host.forms import DIGITS, NAME, UNINTELLIGIBLE, consists_of
 from hosttune.host.root import Fact, Root, derive
 from hosttune.patterns import late_pattern
@@ -33,12 +33,7 @@ UNKNOWN = "?"
 _MOST = 64
 
 _PATH = late_pattern(r"(?:/proc)?/sys/[^\s\"'`;|&()<>]*|\?(?:transparent_hugepage|nr_hugepages)\b")
-#: How a line of shell writes VALUE, the second group, to a file, the fourth (with re.VERBOSE).
-ECHO = r"""(?:^|[;|&({}\n"']|\b(?:then|do|else|exec)\b)\s*(?:/usr/bin/|/bin/)?(?:echo|printf)\s+(?:-n\s+)?
-    (["']?)(VALUE)(?:\\n)?\1\s*
-    (?:>{1,2}\s*|\|\s*(?:sudo\s+)?(?:/usr/bin/|/bin/)?tee\s+(?:-a\s+)?)
-    (["']?)([^\s"'`;|&()<>]+)\3(?=$|[\s;|&)}"'])"""
-_ECHO = late_pattern(ECHO.replace("VALUE", "[a-z]+|[0-9]{1,20}"), re.VERBOSE)
+_ECHO = shell.build_echo("[a-z]+|[0-9]{1,20}")
 # What reads such a file, looks whether it is there, or prints words: but for those that a program gets by a pipe.
 _LOOKS = late_pattern(
     r"""(?:\[\[?|\btest)\s+(?:!\s+)?-[a-z]\s+\S+|\b(?:cat|grep|ls)\s[^;|&<>\n]*
@@ -46,16 +41,10 @@ _LOOKS = late_pattern(
         |\bsysctl\s[^;|&<>\n=]{0,200}(?=$|[;|&<>\n)"'])""",
     re.VERBOSE,
 )
-# Programs that do no more than that: without a shell, what looks like a redirection is words to them.
-_HARMLESS = frozenset({"echo", "printf", "logger", "cat", "grep", "ls", "test", "[", "true", "false", "sleep"})
 # Programs that set pools without naming a file.
 _PROGRAMS = late_pattern(r"\bhugeadm\b|\bdpdk-hugepages(?:\.py)?+\b(?!\s+(?:-s|--show)\b)")
 _POLICY_OPTION = late_pattern(r"\s--thp-")
 _SHELL_VARIABLE = late_pattern(r"\$\{?\w+\}?")
-# Where a script ends for sure, and what begins and ends a part of it that may not be run.
-_END = late_pattern(r"^[ \t]*(?:(exit)(?:[ \t]+[^\s;|&]+)?[ \t]*(?:[;#].*)?|exec[ \t]+[^\s<>&0-9{].*)$", re.MULTILINE)
-_BLOCK = late_pattern(r"(?<![^\s;&|(])(?:(if|case|do|\{)|fi|esac|done|\})(?![^\s;&|)])")
-_INTERPRETER = late_pattern(r"#![ \t]*/(?:\S*/)?(?:env[ \t]+)?(?:ba|da|a|k|z|)sh\b")
 # Of shell, what does nothing by itself.
 _IDLE = late_pattern(
     r"""\d?>{1,2}\s*(?:/dev/null|&\d)|[\s;|&(){}\[\]"':]+|\b(?:if|then|else|fi|true|test|set\s+-\w+|exit(?:\s+\d+)?)\b""",
@@ -130,9 +119,7 @@ def _find_writes(root: Root, unit: systemd.Unit) -> list[Write]:
                 found += (parse_script if commands.runs(words, script) else parse)(text, place)
                 alone = alone and _only_writes(text)
             alone = alone and (bool(scripts) or all(map(_is_only_writing, words)))
-    doubt = "" if unit.started else "a timer starts it, nobody knows when"
-    if found and systemd.has_condition(unit):
-        doubt = "whether its conditions hold is not known"
+    doubt = systemd.doubt_start(unit) if found else ""
     return [msgspec.structs.replace(each, unit=unit.name, alone=alone, doubt=doubt) for each in found]
 
 
@@ -145,16 +132,8 @@ def parse_command(line: str, place: str) -> list[Write]:
     found: dict[Write, None] = {}
     if not _is_of_interest(line):
         return []
-    scripts = commands.find_scripts(line)
-    for words in commands.split_commands(line):
-        text = commands.find_shell_text(words)
-        if text is not None:
-            for script in scripts:
-                text = text.replace(script, "")  # it may have such a name, and is read itself
-            found.update(dict.fromkeys(parse(text.replace("$$", "$"), place)))
-        elif words[0].lstrip("@:+!|-").rpartition("/")[2] not in _HARMLESS:
-            text = " ".join(word for word in words if word.lstrip("@:+!|-") not in scripts)
-            found.update(dict.fromkeys(_find_others(text, place)))
+    for text, by_shell in commands.list_writing(line):
+        found.update(dict.fromkeys((parse if by_shell else _find_others)(text, place)))
     return list(found)[:_MOST]
 
 
@@ -164,7 +143,7 @@ def parse_script(text: str, place: str) -> list[Write]:
     if not text.startswith("#!"):
         return []
     found = parse(text, place)
-    if _INTERPRETER.match(text):
+    if shell.is_interpreter(text):
         return found
     return list(dict.fromkeys(msgspec.structs.replace(each, value=UNKNOWN) for each in found))
 
@@ -173,7 +152,7 @@ def parse(text: str, place: str) -> list[Write]:
     """Returns what shell writes to these files."""
     if not _is_of_interest(text):
         return []
-    run, doubtful = _split_end(_drop_comments(text))
+    run, doubtful = shell.split_end(shell.drop_comments(text))
     found: dict[Write, None] = {}
     for match in _ECHO.finditer(run):
         path = _find_pattern(match[4])
@@ -200,35 +179,9 @@ def _find_others(text: str, place: str) -> list[Write]:
     return [Write(path, UNKNOWN, place) for path in dict.fromkeys(names)]
 
 
-def _drop_comments(text: str) -> str:
-    """Returns shell without its comments, a continued line as one."""
-    lines = []
-    for line in text.replace("\\\n", " ").splitlines():
-        at = 0 if line.lstrip().startswith("#") else line.find(" #")
-        # One in quotes is none.
-        lines.append(line[:at] if at >= 0 and (at == 0 or not set(line[at:]) & set("\"'`")) else line)
-    return "\n".join(lines)
-
-
-def _split_end(text: str) -> tuple[str, str]:
-    """Returns what is run of a script, and what may be: behind a line `exit 0` or `exec PROGRAM` nothing is, and that
-    line may itself be in a part that is not run."""
-    depth, position = 0, 0
-    inline = text.find("<<")  # words of another file, where they may look like an end
-    for match in _END.finditer(text):
-        depth += sum(1 if word[1] else -1 for word in _BLOCK.finditer(text, position, match.start()))
-        position = match.start()
-        end = match.start() if match[1] else match.end()
-        if depth == 0 and not 0 <= inline < end:
-            return text[:end], ""
-        if match[0][0] not in " \t":  # most parts are indented
-            return text[:end], text[end:]
-    return text, ""
-
-
 def _only_writes(text: str) -> bool:
     """Returns whether shell writes to these files, and does nothing else."""
-    rest = _IDLE.sub("", _LOOKS.sub("", _ECHO.sub("\n", _drop_comments(text))))
+    rest = _IDLE.sub("", _LOOKS.sub("", _ECHO.sub("\n", shell.drop_comments(text))))
     return not rest and bool(parse(text, ""))
 
 
@@ -239,7 +192,7 @@ def _is_only_writing(words: list[str]) -> bool:
 def reduce_script(text: str) -> str:
     """Returns of a script what it writes to these files, as commands, and whether a shell runs it; else empty text."""
     kept = reduce(text)
-    start = "#!/bin/sh\n" if _INTERPRETER.match(text) else "#!/\n" if text.startswith("#!") else ""
+    start = "#!/bin/sh\n" if shell.is_interpreter(text) else "#!/\n" if text.startswith("#!") else ""
     return start + kept if kept else ""
 
 

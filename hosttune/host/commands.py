@@ -47,6 +47,8 @@ _VENDOR = ("/usr/bin/", "/usr/sbin/", "/bin/", "/sbin/", "/usr/lib/", "/lib/")
 # Programs whose first argument is a script, or the script's text after -c.
 _SHELLS = frozenset({"sh", "ash", "bash", "dash", "ksh", "zsh"})
 _INTERPRETERS = late_pattern(r"(python|perl|ruby)[0-9.]{0,8}|env")
+# Programs that write to no file: without a shell, what looks like a redirection is words to them.
+_PRINTERS = frozenset({"echo", "printf", "logger", "cat", "grep", "ls", "test", "[", "true", "false", "sleep"})
 _MAX_NESTED = 3  # commands in arguments of commands
 _MAX_TRIED = 8  # words that are called as a program that names its user first
 _PREFIXES = "@:+!|-"
@@ -182,6 +184,21 @@ def split_commands(line: str) -> list[list[str]]:
         else:
             found[-1].append(word)
     return [words for words in found if words]
+
+
+def list_writing(line: str) -> Iterator[tuple[str, bool]]:
+    """Yields what each command of a service's command line may write by, and whether that is text which it has a shell
+    run: only a shell redirects, so one that just prints writes nothing. Without the scripts, which are read themselves.
+    """
+    scripts = find_scripts(line)
+    for words in split_commands(line):
+        text = find_shell_text(words)
+        if text is not None:
+            for script in scripts:
+                text = text.replace(script, "")
+            yield text.replace("$$", "$"), True
+        elif words[0].lstrip(_PREFIXES).rpartition("/")[2] not in _PRINTERS:
+            yield " ".join(word for word in words if word.lstrip(_PREFIXES) not in scripts), False
 
 
 def runs(parts: list[list[str]], program: str) -> bool:

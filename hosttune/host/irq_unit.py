@@ -73,10 +73,7 @@ def _find_applier(root: Root, unit: systemd.Unit) -> Applier | None:
     scripts = dict.fromkeys(path for command in started for path in commands.find_scripts(command))
     facts = [derive(root, path, partial(_read_script, path)) for path in list(scripts)[: commands.MAX_PATHS]]
     found = _make_applier(root, unit.name, unit.source, started, [text.value or "" for text in facts])
-    doubt = "" if unit.started else "a timer starts it, nobody knows when"
-    if systemd.has_condition(unit):
-        doubt = "whether its conditions hold is not known"
-    return found and msgspec.structs.replace(found, doubt=doubt)
+    return found and msgspec.structs.replace(found, doubt=systemd.doubt_start(unit))
 
 
 def _make_applier(root: Root, name: str, source: str, started: list[str], texts: list[str]) -> Applier | None:

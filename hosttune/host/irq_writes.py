@@ -6,16 +6,14 @@ the script with which makers of network cards set them (`set_irq_affinity`), wri
 
 from __future__ import annotations
 
-import re
-
 import msgspec
 
-from hosttune.host import boot_writes, commands
+from hosttune.host import commands, shell
 from hosttune.patterns import late_pattern
 
 DEFAULT = "/proc/irq/default_smp_affinity"
 #: In place of a path, and of a value, of a write that is not understood.
-UNKNOWN = boot_writes.UNKNOWN
+UNKNOWN = "?"
 #: In a path, in place of the number of an interrupt.
 ANY = "*"
 _MOST = 64
@@ -23,16 +21,12 @@ _MOST = 64
 _MAX_COMMAND = 1 << 15
 
 _MARK = late_pattern("smp_affinity|set_irq_affinity")
-_ECHO = late_pattern(boot_writes.ECHO.replace("VALUE", "[0-9a-fA-FN,:/-]{1,300}"), re.VERBOSE)
+_ECHO = shell.build_echo("[0-9a-fA-FN,:/-]{1,300}")
 _PATH = late_pattern(
     r"/proc/irq/(?:default_smp_affinity|(?:[0-9]{1,10}|\*|\$+\w{1,64}|\$+\{\w{1,64}\})/(smp_affinity(?:_list)?))"
 )
 # What reads such a file, or looks whether it is there. Not what lists names, which a loop may write to.
 _LOOKS = late_pattern(r"(?:\[\[?|\btest)\s+(?:!\s+)?-[a-z]\s+\S+|\bcat\s[^;|&<>\n]*")
-_SHELL = late_pattern(r"#!\s*\S*?/(?:env\s+)?(?:ba|da|a|k|z)?sh\b")
-_COMMENT = late_pattern(r"(?:^|\s)#.*")
-_PRINTERS = frozenset({"cat", "echo", "logger", "printf"})
-_QUOTES = late_pattern("[\"'`]")
 
 
 class Write(msgspec.Struct, frozen=True):
@@ -44,18 +38,19 @@ class Write(msgspec.Struct, frozen=True):
 
 
 def parse(text: str) -> list[Write]:
-    """Returns what shell writes to affinities, each once; a comment writes nothing."""
+    """Returns what shell writes to affinities, each once."""
     if not _MARK.search(text):
         return []
-    text = "\n".join(line for line in _list_lines(text) if "_affinity" in line)
+    parts = shell.split_end(shell.drop_comments(text))
+    run, doubtful = ("\n".join(line for line in part.splitlines() if "_affinity" in line) for part in parts)
     found: dict[Write, None] = {}
-    for match in _ECHO.finditer(text):
+    for match in _ECHO.finditer(run):
         path = _PATH.fullmatch(match[4])
         if path:
             found[Write(f"/proc/irq/{ANY}/{path[1]}" if path[1] else DEFAULT, match[2])] = None
         elif _MARK.search(match[4]):
             found[Write(UNKNOWN, UNKNOWN)] = None
-    if len(found) > _MOST or _MARK.search(_LOOKS.sub("", _ECHO.sub("\n", text))):
+    if len(found) > _MOST or _MARK.search(_LOOKS.sub("", "\n".join([_ECHO.sub("\n", run), doubtful]))):
         found[Write(UNKNOWN, UNKNOWN)] = None
     return list(found)[-_MOST:]
 
@@ -67,18 +62,11 @@ def parse_command(command: str) -> list[Write]:
     if len(command) > _MAX_COMMAND:
         return [Write(UNKNOWN, UNKNOWN)]
     found: dict[Write, None] = {}
-    scripts = commands.find_scripts(command)
-    for words in commands.split_commands(command):
-        text = commands.find_shell_text(words)
-        if text is not None:
-            for script in scripts:
-                text = text.replace(script, "")
-            found.update(dict.fromkeys(parse(text.replace("$$", "$"))))
-        # Without a shell nothing is redirected: what prints does no more.
-        elif words[0].rpartition("/")[2] not in _PRINTERS:
-            rest = [word for word in words if word.lstrip("@:+!|-") not in scripts]
-            if any(map(_MARK.search, rest)):
-                found[Write(UNKNOWN, UNKNOWN)] = None
+    for text, by_shell in commands.list_writing(command):
+        if by_shell:
+            found.update(dict.fromkeys(parse(text)))
+        elif _MARK.search(text):
+            found[Write(UNKNOWN, UNKNOWN)] = None
     return list(found)
 
 
@@ -86,7 +74,7 @@ def parse_script(text: str) -> list[Write]:
     """Returns what a script writes; what is not of shell is not understood."""
     if not _MARK.search(text):
         return []
-    if text.startswith("#!") and not _SHELL.match(text):
+    if text.startswith("#!") and not shell.is_interpreter(text):
         return [Write(UNKNOWN, UNKNOWN)]
     return parse(text)
 
@@ -101,26 +89,3 @@ def write(writes: list[Write]) -> str:
 def reduce_command(command: str) -> str:
     """Returns of a command line what it writes to affinities, as commands; else empty text."""
     return write(parse_command(command))
-
-
-def _list_lines(text: str) -> list[str]:
-    """Returns the lines of shell without comments; what a backslash at the end continues is one line."""
-    found: list[str] = []
-    continued: list[str] = []
-    for raw in text.splitlines():
-        line = _strip_comment(raw) if "#" in raw else raw
-        if line[-1:] == "\\":
-            continued.append(line[:-1])
-        elif continued:
-            found.append(" ".join([*continued, line]))
-            continued.clear()
-        else:
-            found.append(line)
-    return [*found, " ".join(continued)]
-
-
-def _strip_comment(line: str) -> str:
-    """Returns a line of shell without a comment; a sign between quotes begins none."""
-    if line.lstrip().startswith("#"):
-        return ""
-    return line if _QUOTES.search(line) else _COMMENT.sub("", line)

@@ -155,6 +155,13 @@ def has_condition(unit: Unit) -> bool:
     return any(found.values())
 
 
+def doubt_start(unit: Unit) -> str:
+    """Returns why a unit that is pulled in at boot, or by a timer, may not be started then; else empty text."""
+    if has_condition(unit):
+        return "whether its conditions hold is not known"
+    return "" if unit.started else "a timer starts it, nobody knows when"
+
+
 def read_services(root: Root, *, now: bool = False) -> Fact[list[Unit]]:
     """Returns all services that files describe, an instance of a template where something names it.
 
