@@ -37,7 +37,7 @@ def write_late_fix(sources: Sources, hop: Hop, path: str, value: str) -> list[st
 
 
 def _write_service_fix(wrong: boot_writes.Write, path: str) -> str:
-    """Returns what keeps a service, or RC_LOCAL, from writing to a path: what else it does goes on."""
+    """Returns what keeps a service, or /etc/rc.local, from writing to a path: what else it does goes on."""
     if wrong.alone:
         return f"systemctl disable {quote_word(wrong.unit)}"
     unit, _, script = wrong.place.removesuffix(")").partition(" (")

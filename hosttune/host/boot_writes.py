@@ -14,7 +14,7 @@ from functools import partial
 
 import msgspec
 
-from hosttune.host import commands, globs, hugetlb, masks, shell, systemd, systemd_lines, tmpfiles_lines
+from hosttune.host import commands, globs, hugetlb, rc_local, shell, systemd, systemd_lines, tmpfiles_lines
 from hosttune.host.forms import DIGITS, NAME, UNINTELLIGIBLE, consists_of
 from hosttune.host.root import Fact, Root, derive
 from hosttune.patterns import late_pattern
@@ -22,12 +22,6 @@ from hosttune.patterns import late_pattern
 #: What the path of each of these files has in it.
 MARKS = ("transparent_hugepage", "nr_hugepages")
 COMMANDS = ("ExecStartPre", "ExecStart", "ExecStartPost")
-#: What systemd's rc-local.service runs; a generator has it started where this may be executed.
-RC_LOCAL = "/etc/rc.local"
-_RC_SERVICE = "rc-local.service"
-#: Where that generator puts its link, at boot and at each daemon-reload.
-GENERATED = "/run/systemd/generator"
-_STARTED = "multi-user.target.wants"
 #: In place of what a command writes, or of where it writes, that is not understood.
 UNKNOWN = "?"
 _MOST = 64
@@ -74,7 +68,7 @@ def find(writes: Iterable[Write], path: str) -> list[Write]:
 
 
 def read(root: Root) -> Fact[list[Write]]:
-    """Returns what enabled services write, in no order, and what RC_LOCAL does."""
+    """Returns what enabled services write, in no order, and what /etc/rc.local does."""
     units = systemd.read_started_services(root, timed=True)
     if units.value is None:
         return units.drop_value()
@@ -82,26 +76,14 @@ def read(root: Root) -> Fact[list[Write]]:
     for unit in units.value:
         if unit.state == "installed":
             found += _find_writes(root, unit)
-    script = root.read(RC_LOCAL)
+    script = root.read(rc_local.PATH)
     if script.state == "unreadable":
         return script.drop_value()
-    written = parse_script(script.value or "", RC_LOCAL)
-    if written and masks.read(root, _RC_SERVICE).value:
-        written = []
-    doubt = _doubt_rc_local(root) if written else ""
-    found += [msgspec.structs.replace(each, unit=_RC_SERVICE, doubt=doubt) for each in written]
+    written = parse_script(script.value or "", rc_local.PATH)
+    if written and not rc_local.is_masked(root):
+        doubt = rc_local.doubt_start(root)
+        found += [msgspec.structs.replace(each, unit=rc_local.SERVICE, doubt=doubt) for each in written]
     return Fact("value", found, systemd.UNITS[0])
-
-
-def _doubt_rc_local(root: Root) -> str:
-    """Returns why RC_LOCAL may not be run: what is not executable is not, and no file says whether it is.
-
-    The generator's link says so, if what it made can be read; else one that begins with `#!` counts as executable.
-    """
-    generated = root.list(GENERATED)
-    if generated.state != "value" or _RC_SERVICE in (root.list(f"{GENERATED}/{_STARTED}").value or ()):
-        return ""
-    return f"nothing in {GENERATED} starts it: it is not executable, or was not at boot"
 
 
 def _find_writes(root: Root, unit: systemd.Unit) -> list[Write]:

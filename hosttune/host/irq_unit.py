@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from hosttune.host import boot_writes, commands, irq_writes, systemd, systemd_lines
+from hosttune.host import boot_writes, commands, irq_writes, rc_local, systemd, systemd_lines
 from hosttune.host.forms import CPU_LIST, NAME, UNINTELLIGIBLE, consists_of
 from hosttune.host.root import Fact, Root, derive, make_unreadable
 from hosttune.patterns import late_pattern
@@ -42,17 +42,19 @@ class Applier(msgspec.Struct, frozen=True):
 
 
 def find_appliers(root: Root) -> Fact[list[Applier]]:
-    """Returns all such services that are enabled, and what RC_LOCAL does."""
+    """Returns all such services that are enabled, and what /etc/rc.local does."""
     units = systemd.read_started_services(root, timed=True)
     if units.value is None:
         return make_unreadable(units.source, units.reason)
-    script = derive(root, f"{boot_writes.RC_LOCAL}:irqs", partial(_read_script, boot_writes.RC_LOCAL))
+    script = derive(root, f"{rc_local.PATH}:irqs", partial(_read_script, rc_local.PATH))
     if script.state == "unreadable":
-        return make_unreadable(boot_writes.RC_LOCAL, script.reason)
+        return make_unreadable(rc_local.PATH, script.reason)
     installed = [unit for unit in units.value if unit.state == "installed"]
-    found = [_find_applier(root, unit) for unit in installed]
-    found.append(_make_applier(root, boot_writes.RC_LOCAL, boot_writes.RC_LOCAL, [], [script.value or ""]))
-    return Fact("value", [each for each in found if each is not None], units.source)
+    found = [each for each in (_find_applier(root, unit) for unit in installed) if each is not None]
+    own = _make_applier(root, rc_local.PATH, rc_local.PATH, [], [script.value or ""])
+    if own is not None and not rc_local.is_masked(root):
+        found.append(msgspec.structs.replace(own, doubt=rc_local.doubt_start(root)))
+    return Fact("value", found, units.source)
 
 
 def _list_commands(unit: systemd.Unit) -> list[str]:

@@ -20,6 +20,8 @@ UNKNOWN = {MASK: "unknown", QUEUES: "unknown"}
 AT_BOOT = {MASK: "volatile", QUEUES: "volatile"}
 UNIT = f"{golden.UNITS}/hosttune-irq_affinity.service"
 NO_ARGUMENT = replace("/boot/grub/grub.cfg", " irqaffinity=0-1,4-7", "")
+GENERATED = "/run/systemd/generator"
+RC_LOCAL: Changes = {"/etc/rc.local": f"#!/bin/sh -e\necho ff > {DEFAULT}\nexit 0\n"}
 ALONE: Changes = {**NO_ARGUMENT, f"{WANTS}/hosttune-irq_affinity.service": None}
 
 
@@ -109,8 +111,18 @@ HOSTS: Hosts = {
     ),
     "by a timer, wrong": (timer("housekeeping: 0-7\nqueues: {eth0: 1}\n"), {MASK: "unknown"}),
     "by a timer, right": (timer("housekeeping: 0-1,4-7\nqueues: {eth0: 1}\n"), RIGHT),
-    "/etc/rc.local": ({"/etc/rc.local": f"#!/bin/sh -e\necho ff > {DEFAULT}\nexit 0\n"}, {MASK: "volatile"}),
+    "/etc/rc.local": (RC_LOCAL, {MASK: "volatile"}),
     "/etc/rc.local, right": ({"/etc/rc.local": f"#!/bin/sh -e\necho f3 > {DEFAULT}\nexit 0\n"}, RIGHT),
+    "/etc/rc.local that is masked": ({**RC_LOCAL, f"{golden.UNITS}/rc-local.service": "-> /dev/null"}, RIGHT),
+    "/etc/rc.local that no generator starts": (
+        {**RC_LOCAL, f"{GENERATED}/local-fs.target.wants/tmp.mount": "-> ../tmp.mount"},
+        {MASK: "unknown"},
+    ),
+    "/etc/rc.local that ends before": ({"/etc/rc.local": f"#!/bin/sh\nexit 0\necho ff > {DEFAULT}\n"}, RIGHT),
+    "/etc/rc.local that may end before": (
+        {"/etc/rc.local": f"#!/bin/sh\nif [ -f /etc/x ]; then\nexit 0\nfi\necho ff > {DEFAULT}\n"},
+        UNKNOWN,
+    ),
     "/etc/rc.local runs a vendor's script": (
         {"/etc/rc.local": "#!/bin/sh\n/usr/sbin/set_irq_affinity.sh eth0\n"},
         UNKNOWN,
