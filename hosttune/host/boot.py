@@ -76,6 +76,12 @@ def read_coming(root: Root) -> Fact[str]:
     return _read_coming(root, root.read("/proc/cmdline").map(cmdline.reduce))[0]
 
 
+def read_line(root: Root) -> Fact[str]:
+    """Returns the command line of the next boot, or this boot's where that cannot be read."""
+    coming = read_coming(root)
+    return root.read("/proc/cmdline").map(cmdline.reduce) if coming.value is None else coming
+
+
 def _read_coming(root: Root, booted: Fact[str]) -> tuple[Fact[str], str, Menu]:
     """Returns the default entry of GRUB, if it was GRUB that started this boot; the release of its kernel, empty where
     its file's name has none; and whose menu it is."""

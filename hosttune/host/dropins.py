@@ -110,6 +110,18 @@ def read_fragment(root: Root, path: str) -> Fact[str]:
     return Fact("value", "", path) if target == _NOTHING else root.read(target)
 
 
+def read_files(root: Root, paths: Iterable[str]) -> Fact[list[tuple[str, str]]]:
+    """Returns the path and the text of each of these files that the next boot finds; unreadable if one is."""
+    found: list[tuple[str, str]] = []
+    for path in paths:
+        text = read_lasting(root, path)
+        if text.state == "unreadable":
+            return text.drop_value()
+        if text.value is not None:
+            found.append((path, text.value))
+    return Fact("value", found)
+
+
 _LOST = ", which the next boot does not find"
 
 

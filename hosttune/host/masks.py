@@ -27,8 +27,7 @@ def read(root: Root, service: str) -> Fact[bool]:
             return link.drop_value()
         if link.value == "/dev/null" or root.read(path).value == "":
             return Fact("value", True, path)
-    coming = boot.read_coming(root)
-    line = root.read("/proc/cmdline").map(cmdline.reduce) if coming.value is None else coming
+    line = boot.read_line(root)
     masked = line.map(cmdline.split_arguments).map(_list_masked).value or ()
     return Fact("value", True, f"{line.source} (systemd.mask=)") if service in masked else Fact("value", False, path)
 

@@ -116,14 +116,7 @@ def _read_files(root: Root, configuration: str) -> Fact[list[tuple[str, str]]]:
         if fragments.state == "unreadable":
             return fragments.drop_value()
         paths += fragments.value or []
-    found: list[tuple[str, str]] = []
-    for path in paths:
-        fact = dropins.read_lasting(root, path)
-        if fact.state == "unreadable":
-            return fact.drop_value()
-        if fact.value is not None:
-            found.append((path, fact.value))
-    return Fact("value", found, DIRECTORY)
+    return dropins.read_files(root, paths)
 
 
 def _join(

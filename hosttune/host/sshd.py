@@ -85,11 +85,4 @@ def _read_included(root: Root, path: str) -> Fact[list[tuple[str, str]]]:
     names = dropins.list_merged(root, [DROP_INS], ".conf") if path == _ALL else Fact("value", [path], path)
     if names.state == "unreadable":
         return names.drop_value()
-    found: list[tuple[str, str]] = []
-    for name in names.value or []:
-        text = dropins.read_lasting(root, name)
-        if text.state == "unreadable":
-            return text.drop_value()
-        if text.value is not None:
-            found.append((name, text.value))
-    return Fact("value", found, path)
+    return dropins.read_files(root, names.value or [])

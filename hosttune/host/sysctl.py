@@ -115,8 +115,7 @@ def _read_arguments(root: Root, sought: frozenset[str]) -> Fact[list[Assignment]
 
     Where that line cannot be read, there are none if this boot's has none.
     """
-    coming = boot.read_coming(root)
-    line = root.read("/proc/cmdline").map(cmdline.reduce) if coming.value is None else coming
+    line = boot.read_line(root)
     found = [
         Assignment(path, value, line.source, 0)
         for name, value in cmdline.split_arguments(line.value or "")
@@ -131,6 +130,7 @@ def _read_arguments(root: Root, sought: frozenset[str]) -> Fact[list[Assignment]
         return Fact("value", [], line.source)
     if release.value is None:
         return release.drop_value()
+    coming = boot.read_coming(root)
     return coming.drop_value() if coming.value is None else Fact("value", found, line.source)
 
 
