@@ -37,9 +37,7 @@ _MAX_WORD = 66
 _DOMAIN = f"{NAME}@%.:$*\\+"
 # A uid_t.
 _MAX_ID = 2**32 - 1
-
-
-#: The hard limit of open files that systemd begins with: services raise theirs up to it.
+# The hard limit of open files that systemd begins with: services raise theirs up to it.
 _SYSTEMD_NOFILE = 524288
 
 
