@@ -181,9 +181,10 @@ def _judge_writes(
     nothing, or may write nothing, by what is there without them."""
     if not writes:
         return judge_rest()
-    unknown = [write.place for value, write in writes if value == boot_writes.UNKNOWN]
-    if unknown:
-        return Hop("unknown", "written by this service in a way that is not understood", unknown[0])
+    for value, write in writes:
+        if value == boot_writes.UNKNOWN:
+            reason = write.unread or "written by this service in a way that is not understood"
+            return Hop("unknown", reason, write.place)
     states: set[HopState] = {"ok" if is_good(value) else "bad" for value, _ in writes}
     if len(states) > 1:
         return Hop("unknown", "services write different values", writes[0][1].place)

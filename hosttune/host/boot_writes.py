@@ -14,14 +14,13 @@ from functools import partial
 
 import msgspec
 
-from hosttune.host import commands, globs, hugetlb, rc_local, shell, systemd, systemd_lines, tmpfiles_lines
+from hosttune.host import commands, globs, hugetlb, rc_local, shell, start_commands, systemd, tmpfiles_lines
 from hosttune.host.forms import DIGITS, NAME, UNINTELLIGIBLE, consists_of
 from hosttune.host.root import Fact, Root, derive
 from hosttune.patterns import late_pattern
 
 #: What the path of each of these files has in it.
 MARKS = ("transparent_hugepage", "nr_hugepages")
-COMMANDS = ("ExecStartPre", "ExecStart", "ExecStartPost")
 #: In place of what a command writes, or of where it writes, that is not understood.
 UNKNOWN = "?"
 _MOST = 64
@@ -49,8 +48,8 @@ _IDLE = late_pattern(
 class Write(msgspec.Struct, frozen=True):
     """`value` and `path` are `?` where they are not understood; a path may be a pattern. `place` is the unit's file.
 
-    `unit` is the unit's name, `alone` whether it does nothing but such writes, and `doubt` says why it may not come to
-    this write at all.
+    `unit` is the unit's name, `alone` whether it does nothing but such writes, `doubt` says why it may not come to
+    this write at all, and `unread` why its script may have any such write in it.
     """
 
     path: str
@@ -59,6 +58,7 @@ class Write(msgspec.Struct, frozen=True):
     unit: str = ""
     alone: bool = False
     doubt: str = ""
+    unread: str = ""
 
 
 def find(writes: Iterable[Write], path: str) -> list[Write]:
@@ -88,25 +88,25 @@ def read(root: Root) -> Fact[list[Write]]:
 
 def _find_writes(root: Root, unit: systemd.Unit) -> list[Write]:
     found: list[Write] = []
-    alone = True
-    for key in COMMANDS:
-        for setting in systemd_lines.list_settings(unit.settings, "Service", key):
-            found += parse_command(setting.value, setting.source)
-            words = commands.split_commands(setting.value)
-            scripts = commands.find_scripts(setting.value)[: commands.MAX_PATHS]
-            for script in scripts:
-                text = derive(root, f"{script}:writes", partial(_read_script, script)).value or ""
-                place = f"{setting.source} ({script})"
-                # What systemd starts has to say what runs it; a shell runs the rest itself.
-                found += (parse_script if commands.runs(words, script) else parse)(text, place)
-                alone = alone and _only_writes(text)
-            alone = alone and (bool(scripts) or all(map(_is_only_writing, words)))
+    started = start_commands.list_writing(unit)
+    alone = len(started) == len(start_commands.list_all(unit))
+    for setting in started:
+        found += parse_command(setting.value, setting.source)
+        words = commands.split_commands(setting.value)
+        scripts = commands.find_scripts(setting.value)[: commands.MAX_PATHS]
+        for script in scripts:
+            place = f"{setting.source} ({script})"
+            make = partial(start_commands.read_script, path=script, reduce=reduce_script)
+            text = derive(root, f"{script}:writes", make)
+            if text.state == "unreadable":
+                unread = f"{script} could not be read: {text.reason}"
+                found += [Write(UNKNOWN + mark, UNKNOWN, setting.source, unread=unread) for mark in MARKS]
+            # What systemd starts has to say what runs it; a shell runs the rest itself.
+            found += (parse_script if commands.runs(words, script) else parse)(text.value or "", place)
+            alone = alone and _only_writes(text.value or "")
+        alone = alone and (bool(scripts) or all(map(_is_only_writing, words)))
     doubt = systemd.doubt_start(unit) if found else ""
     return [msgspec.structs.replace(each, unit=unit.name, alone=alone, doubt=doubt) for each in found]
-
-
-def _read_script(path: str, root: Root) -> Fact[str]:
-    return root.read(path).map(reduce_script)
 
 
 def parse_command(line: str, place: str) -> list[Write]:

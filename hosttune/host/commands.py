@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from functools import lru_cache
+from typing import Literal
 
 from hosttune.patterns import late_pattern
 
@@ -31,6 +32,8 @@ LAUNCHERS = {
 _NAMING = frozenset({"runuser", "su", "setuidgid", "s6-setuidgid", "gosu", "su-exec"})
 #: Those that open a PAM session, in which pam_limits may run.
 SESSION_OPENERS = frozenset({"runuser", "su", "sudo"})
+# Those by which the programs of a user become root's, where they name nobody.
+_TO_ROOT = frozenset({"sudo", "doas"})
 # Options of su(1) and runuser(1) with a value of their own.
 _VALUED = frozenset(
     {
@@ -85,9 +88,26 @@ def find_programs(command: str) -> list[str]:
     return list(found)[:MAX_PATHS]
 
 
-def is_privileged(command: str) -> bool:
-    """Returns whether a command runs as root whatever `User=` says (systemd.service(5), the prefixes `+` and `!`)."""
-    return bool({"+", "!"} & set(command[: len(command) - len(command.lstrip(_PREFIXES))]))
+def find_privilege(command: str) -> Literal["+", "!", ""]:
+    """Returns by what a command runs as root whatever `User=` says: the prefix `+`, which also lifts what confines the
+    service, or `!` (systemd.service(5)), as which a program counts that makes it root's again."""
+    prefixes = command[: len(command) - len(command.lstrip(_PREFIXES))]
+    if "+" in prefixes:
+        return "+"
+    return "!" if "!" in prefixes or (_find_first(command) in _TO_ROOT and not leaves_root(command)) else ""
+
+
+def leaves_root(command: str) -> bool:
+    """Returns whether a command line is one program that starts another one as a user who is not root."""
+    if _find_first(command) not in LAUNCHERS or find_user(command) in (None, "root", "0"):
+        return False
+    return len(split_commands(command)) == 1
+
+
+def _find_first(command: str) -> str:
+    """Returns the name of the first program of a command line."""
+    word = command.split(maxsplit=1)[0] if command.strip() else ""
+    return word.strip("\"'").lstrip(_PREFIXES).rpartition("/")[2]
 
 
 def find_scripts(command: str) -> list[str]:
@@ -171,7 +191,8 @@ def reduce(command: str) -> str:
     words += find_settings(command)
     launch = find_launch(command)
     if launch is not None:
-        words += ["runuser" if launch[0] in SESSION_OPENERS else "hosttune", f"--user={launch[1]}"]
+        start = ["runuser" if launch[0] in SESSION_OPENERS else "hosttune", f"--user={launch[1]}"]
+        words = [*start, "--", *words] if leaves_root(command) else [*words, *start]
     return " ".join(words)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from hosttune.host import boot_writes, commands, irq_writes, rc_local, systemd, systemd_lines
+from hosttune.host import commands, irq_writes, rc_local, start_commands, systemd
 from hosttune.host.forms import CPU_LIST, NAME, UNINTELLIGIBLE, consists_of
 from hosttune.host.root import Fact, Root, derive, make_unreadable
 from hosttune.patterns import late_pattern
@@ -46,35 +46,32 @@ def find_appliers(root: Root) -> Fact[list[Applier]]:
     units = systemd.read_started_services(root, timed=True)
     if units.value is None:
         return make_unreadable(units.source, units.reason)
-    script = derive(root, f"{rc_local.PATH}:irqs", partial(_read_script, rc_local.PATH))
+    script = _read_script(root, rc_local.PATH)
     if script.state == "unreadable":
         return make_unreadable(rc_local.PATH, script.reason)
     installed = [unit for unit in units.value if unit.state == "installed"]
     found = [each for each in (_find_applier(root, unit) for unit in installed) if each is not None]
     own = _make_applier(root, rc_local.PATH, rc_local.PATH, [], [script.value or ""])
-    if own is not None and not rc_local.is_masked(root):
+    if own is not None and script.value and script.value.startswith("#!") and not rc_local.is_masked(root):
         found.append(msgspec.structs.replace(own, doubt=rc_local.doubt_start(root)))
     return Fact("value", found, units.source)
 
 
-def _list_commands(unit: systemd.Unit) -> list[str]:
-    """Returns the commands that a start of a service runs as root: only root can write affinities, and what another
-    user's service runs may be that user's to change."""
-    found = [
-        setting.value
-        for key in boot_writes.COMMANDS
-        for setting in systemd_lines.list_settings(unit.settings, "Service", key)
-    ]
-    users = unit.values("Service", "User")
-    as_root = not users or users[-1] in ("root", "0")
-    return [command for command in found if as_root or commands.is_privileged(command)]
-
-
 def _find_applier(root: Root, unit: systemd.Unit) -> Applier | None:
-    started = _list_commands(unit)
-    scripts = dict.fromkeys(path for command in started for path in commands.find_scripts(command))
-    facts = [derive(root, path, partial(_read_script, path)) for path in list(scripts)[: commands.MAX_PATHS]]
-    found = _make_applier(root, unit.name, unit.source, started, [text.value or "" for text in facts])
+    started = [each.value for each in start_commands.list_writing(unit)]
+    scripts = list(dict.fromkeys(path for command in started for path in commands.find_scripts(command)))
+    words = [part for command in started for part in commands.split_commands(command)]
+    texts: list[str] = []
+    for path in scripts[: commands.MAX_PATHS]:
+        text = _read_script(root, path)
+        if text.state == "unreadable":
+            writes = [irq_writes.Write(irq_writes.UNKNOWN, irq_writes.UNKNOWN)]
+            unread = make_unreadable(unit.source, f"{path} could not be read: {text.reason}")
+            return Applier(unit.name, unread, writes, systemd.doubt_start(unit))
+        # What systemd starts has to say what runs it.
+        if text.value and not (commands.runs(words, path) and not text.value.startswith("#!")):
+            texts.append(text.value)
+    found = _make_applier(root, unit.name, unit.source, started, texts)
     return found and msgspec.structs.replace(found, doubt=systemd.doubt_start(unit))
 
 
@@ -92,12 +89,14 @@ def _make_applier(root: Root, name: str, source: str, started: list[str], texts:
 
 
 def reduce_script(text: str) -> str:
-    """Returns of a script what it writes to affinities, and the settings file that it names; else empty text."""
+    """Returns of a script what it writes to affinities, and the settings file that it names, behind the `#!` by which
+    it can be started; else empty text."""
     writes = irq_writes.parse_script(text)
     if not writes:
         return ""
     settings = [path for path in commands.find_paths(text) if commands.SETTINGS.search(path)]
-    return "; ".join([irq_writes.write(writes), *settings[:1]])
+    start = "#!/bin/sh\n" if text.startswith("#!") else ""
+    return start + "; ".join([irq_writes.write(writes), *settings[:1]])
 
 
 def reduce_settings(text: str) -> str:
@@ -105,8 +104,8 @@ def reduce_settings(text: str) -> str:
     return msgspec.json.encode({"irq_affinity": parse_settings(text)}).decode()
 
 
-def _read_script(path: str, root: Root) -> Fact[str]:
-    return root.read(path).map(reduce_script)
+def _read_script(root: Root, path: str) -> Fact[str]:
+    return derive(root, f"{path}:irqs", partial(start_commands.read_script, path=path, reduce=reduce_script))
 
 
 def _read_settings(path: str, root: Root) -> Fact[str]:

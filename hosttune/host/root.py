@@ -20,6 +20,7 @@ from typing import Any, Generic, Literal, Protocol, TypeAlias, TypeVar
 import msgspec
 
 from hosttune import files
+from hosttune.patterns import late_pattern
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -42,11 +43,15 @@ MAX_LINKS = 40  # as the kernel's MAXSYMLINKS
 _CONFIGURATION = ("/etc/", "/boot/", "/usr/", "/lib/", "/run/")
 _ACCOUNTS = ("/etc/passwd", "/etc/group")
 _TABLES = ("interrupts",)
-_PROGRAM = "\x7fELF"
+_ELF = "\x7fELF"
+_ZIP_APPLICATION = late_pattern(r"#![^\n]{0,200}\nPK\x03\x04")
+_HEAD_BYTES = 256
 _OURS = "/etc/hosttune/"  # the parser of profiles tells the line
 
 NOT_CAPTURED = "not in the capture"
 NOT_REGULAR = "not a regular file"
+#: Of an ELF image or a zip application that is larger than what is read as text.
+PROGRAM = "a large program"
 
 # The kernel's answers that mean "this does not exist". ESRCH: the process of a /proc file has ended.
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ESRCH)
@@ -323,11 +328,11 @@ def accept_text(text: str, path: str) -> Fact[str]:
     have, or if it is configuration that holds NUL bytes. Programs end a line there, or the file, and each otherwise."""
     limit = _find_limit(path)
     if len(text) > limit:
-        return _report_too_large(path, limit)
+        return make_unreadable(path, PROGRAM) if _is_program(text) else _report_too_large(path, limit)
     most = MAX_ACCOUNTS if path in _ACCOUNTS else MAX_LINES
     if path.startswith(_CONFIGURATION) and text.count("\n") > most:
         return make_unreadable(path, f"more than {most:,} lines")
-    if "\0" in text and path.startswith(_CONFIGURATION) and not (path.startswith(_OURS) or text.startswith(_PROGRAM)):
+    if "\0" in text and path.startswith(_CONFIGURATION) and not (path.startswith(_OURS) or _is_program(text)):
         return make_unreadable(path, "not text: it holds NUL bytes")
     return Fact("value", text, path)
 
@@ -343,9 +348,14 @@ def _read_text(descriptor: int, path: str) -> Fact[str]:
             return make_unreadable(path, NOT_REGULAR)
         return accept_text(files.read_bounded(descriptor, limit, path).decode("utf-8", "replace"), path)
     except files.UntrustedFile:
-        return _report_too_large(path, limit)
+        head = os.pread(descriptor, _HEAD_BYTES, 0).decode("utf-8", "replace")
+        return make_unreadable(path, PROGRAM) if _is_program(head) else _report_too_large(path, limit)
     finally:
         os.close(descriptor)
+
+
+def _is_program(text: str) -> bool:
+    return text.startswith(_ELF) or _ZIP_APPLICATION.match(text) is not None
 
 
 def _report_too_large(path: str, limit: int) -> Fact[Any]:

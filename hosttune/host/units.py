@@ -6,7 +6,16 @@ its value is not kept, since it may reset or overrule another.
 
 from __future__ import annotations
 
-from hosttune.host import boot_writes, commands, irq_writes, irqbalance, limits_lines, systemd, systemd_lines
+from hosttune.host import (
+    boot_writes,
+    commands,
+    irq_writes,
+    irqbalance,
+    limits_lines,
+    start_commands,
+    systemd,
+    systemd_lines,
+)
 from hosttune.host.forms import CPU_LIST, DIGITS, NAME, UNINTELLIGIBLE, consists_of
 from hosttune.host.systemd_lines import Setting
 
@@ -64,8 +73,10 @@ def _keep_service(setting: Setting) -> Setting | None:
         return _replace(Setting("Unit", f"{kind}PathExists", setting.value, ""), "")
     if setting.section != "Service":
         return None
-    if setting.key in boot_writes.COMMANDS:
+    if setting.key in start_commands.KEYS:
         return _replace(setting, _keep_command(setting.value))
+    if setting.key in start_commands.SWITCHES:
+        return _replace(setting, setting.value if setting.value.lower() in start_commands.TRUE else "")
     if setting.key == "User":
         return _replace(setting, setting.value if consists_of(setting.value, f"{NAME}.%$", 66) else "")
     if setting.key in _SERVICE_LIMITS:
@@ -79,8 +90,8 @@ def _keep_command(command: str) -> str:
     named = commands.reduce(command)
     kept = " ; ".join(filter(None, (named, writes and f"sh -c '{writes}'")))
     # What such a mark may stand before: a script, or what is written. Another word of commands.reduce() loses by it.
-    marked = commands.is_privileged(command) and (commands.find_scripts(named) or (writes and not named))
-    return f"+{kept}" if marked else kept
+    marked = commands.find_scripts(named) or (writes and not named)
+    return f"{commands.find_privilege(command)}{kept}" if marked else kept
 
 
 def _keep_environment(setting: Setting) -> Setting | None:

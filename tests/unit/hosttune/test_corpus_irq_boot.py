@@ -91,7 +91,10 @@ HOSTS: Hosts = {
         {MASK: "volatile"},
     ),
     "another user's, but for this script": (
-        {**service("User=trader", f"ExecStartPre=!{SCRIPT}", "ExecStart=/opt/x"), SCRIPT: f"echo ff > {DEFAULT}"},
+        {
+            **service("User=trader", f"ExecStartPre=!{SCRIPT}", "ExecStart=/opt/x"),
+            SCRIPT: f"#!/bin/sh\necho ff > {DEFAULT}\n",
+        },
         {MASK: "volatile"},
     ),
     "a vendor's": (
