@@ -188,5 +188,8 @@ def test_a_process_that_was_stopped_sends_nothing_at_old_prices(stage: Stage) ->
     out, _ = child.communicate(timeout=40)
     c = json.loads(out)["counters"]
     assert c["messages"] == 4000 and c["lost"] == 0 and c["kernel_drops"] == 0
-    assert c["reject_old"] > 500 and c["orders_sent"] + c["reject_old"] == c["book_ticker"]
+    refused = {name: count for name, count in c.items() if name.startswith("reject_") and count}
+    assert c["reject_old"] > 500
+    # A simulator that gets no CPU for long takes no more orders for a while: others are refused for that.
+    assert c["orders_sent"] + sum(refused.values()) == c["book_ticker"], refused
     assert report["tick_to_order_us"]["service"]["max"] < 400_000
