@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from hosttune.checks import _desk, _masks
+from hosttune.checks import _desk, _late_writes, _masks
 from hosttune.checks._hugepages_at_boot import Sources
 from hosttune.findings import Hop
 from hosttune.host import boot_pages, boot_writes, grub_default, tmpfiles, tmpfiles_lines
@@ -37,16 +37,8 @@ def write_late_fix(sources: Sources, hop: Hop, path: str, value: str) -> list[st
 
 
 def _write_service_fix(wrong: boot_writes.Write, path: str) -> str:
-    """Returns what keeps a service, or /etc/rc.local, from writing to a path: what else it does goes on."""
-    if wrong.alone:
-        return f"systemctl disable {quote_word(wrong.unit)}"
-    unit, _, script = wrong.place.removesuffix(")").partition(" (")
-    file = script or unit
-    if not script and not file.startswith("/etc/"):
-        return f"systemctl edit --full {quote_word(wrong.unit)}  # take out what writes to {path}"
     # A line stays whole: what is around it may need one.
-    command = rf"""s#\(\(>\|tee\|tee -a\) *["']\?\){path}#\1/dev/null#g"""
-    return f"sed -i --follow-symlinks {quote_word(command)} {quote_word(file)}"
+    return _late_writes.write_fix(wrong, [rf"""s#\(\(>\|tee\|tee -a\) *["']\?\){path}#\1/dev/null#g"""], path)
 
 
 def _write_line(writes: tmpfiles.Writes, path: str, value: str) -> list[str]:

@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from hosttune.findings import Hop, HopState
+from hosttune.checks import _late_writes
+from hosttune.findings import Hop
 from hosttune.hops import judge_fact
 from hosttune.host import (
     boot,
@@ -86,7 +87,7 @@ def judge_pool(sources: Sources, kb: int, node: int, count: int, now: int | None
     writes = boot_writes.find(sources.services.value, own)
     totals = [each for path in _list_totals(sources, kb) for each in boot_writes.find(sources.services.value, path)]
     others = [each for each in totals if each not in writes]
-    return _judge_writes(
+    return _late_writes.judge(
         [(each.value if each.path == own else boot_writes.UNKNOWN, each) for each in [*writes, *others]],
         lambda text: bool(_COUNT.fullmatch(text)) and boot_pages.is_enough(int(text), count),
         lambda: _judge_pool_before_services(sources, kb, node, count, now),
@@ -172,29 +173,6 @@ def _judge_request(
 def _list_totals(sources: Sources, kb: int) -> list[str]:
     """Returns the files that take the number of pages of a size on all nodes together."""
     return [hugetlb.build_total_path(kb), *(hugetlb.DEFAULT_TOTALS if kb == _find_default_kb(sources) else [])]
-
-
-def _judge_writes(
-    writes: Sequence[tuple[str, boot_writes.Write]], is_good: Callable[[str], bool], judge_rest: Callable[[], Hop]
-) -> Hop:
-    """Judge what services write, each the value and what says so, in an order that nobody knows; where they write
-    nothing, or may write nothing, by what is there without them."""
-    if not writes:
-        return judge_rest()
-    for value, write in writes:
-        if value == boot_writes.UNKNOWN:
-            reason = write.unread or "written by this service in a way that is not understood"
-            return Hop("unknown", reason, write.place)
-    states: set[HopState] = {"ok" if is_good(value) else "bad" for value, _ in writes}
-    if len(states) > 1:
-        return Hop("unknown", "services write different values", writes[0][1].place)
-    hop = Hop(states.pop(), writes[0][0], writes[0][1].place)
-    if not all(write.doubt for _, write in writes):
-        return hop
-    rest = judge_rest()
-    if rest.state != "unknown" and (rest.state == "ok") == (hop.state == "ok"):
-        return rest  # with the service or without it
-    return Hop("unknown", f"{hop.value}, or not: {writes[0][1].doubt}", hop.source)
 
 
 def _judge_tmpfiles(sources: Sources, kb: int, node: int, count: int) -> Hop | None:
@@ -303,7 +281,7 @@ def _judge_late_policy(sources: Sources, path: str, is_good: Callable[[str], boo
             return Hop("unknown", late.reason, late.source)
     writes = boot_writes.find(sources.services.value or (), path)
     known = [(each.value if each.path == path else boot_writes.UNKNOWN, each) for each in writes]
-    return _judge_writes(known, is_good, lambda: _judge_policy_before_services(sources, path, is_good, at_start))
+    return _late_writes.judge(known, is_good, lambda: _judge_policy_before_services(sources, path, is_good, at_start))
 
 
 def _judge_policy_before_services(sources: Sources, path: str, is_good: Callable[[str], bool], at_start: Hop) -> Hop:

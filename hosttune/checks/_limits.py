@@ -8,7 +8,7 @@ import msgspec
 
 from hosttune.checks import _sysctl
 from hosttune.findings import Hop
-from hosttune.host import limits, limits_lines, sysctl, sysctl_values
+from hosttune.host import limits, limits_lines, sysctl, sysctl_values, sysctl_writes
 
 #: The most that RLIMIT_NOFILE may be, root's too (setrlimit(2)).
 NR_OPEN = "fs.nr_open"
@@ -54,7 +54,8 @@ def find_nr_open(facts: sysctl.Sysctls) -> tuple[int | None, int | None]:
     """
     running = facts.running[NR_OPEN]
     now = _read_number(running.value)
-    if facts.boot.state == "unreadable":
+    written = facts.services.value is None or sysctl_writes.find(facts.services.value, NR_OPEN)
+    if facts.boot.state == "unreadable" or written:
         return now, None
     for line in facts.find_written(NR_OPEN):
         number = _read_number(line.value)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Iterable
 
-from hosttune.checks import _desk, _masks
+import msgspec
+
+from hosttune.checks import _desk, _late_writes, _masks
 from hosttune.findings import READ_IT, Finding, Hop, HopName, HopState
 from hosttune.hops import build_finding, judge_fact
-from hosttune.host import module_names, netconf, sysctl_lines, sysctl_values
+from hosttune.host import module_names, netconf, sysctl_lines, sysctl_values, sysctl_writes
 from hosttune.host.modules import SERVICE as MODULES_SERVICE
 from hosttune.host.modules import Modules, find_load
 from hosttune.host.root import Fact
@@ -58,6 +61,11 @@ def judge_hops(key: str, wanted: Value, facts: Sysctls, modules: Modules | None 
         facts.running[key], lambda found: match_values(key, wanted, found), lambda found: " ".join(found.split())
     )
     hops: dict[HopName, Hop] = {"persisted": judge_persisted(key, wanted, facts), "runtime": runtime}
+    others = [each for name in list_needed([key])[1:] for each in sysctl_writes.find(facts.services.value or (), name)]
+    if others:
+        words = f"{others[0].key.replace('/', '.')}, which counts here too, is written by this service"
+        hops["persisted"] = Hop("unknown", others[0].unread or words, others[0].place)
+        return hops
     pair = netconf.find_pair(sysctl_lines.normalise_key(key))
     number = sysctl_values.read_number(show_value(wanted))
     if pair is not None and number is not None and runtime.state in ("ok", "bad"):
@@ -97,7 +105,24 @@ def check_key(id: str, key: str, wanted: Value, facts: Sysctls, *, why: str, mod
 
 
 def judge_persisted(key: str, wanted: Value, facts: Sysctls) -> Hop:
-    """Returns the hop on what the next boot sets a key to, by the last line that the kernel does not refuse."""
+    """Returns the hop on what the next boot sets a key to: services, and before them the last line that the kernel does
+    not refuse."""
+    if facts.services.value is None:
+        return Hop("unknown", facts.services.reason, facts.services.source)
+
+    def read_value(text: str) -> str | None:
+        return _read_value(key, wanted, text, facts.running.get(key))
+
+    found = sysctl_writes.find(facts.services.value, key)
+    taken = [(each.value, each) for each in found if each.value == _late_writes.UNKNOWN or read_value(each.value)]
+    return _late_writes.judge(
+        taken,
+        lambda text: match_values(key, wanted, read_value(text) or ""),
+        lambda: _judge_before_services(key, wanted, facts),
+    )
+
+
+def _judge_before_services(key: str, wanted: Value, facts: Sysctls) -> Hop:
     if facts.boot.state == "unreadable":
         return Hop("unknown", facts.boot.reason, facts.boot.source)
     line, taken, refused = _find_taken(key, wanted, facts)
@@ -241,6 +266,15 @@ def _fix_boot(key: str, wanted: Value, found: dict[HopName, Hop], facts: Sysctls
         unmask = _masks.write_fix(SERVICE, facts.boot.source)
         good = find_good(key, wanted, facts.lines.value or [])
         return [unmask] if good else [unmask, append_line(key, wanted)]
+    written = sysctl_writes.find(facts.services.value or (), key)
+    advice = _late_writes.advise(found["persisted"], written, key)
+    if advice:
+        return advice
+    wrong = [each for each in written if each.place == found["persisted"].source]
+    if wrong and found["persisted"].state == "bad":
+        before = {**found, "persisted": _judge_before_services(key, wanted, facts)}
+        without = msgspec.structs.replace(facts, services=Fact("value", [], facts.services.source))
+        return [_write_service_fix(wrong[0], key, wanted), *_fix_boot(key, wanted, before, without, modules)]
     lines: list[str] = []
     late = find_lateness(key, facts, modules)
     if late.state == "value" and modules is not None:
@@ -250,6 +284,22 @@ def _fix_boot(key: str, wanted: Value, found: dict[HopName, Hop], facts: Sysctls
         return lines
     keys = [key] if "effective" not in found else _list_wrong_at_boot(key, wanted, facts)
     return [*lines, *(set_at_boot(each, wanted, facts) for each in keys)]
+
+
+def _write_service_fix(wrong: sysctl_writes.Write, key: str, wanted: Value) -> str:
+    """Returns what keeps a service from setting a key, or a line of a file that it has sysctl read."""
+    if wrong.place.rpartition(":")[2].isdigit():
+        return remove_line(wrong.place)
+    names = r"\|".join(re.sub(r"[./]", "[./]", name) for name in sysctl_lines.list_names(key))
+    value = re.sub(r"[ \t]+", r"[ \\t]\\+", re.sub(r"[^\w \t]", r"\\\g<0>", wrong.value))
+    return _late_writes.write_fix(
+        wrong,
+        [
+            rf"""s#\(\(>\|tee\|tee -a\) *["']\?\)/proc/sys/\({names}\)#\1/dev/null#g""",
+            rf"""s#\(\({names}\) *= *["']\?\){value}#\1{show_value(wanted)}#g""",
+        ],
+        key,
+    )
 
 
 def _list_wrong_at_boot(key: str, wanted: Value, facts: Sysctls) -> list[str]:

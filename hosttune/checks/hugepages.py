@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from hosttune.checks import _boot_fixes, _hugepages_at_boot
+from hosttune.checks import _boot_fixes, _hugepages_at_boot, _late_writes
 from hosttune.findings import READ_IT, Finding, Hop, HopName
 from hosttune.hops import build_finding, judge_fact
 from hosttune.host import boot_pages, globs, hugepages, hugetlb, transparent
@@ -183,6 +183,7 @@ def _write_fix(
             lines += _boot_fixes.write_pages_fix(facts.sources.boot, size, wanted.pages[size], is_good)
         else:
             lines += _boot_fixes.write_late_fix(facts.sources, persisted, path, str(count))
+    lines += _late_writes.advise(persisted, facts.sources.services.value or (), path)
     if hops["runtime"].state == "bad" and kb < BOOT_ONLY_KB:
         lines.append(f"echo 1 > /proc/sys/vm/compact_memory; echo {count} > {path}")
     return "\n".join(lines) or READ_IT
@@ -231,6 +232,7 @@ def _write_policy_fix(facts: Facts, at_boot: dict[str, Hop], policy: Policy, wro
         by_line = hop.source == facts.sources.boot.coming.source
         if hop.state in ("bad", "absent") or (hop.state == "unknown" and by_line):
             lines += _boot_fixes.write_late_fix(facts.sources, hop, path, choose(path))
+        lines += _late_writes.advise(hop, facts.sources.services.value or (), path)
     running = [hugetlb.build_policy_path(kb) for kb in sorted(wrong)]
     if facts.transparent.all.value not in (policy, None):
         running.insert(0, hugetlb.TRANSPARENT)

@@ -69,13 +69,12 @@ def find(writes: Iterable[Write], path: str) -> list[Write]:
 
 def read(root: Root) -> Fact[list[Write]]:
     """Returns what enabled services write, in no order, and what /etc/rc.local does."""
-    units = systemd.read_started_services(root, timed=True)
+    units = start_commands.read_units(root)
     if units.value is None:
         return units.drop_value()
     found: list[Write] = []
     for unit in units.value:
-        if unit.state == "installed":
-            found += _find_writes(root, unit)
+        found += _find_writes(root, unit)
     script = root.read(rc_local.PATH)
     if script.state == "unreadable":
         return script.drop_value()

@@ -218,8 +218,13 @@ def list_writing(line: str) -> Iterator[tuple[str, bool]]:
             for script in scripts:
                 text = text.replace(script, "")
             yield text.replace("$$", "$"), True
-        elif words[0].lstrip(_PREFIXES).rpartition("/")[2] not in _PRINTERS:
+        elif not prints(words):
             yield " ".join(word for word in words if word.lstrip(_PREFIXES) not in scripts), False
+
+
+def prints(words: list[str]) -> bool:
+    """Returns whether a command that no shell runs is one that writes to no file."""
+    return words[0].lstrip(_PREFIXES).rpartition("/")[2] in _PRINTERS
 
 
 def runs(parts: list[list[str]], program: str) -> bool:

@@ -43,14 +43,13 @@ class Applier(msgspec.Struct, frozen=True):
 
 def find_appliers(root: Root) -> Fact[list[Applier]]:
     """Returns all such services that are enabled, and what /etc/rc.local does."""
-    units = systemd.read_started_services(root, timed=True)
+    units = start_commands.read_units(root)
     if units.value is None:
         return make_unreadable(units.source, units.reason)
     script = _read_script(root, rc_local.PATH)
     if script.state == "unreadable":
         return make_unreadable(rc_local.PATH, script.reason)
-    installed = [unit for unit in units.value if unit.state == "installed"]
-    found = [each for each in (_find_applier(root, unit) for unit in installed) if each is not None]
+    found = [each for each in (_find_applier(root, unit) for unit in units.value) if each is not None]
     own = _make_applier(root, rc_local.PATH, rc_local.PATH, [], [script.value or ""])
     if own is not None and script.value and script.value.startswith("#!") and not rc_local.is_masked(root):
         found.append(msgspec.structs.replace(own, doubt=rc_local.doubt_start(root)))

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from hosttune.host import owners, sysctl_values
+from hosttune.host import boot_jobs, owners, sysctl_values
 from hosttune.host.root import Fact, Names, Root, Table, derive, make_unreadable
 
 Rule = Callable[[str], str]
@@ -84,6 +84,9 @@ RULES: dict[str, str] = {
     "/etc/default/grub": "grub_default.reduce",
     "/etc/default/grub.d/*.cfg": "grub_default.reduce",
     "/etc/rc.local": "boot_writes.reduce_script",
+    **dict.fromkeys((boot_jobs.CRONTAB, f"{boot_jobs.CRON_D}/*"), "units.reduce_crontab"),
+    **dict.fromkeys(boot_jobs.OF_ROOT, "units.reduce_crontab_of_root"),
+    **dict.fromkeys((boot_jobs.SYSFS_CONF, f"{boot_jobs.SYSFS_D}/*.conf"), "boot_jobs.reduce_sysfs"),
     "/etc/sysctl.conf": "sysctl.reduce",
     **dict.fromkeys((f"{top}/sysctl.d/*.conf" for top in _DROP_INS), "sysctl.reduce"),
     **dict.fromkeys((f"{top}/modules-load.d/*.conf" for top in _DROP_INS), "modules.reduce_at_boot"),
@@ -128,6 +131,7 @@ NAMES = (
     "/etc/hosttune/profile.d/*.yml",
     "/etc/hosttune/profile.d/*.yaml",
     "/var/lib/hosttune/stated/*.yml",
+    *(f"{directory}/S*" for directory in boot_jobs.RUNLEVELS),
     # What systemd-rc-local-generator made.
     "/run/systemd/generator/multi-user.target.wants/rc-local.service",
     *(f"{top}/*.{kind}/*.{type}" for top in _UNITS for kind in ("wants", "requires") for type in ("service", "timer")),

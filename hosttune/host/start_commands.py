@@ -8,9 +8,10 @@ to change. Sources: systemd.service(5), "Command lines"; systemd.exec(5), `User=
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
-from hosttune.host import commands, systemd_lines
-from hosttune.host.root import NOT_CAPTURED, PROGRAM, Fact, Root
+from hosttune.host import boot_jobs, commands, systemd, systemd_lines
+from hosttune.host.root import NOT_CAPTURED, PROGRAM, Fact, Once, Root
 from hosttune.host.systemd import Unit
 from hosttune.host.systemd_lines import Setting
 
@@ -23,6 +24,28 @@ _ROOT = ("root", "0")
 TRUE = ("1", "yes", "y", "true", "t", "on")
 # What stands for the text of a program, which nobody can read, and of a file that a copied tree does not hold.
 _NO_SCRIPT = (PROGRAM, NOT_CAPTURED)
+
+
+def read_units(root: Root) -> Fact[list[Unit]]:
+    """Returns the services that something starts at boot, those of timers too, and the jobs of :mod:`boot_jobs`."""
+    return _read_units_once(root) if isinstance(root, Once) else _read_units(root)
+
+
+@lru_cache(4)  # several sections ask for it; what such a root holds does not change
+def _read_units_once(root: Once) -> Fact[list[Unit]]:
+    return _read_units(root)
+
+
+def _read_units(root: Root) -> Fact[list[Unit]]:
+    services = systemd.read_started_services(root, timed=True)
+    if services.value is None:
+        return services
+    jobs = boot_jobs.read(root)
+    if jobs.value is None:
+        return jobs
+    return Fact(
+        "value", [*(unit for unit in services.value if unit.state == "installed"), *jobs.value], services.source
+    )
 
 
 def list_all(unit: Unit) -> list[Setting]:

@@ -11,23 +11,17 @@ from functools import partial
 
 import msgspec
 
-from hosttune.host import boot, cmdline, dropins, identity, masks, module_names, netconf, sysctl_lines
-from hosttune.host.forms import NAME, consists_of
+from hosttune.host import boot, cmdline, dropins, identity, masks, module_names, netconf, sysctl_lines, sysctl_writes
 from hosttune.host.root import Fact, Root
-from hosttune.host.sysctl_lines import WILDCARDS, Assignment, is_glob, list_names, matches, normalise_key, parse, settle
-from hosttune.host.sysctl_values import HEXADECIMAL, MASKS, RANGES, SOUGHT, is_numeric, keep_numbers
+from hosttune.host.sysctl_lines import Assignment, is_glob, list_names, normalise_key, parse, settle
+from hosttune.host.sysctl_values import SOUGHT, WORD_KEYS, is_numeric, keep_value, may_match
 from hosttune.host.systemd_lines import split_lines
 
 DIRECTORIES = ("/etc/sysctl.d", "/run/sysctl.d", "/usr/local/lib/sysctl.d", "/usr/lib/sysctl.d")
 CONF = "/etc/sysctl.conf"
 
-#: Keys that hold words, and that a check asks for.
-WORD_KEYS = frozenset(
-    {"net/core/default_qdisc", "net/ipv4/tcp_congestion_control", "net/ipv4/tcp_allowed_congestion_control"}
-)
 #: Of one key, to tell what a line overrules.
 MAX_LINES = 100
-_SETS = MASKS | RANGES
 # The first kernel that takes sysctls on its command line.
 _TAKES_ARGUMENTS = (5, 8)
 
@@ -42,7 +36,7 @@ class Sysctls(msgspec.Struct, frozen=True):
     `boot` is what the program that applies sysctls at boot is left with, in the order in which it writes. `lines` are
     the lines of its files, the last MAX_LINES for each key, and `gone` those of files in /run, which that boot does not
     find. All are of the keys that were asked for, by any of their names, and of globs. `arguments` are those of the
-    next boot's kernel, which sets them before any program is started.
+    next boot's kernel, which sets them before any program is started. `services` is what services write after all that.
     """
 
     running: dict[str, Fact[str]]
@@ -50,6 +44,7 @@ class Sysctls(msgspec.Struct, frozen=True):
     lines: Fact[list[Assignment]]
     gone: Fact[list[Assignment]]
     arguments: Fact[list[Assignment]]
+    services: Fact[list[sysctl_writes.Write]]
 
     def find_written(self, key: str) -> list[Assignment]:
         """Returns what the next boot writes for a key, the last one first: the lines of its files, then arguments."""
@@ -64,6 +59,7 @@ def read(root: Root, keys: Iterable[str]) -> Sysctls:
     running = {key: root.read(build_path(key)).map(str.strip) for key in keys}
     sought = frozenset(name for key in running for name in list_names(key))
     arguments = _read_arguments(root, sought)
+    services = sysctl_writes.read(root)
     directories = dropins.find_directories(root, "sysctl.d")
     lines = _read_lines(root, directories, sought, lasting=True)
     gone = _read_lines(root, [each for each in directories if not dropins.outlives_boot(each)], sought)
@@ -71,14 +67,16 @@ def read(root: Root, keys: Iterable[str]) -> Sysctls:
         conf = root.read(CONF).map(partial(parse, file=CONF))
         lines = conf.drop_value() if conf.state == "unreadable" else lines.map(lambda found: found + (conf.value or []))
         lines = lines.map(partial(_choose_lines, sought))
-        return Sysctls(running, lines, lines, gone, arguments)  # `sysctl --system` writes one line after the other
+        return Sysctls(
+            running, lines, lines, gone, arguments, services
+        )  # `sysctl --system` writes one line after the other
     masked = masks.read(root, SERVICE)
     written = lines.map(settle)
     if masked.value is None:
         written = masked.drop_value()
     elif masked.value:
         written = Fact("absent", None, masked.source, f"{SERVICE} is masked: no file of sysctl.d is applied at boot")
-    return Sysctls(running, written, lines.map(_choose_last), gone, arguments)
+    return Sysctls(running, written, lines.map(_choose_last), gone, arguments, services)
 
 
 def build_path(key: str) -> str:
@@ -94,10 +92,12 @@ def reduce(text: str, asked: frozenset[str] = frozenset()) -> str:
     """
     kept = [""] * len(split_lines(text))
     for line in parse(text, ""):
-        if line.key.startswith(SOUGHT) or line.key in asked or _may_match(line.key):
+        if line.key.startswith(SOUGHT) or line.key in asked or may_match(line.key):
             # The slash in front: the first separator says how the key is read.
             kept[line.line - 1] = (
-                f"/{line.key} = {_keep_value(line, asked)}" if line.value is not None else f"-/{line.key}"
+                f"/{line.key} = {keep_value(line.key, line.value, asked)}"
+                if line.value is not None
+                else f"-/{line.key}"
             )
     return "".join(f"{line}\n" for line in kept)
 
@@ -141,23 +141,6 @@ def _starts_procps(root: Root) -> bool:
         return False
     init = root.link("/sbin/init")
     return init.state == "absent" or (init.value is not None and "systemd" not in init.value)
-
-
-def _may_match(pattern: str) -> bool:
-    """Returns whether a key with a wildcard may mean one that a check asks for."""
-    first, _, _ = pattern.partition("/")
-    return not WILDCARDS.isdisjoint(pattern) and any(matches(key.partition("/")[0], first) for key in SOUGHT)
-
-
-def _keep_value(line: Assignment, asked: frozenset[str]) -> str:
-    value = line.value or ""
-    if is_numeric(value) or (line.key in _SETS and consists_of(value, f"{HEXADECIMAL}xX,- \t", 4096)):
-        return value
-    for keys, longest in ((WORD_KEYS, 15), (asked, 64)):
-        known = all(consists_of(word, f"{NAME}.,:+", longest) for word in value.split()[:33])
-        if known and len(value) <= 1024 and (line.key in keys or any(matches(key, line.key) for key in keys)):
-            return value
-    return keep_numbers(value)
 
 
 def _choose_lines(sought: frozenset[str], lines: list[Assignment]) -> list[Assignment]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 
-from hosttune.host.forms import DIGITS, UNINTELLIGIBLE, consists_of
+from hosttune.host.forms import DIGITS, NAME, UNINTELLIGIBLE, consists_of
+from hosttune.host.sysctl_lines import WILDCARDS, matches
 from hosttune.patterns import late_pattern
 
 #: Beginning of the paths below /proc/sys that a profile may name, and of those that a check asks for.
@@ -18,6 +19,11 @@ SOUGHT = ("net/", "vm/nr_hugepages", "kernel/sched_rt_runtime_us", "fs/nr_open")
 MASKS = frozenset({"net/core/rps_default_mask", "net/core/flow_limit_cpu_bitmap"})
 RANGES = frozenset({"net/ipv4/ip_local_reserved_ports"})
 HEXADECIMAL = f"{DIGITS}abcdefABCDEF"
+#: Keys that hold words, and that a check asks for.
+WORD_KEYS = frozenset(
+    {"net/core/default_qdisc", "net/ipv4/tcp_congestion_control", "net/ipv4/tcp_allowed_congestion_control"}
+)
+_SETS = MASKS | RANGES
 #: Characters of a value that is looked at.
 MAX_VALUE = 4096
 _PORTS = 1 << 16
@@ -136,3 +142,21 @@ def keep_set(text: str) -> str:
     if not consists_of(text.strip(), f"{HEXADECIMAL}xX,- \t", MAX_VALUE * 16):
         raise ValueError("it holds other than a mask or ranges")
     return text
+
+
+def may_match(pattern: str) -> bool:
+    """Returns whether a key with a wildcard may mean one that a check asks for."""
+    first, _, _ = pattern.partition("/")
+    return not WILDCARDS.isdisjoint(pattern) and any(matches(key.partition("/")[0], first) for key in SOUGHT)
+
+
+def keep_value(path: str, value: str, asked: frozenset[str]) -> str:
+    """Returns what is kept of a value that is written to a path below /proc/sys, which may be a glob: numbers, and a
+    word of WORD_KEYS and of what is `asked` for."""
+    if is_numeric(value) or (path in _SETS and consists_of(value, f"{HEXADECIMAL}xX,- \t", 4096)):
+        return value
+    for keys, longest in ((WORD_KEYS, 15), (asked, 64)):
+        known = all(consists_of(word, f"{NAME}.,:+", longest) for word in value.split()[:33])
+        if known and len(value) <= 1024 and (path in keys or any(matches(key, path) for key in keys)):
+            return value
+    return keep_numbers(value)

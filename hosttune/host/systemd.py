@@ -103,6 +103,14 @@ def read_wanted_units(root: Root) -> Fact[frozenset[str]]:
     return Fact("value", frozenset(found), UNITS[0])
 
 
+def read_names(root: Root) -> Fact[frozenset[str]]:
+    """Returns the names of all units that the next boot finds."""
+    index = _read_index(root, now=False)
+    if index.value is None:
+        return index.drop_value()
+    return Fact("value", frozenset(name for names in index.value.names.values() for name in names), UNITS[0])
+
+
 def read_local_services(root: Root) -> Fact[list[Unit]]:
     """Returns the services that this host's administrator installed or changed (in /etc), with their settings."""
     index = _read_index(root, now=False)
@@ -159,7 +167,7 @@ def doubt_start(unit: Unit) -> str:
     """Returns why a unit that is pulled in at boot, or by a timer, may not be started then; else empty text."""
     if has_condition(unit):
         return "whether its conditions hold is not known"
-    return "" if unit.started else "a timer starts it, nobody knows when"
+    return "" if unit.started else "a timer or cron starts it, nobody knows when"
 
 
 def read_services(root: Root, *, now: bool = False) -> Fact[list[Unit]]:

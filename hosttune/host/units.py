@@ -7,12 +7,14 @@ its value is not kept, since it may reset or overrule another.
 from __future__ import annotations
 
 from hosttune.host import (
+    boot_jobs,
     boot_writes,
     commands,
     irq_writes,
     irqbalance,
     limits_lines,
     start_commands,
+    sysctl_writes,
     systemd,
     systemd_lines,
 )
@@ -86,12 +88,33 @@ def _keep_service(setting: Setting) -> Setting | None:
 
 def _keep_command(command: str) -> str:
     """Returns the files and the user that a command names, what it writes, and whether root runs it in any case."""
-    writes = "; ".join(filter(None, (boot_writes.reduce_command(command), irq_writes.reduce_command(command))))
+    reduced = (module.reduce_command(command) for module in (boot_writes, irq_writes, sysctl_writes))
+    writes = "; ".join(filter(None, reduced))
     named = commands.reduce(command)
     kept = " ; ".join(filter(None, (named, writes and f"sh -c '{writes}'")))
     # What such a mark may stand before: a script, or what is written. Another word of commands.reduce() loses by it.
     marked = commands.find_scripts(named) or (writes and not named)
     return f"{commands.find_privilege(command)}{kept}" if marked else kept
+
+
+def reduce_crontab(text: str) -> str:
+    """Returns what is kept of a file of cron's jobs with a user each, as of a service's commands."""
+    return boot_jobs.reduce_jobs(_keep_shell, text, with_user=True)
+
+
+def reduce_crontab_of_root(text: str) -> str:
+    """Returns what is kept of root's own file of cron's jobs."""
+    return boot_jobs.reduce_jobs(_keep_shell, text, with_user=False)
+
+
+def _keep_shell(text: str) -> str:
+    scripts = commands.find_scripts(boot_jobs.write_shell(text))
+    writes = (
+        boot_writes.reduce(text),
+        irq_writes.write(irq_writes.parse(text)),
+        sysctl_writes.write(sysctl_writes.parse(text)),
+    )
+    return "; ".join(filter(None, (*scripts, *writes)))
 
 
 def _keep_environment(setting: Setting) -> Setting | None:

@@ -1,5 +1,6 @@
-"""Hosts with a service that sets the policy of huge pages, or the default affinity, wrongly: as root, as another user,
-confined, or by a script that nobody can read. Both knobs are judged alike."""
+"""Hosts where something sets the policy of huge pages, the default affinity, or a sysctl, wrongly at boot: a service,
+as root, as another user or confined; cron; a script of /etc/init.d; a script that nobody can read. All knobs are judged
+alike."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from typing import Any, Literal
 
 import pytest
 
+from hosttune.host.root import Tree
 from tests.unit.hosttune import corpus, golden
 from tests.unit.hosttune.corpus import Changes, Expected
 
@@ -15,6 +17,12 @@ UNIT, LINK = f"{golden.UNITS}/x.service", f"{golden.UNITS}/multi-user.target.wan
 SCRIPT = "/opt/x"
 POLICY = "echo always > /sys/kernel/mm/transparent_hugepage/enabled"
 AFFINITY = "echo ff > /proc/irq/default_smp_affinity"
+SYSCTL = "sysctl -qw net.core.rmem_max=212992"
+KNOBS = {
+    "policy": (POLICY, "hugepages.transparent"),
+    "affinity": (AFFINITY, "irq_affinity.default"),
+    "sysctl": (SYSCTL, "net_buffers.net.core.rmem_max"),
+}
 PROGRAM = "\x7fELF" + "\0" * (10 << 20)
 Outcome = Literal["writes", "nothing", "unknown"]
 
@@ -71,10 +79,7 @@ def expect(start: str, outcome: Outcome) -> Expected:
 @pytest.mark.parametrize("name", SERVICES)
 def test_a_service(name: str, shell: str, fake_host: type[Any], tmp_path: Path) -> None:
     text, outcome = SERVICES[name]
-    for knob, (line, start) in {
-        "policy": (POLICY, "hugepages.transparent"),
-        "affinity": (AFFINITY, "irq_affinity.default"),
-    }.items():
+    for knob, (line, start) in KNOBS.items():
         service = text.replace("COMMAND", shell.replace("LINE", line)).replace("SCRIPT", SCRIPT)
         (tmp_path / knob).mkdir()
         corpus.assert_judged(
@@ -85,16 +90,111 @@ def test_a_service(name: str, shell: str, fake_host: type[Any], tmp_path: Path) 
 @pytest.mark.parametrize("name", FILES)
 def test_a_script(name: str, fake_host: type[Any], tmp_path: Path) -> None:
     text, outcome = FILES[name]
-    expected = {
-        start: STATUS[outcome]
-        for start in ("hugepages.", "irq_affinity.default", "irq_affinity.queues")
-        if outcome in STATUS
-    }
-    found = corpus.find_wrong(corpus.judge(corpus.make(fake_host, make_host(f"ExecStart={SCRIPT}", text))), expected)
-    assert not {id: status for id, status in found.items() if outcome == "nothing" or status not in ("pass",)}
+    changes = make_host(f"ExecStart={SCRIPT}", text)
+    host = corpus.make(fake_host, changes)
+    if host.denied:
+        report = corpus.judge(host)
+    else:
+        with corpus.lay_out(host, changes, fake_host, tmp_path / "golden") as tree:
+            report = corpus.judge(Tree(str(tree)))
+    findings = [one for one in report.findings if not one.id.startswith("tcp_bbr.qdisc.")]
+    found = {one.id: one.status for one in findings if one.status != "pass"}
+    if outcome == "nothing":
+        assert not found
+    else:
+        assert set(found.values()) == {"unknown"}
+        assert {"hugepages.transparent", "irq_affinity.default_smp_affinity", "irq_affinity.queues.eth0"} <= set(found)
+        assert {f"net_buffers.{key}" for key in golden.SYSCTLS} <= set(found)
 
 
 def test_a_script_without_an_interpreter_is_not_started(fake_host: type[Any], tmp_path: Path) -> None:
     """The kernel refuses it (execve(2), ENOEXEC), and systemd has no shell take it."""
-    for line in (POLICY, AFFINITY):
+    for line, _ in KNOBS.values():
         corpus.assert_judged(make_host(f"ExecStart={SCRIPT}", f"{line}\n"), {}, fake_host, tmp_path)
+
+
+CRON = {
+    f"{golden.UNITS}/multi-user.target.wants/cron.service": "-> /usr/lib/systemd/system/cron.service",
+    "/usr/lib/systemd/system/cron.service": "[Service]\nExecStart=/usr/sbin/cron -f\n",
+}
+RHEL = {
+    f"{golden.UNITS}/multi-user.target.wants/crond.service": "-> /usr/lib/systemd/system/crond.service",
+    "/usr/lib/systemd/system/crond.service": "[Service]\nExecStart=/usr/sbin/crond -n\n",
+}
+INIT = {"/etc/rc3.d/S01tune": "-> ../init.d/tune"}
+# LINE stands for shell that writes.
+JOBS: dict[str, tuple[Changes, Outcome]] = {
+    "cron.d": ({**CRON, "/etc/cron.d/tune": "SHELL=/bin/sh\n@reboot root LINE\n"}, "writes"),
+    "crontab": ({**CRON, "/etc/crontab": "# m h\n\n  @reboot\troot\tLINE\n"}, "writes"),
+    "root's crontab": ({**CRON, "/var/spool/cron/crontabs/root": "@reboot sleep 5 && LINE\n"}, "writes"),
+    "root's crontab on RHEL": ({**RHEL, "/var/spool/cron/root": "@reboot LINE\n"}, "writes"),
+    "behind a percent sign": ({**CRON, "/etc/cron.d/tune": "@reboot root cat %LINE\n"}, "nothing"),
+    "a comment": ({**CRON, "/etc/cron.d/tune": "#@reboot root LINE\n"}, "nothing"),
+    "another user's job": ({**CRON, "/etc/cron.d/tune": "@reboot trader LINE\n"}, "nothing"),
+    "cron that is not enabled": ({"/etc/cron.d/tune": "@reboot root LINE\n"}, "nothing"),
+    "every five minutes": ({**CRON, "/etc/cron.d/tune": "*/5 * * * * root LINE\n"}, "unknown"),
+    "daily": ({**CRON, "/etc/cron.d/tune": "@daily root LINE\n"}, "unknown"),
+    "a name that Debian's cron leaves out": ({**CRON, "/etc/cron.d/tune.conf": "@reboot root LINE\n"}, "unknown"),
+    "a last line without an end": ({**CRON, "/etc/cron.d/tune": "@reboot root LINE"}, "unknown"),
+    "a script of cron": (
+        {**CRON, "/etc/cron.d/tune": "@reboot root /opt/x\n", "/opt/x": "#!/bin/sh\nLINE\n"},
+        "writes",
+    ),
+    "an init script": (
+        {**INIT, "/etc/init.d/tune": "#!/bin/sh\ncase $1 in\n  start)\n    LINE\n    ;;\nesac\n"},
+        "writes",
+    ),
+    "an init script of no runlevel": ({"/etc/init.d/tune": "#!/bin/sh\nLINE\n"}, "nothing"),
+    "an init script that is stopped": (
+        {"/etc/rc3.d/K01tune": "-> ../init.d/tune", "/etc/init.d/tune": "#!/bin/sh\nLINE\n"},
+        "nothing",
+    ),
+    "an init script with a unit": (
+        {**INIT, "/etc/init.d/tune": "#!/bin/sh\nLINE\n", "/usr/lib/systemd/system/tune.service": "[Service]\n"},
+        "nothing",
+    ),
+    "an init script that is masked": (
+        {**INIT, "/etc/init.d/tune": "#!/bin/sh\nLINE\n", f"{golden.UNITS}/tune.service": "-> /dev/null"},
+        "nothing",
+    ),
+    "an init script of another name": (
+        {"/etc/rc2.d/S20tune.sh": "-> ../init.d/tune.sh", "/etc/init.d/tune.sh": "#!/bin/sh\nLINE\n"},
+        "writes",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_a_job(name: str, fake_host: type[Any], tmp_path: Path) -> None:
+    files, outcome = JOBS[name]
+    for knob, (line, start) in KNOBS.items():
+        changes = {path: text and text.replace("LINE", line) for path, text in files.items()}
+        (tmp_path / knob).mkdir()
+        corpus.assert_judged(changes, expect(start, outcome), fake_host, tmp_path / knob)
+
+
+@pytest.mark.parametrize("path", ["/etc/cron.d/x", "/etc/crontab", "/var/spool/cron/crontabs/root", "/etc/init.d/x"])
+def test_a_job_that_is_refused(path: str, fake_host: type[Any]) -> None:
+    changes: Changes = {**CRON, "/etc/rc3.d/S01x": "-> ../init.d/x", path: "!EACCES"}
+    report = corpus.judge(corpus.make(fake_host, changes))
+    found = {one.id: one.status for one in report.findings}
+    assert {found[id] for id in ("hugepages.transparent", "irq_affinity.default_smp_affinity")} == {"unknown"}
+    assert {found[f"net_buffers.{key}"] for key in golden.SYSCTLS} == {"unknown"}
+
+
+SYSFS = {"/etc/rc2.d/S01sysfsutils": "-> ../init.d/sysfsutils", "/etc/init.d/sysfsutils": "#!/bin/sh\n. /lib/x\n"}
+LINES: dict[str, tuple[Changes, Outcome]] = {
+    "always": ({**SYSFS, "/etc/sysfs.conf": "# x\nkernel/mm/transparent_hugepage/enabled = always # y\n"}, "writes"),
+    "never": ({**SYSFS, "/etc/sysfs.conf": "kernel/mm/transparent_hugepage/enabled=never\n"}, "nothing"),
+    "in a drop-in": ({**SYSFS, "/etc/sysfs.d/x.conf": "kernel/mm/trans*/enabled = always"}, "unknown"),
+    "in no drop-in": ({**SYSFS, "/etc/sysfs.d/x": "kernel/mm/transparent_hugepage/enabled = always"}, "nothing"),
+    "without the script": ({"/etc/sysfs.conf": "kernel/mm/transparent_hugepage/enabled = always\n"}, "nothing"),
+    "a mode": ({**SYSFS, "/etc/sysfs.conf": "mode kernel/mm/transparent_hugepage/enabled = 0644\n"}, "nothing"),
+    "two values": ({**SYSFS, "/etc/sysfs.conf": "kernel/mm/transparent_hugepage/enabled = always x\n"}, "nothing"),
+}
+
+
+@pytest.mark.parametrize("name", LINES)
+def test_sysfs_conf(name: str, fake_host: type[Any], tmp_path: Path) -> None:
+    changes, outcome = LINES[name]
+    corpus.assert_judged(changes, expect("hugepages.transparent", outcome), fake_host, tmp_path)

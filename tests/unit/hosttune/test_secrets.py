@@ -90,6 +90,10 @@ HOST = {
     "kernel/sched_rt_runtime_us = -1\n",
     "/etc/sysctl.d/b.conf": "net.ipv4.tcp_rmem = 4096 131072 6291456\n",
     "/etc/sysctl.conf": "net.ipv4.tcp_rmem = 4096 131072 6291456\n",
+    "/usr/lib/systemd/system/cron.service": "[Service]\nExecStart=/usr/sbin/cron -f\n",
+    "/etc/crontab": "@reboot root sysctl -w net.core.rmem_max=5\n",
+    "/etc/init.d/sysfsutils": "#!/bin/sh\n",
+    "/etc/sysfs.conf": "kernel/mm/transparent_hugepage/enabled = never\n",
     "/etc/modules-load.d/bbr.conf": "tcp_bbr\n",
     "/etc/tmpfiles.d/thp.conf": "w /sys/kernel/mm/transparent_hugepage/enabled - - - - never\n",
     "/etc/hosttune/profile.d/p.yml": "tcp_bbr:\n  # why\n  qdisc: fq\n",
@@ -99,6 +103,8 @@ LINKS = {
     "/sys/class/net/eth0": f"../../{PCI.removeprefix('/sys/')}/net/eth0",
     f"{ETC}/multi-user.target.wants/move.service": f"{ETC}/move.service",
     f"{ETC}/multi-user.target.wants/irqbalance.service": "/usr/lib/systemd/system/irqbalance.service",
+    f"{ETC}/multi-user.target.wants/cron.service": "/usr/lib/systemd/system/cron.service",
+    "/etc/rc2.d/S01sysfsutils": "../init.d/sysfsutils",
     "/proc/8/exe": "/usr/sbin/irqbalance",
 }
 
@@ -232,6 +238,20 @@ PLACES = [
             *("net.core.rmem_max = 5 {0}\n", "net.*.x = {0}\n", "vm.nr_hugepages = {0}\n", "*.x = {0}\n"),
         ]
     ),
+    *(
+        (path, text)
+        for path in ("/etc/crontab", "/etc/cron.d/a")
+        for text in [
+            *("# {0}\n", "P={0}\n", "@reboot {0} true\n", "@daily root /opt/a/b -p {0} %{0}\n", "{0} * * * * root x\n"),
+            "@reboot root curl -u {0}; sysctl -w net.core.wmem_max={0} kernel.x={0} net.x.secret={0} # {0}\n",
+            "@reboot root echo {0} > /proc/sys/net/x; echo {0} > /sys/kernel/mm/transparent_hugepage/enabled\n",
+        ]
+    ),
+    ("/var/spool/cron/crontabs/root", "P={0}\n@reboot /opt/a/b --token={0} > /tmp/{0}\n"),
+    ("/etc/sysfs.conf", "# {0}\nx/{0} = {0}\nmode x = {0}\n"),
+    ("/etc/sysfs.d/a.conf", "kernel/mm/transparent_hugepage/enabled = x # {0}\n"),
+    ("/usr/local/lib/move", "sysctl -w net.x.secret={0} kernel.x={0}; sysctl -p {0}; echo {0} > /proc/sys/net/x\n"),
+    (f"{ETC}/move.service", "[Service]\nExecStartPre=/sbin/sysctl -w net.x.secret={0} kernel.x={0} -p={0}\n"),
     ("/etc/sysctl.conf", "kernel.core_pattern=|/bin/x {0}\n"),
     *((f"/proc/sys/net/ipv4/{name}", "{0}\n") for name in ("tcp_fastopen_key", "tcp_x")),
     ("/proc/sys/net/ipv6/conf/eth0/stable_secret", "{0}\n"),

@@ -1,0 +1,175 @@
+"""What runs at boot beside the units of systemd: jobs of cron, scripts of /etc/init.d, and the lines of sysfs.conf.
+
+Each is given as a service with one command, so that all are read alike. A job at another time than the boot's, and one
+that not every cron takes, is not `started`.
+Sources: crontab(5) of Debian's cron and of cronie; cron(8) of Debian on the names in /etc/cron.d;
+systemd-sysv-generator(8); /etc/init.d/sysfsutils of Debian.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from hosttune.host import systemd
+from hosttune.host.forms import NAME, consists_of
+from hosttune.host.root import NOT_CAPTURED, Fact, Root
+from hosttune.host.systemd import Unit
+from hosttune.host.systemd_lines import Setting
+from hosttune.host.tmpfiles_lines import is_sought
+from hosttune.patterns import late_pattern
+
+#: Files of jobs with a user in each line, the directory of more, and the files of root's own.
+CRONTAB, CRON_D = "/etc/crontab", "/etc/cron.d"
+OF_ROOT = ("/var/spool/cron/crontabs/root", "/var/spool/cron/root", "/var/spool/cron/tabs/root")
+INIT_SCRIPTS = "/etc/init.d"
+#: What a boot reaches: on Debian rcS.d is of sysinit.target.
+RUNLEVELS = tuple(f"/etc/rc{level}.d" for level in "2345S")
+SYSFS_CONF, SYSFS_D = "/etc/sysfs.conf", "/etc/sysfs.d"
+
+_CRONS = ("cron.service", "crond.service")
+_SYSFS = "sysfsutils"
+_REBOOT = "@reboot"
+# Of the files of huge pages; a pattern that leads there without one is not understood.
+_MARKS = ("transparent_hugepage", "nr_hugepages")
+_MOST = 256
+# Of jobs: a name that Debian's cron takes.
+_PLAIN = f"{NAME}"
+_JOB = late_pattern(r"\s*((?:@\w{1,16})|(?:[\w*/,~-]{1,200}[ \t]+){4}[\w*/,~-]{1,200})[ \t]+(\S.*)")
+_PERCENT = late_pattern(r"(?<!\\)%.*")
+_LINK = late_pattern(r"S[0-9]{2}(\S+)")
+_ATTRIBUTE = late_pattern(r"[ \t]*([^\s=#]+)[ \t]*=[ \t]*([^\s=#]+)[ \t]*(?:#.*)?")
+
+
+def read(root: Root) -> Fact[list[Unit]]:
+    """Returns all of them, with a command of shell each. Unreadable where a file that is there could not be read."""
+    wanted = systemd.read_wanted_units(root)
+    if wanted.value is None:
+        return wanted.drop_value()
+    found: list[Unit] = []
+    for part in (_read_cron(root, wanted.value), _read_init_scripts(root)):
+        if part.value is None:
+            return part.drop_value()
+        found += part.value
+    if any(unit.name == f"{_SYSFS}.service" for unit in found):
+        found = [unit for unit in found if unit.name != f"{_SYSFS}.service"]
+        lines = _read_sysfs(root)
+        if lines.value is None:
+            return lines.drop_value()
+        found += lines.value
+    return Fact("value", found, CRONTAB)
+
+
+def _read_cron(root: Root, wanted: frozenset[str]) -> Fact[list[Unit]]:
+    if wanted.isdisjoint(_CRONS):
+        return Fact("value", [], CRONTAB)
+    names = root.list(CRON_D)
+    if _is_refused(names):
+        return names.drop_value()
+    files = [(CRONTAB, True), *((f"{CRON_D}/{name}", True) for name in names.value or [])]
+    files += [(path, False) for path in OF_ROOT]
+    found: list[Unit] = []
+    for path, with_user in files:
+        text = root.read(path)
+        if _is_refused(text):
+            return text.drop_value()
+        sure = path == CRONTAB or not with_user or consists_of(path.rpartition("/")[2], _PLAIN, 255)
+        # A last line without an end makes Debian's cron leave out the file.
+        sure = sure and (text.value or "").endswith("\n")
+        found += [_make(path, user, command, sure and at_boot) for at_boot, user, command in
+                  _parse_jobs(text.value or "", with_user)]  # fmt: skip
+    return Fact("value", found[:_MOST], CRONTAB)
+
+
+def _parse_jobs(text: str, with_user: bool) -> Iterator[tuple[bool, str, str]]:
+    for line in text.splitlines():
+        match = _JOB.fullmatch(line)
+        if match is None or line.lstrip().startswith("#"):
+            continue
+        user, command = "root", match[2]
+        if with_user:
+            user, command = [*command.split(None, 1), ""][:2]
+        yield match[1] == _REBOOT, user, _PERCENT.sub("", command).replace("\\%", "%").strip()
+
+
+def _read_init_scripts(root: Root) -> Fact[list[Unit]]:
+    names: dict[str, None] = {}
+    for directory in RUNLEVELS:
+        links = root.list(directory)
+        if _is_refused(links):
+            return links.drop_value()
+        names.update((match[1], None) for match in map(_LINK.fullmatch, links.value or []) if match)
+    if not names:
+        return Fact("value", [], INIT_SCRIPTS)
+    known = systemd.read_names(root)
+    if known.value is None:
+        return known.drop_value()
+    found = []
+    for name in names:
+        service = f"{name.removesuffix('.sh')}.service"
+        if service not in known.value and consists_of(name, f"{NAME}.+", 128):
+            found.append(_make(service, "root", f"{INIT_SCRIPTS}/{name} start", True, f"{INIT_SCRIPTS}/{name}"))
+    return Fact("value", found[:_MOST], INIT_SCRIPTS)
+
+
+def _read_sysfs(root: Root) -> Fact[list[Unit]]:
+    names = root.list(SYSFS_D)
+    if _is_refused(names):
+        return names.drop_value()
+    found: list[Unit] = []
+    for path in (SYSFS_CONF, *(f"{SYSFS_D}/{name}" for name in names.value or [] if name.endswith(".conf"))):
+        text = root.read(path)
+        if _is_refused(text):
+            return text.drop_value()
+        for number, line in enumerate((text.value or "").splitlines(), 1):
+            match = _ATTRIBUTE.fullmatch(line)
+            if match and consists_of(match[0], f"{NAME}./*?[]=: \t#", 512):
+                place = f"{path}:{number}"
+                write = _write_attribute(match[1], match[2])
+                found.append(_make(place, "root", write, True, place))
+    return Fact("value", found[:_MOST], SYSFS_CONF)
+
+
+def _write_attribute(path: str, value: str) -> str:
+    """Returns a command of shell that does what a line of sysfs.conf does, or that says of which files it may."""
+    if any(mark in path for mark in _MARKS) or not is_sought(f"/sys/{path}"):
+        return f"echo {value} > /sys/{path}"
+    marks = _MARKS[:1] if path.endswith("enabled") else _MARKS
+    return f"tee {' '.join(f'?{mark}' for mark in marks)}"
+
+
+def _is_refused(fact: Fact[list[str]] | Fact[str]) -> bool:
+    return fact.state == "unreadable" and fact.reason != NOT_CAPTURED
+
+
+def _make(name: str, user: str, command: str, started: bool, source: str = "") -> Unit:
+    source = source or name
+    shell = command if command.startswith(f"{INIT_SCRIPTS}/") else write_shell(command)
+    settings = [Setting("Service", "User", user, source), Setting("Service", "ExecStart", shell, source)]
+    return Unit(name, "installed", started, settings, source)
+
+
+def write_shell(command: str) -> str:
+    """Returns the command line of a service that has a shell run a command."""
+    escaped = command.replace("\\", "\\\\").replace('"', '\\"')
+    return f'/bin/sh -c "{escaped}"'
+
+
+# --- what is kept -----------------------------------------------------------------------------------------
+
+
+def reduce_jobs(reduce: Callable[[str], str], text: str, *, with_user: bool) -> str:
+    """Returns the jobs of a file of cron, each with its user and what `reduce` leaves of its command; of its time only
+    whether that is the boot."""
+    kept: list[str] = []
+    for at_boot, user, command in _parse_jobs(text, with_user):
+        left = reduce(command)
+        if left:
+            kept.append(" ".join([_REBOOT if at_boot else "@daily", *([user] if with_user else []), left]))
+    return "\n".join(kept) + ("\n" if text.endswith("\n") else "")
+
+
+def reduce_sysfs(text: str) -> str:
+    """Returns the lines of sysfs.conf that set huge pages, each where it was."""
+    matches = map(_ATTRIBUTE.fullmatch, text.splitlines())
+    kept = (f"{match[1]} = {match[2]}" if match and is_sought(f"/sys/{match[1]}") else "" for match in matches)
+    return "".join(f"{line}\n" for line in kept)

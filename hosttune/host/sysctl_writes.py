@@ -1,0 +1,379 @@
+"""What services, and /etc/rc.local, write to sysctls at boot: `sysctl -w KEY=VALUE`, `sysctl -p FILE`, and
+`echo VALUE > /proc/sys/...`. They run after systemd-sysctl, in an order that nobody knows.
+
+A form that is not understood, and that names a key, writes nobody knows what to it. vm.nr_hugepages is left to
+:mod:`hosttune.host.boot_writes`.
+Sources: sysctl(8) and `src/sysctl.c` of procps; `ufw-init-functions` of ufw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import partial
+from typing import Literal
+
+import msgspec
+
+from hosttune.host import commands, rc_local, shell, start_commands, sysctl_lines, sysctl_values, systemd
+from hosttune.host.forms import NAME, consists_of
+from hosttune.host.root import Fact, Root, derive
+from hosttune.host.systemd_lines import Setting
+from hosttune.patterns import late_pattern
+
+#: In place of a value, or of the key, that is not understood.
+UNKNOWN = "?"
+#: What `sysctl -p` without a file reads, and `sysctl --system` last.
+CONF = "/etc/sysctl.conf"
+_UFW_CONF, _UFW_SWITCH = "/etc/ufw/sysctl.conf", "/etc/ufw/ufw.conf"
+_UFW_DOUBT = "ufw applies it before sysctl.d or after, as it happens"
+_FILES = "/proc/sys/"
+_MOST = 64
+# Characters of a script or a command that is looked into: more than anybody writes.
+_MAX_TEXT = 1 << 16
+
+_MARK = late_pattern(r"\bsysctl\b|/proc/sys/|\bufw-init\b")
+_ECHO = shell.build_echo(r"[\w.:+-][\w.:,+\x20\t-]{0,200}")
+_COMMAND = late_pattern(r"""(?<![\w.-])sysctl(?![\w./-])((?:[^;|&<>()`"'\n]|"[^"\n]*"|'[^'\n]*')*)""")
+_UFW = late_pattern(r"\bufw-init\b")
+_FILE = late_pattern(r"/proc/sys/[^\s\"'`;|&()<>]*")
+_VARIABLE = late_pattern(r"\$\{?\w+\}?|\$\([^)]*\)|%[a-zA-Z]")
+_WILDCARD = late_pattern(r"\*+|\?|\[[^\]]*\]?")
+# A key with a value, as a program may be told it in words of its own; and a key alone.
+_SET = late_pattern(r"(?<![\w./-])/?((?:net|fs|kernel)[./][\w./*$\{\}-]+)[\x20\t\"']*=")
+_KEY = late_pattern(r"(?<![\w./-])((?:net|fs|kernel)\.[\w.]+)")
+# What reads such a file, looks whether it is there, or prints words.
+_LOOKS = late_pattern(
+    r"(?:\[\[?|\btest)\s+(?:!\s+)?-[a-z]\s+\S+|\b(?:cat|grep|ls|head)\s[^;|&<>\n]*|\b(?:echo|printf|logger)\s[^;|&<>\n]*+(?![|>])"
+)
+_Option = Literal["load", "pattern", "pattern=", "show", "other"]
+_LONG_OPTIONS: dict[str, _Option] = {
+    **dict.fromkeys(("--load", "--system"), "load"),
+    **dict.fromkeys(("--all", "--dry-run", "--help", "--version"), "show"),
+    **dict.fromkeys(("--binary", "--deprecated", "--ignore", "--names", "--quiet", "--values", "--write"), "other"),
+    "--pattern": "pattern",
+}
+
+
+class Write(msgspec.Struct, frozen=True):
+    """`key` is a path below /proc/sys, may be a glob, and is UNKNOWN where any may be meant; `value` is UNKNOWN where
+    it is not understood. `place` is the unit's file, or the file that it has sysctl read, with the line.
+
+    `unit` is the unit's name, `alone` whether it does nothing but such writes, `doubt` says why it may not come to this
+    write at all, and `unread` what could not be read to tell.
+    """
+
+    key: str
+    value: str
+    place: str
+    unit: str = ""
+    alone: bool = False
+    doubt: str = ""
+    unread: str = ""
+
+
+class Load(msgspec.Struct, frozen=True):
+    """A file that sysctl is told to read; UNKNOWN where it is not understood which one."""
+
+    path: str
+
+
+def find(writes: Iterable[Write], key: str) -> list[Write]:
+    """Returns those that may write to a key, by any of its names."""
+    names = sysctl_lines.list_names(key)
+    return [each for each in writes if each.key == UNKNOWN or any(_matches(name, each.key) for name in names)]
+
+
+def _matches(name: str, pattern: str) -> bool:
+    return name == pattern or sysctl_lines.matches(name, pattern)
+
+
+def read(root: Root) -> Fact[list[Write]]:
+    """Returns what enabled services write to keys that a profile may name, and what /etc/rc.local does."""
+    units = start_commands.read_units(root)
+    if units.value is None:
+        return units.drop_value()
+    found: list[Write] = []
+    for unit in units.value:
+        found += _find_writes(root, unit)
+    if rc_local.is_masked(root):
+        return Fact("value", found, units.source)
+    script = _read_script(root, rc_local.PATH)
+    if script.state == "unreadable":
+        return script.drop_value()
+    if script.value and script.value.startswith("#!"):
+        own = _resolve(root, parse(script.value), rc_local.PATH)
+        doubt = rc_local.doubt_start(root) if own else ""
+        found += [msgspec.structs.replace(each, unit=rc_local.SERVICE, doubt=doubt) for each in own]
+    return Fact("value", found, units.source)
+
+
+def _find_writes(root: Root, unit: systemd.Unit) -> list[Write]:
+    started = start_commands.list_writing(unit)
+    found: list[Write] = []
+    for setting in started:
+        found += _resolve(root, parse_command(setting.value), setting.source)
+        words = commands.split_commands(setting.value)
+        for path in commands.find_scripts(setting.value)[: commands.MAX_PATHS]:
+            text = _read_script(root, path)
+            place = f"{setting.source} ({path})"
+            if text.state == "unreadable":
+                found.append(Write(UNKNOWN, UNKNOWN, place, unread=f"{path} could not be read: {text.reason}"))
+            elif text.value and (text.value.startswith("#!") or not commands.runs(words, path)):
+                found += _resolve(root, parse(text.value), place)
+    if not found:
+        return []
+    doubt = systemd.doubt_start(unit)
+    alone = len(started) == len(start_commands.list_all(unit)) and all(map(_is_only_writing, started))
+    return [msgspec.structs.replace(each, unit=unit.name, alone=alone, doubt=each.doubt or doubt) for each in found]
+
+
+def _is_only_writing(setting: Setting) -> bool:
+    words = commands.split_commands(setting.value)
+    return len(words) == 1 and commands.find_shell_text(words[0]) is None and bool(parse_command(setting.value))
+
+
+def _resolve(root: Root, found: Iterable[Write | Load], place: str) -> list[Write]:
+    """Returns the writes, and those of the files that sysctl is told to read."""
+    writes: dict[Write, None] = {}
+    for each in found:
+        if isinstance(each, Write):
+            writes[msgspec.structs.replace(each, place=place)] = None
+            continue
+        text = derive(root, f"{each.path}:sysctls", partial(_read_file, each.path))
+        if text.state == "unreadable":
+            unread = f"{each.path} could not be read: {text.reason}"
+            writes[Write(UNKNOWN, UNKNOWN, place, unread=unread)] = None
+        last = {line.key: line for line in sysctl_lines.parse(text.value or "", each.path) if line.value is not None}
+        doubt = _UFW_DOUBT if each.path == _UFW_CONF else ""
+        for line in last.values():
+            writes[Write(line.key, _read_value(str(line.value)), line.place, doubt=doubt)] = None
+    return list(writes)
+
+
+def _read_script(root: Root, path: str) -> Fact[str]:
+    return derive(root, f"{path}:sysctl", partial(start_commands.read_script, path=path, reduce=reduce_script))
+
+
+def _read_file(path: str, root: Root) -> Fact[str]:
+    if path == _UFW_CONF:
+        switch = root.read(_UFW_SWITCH)
+        if switch.state == "unreadable":
+            return switch
+        if "enabled=yes" not in (switch.value or "").lower():
+            return Fact("value", "", path)
+    return root.read(path).map(_reduce_file)
+
+
+def _reduce_file(text: str) -> str:
+    kept = [""] * (text.count("\n") + 1)
+    for line in sysctl_lines.parse(text, ""):
+        if _is_of_interest(line.key) and line.value is not None:
+            kept[line.line - 1] = f"/{line.key} = {_keep_value(line.key, line.value)}"
+    return "".join(f"{line}\n" for line in kept)
+
+
+# --- text -------------------------------------------------------------------------------------------------
+
+
+def parse_command(line: str) -> list[Write | Load]:
+    """Returns what a service's command line writes to sysctls by itself: the scripts that it runs are read on their
+    own. Places and units are empty."""
+    if not _MARK.search(line):
+        return []
+    found: dict[Write | Load, None] = {}
+    for words in commands.split_commands(line[:_MAX_TEXT]):
+        text = commands.find_shell_text(words)
+        if text is not None:
+            found.update(dict.fromkeys(parse(text.replace("$$", "$"))))
+            continue
+        at = next((at for at, word in enumerate(words) if _is_program(word, "sysctl")), None)
+        if at is not None:
+            found.update(dict.fromkeys(_parse_arguments(words[at + 1 :])))
+        elif any(_is_program(word, "ufw-init") for word in words):
+            found[Load(_UFW_CONF)] = None
+        elif not commands.prints(words):
+            found.update(dict.fromkeys(_find_others(" ".join(words))))
+    return list(found)[:_MOST]
+
+
+def _is_program(word: str, name: str) -> bool:
+    return word.rpartition("/")[2].lstrip("@:+!|-") == name
+
+
+def parse(text: str) -> list[Write | Load]:
+    """Returns what shell writes to sysctls. Places and units are empty."""
+    if not _MARK.search(text):
+        return []
+    if len(text) > _MAX_TEXT:
+        return [Write(UNKNOWN, UNKNOWN, "")]
+    run, doubtful = shell.split_end(shell.drop_comments(text))
+    found: dict[Write | Load, None] = {}
+    for match in _ECHO.finditer(run):
+        if match[4].startswith(_FILES):
+            found.update(dict.fromkeys(_make(match[4].removeprefix(_FILES), match[2], as_path=True)))
+    left = _ECHO.sub("\n", run)
+    for match in _COMMAND.finditer(left):
+        found.update(dict.fromkeys(_parse_arguments(_split(match[1]))))
+    if _UFW.search(left):
+        found[Load(_UFW_CONF)] = None
+    found.update(dict.fromkeys(_find_others(_COMMAND.sub(" ", left))))
+    found.update(dict.fromkeys(_find_others(doubtful)))
+    if _COMMAND.search(doubtful):
+        found.update(dict.fromkeys(_doubt(doubtful)))
+    if len(found) > _MOST:
+        return [Write(UNKNOWN, UNKNOWN, "")]
+    return list(found)
+
+
+def _split(text: str) -> list[str]:
+    return [word for words in commands.split_commands(text) for word in words]
+
+
+def _doubt(text: str) -> Iterator[Write]:
+    """Yields a write that is not understood for each that a part which may not be run has."""
+    for match in _COMMAND.finditer(text):
+        for each in _parse_arguments(_split(match[1])):
+            yield Write(UNKNOWN if isinstance(each, Load) else each.key, UNKNOWN, "")
+
+
+def parse_script(text: str) -> list[Write | Load]:
+    """Returns what a script writes; what is not of shell, and names a key, is not understood."""
+    if not _MARK.search(text):
+        return []
+    if not text.startswith("#!") or shell.is_interpreter(text):
+        return parse(text)
+    if len(text) > _MAX_TEXT:
+        return [Write(UNKNOWN, UNKNOWN, "")]
+    found = dict.fromkeys(_find_others(text))
+    for match in _KEY.finditer(text):
+        found.update(dict.fromkeys(_make(match[1], UNKNOWN)))
+    return list(found)[:_MOST]
+
+
+def _parse_arguments(words: list[str]) -> list[Write | Load]:
+    """Returns what sysctl(8) writes with these arguments; with a pattern of keys it is not understood which."""
+    names: list[str] = []
+    loads = chooses = False
+    left = list(words)
+    while left:
+        word = left.pop(0)
+        if word == "--":
+            names += left
+            break
+        if not word.startswith("-"):
+            names.append(word)
+            continue
+        option, file = _parse_option(word)
+        chooses = chooses or option.startswith("pattern")
+        if option == "show":
+            return []
+        loads = loads or option == "load"
+        names += [file] if file else []
+        if option == "pattern" and not left:
+            return []
+        if option == "pattern":
+            del left[0]
+    if chooses and (loads or any("=" in name for name in names)):
+        return [Write(UNKNOWN, UNKNOWN, "")]
+    if loads:
+        return [Load(each) if _is_file(each) else Write(UNKNOWN, UNKNOWN, "") for each in names or [CONF]]
+    writes: list[Write | Load] = []
+    for word in names:
+        key, _, value = word.partition("=")
+        # A wildcard means something in a file, and nothing here.
+        # The kernel refuses an empty value.
+        if value.strip() and (key == UNKNOWN or sysctl_lines.WILDCARDS.isdisjoint(key)):
+            writes += _make(key.strip(), value.strip())
+    return writes
+
+
+def _parse_option(word: str) -> tuple[_Option, str]:
+    """Returns what an option means, and the file in it: `show` is one with which nothing is written; of `pattern` the
+    next word is the pattern, and `pattern=` has it."""
+    if word.startswith("--"):
+        name, equals, value = word.partition("=")
+        found = [known for known in _LONG_OPTIONS if known.startswith(name)]
+        if len(found) != 1:
+            return "show", ""
+        kind = _LONG_OPTIONS[found[0]]
+        return ("pattern=", "") if kind == "pattern" and equals else (kind, value if kind == "load" else "")
+    kind = "other"
+    for at, letter in enumerate(word[1:], 2):
+        if letter == "p":
+            return "load", word[at:]
+        if letter == "f":
+            kind = "load"
+        elif letter in "rs":
+            return ("pattern=" if word[at:] else "pattern"), ""
+        elif letter not in "beNnwqox":
+            return "show", ""
+    return kind, ""
+
+
+def _is_file(name: str) -> bool:
+    return name.startswith("/") and consists_of(name, f"{NAME}./+@", 256)
+
+
+def _find_others(text: str) -> list[Write | Load]:
+    """Returns a write that is not understood for each key that is named other than to be looked at."""
+    text = _LOOKS.sub("", text)
+    found: list[Write | Load] = []
+    for match in _FILE.finditer(text):
+        found += _make(match[0].removeprefix(_FILES), UNKNOWN, as_path=True)
+    for match in _SET.finditer(_FILE.sub("", text)):
+        found += _make(match[1], UNKNOWN)
+    return found
+
+
+def _make(key: str, value: str, *, as_path: bool = False) -> list[Write | Load]:
+    pattern = _WILDCARD.sub("*", _VARIABLE.sub("*", key))
+    path = sysctl_lines.normalise_key(f"/{pattern}" if as_path else pattern)
+    if key == UNKNOWN or not consists_of(path, f"{NAME}./*:@+", 256):
+        path = UNKNOWN
+    value = UNKNOWN if "*" in path else _read_value(value)  # which keys it goes to is not known
+    return [Write(path, value, "")] if path == UNKNOWN or _is_of_interest(path) else []
+
+
+def _read_value(value: str) -> str:
+    """Returns a value, UNKNOWN where it is not what is written."""
+    return UNKNOWN if not value or set("$`?\\%\"'") & set(value) else value
+
+
+def _is_of_interest(path: str) -> bool:
+    """Returns whether a profile may name a key, or one that a glob means, and no other module reads it."""
+    if path.startswith("vm/"):
+        return False
+    return path.startswith(sysctl_values.SOUGHT) or sysctl_values.may_match(path)
+
+
+# --- what is kept -----------------------------------------------------------------------------------------
+
+
+def reduce_script(text: str) -> str:
+    """Returns of a script what it writes to sysctls, behind the `#!` by which it can be started; else empty text."""
+    found = parse_script(text)
+    return ("#!/bin/sh\n" if text.startswith("#!") else "") + write(found) if found else ""
+
+
+def reduce_command(line: str) -> str:
+    """Returns of a service's command line what it writes to sysctls, as commands of shell; else empty text."""
+    return write(parse_command(line))
+
+
+def write(found: Iterable[Write | Load]) -> str:
+    """Returns commands of shell that are parsed as these."""
+    return "; ".join(
+        f"sysctl -p {each.path}" if isinstance(each, Load) else f'sysctl -w "{_write_pair(each)}"' for each in found
+    )
+
+
+def _write_pair(each: Write) -> str:
+    """Returns the words of sysctl(8) for a write; a wildcard stands for what shell puts there."""
+    if each.key == UNKNOWN:
+        return f"{UNKNOWN}={UNKNOWN}"
+    return f"/{each.key.replace('*', '${x}')}={_keep_value(each.key, each.value)}"
+
+
+def _keep_value(key: str, value: str) -> str:
+    value = _read_value(value)
+    return UNKNOWN if value == UNKNOWN else _read_value(sysctl_values.keep_value(key, value, frozenset()))
