@@ -37,7 +37,7 @@ _COMMAND = late_pattern(r"""(?<![\w.-])sysctl(?![\w./-])((?:[^;|&<>()`"'\n]|"[^"
 _UFW = late_pattern(r"\bufw-init\b")
 _FILE = late_pattern(r"/proc/sys/[^\s\"'`;|&()<>]*")
 _VARIABLE = late_pattern(r"\$\{?\w+\}?|\$\([^)]*\)|%[a-zA-Z]")
-_WILDCARD = late_pattern(r"\*+|\?|\[[^\]]*\]?")
+_WILDCARD = late_pattern(r"\*+|\?|\[[^\]]*\]?|\{[^{}]*\}")
 # A key with a value, as a program may be told it in words of its own; and a key alone.
 _SET = late_pattern(r"(?<![\w./-])/?((?:net|fs|kernel)[./][\w./*$\{\}-]+)[\x20\t\"']*=")
 _KEY = late_pattern(r"(?<![\w./-])((?:net|fs|kernel)\.[\w.]+)")

@@ -21,6 +21,7 @@ ID = "net_buffers.net.core.rmem_max"
 RIGHT: Expected = {}
 LOST: Expected = {ID: "volatile"}
 OPEN: Expected = {ID: "unknown"}
+ALL = ("net_buffers.", "tcp_bbr.congestion", "tcp_bbr.qdisc=", "rt_limits.sched_rt", "rt_limits.trader.nofile")
 TCP: Expected = {"net_buffers.net.ipv4.tcp_rmem": "volatile"}
 
 
@@ -73,6 +74,14 @@ HOSTS: dict[str, tuple[Changes, Expected]] = {
     "a variable of sysctl": (shell("sysctl -w net.core.rmem_max=$$SIZE"), OPEN),
     "a loop": (shell("for f in rmem wmem; do sysctl -w net.core.$${f}_max=1; done"),
                {ID: "unknown", "net_buffers.net.core.wmem_max": "unknown"}),
+    "braces of bash": (
+        service("/bin/bash -c 'sysctl -w net.core.{rmem,wmem}_max=1'"),
+        {ID: "unknown", "net_buffers.net.core.wmem_max": "unknown"},
+    ),
+    "what no key can be": (
+        service("/bin/bash -c 'sysctl -w net.core.rmem!=1'"),
+        dict.fromkeys(ALL, "unknown"),
+    ),
     "a condition in shell": (shell("[ -f /etc/x ] && sysctl -w net.core.rmem_max=1"), LOST),
     "looks": (shell("grep -q 1 /proc/sys/net/core/rmem_max && cat /proc/sys/net/core/rmem_max"), RIGHT),
     "a program is told": (service("/opt/tune --set net.core.rmem_max=1"), RIGHT),

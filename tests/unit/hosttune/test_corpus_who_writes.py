@@ -173,7 +173,10 @@ def test_a_job(name: str, fake_host: type[Any], tmp_path: Path) -> None:
         corpus.assert_judged(changes, expect(start, outcome), fake_host, tmp_path / knob)
 
 
-@pytest.mark.parametrize("path", ["/etc/cron.d/x", "/etc/crontab", "/var/spool/cron/crontabs/root", "/etc/init.d/x"])
+@pytest.mark.parametrize(
+    "path",
+    ["/etc/cron.d/x", "/etc/crontab", "/var/spool/cron/crontabs/root", "/etc/init.d/x", "/etc/rc3.d", golden.UNITS],
+)
 def test_a_job_that_is_refused(path: str, fake_host: type[Any]) -> None:
     changes: Changes = {**CRON, "/etc/rc3.d/S01x": "-> ../init.d/x", path: "!EACCES"}
     report = corpus.judge(corpus.make(fake_host, changes))
