@@ -10,6 +10,7 @@ from hosttune.hops import judge_fact
 from hosttune.host import cpulist, irq_unit, irq_writes
 from hosttune.host.cpulist import KernelList
 from hosttune.host.root import Fact
+from hosttune.host.shell import UNKNOWN
 from hosttune.output import quote_word
 
 _HOUSEKEEPING = "housekeeping"
@@ -72,7 +73,7 @@ class _Wanted:
         if not applier.understood:
             reason = applier.settings.reason or "its settings file has no word on housekeeping and queues"
             return Hop("unknown", f"written by this service in a way that is not understood: {reason}", source)
-        known = [each for each in applier.writes if each.path != irq_writes.UNKNOWN]
+        known = [each for each in applier.writes if each.path != UNKNOWN]
         hops = [self._judge_settings(applier.settings.value or {}, source)]
         hops += [self._judge_write(each, applier.unit) for each in known]
         hop = next((each for state in ("bad", "unknown", "ok") for each in hops if each.state == state), hops[0])

@@ -21,6 +21,7 @@ from hosttune.host import (
     cmdline,
     hugepages,
     hugetlb,
+    shell,
     sysctl,
     sysctl_lines,
     sysctl_values,
@@ -88,7 +89,7 @@ def judge_pool(sources: Sources, kb: int, node: int, count: int, now: int | None
     totals = [each for path in _list_totals(sources, kb) for each in boot_writes.find(sources.services.value, path)]
     others = [each for each in totals if each not in writes]
     return _late_writes.judge(
-        [(each.value if each.path == own else boot_writes.UNKNOWN, each) for each in [*writes, *others]],
+        [(each.value if each.path == own else shell.UNKNOWN, each) for each in [*writes, *others]],
         lambda text: bool(_COUNT.fullmatch(text)) and boot_pages.is_enough(int(text), count),
         lambda: _judge_pool_before_services(sources, kb, node, count, now),
     )
@@ -280,7 +281,7 @@ def _judge_late_policy(sources: Sources, path: str, is_good: Callable[[str], boo
         if late.value is None:
             return Hop("unknown", late.reason, late.source)
     writes = boot_writes.find(sources.services.value or (), path)
-    known = [(each.value if each.path == path else boot_writes.UNKNOWN, each) for each in writes]
+    known = [(each.value if each.path == path else shell.UNKNOWN, each) for each in writes]
     return _late_writes.judge(known, is_good, lambda: _judge_policy_before_services(sources, path, is_good, at_start))
 
 

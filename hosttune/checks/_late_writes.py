@@ -6,10 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from hosttune.findings import Hop, HopState
+from hosttune.host.shell import UNKNOWN
 from hosttune.output import quote_word
-
-#: In place of a value that is not understood.
-UNKNOWN = "?"
 
 
 class Write(Protocol):

@@ -15,6 +15,7 @@ from hosttune.host import module_names, netconf, sysctl_lines, sysctl_values, sy
 from hosttune.host.modules import SERVICE as MODULES_SERVICE
 from hosttune.host.modules import Modules, find_load
 from hosttune.host.root import Fact
+from hosttune.host.shell import UNKNOWN
 from hosttune.host.sysctl import SERVICE, Sysctls
 from hosttune.host.sysctl_lines import Assignment
 from hosttune.output import quote_word
@@ -114,7 +115,7 @@ def judge_persisted(key: str, wanted: Value, facts: Sysctls) -> Hop:
         return _read_value(key, wanted, text, facts.running.get(key))
 
     found = sysctl_writes.find(facts.services.value, key)
-    taken = [(each.value, each) for each in found if each.value == _late_writes.UNKNOWN or read_value(each.value)]
+    taken = [(each.value, each) for each in found if each.value == UNKNOWN or read_value(each.value)]
     return _late_writes.judge(
         taken,
         lambda text: match_values(key, wanted, read_value(text) or ""),

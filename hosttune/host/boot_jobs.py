@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterator
 
 from hosttune.host import systemd
 from hosttune.host.forms import NAME, consists_of
+from hosttune.host.hugetlb import MARKS
 from hosttune.host.root import NOT_CAPTURED, Fact, Root
+from hosttune.host.shell import UNKNOWN
 from hosttune.host.systemd import Unit
 from hosttune.host.systemd_lines import Setting
 from hosttune.host.tmpfiles_lines import is_sought
@@ -29,8 +31,6 @@ SYSFS_CONF, SYSFS_D = "/etc/sysfs.conf", "/etc/sysfs.d"
 _CRONS = ("cron.service", "crond.service")
 _SYSFS = "sysfsutils"
 _REBOOT = "@reboot"
-# Of the files of huge pages; a pattern that leads there without one is not understood.
-_MARKS = ("transparent_hugepage", "nr_hugepages")
 _MOST = 256
 # Of jobs: a name that Debian's cron takes.
 _PLAIN = f"{NAME}"
@@ -131,10 +131,10 @@ def _read_sysfs(root: Root) -> Fact[list[Unit]]:
 
 def _write_attribute(path: str, value: str) -> str:
     """Returns a command of shell that does what a line of sysfs.conf does, or that says of which files it may."""
-    if any(mark in path for mark in _MARKS) or not is_sought(f"/sys/{path}"):
+    if any(mark in path for mark in MARKS) or not is_sought(f"/sys/{path}"):
         return f"echo {value} > /sys/{path}"
-    marks = _MARKS[:1] if path.endswith("enabled") else _MARKS
-    return f"tee {' '.join(f'?{mark}' for mark in marks)}"
+    marks = MARKS[:1] if path.endswith("enabled") else MARKS
+    return f"tee {' '.join(f'{UNKNOWN}{mark}' for mark in marks)}"
 
 
 def _is_refused(fact: Fact[list[str]] | Fact[str]) -> bool:

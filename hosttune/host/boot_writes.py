@@ -16,13 +16,11 @@ import msgspec
 
 from hosttune.host import commands, globs, hugetlb, rc_local, shell, start_commands, systemd, tmpfiles_lines
 from hosttune.host.forms import DIGITS, NAME, UNINTELLIGIBLE, consists_of
+from hosttune.host.hugetlb import MARKS
 from hosttune.host.root import Fact, Root, derive
+from hosttune.host.shell import UNKNOWN
 from hosttune.patterns import late_pattern
 
-#: What the path of each of these files has in it.
-MARKS = ("transparent_hugepage", "nr_hugepages")
-#: In place of what a command writes, or of where it writes, that is not understood.
-UNKNOWN = "?"
 _MOST = 64
 
 _PATH = late_pattern(r"(?:/proc)?/sys/[^\s\"'`;|&()<>]*|\?(?:transparent_hugepage|nr_hugepages)\b")

@@ -16,6 +16,8 @@ DEFAULT_TOTAL = "/proc/sys/vm/nr_hugepages"
 #: Its names: a program without a policy for its memory sets the same by the second one.
 DEFAULT_TOTALS = (DEFAULT_TOTAL, f"{DEFAULT_TOTAL}_mempolicy")
 TRANSPARENT = "/sys/kernel/mm/transparent_hugepage/enabled"
+#: What the path of each file of a policy or a pool has in it.
+MARKS = ("transparent_hugepage", "nr_hugepages")
 POLICIES = ("always", "madvise", "never")
 #: Sizes in kB that any architecture can have a policy for, since Linux 6.8: from two small pages to a huge one.
 POLICY_SIZES = tuple(8 << power for power in range(17))

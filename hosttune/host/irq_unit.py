@@ -15,6 +15,7 @@ import msgspec
 from hosttune.host import commands, irq_writes, rc_local, start_commands, systemd
 from hosttune.host.forms import CPU_LIST, NAME, UNINTELLIGIBLE, consists_of
 from hosttune.host.root import Fact, Root, derive, make_unreadable
+from hosttune.host.shell import UNKNOWN
 from hosttune.patterns import late_pattern
 
 #: Of a settings file; and how many nodes of YAML it may have.
@@ -38,7 +39,7 @@ class Applier(msgspec.Struct, frozen=True):
     @property
     def understood(self) -> bool:
         """Whether all that it writes is known: by settings that have a word on it, or since it says so itself."""
-        return bool(self.settings.value) or all(each.path != irq_writes.UNKNOWN for each in self.writes)
+        return bool(self.settings.value) or all(each.path != UNKNOWN for each in self.writes)
 
 
 def find_appliers(root: Root) -> Fact[list[Applier]]:
@@ -64,7 +65,7 @@ def _find_applier(root: Root, unit: systemd.Unit) -> Applier | None:
     for path in scripts[: commands.MAX_PATHS]:
         text = _read_script(root, path)
         if text.state == "unreadable":
-            writes = [irq_writes.Write(irq_writes.UNKNOWN, irq_writes.UNKNOWN)]
+            writes = [irq_writes.Write(UNKNOWN, UNKNOWN)]
             unread = make_unreadable(unit.source, f"{path} could not be read: {text.reason}")
             return Applier(unit.name, unread, writes, systemd.doubt_start(unit))
         # What systemd starts has to say what runs it.

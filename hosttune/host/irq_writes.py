@@ -9,11 +9,10 @@ from __future__ import annotations
 import msgspec
 
 from hosttune.host import commands, shell
+from hosttune.host.shell import UNKNOWN
 from hosttune.patterns import late_pattern
 
 DEFAULT = "/proc/irq/default_smp_affinity"
-#: In place of a path, and of a value, of a write that is not understood.
-UNKNOWN = "?"
 #: In a path, in place of the number of an interrupt.
 ANY = "*"
 _MOST = 64

@@ -10,6 +10,8 @@ import re
 
 from hosttune.patterns import late_pattern
 
+#: In place of what a command writes, or of where it writes, that is not understood.
+UNKNOWN = "?"
 # How shell writes VALUE, the second group, to a file, the fourth (with re.VERBOSE).
 _ECHO = r"""(?:^|[;|&({}\n"']|\b(?:then|do|else|exec)\b)\s*(?:/usr/bin/|/bin/)?(?:echo|printf)\s+(?:-n\s+)?
     (["']?)(VALUE)(?:\\n)?\1\s*

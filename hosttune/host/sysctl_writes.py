@@ -17,11 +17,10 @@ import msgspec
 from hosttune.host import commands, rc_local, shell, start_commands, sysctl_lines, sysctl_values, systemd
 from hosttune.host.forms import NAME, consists_of
 from hosttune.host.root import Fact, Root, derive
+from hosttune.host.shell import UNKNOWN
 from hosttune.host.systemd_lines import Setting
 from hosttune.patterns import late_pattern
 
-#: In place of a value, or of the key, that is not understood.
-UNKNOWN = "?"
 #: What `sysctl -p` without a file reads, and `sysctl --system` last.
 CONF = "/etc/sysctl.conf"
 _UFW_CONF, _UFW_SWITCH = "/etc/ufw/sysctl.conf", "/etc/ufw/ufw.conf"
