@@ -27,9 +27,9 @@ _PATH = late_pattern(r"(?:/proc)?/sys/[^\s\"'`;|&()<>]*|\?(?:transparent_hugepag
 _ECHO = shell.build_echo("[a-z]+|[0-9]{1,20}")
 # What reads such a file, looks whether it is there, or prints words: but for those that a program gets by a pipe.
 _LOOKS = late_pattern(
-    r"""(?:\[\[?|\btest)\s+(?:!\s+)?-[a-z]\s+\S+|\b(?:cat|grep|ls)\s[^;|&<>\n]*
-        |\b(?:echo|printf|logger)\s[^;|&<>\n]*+(?!\|(?!\|))
-        |\bsysctl\s[^;|&<>\n=]{0,200}(?=$|[;|&<>\n)"'])""",
+    r"""(?:\[\[?|\btest)[ \t]+(?:![ \t]+)?-[a-z][ \t]+\S+|\b(?:cat|grep|ls)[ \t][^;|&<>\n]*
+        |(?:^|(?<=[;|&(){}\n"']))[ \t]*(?:echo|printf|logger)[ \t][^;|&<>\n]*+(?!\|(?!\|))
+        |\bsysctl[ \t][^;|&<>\n=]{0,200}(?=$|[;|&<>\n)"'])""",
     re.VERBOSE,
 )
 # Programs that set pools without naming a file.
@@ -119,7 +119,7 @@ def parse_command(line: str, place: str) -> list[Write]:
 def parse_script(text: str, place: str) -> list[Write]:
     """Returns what a script writes to these files if it is started by itself: without `#!` it is not, and what is not
     run by a shell is not understood."""
-    if not text.startswith("#!"):
+    if not shell.can_start(text):
         return []
     found = parse(text, place)
     if shell.is_interpreter(text):
@@ -131,7 +131,7 @@ def parse(text: str, place: str) -> list[Write]:
     """Returns what shell writes to these files."""
     if not _is_of_interest(text):
         return []
-    run, doubtful = shell.split_end(shell.drop_comments(text))
+    run, doubtful = shell.split_run(text)
     found: dict[Write, None] = {}
     for match in _ECHO.finditer(run):
         path = _find_pattern(match[4])
@@ -171,7 +171,7 @@ def _is_only_writing(words: list[str]) -> bool:
 def reduce_script(text: str) -> str:
     """Returns of a script what it writes to these files, as commands, and whether a shell runs it; else empty text."""
     kept = reduce(text)
-    start = "#!/bin/sh\n" if shell.is_interpreter(text) else "#!/\n" if text.startswith("#!") else ""
+    start = "#!/bin/sh\n" if shell.is_interpreter(text) else "#!/\n" if shell.can_start(text) else ""
     return start + kept if kept else ""
 
 

@@ -7,7 +7,7 @@ start-stop-daemon(8). Nothing else of a command line is kept or shown: arguments
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Literal
 
@@ -33,7 +33,7 @@ _NAMING = frozenset({"runuser", "su", "setuidgid", "s6-setuidgid", "gosu", "su-e
 #: Those that open a PAM session, in which pam_limits may run.
 SESSION_OPENERS = frozenset({"runuser", "su", "sudo"})
 # Those by which the programs of a user become root's, where they name nobody.
-_TO_ROOT = frozenset({"sudo", "doas"})
+_TO_ROOT = late_pattern(r"(?<![\w.-])(?:sudo|doas)(?=\s)")
 # Options of su(1) and runuser(1) with a value of their own.
 _VALUED = frozenset(
     {
@@ -50,6 +50,19 @@ _VENDOR = ("/usr/bin/", "/usr/sbin/", "/bin/", "/sbin/", "/usr/lib/", "/lib/")
 # Programs whose first argument is a script, or the script's text after -c.
 _SHELLS = frozenset({"sh", "ash", "bash", "dash", "ksh", "zsh"})
 _INTERPRETERS = late_pattern(r"(python|perl|ruby)[0-9.]{0,8}|env")
+# Programs that run their arguments, among others of theirs.
+_WRAPPERS = frozenset(
+    {
+        *("taskset", "timeout", "nice", "ionice", "chrt", "numactl", "flock", "nohup", "setsid", "systemd-cat"),
+        *("systemd-run", "stdbuf", "time", "env", "xargs", "unshare", "setarch", "prlimit", "cgexec", "run-parts"),
+    }
+)
+# What stands before a command of shell, and what has it read a script.
+_LEADING = frozenset({"if", "then", "do", "else", "elif", "while", "until", "!", "{", "exec", "command", "builtin"})
+_SOURCING = frozenset({".", "source"})
+# Where systemd finds a program that is named without its directory, as far as it is not the distribution's.
+_LOCAL_PATH = ("/usr/local/sbin", "/usr/local/bin")
+_PLAIN_NAME = late_pattern(r"\w[\w.+-]{0,63}", re.ASCII)
 # Programs that write to no file: without a shell, what looks like a redirection is words to them.
 _PRINTERS = frozenset({"echo", "printf", "logger", "cat", "grep", "ls", "test", "[", "true", "false", "sleep"})
 _MAX_NESTED = 3  # commands in arguments of commands
@@ -62,9 +75,14 @@ _WHOLE_PATH = late_pattern(r"/(?!/)[\w./@+-]+", re.ASCII)
 _OPTION = late_pattern(r"--?[A-Za-z][\w-]{0,63}=", re.ASCII)
 _ASSIGNMENT = late_pattern(r"[A-Za-z_]\w{0,63}=", re.ASCII)
 # Blanks are in a word between quotes and after a backslash. A quote without an end goes to the end of the line.
-_PIECE = r"""[^\s"'\\]+|\\.?|"(?:[^"\\]|\\.?)*"?|'[^']*'?"""
+_PIECE = r"""[^\s"'\\]+|\\.?|"(?:[^"\\]|\\.?)*"?|'(?:[^'\\]|\\.?)*'?"""
 _WORD = late_pattern(f"(?:{_PIECE})+", re.DOTALL)
-_QUOTED = late_pattern(r"""\\(.?)|"((?:[^"\\]|\\.?)*)"?|'([^']*)'?""", re.DOTALL)
+_QUOTED = late_pattern(
+    r"""(\\(?:x[0-9a-fA-F]{2}|[0-7]{3}|.?))|"((?:[^"\\]|\\.?)*)"?|'((?:[^'\\]|\\.?)*)'?""", re.DOTALL
+)
+# As cunescape_one() in `src/basic/escape.c` of systemd has it; of what it refuses the letter stays.
+_ESCAPE = late_pattern(r"\\(?:x([0-9a-fA-F]{2})|([0-7]{3})|(.?))", re.DOTALL)
+_LETTERS = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", "s": " "}
 _COMMAND_END = late_pattern(r"[;|&()\n]+")
 # A name or a number; systemd.unit(5), "Specifiers", of those that it may be made of.
 USER = late_pattern(r"(?:[A-Za-z0-9_.]|%[iIpPnN])(?:[\w.-]|%[iIpPnN]){0,31}\$?", re.ASCII)
@@ -84,17 +102,22 @@ def find_paths(text: str) -> list[str]:
 
 def find_programs(command: str) -> list[str]:
     """Returns the absolute paths of the program and, if that is an interpreter, of its script; at most MAX_PATHS."""
-    found = dict.fromkeys(_find_programs(command, 0))
+    found = dict.fromkeys(_find_programs(_split_words(command), 0))
     return list(found)[:MAX_PATHS]
+
+
+def find_scripts_in(text: str) -> list[str]:
+    """Returns the scripts that shell names which may be of this host's administrator; at most MAX_PATHS."""
+    return _choose_scripts(dict.fromkeys(_find_in_text(text, 1)))[:MAX_PATHS]
 
 
 def find_privilege(command: str) -> Literal["+", "!", ""]:
     """Returns by what a command runs as root whatever `User=` says: the prefix `+`, which also lifts what confines the
-    service, or `!` (systemd.service(5)), as which a program counts that makes it root's again."""
+    service, or `!` (systemd.service(5)), as which a program counts that makes a part of it root's again."""
     prefixes = command[: len(command) - len(command.lstrip(_PREFIXES))]
     if "+" in prefixes:
         return "+"
-    return "!" if "!" in prefixes or (_find_first(command) in _TO_ROOT and not leaves_root(command)) else ""
+    return "!" if "!" in prefixes or (_TO_ROOT.search(command) and not leaves_root(command)) else ""
 
 
 def leaves_root(command: str) -> bool:
@@ -112,8 +135,12 @@ def _find_first(command: str) -> str:
 
 def find_scripts(command: str) -> list[str]:
     """Returns those of the programs that may be of this host's administrator."""
-    paths = [path for path in find_programs(command) if path.count("/") > 1 and not path.startswith(_VENDOR)]
-    return [path for path in paths if not SETTINGS.search(path)]
+    return _choose_scripts(find_programs(command))
+
+
+def _choose_scripts(paths: Iterable[str]) -> list[str]:
+    own = (path for path in paths if not path.startswith(_VENDOR) or path.endswith(".sh"))
+    return [path for path in own if path.count("/") > 1 and not SETTINGS.search(path)]
 
 
 def find_settings(command: str) -> list[str]:
@@ -211,7 +238,7 @@ def list_writing(line: str) -> Iterator[tuple[str, bool]]:
     """Yields what each command of a service's command line may write by, and whether that is text which it has a shell
     run: only a shell redirects, so one that just prints writes nothing. Without the scripts, which are read themselves.
     """
-    scripts = find_scripts(line)
+    scripts = [path for path in find_scripts(line) if not path.startswith(_VENDOR)]
     for words in split_commands(line):
         text = find_shell_text(words)
         if text is not None:
@@ -240,41 +267,92 @@ def find_shell_text(words: list[str]) -> str | None:
     return _find_nested(words) if words else None
 
 
+def find_wrapped_text(words: list[str]) -> str | None:
+    """Returns the text that a command has a shell run, also where it starts that by a program; None for no shell."""
+    at = next((at for at, word in enumerate(words) if word.lstrip(_PREFIXES).rpartition("/")[2] in _SHELLS), None)
+    return None if at is None else _find_nested(words[at:])
+
+
 def _split_words(command: str) -> list[str]:
     """Returns the words as the program gets them, without their quotes."""
     return [_QUOTED.sub(_unquote, word) for word in _WORD.findall(command)]
 
 
 def _unquote(match: re.Match[str]) -> str:
-    bare, double, single = match.groups()
-    return single or re.sub(r"\\(.)", r"\1", double or "", flags=re.DOTALL) or bare or ""
+    return _ESCAPE.sub(_unescape, next((group for group in match.groups() if group), ""))
 
 
-def _find_programs(command: str, depth: int) -> Iterator[str]:
-    words = _split_words(command)
-    while words and (_ASSIGNMENT.match(words[0]) or words[0] == "exec") and depth:
-        words.pop(0)
+def _unescape(match: re.Match[str]) -> str:
+    hexadecimal, octal, letter = match.groups()
+    if hexadecimal or octal:
+        return chr(int(hexadecimal, 16) if hexadecimal else int(octal, 8) & 255)
+    return _LETTERS.get(letter, letter)
+
+
+def _find_programs(words: list[str], depth: int) -> Iterator[str]:
+    """Yield the programs and scripts of one command, given as its words."""
+    at = 0
+    while depth and at < len(words) - 1 and (words[at] in _LEADING or _ASSIGNMENT.match(words[at])):
+        at += 1
+    words = words[at:]
     if not words:
         return
     first = words[0].lstrip(_PREFIXES)
+    name = first.rpartition("/")[2]
     if _WHOLE_PATH.fullmatch(first):
         yield first
+    elif depth == 0 and _PLAIN_NAME.fullmatch(first) and name not in _PRINTERS | _SHELLS:
+        yield from (f"{directory}/{first}" for directory in _LOCAL_PATH)
     nested = _find_nested(words) if depth < _MAX_NESTED else None
     if nested is not None:
-        for each in _COMMAND_END.split(nested):
-            yield from _find_programs(each, depth + 1)
-        return
-    if first.rpartition("/")[2] in LAUNCHERS:
-        script = words[words.index("--") + 1 :] if "--" in words else words[1:]
+        yield from _find_in_text(nested, depth + 1)
+    elif name in LAUNCHERS and "--" in words:
+        script = words[words.index("--") + 1 :]
+        yield from (script[:1] if script and _WHOLE_PATH.fullmatch(script[0]) else ())
+    elif name in _WRAPPERS or name in LAUNCHERS:
+        yield from _find_wrapped(words, depth)
     elif _is_interpreter(first):
-        script = words[1:]
-        while script and (_ASSIGNMENT.match(script[0]) if first.endswith("env") else script[0][:1] == "-"):
-            if script.pop(0) in ("-c", "-e", "-m"):
-                return
-    else:
-        return
-    if script and _WHOLE_PATH.fullmatch(script[0]):
-        yield script[0]
+        yield from _find_script(words)
+    elif name in _SOURCING and depth:
+        yield from (word for word in words[1:2] if _WHOLE_PATH.fullmatch(word))
+
+
+def _find_wrapped(words: list[str], depth: int) -> Iterator[str]:
+    """Yield what a program may start that runs its arguments: each path among them, and what a shell in them runs."""
+    for at, word in enumerate(words[1:], 1):
+        if word.rpartition("/")[2] in _SHELLS or word.rpartition("/")[2] in _WRAPPERS:
+            yield from _find_programs(words[at:], depth)
+            return
+        if word == "-c" and words[0].rpartition("/")[2].lstrip(_PREFIXES) in _NAMING and depth < _MAX_NESTED:
+            yield from _find_in_text("".join(words[at + 1 : at + 2]), depth + 1)
+        if _WHOLE_PATH.fullmatch(word):
+            yield word
+
+
+def _find_script(words: list[str]) -> Iterator[str]:
+    """Yield the script that an interpreter is given."""
+    left = iter(words[1:])
+    for word in left:
+        if word in ("-c", "-e", "-m"):
+            return
+        if word[:1] in "-+":
+            if word.endswith("o"):
+                next(left, "")  # as `-euo pipefail` does
+        elif not _ASSIGNMENT.match(word):
+            yield from ([word] if _WHOLE_PATH.fullmatch(word) else ())
+            return
+
+
+def _find_in_text(text: str, depth: int) -> Iterator[str]:
+    """Yield the programs and scripts that shell names, those of a directory that it changes to as well."""
+    directory = ""
+    for part in _COMMAND_END.split(text):
+        words = _split_words(part)
+        if words[:1] == ["cd"] and len(words) > 1 and _WHOLE_PATH.fullmatch(words[1]):
+            directory = words[1].rstrip("/")
+        if directory:
+            words = [directory + word[1:] if word.startswith("./") else word for word in words]
+        yield from _find_programs(words, depth)
 
 
 def _is_interpreter(program: str) -> bool:

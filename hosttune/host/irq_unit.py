@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from hosttune.host import commands, irq_writes, rc_local, start_commands, systemd
+from hosttune.host import commands, irq_writes, rc_local, shell, start_commands, systemd
 from hosttune.host.forms import CPU_LIST, NAME, UNINTELLIGIBLE, consists_of
 from hosttune.host.root import Fact, Root, derive, make_unreadable
 from hosttune.host.shell import UNKNOWN
@@ -52,7 +52,7 @@ def find_appliers(root: Root) -> Fact[list[Applier]]:
         return make_unreadable(rc_local.PATH, script.reason)
     found = [each for each in (_find_applier(root, unit) for unit in units.value) if each is not None]
     own = _make_applier(root, rc_local.PATH, rc_local.PATH, [], [script.value or ""])
-    if own is not None and script.value and script.value.startswith("#!") and not rc_local.is_masked(root):
+    if own is not None and script.value and shell.can_start(script.value) and not rc_local.is_masked(root):
         found.append(msgspec.structs.replace(own, doubt=rc_local.doubt_start(root)))
     return Fact("value", found, units.source)
 
@@ -69,7 +69,7 @@ def _find_applier(root: Root, unit: systemd.Unit) -> Applier | None:
             unread = make_unreadable(unit.source, f"{path} could not be read: {text.reason}")
             return Applier(unit.name, unread, writes, systemd.doubt_start(unit))
         # What systemd starts has to say what runs it.
-        if text.value and not (commands.runs(words, path) and not text.value.startswith("#!")):
+        if text.value and not (commands.runs(words, path) and not shell.can_start(text.value)):
             texts.append(text.value)
     found = _make_applier(root, unit.name, unit.source, started, texts)
     return found and msgspec.structs.replace(found, doubt=systemd.doubt_start(unit))
@@ -95,7 +95,7 @@ def reduce_script(text: str) -> str:
     if not writes:
         return ""
     settings = [path for path in commands.find_paths(text) if commands.SETTINGS.search(path)]
-    start = "#!/bin/sh\n" if text.startswith("#!") else ""
+    start = "#!/bin/sh\n" if shell.can_start(text) else ""
     return start + "; ".join([irq_writes.write(writes), *settings[:1]])
 
 

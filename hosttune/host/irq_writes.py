@@ -19,13 +19,13 @@ _MOST = 64
 # Characters of a command that is looked into: more than anybody writes.
 _MAX_COMMAND = 1 << 15
 
-_MARK = late_pattern("smp_affinity|set_irq_affinity")
+_MARK = late_pattern(r"smp_affinity|set_irq_affinity|\b(?:tuna|sfcaffinity_config|mlnx_affinity|mlnx_tune)\b")
 _ECHO = shell.build_echo("[0-9a-fA-FN,:/-]{1,300}")
 _PATH = late_pattern(
     r"/proc/irq/(?:default_smp_affinity|(?:[0-9]{1,10}|\*|\$+\w{1,64}|\$+\{\w{1,64}\})/(smp_affinity(?:_list)?))"
 )
 # What reads such a file, or looks whether it is there. Not what lists names, which a loop may write to.
-_LOOKS = late_pattern(r"(?:\[\[?|\btest)\s+(?:!\s+)?-[a-z]\s+\S+|\bcat\s[^;|&<>\n]*")
+_LOOKS = late_pattern(r"(?:\[\[?|\btest)[ \t]+(?:![ \t]+)?-[a-z][ \t]+\S+|\bcat[ \t][^;|&<>\n]*")
 
 
 class Write(msgspec.Struct, frozen=True):
@@ -40,8 +40,8 @@ def parse(text: str) -> list[Write]:
     """Returns what shell writes to affinities, each once."""
     if not _MARK.search(text):
         return []
-    parts = shell.split_end(shell.drop_comments(text))
-    run, doubtful = ("\n".join(line for line in part.splitlines() if "_affinity" in line) for part in parts)
+    parts = shell.split_run(text)
+    run, doubtful = ("\n".join(line for line in part.splitlines() if _MARK.search(line)) for part in parts)
     found: dict[Write, None] = {}
     for match in _ECHO.finditer(run):
         path = _PATH.fullmatch(match[4])

@@ -13,17 +13,43 @@ from hosttune.patterns import late_pattern
 #: In place of what a command writes, or of where it writes, that is not understood.
 UNKNOWN = "?"
 # How shell writes VALUE, the second group, to a file, the fourth (with re.VERBOSE).
-_ECHO = r"""(?:^|[;|&({}\n"']|\b(?:then|do|else|exec)\b)\s*(?:/usr/bin/|/bin/)?(?:echo|printf)\s+(?:-n\s+)?
-    (["']?)(VALUE)(?:\\n)?\1\s*
-    (?:>{1,2}\s*|\|\s*(?:sudo\s+)?(?:/usr/bin/|/bin/)?tee\s+(?:-a\s+)?)
+_ECHO = r"""(?:^|[;|&({}\n"']|\b(?:then|do|else|exec)\b)[ \t]*(?:/usr/bin/|/bin/)?(?:echo|printf)[ \t]+(?:-n[ \t]+)?
+    (["']?)(VALUE)(?:\\n)?\1[ \t]*
+    (?:>{1,2}[ \t]*|\|[ \t]*(?:sudo[ \t]+)?(?:/usr/bin/|/bin/)?tee[ \t]+(?:-a[ \t]+)?)
     (["']?)([^\s"'`;|&()<>]+)\3(?=$|[\s;|&)}"'])"""
 _INTERPRETER = late_pattern(r"#![ \t]*/(?:\S*/)?(?:env[ \t]+)?(?:ba|da|a|k|z|)sh\b")
 # After a backslash a blank is part of a word, and so is the sign that follows.
 _COMMENT = late_pattern(r"(?:^|(?<!\\)[ \t])#")
 _QUOTES = "\"'`"
-# Where a script ends for sure, and what begins and ends a part of it that may not be run.
+# A program that has its arguments run on another machine, or in a namespace of its own.
+_ELSEWHERE = late_pattern(
+    r"""(?:^|(?<=[;|&(){}\n]))[ \t]*(?:(?:sudo|exec|nohup|timeout[ \t]+\S+)[ \t]+)?(?:/\S*/)?
+    (?:ssh|docker|podman|nerdctl|kubectl|lxc|lxc-attach|nsenter|machinectl|systemd-nspawn|chroot
+        |ip[ \t]+(?:-\S+[ \t]+)*netns[ \t]+exec)(?=[ \t])
+    (?:[^;|&\n"'\\]|\\.|"(?:[^"\\]|\\.)*"|'[^']*')*""",
+    re.VERBOSE | re.DOTALL,
+)
+PROGRAMS_ELSEWHERE = frozenset(
+    {
+        "ssh",
+        "docker",
+        "podman",
+        "nerdctl",
+        "kubectl",
+        "lxc",
+        "lxc-attach",
+        "nsenter",
+        "machinectl",
+        "systemd-nspawn",
+        "chroot",
+    }
+)
+# What may hold a line that looks like the end of a script.
+_NESTED = late_pattern(r"[{(]|<<|\b(?:if|case|for|while|until|select|function)\b")
+_GOES_ON = ("||", "&&", "|", "\\")
+_MAX_BLANKS = 4096
+# Where a script may end.
 _END = late_pattern(r"^[ \t]*(?:(exit)(?:[ \t]+[^\s;|&]+)?[ \t]*(?:[;#].*)?|exec[ \t]+[^\s<>&0-9{].*)$", re.MULTILINE)
-_BLOCK = late_pattern(r"(?<![^\s;&|(])(?:(if|case|do|\{)|fi|esac|done|\})(?![^\s;&|)])")
 
 
 def build_echo(value: str) -> re.Pattern[str]:
@@ -61,17 +87,40 @@ def _drop_comment(line: str) -> str:
     return line[: found.start()]
 
 
+def split_run(script: str) -> tuple[str, str]:
+    """Returns what is run of a script on this host, and what may be.
+
+    Without comments, what is for other machines, and lines that end in a carriage return, which is part of their last
+    word: neither the interpreter that they name nor the file that they write to is there.
+    """
+    lines = script.split("\n")
+    text = script if "\r" not in script else "\n".join(line for line in lines if not line.endswith("\r"))
+    return split_end(drop_elsewhere(drop_comments(text)))
+
+
+def drop_elsewhere(text: str) -> str:
+    """Returns shell without what it has run on other machines and in other namespaces."""
+    return _ELSEWHERE.sub("", text)
+
+
+def can_start(script: str) -> bool:
+    """Returns whether a script says what runs it, as a program has to (execve(2))."""
+    return script.startswith("#!") and not script.partition("\n")[0].endswith("\r")
+
+
 def split_end(text: str) -> tuple[str, str]:
-    """Returns what is run of a script, and what may be: behind a line `exit 0` or `exec PROGRAM` nothing is, and that
-    line may itself be in a part that is not run."""
-    depth, position = 0, 0
-    inline = text.find("<<")  # words of another file, where they may look like an end
+    """Returns what is run of a script, and what may be.
+
+    Behind a line `exit 0` or `exec PROGRAM` nothing is, if it is in no block; one in a block, as its indentation tells,
+    ends nothing for sure; behind any other nobody knows.
+    """
     for match in _END.finditer(text):
-        depth += sum(1 if word[1] else -1 for word in _BLOCK.finditer(text, position, match.start()))
-        position = match.start()
-        end = match.start() if match[1] else match.end()
-        if depth == 0 and not 0 <= inline < end:
+        start = match.start()
+        end = start if match[1] else match.end()
+        before = text[max(0, start - _MAX_BLANKS) : start].rstrip()
+        goes_on = before.endswith(_GOES_ON) or (not before and start > _MAX_BLANKS)
+        if not goes_on and not _NESTED.search(text, 0, end):
             return text[:end], ""
-        if match[0][0] not in " \t":  # most parts are indented
+        if match[0][0] not in " \t":
             return text[:end], text[end:]
     return text, ""

@@ -10,18 +10,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 
-from hosttune.host import boot_jobs, commands, systemd, systemd_lines
+from hosttune.host import boot_jobs, commands, shell, systemd, systemd_lines
 from hosttune.host.root import NOT_CAPTURED, PROGRAM, Fact, Once, Root
 from hosttune.host.systemd import Unit
 from hosttune.host.systemd_lines import Setting
 
-KEYS = ("ExecStartPre", "ExecStart", "ExecStartPost")
+KEYS = ("ExecCondition", "ExecStartPre", "ExecStart", "ExecStartPost")
+#: What runs at boot, too, where a service does not stay after its start.
+STOP_KEYS = ("ExecStop", "ExecStopPost")
 #: Settings of a service, all of them booleans, that decide which of its commands write.
-SWITCHES = ("DynamicUser", "PermissionsStartOnly", "ProtectKernelTunables")
+SWITCHES = ("DynamicUser", "PermissionsStartOnly", "PrivateNetwork", "ProtectKernelTunables", "RemainAfterExit")
 
 _ROOT = ("root", "0")
 # As parse_boolean() in `src/basic/parse-util.c` of systemd takes them.
 TRUE = ("1", "yes", "y", "true", "t", "on")
+# Of a script whose own scripts are looked for.
+_MAX_TEXT = 1 << 16
+#: Where the next boot finds nothing that is there now.
+GONE_AT_BOOT = ("/run/", "/var/run/", "/dev/", "/tmp/", "/proc/", "/sys/")
 # What stands for the text of a program, which nobody can read, and of a file that a copied tree does not hold.
 _NO_SCRIPT = (PROGRAM, NOT_CAPTURED)
 
@@ -50,15 +56,26 @@ def _read_units(root: Root) -> Fact[list[Unit]]:
 
 def list_all(unit: Unit) -> list[Setting]:
     """Returns the commands that a start runs, in their order."""
-    return [each for key in KEYS for each in systemd_lines.list_settings(unit.settings, "Service", key)]
+    kind = systemd_lines.find_last(unit.settings, "Service", "Type")
+    starts = systemd_lines.list_settings(unit.settings, "Service", "ExecStart")
+    ends = kind is not None and kind.value == "oneshot" and starts and not is_on(unit, "RemainAfterExit")
+    found = [
+        each
+        for key in (*KEYS, *(STOP_KEYS if ends else ()))
+        for each in systemd_lines.list_settings(unit.settings, "Service", key)
+    ]
+    if not unit.name.endswith(".service"):
+        return found  # nothing of systemd
+    return [each._replace(value=systemd.expand(each.value, unit.name)) for each in found]
 
 
 def list_writing(unit: Unit) -> list[Setting]:
     """Returns those that run as root and may write to the kernel's files."""
     users = unit.values("Service", "User")
-    as_root = users[-1] in _ROOT if users else not _is_on(unit, "DynamicUser")
-    protected = _is_on(unit, "ProtectKernelTunables")
-    main_only = _is_on(unit, "PermissionsStartOnly")
+    as_root = users[-1] in _ROOT if users else not is_on(unit, "DynamicUser")
+    as_root = as_root or bool(unit.values("Service", "AmbientCapabilities"))
+    protected = is_on(unit, "ProtectKernelTunables")
+    main_only = is_on(unit, "PermissionsStartOnly")
 
     def may_write(setting: Setting) -> bool:
         free = main_only and setting.key != "ExecStart"
@@ -70,13 +87,32 @@ def list_writing(unit: Unit) -> list[Setting]:
     return [each for each in list_all(unit) if may_write(each)]
 
 
-def _is_on(unit: Unit, key: str) -> bool:
+def is_on(unit: Unit, key: str) -> bool:
+    """Returns whether one of SWITCHES is on."""
     setting = systemd_lines.find_last(unit.settings, "Service", key)
     return setting is not None and setting.value.lower() in TRUE
 
 
-def read_script(root: Root, path: str, reduce: Callable[[str], str]) -> Fact[str]:
-    """Returns what is left of a script by `reduce`; of a large program nothing. Unreadable where
-    nobody knows what it has."""
+def read_script(root: Root, path: str, reduce: Callable[[str], str], depth: int = 3) -> Fact[str]:
+    """Returns what is left of a script by `reduce`, and of the scripts that it runs; of a large program nothing.
+
+    Unreadable where nobody knows what one of them has. What lies where the next boot finds nothing is not run.
+    """
+    if path.startswith(GONE_AT_BOOT):
+        return Fact("value", "", path)
     text = root.read(path)
-    return Fact("value", "", path) if text.reason in _NO_SCRIPT else text.map(reduce)
+    if text.reason in _NO_SCRIPT or text.value is None:
+        return text if text.state == "unreadable" and text.reason not in _NO_SCRIPT else Fact("value", "", path)
+    own = text.map(reduce)
+    is_shell = shell.is_interpreter(text.value) or not text.value.startswith("#!")
+    if own.value is None or not depth or not is_shell or len(text.value) > _MAX_TEXT:
+        return own
+    start = "#!/bin/sh\n" if shell.can_start(text.value) else ""
+    parts = [own.value.removeprefix("#!/bin/sh\n")]
+    for each in commands.find_scripts_in("\n".join(shell.split_run(text.value))):
+        below = read_script(root, each, reduce, depth - 1) if each != path else own
+        if below.value is None:
+            return below
+        parts.append(below.value.removeprefix("#!/bin/sh\n"))
+    joined = "; ".join(dict.fromkeys(filter(None, parts)))
+    return Fact("value", start + joined if joined else "", path)

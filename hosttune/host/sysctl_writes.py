@@ -8,6 +8,7 @@ Sources: sysctl(8) and `src/sysctl.c` of procps; `ufw-init-functions` of ufw.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Literal
@@ -24,27 +25,49 @@ from hosttune.patterns import late_pattern
 #: What `sysctl -p` without a file reads, and `sysctl --system` last.
 CONF = "/etc/sysctl.conf"
 _UFW_CONF, _UFW_SWITCH = "/etc/ufw/sysctl.conf", "/etc/ufw/ufw.conf"
+# A file of shell.
+_UFW_ON = late_pattern(r"^[ \t]*ENABLED=[\"']?yes\b", re.MULTILINE | re.IGNORECASE)
 _UFW_DOUBT = "ufw applies it before sysctl.d or after, as it happens"
-_FILES = "/proc/sys/"
-_MOST = 64
+_MOST = 512
 # Characters of a script or a command that is looked into: more than anybody writes.
 _MAX_TEXT = 1 << 16
 
-_MARK = late_pattern(r"\bsysctl\b|/proc/sys/|\bufw-init\b")
+_MARK = late_pattern(r"\bsysctl\b|/proc/+sys\b|\bufw-init\b")
 _ECHO = shell.build_echo(r"[\w.:+-][\w.:,+\x20\t-]{0,200}")
-_COMMAND = late_pattern(r"""(?<![\w.-])sysctl(?![\w./-])((?:[^;|&<>()`"'\n]|"[^"\n]*"|'[^'\n]*')*)""")
+_COMMAND = late_pattern(
+    r"""(?<![\w.-])(systemd-)?sysctl(?![\w./-])
+    ((?:[^;|&<>()`"'\n]|"[^"\n]*"|'[^'\n]*'|(?<=[ \t0-9])>{1,2}&?[ \t]*[^\s;|&<>()]+)*)(<)?""",
+    re.VERBOSE,
+)
+_REDIRECTION = late_pattern(r"[0-9]?>{1,2}&?[ \t]*[^\s;|&<>()]+")
+_PIPED = late_pattern(
+    r"""(?:^|(?<=[;|&(){}\n]))[ \t]*(?:echo|printf)[ \t]+(["']?)([^"'|;&<>\n$`]*)\1[ \t]*\|[ \t]*(?:/\S*/)?
+    sysctl[ \t][^;|&<>\n]*(?:-\w*p|--load=?)[ \t]*(?:-|/dev/stdin)(?=$|[ \t]*[;|&)}\n])""",
+    re.VERBOSE,
+)
+_XARGS = late_pattern(r"\bxargs\b[^;|&\n]*$")
 _UFW = late_pattern(r"\bufw-init\b")
-_FILE = late_pattern(r"/proc/sys/[^\s\"'`;|&()<>]*")
+_FILE = late_pattern(r"/proc/+sys(?![\w-])([^\s\"'`;|&()<>]*)")
+_DEEP = 3  # directories below one that a shell may go on from
 _VARIABLE = late_pattern(r"\$\{?\w+\}?|\$\([^)]*\)|%[a-zA-Z]")
 _WILDCARD = late_pattern(r"\*+|\?|\[[^\]]*\]?|\{[^{}]*\}")
 # A key with a value, as a program may be told it in words of its own; and a key alone.
-_SET = late_pattern(r"(?<![\w./-])/?((?:net|fs|kernel)[./][\w./*$\{\}-]+)[\x20\t\"']*=")
+_SET = late_pattern(r"(?<![\w./$*{}-])/?((?:net|fs|kernel)[./][\w./*$\{\}-]+)[\x20\t\"']*=")
 _KEY = late_pattern(r"(?<![\w./-])((?:net|fs|kernel)\.[\w.]+)")
+# What prints words, but for what goes by a pipe to another program than logger(1), and to one of these files.
+_PRINTS = late_pattern(
+    r"""(?:^|(?<=[;|&(){}\n]))[ \t]*(?:echo|printf|logger|log)[ \t](?:[^;|&<>\n"']|"[^"\n]*"|'[^'\n]*')*+
+    (?:\|[ \t]*logger\b[^;|&<>\n]*|>{1,2}[ \t]*(?!["']?/proc/+sys)[^\s;|&<>()]+)?(?![ \t]*[|>])""",
+    re.VERBOSE,
+)
 # What reads such a file, looks whether it is there, or prints words.
 _LOOKS = late_pattern(
-    r"(?:\[\[?|\btest)\s+(?:!\s+)?-[a-z]\s+\S+|\b(?:cat|grep|ls|head)\s[^;|&<>\n]*|\b(?:echo|printf|logger)\s[^;|&<>\n]*+(?![|>])"
+    r"""(?:\[\[?|\btest)[ \t]+(?:![ \t]+)?-[a-z][ \t]+\S+|\b(?:cat|grep|ls|head|awk)[ \t][^;|&<>\n]*
+    |<[ \t]*/proc/+sys/[^\s;|&<>()]*""",
+    re.VERBOSE,
 )
 _Option = Literal["load", "pattern", "pattern=", "show", "other"]
+_PROGRAMS = ("sysctl", "systemd-sysctl")
 _LONG_OPTIONS: dict[str, _Option] = {
     **dict.fromkeys(("--load", "--system"), "load"),
     **dict.fromkeys(("--all", "--dry-run", "--help", "--version"), "show"),
@@ -99,7 +122,7 @@ def read(root: Root) -> Fact[list[Write]]:
     script = _read_script(root, rc_local.PATH)
     if script.state == "unreadable":
         return script.drop_value()
-    if script.value and script.value.startswith("#!"):
+    if script.value and shell.can_start(script.value):
         own = _resolve(root, parse(script.value), rc_local.PATH)
         doubt = rc_local.doubt_start(root) if own else ""
         found += [msgspec.structs.replace(each, unit=rc_local.SERVICE, doubt=doubt) for each in own]
@@ -117,8 +140,10 @@ def _find_writes(root: Root, unit: systemd.Unit) -> list[Write]:
             place = f"{setting.source} ({path})"
             if text.state == "unreadable":
                 found.append(Write(UNKNOWN, UNKNOWN, place, unread=f"{path} could not be read: {text.reason}"))
-            elif text.value and (text.value.startswith("#!") or not commands.runs(words, path)):
+            elif text.value and (shell.can_start(text.value) or not commands.runs(words, path)):
                 found += _resolve(root, parse(text.value), place)
+    if start_commands.is_on(unit, "PrivateNetwork"):
+        found = [each for each in found if not each.key.startswith("net/")]
     if not found:
         return []
     doubt = systemd.doubt_start(unit)
@@ -137,6 +162,8 @@ def _resolve(root: Root, found: Iterable[Write | Load], place: str) -> list[Writ
     for each in found:
         if isinstance(each, Write):
             writes[msgspec.structs.replace(each, place=place)] = None
+            continue
+        if each.path.startswith(start_commands.GONE_AT_BOOT):
             continue
         text = derive(root, f"{each.path}:sysctls", partial(_read_file, each.path))
         if text.state == "unreadable":
@@ -158,7 +185,7 @@ def _read_file(path: str, root: Root) -> Fact[str]:
         switch = root.read(_UFW_SWITCH)
         if switch.state == "unreadable":
             return switch
-        if "enabled=yes" not in (switch.value or "").lower():
+        if not _UFW_ON.search(switch.value or ""):
             return Fact("value", "", path)
     return root.read(path).map(_reduce_file)
 
@@ -180,23 +207,38 @@ def parse_command(line: str) -> list[Write | Load]:
     if not _MARK.search(line):
         return []
     found: dict[Write | Load, None] = {}
-    for words in commands.split_commands(line[:_MAX_TEXT]):
-        text = commands.find_shell_text(words)
+    if len(line) > _MAX_TEXT:
+        return [Write(UNKNOWN, UNKNOWN, "")]
+    for words in commands.split_commands(line):
+        if _is_elsewhere(words):
+            continue
+        text = commands.find_wrapped_text(words)
         if text is not None:
             found.update(dict.fromkeys(parse(text.replace("$$", "$"))))
             continue
-        at = next((at for at, word in enumerate(words) if _is_program(word, "sysctl")), None)
+        at = next((at for at, word in enumerate(words) if _is_program(word, *_PROGRAMS)), None)
         if at is not None:
-            found.update(dict.fromkeys(_parse_arguments(words[at + 1 :])))
+            parse_words = _apply if _is_program(words[at], _PROGRAMS[1]) else _parse_arguments
+            found.update(dict.fromkeys(parse_words(words[at + 1 :])))
         elif any(_is_program(word, "ufw-init") for word in words):
             found[Load(_UFW_CONF)] = None
         elif not commands.prints(words):
             found.update(dict.fromkeys(_find_others(" ".join(words))))
-    return list(found)[:_MOST]
+    return _bound(found)
 
 
-def _is_program(word: str, name: str) -> bool:
-    return word.rpartition("/")[2].lstrip("@:+!|-") == name
+def _bound(found: Iterable[Write | Load]) -> list[Write | Load]:
+    """Returns them all, or of too many that any key may be written."""
+    listed = list(found)
+    return listed if len(listed) <= _MOST else [Write(UNKNOWN, UNKNOWN, "")]
+
+
+def _is_program(word: str, *names: str) -> bool:
+    return word.rpartition("/")[2].lstrip("@:+!|-") in names
+
+
+def _is_elsewhere(words: list[str]) -> bool:
+    return _is_program(words[0], *shell.PROGRAMS_ELSEWHERE) or (_is_program(words[0], "ip") and "netns" in words)
 
 
 def parse(text: str) -> list[Write | Load]:
@@ -205,23 +247,44 @@ def parse(text: str) -> list[Write | Load]:
         return []
     if len(text) > _MAX_TEXT:
         return [Write(UNKNOWN, UNKNOWN, "")]
-    run, doubtful = shell.split_end(shell.drop_comments(text))
+    run, doubtful = shell.split_run(text)
     found: dict[Write | Load, None] = {}
     for match in _ECHO.finditer(run):
-        if match[4].startswith(_FILES):
-            found.update(dict.fromkeys(_make(match[4].removeprefix(_FILES), match[2], as_path=True)))
+        path = _FILE.fullmatch(match[4])
+        if path is not None:
+            found.update(dict.fromkeys(_make(path[1], match[2], as_path=True)))
     left = _ECHO.sub("\n", run)
+    for match in _PIPED.finditer(left):
+        for line in sysctl_lines.parse(match[2].replace("\\n", "\n"), ""):
+            found.update(dict.fromkeys(_make(f"/{line.key}", line.value or "")))
+    left = _PRINTS.sub("", _PIPED.sub("", left))
     for match in _COMMAND.finditer(left):
-        found.update(dict.fromkeys(_parse_arguments(_split(match[1]))))
+        found.update(dict.fromkeys(_parse_call(match, left)))
     if _UFW.search(left):
         found[Load(_UFW_CONF)] = None
     found.update(dict.fromkeys(_find_others(_COMMAND.sub(" ", left))))
     found.update(dict.fromkeys(_find_others(doubtful)))
     if _COMMAND.search(doubtful):
         found.update(dict.fromkeys(_doubt(doubtful)))
-    if len(found) > _MOST:
+    return _bound(found)
+
+
+def _parse_call(match: re.Match[str], text: str) -> list[Write | Load]:
+    """Returns what one call in shell writes; what it reads from a pipe or a substitution, nobody knows."""
+    words = _split(_REDIRECTION.sub(" ", match[2]))
+    if match[1]:
+        return _apply(words)
+    if match[3] and text[match.end() : match.end() + 1] == "(":
+        words.append("-")
+    if _XARGS.search(text, text.rfind("\n", 0, match.start()) + 1, match.start()):
         return [Write(UNKNOWN, UNKNOWN, "")]
-    return list(found)
+    return _parse_arguments(words)
+
+
+def _apply(words: list[str]) -> list[Write | Load]:
+    """Returns what systemd-sysctl writes: the files that it is told, or those of sysctl.d, which are read anyway."""
+    files = [word for word in words if not word.startswith("-")]
+    return [Load(each) if _is_file(each) else Write(UNKNOWN, UNKNOWN, "") for each in files]
 
 
 def _split(text: str) -> list[str]:
@@ -231,7 +294,7 @@ def _split(text: str) -> list[str]:
 def _doubt(text: str) -> Iterator[Write]:
     """Yields a write that is not understood for each that a part which may not be run has."""
     for match in _COMMAND.finditer(text):
-        for each in _parse_arguments(_split(match[1])):
+        for each in _parse_call(match, text):
             yield Write(UNKNOWN if isinstance(each, Load) else each.key, UNKNOWN, "")
 
 
@@ -246,24 +309,25 @@ def parse_script(text: str) -> list[Write | Load]:
     found = dict.fromkeys(_find_others(text))
     for match in _KEY.finditer(text):
         found.update(dict.fromkeys(_make(match[1], UNKNOWN)))
-    return list(found)[:_MOST]
+    return _bound(found)
 
 
 def _parse_arguments(words: list[str]) -> list[Write | Load]:
     """Returns what sysctl(8) writes with these arguments; with a pattern of keys it is not understood which."""
     names: list[str] = []
-    loads = chooses = False
+    loads = chooses = shows = False
     left = list(words)
     while left:
         word = left.pop(0)
         if word == "--":
             names += left
             break
-        if not word.startswith("-"):
+        if not word.startswith("-") or word == "-":
             names.append(word)
             continue
         option, file = _parse_option(word)
         chooses = chooses or option.startswith("pattern")
+        shows = shows or word in ("-n", "--values", "-N", "--names", "-b", "-e")
         if option == "show":
             return []
         loads = loads or option == "load"
@@ -278,7 +342,9 @@ def _parse_arguments(words: list[str]) -> list[Write | Load]:
         return [Load(each) if _is_file(each) else Write(UNKNOWN, UNKNOWN, "") for each in names or [CONF]]
     writes: list[Write | Load] = []
     for word in names:
-        key, _, value = word.partition("=")
+        key, equals, value = word.partition("=")
+        if not equals and _VARIABLE.search(word) and not shows:
+            writes.append(Write(UNKNOWN, UNKNOWN, ""))
         # A wildcard means something in a file, and nothing here.
         # The kernel refuses an empty value.
         if value.strip() and (key == UNKNOWN or sysctl_lines.WILDCARDS.isdisjoint(key)):
@@ -310,15 +376,19 @@ def _parse_option(word: str) -> tuple[_Option, str]:
 
 
 def _is_file(name: str) -> bool:
-    return name.startswith("/") and consists_of(name, f"{NAME}./+@", 256)
+    return name.startswith("/") and not name.startswith(("/dev/", "/proc/")) and consists_of(name, f"{NAME}./+@", 256)
 
 
 def _find_others(text: str) -> list[Write | Load]:
     """Returns a write that is not understood for each key that is named other than to be looked at."""
-    text = _LOOKS.sub("", text)
+    text = _LOOKS.sub("", _PRINTS.sub("", text))
     found: list[Write | Load] = []
     for match in _FILE.finditer(text):
-        found += _make(match[0].removeprefix(_FILES), UNKNOWN, as_path=True)
+        path = match[1].strip("/")
+        found += _make(path or UNKNOWN, UNKNOWN, as_path=True)
+        # It may be a directory, from which a shell goes on.
+        for below in range(1, _DEEP + 1 if path else 0):
+            found += _make(path + "/*" * below, UNKNOWN, as_path=True)
     for match in _SET.finditer(_FILE.sub("", text)):
         found += _make(match[1], UNKNOWN)
     return found
@@ -351,7 +421,7 @@ def _is_of_interest(path: str) -> bool:
 def reduce_script(text: str) -> str:
     """Returns of a script what it writes to sysctls, behind the `#!` by which it can be started; else empty text."""
     found = parse_script(text)
-    return ("#!/bin/sh\n" if text.startswith("#!") else "") + write(found) if found else ""
+    return ("#!/bin/sh\n" if shell.can_start(text) else "") + write(found) if found else ""
 
 
 def reduce_command(line: str) -> str:

@@ -75,8 +75,12 @@ def _keep_service(setting: Setting) -> Setting | None:
         return _replace(Setting("Unit", f"{kind}PathExists", setting.value, ""), "")
     if setting.section != "Service":
         return None
-    if setting.key in start_commands.KEYS:
+    if setting.key in (*start_commands.KEYS, *start_commands.STOP_KEYS):
         return _replace(setting, _keep_command(setting.value))
+    if setting.key == "Type":
+        return _replace(setting, setting.value if consists_of(setting.value, NAME, 16) else "")
+    if setting.key == "AmbientCapabilities":
+        return _replace(setting, "CAP_SYS_ADMIN" if setting.value else "")
     if setting.key in start_commands.SWITCHES:
         return _replace(setting, setting.value if setting.value.lower() in start_commands.TRUE else "")
     if setting.key == "User":
