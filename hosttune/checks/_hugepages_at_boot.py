@@ -25,6 +25,7 @@ from hosttune.host import (
     sysctl,
     sysctl_lines,
     sysctl_values,
+    sysctl_writes,
     tmpfiles,
     tmpfiles_lines,
     transparent,
@@ -88,8 +89,10 @@ def judge_pool(sources: Sources, kb: int, node: int, count: int, now: int | None
     writes = boot_writes.find(sources.services.value, own)
     totals = [each for path in _list_totals(sources, kb) for each in boot_writes.find(sources.services.value, path)]
     others = [each for each in totals if each not in writes]
+    loaded = sysctl_writes.find(sources.sysctl.services.value or (), TOTAL)
+    found = [(each.value if each.path == own else shell.UNKNOWN, each) for each in [*writes, *others]]
     return _late_writes.judge(
-        [(each.value if each.path == own else shell.UNKNOWN, each) for each in [*writes, *others]],
+        [*found, *((shell.UNKNOWN, each) for each in loaded)],
         lambda text: bool(_COUNT.fullmatch(text)) and boot_pages.is_enough(int(text), count),
         lambda: _judge_pool_before_services(sources, kb, node, count, now),
     )

@@ -1,9 +1,10 @@
-"""What runs at boot beside the units of systemd: jobs of cron, scripts of /etc/init.d, and the lines of sysfs.conf.
+"""What runs at boot beside the units of systemd: jobs of cron, scripts of /etc/init.d, the lines of sysfs.conf, and
+what is run whenever an interface or a device comes.
 
 Each is given as a service with one command, so that all are read alike. A job at another time than the boot's, and one
 that not every cron takes, is not `started`.
 Sources: crontab(5) of Debian's cron and of cronie; cron(8) of Debian on the names in /etc/cron.d;
-systemd-sysv-generator(8); /etc/init.d/sysfsutils of Debian.
+systemd-sysv-generator(8); /etc/init.d/sysfsutils of Debian; interfaces(5); NetworkManager-dispatcher(8); udev(7).
 """
 
 from __future__ import annotations
@@ -28,6 +29,17 @@ INIT_SCRIPTS = "/etc/init.d"
 RUNLEVELS = tuple(f"/etc/rc{level}.d" for level in "2345S")
 SYSFS_CONF, SYSFS_D = "/etc/sysfs.conf", "/etc/sysfs.d"
 
+#: Directories of scripts that are run when an interface comes, or by cron.
+HOOKS = (
+    *("/etc/network/if-pre-up.d", "/etc/network/if-up.d", "/etc/NetworkManager/dispatcher.d"),
+    *(f"/etc/networkd-dispatcher/{state}.d" for state in ("carrier", "configured", "degraded", "routable")),
+    *(f"/etc/cron.{time}" for time in ("hourly", "daily", "weekly")),
+    "/var/lib/cloud/scripts/per-boot",
+)
+INTERFACES, INTERFACES_D, UDEV_D = "/etc/network/interfaces", "/etc/network/interfaces.d", "/etc/udev/rules.d"
+
+_INTERFACE_COMMAND = late_pattern(r"[ \t]*(?:pre-up|up|post-up)[ \t]+(\S.*)")
+_UDEV_COMMAND = late_pattern(r'RUN(?:\{program\})?[ \t]*\+?:?=[ \t]*"((?:[^"\\]|\\.)*)"')
 _CRONS = ("cron.service", "crond.service")
 _SYSFS = "sysfsutils"
 _REBOOT = "@reboot"
@@ -46,7 +58,7 @@ def read(root: Root) -> Fact[list[Unit]]:
     if wanted.value is None:
         return wanted.drop_value()
     found: list[Unit] = []
-    for part in (_read_cron(root, wanted.value), _read_init_scripts(root)):
+    for part in (_read_cron(root, wanted.value), _read_init_scripts(root), _read_hooks(root)):
         if part.value is None:
             return part.drop_value()
         found += part.value
@@ -111,6 +123,29 @@ def _read_init_scripts(root: Root) -> Fact[list[Unit]]:
     return Fact("value", found[:_MOST], INIT_SCRIPTS)
 
 
+def _read_hooks(root: Root) -> Fact[list[Unit]]:
+    found: list[Unit] = []
+    for directory in HOOKS:
+        names = root.list(directory)
+        if _is_refused(names):
+            return names.drop_value()
+        paths = (f"{directory}/{name}" for name in names.value or [] if consists_of(name, f"{NAME}.", 128))
+        found += [_make(path, "root", path, False) for path in paths]
+    for directory, more, parse in (
+        (INTERFACES_D, [INTERFACES], _INTERFACE_COMMAND.findall),
+        (UDEV_D, [], _UDEV_COMMAND.findall),
+    ):
+        names = root.list(directory)
+        if _is_refused(names):
+            return names.drop_value()
+        for path in (*more, *(f"{directory}/{name}" for name in names.value or [])):
+            text = root.read(path)
+            if _is_refused(text):
+                return text.drop_value()
+            found += [_make(path, "root", command, False) for command in parse(text.value or "")]
+    return Fact("value", found[:_MOST], INTERFACES)
+
+
 def _read_sysfs(root: Root) -> Fact[list[Unit]]:
     names = root.list(SYSFS_D)
     if _is_refused(names):
@@ -143,7 +178,8 @@ def _is_refused(fact: Fact[list[str]] | Fact[str]) -> bool:
 
 def _make(name: str, user: str, command: str, started: bool, source: str = "") -> Unit:
     source = source or name
-    shell = command if command.startswith(f"{INIT_SCRIPTS}/") else write_shell(command)
+    is_script = command.startswith((f"{INIT_SCRIPTS}/", *(f"{directory}/" for directory in HOOKS)))
+    shell = command if is_script else write_shell(command)
     settings = [Setting("Service", "User", user, source), Setting("Service", "ExecStart", shell, source)]
     return Unit(name, "installed", started, settings, source)
 
@@ -166,6 +202,17 @@ def reduce_jobs(reduce: Callable[[str], str], text: str, *, with_user: bool) -> 
         if left:
             kept.append(" ".join([_REBOOT if at_boot else "@daily", *([user] if with_user else []), left]))
     return "\n".join(kept) + ("\n" if text.endswith("\n") else "")
+
+
+def reduce_interfaces(reduce: Callable[[str], str], text: str) -> str:
+    """Returns the commands of a file of ifupdown, what `reduce` leaves of each."""
+    return "".join(f"up {left}\n" for left in map(reduce, _INTERFACE_COMMAND.findall(text)) if left)
+
+
+def reduce_udev(reduce: Callable[[str], str], text: str) -> str:
+    """Returns the commands of a file of udev's rules, what `reduce` leaves of each."""
+    left = (kept.replace('"', '\\"') for kept in map(reduce, _UDEV_COMMAND.findall(text)) if kept)
+    return "".join(f'RUN+="{each}"\n' for each in left)
 
 
 def reduce_sysfs(text: str) -> str:

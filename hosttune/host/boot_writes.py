@@ -131,6 +131,8 @@ def parse(text: str, place: str) -> list[Write]:
     """Returns what shell writes to these files."""
     if not _is_of_interest(text):
         return []
+    if len(text) > shell.MAX_TEXT:
+        return [Write(UNKNOWN + mark, UNKNOWN, place) for mark in MARKS]
     run, doubtful = shell.split_run(text)
     found: dict[Write, None] = {}
     for match in _ECHO.finditer(run):

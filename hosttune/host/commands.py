@@ -71,7 +71,7 @@ _PREFIXES = "@:+!|-"
 
 # A whole word, or the value after `=`: a slash within a word, such as a password's, begins no path.
 _PATH = late_pattern(r"(?:^|(?<=[\s\"'=;|&(<>]))[@:+!|-]{0,8}(/(?!/)[\w./@+-]+)", re.ASCII)
-_WHOLE_PATH = late_pattern(r"/(?!/)[\w./@+-]+", re.ASCII)
+_WHOLE_PATH = late_pattern(r"/(?!/)(?:[\w./@+-]|%[iIpPnN])+", re.ASCII)
 _OPTION = late_pattern(r"--?[A-Za-z][\w-]{0,63}=", re.ASCII)
 _ASSIGNMENT = late_pattern(r"[A-Za-z_]\w{0,63}=", re.ASCII)
 # Blanks are in a word between quotes and after a backslash. A quote without an end goes to the end of the line.

@@ -16,8 +16,6 @@ DEFAULT = "/proc/irq/default_smp_affinity"
 #: In a path, in place of the number of an interrupt.
 ANY = "*"
 _MOST = 64
-# Characters of a command that is looked into: more than anybody writes.
-_MAX_COMMAND = 1 << 15
 
 _MARK = late_pattern(r"smp_affinity|set_irq_affinity|\b(?:tuna|sfcaffinity_config|mlnx_affinity|mlnx_tune)\b")
 _ECHO = shell.build_echo("[0-9a-fA-FN,:/-]{1,300}")
@@ -40,6 +38,8 @@ def parse(text: str) -> list[Write]:
     """Returns what shell writes to affinities, each once."""
     if not _MARK.search(text):
         return []
+    if len(text) > shell.MAX_TEXT:
+        return [Write(UNKNOWN, UNKNOWN)]
     parts = shell.split_run(text)
     run, doubtful = ("\n".join(line for line in part.splitlines() if _MARK.search(line)) for part in parts)
     found: dict[Write, None] = {}
@@ -58,7 +58,7 @@ def parse_command(command: str) -> list[Write]:
     """Returns what a service's command line writes by itself: the scripts that it runs are read on their own."""
     if not _MARK.search(command):
         return []
-    if len(command) > _MAX_COMMAND:
+    if len(command) > shell.MAX_TEXT:
         return [Write(UNKNOWN, UNKNOWN)]
     found: dict[Write, None] = {}
     for text, by_shell in commands.list_writing(command):

@@ -85,6 +85,8 @@ RULES: dict[str, str] = {
     "/etc/default/grub.d/*.cfg": "grub_default.reduce",
     "/etc/rc.local": "boot_writes.reduce_script",
     **dict.fromkeys((boot_jobs.CRONTAB, f"{boot_jobs.CRON_D}/*"), "units.reduce_crontab"),
+    **dict.fromkeys((boot_jobs.INTERFACES, f"{boot_jobs.INTERFACES_D}/*"), "units.reduce_interfaces"),
+    f"{boot_jobs.UDEV_D}/*.rules": "units.reduce_udev",
     **dict.fromkeys(boot_jobs.OF_ROOT, "units.reduce_crontab_of_root"),
     **dict.fromkeys((boot_jobs.SYSFS_CONF, f"{boot_jobs.SYSFS_D}/*.conf"), "boot_jobs.reduce_sysfs"),
     "/etc/sysctl.conf": "sysctl.reduce",
@@ -132,6 +134,7 @@ NAMES = (
     "/etc/hosttune/profile.d/*.yaml",
     "/var/lib/hosttune/stated/*.yml",
     *(f"{directory}/S*" for directory in boot_jobs.RUNLEVELS),
+    *(f"{directory}/*" for directory in boot_jobs.HOOKS),
     # What systemd-rc-local-generator made.
     "/run/systemd/generator/multi-user.target.wants/rc-local.service",
     *(f"{top}/*.{kind}/*.{type}" for top in _UNITS for kind in ("wants", "requires") for type in ("service", "timer")),

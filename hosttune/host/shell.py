@@ -10,6 +10,8 @@ import re
 
 from hosttune.patterns import late_pattern
 
+#: Characters of shell that is looked into: more than anybody writes.
+MAX_TEXT = 1 << 16
 #: In place of what a command writes, or of where it writes, that is not understood.
 UNKNOWN = "?"
 # How shell writes VALUE, the second group, to a file, the fourth (with re.VERBOSE).
@@ -28,6 +30,17 @@ _ELSEWHERE = late_pattern(
         |ip[ \t]+(?:-\S+[ \t]+)*netns[ \t]+exec)(?=[ \t])
     (?:[^;|&\n"'\\]|\\.|"(?:[^"\\]|\\.)*"|'[^']*')*""",
     re.VERBOSE | re.DOTALL,
+)
+# Words that are put into a file which no kernel has.
+_WRITTEN_DOWN = late_pattern(
+    r"""(?:^|(?<=[;|&(){}\n]))[ \t]*(?:echo|printf)[ \t]+(?:-\w+[ \t]+)*(?:"[^"\n]*"|'[^'\n]*')[ \t]*
+    >{1,2}[ \t]*(?!["']?(?:/sys|/proc|\$))[^\s;|&<>()]+""",
+    re.VERBOSE,
+)
+_DOCUMENT = late_pattern(
+    r"""[ \t]*cat[ \t]*(?:>{1,2}[ \t]*(?!["']?(?:/sys|/proc|\$))[^\s;|&<>()]+[ \t]*)?<<-?[ \t]*["']?(\w+)["']?
+    [ \t]*(?:>{1,2}[ \t]*(?!["']?(?:/sys|/proc|\$))[^\s;|&<>()]+[ \t]*)?$""",
+    re.VERBOSE,
 )
 PROGRAMS_ELSEWHERE = frozenset(
     {
@@ -99,8 +112,24 @@ def split_run(script: str) -> tuple[str, str]:
 
 
 def drop_elsewhere(text: str) -> str:
-    """Returns shell without what it has run on other machines and in other namespaces."""
-    return _ELSEWHERE.sub("", text)
+    """Returns shell without what it has run on other machines and in other namespaces, and what it only writes down."""
+    return _WRITTEN_DOWN.sub("", _ELSEWHERE.sub("", _drop_documents(text)))
+
+
+def _drop_documents(text: str) -> str:
+    """Returns shell without the here-documents that cat(1) gets and no other program."""
+    if "<<" not in text:
+        return text
+    kept: list[str] = []
+    end = ""
+    for line in text.split("\n"):
+        if end:
+            end = "" if line.strip("\t") == end else end
+            continue
+        document = _DOCUMENT.match(line)
+        end = document[1] if document is not None else ""
+        kept.append(line)
+    return "\n".join(kept) if not end else text
 
 
 def can_start(script: str) -> bool:

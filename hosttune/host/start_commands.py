@@ -24,8 +24,6 @@ SWITCHES = ("DynamicUser", "PermissionsStartOnly", "PrivateNetwork", "ProtectKer
 _ROOT = ("root", "0")
 # As parse_boolean() in `src/basic/parse-util.c` of systemd takes them.
 TRUE = ("1", "yes", "y", "true", "t", "on")
-# Of a script whose own scripts are looked for.
-_MAX_TEXT = 1 << 16
 #: Where the next boot finds nothing that is there now.
 GONE_AT_BOOT = ("/run/", "/var/run/", "/dev/", "/tmp/", "/proc/", "/sys/")
 # What stands for the text of a program, which nobody can read, and of a file that a copied tree does not hold.
@@ -105,7 +103,7 @@ def read_script(root: Root, path: str, reduce: Callable[[str], str], depth: int 
         return text if text.state == "unreadable" and text.reason not in _NO_SCRIPT else Fact("value", "", path)
     own = text.map(reduce)
     is_shell = shell.is_interpreter(text.value) or not text.value.startswith("#!")
-    if own.value is None or not depth or not is_shell or len(text.value) > _MAX_TEXT:
+    if own.value is None or not depth or not is_shell or len(text.value) > shell.MAX_TEXT:
         return own
     start = "#!/bin/sh\n" if shell.can_start(text.value) else ""
     parts = [own.value.removeprefix("#!/bin/sh\n")]

@@ -1,8 +1,8 @@
 """What services, and /etc/rc.local, write to sysctls at boot: `sysctl -w KEY=VALUE`, `sysctl -p FILE`, and
 `echo VALUE > /proc/sys/...`. They run after systemd-sysctl, in an order that nobody knows.
 
-A form that is not understood, and that names a key, writes nobody knows what to it. vm.nr_hugepages is left to
-:mod:`hosttune.host.boot_writes`.
+A form that is not understood, and that names a key, writes nobody knows what to it. Where a command names
+vm.nr_hugepages, :mod:`hosttune.host.boot_writes` reads it.
 Sources: sysctl(8) and `src/sysctl.c` of procps; `ufw-init-functions` of ufw.
 """
 
@@ -29,8 +29,6 @@ _UFW_CONF, _UFW_SWITCH = "/etc/ufw/sysctl.conf", "/etc/ufw/ufw.conf"
 _UFW_ON = late_pattern(r"^[ \t]*ENABLED=[\"']?yes\b", re.MULTILINE | re.IGNORECASE)
 _UFW_DOUBT = "ufw applies it before sysctl.d or after, as it happens"
 _MOST = 512
-# Characters of a script or a command that is looked into: more than anybody writes.
-_MAX_TEXT = 1 << 16
 
 _MARK = late_pattern(r"\bsysctl\b|/proc/+sys\b|\bufw-init\b")
 _ECHO = shell.build_echo(r"[\w.:+-][\w.:,+\x20\t-]{0,200}")
@@ -193,7 +191,7 @@ def _read_file(path: str, root: Root) -> Fact[str]:
 def _reduce_file(text: str) -> str:
     kept = [""] * (text.count("\n") + 1)
     for line in sysctl_lines.parse(text, ""):
-        if _is_of_interest(line.key) and line.value is not None:
+        if _is_sought(line.key) and line.value is not None:
             kept[line.line - 1] = f"/{line.key} = {_keep_value(line.key, line.value)}"
     return "".join(f"{line}\n" for line in kept)
 
@@ -207,7 +205,7 @@ def parse_command(line: str) -> list[Write | Load]:
     if not _MARK.search(line):
         return []
     found: dict[Write | Load, None] = {}
-    if len(line) > _MAX_TEXT:
+    if len(line) > shell.MAX_TEXT:
         return [Write(UNKNOWN, UNKNOWN, "")]
     for words in commands.split_commands(line):
         if _is_elsewhere(words):
@@ -245,7 +243,7 @@ def parse(text: str) -> list[Write | Load]:
     """Returns what shell writes to sysctls. Places and units are empty."""
     if not _MARK.search(text):
         return []
-    if len(text) > _MAX_TEXT:
+    if len(text) > shell.MAX_TEXT:
         return [Write(UNKNOWN, UNKNOWN, "")]
     run, doubtful = shell.split_run(text)
     found: dict[Write | Load, None] = {}
@@ -304,7 +302,7 @@ def parse_script(text: str) -> list[Write | Load]:
         return []
     if not text.startswith("#!") or shell.is_interpreter(text):
         return parse(text)
-    if len(text) > _MAX_TEXT:
+    if len(text) > shell.MAX_TEXT:
         return [Write(UNKNOWN, UNKNOWN, "")]
     found = dict.fromkeys(_find_others(text))
     for match in _KEY.finditer(text):
@@ -409,9 +407,11 @@ def _read_value(value: str) -> str:
 
 
 def _is_of_interest(path: str) -> bool:
-    """Returns whether a profile may name a key, or one that a glob means, and no other module reads it."""
-    if path.startswith("vm/"):
-        return False
+    """Returns whether a check asks for a key that a command names, or for one that a glob means, here."""
+    return not path.startswith("vm/") and _is_sought(path)
+
+
+def _is_sought(path: str) -> bool:
     return path.startswith(sysctl_values.SOUGHT) or sysctl_values.may_match(path)
 
 

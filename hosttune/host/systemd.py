@@ -167,7 +167,7 @@ def doubt_start(unit: Unit) -> str:
     """Returns why a unit that is pulled in at boot, or by a timer, may not be started then; else empty text."""
     if has_condition(unit):
         return "whether its conditions hold is not known"
-    return "" if unit.started else "a timer or cron starts it, nobody knows when"
+    return "" if unit.started else "something else than the boot starts it, nobody knows when"
 
 
 def read_services(root: Root, *, now: bool = False) -> Fact[list[Unit]]:

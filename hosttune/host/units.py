@@ -13,6 +13,7 @@ from hosttune.host import (
     irq_writes,
     irqbalance,
     limits_lines,
+    shell,
     start_commands,
     sysctl_writes,
     systemd,
@@ -92,6 +93,7 @@ def _keep_service(setting: Setting) -> Setting | None:
 
 def _keep_command(command: str) -> str:
     """Returns the files and the user that a command names, what it writes, and whether root runs it in any case."""
+    _bound(command)
     reduced = (module.reduce_command(command) for module in (boot_writes, irq_writes, sysctl_writes))
     writes = "; ".join(filter(None, reduced))
     named = commands.reduce(command)
@@ -111,7 +113,23 @@ def reduce_crontab_of_root(text: str) -> str:
     return boot_jobs.reduce_jobs(_keep_shell, text, with_user=False)
 
 
+def reduce_interfaces(text: str) -> str:
+    """Returns what is kept of a file of ifupdown."""
+    return boot_jobs.reduce_interfaces(_keep_shell, text)
+
+
+def reduce_udev(text: str) -> str:
+    """Returns what is kept of a file of udev's rules."""
+    return boot_jobs.reduce_udev(_keep_shell, text)
+
+
+def _bound(command: str) -> None:
+    if len(command) > shell.MAX_TEXT:
+        raise ValueError(f"a command of {len(command)} characters; allowed are {shell.MAX_TEXT}")
+
+
 def _keep_shell(text: str) -> str:
+    _bound(text)
     scripts = commands.find_scripts(boot_jobs.write_shell(text))
     writes = (
         boot_writes.reduce(text),
