@@ -133,7 +133,7 @@ def _read_hooks(root: Root) -> Fact[list[Unit]]:
         found += [_make(path, "root", path, False) for path in paths]
     for directory, more, parse in (
         (INTERFACES_D, [INTERFACES], _INTERFACE_COMMAND.findall),
-        (UDEV_D, [], _UDEV_COMMAND.findall),
+        (UDEV_D, [], _find_udev_commands),
     ):
         names = root.list(directory)
         if _is_refused(names):
@@ -209,9 +209,13 @@ def reduce_interfaces(reduce: Callable[[str], str], text: str) -> str:
     return "".join(f"up {left}\n" for left in map(reduce, _INTERFACE_COMMAND.findall(text)) if left)
 
 
+def _find_udev_commands(text: str) -> list[str]:
+    return [command.replace('\\"', '"') for command in _UDEV_COMMAND.findall(text)]
+
+
 def reduce_udev(reduce: Callable[[str], str], text: str) -> str:
     """Returns the commands of a file of udev's rules, what `reduce` leaves of each."""
-    left = (kept.replace('"', '\\"') for kept in map(reduce, _UDEV_COMMAND.findall(text)) if kept)
+    left = (kept.replace('"', '\\"') for kept in map(reduce, _find_udev_commands(text)) if kept)
     return "".join(f'RUN+="{each}"\n' for each in left)
 
 

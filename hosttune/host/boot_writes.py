@@ -14,7 +14,7 @@ from functools import partial
 
 import msgspec
 
-from hosttune.host import commands, globs, hugetlb, rc_local, shell, start_commands, systemd, tmpfiles_lines
+from hosttune.host import commands, globs, hugetlb, shell, start_commands, systemd, tmpfiles_lines
 from hosttune.host.forms import DIGITS, NAME, UNINTELLIGIBLE, consists_of
 from hosttune.host.hugetlb import MARKS
 from hosttune.host.root import Fact, Root, derive
@@ -68,19 +68,7 @@ def find(writes: Iterable[Write], path: str) -> list[Write]:
 def read(root: Root) -> Fact[list[Write]]:
     """Returns what enabled services write, in no order, and what /etc/rc.local does."""
     units = start_commands.read_units(root)
-    if units.value is None:
-        return units.drop_value()
-    found: list[Write] = []
-    for unit in units.value:
-        found += _find_writes(root, unit)
-    script = root.read(rc_local.PATH)
-    if script.state == "unreadable":
-        return script.drop_value()
-    written = parse_script(script.value or "", rc_local.PATH)
-    if written and not rc_local.is_masked(root):
-        doubt = rc_local.doubt_start(root)
-        found += [msgspec.structs.replace(each, unit=rc_local.SERVICE, doubt=doubt) for each in written]
-    return Fact("value", found, systemd.UNITS[0])
+    return units.map(lambda units: [each for unit in units for each in _find_writes(root, unit)])
 
 
 def _find_writes(root: Root, unit: systemd.Unit) -> list[Write]:
@@ -90,11 +78,10 @@ def _find_writes(root: Root, unit: systemd.Unit) -> list[Write]:
     for setting in started:
         found += parse_command(setting.value, setting.source)
         words = commands.split_commands(setting.value)
-        scripts = commands.find_scripts(setting.value)[: commands.MAX_PATHS]
+        scripts = start_commands.list_scripts(root, setting.value)
         for script in scripts:
             place = f"{setting.source} ({script})"
-            make = partial(start_commands.read_script, path=script, reduce=reduce_script)
-            text = derive(root, f"{script}:writes", make)
+            text = _read_script(root, script)
             if text.state == "unreadable":
                 unread = f"{script} could not be read: {text.reason}"
                 found += [Write(UNKNOWN + mark, UNKNOWN, setting.source, unread=unread) for mark in MARKS]
@@ -104,6 +91,10 @@ def _find_writes(root: Root, unit: systemd.Unit) -> list[Write]:
         alone = alone and (bool(scripts) or all(map(_is_only_writing, words)))
     doubt = systemd.doubt_start(unit) if found else ""
     return [msgspec.structs.replace(each, unit=unit.name, alone=alone, doubt=doubt) for each in found]
+
+
+def _read_script(root: Root, path: str) -> Fact[str]:
+    return derive(root, f"{path}:writes", partial(start_commands.read_script, path=path, reduce=reduce_script))
 
 
 def parse_command(line: str, place: str) -> list[Write]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from hosttune.host import commands, irq_writes, rc_local, shell, start_commands, systemd
+from hosttune.host import commands, irq_writes, shell, start_commands, systemd
 from hosttune.host.forms import CPU_LIST, NAME, UNINTELLIGIBLE, consists_of
 from hosttune.host.root import Fact, Root, derive, make_unreadable
 from hosttune.host.shell import UNKNOWN
@@ -47,22 +47,16 @@ def find_appliers(root: Root) -> Fact[list[Applier]]:
     units = start_commands.read_units(root)
     if units.value is None:
         return make_unreadable(units.source, units.reason)
-    script = _read_script(root, rc_local.PATH)
-    if script.state == "unreadable":
-        return make_unreadable(rc_local.PATH, script.reason)
     found = [each for each in (_find_applier(root, unit) for unit in units.value) if each is not None]
-    own = _make_applier(root, rc_local.PATH, rc_local.PATH, [], [script.value or ""])
-    if own is not None and script.value and shell.can_start(script.value) and not rc_local.is_masked(root):
-        found.append(msgspec.structs.replace(own, doubt=rc_local.doubt_start(root)))
     return Fact("value", found, units.source)
 
 
 def _find_applier(root: Root, unit: systemd.Unit) -> Applier | None:
     started = [each.value for each in start_commands.list_writing(unit)]
-    scripts = list(dict.fromkeys(path for command in started for path in commands.find_scripts(command)))
+    scripts = dict.fromkeys(path for command in started for path in start_commands.list_scripts(root, command))
     words = [part for command in started for part in commands.split_commands(command)]
     texts: list[str] = []
-    for path in scripts[: commands.MAX_PATHS]:
+    for path in scripts:
         text = _read_script(root, path)
         if text.state == "unreadable":
             writes = [irq_writes.Write(UNKNOWN, UNKNOWN)]

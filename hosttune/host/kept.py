@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from hosttune.host import boot_jobs, owners, sysctl_values
+from hosttune.host import boot_jobs, owners, sysctl_values, systemd
 from hosttune.host.root import Fact, Names, Root, Table, derive, make_unreadable
 
 Rule = Callable[[str], str]
@@ -103,8 +103,17 @@ RULES: dict[str, str] = {
         "units.reduce",
     ),
     **dict.fromkeys(
-        [f"{top}/{name}" for top in _UNITS for name in ("*.timer", "*.timer.d/*.conf", "timer.d/*.conf")],
-        "units.reduce_timer",
+        [
+            f"{top}/{name}"
+            for top in _UNITS
+            for kind in systemd.STARTERS
+            for name in (f"*{kind}", f"*{kind}.d/*.conf", f"{kind[1:]}.d/*.conf")
+        ],
+        "units.reduce_starter",
+    ),
+    **dict.fromkeys(
+        [f"{top}/{name}" for top in _UNITS for name in ("*.target", "*.target.d/*.conf", "target.d/*.conf")],
+        "units.reduce_target",
     ),
     **dict.fromkeys(
         [f"{top}/irqbalance.service{name}" for top in _UNITS for name in ("", ".d/*.conf")], "units.reduce_irqbalance"
@@ -122,7 +131,7 @@ LINKS = (
     "/sbin/init",
     "/sys/class/net/*",
     "/sys/class/net/*/device",
-    *(pattern for pattern in RULES if pattern.endswith((".conf", ".service", ".timer"))),
+    *(pattern for pattern in RULES if pattern.endswith((".conf", ".service", ".target", *systemd.STARTERS))),
 )
 
 #: Names that a check looks for in directories, and no file that it reads.
@@ -137,7 +146,12 @@ NAMES = (
     *(f"{directory}/*" for directory in boot_jobs.HOOKS),
     # What systemd-rc-local-generator made.
     "/run/systemd/generator/multi-user.target.wants/rc-local.service",
-    *(f"{top}/*.{kind}/*.{type}" for top in _UNITS for kind in ("wants", "requires") for type in ("service", "timer")),
+    *(
+        f"{top}/*.{kind}/*.{type}"
+        for top in _UNITS
+        for kind in ("wants", "requires", "upholds")
+        for type in ("service", "target", "timer", "path", "socket")
+    ),
 )
 
 OMITTED = "left out: no check of hosttune's own reads it"

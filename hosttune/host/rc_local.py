@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from hosttune.host import masks
 from hosttune.host.root import Root
+from hosttune.host.systemd import Unit
+from hosttune.host.systemd_lines import Setting
 
 PATH = "/etc/rc.local"
 SERVICE = "rc-local.service"
@@ -21,12 +23,12 @@ def is_masked(root: Root) -> bool:
     return masks.read(root, SERVICE).value is True
 
 
-def doubt_start(root: Root) -> str:
-    """Returns why it may not be run: what is not executable is not, and no file says whether it is.
+def make_unit(root: Root) -> Unit:
+    """Returns the script as a service: `started` unless it seems that the generator left it out.
 
-    The generator's link says so, if what it made can be read; else the script counts as executable.
+    What is not executable is not run, and no file says whether it is. The generator's link says so, if what it made can
+    be read; else the script counts as executable.
     """
     generated = root.list(_GENERATED)
-    if generated.state != "value" or SERVICE in (root.list(f"{_GENERATED}/{_STARTED}").value or ()):
-        return ""
-    return f"nothing in {_GENERATED} starts it: it is not executable, or was not at boot"
+    started = generated.state != "value" or SERVICE in (root.list(f"{_GENERATED}/{_STARTED}").value or ())
+    return Unit(PATH, "installed", started, [Setting("Service", "ExecStart", PATH, PATH)], PATH)

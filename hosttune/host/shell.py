@@ -25,7 +25,7 @@ _COMMENT = late_pattern(r"(?:^|(?<!\\)[ \t])#")
 _QUOTES = "\"'`"
 # A program that has its arguments run on another machine, or in a namespace of its own.
 _ELSEWHERE = late_pattern(
-    r"""(?:^|(?<=[;|&(){}\n]))[ \t]*(?:(?:sudo|exec|nohup|timeout[ \t]+\S+)[ \t]+)?(?:/\S*/)?
+    r"""(?:^|(?<=[;|&(){}\n]))[ \t]*(?:(?:then|do|else|sudo|exec|nohup|timeout[ \t]+\S+)[ \t]+){0,3}(?:/\S*/)?
     (?:ssh|docker|podman|nerdctl|kubectl|lxc|lxc-attach|nsenter|machinectl|systemd-nspawn|chroot
         |ip[ \t]+(?:-\S+[ \t]+)*netns[ \t]+exec)(?=[ \t])
     (?:[^;|&\n"'\\]|\\.|"(?:[^"\\]|\\.)*"|'[^']*')*""",

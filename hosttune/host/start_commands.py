@@ -8,10 +8,10 @@ to change. Sources: systemd.service(5), "Command lines"; systemd.exec(5), `User=
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 
-from hosttune.host import boot_jobs, commands, shell, systemd, systemd_lines
-from hosttune.host.root import NOT_CAPTURED, PROGRAM, Fact, Once, Root
+from hosttune.host import boot_jobs, commands, rc_local, shell, systemd, systemd_lines
+from hosttune.host.root import NOT_CAPTURED, PROGRAM, Fact, Once, Root, derive
 from hosttune.host.systemd import Unit
 from hosttune.host.systemd_lines import Setting
 
@@ -24,6 +24,8 @@ SWITCHES = ("DynamicUser", "PermissionsStartOnly", "PrivateNetwork", "ProtectKer
 _ROOT = ("root", "0")
 # As parse_boolean() in `src/basic/parse-util.c` of systemd takes them.
 TRUE = ("1", "yes", "y", "true", "t", "on")
+# Scripts that run scripts.
+_DEEP = 3
 #: Where the next boot finds nothing that is there now.
 GONE_AT_BOOT = ("/run/", "/var/run/", "/dev/", "/tmp/", "/proc/", "/sys/")
 # What stands for the text of a program, which nobody can read, and of a file that a copied tree does not hold.
@@ -31,7 +33,8 @@ _NO_SCRIPT = (PROGRAM, NOT_CAPTURED)
 
 
 def read_units(root: Root) -> Fact[list[Unit]]:
-    """Returns the services that something starts at boot, those of timers too, and the jobs of :mod:`boot_jobs`."""
+    """Returns the services that something starts at boot, those of timers too, /etc/rc.local, and the jobs of
+    :mod:`boot_jobs`."""
     return _read_units_once(root) if isinstance(root, Once) else _read_units(root)
 
 
@@ -47,9 +50,10 @@ def _read_units(root: Root) -> Fact[list[Unit]]:
     jobs = boot_jobs.read(root)
     if jobs.value is None:
         return jobs
-    return Fact(
-        "value", [*(unit for unit in services.value if unit.state == "installed"), *jobs.value], services.source
-    )
+    found = [unit for unit in services.value if unit.state == "installed"]
+    if not rc_local.is_masked(root):
+        found.append(rc_local.make_unit(root))
+    return Fact("value", found + jobs.value, services.source)
 
 
 def list_all(unit: Unit) -> list[Setting]:
@@ -91,26 +95,32 @@ def is_on(unit: Unit, key: str) -> bool:
     return setting is not None and setting.value.lower() in TRUE
 
 
-def read_script(root: Root, path: str, reduce: Callable[[str], str], depth: int = 3) -> Fact[str]:
-    """Returns what is left of a script by `reduce`, and of the scripts that it runs; of a large program nothing.
+def list_scripts(root: Root, command: str) -> list[str]:
+    """Returns the scripts that a command runs, and those that these run themselves."""
+    found = dict.fromkeys(commands.find_scripts(command))
+    level = list(found)
+    for _ in range(_DEEP):
+        below = [name for path in level for name in (_read_names(root, path).value or "").split()]
+        level = [name for name in dict.fromkeys(below) if name not in found]
+        found.update(dict.fromkeys(level))
+    return list(found)[: commands.MAX_PATHS]
 
-    Unreadable where nobody knows what one of them has. What lies where the next boot finds nothing is not run.
-    """
+
+def _read_names(root: Root, path: str) -> Fact[str]:
+    """Returns the scripts that a script names, each a line."""
+    return derive(root, f"{path}:scripts", partial(read_script, path=path, reduce=_reduce_names))
+
+
+def _reduce_names(text: str) -> str:
+    if len(text) > shell.MAX_TEXT or (text.startswith("#!") and not shell.is_interpreter(text)):
+        return ""
+    return "\n".join(commands.find_scripts_in("\n".join(shell.split_run(text))))
+
+
+def read_script(root: Root, path: str, reduce: Callable[[str], str]) -> Fact[str]:
+    """Returns what is left of a script by `reduce`; of a large program nothing. Unreadable where nobody knows what it
+    has. What lies where the next boot finds nothing is not run."""
     if path.startswith(GONE_AT_BOOT):
         return Fact("value", "", path)
     text = root.read(path)
-    if text.reason in _NO_SCRIPT or text.value is None:
-        return text if text.state == "unreadable" and text.reason not in _NO_SCRIPT else Fact("value", "", path)
-    own = text.map(reduce)
-    is_shell = shell.is_interpreter(text.value) or not text.value.startswith("#!")
-    if own.value is None or not depth or not is_shell or len(text.value) > shell.MAX_TEXT:
-        return own
-    start = "#!/bin/sh\n" if shell.can_start(text.value) else ""
-    parts = [own.value.removeprefix("#!/bin/sh\n")]
-    for each in commands.find_scripts_in("\n".join(shell.split_run(text.value))):
-        below = read_script(root, each, reduce, depth - 1) if each != path else own
-        if below.value is None:
-            return below
-        parts.append(below.value.removeprefix("#!/bin/sh\n"))
-    joined = "; ".join(dict.fromkeys(filter(None, parts)))
-    return Fact("value", start + joined if joined else "", path)
+    return Fact("value", "", path) if text.reason in _NO_SCRIPT else text.map(reduce)

@@ -15,7 +15,7 @@ from typing import Literal
 
 import msgspec
 
-from hosttune.host import commands, rc_local, shell, start_commands, sysctl_lines, sysctl_values, systemd
+from hosttune.host import commands, shell, start_commands, sysctl_lines, sysctl_values, systemd
 from hosttune.host.forms import NAME, consists_of
 from hosttune.host.root import Fact, Root, derive
 from hosttune.host.shell import UNKNOWN
@@ -110,21 +110,7 @@ def _matches(name: str, pattern: str) -> bool:
 def read(root: Root) -> Fact[list[Write]]:
     """Returns what enabled services write to keys that a profile may name, and what /etc/rc.local does."""
     units = start_commands.read_units(root)
-    if units.value is None:
-        return units.drop_value()
-    found: list[Write] = []
-    for unit in units.value:
-        found += _find_writes(root, unit)
-    if rc_local.is_masked(root):
-        return Fact("value", found, units.source)
-    script = _read_script(root, rc_local.PATH)
-    if script.state == "unreadable":
-        return script.drop_value()
-    if script.value and shell.can_start(script.value):
-        own = _resolve(root, parse(script.value), rc_local.PATH)
-        doubt = rc_local.doubt_start(root) if own else ""
-        found += [msgspec.structs.replace(each, unit=rc_local.SERVICE, doubt=doubt) for each in own]
-    return Fact("value", found, units.source)
+    return units.map(lambda units: [each for unit in units for each in _find_writes(root, unit)])
 
 
 def _find_writes(root: Root, unit: systemd.Unit) -> list[Write]:
@@ -133,7 +119,7 @@ def _find_writes(root: Root, unit: systemd.Unit) -> list[Write]:
     for setting in started:
         found += _resolve(root, parse_command(setting.value), setting.source)
         words = commands.split_commands(setting.value)
-        for path in commands.find_scripts(setting.value)[: commands.MAX_PATHS]:
+        for path in start_commands.list_scripts(root, setting.value):
             text = _read_script(root, path)
             place = f"{setting.source} ({path})"
             if text.state == "unreadable":

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Literal
 
 import msgspec
 
 from hosttune.host import dropins
-from hosttune.host.root import NOT_CAPTURED, Fact, Root, make_unreadable
+from hosttune.host.root import NOT_CAPTURED, Fact, Once, Root, make_unreadable
 from hosttune.host.systemd_lines import Setting, find_last, list_values, parse
 from hosttune.patterns import late_pattern
 
@@ -37,6 +38,23 @@ _NOT_AT_BOOT = frozenset(
         *("system-update", "system-update-pre", "umount"),
     )
 )
+# Targets that a boot reaches by way of the default one, or since a device or a service of the distribution is there;
+# the last one only where the default target is not before it. Source: systemd.special(7).
+_AT_BOOT = frozenset(
+    f"{name}.target"
+    for name in (
+        *("default", "multi-user", "basic", "sysinit", "timers", "sockets", "paths", "slices", "swap", "getty"),
+        *("local-fs", "local-fs-pre", "remote-fs", "remote-fs-pre", "network", "network-pre", "network-online"),
+        *("time-sync", "time-set", "nss-lookup", "nss-user-lookup", "rpcbind", "machines", "cryptsetup"),
+        *(f"runlevel{level}" for level in "2345"),
+        "graphical",
+    )
+)
+#: Of a unit, which other units it has started with it.
+DEPENDENCIES = ("Wants", "Requires", "BindsTo", "Upholds", "OnSuccess")
+STARTERS = (".timer", ".path", ".socket")
+# Of one boot: more than any host has.
+_MOST_UNITS = 4096
 # Conditions that hold on any host whose huge pages a check looks at.
 _PATH_CONDITIONS = ("PathExists", "PathIsDirectory", "PathIsReadWrite", "FileNotEmpty")
 _KERNEL_PATHS = ("/sys/kernel/mm/", "/sys/devices/system/node")
@@ -87,20 +105,10 @@ def read_unit(root: Root, name: str, *, now: bool = False) -> Fact[Unit]:
 
 
 def read_wanted_units(root: Root) -> Fact[frozenset[str]]:
-    """Returns the names of all units that a `.wants` or `.requires` directory pulls in, but those of targets that a
-    boot does not reach."""
-    found: set[str] = set()
-    for directory in dropins.choose_lasting(UNITS):
-        names = root.list(directory)
-        if names.state == "unreadable":
-            return make_unreadable(directory, names.reason)
-        for name in names.value or []:
-            if name.endswith((".wants", ".requires")) and name.rpartition(".")[0] not in _NOT_AT_BOOT:
-                links = root.list(f"{directory}/{name}")
-                if links.state == "unreadable":
-                    return make_unreadable(links.source, links.reason)
-                found.update(links.value or [])
-    return Fact("value", frozenset(found), UNITS[0])
+    """Returns the names of all units that a boot comes to: by the links of `.wants` and `.requires` directories, and by
+    what the units that it comes to ask for themselves."""
+    index = _read_index(root, now=False)
+    return index.drop_value() if index.value is None else Fact("value", index.value.wanted, UNITS[0])
 
 
 def read_names(root: Root) -> Fact[frozenset[str]]:
@@ -121,27 +129,29 @@ def read_local_services(root: Root) -> Fact[list[Unit]]:
 
 
 def read_started_services(root: Root, *, timed: bool = False) -> Fact[list[Unit]]:
-    """Returns the services that a `.wants` or `.requires` directory pulls in at boot, as far as files describe them.
+    """Returns the services that a boot comes to, as far as files describe them.
 
-    timed: also those that a timer starts which one pulls in; they are not `started`.
+    timed: also those that a timer, a path or a socket starts which it comes to; they are not `started`.
     """
     index = _read_index(root, now=False)
     if index.value is None:
         return index.drop_value()
     names = {name for name in index.value.wanted if name.endswith(".service")}
     if timed:
-        timers = _read_units(root, index.value, {name for name in index.value.wanted if name.endswith(".timer")})
-        if timers.value is None:
-            return timers.drop_value()
-        names.update(_find_timed(timer) for timer in timers.value if timer.state == "installed")
+        starters = _read_units(root, index.value, {name for name in index.value.wanted if name.endswith(STARTERS)})
+        if starters.value is None:
+            return starters.drop_value()
+        names.update(_find_started(starter) for starter in starters.value if starter.state == "installed")
     return _read_units(root, index.value, names)
 
 
-def _find_timed(timer: Unit) -> str:
-    """Returns the name of the service that a timer starts (systemd.timer(5), `Unit=`); of another unit one of none."""
-    own = f"{timer.name.removesuffix('.timer')}.service"
-    unit = find_last(timer.settings, "Timer", "Unit")
-    name = own if unit is None else expand(unit.value, timer.name)
+def _find_started(starter: Unit) -> str:
+    """Returns the name of the service that a timer, path or socket starts (systemd.timer(5), `Unit=`;
+    systemd.socket(5), `Service=`); of another unit one of none."""
+    plain, _, kind = starter.name.rpartition(".")
+    own = f"{plain}.service"
+    unit = find_last(starter.settings, kind.capitalize(), "Service" if kind == "socket" else "Unit")
+    name = own if unit is None else expand(unit.value, starter.name)
     return name if name.endswith(".service") else own
 
 
@@ -233,6 +243,15 @@ class _Index(msgspec.Struct):
 
 
 def _read_index(root: Root, now: bool) -> Fact[_Index]:
+    return _read_index_once(root, now) if isinstance(root, Once) else _build_index(root, now)
+
+
+@lru_cache(8)  # what such a root holds does not change
+def _read_index_once(root: Once, now: bool) -> Fact[_Index]:
+    return _build_index(root, now)
+
+
+def _build_index(root: Root, now: bool) -> Fact[_Index]:
     found: dict[str, list[str]] = {}
     links: set[str] = set()
     aliases: dict[str, list[str]] = {}
@@ -257,12 +276,63 @@ def _read_index(root: Root, now: bool) -> Fact[_Index]:
                 links.add(name)
             if linked is not None and linked != name:
                 aliases.setdefault(linked, []).append(name)
-    wanted = read_wanted_units(root)
-    return (
-        wanted.drop_value()
-        if wanted.value is None
-        else Fact("value", _Index(found, links, aliases, wanted.value, now), UNITS[0])
-    )
+    index = _Index(found, links, aliases, frozenset(), now)
+    wanted = _follow(root, index)
+    if wanted.value is None:
+        return wanted.drop_value()
+    index.wanted = wanted.value
+    return Fact("value", index, UNITS[0])
+
+
+def _follow(root: Root, index: _Index) -> Fact[frozenset[str]]:
+    """Returns the names of the units that a boot comes to."""
+    pulled: dict[str, set[str]] = {}
+    for directory in dropins.choose_lasting(UNITS):
+        names = root.list(directory)
+        if names.state == "unreadable":
+            return make_unreadable(directory, names.reason)
+        for name in names.value or []:
+            if name.endswith((".wants", ".requires", ".upholds")):
+                links = root.list(f"{directory}/{name}")
+                if links.state == "unreadable":
+                    return make_unreadable(links.source, links.reason)
+                pulled.setdefault(name.rpartition(".")[0], set()).update(links.value or [])
+    reached: dict[str, None] = dict.fromkeys(_list_starts(root, index, pulled))
+    left = list(reached)
+    while left and len(reached) < _MOST_UNITS:
+        name = left.pop()
+        asked = set(pulled.get(name, ())) | pulled.get(_find_template(name) or "", set())
+        if name.endswith((".service", ".target", *STARTERS)):
+            unit = _read_unit(root, index, name)
+            if unit.value is None and unit.reason != NOT_CAPTURED:
+                return unit.drop_value()
+            settings = unit.value.settings if unit.value is not None and unit.value.state != "masked" else []
+            for key in DEPENDENCIES:
+                for value in list_values(settings, "Unit", key):
+                    asked.update(expand(word, name) for word in value.split())
+        new = [each for each in asked if each not in reached and each not in _NOT_AT_BOOT]
+        reached.update(dict.fromkeys(new))
+        left += new
+    return Fact("value", frozenset(reached), UNITS[0])
+
+
+def _list_starts(root: Root, index: _Index, pulled: Iterable[str]) -> Iterable[str]:
+    """Returns the units from which all others are found: the targets of a boot; and of those that pull in others the
+    distribution's targets, and devices, mounts and such, which may come."""
+    yield from _AT_BOOT - ({"graphical.target"} if _find_default(root) == "multi-user.target" else set())
+    vendors = [names for directory, names in index.names.items() if directory in _VENDOR]
+    for name in pulled:
+        if name in _AT_BOOT or name in _NOT_AT_BOOT:
+            continue
+        is_vendors = name.endswith(".target") and any(dropins.holds(names, name) for names in vendors)
+        if is_vendors or not name.endswith((".service", ".target")):
+            yield name
+
+
+def _find_default(root: Root) -> str:
+    """Returns the name of the default target, as far as a link of the administrator says so."""
+    link = root.link(f"{UNITS[0]}/default.target")
+    return "" if link.value is None else link.value.rpartition("/")[2]
 
 
 def _read_units(root: Root, index: _Index, names: Iterable[str]) -> Fact[list[Unit]]:

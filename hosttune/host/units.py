@@ -59,13 +59,26 @@ def _write(text: str, settings: list[Setting | None]) -> str:
     return "\n".join([*lines, ""]) or "\n"
 
 
-def reduce_timer(text: str) -> str:
-    """Returns what is kept of a timer, or of a drop-in of one: the unit that it starts."""
-    return _write(text, [_keep_timer(setting) for setting in systemd_lines.parse(text, "")])
+def reduce_starter(text: str) -> str:
+    """Returns what is kept of a timer, a path or a socket, or of a drop-in of one: the units that it starts."""
+    settings = systemd_lines.parse(text, "")
+    return _write(text, [_keep_starter(setting) or _keep_dependency(setting) for setting in settings])
 
 
-def _keep_timer(setting: Setting) -> Setting | None:
-    if (setting.section, setting.key) != ("Timer", "Unit"):
+def reduce_target(text: str) -> str:
+    """Returns what is kept of a target, or of a drop-in of one: the units that it has started."""
+    return _write(text, [_keep_dependency(setting) for setting in systemd_lines.parse(text, "")])
+
+
+def _keep_dependency(setting: Setting) -> Setting | None:
+    if setting.section != "Unit" or setting.key not in systemd.DEPENDENCIES:
+        return None
+    names = (word for word in setting.value.split() if consists_of(word, f"{NAME}.@%:", 256))
+    return _replace(setting, " ".join(names))
+
+
+def _keep_starter(setting: Setting) -> Setting | None:
+    if (setting.section, setting.key) not in (("Timer", "Unit"), ("Path", "Unit"), ("Socket", "Service")):
         return None
     return _replace(setting, setting.value if consists_of(setting.value, f"{NAME}.@%", 256) else "")
 
@@ -75,7 +88,7 @@ def _keep_service(setting: Setting) -> Setting | None:
         kind = "Assert" if setting.key.startswith("Assert") else "Condition"
         return _replace(Setting("Unit", f"{kind}PathExists", setting.value, ""), "")
     if setting.section != "Service":
-        return None
+        return _keep_dependency(setting)
     if setting.key in (*start_commands.KEYS, *start_commands.STOP_KEYS):
         return _replace(setting, _keep_command(setting.value))
     if setting.key == "Type":

@@ -21,7 +21,14 @@ ID = "net_buffers.net.core.rmem_max"
 RIGHT: Expected = {}
 LOST: Expected = {ID: "volatile"}
 OPEN: Expected = {ID: "unknown"}
-ALL = ("net_buffers.", "tcp_bbr.congestion", "tcp_bbr.qdisc=", "rt_limits.sched_rt", "rt_limits.trader.nofile")
+ALL = (
+    "net_buffers.",
+    "hugepages.2M",
+    "tcp_bbr.congestion",
+    "tcp_bbr.qdisc=",
+    "rt_limits.sched_rt",
+    "rt_limits.trader.nofile",
+)
 TCP: Expected = {"net_buffers.net.ipv4.tcp_rmem": "volatile"}
 
 

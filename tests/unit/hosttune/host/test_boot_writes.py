@@ -63,7 +63,8 @@ def test_a_comment_of_a_script_writes_nothing():
         (f"#!/bin/sh\nexec >/var/log/x 2>&1\necho never > {THP}\n", ["never"]),
         (f"#!/bin/sh\nif x; then\n  exit 1\nfi\necho never > {THP}\n", ["never"]),
         (f"#!/bin/sh\nif x; then\nexit 1\nfi\necho never > {THP}\n", ["?"]),
-        (f"#!/bin/sh\ncat <<E\nexit 0\nE\necho never > {THP}\n", ["?"]),
+        (f"#!/bin/sh\ncat <<E\nexit 0\nE\necho never > {THP}\n", ["never"]),
+        (f"#!/bin/sh\nsh <<E\nexit 0\nE\necho never > {THP}\n", ["?"]),
         (f"#!/bin/sh\nx || exit 1\necho never > {THP}\nexit 0\n", ["never"]),
     ],
 )
@@ -76,7 +77,7 @@ def test_a_script(script, values):
 
 
 def test_a_timer_keeps_its_service_and_a_unit_that_it_has_conditions():
-    assert units.reduce_timer("[Timer]\nOnCalendar=daily\nUnit=a@%i.service\n") == "[Timer]\nUnit=a@%i.service\n"
+    assert units.reduce_starter("[Timer]\nOnCalendar=daily\nUnit=a@%i.service\n") == "[Timer]\nUnit=a@%i.service\n"
     kept = units.reduce(f"[Unit]\nConditionHost=secret\nConditionPathExists={THP}\nAssertUser=\n")
     assert kept == "[Unit]\nConditionPathExists=...\nAssertPathExists=\n"
 

@@ -1,0 +1,222 @@
+"""Hosts where a script sets something wrongly at boot, reached in many ways and written in many forms; hosts where what
+looks like it is run elsewhere, or not at all; and what starts a service besides a link in a directory of `.wants`."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.hosttune import corpus, golden
+from tests.unit.hosttune.corpus import Changes
+from tests.unit.hosttune.test_corpus_who_writes import KNOBS, LINK, UNIT, Outcome, expect
+
+# LINE stands for shell that writes; /opt/x and /opt/y for scripts with it.
+SCRIPT = "#!/bin/sh\nLINE\n"
+
+
+def service(command: str, **files: str) -> Changes:
+    return {UNIT: f"[Service]\nType=oneshot\n{command}\n", LINK: f"-> {UNIT}", **files}
+
+
+def run(command: str) -> Changes:
+    return service(f"ExecStart={command}", **{"/opt/x": SCRIPT})
+
+
+def script(text: str, start: str = "#!/bin/sh\n") -> Changes:
+    return service("ExecStart=/opt/x", **{"/opt/x": start + text, "/opt/y": SCRIPT})
+
+
+MARGIN = "exit in a function, at the margin"
+HOSTS: dict[str, tuple[Changes, Outcome]] = {
+    # --- where a script ends ---
+    "exit in a function": (script("usage(){\n    echo usage\n    exit 1\n}\nLINE\n"), "writes"),
+    "exit behind a word that is none": (
+        script("if x; then\n  echo nothing to be done here\n  exit 0\nfi\nLINE\n"),
+        "writes",
+    ),
+    "exit if": (script("[ -d /proc ] ||\n  exit 0\nLINE\n"), "writes"),
+    "exit of a part": (script("(\n  exit 0\n)\nLINE\n"), "writes"),
+    "exit after a function": (script('log(){ logger "$1"; }\nif x; then\n  exit 0\nfi\nLINE\n'), "writes"),
+    MARGIN: (script("f()\n{\nexit 1\n}\nLINE\n"), "unknown"),
+    "exit": (script("true\nexit 0\nLINE\n"), "nothing"),
+    # --- by which way it is reached ---
+    "rc.local calls it": ({"/etc/rc.local": "#!/bin/sh\n/opt/y\nexit 0\n", "/opt/y": SCRIPT}, "writes"),
+    "rc.local calls it by a shell": ({"/etc/rc.local": "#!/bin/sh\nbash /opt/y &\n", "/opt/y": SCRIPT}, "writes"),
+    "a script calls it": (script("/opt/y all\n"), "writes"),
+    "a script reads it": (script(". /opt/y\n"), "writes"),
+    "a script in a directory": (script("cd /opt && ./y\n"), "writes"),
+    "a script that calls itself": (script("/opt/x\nLINE\n"), "writes"),
+    "a script calls one that is not there": (script("/opt/z\n"), "nothing"),
+    "taskset": (run("/usr/bin/taskset -c 0 /opt/x"), "writes"),
+    "timeout": (run("/usr/bin/timeout 30 /opt/x"), "writes"),
+    "flock": (run("/usr/bin/flock /run/l /opt/x"), "writes"),
+    "systemd-run": (run("/usr/bin/systemd-run --on-active=60 /opt/x"), "writes"),
+    "sudo": (run("/usr/bin/sudo -E /opt/x"), "writes"),
+    "su": (run("/bin/su root -c /opt/x"), "writes"),
+    "env": (run("/usr/bin/env -i /opt/x"), "writes"),
+    "options of bash": (run("/bin/bash -euo pipefail /opt/x"), "writes"),
+    "a directory first": (run("/bin/sh -c 'cd /opt && ./x'"), "writes"),
+    "if it is there": (run("/bin/sh -c 'if [ -x /opt/x ]; then /opt/x; fi'"), "writes"),
+    "read by a shell": (run("/bin/bash -c 'source /opt/x'"), "writes"),
+    "a name": (service("ExecStart=desk-tune", **{"/usr/local/sbin/desk-tune": SCRIPT}), "writes"),
+    "a vendor's place": (service("ExecStart=/usr/lib/desk/x.sh", **{"/usr/lib/desk/x.sh": SCRIPT}), "writes"),
+    "an instance": (
+        {
+            f"{golden.UNITS}/x@.service": "[Service]\nExecStart=/opt/x-%i\n",
+            f"{golden.UNITS}/multi-user.target.wants/x@a.service": f"-> {golden.UNITS}/x@.service",
+            "/opt/x-a": SCRIPT,
+        },
+        "writes",
+    ),
+    "what it is confined by": (service("ExecCondition=/opt/x\nExecStart=/opt/z", **{"/opt/x": SCRIPT}), "writes"),
+    "when it ends": (service("ExecStart=/opt/z\nExecStop=/opt/x", **{"/opt/x": SCRIPT}), "writes"),
+    "when it ends, long after": (
+        service("RemainAfterExit=yes\nExecStart=/opt/z\nExecStop=/opt/x", **{"/opt/x": SCRIPT}),
+        "nothing",
+    ),
+    "a capability": (
+        service("User=trader\nAmbientCapabilities=CAP_NET_ADMIN\nExecStart=/opt/x", **{"/opt/x": SCRIPT}),
+        "writes",
+    ),
+    "sudo in shell": (service("User=trader\nExecStart=/bin/sh -c 'sudo /opt/x'", **{"/opt/x": SCRIPT}), "writes"),
+    # --- what it is written in ---
+    "carriage returns": (script("LINE\r\n", "#!/bin/sh\r\n"), "nothing"),
+    "carriage returns, by a shell": (service("ExecStart=/bin/sh /opt/x", **{"/opt/x": "LINE\r\n"}), "nothing"),
+    "words that are printed": (script("echo 'LINE' >> /etc/rc.local\n"), "nothing"),
+    "a document": (script("cat > /opt/z <<'EOF'\nLINE\nEOF\n"), "nothing"),
+    "a document that is shown": (script("cat <<-EOF\nLINE\n\tEOF\n"), "nothing"),
+    "behind a document": (script("cat > /opt/z <<EOF\ntrue\nEOF\nLINE\n"), "writes"),
+    # --- for whom ---
+    "ssh": (script('ssh backup "LINE"\n'), "nothing"),
+    "ssh to some": (script("for h in a b; do ssh $h 'LINE'; done\n"), "nothing"),
+    "docker": (script("docker exec app LINE\n"), "nothing"),
+    # --- what is gone at boot ---
+    "a script in /run": (service("ExecStart=/run/x", **{"/run/x": SCRIPT}), "nothing"),
+    "a script in /dev/shm": (service("ExecStart=/dev/shm/x", **{"/dev/shm/x": SCRIPT}), "nothing"),
+    # --- when a device or an interface comes ---
+    "if-up.d": ({"/etc/network/if-up.d/x": SCRIPT}, "unknown"),
+    "interfaces": ({"/etc/network/interfaces": "auto eth0\niface eth0 inet dhcp\n  post-up LINE\n"}, "unknown"),
+    "NetworkManager": ({"/etc/NetworkManager/dispatcher.d/99-x": SCRIPT}, "unknown"),
+    "udev": ({"/etc/udev/rules.d/x.rules": 'SUBSYSTEM=="net", RUN+="/bin/sh -c \'LINE\'"\n'}, "unknown"),
+    "cron.hourly": ({"/etc/cron.hourly/x": SCRIPT}, "unknown"),
+}
+X: Changes = {UNIT: "[Service]\nType=oneshot\nExecStart=/bin/sh -c 'LINE'\n"}
+A = f"{golden.UNITS}/a"
+WANTS = f"{golden.UNITS}/multi-user.target.wants"
+STARTS: dict[str, tuple[Changes, Outcome]] = {
+    "another service wants it": (
+        {**X, f"{A}.service": "[Unit]\nWants=y.service x.service\n", f"{WANTS}/a.service": f"-> {A}.service"},
+        "writes",
+    ),
+    "another service needs it, by a drop-in": (
+        {
+            **X,
+            f"{A}.service": "[Service]\nExecStart=/opt/a\n",
+            f"{A}.service.d/x.conf": "[Unit]\nRequires=x.service\n",
+            f"{WANTS}/a.service": f"-> {A}.service",
+        },
+        "writes",
+    ),
+    "a service that is not enabled wants it": ({**X, f"{A}.service": "[Unit]\nWants=x.service\n"}, "nothing"),
+    "a target wants it": (
+        {**X, f"{A}.target": "[Unit]\nWants=x.service\n", f"{WANTS}/a.target": f"-> {A}.target"},
+        "writes",
+    ),
+    "a target has a link": (
+        {
+            **X,
+            f"{A}.target": "[Unit]\n",
+            f"{WANTS}/a.target": f"-> {A}.target",
+            f"{A}.target.wants/x.service": f"-> {UNIT}",
+        },
+        "writes",
+    ),
+    "a target that is not enabled has a link": (
+        {**X, f"{A}.target": "[Unit]\n", f"{A}.target.wants/x.service": f"-> {UNIT}"},
+        "nothing",
+    ),
+    "a service that is not there has a link": ({**X, f"{A}.service.wants/x.service": f"-> {UNIT}"}, "nothing"),
+    "the boot's target, by a drop-in": (
+        {**X, f"{golden.UNITS}/multi-user.target.d/x.conf": "[Unit]\nWants=x.service\n"},
+        "writes",
+    ),
+    "the boot's target upholds it": (
+        {**X, f"{golden.UNITS}/multi-user.target.upholds/x.service": f"-> {UNIT}"},
+        "writes",
+    ),
+    "a target behind the default one": (
+        {
+            **X,
+            f"{golden.UNITS}/default.target": "-> /usr/lib/systemd/system/multi-user.target",
+            f"{golden.UNITS}/graphical.target.wants/x.service": f"-> {UNIT}",
+        },
+        "nothing",
+    ),
+    "a path": (
+        {**X, f"{golden.UNITS}/x.path": "[Path]\nPathExists=/opt\n", f"{WANTS}/x.path": f"-> {golden.UNITS}/x.path"},
+        "unknown",
+    ),
+    "a socket of another name": (
+        {**X, f"{A}.socket": "[Socket]\nService=x.service\n", f"{WANTS}/a.socket": f"-> {A}.socket"},
+        "unknown",
+    ),
+    "once another has ended": (
+        {**X, f"{A}.service": "[Unit]\nOnSuccess=x.service\n", f"{WANTS}/a.service": f"-> {A}.service"},
+        "writes",
+    ),
+    "units that want each other": (
+        {
+            f"{UNIT}": "[Unit]\nWants=a.service\n[Service]\nType=oneshot\nExecStart=/bin/sh -c 'LINE'\n",
+            f"{A}.service": "[Unit]\nWants=x.service\n",
+            f"{WANTS}/a.service": f"-> {A}.service",
+        },
+        "writes",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", [*HOSTS, *STARTS])
+def test_a_host(name: str, fake_host: type[Any], tmp_path: Path) -> None:
+    files, outcome = {**HOSTS, **STARTS}[name]
+    for knob, (line, start) in KNOBS.items():
+        changes = {path: text and text.replace("LINE", line) for path, text in files.items()}
+        (tmp_path / knob).mkdir()
+        expected = expect(start, outcome)
+        if name == MARGIN and knob == "affinity":
+            expected["irq_affinity.queues"] = "unknown"  # any interrupt's may be written there
+        corpus.assert_judged(changes, expected, fake_host, tmp_path / knob)
+
+
+BOMBS = {
+    "words that print": "echo " * 12_000 + "| sysctl x",
+    "many words that print": "echo " * 190_000 + "| transparent_hugepage",
+    "lines without words": "\n" * 60_000 + "transparent_hugepage sysctl smp_affinity",
+    "lines with a blank": ("\n" + " " * 28) * 32_000 + "transparent_hugepage sysctl",
+    "keys in one word": "sysctl\n" + "net.a$" * 10_000,
+    "assignments": "A=1 " * 240_000 + "/opt/y",
+    "commands": "/a/b;" * 190_000,
+    "nothing but ends": ";" * 900_000,
+    "brackets": "(" * 30_000 + "sysctl",
+    "exits": "if x\n  exit 0\n" * 4_000 + "sysctl -w net.core.rmem_max=1",
+    "documents": "cat <<E\n" * 7_000 + "sysctl",
+    "quotations": "ssh '" * 10_000 + "sysctl",
+    "quotations of another kind": 'echo "' * 10_000 + "sysctl",
+}
+
+
+@pytest.mark.parametrize("place", ["/opt/x", "/etc/rc.local", "sh"])
+@pytest.mark.parametrize("name", BOMBS)
+def test_no_script_takes_a_second(name: str, place: str, fake_host: type[Any]) -> None:
+    text = BOMBS[name]
+    changes = (
+        run(f"/bin/sh -c '{text}'".replace("\n", ";"))
+        if place == "sh"
+        else script("true\n") | {place: f"#!/bin/sh\n{text}\n"}
+    )
+    host = corpus.make(fake_host, changes)
+    begun = time.process_time()
+    corpus.judge(host)
+    assert time.process_time() - begun < 1
