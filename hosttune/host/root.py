@@ -14,8 +14,8 @@ import os
 import stat
 import time
 from collections.abc import Callable
-from functools import cache
-from typing import Any, Generic, Literal, Protocol, TypeAlias, TypeVar
+from functools import cache, lru_cache, wraps
+from typing import Any, Generic, Literal, ParamSpec, Protocol, TypeAlias, TypeVar, cast
 
 import msgspec
 
@@ -24,6 +24,7 @@ from hosttune.patterns import late_pattern
 
 T = TypeVar("T")
 U = TypeVar("U")
+P = ParamSpec("P")
 
 # A method named `list` hides the type of that name from the annotations after it.
 Names: TypeAlias = list[str]
@@ -204,6 +205,20 @@ class Once:
         if path not in self._derived:
             self._derived[path] = derive(self._root, path, make)
         return self._derived[path]
+
+
+def read_once(read: Callable[P, U]) -> Callable[P, U]:
+    """Returns a function of a root, and of what can be hashed, that reads a :class:`Once` once with the same arguments.
+
+    Several sections ask for the same, and what such a root holds does not change.
+    """
+    known = lru_cache(16)(read)
+
+    @wraps(read)
+    def read_known(*args: Any) -> Any:
+        return known(*args) if isinstance(args[0], Once) else cast("Any", read)(*args)
+
+    return cast("Callable[P, U]", read_known)
 
 
 class Tree:

@@ -8,10 +8,10 @@ to change. Sources: systemd.service(5), "Command lines"; systemd.exec(5), `User=
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import partial
 
 from hosttune.host import boot_jobs, commands, rc_local, shell, systemd, systemd_lines
-from hosttune.host.root import NOT_CAPTURED, PROGRAM, Fact, Once, Root, derive
+from hosttune.host.root import NOT_CAPTURED, PROGRAM, Fact, Root, derive, read_once
 from hosttune.host.systemd import Unit
 from hosttune.host.systemd_lines import Setting
 
@@ -32,18 +32,10 @@ GONE_AT_BOOT = ("/run/", "/var/run/", "/dev/", "/tmp/", "/proc/", "/sys/")
 _NO_SCRIPT = (PROGRAM, NOT_CAPTURED)
 
 
+@read_once
 def read_units(root: Root) -> Fact[list[Unit]]:
     """Returns the services that something starts at boot, those of timers too, /etc/rc.local, and the jobs of
     :mod:`boot_jobs`."""
-    return _read_units_once(root) if isinstance(root, Once) else _read_units(root)
-
-
-@lru_cache(4)  # several sections ask for it; what such a root holds does not change
-def _read_units_once(root: Once) -> Fact[list[Unit]]:
-    return _read_units(root)
-
-
-def _read_units(root: Root) -> Fact[list[Unit]]:
     services = systemd.read_started_services(root, timed=True)
     if services.value is None:
         return services

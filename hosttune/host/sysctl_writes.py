@@ -17,7 +17,7 @@ import msgspec
 
 from hosttune.host import commands, shell, start_commands, sysctl_lines, sysctl_values, systemd
 from hosttune.host.forms import NAME, consists_of
-from hosttune.host.root import Fact, Root, derive
+from hosttune.host.root import Fact, Root, derive, read_once
 from hosttune.host.shell import UNKNOWN
 from hosttune.host.systemd_lines import Setting
 from hosttune.patterns import late_pattern
@@ -107,6 +107,7 @@ def _matches(name: str, pattern: str) -> bool:
     return name == pattern or sysctl_lines.matches(name, pattern)
 
 
+@read_once
 def read(root: Root) -> Fact[list[Write]]:
     """Returns what enabled services write to keys that a profile may name, and what /etc/rc.local does."""
     units = start_commands.read_units(root)

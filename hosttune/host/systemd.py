@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterable
-from functools import lru_cache
 from typing import Literal
 
 import msgspec
 
 from hosttune.host import dropins
-from hosttune.host.root import NOT_CAPTURED, Fact, Once, Root, make_unreadable
+from hosttune.host.root import NOT_CAPTURED, Fact, Root, make_unreadable, read_once
 from hosttune.host.systemd_lines import Setting, find_last, list_values, parse
 from hosttune.patterns import late_pattern
 
@@ -107,13 +106,13 @@ def read_unit(root: Root, name: str, *, now: bool = False) -> Fact[Unit]:
 def read_wanted_units(root: Root) -> Fact[frozenset[str]]:
     """Returns the names of all units that a boot comes to: by the links of `.wants` and `.requires` directories, and by
     what the units that it comes to ask for themselves."""
-    index = _read_index(root, now=False)
+    index = _read_index(root, False)
     return index.drop_value() if index.value is None else Fact("value", index.value.wanted, UNITS[0])
 
 
 def read_names(root: Root) -> Fact[frozenset[str]]:
     """Returns the names of all units that the next boot finds."""
-    index = _read_index(root, now=False)
+    index = _read_index(root, False)
     if index.value is None:
         return index.drop_value()
     return Fact("value", frozenset(name for names in index.value.names.values() for name in names), UNITS[0])
@@ -121,7 +120,7 @@ def read_names(root: Root) -> Fact[frozenset[str]]:
 
 def read_local_services(root: Root) -> Fact[list[Unit]]:
     """Returns the services that this host's administrator installed or changed (in /etc), with their settings."""
-    index = _read_index(root, now=False)
+    index = _read_index(root, False)
     if index.value is None:
         return index.drop_value()
     services = [name.removesuffix(".d") for name in index.value.names[UNITS[0]] if name.endswith(_SERVICES)]
@@ -133,7 +132,7 @@ def read_started_services(root: Root, *, timed: bool = False) -> Fact[list[Unit]
 
     timed: also those that a timer, a path or a socket starts which it comes to; they are not `started`.
     """
-    index = _read_index(root, now=False)
+    index = _read_index(root, False)
     if index.value is None:
         return index.drop_value()
     names = {name for name in index.value.wanted if name.endswith(".service")}
@@ -242,16 +241,8 @@ class _Index(msgspec.Struct):
         ]
 
 
+@read_once
 def _read_index(root: Root, now: bool) -> Fact[_Index]:
-    return _read_index_once(root, now) if isinstance(root, Once) else _build_index(root, now)
-
-
-@lru_cache(8)  # what such a root holds does not change
-def _read_index_once(root: Once, now: bool) -> Fact[_Index]:
-    return _build_index(root, now)
-
-
-def _build_index(root: Root, now: bool) -> Fact[_Index]:
     found: dict[str, list[str]] = {}
     links: set[str] = set()
     aliases: dict[str, list[str]] = {}
