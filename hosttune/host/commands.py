@@ -381,7 +381,11 @@ def _find_words(command: str, depth: int) -> Iterator[str]:
     """Yield the words of a command line, and for what a shell is given to run, the words of that."""
     words = _split_words(command)
     nested = _find_nested(words) if words and depth < _MAX_NESTED else None
+    # Who writes such a quotation means another word by it than systemd makes of it: it may be a part of a password.
+    is_doubtful = '\\"' in command or "\\'" in command
     for word in words:
+        if word == nested and is_doubtful:
+            continue
         if word == nested:
             for each in _COMMAND_END.split(nested):
                 yield from _find_words(each, depth + 1)

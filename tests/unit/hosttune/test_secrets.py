@@ -248,6 +248,11 @@ PLACES = [
         ]
     ),
     ("/var/spool/cron/crontabs/root", "P={0}\n@reboot /opt/a/b --token={0} > /tmp/{0}\n"),
+    ("/etc/network/interfaces", "iface x inet dhcp\n  up curl -u {0}; sysctl -w net.x={0}\n  wpa-psk {0}\n"),
+    ("/etc/udev/rules.d/a.rules", 'ENV{{P}}="{0}", RUN+="/opt/a/b --token {0}", RUN+="sysctl -w net.x={0}"\n'),
+    ("/usr/local/lib/move", "P={0} /opt/a/b -p {0}\nssh -i {0} x; cat <<E\n{0}\nE\n"),
+    (f"{ETC}/x.target", "[Unit]\nDescription={0}\nWants={0}!\n"),
+    (f"{ETC}/x.socket", "[Socket]\nListenStream={0}\nService={0}!\n"),
     ("/etc/sysfs.conf", "# {0}\nx/{0} = {0}\nmode x = {0}\n"),
     ("/etc/sysfs.d/a.conf", "kernel/mm/transparent_hugepage/enabled = x # {0}\n"),
     ("/usr/local/lib/move", "sysctl -w net.x.secret={0} kernel.x={0}; sysctl -p {0}; echo {0} > /proc/sys/net/x\n"),
