@@ -193,7 +193,7 @@ def write_shell(command: str) -> str:
 # --- what is kept -----------------------------------------------------------------------------------------
 
 
-def reduce_jobs(reduce: Callable[[str], str], text: str, *, with_user: bool) -> str:
+def keep_jobs(reduce: Callable[[str], str], text: str, *, with_user: bool) -> str:
     """Returns the jobs of a file of cron, each with its user and what `reduce` leaves of its command; of its time only
     whether that is the boot."""
     kept: list[str] = []
@@ -204,7 +204,7 @@ def reduce_jobs(reduce: Callable[[str], str], text: str, *, with_user: bool) -> 
     return "\n".join(kept) + ("\n" if text.endswith("\n") else "")
 
 
-def reduce_interfaces(reduce: Callable[[str], str], text: str) -> str:
+def keep_interfaces(reduce: Callable[[str], str], text: str) -> str:
     """Returns the commands of a file of ifupdown, what `reduce` leaves of each."""
     return "".join(f"up {left}\n" for left in map(reduce, _INTERFACE_COMMAND.findall(text)) if left)
 
@@ -213,7 +213,7 @@ def _find_udev_commands(text: str) -> list[str]:
     return [command.replace('\\"', '"') for command in _UDEV_COMMAND.findall(text)]
 
 
-def reduce_udev(reduce: Callable[[str], str], text: str) -> str:
+def keep_udev(reduce: Callable[[str], str], text: str) -> str:
     """Returns the commands of a file of udev's rules, what `reduce` leaves of each."""
     left = (kept.replace('"', '\\"') for kept in map(reduce, _find_udev_commands(text)) if kept)
     return "".join(f'RUN+="{each}"\n' for each in left)

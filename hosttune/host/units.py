@@ -118,22 +118,22 @@ def _keep_command(command: str) -> str:
 
 def reduce_crontab(text: str) -> str:
     """Returns what is kept of a file of cron's jobs with a user each, as of a service's commands."""
-    return boot_jobs.reduce_jobs(_keep_shell, text, with_user=True)
+    return boot_jobs.keep_jobs(_keep_shell, text, with_user=True)
 
 
 def reduce_crontab_of_root(text: str) -> str:
     """Returns what is kept of root's own file of cron's jobs."""
-    return boot_jobs.reduce_jobs(_keep_shell, text, with_user=False)
+    return boot_jobs.keep_jobs(_keep_shell, text, with_user=False)
 
 
 def reduce_interfaces(text: str) -> str:
     """Returns what is kept of a file of ifupdown."""
-    return boot_jobs.reduce_interfaces(_keep_shell, text)
+    return boot_jobs.keep_interfaces(_keep_shell, text)
 
 
 def reduce_udev(text: str) -> str:
     """Returns what is kept of a file of udev's rules."""
-    return boot_jobs.reduce_udev(_keep_shell, text)
+    return boot_jobs.keep_udev(_keep_shell, text)
 
 
 def _bound(command: str) -> None:
