@@ -16,7 +16,7 @@ def captured(tree, tmp_path):
 
     def make(value="5", persisted="5"):
         files = {f"/{d}/sysctl.d/README": "" for d in ("etc", "run", "usr/local/lib", "usr/lib")}
-        files["/etc/systemd/system/README"] = ""
+        files |= {f"/{d}/systemd/system/README": "" for d in ("etc", "usr/lib")}
         files["/proc/sys/net/core/rmem_max"] = value
         files["/etc/sysctl.d/x.conf"] = f"net.core.rmem_max = {persisted}"
         profile = tmp_path / "p.yml"
