@@ -48,7 +48,8 @@ def test_a_reading_back_that_does_not_hold_is_not_repeated(host):
             assert host.run("timeout 120 systemctl start trading_agent.service").rc != 0
             time.sleep(4)  # RestartSec= is 2 s
             show = "systemctl show -P NRestarts -P ActiveState -P ExecMainStatus trading_agent.service"
-            said, _, stats = host.check_output(f"{show} | paste -sd ' '; {AGENT} stats main --format json").partition("\n")
+            told = host.check_output(f"{show} | paste -sd ' '; {AGENT} stats main --format json")
+            said, _, stats = told.partition("\n")
             assert set(said.split()) == {"0", "failed", "2"}
             assert json.loads(stats)["counters"]["orders_sent"] == 0
     finally:
