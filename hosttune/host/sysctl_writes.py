@@ -39,7 +39,7 @@ _COMMAND = late_pattern(
 )
 _REDIRECTION = late_pattern(r"[0-9]?>{1,2}&?[ \t]*[^\s;|&<>()]+")
 _PIPED = late_pattern(
-    r"""(?:^|(?<=[;|&(){}\n]))[ \t]*(?:echo|printf)[ \t]+(["']?)([^"'|;&<>\n$`]*)\1[ \t]*\|[ \t]*(?:/\S*/)?
+    r"""(?:^|(?<=[;|&(){}\n]))[ \t]*(?:echo|printf)[ \t]+(["']?)([^"'|;&<>()\n$`]*)\1[ \t]*\|[ \t]*(?:/\S*/)?
     sysctl[ \t][^;|&<>\n]*(?:-\w*p|--load=?)[ \t]*(?:-|/dev/stdin)(?=$|[ \t]*[;|&)}\n])""",
     re.VERBOSE,
 )
@@ -259,8 +259,11 @@ def _parse_call(match: re.Match[str], text: str) -> list[Write | Load]:
     words = _split(_REDIRECTION.sub(" ", match[2]))
     if match[1]:
         return _apply(words)
-    if match[3] and text[match.end() : match.end() + 1] == "(":
+    rest = text[match.end() : match.end() + 1]
+    if match[3] and rest == "(":
         words.append("-")
+    if (match[2].endswith("$") and rest == "(") or rest == "`":
+        words.append("$x")  # what a command prints
     if _XARGS.search(text, text.rfind("\n", 0, match.start()) + 1, match.start()):
         return [Write(UNKNOWN, UNKNOWN, "")]
     return _parse_arguments(words)

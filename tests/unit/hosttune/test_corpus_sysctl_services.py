@@ -81,6 +81,13 @@ HOSTS: dict[str, tuple[Changes, Expected]] = {
     "a variable of sysctl": (shell("sysctl -w net.core.rmem_max=$$SIZE"), OPEN),
     "a loop": (shell("for f in rmem wmem; do sysctl -w net.core.$${f}_max=1; done"),
                {ID: "unknown", "net_buffers.net.core.wmem_max": "unknown"}),
+    "what a command prints": (shell("sysctl -w $(cat /opt/list)"), dict.fromkeys(ALL, "unknown")),
+    "a group to a pipe": (
+        shell('(echo "net.core.rmem_max = 1"; echo x) | sysctl -p /dev/stdin'),
+        dict.fromkeys(ALL, "unknown"),
+    ),
+    "a word to a pipe": (shell('echo "net.core.rmem_max = 1" | sysctl -p -'), LOST),
+    "what a command prints, in old words": (shell("sysctl -w `cat /opt/list`"), dict.fromkeys(ALL, "unknown")),
     "braces of bash": (
         service("/bin/bash -c 'sysctl -w net.core.{rmem,wmem}_max=1'"),
         {ID: "unknown", "net_buffers.net.core.wmem_max": "unknown"},
