@@ -10,7 +10,7 @@ import msgspec
 from hosttune.checks import _desk, _late_writes, _masks
 from hosttune.checks._hugepages_at_boot import Sources
 from hosttune.findings import Hop
-from hosttune.host import boot_pages, boot_writes, grub_default, tmpfiles, tmpfiles_lines
+from hosttune.host import boot_pages, grub_default, start_commands, tmpfiles, tmpfiles_lines
 from hosttune.host.boot import DEFAULT, Boot
 from hosttune.output import quote_word
 
@@ -36,7 +36,7 @@ def write_late_fix(sources: Sources, hop: Hop, path: str, value: str) -> list[st
     return [*lines, *_write_line(writes, path, value)]
 
 
-def _write_service_fix(wrong: boot_writes.Write, path: str) -> str:
+def _write_service_fix(wrong: start_commands.Write, path: str) -> str:
     # A line stays whole: what is around it may need one.
     return _late_writes.write_fix(wrong, [rf"""s#\(\(>\|tee\|tee -a\) *["']\?\){path}#\1/dev/null#g"""], path)
 

@@ -22,6 +22,7 @@ from hosttune.host import (
     hugepages,
     hugetlb,
     shell,
+    start_commands,
     sysctl,
     sysctl_lines,
     sysctl_values,
@@ -46,7 +47,7 @@ class Sources(msgspec.Struct):
     default_kb: Fact[int]
     boot: boot.Boot
     tmpfiles: Fact[tmpfiles.Writes]
-    services: Fact[list[boot_writes.Write]]
+    services: Fact[list[start_commands.Write]]
     sysctl: sysctl.Sysctls
 
 

@@ -3,27 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
+from hosttune.checks import _edits
 from hosttune.findings import Hop, HopState
 from hosttune.host.shell import UNKNOWN
+from hosttune.host.start_commands import Write
 from hosttune.output import quote_word
-
-
-class Write(Protocol):
-    """What a service writes: `place` says so, `unit` is the service; `doubt` is why it may not come to it, and `unread`
-    what could not be read."""
-
-    @property
-    def place(self) -> str: ...
-    @property
-    def unit(self) -> str: ...
-    @property
-    def alone(self) -> bool: ...
-    @property
-    def doubt(self) -> str: ...
-    @property
-    def unread(self) -> str: ...
 
 
 def judge(writes: Sequence[tuple[str, Write]], is_good: Callable[[str], bool], judge_rest: Callable[[], Hop]) -> Hop:
@@ -61,13 +46,12 @@ def advise(hop: Hop, writes: Sequence[Write], what: str) -> list[str]:
 def write_fix(write: Write, expressions: Sequence[str], what: str) -> str:
     """Returns what keeps a service, or /etc/rc.local, from a write: what else the service does goes on. `expressions`:
     those of sed that take it out of a file; `what` says in words what that is."""
+    if write.place.rpartition(":")[2].isdigit():  # a line that says nothing else
+        return _edits.remove_line(write.place)
     if write.alone and write.unit.endswith(".service"):
         return f"systemctl disable {quote_word(write.unit)}"
     unit, _, script = write.place.removesuffix(")").partition(" (")
     file = script or unit
-    if file.rpartition(":")[2].isdigit():  # a line that says nothing else; the numbers of others stay
-        file, _, number = file.rpartition(":")
-        return f"sed -i '{number}s/.*//' {quote_word(file)}"
     if not script and write.unit.endswith(".service") and not file.startswith("/etc/"):
         return f"systemctl edit --full {quote_word(write.unit)}  # take out what writes to {what}"
     edits = " ".join(f"-e {quote_word(each)}" for each in expressions) if len(expressions) > 1 else ""

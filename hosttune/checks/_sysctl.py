@@ -8,10 +8,10 @@ from collections.abc import Iterable
 
 import msgspec
 
-from hosttune.checks import _desk, _late_writes, _masks
+from hosttune.checks import _desk, _edits, _late_writes, _masks
 from hosttune.findings import READ_IT, Finding, Hop, HopName, HopState
 from hosttune.hops import build_finding, judge_fact
-from hosttune.host import module_names, netconf, sysctl_lines, sysctl_values, sysctl_writes
+from hosttune.host import module_names, netconf, start_commands, sysctl_lines, sysctl_values, sysctl_writes
 from hosttune.host.modules import SERVICE as MODULES_SERVICE
 from hosttune.host.modules import Modules, find_load
 from hosttune.host.root import Fact
@@ -64,7 +64,7 @@ def judge_hops(key: str, wanted: Value, facts: Sysctls, modules: Modules | None 
     hops: dict[HopName, Hop] = {"persisted": judge_persisted(key, wanted, facts), "runtime": runtime}
     others = [each for name in list_needed([key])[1:] for each in sysctl_writes.find(facts.services.value or (), name)]
     if others:
-        words = f"{others[0].key.replace('/', '.')}, which counts here too, is written by this service"
+        words = f"{others[0].path.replace('/', '.')}, which counts here too, is written by this service"
         hops["persisted"] = Hop("unknown", others[0].unread or words, others[0].place)
         return hops
     pair = netconf.find_pair(sysctl_lines.normalise_key(key))
@@ -239,21 +239,10 @@ def write_fix(
 def fix_module(module: str, modules: Modules) -> list[str]:
     """Returns commands that have the next boot load a module before it applies sysctls."""
     block = (modules.blocks.value or {}).get(module)
-    lines = [] if block is None else [remove_line(block.place)]
+    lines = [] if block is None else [_edits.remove_line(block.place)]
     if modules.at_boot.state == "absent":
         return [*lines, _masks.write_fix(MODULES_SERVICE, modules.at_boot.source)]
     return lines if module in (modules.at_boot.value or {}) else [*lines, f"echo {module} >> {_desk.MODULES}"]
-
-
-def remove_line(place: str) -> str:
-    """Returns the command that removes the line at `FILE:LINE`; of the kernel's command line, what to do."""
-    file, colon, number = place.rpartition(":")
-    # Emptied: the numbers of other lines stay what another fix names.
-    return (
-        f"sed -i '{number}s/.*//' {quote_word(file)}"
-        if colon
-        else f"take that out of the kernel's command line ({place})"
-    )
 
 
 def _list_pair(key: str) -> list[str]:
@@ -287,10 +276,8 @@ def _fix_boot(key: str, wanted: Value, found: dict[HopName, Hop], facts: Sysctls
     return [*lines, *(set_at_boot(each, wanted, facts) for each in keys)]
 
 
-def _write_service_fix(wrong: sysctl_writes.Write, key: str, wanted: Value) -> str:
+def _write_service_fix(wrong: start_commands.Write, key: str, wanted: Value) -> str:
     """Returns what keeps a service from setting a key, or a line of a file that it has sysctl read."""
-    if wrong.place.rpartition(":")[2].isdigit():
-        return remove_line(wrong.place)
     names = r"\|".join(re.sub(r"[./]", "[./]", name) for name in sysctl_lines.list_names(key))
     value = re.sub(r"[ \t]+", r"[ \\t]\\+", re.sub(r"[^\w \t]", r"\\\g<0>", wrong.value))
     return _late_writes.write_fix(

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import msgspec
 
-from hosttune.checks import _sysctl
+from hosttune.checks import _edits, _sysctl
 from hosttune.findings import READ_IT, Finding, Hop, HopName, Status
 from hosttune.hops import build_finding, judge_fact
 from hosttune.host import module_names, modules, qdisc, sysctl, sysctl_lines
@@ -169,7 +169,7 @@ def _check_default_qdisc(name: str, facts: sysctl.Sysctls, found: modules.Module
             hops["persisted"] = Hop("unknown", unread.reason, unread.source)
         elif block is not None:
             hops["persisted"] = Hop("bad", f"{block.place} keeps {module} from being loaded", block.place)
-            fix = "\n".join([_sysctl.remove_line(block.place), *([] if fix == READ_IT else [fix])])
+            fix = "\n".join([_edits.remove_line(block.place), *([] if fix == READ_IT else [fix])])
     return build_finding(
         "tcp_bbr.qdisc",
         name,

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from hosttune.host import systemd
 from hosttune.host.forms import NAME, consists_of
 from hosttune.host.hugetlb import MARKS
-from hosttune.host.root import NOT_CAPTURED, Fact, Root
+from hosttune.host.root import NOT_CAPTURED, Fact, Root, make_unreadable
 from hosttune.host.shell import UNKNOWN
 from hosttune.host.systemd import Unit
 from hosttune.host.systemd_lines import Setting
@@ -43,9 +43,8 @@ _UDEV_COMMAND = late_pattern(r'RUN(?:\{program\})?[ \t]*\+?:?=[ \t]*"((?:[^"\\]|
 _CRONS = ("cron.service", "crond.service")
 _SYSFS = "sysfsutils"
 _REBOOT = "@reboot"
-_MOST = 256
-# Of jobs: a name that Debian's cron takes.
-_PLAIN = f"{NAME}"
+# Of one host: more than any has.
+_MOST = 4096
 _JOB = late_pattern(r"\s*((?:@\w{1,16})|(?:[\w*/,~-]{1,200}[ \t]+){4}[\w*/,~-]{1,200})[ \t]+(\S.*)")
 _PERCENT = late_pattern(r"(?<!\\)%.*")
 _LINK = late_pattern(r"S[0-9]{2}(\S+)")
@@ -68,31 +67,27 @@ def read(root: Root) -> Fact[list[Unit]]:
         if lines.value is None:
             return lines.drop_value()
         found += lines.value
+    if len(found) > _MOST:
+        return make_unreadable(found[_MOST].source, f"more than {_MOST:,} jobs and hooks")
     return Fact("value", found, CRONTAB)
 
 
 def _read_cron(root: Root, wanted: frozenset[str]) -> Fact[list[Unit]]:
     if wanted.isdisjoint(_CRONS):
         return Fact("value", [], CRONTAB)
-    names = root.list(CRON_D)
-    if _is_refused(names):
-        return names.drop_value()
-    files = [(CRONTAB, True), *((f"{CRON_D}/{name}", True) for name in names.value or [])]
-    files += [(path, False) for path in OF_ROOT]
-    found: list[Unit] = []
-    for path, with_user in files:
-        text = root.read(path)
-        if _is_refused(text):
-            return text.drop_value()
-        sure = path == CRONTAB or not with_user or consists_of(path.rpartition("/")[2], _PLAIN, 255)
-        # A last line without an end makes Debian's cron leave out the file.
-        sure = sure and (text.value or "").endswith("\n")
-        found += [_make(path, user, command, sure and at_boot) for at_boot, user, command in
-                  _parse_jobs(text.value or "", with_user)]  # fmt: skip
-    return Fact("value", found[:_MOST], CRONTAB)
+    files = _read_files(root, [CRONTAB, *OF_ROOT], CRON_D)
+    return files.map(lambda files: [unit for path, text in files for unit in _list_jobs(path, text)])
 
 
-def _parse_jobs(text: str, with_user: bool) -> Iterator[tuple[bool, str, str]]:
+def _list_jobs(path: str, text: str) -> Iterator[Unit]:
+    sure = path in (CRONTAB, *OF_ROOT) or consists_of(path.rpartition("/")[2], NAME, 255)
+    # A last line without an end makes Debian's cron leave out the file.
+    sure = sure and text.endswith("\n")
+    for at_boot, user, command in _parse_jobs(text, with_user=path not in OF_ROOT):
+        yield _make(path, write_shell(command), started=sure and at_boot, user=user)
+
+
+def _parse_jobs(text: str, *, with_user: bool) -> Iterator[tuple[bool, str, str]]:
     for line in text.splitlines():
         match = _JOB.fullmatch(line)
         if match is None or line.lstrip().startswith("#"):
@@ -119,8 +114,9 @@ def _read_init_scripts(root: Root) -> Fact[list[Unit]]:
     for name in names:
         service = f"{name.removesuffix('.sh')}.service"
         if service not in known.value and consists_of(name, f"{NAME}.+", 128):
-            found.append(_make(service, "root", f"{INIT_SCRIPTS}/{name} start", True, f"{INIT_SCRIPTS}/{name}"))
-    return Fact("value", found[:_MOST], INIT_SCRIPTS)
+            path = f"{INIT_SCRIPTS}/{name}"
+            found.append(_make(path, f"{path} start", name=service))
+    return Fact("value", found, INIT_SCRIPTS)
 
 
 def _read_hooks(root: Root) -> Fact[list[Unit]]:
@@ -130,38 +126,42 @@ def _read_hooks(root: Root) -> Fact[list[Unit]]:
         if _is_refused(names):
             return names.drop_value()
         paths = (f"{directory}/{name}" for name in names.value or [] if consists_of(name, f"{NAME}.", 128))
-        found += [_make(path, "root", path, False) for path in paths]
-    for directory, more, parse in (
-        (INTERFACES_D, [INTERFACES], _INTERFACE_COMMAND.findall),
-        (UDEV_D, [], _find_udev_commands),
+        found += [_make(path, path, started=False) for path in paths]
+    for files, find in (
+        (_read_files(root, [INTERFACES], INTERFACES_D), _INTERFACE_COMMAND.findall),
+        (_read_files(root, [], UDEV_D), _find_udev_commands),
     ):
-        names = root.list(directory)
-        if _is_refused(names):
-            return names.drop_value()
-        for path in (*more, *(f"{directory}/{name}" for name in names.value or [])):
-            text = root.read(path)
-            if _is_refused(text):
-                return text.drop_value()
-            found += [_make(path, "root", command, False) for command in parse(text.value or "")]
-    return Fact("value", found[:_MOST], INTERFACES)
+        if files.value is None:
+            return files.drop_value()
+        for path, text in files.value:
+            found += [_make(path, write_shell(command), started=False) for command in find(text)]
+    return Fact("value", found, INTERFACES)
 
 
 def _read_sysfs(root: Root) -> Fact[list[Unit]]:
-    names = root.list(SYSFS_D)
+    files = _read_files(root, [SYSFS_CONF], SYSFS_D, ".conf")
+    return files.map(lambda files: [unit for path, text in files for unit in _list_attributes(path, text)])
+
+
+def _list_attributes(path: str, text: str) -> Iterator[Unit]:
+    for number, line in enumerate(text.splitlines(), 1):
+        match = _ATTRIBUTE.fullmatch(line)
+        if match and consists_of(match[0], f"{NAME}./*?[]=: \t#", 512):
+            yield _make(f"{path}:{number}", write_shell(_write_attribute(match[1], match[2])))
+
+
+def _read_files(root: Root, paths: list[str], directory: str, suffix: str = "") -> Fact[list[tuple[str, str]]]:
+    """Returns the path and the text of these files, and of those in a directory, as far as they are there."""
+    names = root.list(directory)
     if _is_refused(names):
         return names.drop_value()
-    found: list[Unit] = []
-    for path in (SYSFS_CONF, *(f"{SYSFS_D}/{name}" for name in names.value or [] if name.endswith(".conf"))):
+    found: list[tuple[str, str]] = []
+    for path in (*paths, *(f"{directory}/{name}" for name in names.value or [] if name.endswith(suffix))):
         text = root.read(path)
         if _is_refused(text):
             return text.drop_value()
-        for number, line in enumerate((text.value or "").splitlines(), 1):
-            match = _ATTRIBUTE.fullmatch(line)
-            if match and consists_of(match[0], f"{NAME}./*?[]=: \t#", 512):
-                place = f"{path}:{number}"
-                write = _write_attribute(match[1], match[2])
-                found.append(_make(place, "root", write, True, place))
-    return Fact("value", found[:_MOST], SYSFS_CONF)
+        found.append((path, text.value or ""))
+    return Fact("value", found, directory)
 
 
 def _write_attribute(path: str, value: str) -> str:
@@ -176,12 +176,9 @@ def _is_refused(fact: Fact[list[str]] | Fact[str]) -> bool:
     return fact.state == "unreadable" and fact.reason != NOT_CAPTURED
 
 
-def _make(name: str, user: str, command: str, started: bool, source: str = "") -> Unit:
-    source = source or name
-    is_script = command.startswith((f"{INIT_SCRIPTS}/", *(f"{directory}/" for directory in HOOKS)))
-    shell = command if is_script else write_shell(command)
-    settings = [Setting("Service", "User", user, source), Setting("Service", "ExecStart", shell, source)]
-    return Unit(name, "installed", started, settings, source)
+def _make(source: str, command: str, *, started: bool = True, user: str = "root", name: str = "") -> Unit:
+    settings = [Setting("Service", "User", user, source), Setting("Service", "ExecStart", command, source)]
+    return Unit(name or source, "installed", started, settings, source)
 
 
 def write_shell(command: str) -> str:
@@ -197,7 +194,7 @@ def keep_jobs(reduce: Callable[[str], str], text: str, *, with_user: bool) -> st
     """Returns the jobs of a file of cron, each with its user and what `reduce` leaves of its command; of its time only
     whether that is the boot."""
     kept: list[str] = []
-    for at_boot, user, command in _parse_jobs(text, with_user):
+    for at_boot, user, command in _parse_jobs(text, with_user=with_user):
         left = reduce(command)
         if left:
             kept.append(" ".join([_REBOOT if at_boot else "@daily", *([user] if with_user else []), left]))

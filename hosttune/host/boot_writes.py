@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from functools import partial
 
 import msgspec
 
 from hosttune.host import commands, globs, hugetlb, shell, start_commands, systemd, tmpfiles_lines
 from hosttune.host.forms import DIGITS, NAME, UNINTELLIGIBLE, consists_of
 from hosttune.host.hugetlb import MARKS
-from hosttune.host.root import Fact, Root, derive
+from hosttune.host.root import Fact, Root
 from hosttune.host.shell import UNKNOWN
+from hosttune.host.start_commands import Write
 from hosttune.patterns import late_pattern
 
 _MOST = 64
@@ -43,22 +43,6 @@ _IDLE = late_pattern(
 )
 
 
-class Write(msgspec.Struct, frozen=True):
-    """`value` and `path` are `?` where they are not understood; a path may be a pattern. `place` is the unit's file.
-
-    `unit` is the unit's name, `alone` whether it does nothing but such writes, `doubt` says why it may not come to
-    this write at all, and `unread` why its script may have any such write in it.
-    """
-
-    path: str
-    value: str
-    place: str
-    unit: str = ""
-    alone: bool = False
-    doubt: str = ""
-    unread: str = ""
-
-
 def find(writes: Iterable[Write], path: str) -> list[Write]:
     """Returns those that may write to a path, the ones that are not understood too."""
     mark = MARKS[MARKS[1] in path]
@@ -78,23 +62,17 @@ def _find_writes(root: Root, unit: systemd.Unit) -> list[Write]:
     for setting in started:
         found += parse_command(setting.value, setting.source)
         words = commands.split_commands(setting.value)
-        scripts = start_commands.list_scripts(root, setting.value)
-        for script in scripts:
-            place = f"{setting.source} ({script})"
-            text = _read_script(root, script)
+        texts: list[str] = []
+        for script, text in start_commands.read_scripts(root, setting.value, "writes", reduce_script):
             if text.state == "unreadable":
                 unread = f"{script} could not be read: {text.reason}"
                 found += [Write(UNKNOWN + mark, UNKNOWN, setting.source, unread=unread) for mark in MARKS]
-            # What systemd starts has to say what runs it; a shell runs the rest itself.
+            place = f"{setting.source} ({script})"
             found += (parse_script if commands.runs(words, script) else parse)(text.value or "", place)
-            alone = alone and _only_writes(text.value or "")
-        alone = alone and (bool(scripts) or all(map(_is_only_writing, words)))
+            texts.append(text.value or "")
+        alone = alone and (all(map(_only_writes, texts)) if texts else all(map(_is_only_writing, words)))
     doubt = systemd.doubt_start(unit) if found else ""
     return [msgspec.structs.replace(each, unit=unit.name, alone=alone, doubt=doubt) for each in found]
-
-
-def _read_script(root: Root, path: str) -> Fact[str]:
-    return derive(root, f"{path}:writes", partial(start_commands.read_script, path=path, reduce=reduce_script))
 
 
 def parse_command(line: str, place: str) -> list[Write]:

@@ -41,7 +41,7 @@ _VALUED = frozenset(
         *("-w", "--whitelist-environment"),
     }
 )
-#: A command line names no more files than this.
+#: Of one command: more scripts and settings files than anybody has it run or read.
 MAX_PATHS = 64
 
 SETTINGS = late_pattern(r"\.(ya?ml|json)$")
@@ -101,14 +101,13 @@ def find_paths(text: str) -> list[str]:
 
 
 def find_programs(command: str) -> list[str]:
-    """Returns the absolute paths of the program and, if that is an interpreter, of its script; at most MAX_PATHS."""
-    found = dict.fromkeys(_find_programs(_split_words(command), 0))
-    return list(found)[:MAX_PATHS]
+    """Returns the absolute paths of the program and, if that runs others, of those."""
+    return list(dict.fromkeys(_find_programs(_split_words(command), 0)))
 
 
 def find_scripts_in(text: str) -> list[str]:
-    """Returns the scripts that shell names which may be of this host's administrator; at most MAX_PATHS."""
-    return _choose_scripts(dict.fromkeys(_find_in_text(text, 1)))[:MAX_PATHS]
+    """Returns the scripts that shell names which may be of this host's administrator."""
+    return _choose_scripts(dict.fromkeys(_find_in_text(text, 1)))
 
 
 def find_privilege(command: str) -> Literal["+", "!", ""]:

@@ -53,19 +53,15 @@ def find_appliers(root: Root) -> Fact[list[Applier]]:
 
 def _find_applier(root: Root, unit: systemd.Unit) -> Applier | None:
     started = [each.value for each in start_commands.list_writing(unit)]
-    scripts = dict.fromkeys(path for command in started for path in start_commands.list_scripts(root, command))
-    words = [part for command in started for part in commands.split_commands(command)]
-    texts: list[str] = []
-    for path in scripts:
-        text = _read_script(root, path)
-        if text.state == "unreadable":
-            writes = [irq_writes.Write(UNKNOWN, UNKNOWN)]
-            unread = make_unreadable(unit.source, f"{path} could not be read: {text.reason}")
-            return Applier(unit.name, unread, writes, systemd.doubt_start(unit))
-        # What systemd starts has to say what runs it.
-        if text.value and not (commands.runs(words, path) and not shell.can_start(text.value)):
-            texts.append(text.value)
-    found = _make_applier(root, unit.name, unit.source, started, texts)
+    texts: dict[str, None] = {}
+    for command in started:
+        for path, text in start_commands.read_scripts(root, command, "irqs", reduce_script):
+            if text.state == "unreadable":
+                writes = [irq_writes.Write(UNKNOWN, UNKNOWN)]
+                unread = make_unreadable(unit.source, f"{path} could not be read: {text.reason}")
+                return Applier(unit.name, unread, writes, systemd.doubt_start(unit))
+            texts[text.value or ""] = None
+    found = _make_applier(root, unit.name, unit.source, started, list(texts))
     return found and msgspec.structs.replace(found, doubt=systemd.doubt_start(unit))
 
 
@@ -96,10 +92,6 @@ def reduce_script(text: str) -> str:
 def reduce_settings(text: str) -> str:
     """Returns a settings file with what a check compares, as JSON, which is YAML too. Raises ValueError."""
     return msgspec.json.encode({"irq_affinity": parse_settings(text)}).decode()
-
-
-def _read_script(root: Root, path: str) -> Fact[str]:
-    return derive(root, f"{path}:irqs", partial(start_commands.read_script, path=path, reduce=reduce_script))
 
 
 def _read_settings(path: str, root: Root) -> Fact[str]:

@@ -83,7 +83,6 @@ RULES: dict[str, str] = {
     "/etc/os-release": "pam.reduce_release",
     "/etc/default/grub": "grub_default.reduce",
     "/etc/default/grub.d/*.cfg": "grub_default.reduce",
-    "/etc/rc.local": "boot_writes.reduce_script",
     **dict.fromkeys((boot_jobs.CRONTAB, f"{boot_jobs.CRON_D}/*"), "units.reduce_crontab"),
     **dict.fromkeys((boot_jobs.INTERFACES, f"{boot_jobs.INTERFACES_D}/*"), "units.reduce_interfaces"),
     f"{boot_jobs.UDEV_D}/*.rules": "units.reduce_udev",

@@ -23,39 +23,29 @@ _INTERPRETER = late_pattern(r"#![ \t]*/(?:\S*/)?(?:env[ \t]+)?(?:ba|da|a|k|z|)sh
 # After a backslash a blank is part of a word, and so is the sign that follows.
 _COMMENT = late_pattern(r"(?:^|(?<!\\)[ \t])#")
 _QUOTES = "\"'`"
-# A program that has its arguments run on another machine, or in a namespace of its own.
+#: Where a command begins (with re.VERBOSE).
+START = r"(?:^|(?<=[;|&(){}\n]))[ \t]*"
+#: Programs that have their arguments run on another machine, or in a namespace of its own.
+PROGRAMS_ELSEWHERE = frozenset(
+    {
+        *("ssh", "docker", "podman", "nerdctl", "kubectl", "lxc", "lxc-attach", "nsenter", "machinectl"),
+        *("systemd-nspawn", "chroot"),
+    }
+)
 _ELSEWHERE = late_pattern(
-    r"""(?:^|(?<=[;|&(){}\n]))[ \t]*(?:(?:then|do|else|sudo|exec|nohup|timeout[ \t]+\S+)[ \t]+){0,3}(?:/\S*/)?
-    (?:ssh|docker|podman|nerdctl|kubectl|lxc|lxc-attach|nsenter|machinectl|systemd-nspawn|chroot
-        |ip[ \t]+(?:-\S+[ \t]+)*netns[ \t]+exec)(?=[ \t])
+    rf"""{START}(?:(?:then|do|else|sudo|exec|nohup|timeout[ \t]+\S+)[ \t]+){{0,3}}(?:/\S*/)?
+    (?:{"|".join(sorted(PROGRAMS_ELSEWHERE))}|ip[ \t]+(?:-\S+[ \t]+)*netns[ \t]+exec)(?=[ \t])
     (?:[^;|&\n"'\\]|\\.|"(?:[^"\\]|\\.)*"|'[^']*')*""",
     re.VERBOSE | re.DOTALL,
 )
-# Words that are put into a file which no kernel has.
+# A redirection to a file which no kernel has.
+_TO_FILE = r"""(?:>{1,2}[ \t]*(?!["']?(?:/sys|/proc|\$))[^\s;|&<>()]+)"""
+# Words that are put into such a file, and the line that begins a document for one, or for nobody.
 _WRITTEN_DOWN = late_pattern(
-    r"""(?:^|(?<=[;|&(){}\n]))[ \t]*(?:echo|printf)[ \t]+(?:-\w+[ \t]+)*(?:"[^"\n]*"|'[^'\n]*')[ \t]*
-    >{1,2}[ \t]*(?!["']?(?:/sys|/proc|\$))[^\s;|&<>()]+""",
-    re.VERBOSE,
+    rf"""{START}(?:echo|printf)[ \t]+(?:-\w+[ \t]+)*(?:"[^"\n]*"|'[^'\n]*')[ \t]*{_TO_FILE}""", re.VERBOSE
 )
 _DOCUMENT = late_pattern(
-    r"""[ \t]*cat[ \t]*(?:>{1,2}[ \t]*(?!["']?(?:/sys|/proc|\$))[^\s;|&<>()]+[ \t]*)?<<-?[ \t]*["']?(\w+)["']?
-    [ \t]*(?:>{1,2}[ \t]*(?!["']?(?:/sys|/proc|\$))[^\s;|&<>()]+[ \t]*)?$""",
-    re.VERBOSE,
-)
-PROGRAMS_ELSEWHERE = frozenset(
-    {
-        "ssh",
-        "docker",
-        "podman",
-        "nerdctl",
-        "kubectl",
-        "lxc",
-        "lxc-attach",
-        "nsenter",
-        "machinectl",
-        "systemd-nspawn",
-        "chroot",
-    }
+    rf"""[ \t]*cat[ \t]*(?:{_TO_FILE}[ \t]*)?<<-?[ \t]*["']?(\w+)["']?[ \t]*(?:{_TO_FILE}[ \t]*)?$""", re.VERBOSE
 )
 # What may hold a line that looks like the end of a script.
 _NESTED = late_pattern(r"[{(]|<<|\b(?:if|case|for|while|until|select|function)\b")

@@ -7,11 +7,13 @@ to change. Sources: systemd.service(5), "Command lines"; systemd.exec(5), `User=
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
+import msgspec
+
 from hosttune.host import boot_jobs, commands, rc_local, shell, systemd, systemd_lines
-from hosttune.host.root import NOT_CAPTURED, PROGRAM, Fact, Root, derive, read_once
+from hosttune.host.root import NOT_CAPTURED, PROGRAM, Fact, Root, derive, make_unreadable, read_once
 from hosttune.host.systemd import Unit
 from hosttune.host.systemd_lines import Setting
 
@@ -30,6 +32,23 @@ _DEEP = 3
 GONE_AT_BOOT = ("/run/", "/var/run/", "/dev/", "/tmp/", "/proc/", "/sys/")
 # What stands for the text of a program, which nobody can read, and of a file that a copied tree does not hold.
 _NO_SCRIPT = (PROGRAM, NOT_CAPTURED)
+
+
+class Write(msgspec.Struct, frozen=True):
+    """What a command writes to a file below /sys, or below /proc/sys, where the `path` is only the rest.
+
+    The path may be a pattern; `value` and path are UNKNOWN of :mod:`shell` where they are not understood. `place` is
+    the file that says so, with the script or the line in it. `unit` is the unit's name, `alone` whether it does nothing
+    but such writes; `doubt` says why it may not come to this write at all, and `unread` what could not be read to tell.
+    """
+
+    path: str
+    value: str
+    place: str
+    unit: str = ""
+    alone: bool = False
+    doubt: str = ""
+    unread: str = ""
 
 
 @read_once
@@ -87,20 +106,38 @@ def is_on(unit: Unit, key: str) -> bool:
     return setting is not None and setting.value.lower() in TRUE
 
 
-def list_scripts(root: Root, command: str) -> list[str]:
-    """Returns the scripts that a command runs, and those that these run themselves."""
+def read_scripts(root: Root, command: str, kind: str, reduce: Callable[[str], str]) -> Iterator[tuple[str, Fact[str]]]:
+    """Yields the path of each script that a command runs, and of those that these run themselves, with what is left of
+    it by `reduce`: kept as a fact of that `kind`.
+
+    Nothing is left of what systemd starts itself and that does not say what runs it. Unreadable where nobody knows what
+    a script has, and where there are too many.
+    """
+    words = commands.split_commands(command)
+    paths = _list_scripts(root, command)
+    for path in paths[: commands.MAX_PATHS]:
+        text = derive(root, f"{path}:{kind}", partial(_read_script, path=path, reduce=reduce))
+        lost = text.value and commands.runs(words, path) and not shell.can_start(text.value)
+        yield path, Fact("value", "", path) if lost else text
+    for path in paths[commands.MAX_PATHS :][:1]:
+        yield path, make_unreadable(path, f"one of more than {commands.MAX_PATHS} scripts")
+
+
+def _list_scripts(root: Root, command: str) -> list[str]:
     found = dict.fromkeys(commands.find_scripts(command))
     level = list(found)
     for _ in range(_DEEP):
         below = [name for path in level for name in (_read_names(root, path).value or "").split()]
         level = [name for name in dict.fromkeys(below) if name not in found]
         found.update(dict.fromkeys(level))
-    return list(found)[: commands.MAX_PATHS]
+        if len(found) > commands.MAX_PATHS:
+            break
+    return list(found)
 
 
 def _read_names(root: Root, path: str) -> Fact[str]:
     """Returns the scripts that a script names, each a line."""
-    return derive(root, f"{path}:scripts", partial(read_script, path=path, reduce=_reduce_names))
+    return derive(root, f"{path}:scripts", partial(_read_script, path=path, reduce=_reduce_names))
 
 
 def _reduce_names(text: str) -> str:
@@ -109,7 +146,7 @@ def _reduce_names(text: str) -> str:
     return "\n".join(commands.find_scripts_in("\n".join(shell.split_run(text))))
 
 
-def read_script(root: Root, path: str, reduce: Callable[[str], str]) -> Fact[str]:
+def _read_script(root: Root, path: str, reduce: Callable[[str], str]) -> Fact[str]:
     """Returns what is left of a script by `reduce`; of a large program nothing. Unreadable where nobody knows what it
     has. What lies where the next boot finds nothing is not run."""
     if path.startswith(GONE_AT_BOOT):

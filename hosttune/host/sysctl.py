@@ -11,7 +11,18 @@ from functools import partial
 
 import msgspec
 
-from hosttune.host import boot, cmdline, dropins, identity, masks, module_names, netconf, sysctl_lines, sysctl_writes
+from hosttune.host import (
+    boot,
+    cmdline,
+    dropins,
+    identity,
+    masks,
+    module_names,
+    netconf,
+    start_commands,
+    sysctl_lines,
+    sysctl_writes,
+)
 from hosttune.host.root import Fact, Root
 from hosttune.host.sysctl_lines import Assignment, is_glob, list_names, normalise_key, parse, settle
 from hosttune.host.sysctl_values import SOUGHT, WORD_KEYS, is_numeric, keep_value, may_match
@@ -44,7 +55,7 @@ class Sysctls(msgspec.Struct, frozen=True):
     lines: Fact[list[Assignment]]
     gone: Fact[list[Assignment]]
     arguments: Fact[list[Assignment]]
-    services: Fact[list[sysctl_writes.Write]]
+    services: Fact[list[start_commands.Write]]
 
     def find_written(self, key: str) -> list[Assignment]:
         """Returns what the next boot writes for a key, the last one first: the lines of its files, then arguments."""

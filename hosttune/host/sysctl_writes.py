@@ -19,6 +19,7 @@ from hosttune.host import commands, shell, start_commands, sysctl_lines, sysctl_
 from hosttune.host.forms import NAME, consists_of
 from hosttune.host.root import Fact, Root, derive, read_once
 from hosttune.host.shell import UNKNOWN
+from hosttune.host.start_commands import Write
 from hosttune.host.systemd_lines import Setting
 from hosttune.patterns import late_pattern
 
@@ -39,7 +40,8 @@ _COMMAND = late_pattern(
 )
 _REDIRECTION = late_pattern(r"[0-9]?>{1,2}&?[ \t]*[^\s;|&<>()]+")
 _PIPED = late_pattern(
-    r"""(?:^|(?<=[;|&(){}\n]))[ \t]*(?:echo|printf)[ \t]+(["']?)([^"'|;&<>()\n$`]*)\1[ \t]*\|[ \t]*(?:/\S*/)?
+    shell.START
+    + r"""(?:echo|printf)[ \t]+(["']?)([^"'|;&<>()\n$`]*)\1[ \t]*\|[ \t]*(?:/\S*/)?
     sysctl[ \t][^;|&<>\n]*(?:-\w*p|--load=?)[ \t]*(?:-|/dev/stdin)(?=$|[ \t]*[;|&)}\n])""",
     re.VERBOSE,
 )
@@ -54,11 +56,12 @@ _SET = late_pattern(r"(?<![\w./$*{}-])/?((?:net|fs|kernel)[./][\w./*$\{\}-]+)[\x
 _KEY = late_pattern(r"(?<![\w./-])((?:net|fs|kernel)\.[\w.]+)")
 # What prints words, but for what goes by a pipe to another program than logger(1), and to one of these files.
 _PRINTS = late_pattern(
-    r"""(?:^|(?<=[;|&(){}\n]))[ \t]*(?:echo|printf|logger|log)[ \t](?:[^;|&<>\n"']|"[^"\n]*"|'[^'\n]*')*+
+    shell.START
+    + r"""(?:echo|printf|logger|log)[ \t](?:[^;|&<>\n"']|"[^"\n]*"|'[^'\n]*')*+
     (?:\|[ \t]*logger\b[^;|&<>\n]*|>{1,2}[ \t]*(?!["']?/proc/+sys)[^\s;|&<>()]+)?(?![ \t]*[|>])""",
     re.VERBOSE,
 )
-# What reads such a file, looks whether it is there, or prints words.
+# What reads such a file, or looks whether it is there.
 _LOOKS = late_pattern(
     r"""(?:\[\[?|\btest)[ \t]+(?:![ \t]+)?-[a-z][ \t]+\S+|\b(?:cat|grep|ls|head|awk)[ \t][^;|&<>\n]*
     |<[ \t]*/proc/+sys/[^\s;|&<>()]*""",
@@ -72,27 +75,13 @@ _LONG_OPTIONS: dict[str, _Option] = {
     **dict.fromkeys(("--binary", "--deprecated", "--ignore", "--names", "--quiet", "--values", "--write"), "other"),
     "--pattern": "pattern",
 }
-
-
-class Write(msgspec.Struct, frozen=True):
-    """`key` is a path below /proc/sys, may be a glob, and is UNKNOWN where any may be meant; `value` is UNKNOWN where
-    it is not understood. `place` is the unit's file, or the file that it has sysctl read, with the line.
-
-    `unit` is the unit's name, `alone` whether it does nothing but such writes, `doubt` says why it may not come to this
-    write at all, and `unread` what could not be read to tell.
-    """
-
-    key: str
-    value: str
-    place: str
-    unit: str = ""
-    alone: bool = False
-    doubt: str = ""
-    unread: str = ""
+# With these and a name a value is shown; with those a name has a value, be it in a variable.
+_SHOWING = frozenset({"-n", "--values", "-N", "--names", "-b", "--binary"})
+_WRITING = frozenset({"-w", "--write"})
 
 
 class Load(msgspec.Struct, frozen=True):
-    """A file that sysctl is told to read; UNKNOWN where it is not understood which one."""
+    """A file that sysctl is told to read."""
 
     path: str
 
@@ -100,11 +89,9 @@ class Load(msgspec.Struct, frozen=True):
 def find(writes: Iterable[Write], key: str) -> list[Write]:
     """Returns those that may write to a key, by any of its names."""
     names = sysctl_lines.list_names(key)
-    return [each for each in writes if each.key == UNKNOWN or any(_matches(name, each.key) for name in names)]
-
-
-def _matches(name: str, pattern: str) -> bool:
-    return name == pattern or sysctl_lines.matches(name, pattern)
+    return [
+        each for each in writes if each.path == UNKNOWN or any(sysctl_lines.matches(name, each.path) for name in names)
+    ]
 
 
 @read_once
@@ -119,16 +106,13 @@ def _find_writes(root: Root, unit: systemd.Unit) -> list[Write]:
     found: list[Write] = []
     for setting in started:
         found += _resolve(root, parse_command(setting.value), setting.source)
-        words = commands.split_commands(setting.value)
-        for path in start_commands.list_scripts(root, setting.value):
-            text = _read_script(root, path)
-            place = f"{setting.source} ({path})"
+        for script, text in start_commands.read_scripts(root, setting.value, "sysctl", reduce_script):
+            place = f"{setting.source} ({script})"
             if text.state == "unreadable":
-                found.append(Write(UNKNOWN, UNKNOWN, place, unread=f"{path} could not be read: {text.reason}"))
-            elif text.value and (shell.can_start(text.value) or not commands.runs(words, path)):
-                found += _resolve(root, parse(text.value), place)
+                found.append(Write(UNKNOWN, UNKNOWN, place, unread=f"{script} could not be read: {text.reason}"))
+            found += _resolve(root, parse(text.value or ""), place)
     if start_commands.is_on(unit, "PrivateNetwork"):
-        found = [each for each in found if not each.key.startswith("net/")]
+        found = [each for each in found if not each.path.startswith("net/")]
     if not found:
         return []
     doubt = systemd.doubt_start(unit)
@@ -159,10 +143,6 @@ def _resolve(root: Root, found: Iterable[Write | Load], place: str) -> list[Writ
         for line in last.values():
             writes[Write(line.key, _read_value(str(line.value)), line.place, doubt=doubt)] = None
     return list(writes)
-
-
-def _read_script(root: Root, path: str) -> Fact[str]:
-    return derive(root, f"{path}:sysctl", partial(start_commands.read_script, path=path, reduce=reduce_script))
 
 
 def _read_file(path: str, root: Root) -> Fact[str]:
@@ -283,7 +263,7 @@ def _doubt(text: str) -> Iterator[Write]:
     """Yields a write that is not understood for each that a part which may not be run has."""
     for match in _COMMAND.finditer(text):
         for each in _parse_call(match, text):
-            yield Write(UNKNOWN if isinstance(each, Load) else each.key, UNKNOWN, "")
+            yield Write(UNKNOWN if isinstance(each, Load) else each.path, UNKNOWN, "")
 
 
 def parse_script(text: str) -> list[Write | Load]:
@@ -303,7 +283,7 @@ def parse_script(text: str) -> list[Write | Load]:
 def _parse_arguments(words: list[str]) -> list[Write | Load]:
     """Returns what sysctl(8) writes with these arguments; with a pattern of keys it is not understood which."""
     names: list[str] = []
-    loads = chooses = shows = False
+    loads = chooses = False
     left = list(words)
     while left:
         word = left.pop(0)
@@ -315,7 +295,6 @@ def _parse_arguments(words: list[str]) -> list[Write | Load]:
             continue
         option, file = _parse_option(word)
         chooses = chooses or option.startswith("pattern")
-        shows = shows or word in ("-n", "--values", "-N", "--names", "-b", "-e")
         if option == "show":
             return []
         loads = loads or option == "load"
@@ -328,10 +307,11 @@ def _parse_arguments(words: list[str]) -> list[Write | Load]:
         return [Write(UNKNOWN, UNKNOWN, "")]
     if loads:
         return [Load(each) if _is_file(each) else Write(UNKNOWN, UNKNOWN, "") for each in names or [CONF]]
+    only_shows = not _SHOWING.isdisjoint(words) and _WRITING.isdisjoint(words)
     writes: list[Write | Load] = []
     for word in names:
         key, equals, value = word.partition("=")
-        if not equals and _VARIABLE.search(word) and not shows:
+        if not equals and _VARIABLE.search(word) and not only_shows:
             writes.append(Write(UNKNOWN, UNKNOWN, ""))
         # A wildcard means something in a file, and nothing here.
         # The kernel refuses an empty value.
@@ -428,9 +408,9 @@ def write(found: Iterable[Write | Load]) -> str:
 
 def _write_pair(each: Write) -> str:
     """Returns the words of sysctl(8) for a write; a wildcard stands for what shell puts there."""
-    if each.key == UNKNOWN:
+    if each.path == UNKNOWN:
         return f"{UNKNOWN}={UNKNOWN}"
-    return f"/{each.key.replace('*', '${x}')}={_keep_value(each.key, each.value)}"
+    return f"/{each.path.replace('*', '${x}')}={_keep_value(each.path, each.value)}"
 
 
 def _keep_value(key: str, value: str) -> str:

@@ -290,7 +290,9 @@ def _follow(root: Root, index: _Index) -> Fact[frozenset[str]]:
                 pulled.setdefault(name.rpartition(".")[0], set()).update(links.value or [])
     reached: dict[str, None] = dict.fromkeys(_list_starts(root, index, pulled))
     left = list(reached)
-    while left and len(reached) < _MOST_UNITS:
+    while left:
+        if len(reached) > _MOST_UNITS:
+            return make_unreadable(UNITS[0], f"more than {_MOST_UNITS:,} units that want one another")
         name = left.pop()
         asked = set(pulled.get(name, ())) | pulled.get(_find_template(name) or "", set())
         if name.endswith((".service", ".target", *STARTERS)):

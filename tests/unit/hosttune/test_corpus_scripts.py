@@ -220,3 +220,31 @@ def test_no_script_takes_a_second(name: str, place: str, fake_host: type[Any]) -
     begun = time.process_time()
     corpus.judge(host)
     assert time.process_time() - begun < 1
+
+
+def count_unknown(fake_host: type[Any], changes: Changes) -> int:
+    report = corpus.judge(corpus.make(fake_host, changes))
+    wanted = [f"net_buffers.{key}" for key in golden.SYSCTLS] + ["hugepages.transparent"]
+    return sum(one.id in wanted and one.status == "unknown" for one in report.findings)
+
+
+@pytest.mark.parametrize("most", [64, 65])
+def test_of_too_many_scripts_none_counts_as_read(most: int, fake_host: type[Any]) -> None:
+    """The last one may write; of one too many nobody looks, and nothing passes for it."""
+    calls = "".join(f"/opt/n{number}\n" for number in range(most))
+    changes = service("ExecStart=/bin/sh -c '" + calls.replace("\n", ";") + "'")
+    assert count_unknown(fake_host, changes) == (0 if most == 64 else len(golden.SYSCTLS) + 1)
+
+
+@pytest.mark.parametrize("most", [4096, 4097])
+def test_of_too_many_jobs_none_counts_as_read(most: int, fake_host: type[Any]) -> None:
+    lines = "@reboot root /bin/true\n" * most
+    wants = f"{golden.UNITS}/multi-user.target.wants/cron.service"
+    cron: Changes = {wants: "-> /usr/lib/systemd/system/cron.service", "/etc/crontab": lines.replace("true", "x.sh")}
+    assert count_unknown(fake_host, cron) == (0 if most == 4096 else len(golden.SYSCTLS) + 1)
+
+
+def test_of_too_many_units_none_counts_as_read(fake_host: type[Any]) -> None:
+    names = " ".join(f"n{number}.service" for number in range(5000))
+    changes = {f"{A}.service": f"[Unit]\nWants={names}\n", f"{WANTS}/a.service": f"-> {A}.service"}
+    assert count_unknown(fake_host, changes) == len(golden.SYSCTLS) + 1

@@ -81,6 +81,9 @@ HOSTS: dict[str, tuple[Changes, Expected]] = {
     "a variable of sysctl": (shell("sysctl -w net.core.rmem_max=$$SIZE"), OPEN),
     "a loop": (shell("for f in rmem wmem; do sysctl -w net.core.$${f}_max=1; done"),
                {ID: "unknown", "net_buffers.net.core.wmem_max": "unknown"}),
+    "words of a variable, errors left out": (shell("sysctl -e $$WORDS"), dict.fromkeys(ALL, "unknown")),
+    "a name in a variable, shown": (shell("sysctl -n $$NAME"), RIGHT),
+    "a name and a value in a variable, shown": (shell("sysctl -n -w $$WORDS"), dict.fromkeys(ALL, "unknown")),
     "what a command prints": (shell("sysctl -w $(cat /opt/list)"), dict.fromkeys(ALL, "unknown")),
     "a group to a pipe": (
         shell('(echo "net.core.rmem_max = 1"; echo x) | sysctl -p /dev/stdin'),
@@ -212,7 +215,7 @@ def test_sysctl_takes_its_arguments_so(tmp_path: Path) -> None:
     for _ in range(700):
         words = generator.choices(all_words, k=generator.randint(1, 4))
         parsed = sysctl_writes.parse_command(" ".join(["/sbin/sysctl", *(f'"{word}"' for word in words)]))
-        found = {each.key.rpartition("/")[2] for each in parsed if not isinstance(each, Load)} - {"no_such"}
+        found = {each.path.rpartition("/")[2] for each in parsed if not isinstance(each, Load)} - {"no_such"}
         loaded = {each.path for each in parsed if isinstance(each, Load)}
         found |= {"netdev_max_backlog"} if str(file) in loaded else set()
         if {"?"} & found or {"-a", "-X", "--all"} & set(words):
@@ -240,4 +243,4 @@ def _is_written(name: str, output: str) -> bool:
 def test_a_key_that_sysctl_and_systemd_write_alike() -> None:
     for key in ("net.ipv4.conf.eth0/100.rp_filter", "net/ipv4/conf/eth0.100/rp_filter"):
         (found,) = sysctl_writes.parse_command(f"/sbin/sysctl -w {key}=1")
-        assert not isinstance(found, Load) and found.key == sysctl_lines.normalise_key(key)
+        assert not isinstance(found, Load) and found.path == sysctl_lines.normalise_key(key)
