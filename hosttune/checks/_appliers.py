@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from hosttune.checks import _edits
 from hosttune.findings import Hop
 from hosttune.hops import judge_fact
 from hosttune.host import cpulist, irq_unit, irq_writes
@@ -55,8 +56,10 @@ def _doubt(hop: Hop, applier: irq_unit.Applier) -> Hop:
 def advise(unit: str) -> str:
     """Returns what to do about a service that sets another thing, or about services that could not be read."""
     if not unit:
-        return "run as root, or capture what systemd starts too: what services set at boot could not be read"
-    return f"{quote_word(unit)} sets affinities of interrupts at boot: let it set what is wanted, or disable it"
+        return "# run as root, or capture what systemd starts too: what services set at boot could not be read"
+    if unit.rpartition(":")[2].isdigit():  # a line
+        return _edits.remove_line(unit)
+    return f"# {quote_word(unit)} sets affinities of interrupts at boot: let it set what is wanted, or disable it"
 
 
 class _Wanted:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from hosttune.checks import _desk, _late_writes, _masks
+from hosttune.checks import _desk, _edits, _late_writes, _masks
 from hosttune.checks._hugepages_at_boot import Sources
 from hosttune.findings import Hop
 from hosttune.host import boot_pages, grub_default, start_commands, tmpfiles, tmpfiles_lines
@@ -57,7 +57,7 @@ def _write_line(writes: tmpfiles.Writes, path: str, value: str) -> list[str]:
     lines = []
     for file in dict.fromkeys(_split_place(line)[0] for line in edits):
         here = [f"{_split_place(line)[1]}{edit}" for line, edit in edits.items() if _split_place(line)[0] == file]
-        target, copies = _choose_file(file)
+        target, copies = _edits.choose_file(file)
         lines += [*copies, f"sed -i {' '.join(f'-e {quote_word(edit)}' for edit in here)} {quote_word(target)}"]
     return lines
 
@@ -65,14 +65,6 @@ def _write_line(writes: tmpfiles.Writes, path: str, value: str) -> list[str]:
 def _split_place(line: tmpfiles_lines.Line) -> tuple[str, str]:
     file, _, number = line.place.rpartition(":")
     return file, number
-
-
-def _choose_file(file: str) -> tuple[str, list[str]]:
-    """Returns the file to edit, and the command that puts a copy of a vendor's file in its place."""
-    if file.startswith("/etc/"):
-        return file, []
-    target = re.sub(r"^.*/tmpfiles\.d/", "/etc/tmpfiles.d/", file)
-    return target, [f"cp {quote_word(file)} {quote_word(target)}"]
 
 
 # --- arguments of the kernel ------------------------------------------------------------------------------

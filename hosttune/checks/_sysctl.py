@@ -11,7 +11,7 @@ import msgspec
 from hosttune.checks import _desk, _edits, _late_writes, _masks
 from hosttune.findings import READ_IT, Finding, Hop, HopName, HopState
 from hosttune.hops import build_finding, judge_fact
-from hosttune.host import module_names, netconf, start_commands, sysctl_lines, sysctl_values, sysctl_writes
+from hosttune.host import module_names, netconf, start_commands, sysctl_lines, sysctl_values, sysctl_writes, tmpfiles
 from hosttune.host.modules import SERVICE as MODULES_SERVICE
 from hosttune.host.modules import Modules, find_load
 from hosttune.host.root import Fact
@@ -23,6 +23,7 @@ from hosttune.output import quote_word
 Value = int | str | list[int]
 
 BOOT_SOURCE = "sysctl.d"
+_NO_ORDER = f"{BOOT_SOURCE} are applied in no fixed order"
 
 
 def show_value(value: Value) -> str:
@@ -114,13 +115,26 @@ def judge_persisted(key: str, wanted: Value, facts: Sysctls) -> Hop:
     def read_value(text: str) -> str | None:
         return _read_value(key, wanted, text, facts.running.get(key))
 
+    def is_good(text: str) -> bool:
+        return match_values(key, wanted, read_value(text) or "")
+
     found = sysctl_writes.find(facts.services.value, key)
     taken = [(each.value, each) for each in found if each.value == UNKNOWN or read_value(each.value)]
-    return _late_writes.judge(
-        taken,
-        lambda text: match_values(key, wanted, read_value(text) or ""),
-        lambda: _judge_before_services(key, wanted, facts),
-    )
+    lines = [(value, each) for value, each in taken if _is_of_tmpfiles(each.place)]
+    services = [(value, each) for value, each in taken if not _is_of_tmpfiles(each.place)]
+
+    def judge_lines() -> Hop:
+        rest = _judge_before_services(key, wanted, facts)
+        hop = _late_writes.judge(lines, is_good, lambda: rest)
+        if rest.state == "absent" or hop.state in (rest.state, "unknown"):
+            return hop
+        return Hop("unknown", f"{hop.value}, or {rest.value}: tmpfiles.d and {_NO_ORDER}", hop.source)
+
+    return _late_writes.judge(services, is_good, judge_lines)
+
+
+def _is_of_tmpfiles(place: str) -> bool:
+    return place.startswith(tmpfiles.DIRECTORIES)
 
 
 def _judge_before_services(key: str, wanted: Value, facts: Sysctls) -> Hop:
@@ -257,11 +271,12 @@ def _fix_boot(key: str, wanted: Value, found: dict[HopName, Hop], facts: Sysctls
         good = find_good(key, wanted, facts.lines.value or [])
         return [unmask] if good else [unmask, append_line(key, wanted)]
     written = sysctl_writes.find(facts.services.value or (), key)
-    advice = _late_writes.advise(found["persisted"], written, key)
-    if advice:
-        return advice
     wrong = [each for each in written if each.place == found["persisted"].source]
-    if wrong and found["persisted"].state == "bad":
+    of_line = bool(wrong) and _is_of_tmpfiles(wrong[0].place)
+    advice = _late_writes.advise(found["persisted"], written, key)
+    if advice and not of_line:
+        return advice
+    if wrong and (found["persisted"].state == "bad" or of_line):
         before = {**found, "persisted": _judge_before_services(key, wanted, facts)}
         without = msgspec.structs.replace(facts, services=Fact("value", [], facts.services.source))
         return [_write_service_fix(wrong[0], key, wanted), *_fix_boot(key, wanted, before, without, modules)]

@@ -147,7 +147,7 @@ def _check_default(wanted: Section, facts: Facts, housekeeping: frozenset[int]) 
             steps.append(cpu.write_online(housekeeping))
         steps.append(f"echo {cpulist.show_mask(housekeeping)} > /proc/irq/default_smp_affinity")
     if by_service and service.state != "ok":
-        steps.append(f"# {_appliers.advise(unit)}")
+        steps.append(_appliers.advise(unit))
     elif hops["persisted"].state != "ok":
         steps.append(f"# add irqaffinity={shown} to the kernel command line, or enable a service that does it at boot")
     return build_finding(
@@ -261,7 +261,7 @@ def _check_queues(
     if offline := cpu.find_offline(cpus, facts.cpus.online):
         why += f"; CPU {cpulist.show(offline)} is offline"
     if persisted.state != "ok":
-        service = "enable a service that sets this at boot and when the interface comes up"
+        service = "# enable a service that sets this at boot and when the interface comes up"
         if persisted.state != "absent":
             service = _appliers.advise(unit)
         fix = service if hops["runtime"].state == "ok" else f"{fix}\n{service}"

@@ -1,5 +1,5 @@
-"""What runs at boot beside the units of systemd: jobs of cron, scripts of /etc/init.d, the lines of sysfs.conf, and
-what is run whenever an interface or a device comes.
+"""What runs at boot beside the units of systemd: jobs of cron, scripts of /etc/init.d, the lines of sysfs.conf, those
+of tmpfiles.d that are not for huge pages, and what is run whenever an interface or a device comes.
 
 Each is given as a service with one command, so that all are read alike. A job at another time than the boot's, and one
 that not every cron takes, is not `started`.
@@ -11,14 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from hosttune.host import systemd
+from hosttune.host import systemd, tmpfiles, tmpfiles_lines
 from hosttune.host.forms import NAME, consists_of
 from hosttune.host.hugetlb import MARKS
 from hosttune.host.root import NOT_CAPTURED, Fact, Root, make_unreadable
 from hosttune.host.shell import UNKNOWN
 from hosttune.host.systemd import Unit
 from hosttune.host.systemd_lines import Setting
-from hosttune.host.tmpfiles_lines import is_sought
+from hosttune.host.tmpfiles_lines import Line, is_sought
 from hosttune.patterns import late_pattern
 
 #: Files of jobs with a user in each line, the directory of more, and the files of root's own.
@@ -57,7 +57,8 @@ def read(root: Root) -> Fact[list[Unit]]:
     if wanted.value is None:
         return wanted.drop_value()
     found: list[Unit] = []
-    for part in (_read_cron(root, wanted.value), _read_init_scripts(root), _read_hooks(root)):
+    parts = (_read_cron(root, wanted.value), _read_init_scripts(root), _read_hooks(root), _read_tmpfiles(root))
+    for part in parts:
         if part.value is None:
             return part.drop_value()
         found += part.value
@@ -148,6 +149,18 @@ def _list_attributes(path: str, text: str) -> Iterator[Unit]:
         match = _ATTRIBUTE.fullmatch(line)
         if match and consists_of(match[0], f"{NAME}./*?[]=: \t#", 512):
             yield _make(f"{path}:{number}", write_shell(_write_attribute(match[1], match[2])))
+
+
+def _read_tmpfiles(root: Root) -> Fact[list[Unit]]:
+    return tmpfiles.read(root).map(lambda writes: [unit for line in writes.done for unit in _list_settings(line)])
+
+
+def _list_settings(line: Line) -> Iterator[Unit]:
+    """Yields what a line writes to sysctls and to affinities."""
+    value = (line.value or "").strip()
+    plain = consists_of(value, f"{NAME}.,: \t+-", 256)
+    for path in tmpfiles_lines.name_settings(line) if not any(mark in line.path for mark in MARKS) else ():
+        yield _make(line.place, write_shell(f"echo {value} > {path}" if plain else f"tee {path}"))
 
 
 def _read_files(root: Root, paths: list[str], directory: str, suffix: str = "") -> Fact[list[tuple[str, str]]]:

@@ -45,8 +45,8 @@ _VALUED = frozenset(
 MAX_PATHS = 64
 
 SETTINGS = late_pattern(r"\.(ya?ml|json)$")
-# Programs of the distribution: not scripts that set affinities, and large.
-_VENDOR = ("/usr/bin/", "/usr/sbin/", "/bin/", "/sbin/", "/usr/lib/", "/lib/")
+# Where programs of the distribution are.
+VENDOR = ("/usr/bin/", "/usr/sbin/", "/bin/", "/sbin/", "/usr/lib/", "/lib/")
 # Programs whose first argument is a script, or the script's text after -c.
 _SHELLS = frozenset({"sh", "ash", "bash", "dash", "ksh", "zsh"})
 _INTERPRETERS = late_pattern(r"(python|perl|ruby)[0-9.]{0,8}|env")
@@ -60,11 +60,22 @@ _WRAPPERS = frozenset(
 # What stands before a command of shell, and what has it read a script.
 _LEADING = frozenset({"if", "then", "do", "else", "elif", "while", "until", "!", "{", "exec", "command", "builtin"})
 _SOURCING = frozenset({".", "source"})
-# Where systemd finds a program that is named without its directory, as far as it is not the distribution's.
-_LOCAL_PATH = ("/usr/local/sbin", "/usr/local/bin")
+# Where a program may be named, words of shell that are none.
+_WORDS = frozenset(
+    {
+        *("alias", "break", "case", "cd", "continue", "declare", "done", "esac", "eval", "exit", "export", "fi", "for"),
+        *("function", "getopts", "hash", "in", "let", "local", "read", "readonly", "return", "select", "set", "shift"),
+        *("shopt", "times", "trap", "type", "typeset", "ulimit", "umask", "unalias", "unset", "wait"),
+    }
+)
+#: Where systemd and a shell that it starts find a program that is named without its directory, in this order.
+SEARCHED = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin")
 _PLAIN_NAME = late_pattern(r"\w[\w.+-]{0,63}", re.ASCII)
 # Programs that write to no file: without a shell, what looks like a redirection is words to them.
 _PRINTERS = frozenset({"echo", "printf", "logger", "cat", "grep", "ls", "test", "[", "true", "false", "sleep"})
+# Programs of the distribution whose arguments are read.
+_TUNERS = frozenset({"sysctl", "systemd-sysctl", "hugeadm", "dpdk-hugepages", "dpdk-hugepages.py", "tuna"})
+_KNOWN = _SHELLS | _WRAPPERS | _PRINTERS | _TUNERS | {"tee"}
 _MAX_NESTED = 3  # commands in arguments of commands
 _MAX_TRIED = 8  # words that are called as a program that names its user first
 _PREFIXES = "@:+!|-"
@@ -138,8 +149,13 @@ def find_scripts(command: str) -> list[str]:
 
 
 def _choose_scripts(paths: Iterable[str]) -> list[str]:
-    own = (path for path in paths if not path.startswith(_VENDOR) or path.endswith(".sh"))
+    own = (path for path in paths if not (path.startswith(VENDOR) and _is_known(path.rpartition("/")[2])))
     return [path for path in own if path.count("/") > 1 and not SETTINGS.search(path)]
+
+
+def _is_known(name: str) -> bool:
+    """Returns whether a program of the distribution by this name is no script, or none that sets anything itself."""
+    return name in _KNOWN or name in LAUNCHERS or _INTERPRETERS.fullmatch(name) is not None
 
 
 def find_settings(command: str) -> list[str]:
@@ -237,7 +253,7 @@ def list_writing(line: str) -> Iterator[tuple[str, bool]]:
     """Yields what each command of a service's command line may write by, and whether that is text which it has a shell
     run: only a shell redirects, so one that just prints writes nothing. Without the scripts, which are read themselves.
     """
-    scripts = [path for path in find_scripts(line) if not path.startswith(_VENDOR)]
+    scripts = [path for path in find_scripts(line) if not path.startswith(VENDOR)]
     for words in split_commands(line):
         text = find_shell_text(words)
         if text is not None:
@@ -300,8 +316,8 @@ def _find_programs(words: list[str], depth: int) -> Iterator[str]:
     name = first.rpartition("/")[2]
     if _WHOLE_PATH.fullmatch(first):
         yield first
-    elif depth == 0 and _PLAIN_NAME.fullmatch(first) and name not in _PRINTERS | _SHELLS:
-        yield from (f"{directory}/{first}" for directory in _LOCAL_PATH)
+    elif _PLAIN_NAME.fullmatch(first) and not _is_known(first) and first not in _WORDS:
+        yield from (f"{directory}/{first}" for directory in SEARCHED)
     nested = _find_nested(words) if depth < _MAX_NESTED else None
     if nested is not None:
         yield from _find_in_text(nested, depth + 1)
@@ -331,8 +347,9 @@ def _find_wrapped(words: list[str], depth: int) -> Iterator[str]:
 def _find_script(words: list[str]) -> Iterator[str]:
     """Yield the script that an interpreter is given."""
     left = iter(words[1:])
+    given = ("-c",) if words[0].lstrip(_PREFIXES).rpartition("/")[2] in _SHELLS else ("-c", "-e", "-m")
     for word in left:
-        if word in ("-c", "-e", "-m"):
+        if word in given:
             return
         if word[:1] in "-+":
             if word.endswith("o"):

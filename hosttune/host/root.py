@@ -45,14 +45,16 @@ _CONFIGURATION = ("/etc/", "/boot/", "/usr/", "/lib/", "/run/")
 _ACCOUNTS = ("/etc/passwd", "/etc/group")
 _TABLES = ("interrupts",)
 _ELF = "\x7fELF"
+# Where many are: their first bytes are looked at first.
+_PROGRAMS = ("/usr/", "/bin/", "/sbin/", "/lib/", "/opt/")
 _ZIP_APPLICATION = late_pattern(r"#![^\n]{0,200}\nPK\x03\x04")
 _HEAD_BYTES = 256
 _OURS = "/etc/hosttune/"  # the parser of profiles tells the line
 
 NOT_CAPTURED = "not in the capture"
 NOT_REGULAR = "not a regular file"
-#: Of an ELF image or a zip application that is larger than what is read as text.
-PROGRAM = "a large program"
+#: Of an ELF image, and of a zip application that is larger than what is read as text.
+PROGRAM = "a program"
 
 # The kernel's answers that mean "this does not exist". ESRCH: the process of a /proc file has ended.
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ESRCH)
@@ -342,6 +344,8 @@ def accept_text(text: str, path: str) -> Fact[str]:
     """Returns the text of a file as a fact: unreadable if it is longer or has more lines than a file of that name may
     have, or if it is configuration that holds NUL bytes. Programs end a line there, or the file, and each otherwise."""
     limit = _find_limit(path)
+    if text.startswith(_ELF):
+        return make_unreadable(path, PROGRAM)
     if len(text) > limit:
         return make_unreadable(path, PROGRAM) if _is_program(text) else _report_too_large(path, limit)
     most = MAX_ACCOUNTS if path in _ACCOUNTS else MAX_LINES
@@ -361,6 +365,8 @@ def _read_text(descriptor: int, path: str) -> Fact[str]:
             return Fact("value", "", path)  # /dev/null: a link to it empties a file
         if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
             return make_unreadable(path, NOT_REGULAR)
+        if path.startswith(_PROGRAMS) and os.pread(descriptor, len(_ELF), 0) == _ELF.encode():
+            return make_unreadable(path, PROGRAM)
         return accept_text(files.read_bounded(descriptor, limit, path).decode("utf-8", "replace"), path)
     except files.UntrustedFile:
         head = os.pread(descriptor, _HEAD_BYTES, 0).decode("utf-8", "replace")

@@ -124,26 +124,48 @@ def read_scripts(root: Root, command: str, kind: str, reduce: Callable[[str], st
 
 
 def _list_scripts(root: Root, command: str) -> list[str]:
-    found = dict.fromkeys(commands.find_scripts(command))
-    level = list(found)
-    for _ in range(_DEEP):
-        below = [name for path in level for name in (_read_names(root, path).value or "").split()]
-        level = [name for name in dict.fromkeys(below) if name not in found]
+    found: dict[str, None] = {}
+    named = commands.find_scripts(command)
+    for _ in range(_DEEP + 1):
+        level = [path for path in dict.fromkeys(named) if path not in found and _may_be_script(root, path)]
         found.update(dict.fromkeys(level))
         if len(found) > commands.MAX_PATHS:
             break
+        named = [name for path in level for name in (_read_names(root, path).value or "").split()]
     return list(found)
+
+
+def _may_be_script(root: Root, path: str) -> bool:
+    """Returns whether there is a script, where other programs are, too."""
+    if not path.startswith((*commands.VENDOR, *commands.SEARCHED)):
+        return True
+    return derive(root, f"{path}:script", partial(_read_script, path=path, reduce=_reduce_start)).value != ""
+
+
+def _reduce_start(text: str) -> str:
+    return "#!" if text else ""
 
 
 def _read_names(root: Root, path: str) -> Fact[str]:
     """Returns the scripts that a script names, each a line."""
-    return derive(root, f"{path}:scripts", partial(_read_script, path=path, reduce=_reduce_names))
+    return derive(root, f"{path}:scripts", partial(_find_names, path=path))
 
 
-def _reduce_names(text: str) -> str:
-    if len(text) > shell.MAX_TEXT or (text.startswith("#!") and not shell.is_interpreter(text)):
-        return ""
-    return "\n".join(commands.find_scripts_in("\n".join(shell.split_run(text))))
+def _find_names(root: Root, path: str) -> Fact[str]:
+    def reduce(text: str) -> str:
+        if len(text) > shell.MAX_TEXT or (text.startswith("#!") and not shell.is_interpreter(text)):
+            return ""
+        named = commands.find_scripts_in("\n".join(shell.split_run(text)))
+        searched = {directory: root.list(directory) for directory in commands.SEARCHED}
+
+        def is_there(name: str) -> bool:
+            directory, _, last = name.rpartition("/")
+            names = searched.get(directory)
+            return names is None or names.state == "unreadable" or last in (names.value or ())
+
+        return "\n".join(filter(is_there, named))
+
+    return _read_script(root, path, reduce)
 
 
 def _read_script(root: Root, path: str, reduce: Callable[[str], str]) -> Fact[str]:

@@ -1,4 +1,4 @@
-"""What systemd-tmpfiles writes to the pools and policies of huge pages at boot.
+"""What systemd-tmpfiles writes at boot to the pools and policies of huge pages, to sysctls, and to affinities.
 
 Source: tmpfiles.d(5). The lines: tmpfiles_lines.py.
 """
@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import msgspec
 
-from hosttune.host import dropins, hugetlb, masks, tmpfiles_lines
-from hosttune.host.forms import DIGITS, NAME, UNINTELLIGIBLE, consists_of
+from hosttune.host import dropins, hugetlb, masks, sysctl_values, tmpfiles_lines
+from hosttune.host.forms import CPU_LIST, DIGITS, NAME, UNINTELLIGIBLE, consists_of
 from hosttune.host.root import Fact, Root, make_unreadable
 from hosttune.host.tmpfiles_lines import Line, order, parse
 
@@ -30,9 +30,14 @@ class Writes(msgspec.Struct, frozen=True):
     ignored: list[Line] = []
     masked: str = ""
 
+    @property
+    def done(self) -> list[Line]:
+        """Those that are done."""
+        return [] if self.masked else self.lines
+
     def find(self, path: str) -> list[Line]:
         """Returns the writes to a path, the last of which counts."""
-        return [] if self.masked else tmpfiles_lines.find(self.lines, path)
+        return tmpfiles_lines.find(self.done, path)
 
 
 def read(root: Root) -> Fact[Writes]:
@@ -55,7 +60,7 @@ def read(root: Root) -> Fact[Writes]:
 
 
 def reduce(text: str) -> str:
-    """Returns the lines of a file that write to pools of huge pages or to their policies, each where it was.
+    """Returns the lines of a file that write to what :mod:`tmpfiles_lines` looks for, each where it was.
 
     Raises ValueError.
     """
@@ -66,8 +71,19 @@ def reduce(text: str) -> str:
         value = line.value
         if value is None:
             value = "%m"
+        elif not any(map(tmpfiles_lines.is_sought, tmpfiles_lines.expand(line.path))):
+            value = _keep_setting(line.path, value)
         elif value.strip("\n") not in (*hugetlb.POLICIES, "inherit") and not consists_of(value, DIGITS + "\n", 20):
             value = UNINTELLIGIBLE
         value = value.replace("\n", "\\n")
         kept[int(line.place.rpartition(":")[2]) - 1] = f"{line.kind} {line.path} - - - - {value}"
     return "".join(f"{line}\n" for line in kept)
+
+
+def _keep_setting(path: str, value: str) -> str:
+    """Returns what is kept of what is written to a sysctl, or to an affinity of an interrupt."""
+    if consists_of(value, CPU_LIST + "abcdefABCDEF:/", 256):
+        return value
+    if "\n" in value.strip("\n"):
+        return UNINTELLIGIBLE
+    return sysctl_values.keep_value(path.removeprefix("/proc/sys/"), value, frozenset())

@@ -1,4 +1,5 @@
-"""The lines of tmpfiles.d that write to the pools and policies of huge pages: for the check and for the role.
+"""The lines of tmpfiles.d that write to the pools and policies of huge pages, to sysctls and to affinities of
+interrupts: for the check and for the role.
 
 Sources: tmpfiles.d(5), glob(7); `src/tmpfiles/tmpfiles.c` and `src/basic/extract-word.c` of systemd 252 and 257.
 """
@@ -12,6 +13,8 @@ from typing import NamedTuple
 from hosttune.host import globs, hugetlb
 from hosttune.patterns import late_pattern
 
+#: Files of affinities of interrupts: for those that come, and for each that is there.
+AFFINITIES = ("/proc/irq/default_smp_affinity", "/proc/irq/#/smp_affinity", "/proc/irq/#/smp_affinity_list")
 #: Of one line: a name in braces stands for several.
 MAX_PATTERNS = 64
 #: Of one file: lines with such names.
@@ -103,9 +106,9 @@ def _parse_line(line: str, place: str) -> Line | None:
     kind = f"{letter}+" if "+" in modifiers else letter
     if pattern is None or not (_MODE.fullmatch(mode) and _AGE.fullmatch(age)):
         return None
-    if letter == "w" and not any(map(is_sought, globs.expand_braces(pattern, MAX_PATTERNS))):
+    if letter == "w" and not any(map(_is_wanted, expand(pattern))):
         return None
-    if letter != "w" and (set(pattern) & set("*?[{\\") or not is_sought(pattern)):
+    if letter != "w" and (set(pattern) & set("*?[{\\") or not _is_wanted(pattern)):
         return None  # of these types the path is no pattern
     owner = (mode.removeprefix("0"), *("0" if name == "root" else name for name in (user, group)), age)
     if argument in ("", "-"):
@@ -120,6 +123,29 @@ def _parse_line(line: str, place: str) -> Line | None:
         if value is None:
             return None
     return Line(kind, pattern, value, place, owner)
+
+
+def name_settings(line: Line) -> list[str]:
+    """Returns the sysctls and the affinities that a line may write to, with the wildcards of its pattern in them; of
+    all interrupts as `/proc/irq/*/FILE`."""
+    return list(dict.fromkeys(name for path in expand(line.path) for name in _name_settings(path)))
+
+
+def expand(pattern: str) -> list[str]:
+    """Returns the patterns without braces that one stands for. Raises ValueError."""
+    return globs.expand_braces(pattern, MAX_PATTERNS)
+
+
+def _name_settings(pattern: str) -> list[str]:
+    found = [shape.replace("#", "*") for shape in AFFINITIES if globs.may_match(pattern, shape)]
+    _, *start, rest = [*pattern.split("/", 3), "", "", ""][:4]
+    if rest and all(map(globs.may_match, start, ("proc", "sys"))):
+        found.append(f"/proc/sys/{rest}")
+    return found
+
+
+def _is_wanted(pattern: str) -> bool:
+    return is_sought(pattern) or bool(_name_settings(pattern))
 
 
 def is_sought(pattern: str) -> bool:

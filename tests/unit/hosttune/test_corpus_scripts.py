@@ -63,6 +63,26 @@ HOSTS: dict[str, tuple[Changes, Outcome]] = {
     "read by a shell": (run("/bin/bash -c 'source /opt/x'"), "writes"),
     "a name": (service("ExecStart=desk-tune", **{"/usr/local/sbin/desk-tune": SCRIPT}), "writes"),
     "a vendor's place": (service("ExecStart=/usr/lib/desk/x.sh", **{"/usr/lib/desk/x.sh": SCRIPT}), "writes"),
+    "a vendor's place, of no shell's name": (
+        service("ExecStart=/usr/sbin/desk-tune", **{"/usr/sbin/desk-tune": SCRIPT}),
+        "writes",
+    ),
+    "a vendor's place, by its name": (service("ExecStart=desk-tune", **{"/usr/bin/desk-tune": SCRIPT}), "writes"),
+    "a vendor's program": (
+        service("ExecStart=/usr/sbin/desk-tune", **{"/usr/sbin/desk-tune": "\x7fELF\0\0\nLINE\n"}),
+        "nothing",
+    ),
+    "a vendor's script for an interpreter": (
+        service("ExecStart=/usr/bin/bash -e /usr/lib/desk/tune", **{"/usr/lib/desk/tune": SCRIPT}),
+        "writes",
+    ),
+    "a script calls a name": ({**script("if true; then desk-tune; fi\n"), "/usr/local/bin/desk-tune": SCRIPT}, "writes"),
+    "a script calls a vendor's name": ({**script("exec desk-tune -v\n"), "/usr/sbin/desk-tune": SCRIPT}, "writes"),
+    "shell calls a name": (
+        service("ExecStart=/bin/sh -c 'sleep 1; desk-tune'", **{"/usr/sbin/desk-tune": SCRIPT}),
+        "writes",
+    ),
+    "a script names what is not there": (script("desk-tune\nfor x in a; do export y; done\n"), "nothing"),
     "an instance": (
         {
             f"{golden.UNITS}/x@.service": "[Service]\nExecStart=/opt/x-%i\n",
