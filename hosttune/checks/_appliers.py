@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from hosttune.checks import _edits
+from hosttune.checks import _edits, _late_writes
 from hosttune.findings import Hop
 from hosttune.hops import judge_fact
 from hosttune.host import cpulist, irq_unit, irq_writes
@@ -36,7 +36,7 @@ def judge(
         return Hop("unknown", appliers.reason, appliers.source), ""
     wanted = _Wanted(key, housekeeping, queues, last)
     found = [(wanted.judge(each), each) for each in appliers.value]
-    sure = [(hop, each) for hop, each in found if not (hop.state == "ok" and each.doubt)]
+    sure = [(hop, each) for hop, each in found if not (hop.state == "ok" and _find_doubt(each))]
     for state in ("bad", "unknown", "ok"):
         for hop, each in sure:
             if hop.state == state:
@@ -49,8 +49,14 @@ def judge(
     return Hop("absent", "no enabled service sets interrupt affinities", appliers.source), ""
 
 
+def _find_doubt(applier: irq_unit.Applier) -> str:
+    """Returns why a service may not set what is right."""
+    conditional = bool(applier.writes) and all(each.maybe for each in applier.writes)
+    return applier.doubt or (_late_writes.IN_CONDITION if conditional else "")
+
+
 def _doubt(hop: Hop, applier: irq_unit.Applier) -> Hop:
-    return Hop("unknown", f"{hop.value}, if it runs: {applier.doubt}", hop.source)
+    return Hop("unknown", f"{hop.value}, if it runs: {_find_doubt(applier)}", hop.source)
 
 
 def advise(unit: str) -> str:

@@ -10,6 +10,9 @@ from hosttune.host.shell import UNKNOWN
 from hosttune.host.start_commands import Write
 from hosttune.output import quote_word
 
+#: Why a write in shell may not be done.
+IN_CONDITION = "it is in a part of a script that may not be run"
+
 
 def judge(writes: Sequence[tuple[str, Write]], is_good: Callable[[str], bool], judge_rest: Callable[[], Hop]) -> Hop:
     """Judge what services write, each the value and what says so, in an order that nobody knows; where they write
@@ -24,12 +27,14 @@ def judge(writes: Sequence[tuple[str, Write]], is_good: Callable[[str], bool], j
     if len(states) > 1:
         return Hop("unknown", "services write different values", writes[0][1].place)
     hop = Hop(states.pop(), writes[0][0], writes[0][1].place)
-    if not all(write.doubt for _, write in writes):
+    # What is wrong under a condition is wrong: the condition holds on the host that it was written for.
+    doubts = [write.doubt or (IN_CONDITION if write.maybe and hop.state == "ok" else "") for _, write in writes]
+    if not all(doubts):
         return hop
     rest = judge_rest()
     if rest.state != "unknown" and (rest.state == "ok") == (hop.state == "ok"):
         return rest  # with the service or without it
-    return Hop("unknown", f"{hop.value}, or not: {writes[0][1].doubt}", hop.source)
+    return Hop("unknown", f"{hop.value}, or not: {doubts[0]}", hop.source)
 
 
 def advise(hop: Hop, writes: Sequence[Write], what: str) -> list[str]:

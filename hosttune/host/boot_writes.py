@@ -102,14 +102,15 @@ def parse(text: str, place: str) -> list[Write]:
         return []
     if len(text) > shell.MAX_TEXT:
         return [Write(UNKNOWN + mark, UNKNOWN, place) for mark in MARKS]
-    run, doubtful = shell.split_run(text)
+    sure, conditional, doubtful = shell.split_sure(text)
     found: dict[Write, None] = {}
-    for match in _ECHO.finditer(run):
-        path = _find_pattern(match[4])
-        if path:
-            found[Write(path, match[2] if path == match[4] else UNKNOWN, place)] = None
-    # Each naming of such a file that is no such write may be one in other words.
-    found.update(dict.fromkeys(_find_others(_ECHO.sub("\n", run), place)))
+    for part, maybe in ((sure, False), (conditional, True)):
+        for match in _ECHO.finditer(part):
+            path = _find_pattern(match[4])
+            if path:
+                found[Write(path, match[2] if path == match[4] else UNKNOWN, place, maybe=maybe)] = None
+        # Each naming of such a file that is no such write may be one in other words.
+        found.update(dict.fromkeys(_find_others(_ECHO.sub("\n", part), place)))
     found.update(dict.fromkeys(_find_others(doubtful, place)))
     return list(found)[:_MOST]
 
@@ -161,7 +162,12 @@ def reduce(text: str) -> str:
 
 
 def _write(writes: list[Write], more: bool) -> str:
-    words = [f"echo {each.value} > {each.path}" if _is_known(each.value) else f"tee {each.path}" for each in writes]
+    words = [
+        shell.write_condition(f"echo {each.value} > {each.path}", each.maybe)
+        if _is_known(each.value)
+        else f"tee {each.path}"
+        for each in writes
+    ]
     return "; ".join([*words, *([UNINTELLIGIBLE] if more else [])])
 
 

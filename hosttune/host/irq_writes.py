@@ -28,10 +28,11 @@ _LOOKS = late_pattern(r"(?:\[\[?|\btest)[ \t]+(?:![ \t]+)?-[a-z][ \t]+\S+|\bcat[
 
 class Write(msgspec.Struct, frozen=True):
     """`path` is DEFAULT, or the file of an interrupt with ANY for its number; `value` is a mask, and for a file with
-    `_list` in its name a list of CPUs."""
+    `_list` in its name a list of CPUs; `maybe` says that there is a condition in shell."""
 
     path: str
     value: str
+    maybe: bool = False
 
 
 def parse(text: str) -> list[Write]:
@@ -40,16 +41,20 @@ def parse(text: str) -> list[Write]:
         return []
     if len(text) > shell.MAX_TEXT:
         return [Write(UNKNOWN, UNKNOWN)]
-    parts = shell.split_run(text)
-    run, doubtful = ("\n".join(line for line in part.splitlines() if _MARK.search(line)) for part in parts)
+    parts = shell.split_sure(text)
+    sure, conditional, doubtful = (
+        "\n".join(line for line in part.splitlines() if _MARK.search(line)) for part in parts
+    )
     found: dict[Write, None] = {}
-    for match in _ECHO.finditer(run):
-        path = _PATH.fullmatch(match[4])
-        if path:
-            found[Write(f"/proc/irq/{ANY}/{path[1]}" if path[1] else DEFAULT, match[2])] = None
-        elif _MARK.search(match[4]):
-            found[Write(UNKNOWN, UNKNOWN)] = None
-    if len(found) > _MOST or _MARK.search(_LOOKS.sub("", "\n".join([_ECHO.sub("\n", run), doubtful]))):
+    for part, maybe in ((sure, False), (conditional, True)):
+        for match in _ECHO.finditer(part):
+            path = _PATH.fullmatch(match[4])
+            if path:
+                found[Write(f"/proc/irq/{ANY}/{path[1]}" if path[1] else DEFAULT, match[2], maybe)] = None
+            elif _MARK.search(match[4]):
+                found[Write(UNKNOWN, UNKNOWN)] = None
+    rest = "\n".join([_ECHO.sub("\n", sure), _ECHO.sub("\n", conditional), doubtful])
+    if len(found) > _MOST or _MARK.search(_LOOKS.sub("", rest)):
         found[Write(UNKNOWN, UNKNOWN)] = None
     return list(found)[-_MOST:]
 
@@ -80,7 +85,9 @@ def parse_script(text: str) -> list[Write]:
 
 def write(writes: list[Write]) -> str:
     """Returns commands that are parsed as these writes."""
-    known = (f"echo {each.value} > {each.path}" for each in writes if each.path != UNKNOWN)
+    known = (
+        shell.write_condition(f"echo {each.value} > {each.path}", each.maybe) for each in writes if each.path != UNKNOWN
+    )
     unknown = ["tee smp_affinity"] if any(each.path == UNKNOWN for each in writes) else []
     return "; ".join([*known, *unknown])
 

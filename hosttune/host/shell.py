@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+from hosttune.host import shell_blocks
 from hosttune.patterns import late_pattern
 
 #: Characters of shell that is looked into: more than anybody writes.
@@ -99,6 +100,17 @@ def split_run(script: str) -> tuple[str, str]:
     lines = script.split("\n")
     text = script if "\r" not in script else "\n".join(line for line in lines if not line.endswith("\r"))
     return split_end(drop_elsewhere(drop_comments(text)))
+
+
+def split_sure(script: str) -> tuple[str, str, str]:
+    """Returns what is run of a script for sure, what is run but for a condition, and what may be (split_run())."""
+    run, doubtful = split_run(script)
+    return *shell_blocks.split_blocks(run), doubtful
+
+
+def write_condition(command: str, maybe: bool) -> str:
+    """Returns a command, in a condition of which nobody knows whether it holds if that is so."""
+    return f"if false; then {command}; fi" if maybe else command
 
 
 def drop_elsewhere(text: str) -> str:

@@ -28,6 +28,8 @@ _ROOT = ("root", "0")
 TRUE = ("1", "yes", "y", "true", "t", "on")
 # Scripts that run scripts.
 _DEEP = 3
+# Of one command: programs that are looked for.
+_MOST_NAMED = 1024
 #: Where the next boot finds nothing that is there now.
 GONE_AT_BOOT = ("/run/", "/var/run/", "/dev/", "/tmp/", "/proc/", "/sys/")
 # What stands for the text of a program, which nobody can read, and of a file that a copied tree does not hold.
@@ -39,7 +41,8 @@ class Write(msgspec.Struct, frozen=True):
 
     The path may be a pattern; `value` and path are UNKNOWN of :mod:`shell` where they are not understood. `place` is
     the file that says so, with the script or the line in it. `unit` is the unit's name, `alone` whether it does nothing
-    but such writes; `doubt` says why it may not come to this write at all, and `unread` what could not be read to tell.
+    but such writes; `doubt` says why it may not come to this write at all, `maybe` that there is a condition in shell,
+    and `unread` what could not be read to tell.
     """
 
     path: str
@@ -49,6 +52,7 @@ class Write(msgspec.Struct, frozen=True):
     alone: bool = False
     doubt: str = ""
     unread: str = ""
+    maybe: bool = False
 
 
 @read_once
@@ -127,6 +131,8 @@ def _list_scripts(root: Root, command: str) -> list[str]:
     found: dict[str, None] = {}
     named = commands.find_scripts(command)
     for _ in range(_DEEP + 1):
+        if len(named) > _MOST_NAMED:
+            return [*found, *named][: commands.MAX_PATHS + 1]
         level = [path for path in dict.fromkeys(named) if path not in found and _may_be_script(root, path)]
         found.update(dict.fromkeys(level))
         if len(found) > commands.MAX_PATHS:

@@ -81,9 +81,10 @@ _WRITING = frozenset({"-w", "--write"})
 
 
 class Load(msgspec.Struct, frozen=True):
-    """A file that sysctl is told to read."""
+    """A file that sysctl is told to read; `maybe` as of :class:`Write`."""
 
     path: str
+    maybe: bool = False
 
 
 def find(writes: Iterable[Write], key: str) -> list[Write]:
@@ -141,7 +142,7 @@ def _resolve(root: Root, found: Iterable[Write | Load], place: str) -> list[Writ
         last = {line.key: line for line in sysctl_lines.parse(text.value or "", each.path) if line.value is not None}
         doubt = _UFW_DOUBT if each.path == _UFW_CONF else ""
         for line in last.values():
-            writes[Write(line.key, _read_value(str(line.value)), line.place, doubt=doubt)] = None
+            writes[Write(line.key, _read_value(str(line.value)), line.place, doubt=doubt, maybe=each.maybe)] = None
     return list(writes)
 
 
@@ -212,7 +213,16 @@ def parse(text: str) -> list[Write | Load]:
         return []
     if len(text) > shell.MAX_TEXT:
         return [Write(UNKNOWN, UNKNOWN, "")]
-    run, doubtful = shell.split_run(text)
+    sure, conditional, doubtful = shell.split_sure(text)
+    found = dict.fromkeys(_parse_run(sure))
+    found.update((msgspec.structs.replace(each, maybe=True), None) for each in _parse_run(conditional))
+    found.update(dict.fromkeys(_find_others(doubtful)))
+    if _COMMAND.search(doubtful):
+        found.update(dict.fromkeys(_doubt(doubtful)))
+    return _bound(found)
+
+
+def _parse_run(run: str) -> dict[Write | Load, None]:
     found: dict[Write | Load, None] = {}
     for match in _ECHO.finditer(run):
         path = _FILE.fullmatch(match[4])
@@ -228,10 +238,7 @@ def parse(text: str) -> list[Write | Load]:
     if _UFW.search(left):
         found[Load(_UFW_CONF)] = None
     found.update(dict.fromkeys(_find_others(_COMMAND.sub(" ", left))))
-    found.update(dict.fromkeys(_find_others(doubtful)))
-    if _COMMAND.search(doubtful):
-        found.update(dict.fromkeys(_doubt(doubtful)))
-    return _bound(found)
+    return found
 
 
 def _parse_call(match: re.Match[str], text: str) -> list[Write | Load]:
@@ -402,7 +409,10 @@ def reduce_command(line: str) -> str:
 def write(found: Iterable[Write | Load]) -> str:
     """Returns commands of shell that are parsed as these."""
     return "; ".join(
-        f"sysctl -p {each.path}" if isinstance(each, Load) else f'sysctl -w "{_write_pair(each)}"' for each in found
+        shell.write_condition(
+            f"sysctl -p {each.path}" if isinstance(each, Load) else f'sysctl -w "{_write_pair(each)}"', each.maybe
+        )
+        for each in found
     )
 
 

@@ -76,7 +76,10 @@ HOSTS: dict[str, tuple[Changes, Outcome]] = {
         service("ExecStart=/usr/bin/bash -e /usr/lib/desk/tune", **{"/usr/lib/desk/tune": SCRIPT}),
         "writes",
     ),
-    "a script calls a name": ({**script("if true; then desk-tune; fi\n"), "/usr/local/bin/desk-tune": SCRIPT}, "writes"),
+    "a script calls a name": (
+        {**script("if true; then desk-tune; fi\n"), "/usr/local/bin/desk-tune": SCRIPT},
+        "writes",
+    ),
     "a script calls a vendor's name": ({**script("exec desk-tune -v\n"), "/usr/sbin/desk-tune": SCRIPT}, "writes"),
     "shell calls a name": (
         service("ExecStart=/bin/sh -c 'sleep 1; desk-tune'", **{"/usr/sbin/desk-tune": SCRIPT}),
@@ -123,6 +126,63 @@ HOSTS: dict[str, tuple[Changes, Outcome]] = {
     "udev": ({"/etc/udev/rules.d/x.rules": 'SUBSYSTEM=="net", RUN+="/bin/sh -c \'LINE\'"\n'}, "unknown"),
     "cron.hourly": ({"/etc/cron.hourly/x": SCRIPT}, "unknown"),
 }
+# Shell that sets what is right, in a place where it may not be run, and whether it counts as run.
+CONDITIONS: dict[str, tuple[str, bool]] = {
+    "none": ("LINE", True),
+    "if": ("if [ -f /etc/desk ]; then\n  LINE\nfi", False),
+    "if, on one line": ("if [ $(hostname) = a ]; then LINE; fi", False),
+    "if the kernel has it": ("if test -e /sys/kernel/mm/transparent_hugepage; then\n  LINE\nfi", True),
+    "if the kernel has it, all": ("if test -e /proc/sys; then\n  if [ -d /proc/irq ]; then LINE; fi\nfi", True),
+    "if root": ('if [ "$(id -u)" -eq 0 ]; then LINE; fi', True),
+    "if the program is there": ("if command -v ip >/dev/null 2>&1; then LINE; fi", True),
+    "else": ("if [ -e /proc/sys ]; then true; else LINE; fi", False),
+    "elif": ("if [ -e /etc/a ]; then true; elif [ -e /etc/b ]; then LINE; fi", False),
+    "within two": ("if [ -e /proc/sys ]; then\n  if [ -e /etc/b ]; then\n    LINE\n  fi\nfi", False),
+    "behind if": ("if [ -e /etc/a ]; then true; fi\nLINE", True),
+    "a test and": ("[ -e /etc/a ] && LINE", False),
+    "a command and": ("modprobe tcp_bbr && LINE", True),
+    "or": ("grep -q desk /etc/hostname || LINE", False),
+    "or, of the same": ("grep -q never /sys/kernel/mm/transparent_hugepage/enabled || LINE", True),
+    "start": ('case "$1" in\n  start|restart)\n    LINE\n    ;;\n  stop) true ;;\nesac', True),
+    "stop": ('case "$1" in\n  start) true ;;\n  stop)\n    LINE\n    ;;\nesac', False),
+    "behind case": ('case "$1" in\n  x) true ;;\nesac\nLINE', True),
+    "a function": ("tune() {\n  LINE\n}", False),
+    "a function that is called": ("tune() {\n  LINE\n}\ntune", True),
+    "a function of bash": ("function tune {\n  LINE\n}", False),
+    "behind a function": ("tune() { true; }\nLINE", True),
+    "a loop": ("for i in 1 2; do LINE; done", True),
+    "a part": ("( cd /; LINE )", True),
+    "words": ("echo 'if true; then case'\nLINE", True),
+}
+SETS = {
+    "policy": (
+        "echo never > /sys/kernel/mm/transparent_hugepage/enabled",
+        "hugepages.transparent",
+        {"/etc/tmpfiles.d/00-hosttune-hugepages.conf": "transparent_hugepage/enabled"},
+    ),
+    "sysctl": (
+        "sysctl -qw net.core.rmem_max=67108864",
+        "net_buffers.net.core.rmem_max",
+        dict.fromkeys((path for path, text in golden.FILES.items() if "net.core.rmem_max = " in text), "rmem_max"),
+    ),
+}
+
+
+@pytest.mark.parametrize("knob", SETS)
+@pytest.mark.parametrize("name", CONDITIONS)
+def test_what_is_right_in_a_condition(name: str, knob: str, fake_host: type[Any], tmp_path: Path) -> None:
+    """Of nothing else that sets it: right if it is run, and else nobody knows. Beside what sets it: right."""
+    text, runs = CONDITIONS[name]
+    line, start, elsewhere = SETS[knob]
+    changes = script(text.replace("LINE", line) + "\n")
+    corpus.assert_judged(changes, {}, fake_host, tmp_path)
+    for path, word in elsewhere.items():
+        lines = golden.FILES[path].splitlines(keepends=True)
+        changes[path] = "".join(each for each in lines if word not in each)
+        assert changes[path] != golden.FILES[path]
+    corpus.assert_judged(changes, {} if runs else {start: "unknown"}, fake_host, tmp_path)
+
+
 X: Changes = {UNIT: "[Service]\nType=oneshot\nExecStart=/bin/sh -c 'LINE'\n"}
 A = f"{golden.UNITS}/a"
 WANTS = f"{golden.UNITS}/multi-user.target.wants"
@@ -223,6 +283,12 @@ BOMBS = {
     "exits": "if x\n  exit 0\n" * 4_000 + "sysctl -w net.core.rmem_max=1",
     "documents": "cat <<E\n" * 7_000 + "sysctl",
     "quotations": "ssh '" * 10_000 + "sysctl",
+    "functions": "f(){ x; }; " * 5_000 + "sysctl",
+    "functions without an end": "f(){ " * 12_000 + "sysctl",
+    "conditions": "if a; then " * 5_500 + "sysctl",
+    "conditions on paths": "[ " + "/sys/ " * 10_000 + "&& sysctl",
+    "substitutions": "$(" * 32_000 + "sysctl",
+    "names": "".join(f"x{n};" for n in range(10_000)) + "sysctl",
     "quotations of another kind": 'echo "' * 10_000 + "sysctl",
 }
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.hosttune import corpus, golden
+from tests.unit.hosttune import corpus
 from tests.unit.hosttune.corpus import Changes, Expected
 from tests.unit.hosttune.test_corpus_sysctl_services import without_line
 
