@@ -43,6 +43,8 @@ _VALUED = frozenset(
 )
 #: Of one command: more scripts and settings files than anybody has it run or read.
 MAX_PATHS = 64
+#: Of one command: programs that are looked for, to see whether they are scripts.
+MAX_NAMED = 1024
 
 SETTINGS = late_pattern(r"\.(ya?ml|json)$")
 # Where programs of the distribution are.
@@ -118,7 +120,7 @@ def find_programs(command: str) -> list[str]:
 
 def find_scripts_in(text: str) -> list[str]:
     """Returns the scripts that shell names which may be of this host's administrator."""
-    return _choose_scripts(dict.fromkeys(_find_in_text(text, 1)))
+    return list(dict.fromkeys(_choose_scripts(_find_in_text(text, 1))))
 
 
 def find_privilege(command: str) -> Literal["+", "!", ""]:
@@ -144,13 +146,25 @@ def _find_first(command: str) -> str:
 
 
 def find_scripts(command: str) -> list[str]:
-    """Returns those of the programs that may be of this host's administrator."""
-    return _choose_scripts(find_programs(command))
+    """Returns those of the programs that may be of this host's administrator; of more than MAX_NAMED no others."""
+    return list(_list_scripts(command))
 
 
-def _choose_scripts(paths: Iterable[str]) -> list[str]:
-    own = (path for path in paths if not (path.startswith(VENDOR) and _is_known(path.rpartition("/")[2])))
-    return [path for path in own if path.count("/") > 1 and not SETTINGS.search(path)]
+@lru_cache(256)  # each section asks for them
+def _list_scripts(command: str) -> tuple[str, ...]:
+    found: dict[str, None] = {}
+    for path in _choose_scripts(_find_programs(_split_words(command), 0)):
+        found[path] = None
+        if len(found) > MAX_NAMED:
+            break
+    return tuple(found)
+
+
+def _choose_scripts(paths: Iterable[str]) -> Iterator[str]:
+    for path in paths:
+        known = path.startswith(VENDOR) and _is_known(path.rpartition("/")[2])
+        if path.count("/") > 1 and not known and not SETTINGS.search(path):
+            yield path
 
 
 def _is_known(name: str) -> bool:
@@ -253,13 +267,15 @@ def list_writing(line: str) -> Iterator[tuple[str, bool]]:
     """Yields what each command of a service's command line may write by, and whether that is text which it has a shell
     run: only a shell redirects, so one that just prints writes nothing. Without the scripts, which are read themselves.
     """
-    scripts = [path for path in find_scripts(line) if not path.startswith(VENDOR)]
+    scripts = {path for path in find_scripts(line) if not path.startswith(VENDOR)}
+
+    def drop_script(match: re.Match[str]) -> str:
+        return match[0].removesuffix(match[1]) if match[1] in scripts else match[0]
+
     for words in split_commands(line):
         text = find_shell_text(words)
         if text is not None:
-            for script in scripts:
-                text = text.replace(script, "")
-            yield text.replace("$$", "$"), True
+            yield _PATH.sub(drop_script, text).replace("$$", "$"), True
         elif not prints(words):
             yield " ".join(word for word in words if word.lstrip(_PREFIXES) not in scripts), False
 

@@ -28,8 +28,6 @@ _ROOT = ("root", "0")
 TRUE = ("1", "yes", "y", "true", "t", "on")
 # Scripts that run scripts.
 _DEEP = 3
-# Of one command: programs that are looked for.
-_MOST_NAMED = 1024
 #: Where the next boot finds nothing that is there now.
 GONE_AT_BOOT = ("/run/", "/var/run/", "/dev/", "/tmp/", "/proc/", "/sys/")
 # What stands for the text of a program, which nobody can read, and of a file that a copied tree does not hold.
@@ -131,7 +129,7 @@ def _list_scripts(root: Root, command: str) -> list[str]:
     found: dict[str, None] = {}
     named = commands.find_scripts(command)
     for _ in range(_DEEP + 1):
-        if len(named) > _MOST_NAMED:
+        if len(named) > commands.MAX_NAMED:
             return [*found, *named][: commands.MAX_PATHS + 1]
         level = [path for path in dict.fromkeys(named) if path not in found and _may_be_script(root, path)]
         found.update(dict.fromkeys(level))
