@@ -247,9 +247,9 @@ def parse_systemd(text: SystemdList) -> frozenset[int] | None:
     words = _split_words(text)
     bits = 0
     for word in words:
-        first_text, dash, final_text = word.partition("-")
+        first_text, final_text = _split_range(word)
         first = _parse_unsigned(first_text, word)
-        final = _parse_unsigned(final_text, word) if dash else first
+        final = first if final_text is None else _parse_unsigned(final_text, word)
         # One that runs backwards is left out, and what stands beside it counts.
         if final >= first:
             if final >= _SYSTEMD_CPUS:
@@ -301,6 +301,22 @@ def _split_words(text: str) -> list[str]:
     if quote or escaped:
         raise ValueError(f"CPU list {_shorten(text)} ends within a quotation")
     return words if word is None else [*words, "".join(word)]
+
+
+def _split_range(word: str) -> tuple[str, str | None]:
+    """Returns both ends of a range, None for that of a single number: a backslash counts again before the dash, and not
+    behind it (`parse_range`). Raises ValueError."""
+    first: list[str] = []
+    escaped = False
+    for at, char in enumerate(word):
+        if char == "-" and not escaped:
+            return "".join(first), word[at + 1 :]
+        escaped = char == "\\" and not escaped
+        if not escaped:
+            first.append(char)
+    if escaped:
+        raise ValueError(f"CPU list {_shorten(word)} ends in a backslash")
+    return "".join(first), None
 
 
 def _parse_unsigned(text: str, word: str) -> int:

@@ -89,15 +89,12 @@ class LimitSetting(NamedTuple):
 
 
 def find_limit(settings: Iterable[Setting], section: str, item: str) -> LimitSetting:
-    """Returns the limit that settings come to: an empty value resets those before it, and one that systemd does not
-    understand changes nothing."""
+    """Returns the limit that settings come to: one that systemd does not understand changes nothing, and an empty one
+    is such (`config_parse_rlimit` in `src/shared/conf-parser.c` of systemd)."""
     key = f"Default{ITEMS[item]}" if section == "Manager" else ITEMS[item]
     found = LimitSetting()
     for setting in settings:
         if (setting.section, setting.key) != (section, key):
-            continue
-        if not setting.value:
-            found = LimitSetting()
             continue
         try:
             found = LimitSetting(parse_systemd(item, setting.value, setting.source))

@@ -64,7 +64,7 @@ HOSTS: dict[str, tuple[dict[str, str | None], dict[str, str]]] = {
         {"/usr/lib/systemd/system/agent.service": "[Service]\nUser=trader\nLimitNICE=0\n"},
         {"nice": "volatile"},
     ),
-    "reset": ({**AGENT, f"{ETC}/agent.service.d/x.conf": "[Service]\nLimitMEMLOCK=\n"}, {}),
+    "an empty one": ({**AGENT, f"{ETC}/agent.service.d/x.conf": "[Service]\nLimitMEMLOCK=\n"}, {}),
     "not understood": ({**AGENT, f"{ETC}/agent.service.d/x.conf": "[Service]\nLimitMEMLOCK=lots\n"}, {}),
     "in two lines": ({f"{ETC}/agent.service": "[Service]\nUser=trader\nLimitRTPRIO=\\\n# c\n  95\n"}, {}),
     "soft and hard": (

@@ -135,6 +135,7 @@ ASSIGNMENTS = st.lists(SYSTEMD_LISTS.filter(lambda text: not text.endswith("\\")
 @example(
     [["0-1,x", "7"], ["1", "", "2"], ["1", ","], ["3-2"], ["3-2", "1"], ["'0 1'"], ["\"0\"'-'1"], ["0\\-1"], ["0-N"]]
 )
+@example([["\\\\2\\1"], ["\\\\2-\\3"], ["2-\\\\3"], ["2\\\\-3"], ["2\\\\\\-3"], ["1\\\\"], ["'\\\\1'"], ["1\\\\\\\\"]])
 def test_cpu_affinity_as_systemd_reads_it(units: list[list[str]]) -> None:
     shown = ask_systemd(["\n".join(f"CPUAffinity={text}" for text in unit) for unit in units])
     for unit, text in zip(units, shown, strict=True):

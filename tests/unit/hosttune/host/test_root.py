@@ -204,10 +204,12 @@ def test_a_tree_with_a_lib_of_its_own_keeps_it(tree):
 
 def test_configuration_that_holds_nul_bytes_is_not_text(tree):
     """What a program makes of them is its own affair: some end the line there, some the file."""
-    top = tree({"/etc/sysctl.d/a.conf": "net.core.rmem_max = 1\n\0", "/etc/b": "\x7fELF\0", "/proc/8/environ": "A=1\0"})
+    files = {"/etc/b": "#!/x\nPK\3\4\0", "/etc/c": "\x7fELF\0", "/proc/8/environ": "A=1\0"}
+    top = tree({"/etc/sysctl.d/a.conf": "net.core.rmem_max = 1\n\0", **files})
     root = Tree(top)
     assert root.read("/etc/sysctl.d/a.conf").reason == "not text: it holds NUL bytes"
     assert root.read("/etc/b").state == root.read("/proc/8/environ").state == "value"
+    assert root.read("/etc/c").reason == "a program"
     assert Live().read(f"{top}/etc/sysctl.d/a.conf").state == "value"  # no configuration there
 
 

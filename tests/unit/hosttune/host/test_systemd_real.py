@@ -300,6 +300,16 @@ def test_units_are_what_we_read(real, host):
     judge(answer, Reduced(tree), unit)
 
 
+@pytest.mark.parametrize("key", limits_lines.ITEMS.values())
+@pytest.mark.parametrize("value", ["", " ", "''", "infinite"])
+def test_what_is_no_limit_leaves_the_one_before(real, key, value):
+    unit = "agent.service"
+    text = f"[Service]\nExecStart=/bin/true\n{key}=13\n{key}={value}\n"
+    answer = real.ask(unit, {f"{ETC}/{unit}": text}, {})
+    judge(answer, Tree(str(real.tree)), unit)
+    assert answer["found"][key] == ["13"]
+
+
 MANAGER_FILES = st.dictionaries(
     st.sampled_from(
         [
