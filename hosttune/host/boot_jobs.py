@@ -1,17 +1,22 @@
 """What runs at boot beside the units of systemd: jobs of cron, scripts of /etc/init.d, the lines of sysfs.conf, those
-of tmpfiles.d that are not for huge pages, and what is run whenever an interface or a device comes.
+of tmpfiles.d that are not for huge pages, `bootcmd` of cloud-init, and what is run whenever an interface or a device
+comes.
 
 Each is given as a service with one command, so that all are read alike. A job at another time than the boot's, and one
 that not every cron takes, is not `started`.
 Sources: crontab(5) of Debian's cron and of cronie; cron(8) of Debian on the names in /etc/cron.d;
-systemd-sysv-generator(8); /etc/init.d/sysfsutils of Debian; interfaces(5); NetworkManager-dispatcher(8); udev(7).
+systemd-sysv-generator(8); /etc/init.d/sysfsutils of Debian; interfaces(5); NetworkManager-dispatcher(8); udev(7);
+"Bootcmd" and "Cloud-init boot stages" of the documentation of cloud-init.
 """
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator
 
-from hosttune.host import systemd, tmpfiles, tmpfiles_lines
+import msgspec
+
+from hosttune.host import systemd, tmpfiles, tmpfiles_lines, yaml_text
 from hosttune.host.forms import NAME, consists_of
 from hosttune.host.hugetlb import MARKS
 from hosttune.host.root import NOT_CAPTURED, Fact, Root, make_unreadable
@@ -38,6 +43,13 @@ HOOKS = (
 )
 INTERFACES, INTERFACES_D, UDEV_D = "/etc/network/interfaces", "/etc/network/interfaces.d", "/etc/udev/rules.d"
 
+#: Files of cloud-init, and what its data source gave it.
+CLOUD_CFG, CLOUD_D = "/etc/cloud/cloud.cfg", "/etc/cloud/cloud.cfg.d"
+CLOUD_DATA = "/var/lib/cloud/instance/cloud-config.txt"
+#: With this file it does not run.
+CLOUD_OFF = "/etc/cloud/cloud-init.disabled"
+_CLOUD_SERVICES = frozenset({"cloud-init.service", "cloud-init-main.service", "cloud-init-network.service"})
+
 _INTERFACE_COMMAND = late_pattern(r"[ \t]*(?:pre-up|up|post-up)[ \t]+(\S.*)")
 _UDEV_COMMAND = late_pattern(r'RUN(?:\{program\})?[ \t]*\+?:?=[ \t]*"((?:[^"\\]|\\.)*)"')
 _CRONS = ("cron.service", "crond.service")
@@ -57,8 +69,13 @@ def read(root: Root) -> Fact[list[Unit]]:
     if wanted.value is None:
         return wanted.drop_value()
     found: list[Unit] = []
-    parts = (_read_cron(root, wanted.value), _read_init_scripts(root), _read_hooks(root), _read_tmpfiles(root))
-    for part in parts:
+    for part in (
+        _read_cron(root, wanted.value),
+        _read_init_scripts(root),
+        _read_hooks(root),
+        _read_tmpfiles(root),
+        _read_cloud_init(root),
+    ):
         if part.value is None:
             return part.drop_value()
         found += part.value
@@ -163,6 +180,32 @@ def _list_settings(line: Line) -> Iterator[Unit]:
         yield _make(line.place, write_shell(f"echo {value} > {path}" if plain else f"tee {path}"))
 
 
+def _read_cloud_init(root: Root) -> Fact[list[Unit]]:
+    """Returns the commands that cloud-init runs at each boot, if it finds out that it has to run at all."""
+    known = systemd.read_names(root)
+    if known.value is None:
+        return known.drop_value()
+    if known.value.isdisjoint(_CLOUD_SERVICES):
+        return Fact("value", [], CLOUD_CFG)
+    files = _read_files(root, [CLOUD_CFG, CLOUD_DATA], CLOUD_D, ".cfg")
+    if CLOUD_OFF.rpartition("/")[2] in (root.list(CLOUD_OFF.rpartition("/")[0]).value or ()):
+        return Fact("value", [], CLOUD_OFF)
+    return files.map(
+        lambda files: [
+            _make(path, write_shell(line), started=False) for path, text in files for line in _list_bootcmd(text)
+        ]
+    )
+
+
+def _list_bootcmd(text: str) -> list[str]:
+    """Returns the commands of shell of `bootcmd`. Raises ValueError."""
+    if "bootcmd" not in text:
+        return []
+    found = yaml_text.parse(text).get("bootcmd") or []
+    lines = found if isinstance(found, list) else [found]
+    return [shlex.join(map(str, line)) if isinstance(line, list) else str(line) for line in lines]
+
+
 def _read_files(root: Root, paths: list[str], directory: str, suffix: str = "") -> Fact[list[tuple[str, str]]]:
     """Returns the path and the text of these files, and of those in a directory, as far as they are there."""
     names = root.list(directory)
@@ -227,6 +270,12 @@ def keep_udev(reduce: Callable[[str], str], text: str) -> str:
     """Returns the commands of a file of udev's rules, what `reduce` leaves of each."""
     left = (kept.replace('"', '\\"') for kept in map(reduce, _find_udev_commands(text)) if kept)
     return "".join(f'RUN+="{each}"\n' for each in left)
+
+
+def keep_bootcmd(reduce: Callable[[str], str], text: str) -> str:
+    """Returns the commands of a file of cloud-init, what `reduce` leaves of each, as JSON. Raises ValueError."""
+    left = list(filter(None, map(reduce, _list_bootcmd(text))))
+    return msgspec.json.encode({"bootcmd": left}).decode() if left else ""
 
 
 def reduce_sysfs(text: str) -> str:

@@ -12,15 +12,12 @@ from typing import Any
 
 import msgspec
 
-from hosttune.host import commands, irq_writes, shell, start_commands, systemd
+from hosttune.host import commands, irq_writes, shell, start_commands, systemd, yaml_text
 from hosttune.host.forms import CPU_LIST, NAME, UNINTELLIGIBLE, consists_of
 from hosttune.host.root import Fact, Root, derive, make_unreadable
 from hosttune.host.shell import UNKNOWN
 from hosttune.patterns import late_pattern
 
-#: Of a settings file; and how many nodes of YAML it may have.
-MAX_SETTINGS_BYTES = 1 << 18
-MAX_EVENTS = 20_000
 # Numbers that YAML 1.1 reads in base 8 or 60, and kernel lists in base 10.
 _AMBIGUOUS = late_pattern(r"[-+]?0[0-9_]+|[-+]?[0-9_]+(:[0-9_]+)+")
 _NULL = ("", "~", "null", "Null", "NULL")
@@ -100,22 +97,7 @@ def _read_settings(path: str, root: Root) -> Fact[str]:
 
 def parse_settings(text: str) -> dict[str, Any]:
     """Returns `housekeeping` and `queues` of a settings file, as far as it has them. Raises ValueError."""
-    # Late: the profile loader has it already, and a host without such a service does not need it.
-    import yaml
-
-    if len(text) > MAX_SETTINGS_BYTES:
-        raise ValueError(f"it has {len(text)} characters; allowed are {MAX_SETTINGS_BYTES}")
-    # Scalars stay text: nothing here is a date, and a number in base 60 takes time with the square of its length.
-    loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
-    try:
-        for number, event in enumerate(yaml.parse(text, loader)):
-            if number > MAX_EVENTS or isinstance(event, yaml.AliasEvent):
-                raise ValueError("it is too large, or has an alias")
-        content = yaml.load(text, loader)
-    except (yaml.YAMLError, UnicodeError, RecursionError):
-        raise ValueError("it is not valid YAML") from None
-    if not isinstance(content, dict):
-        raise ValueError("it is not a mapping")
+    content = yaml_text.parse(text)
     section = content.get("irq_affinity", content)
     if not isinstance(section, dict):
         raise ValueError("its section irq_affinity is not a mapping")

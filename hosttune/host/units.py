@@ -126,6 +126,11 @@ def reduce_crontab_of_root(text: str) -> str:
     return boot_jobs.keep_jobs(_keep_shell, text, with_user=False)
 
 
+def reduce_bootcmd(text: str) -> str:
+    """Returns what is kept of a file of cloud-init. Raises ValueError."""
+    return boot_jobs.keep_bootcmd(_keep_shell, text)
+
+
 def reduce_interfaces(text: str) -> str:
     """Returns what is kept of a file of ifupdown."""
     return boot_jobs.keep_interfaces(_keep_shell, text)

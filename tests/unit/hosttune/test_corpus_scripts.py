@@ -29,6 +29,7 @@ def script(text: str, start: str = "#!/bin/sh\n") -> Changes:
     return service("ExecStart=/opt/x", **{"/opt/x": start + text, "/opt/y": SCRIPT})
 
 
+CLOUD = {"/usr/lib/systemd/system/cloud-init.service": "[Service]\nExecStart=/usr/bin/cloud-init init\n"}
 MARGIN = "exit in a function, at the margin"
 HOSTS: dict[str, tuple[Changes, Outcome]] = {
     # --- where a script ends ---
@@ -124,6 +125,26 @@ HOSTS: dict[str, tuple[Changes, Outcome]] = {
     "interfaces": ({"/etc/network/interfaces": "auto eth0\niface eth0 inet dhcp\n  post-up LINE\n"}, "unknown"),
     "NetworkManager": ({"/etc/NetworkManager/dispatcher.d/99-x": SCRIPT}, "unknown"),
     "udev": ({"/etc/udev/rules.d/x.rules": 'SUBSYSTEM=="net", RUN+="/bin/sh -c \'LINE\'"\n'}, "unknown"),
+    "cloud-init": ({**CLOUD, "/etc/cloud/cloud.cfg": "bootcmd:\n - LINE\n"}, "unknown"),
+    "cloud-init, in words": (
+        {**CLOUD, "/etc/cloud/cloud.cfg.d/9.cfg": "#cloud-config\nbootcmd:\n- [sh, -c, 'LINE']\n- [x, 1]\n"},
+        "unknown",
+    ),
+    "cloud-init, of its source": (
+        {**CLOUD, "/var/lib/cloud/instance/cloud-config.txt": "#cloud-config\nbootcmd: ['LINE']\n"},
+        "unknown",
+    ),
+    "cloud-init calls a script": (
+        {**CLOUD, "/etc/cloud/cloud.cfg.d/9.cfg": "bootcmd:\n - /opt/x\n", "/opt/x": SCRIPT},
+        "unknown",
+    ),
+    "cloud-init, once": ({**CLOUD, "/etc/cloud/cloud.cfg": "runcmd:\n - LINE\n"}, "nothing"),
+    "cloud-init, another file": ({**CLOUD, "/etc/cloud/cloud.cfg.d/9.off": "bootcmd:\n - LINE\n"}, "nothing"),
+    "cloud-init that is disabled": (
+        {**CLOUD, "/etc/cloud/cloud.cfg": "bootcmd:\n - LINE\n", "/etc/cloud/cloud-init.disabled": ""},
+        "nothing",
+    ),
+    "cloud-init that is not installed": ({"/etc/cloud/cloud.cfg": "bootcmd:\n - LINE\n"}, "nothing"),
     "cron.hourly": ({"/etc/cron.hourly/x": SCRIPT}, "unknown"),
 }
 # Shell that sets what is right, in a place where it may not be run, and whether it counts as run.
