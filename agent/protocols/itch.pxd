@@ -17,6 +17,19 @@ from agent.protocols.wire cimport load16, load32, load64
 
 cdef enum:
     SIDES = 1 | 1 << (c'S' - c'B')  # a bit for each side, counted from 'B'
+    # Codes, a bit for each, counted from 'A'.
+    EVENTS = (1 << (c'O' - c'A') | 1 << (c'S' - c'A') | 1 << (c'Q' - c'A') | 1 << (c'M' - c'A') | 1 << (c'E' - c'A')
+              | 1 << (c'C' - c'A'))
+    STATES = 1 << (c'H' - c'A') | 1 << (c'P' - c'A') | 1 << (c'Q' - c'A') | 1 << (c'T' - c'A')
+    MARKETS = 1 << (c'Q' - c'A') | 1 << (c'B' - c'A') | 1 << (c'X' - c'A')
+    HALTS = 1 << (c'H' - c'A') | 1 << (c'T' - c'A')
+    RELEASES = 1 << (c'A' - c'A') | 1 << (c'C' - c'A')
+    DIRECTIONS = (1 << (c'B' - c'A') | 1 << (c'S' - c'A') | 1 << (c'N' - c'A') | 1 << (c'O' - c'A')
+                  | 1 << (c'P' - c'A'))
+    # 'A', the extended trading close, and 'I', the intraday cross of older days, each in one of Q and I.
+    CROSSES = (1 << (c'O' - c'A') | 1 << (c'C' - c'A') | 1 << (c'H' - c'A') | 1 << (c'A' - c'A')
+               | 1 << (c'I' - c'A'))
+    PRINTABLE = 1 << (c'Y' - c'A') | 1 << (c'N' - c'A')
 
 cdef struct Message:
     uint8_t type                # 'A', 'F', 'E', ...
@@ -54,25 +67,10 @@ cdef inline uint32_t length(uint8_t type) noexcept nogil:
     return ITCH_LENGTHS[type]
 
 
-cdef inline bint _is_event(uint8_t code) noexcept nogil:
-    return (code == c'O' or code == c'S' or code == c'Q' or code == c'M' or code == c'E' or code == c'C')
-
-
-cdef inline bint _is_state(uint8_t code) noexcept nogil:
-    return code == c'H' or code == c'P' or code == c'Q' or code == c'T'
-
-
-cdef inline bint _is_market(uint8_t code) noexcept nogil:
-    return code == c'Q' or code == c'B' or code == c'X'
-
-
-cdef inline bint _is_direction(uint8_t code) noexcept nogil:
-    return code == c'B' or code == c'S' or code == c'N' or code == c'O' or code == c'P'
-
-
-cdef inline bint _is_cross(uint8_t code) noexcept nogil:
-    # 'A', the extended trading close, and 'I', the intraday cross of older days, each in one of Q and I.
-    return code == c'O' or code == c'C' or code == c'H' or code == c'A' or code == c'I'
+cdef inline bint _is_one_of(uint8_t code, uint32_t codes) noexcept nogil:
+    """As bits of a word: nobody can guess which is next, so no branch may depend on it."""
+    cdef uint32_t letter = <uint32_t> code - <uint32_t> c'A'
+    return letter < 32 and codes >> letter & 1
 
 
 cdef inline int _length_reason(uint32_t size, uint32_t expected) noexcept nogil:
@@ -109,36 +107,23 @@ cdef inline bint _has_side(const uint8_t *data) noexcept nogil:
 
 
 cdef inline int _parse_rare(const uint8_t *data, uint32_t size, Message *m) noexcept nogil:
-    """parse() for the types that no order has."""
+    """parse() for the types that few messages have."""
     cdef uint8_t type = data[0]
     cdef uint32_t expected = length(type)
     if size != expected:
         return UNKNOWN if expected == 0 else _length_reason(size, expected)
     _read_head(data, m, type)
-    if type == c'Q':
-        m.shares = load64(data + 11)
-        m.stock = data + 19
-        m.price = load32(data + 27)
-        m.match = load64(data + 31)
-        m.event = data[39]
-        if not _is_cross(m.event):
-            return BAD_FIELD
-    elif type == c'B':
+    if type == c'B':
         m.match = load64(data + 11)
     elif type == c'S':
         m.event = data[11]
-        if not _is_event(m.event):
-            return BAD_FIELD
-    elif type == c'H':
-        m.stock = data + 11
-        m.event = data[19]
-        if not _is_state(m.event):
+        if not _is_one_of(m.event, EVENTS):
             return BAD_FIELD
     elif type == c'h':
         m.stock = data + 11
         m.market = data[19]
         m.event = data[20]
-        if not _is_market(m.market) or (m.event != c'H' and m.event != c'T'):
+        if not _is_one_of(m.market, MARKETS) or not _is_one_of(m.event, HALTS):
             return BAD_FIELD
     elif type == c'Y':
         m.stock = data + 11
@@ -152,18 +137,13 @@ cdef inline int _parse_rare(const uint8_t *data, uint32_t size, Message *m) noex
     elif type == c'K':
         m.stock = data + 11
         m.event = data[23]
-        if m.event != c'A' and m.event != c'C':
+        if not _is_one_of(m.event, RELEASES):
             return BAD_FIELD
     elif type == c'J':
         m.stock = data + 11
         m.price = load32(data + 19)
         m.upper = load32(data + 23)
         m.lower = load32(data + 27)
-    elif type == c'I':
-        m.stock = data + 28
-        m.event = data[48]
-        if not _is_cross(m.event) or not _is_direction(data[27]):
-            return BAD_FIELD
     elif type == c'L':
         m.stock = data + 15
     elif type == c'R' or type == c'N' or type == c'O':
@@ -236,7 +216,7 @@ cdef inline int parse(const uint8_t *data, uint32_t size, Message *m) noexcept n
     elif type == c'C':
         if size != 36:
             return _length_reason(size, 36)
-        if data[31] != c'Y' and data[31] != c'N':
+        if not _is_one_of(data[31], PRINTABLE):
             return BAD_FIELD
         _read_head(data, m, c'C')
         m.reference = load64(data + 11)
@@ -254,6 +234,36 @@ cdef inline int parse(const uint8_t *data, uint32_t size, Message *m) noexcept n
         _read_order(data, m)
         m.match = load64(data + 36)
         return c'P'
+    elif type == c'H':
+        if size != 25:
+            return _length_reason(size, 25)
+        if not _is_one_of(data[19], STATES):
+            return BAD_FIELD
+        _read_head(data, m, c'H')
+        m.stock = data + 11
+        m.event = data[19]
+        return c'H'
+    elif type == c'I':
+        if size != 50:
+            return _length_reason(size, 50)
+        if not _is_one_of(data[48], CROSSES) or not _is_one_of(data[27], DIRECTIONS):
+            return BAD_FIELD
+        _read_head(data, m, c'I')
+        m.stock = data + 28
+        m.event = data[48]
+        return c'I'
+    elif type == c'Q':
+        if size != 40:
+            return _length_reason(size, 40)
+        if not _is_one_of(data[39], CROSSES):
+            return BAD_FIELD
+        _read_head(data, m, c'Q')
+        m.shares = load64(data + 11)
+        m.stock = data + 19
+        m.price = load32(data + 27)
+        m.match = load64(data + 31)
+        m.event = data[39]
+        return c'Q'
     # By way of a copy: the address of m goes nowhere, so m need not be in memory for the types above.
     kind = _parse_rare(data, size, &rare)
     m[0] = rare

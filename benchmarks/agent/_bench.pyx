@@ -19,6 +19,7 @@ cdef uint64_t _decode(const uint8_t *at, int64_t packets, uint64_t *bad) noexcep
     cdef uint64_t total = 0, wrong = 0
     cdef uint32_t size, left
     cdef itch.Message m
+    cdef const uint8_t *message
     cdef int kind
     while packets:
         packets -= 1
@@ -27,8 +28,9 @@ cdef uint64_t _decode(const uint8_t *at, int64_t packets, uint64_t *bad) noexcep
         while left:
             left -= 1
             size = load16(at)
-            kind = itch.parse(at + 2, size, &m)
-            at += 2 + size
+            message = at + 2
+            at = message + size
+            kind = itch.parse(message, size, &m)
             if kind == c'A' or kind == c'F':
                 total += m.locate + m.tracking + m.timestamp + m.reference + m.side + m.shares + m.price
             elif kind == c'D':
