@@ -114,12 +114,12 @@ def find_paths(text: str) -> list[str]:
 
 
 def find_programs(command: str) -> list[str]:
-    """Returns the absolute paths of the program and, if that runs others, of those."""
+    """Returns the program and, if that runs others, those, each by its absolute path or as a name without one."""
     return list(dict.fromkeys(_find_programs(_split_words(command), 0)))
 
 
 def find_scripts_in(text: str) -> list[str]:
-    """Returns the scripts that shell names which may be of this host's administrator."""
+    """Returns those of the programs that shell names that may be scripts."""
     return list(dict.fromkeys(_choose_scripts(_find_in_text(text, 1))))
 
 
@@ -146,7 +146,7 @@ def _find_first(command: str) -> str:
 
 
 def find_scripts(command: str) -> list[str]:
-    """Returns those of the programs that may be of this host's administrator; of more than MAX_NAMED no others."""
+    """Returns those of the programs that may be scripts; of more than MAX_NAMED no others."""
     return list(_list_scripts(command))
 
 
@@ -161,9 +161,10 @@ def _list_scripts(command: str) -> tuple[str, ...]:
 
 
 def _choose_scripts(paths: Iterable[str]) -> Iterator[str]:
+    """Yields the paths below a directory, and the names without one, but for those of settings and known programs."""
     for path in paths:
         known = path.startswith(VENDOR) and _is_known(path.rpartition("/")[2])
-        if path.count("/") > 1 and not known and not SETTINGS.search(path):
+        if not known and path.rfind("/") and not path.endswith((".yml", ".yaml", ".json")):
             yield path
 
 
@@ -243,7 +244,8 @@ def reduce(command: str) -> str:
     words = [f"sh -c '{';'.join(scripts)}'"] if len(scripts) > 1 else scripts
     direct = len(scripts) == 1 and command.lstrip(_PREFIXES).startswith(scripts[0])
     if len(scripts) == 1 and not direct and not runs(split_commands(command), scripts[0]):
-        words = ["sh", *scripts]  # another program reads it, which takes one without `#!` too
+        # Another program reads it, which takes one without `#!` too; a name is looked for by a shell alone.
+        words = ["sh", *scripts] if "/" in scripts[0] else [f"sh -c {scripts[0]}"]
     words += find_settings(command)
     launch = find_launch(command)
     if launch is not None:
@@ -267,7 +269,7 @@ def list_writing(line: str) -> Iterator[tuple[str, bool]]:
     """Yields what each command of a service's command line may write by, and whether that is text which it has a shell
     run: only a shell redirects, so one that just prints writes nothing. Without the scripts, which are read themselves.
     """
-    scripts = {path for path in find_scripts(line) if not path.startswith(VENDOR)}
+    scripts = {path for path in find_scripts(line) if path.startswith("/") and not path.startswith(VENDOR)}
 
     def drop_script(match: re.Match[str]) -> str:
         return match[0].removesuffix(match[1]) if match[1] in scripts else match[0]
@@ -330,10 +332,8 @@ def _find_programs(words: list[str], depth: int) -> Iterator[str]:
         return
     first = words[0].lstrip(_PREFIXES)
     name = first.rpartition("/")[2]
-    if _WHOLE_PATH.fullmatch(first):
+    if _WHOLE_PATH.fullmatch(first) or (_PLAIN_NAME.fullmatch(first) and not _is_known(first) and first not in _WORDS):
         yield first
-    elif _PLAIN_NAME.fullmatch(first) and not _is_known(first) and first not in _WORDS:
-        yield from (f"{directory}/{first}" for directory in SEARCHED)
     nested = _find_nested(words) if depth < _MAX_NESTED else None
     if nested is not None:
         yield from _find_in_text(nested, depth + 1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import TypeAlias
 
 import msgspec
 
@@ -32,6 +33,10 @@ _DEEP = 3
 GONE_AT_BOOT = ("/run/", "/var/run/", "/dev/", "/tmp/", "/proc/", "/sys/")
 # What stands for the text of a program, which nobody can read, and of a file that a copied tree does not hold.
 _NO_SCRIPT = (PROGRAM, NOT_CAPTURED)
+
+
+#: The names in a directory of programs, None for one that could not be listed.
+Listings: TypeAlias = dict[str, frozenset[str] | None]
 
 
 class Write(msgspec.Struct, frozen=True):
@@ -126,17 +131,44 @@ def read_scripts(root: Root, command: str, kind: str, reduce: Callable[[str], st
 
 
 def _list_scripts(root: Root, command: str) -> list[str]:
+    listings = _make_listings(root)
     found: dict[str, None] = {}
     named = commands.find_scripts(command)
-    for _ in range(_DEEP + 1):
+    for depth in range(_DEEP + 1):
         if len(named) > commands.MAX_NAMED:
             return [*found, *named][: commands.MAX_PATHS + 1]
+        if not depth:
+            named = list(filter(None, (_find_path(root, name, listings) for name in named)))
         level = [path for path in dict.fromkeys(named) if path not in found and _may_be_script(root, path)]
         found.update(dict.fromkeys(level))
         if len(found) > commands.MAX_PATHS:
             break
-        named = [name for path in level for name in (_read_names(root, path).value or "").split()]
+        named = [name for path in level for name in (_read_names(root, path, listings).value or "").split()]
     return list(found)
+
+
+@read_once
+def _make_listings(_: Root) -> Listings:
+    """Returns where the names of the programs in a directory are kept, once they are read."""
+    return {}
+
+
+def _find_path(root: Root, name: str, listings: Listings) -> str:
+    """Returns the path of a program that is named without one; empty text where there is none."""
+    if "/" in name:
+        return name
+    return derive(root, f"{name}:program", partial(_look_up, name=name, listings=listings)).value or ""
+
+
+def _look_up(root: Root, name: str, listings: Listings) -> Fact[str]:
+    for directory in commands.SEARCHED:
+        if directory not in listings:
+            names = root.list(directory)
+            listings[directory] = None if names.state == "unreadable" else frozenset(names.value or ())
+        listing = listings[directory]
+        if listing is None or name in listing:  # what cannot be listed is tried
+            return Fact("value", f"{directory}/{name}")
+    return Fact("value", "")
 
 
 def _may_be_script(root: Root, path: str) -> bool:
@@ -150,24 +182,18 @@ def _reduce_start(text: str) -> str:
     return "#!" if text else ""
 
 
-def _read_names(root: Root, path: str) -> Fact[str]:
-    """Returns the scripts that a script names, each a line."""
-    return derive(root, f"{path}:scripts", partial(_find_names, path=path))
+def _read_names(root: Root, path: str, listings: Listings) -> Fact[str]:
+    """Returns the paths of the programs that a script names, each a line."""
+    return derive(root, f"{path}:scripts", partial(_find_names, path=path, listings=listings))
 
 
-def _find_names(root: Root, path: str) -> Fact[str]:
+def _find_names(root: Root, path: str, listings: Listings) -> Fact[str]:
     def reduce(text: str) -> str:
         if len(text) > shell.MAX_TEXT or (text.startswith("#!") and not shell.is_interpreter(text)):
             return ""
         named = commands.find_scripts_in("\n".join(shell.split_run(text)))
-        searched = {directory: root.list(directory) for directory in commands.SEARCHED}
-
-        def is_there(name: str) -> bool:
-            directory, _, last = name.rpartition("/")
-            names = searched.get(directory)
-            return names is None or names.state == "unreadable" or last in (names.value or ())
-
-        return "\n".join(filter(is_there, named))
+        paths = (name if "/" in name else _look_up(root, name, listings).value for name in named)
+        return "\n".join(filter(None, paths))
 
     return _read_script(root, path, reduce)
 
