@@ -61,8 +61,11 @@ NAMES = st.sampled_from(["nf_conntrack", "nf-conntrack", "nf_nat", "tcp_bbr", "t
 TAILS = st.sampled_from(["", "", " ", "\t", " /bin/false", " /bin/true x", " # why", " /sbin/modprobe -i {0} && true"])
 BEFORE = st.sampled_from(["", "", " ", "\t", "# ", "\\\n"])
 BETWEEN = st.sampled_from([" ", " ", "\t", "  ", " \\\n", "\\\n ", "\\\n"])
-LINES = st.tuples(BEFORE, WORDS, BETWEEN, NAMES, TAILS).map(
-    lambda parts: "".join([*parts[:4], parts[4].format(parts[3].replace("-", "_"))])
+LINES = (
+    st.tuples(BEFORE, WORDS, BETWEEN, NAMES, TAILS)
+    # modprobe prints options behind the command of an install line, as if they were part of it.
+    .filter(lambda parts: parts[1] != "options" or "modprobe" not in parts[4])
+    .map(lambda parts: "".join([*parts[:4], parts[4].format(parts[3].replace("-", "_"))]))
 )
 
 
