@@ -79,23 +79,54 @@ def find_line_blocks(arguments: Iterable[tuple[str, str | None]], place: str) ->
     return found
 
 
+class Line(NamedTuple):
+    """A line of modprobe.d: `loads` is an install line whose command loads the module, `never` any other, and an alias
+    for another module."""
+
+    kind: Literal["blacklist", "never", "loads", "another"]
+    name: str
+    place: str
+
+
 def parse_blocks(text: str, file: str) -> dict[str, Block]:
-    """Returns what one file says.
+    """Returns what one file says."""
+    return find_blocks(parse_lines(text, file))
+
+
+def find_blocks(lines: Iterable[Line]) -> dict[str, Block]:
+    """Returns what keeps modules from being loaded, by their names. Of the install lines of one the first counts
+    (`module_get_install_commands` in `libkmod/libkmod-module.c`)."""
+    found: dict[str, Block] = {}
+    installed: set[str] = set()
+    for line in lines:
+        if line.kind == "blacklist":
+            found.setdefault(line.name, Block("blacklist", line.place))
+        elif line.kind == "another" or line.name not in installed:
+            if line.kind != "another":
+                installed.add(line.name)
+            if line.kind != "loads":
+                found[line.name] = Block("never", line.place)
+    return found
+
+
+def parse_lines(text: str, file: str) -> list[Line]:
+    """Returns the lines of one file that say whether a module is loaded.
 
     `install NAME COMMAND` has the command run in place of loading the module; where it names modprobe or insmod, it may
-    load it all the same, and counts for nothing. `alias NAME OTHER` has another one loaded.
+    load it all the same. `alias NAME OTHER` has another one loaded.
     """
-    found: dict[str, Block] = {}
+    found: list[Line] = []
     number = 1
     for raw in _CONTINUED.sub("\\\0", text).split("\n"):
         words = raw.replace("\\\0", "").split()
         if len(words) > 1 and words[0] in ("blacklist", "install", "alias"):
-            loads = any(posixpath.basename(word) in ("modprobe", "insmod") for word in words[2:])
             name, place = normalise_name(words[1]), f"{file}:{number}"
-            another = words[0] == "alias" and normalise_name("".join(words[2:3])) != name
-            if len(words) > 2 and (another or (words[0] == "install" and not loads)):
-                found[name] = Block("never", place)
-            elif words[0] == "blacklist" and name not in found:
-                found[name] = Block("blacklist", place)
+            if words[0] == "blacklist":
+                found.append(Line("blacklist", name, place))
+            elif len(words) > 2 and words[0] == "install":
+                loads = any(posixpath.basename(word) in ("modprobe", "insmod") for word in words[2:])
+                found.append(Line("loads" if loads else "never", name, place))
+            elif len(words) > 2 and normalise_name(words[2]) != name:
+                found.append(Line("another", name, place))
         number += 1 + raw.count("\\\0")
     return found

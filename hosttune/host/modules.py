@@ -13,7 +13,7 @@ import re
 import msgspec
 
 from hosttune.host import cmdline, dropins, identity, masks, systemd_lines
-from hosttune.host.module_names import Block, find_line_blocks, is_sought, normalise_name, parse_blocks
+from hosttune.host.module_names import Block, find_blocks, find_line_blocks, is_sought, normalise_name, parse_lines
 from hosttune.host.root import Fact, Root
 from hosttune.patterns import late_pattern
 
@@ -143,11 +143,17 @@ def reduce_needs(text: str) -> str:
 
 def reduce_blocks(text: str) -> str:
     """Returns the lines of a modprobe.d file that keep a module which a check may look for from being loaded."""
-    kept: dict[int, str] = {}
-    for name, block in parse_blocks(text, "").items():
-        if is_sought(name):
-            word = "blacklist" if block.kind == "blacklist" else "install"
-            kept[int(block.place[1:])] = f"{word} {name}{' /bin/false' if word == 'install' else ''}"
+    words = {
+        "blacklist": "blacklist {}",
+        "never": "install {} false",
+        "loads": "install {} modprobe",
+        "another": "alias {} -",
+    }
+    kept = {
+        int(line.place[1:]): words[line.kind].format(line.name)
+        for line in parse_lines(text, "")
+        if is_sought(line.name)
+    }
     return "".join(f"{kept.get(number, '')}\n" for number in range(1, max(kept, default=0) + 1))
 
 
@@ -194,10 +200,6 @@ def _read_blocks(root: Root, arguments: cmdline.Arguments) -> Fact[dict[str, Blo
     files = dropins.read_merged(root, directories, ".conf", lasting=True)
     if files.value is None:
         return files.drop_value()
-    found: dict[str, Block] = {}
-    for file, text in files.value:
-        for name, block in parse_blocks(text, file).items():
-            if name not in found or block.kind == "never":
-                found[name] = block
+    found = find_blocks(line for file, text in files.value for line in parse_lines(text, file))
     found.update(find_line_blocks(arguments, _CMDLINE))
     return Fact("value", found, directories[0])
