@@ -38,7 +38,7 @@ def write_late_fix(sources: Sources, hop: Hop, path: str, value: str) -> list[st
 
 def _write_service_fix(wrong: start_commands.Write, path: str) -> str:
     # A line stays whole: what is around it may need one.
-    return _late_writes.write_fix(wrong, [rf"""s#\(\(>\|tee\|tee -a\) *["']\?\){path}#\1/dev/null#g"""], path)
+    return _late_writes.write_fix(wrong, [rf"""s#\(\(>\|tee\|tee -a\)[ \t]*["']\?\){path}#\1/dev/null#g"""], path)
 
 
 def _write_line(writes: tmpfiles.Writes, path: str, value: str) -> list[str]:

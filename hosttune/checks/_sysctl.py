@@ -298,7 +298,7 @@ def _write_service_fix(wrong: start_commands.Write, key: str, wanted: Value) -> 
     return _late_writes.write_fix(
         wrong,
         [
-            rf"""s#\(\(>\|tee\|tee -a\) *["']\?\)/proc/sys/\({names}\)#\1/dev/null#g""",
+            rf"""s#\(\(>\|tee\|tee -a\)[ \t]*["']\?\)/proc//*sys/\({names}\)#\1/dev/null#g""",
             rf"""s#\(\({names}\) *= *["']\?\){value}#\1{show_value(wanted)}#g""",
         ],
         key,

@@ -11,8 +11,10 @@ systemd-sysv-generator(8); /etc/init.d/sysfsutils of Debian; interfaces(5); Netw
 
 from __future__ import annotations
 
+import re
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
 
 import msgspec
 
@@ -26,6 +28,8 @@ from hosttune.host.systemd_lines import Setting
 from hosttune.host.tmpfiles_lines import Line, is_sought
 from hosttune.patterns import late_pattern
 
+T = TypeVar("T")
+
 #: Files of jobs with a user in each line, the directory of more, and the files of root's own.
 CRONTAB, CRON_D = "/etc/crontab", "/etc/cron.d"
 OF_ROOT = ("/var/spool/cron/crontabs/root", "/var/spool/cron/root", "/var/spool/cron/tabs/root")
@@ -36,20 +40,25 @@ SYSFS_CONF, SYSFS_D = "/etc/sysfs.conf", "/etc/sysfs.d"
 
 #: Directories of scripts that are run when an interface comes, or by cron.
 HOOKS = (
-    *("/etc/network/if-pre-up.d", "/etc/network/if-up.d", "/etc/NetworkManager/dispatcher.d"),
+    *("/etc/network/if-pre-up.d", "/etc/network/if-up.d"),
+    *(f"{top}/NetworkManager/dispatcher.d{kind}" for top in ("/etc", "/usr/lib") for kind in ("", "/pre-up.d")),
+    *(f"/etc/dhcp/dhclient-{time}-hooks.d" for time in ("enter", "exit")),
     *(f"/etc/networkd-dispatcher/{state}.d" for state in ("carrier", "configured", "degraded", "routable")),
-    *(f"/etc/cron.{time}" for time in ("hourly", "daily", "weekly")),
+    *(f"/etc/cron.{time}" for time in ("hourly", "daily", "weekly", "monthly")),
     "/var/lib/cloud/scripts/per-boot",
 )
 INTERFACES, INTERFACES_D, UDEV_D = "/etc/network/interfaces", "/etc/network/interfaces.d", "/etc/udev/rules.d"
 
 #: Files of cloud-init, and what its data source gave it.
 CLOUD_CFG, CLOUD_D = "/etc/cloud/cloud.cfg", "/etc/cloud/cloud.cfg.d"
-CLOUD_DATA = "/var/lib/cloud/instance/cloud-config.txt"
+CLOUD_DATA = tuple(f"/var/lib/cloud/instance/{kind}cloud-config.txt" for kind in ("", "vendor-", "vendor2-"))
 #: With this file it does not run.
 CLOUD_OFF = "/etc/cloud/cloud-init.disabled"
 _CLOUD_SERVICES = frozenset({"cloud-init.service", "cloud-init-main.service", "cloud-init-network.service"})
 
+_BOOTCMD = late_pattern(r"^[\"']?bootcmd[\"']?[ \t]*:", re.MULTILINE)
+# Of one file, or of all of tmpfiles.d.
+_MOST_LINES = 512
 _INTERFACE_COMMAND = late_pattern(r"[ \t]*(?:pre-up|up|post-up)[ \t]+(\S.*)")
 _UDEV_COMMAND = late_pattern(r'RUN(?:\{program\})?[ \t]*\+?:?=[ \t]*"((?:[^"\\]|\\.)*)"')
 _CRONS = ("cron.service", "crond.service")
@@ -143,7 +152,11 @@ def _read_hooks(root: Root) -> Fact[list[Unit]]:
         names = root.list(directory)
         if _is_refused(names):
             return names.drop_value()
-        paths = (f"{directory}/{name}" for name in names.value or [] if consists_of(name, f"{NAME}.", 128))
+        paths = (
+            f"{directory}/{name}"
+            for name in names.value or []
+            if consists_of(name, f"{NAME}.", 128) and not name.endswith(".d")  # a directory
+        )
         found += [_make(path, path, started=False) for path in paths]
     for files, find in (
         (_read_files(root, [INTERFACES], INTERFACES_D), _INTERFACE_COMMAND.findall),
@@ -169,15 +182,20 @@ def _list_attributes(path: str, text: str) -> Iterator[Unit]:
 
 
 def _read_tmpfiles(root: Root) -> Fact[list[Unit]]:
-    return tmpfiles.read(root).map(lambda writes: [unit for line in writes.done for unit in _list_settings(line)])
+    return tmpfiles.read(root).map(lambda writes: _bound(list(_list_settings(writes.done))))
 
 
-def _list_settings(line: Line) -> Iterator[Unit]:
-    """Yields what a line writes to sysctls and to affinities."""
-    value = (line.value or "").strip()
-    plain = consists_of(value, f"{NAME}.,: \t+-", 256)
-    for path in tmpfiles_lines.name_settings(line) if not any(mark in line.path for mark in MARKS) else ():
-        yield _make(line.place, write_shell(f"echo {value} > {path}" if plain else f"tee {path}"))
+def _list_settings(lines: Iterable[Line]) -> Iterator[Unit]:
+    """Yields what lines write to sysctls and to affinities, each write once."""
+    seen: set[str] = set()
+    for line in lines:
+        value = (line.value or "").strip()
+        plain = consists_of(value, f"{NAME}.,: \t+-", 256)
+        for path in tmpfiles_lines.name_settings(line) if not any(mark in line.path for mark in MARKS) else ():
+            command = f"echo {value} > {path}" if plain else f"tee {path}"
+            if command not in seen:
+                seen.add(command)
+                yield _make(line.place, write_shell(command))
 
 
 def _read_cloud_init(root: Root) -> Fact[list[Unit]]:
@@ -187,7 +205,7 @@ def _read_cloud_init(root: Root) -> Fact[list[Unit]]:
         return known.drop_value()
     if known.value.isdisjoint(_CLOUD_SERVICES):
         return Fact("value", [], CLOUD_CFG)
-    files = _read_files(root, [CLOUD_CFG, CLOUD_DATA], CLOUD_D, ".cfg")
+    files = _read_files(root, [CLOUD_CFG, *CLOUD_DATA], CLOUD_D, ".cfg")
     if CLOUD_OFF.rpartition("/")[2] in (root.list(CLOUD_OFF.rpartition("/")[0]).value or ()):
         return Fact("value", [], CLOUD_OFF)
     return files.map(
@@ -199,11 +217,18 @@ def _read_cloud_init(root: Root) -> Fact[list[Unit]]:
 
 def _list_bootcmd(text: str) -> list[str]:
     """Returns the commands of shell of `bootcmd`. Raises ValueError."""
-    if "bootcmd" not in text:
+    if not _BOOTCMD.search(text):
         return []
     found = yaml_text.parse(text).get("bootcmd") or []
     lines = found if isinstance(found, list) else [found]
-    return [shlex.join(map(str, line)) if isinstance(line, list) else str(line) for line in lines]
+    told = dict.fromkeys(shlex.join(map(str, line)) if isinstance(line, list) else str(line) for line in lines)
+    return _bound(list(told))
+
+
+def _bound(lines: list[T]) -> list[T]:
+    if len(lines) > _MOST_LINES:
+        raise ValueError(f"more than {_MOST_LINES} commands or settings")
+    return lines
 
 
 def _read_files(root: Root, paths: list[str], directory: str, suffix: str = "") -> Fact[list[tuple[str, str]]]:
@@ -273,9 +298,9 @@ def keep_udev(reduce: Callable[[str], str], text: str) -> str:
 
 
 def keep_bootcmd(reduce: Callable[[str], str], text: str) -> str:
-    """Returns the commands of a file of cloud-init, what `reduce` leaves of each, as JSON. Raises ValueError."""
+    """Returns the commands of a file of cloud-init, what `reduce` leaves of each. Raises ValueError."""
     left = list(filter(None, map(reduce, _list_bootcmd(text))))
-    return msgspec.json.encode({"bootcmd": left}).decode() if left else ""
+    return f"bootcmd: {msgspec.json.encode(left).decode()}\n" if left else ""
 
 
 def reduce_sysfs(text: str) -> str:

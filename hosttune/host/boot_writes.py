@@ -60,6 +60,7 @@ def _find_writes(root: Root, unit: systemd.Unit) -> list[Write]:
     started = start_commands.list_writing(unit)
     alone = len(started) == len(start_commands.list_all(unit))
     for setting in started:
+        known = len(found)
         found += parse_command(setting.value, setting.source)
         words = commands.split_commands(setting.value)
         texts: list[str] = []
@@ -70,6 +71,8 @@ def _find_writes(root: Root, unit: systemd.Unit) -> list[Write]:
             place = f"{setting.source} ({script})"
             found += (parse_script if commands.runs(words, script) else parse)(text.value or "", place)
             texts.append(text.value or "")
+        if start_commands.is_conditional(unit, setting):
+            found[known:] = [msgspec.structs.replace(each, maybe=True) for each in found[known:]]
         alone = alone and (all(map(_only_writes, texts)) if texts else all(map(_is_only_writing, words)))
     doubt = systemd.doubt_start(unit) if found else ""
     return [msgspec.structs.replace(each, unit=unit.name, alone=alone, doubt=doubt) for each in found]

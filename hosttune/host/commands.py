@@ -287,6 +287,12 @@ def prints(words: list[str]) -> bool:
     return words[0].lstrip(_PREFIXES).rpartition("/")[2] in _PRINTERS
 
 
+def runs_arguments(words: list[str]) -> bool:
+    """Returns whether a command is a program that runs its arguments."""
+    name = words[0].lstrip(_PREFIXES).rpartition("/")[2]
+    return name in _WRAPPERS or name in LAUNCHERS
+
+
 def runs(parts: list[list[str]], program: str) -> bool:
     """Returns whether one of the commands of a line is a program itself: not what another program starts or reads."""
     return any(words[0].lstrip(_PREFIXES) == program for words in parts)

@@ -59,6 +59,9 @@ def _find_applier(root: Root, unit: systemd.Unit) -> Applier | None:
                 return Applier(unit.name, unread, writes, systemd.doubt_start(unit))
             texts[text.value or ""] = None
     found = _make_applier(root, unit.name, unit.source, started, list(texts))
+    if found and all(start_commands.is_conditional(unit, each) for each in start_commands.list_writing(unit)):
+        writes = [msgspec.structs.replace(each, maybe=True) for each in found.writes]
+        found = msgspec.structs.replace(found, writes=writes)
     return found and msgspec.structs.replace(found, doubt=systemd.doubt_start(unit))
 
 

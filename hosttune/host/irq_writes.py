@@ -23,7 +23,10 @@ _PATH = late_pattern(
     r"/proc/irq/(?:default_smp_affinity|(?:[0-9]{1,10}|\*|\$+\w{1,64}|\$+\{\w{1,64}\})/(smp_affinity(?:_list)?))"
 )
 # What reads such a file, or looks whether it is there. Not what lists names, which a loop may write to.
-_LOOKS = late_pattern(r"(?:\[\[?|\btest)[ \t]+(?:![ \t]+)?-[a-z][ \t]+\S+|\bcat[ \t][^;|&<>\n]*")
+_LOOKS = late_pattern(
+    r"(?:\[\[?|\btest)[ \t]+(?:![ \t]+)?-[a-z][ \t]+\S+"
+    r"|\b(?:cat|head|tail|wc)[ \t][^;|&<>\n]*"
+)
 
 
 class Write(msgspec.Struct, frozen=True):

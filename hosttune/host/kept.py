@@ -85,7 +85,7 @@ RULES: dict[str, str] = {
     "/etc/default/grub.d/*.cfg": "grub_default.reduce",
     **dict.fromkeys((boot_jobs.CRONTAB, f"{boot_jobs.CRON_D}/*"), "units.reduce_crontab"),
     **dict.fromkeys((boot_jobs.INTERFACES, f"{boot_jobs.INTERFACES_D}/*"), "units.reduce_interfaces"),
-    **dict.fromkeys((boot_jobs.CLOUD_CFG, boot_jobs.CLOUD_DATA, f"{boot_jobs.CLOUD_D}/*.cfg"), "units.reduce_bootcmd"),
+    **dict.fromkeys((boot_jobs.CLOUD_CFG, *boot_jobs.CLOUD_DATA, f"{boot_jobs.CLOUD_D}/*.cfg"), "units.reduce_bootcmd"),
     f"{boot_jobs.UDEV_D}/*.rules": "units.reduce_udev",
     **dict.fromkeys(boot_jobs.OF_ROOT, "units.reduce_crontab_of_root"),
     **dict.fromkeys((boot_jobs.SYSFS_CONF, f"{boot_jobs.SYSFS_D}/*.conf"), "boot_jobs.reduce_sysfs"),

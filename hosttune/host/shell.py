@@ -147,6 +147,8 @@ def split_end(text: str) -> tuple[str, str]:
     """
     for match in _END.finditer(text):
         start = match.start()
+        if text.count("'", 0, start) % 2 or text.count('"', 0, start) % 2:
+            continue  # a line of a quotation
         end = start if match[1] else match.end()
         before = text[max(0, start - _MAX_BLANKS) : start].rstrip()
         goes_on = before.endswith(_GOES_ON) or (not before and start > _MAX_BLANKS)

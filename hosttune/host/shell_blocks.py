@@ -1,15 +1,17 @@
-"""Which parts of a text of shell may not be run when the text is: those in `if`, `case`, a function, or behind `&&`.
+"""Which parts of a text of shell may not be run when the text is: those in `if`, `case`, `while`, a function, or behind
+`&&`, and what stands behind an exit in such a part.
 
-A condition that only looks whether a file of the kernel or a program is there is taken to hold, and so is the branch
-`start)`; a function that is named elsewhere is taken to be called. What this module does not understand counts as a
-part that may not be run.
+A condition that only looks whether a knob of the kernel or a program is there is taken to hold, and so is the branch
+`start)`; a function that is called where the text is run for sure is run. What this module does not understand counts
+as a part that may not be run.
 Source: the Shell Command Language of POSIX, "Compound Commands", "Lists", "Function Definition Command".
 """
 
 from __future__ import annotations
 
 import re
-from collections import Counter
+from functools import lru_cache
+from typing import Literal
 
 from hosttune.patterns import late_pattern
 
@@ -20,29 +22,54 @@ _TOKEN = late_pattern(
     |(?P<word>[^\s;|&(){}'"\\]+)""",
     re.VERBOSE | re.DOTALL,
 )
-# A condition that holds on a host for which the text was written.
-_HOLDS = late_pattern(
-    r"""[ \t]*(?:(?!!)[^;|&\n]*(?:/sys/|/proc/)[^;|&\n]* | true | :
+_KNOB = r"/(?:sys/kernel/mm|sys/devices/system|proc/sys|proc/irq)(?:/[^\s\"'\]]*)?"
+# What a condition looks at that is there, or so, on a host for which the text was written.
+_IS_THERE = late_pattern(
+    rf"""[ \t]*(?P<not>!?)[ \t]*(?: true | :
     |(?:command[ \t]+-v|which|type|hash)[ \t]+[\w./-]+
-    |(?:\[\[?|test)[ \t]+(?:-[xd][ \t]+\S+|-[a-z][ \t]+["']?\$\{?\w+\}?["']?
-        |["']?\$(?:\(id[ \t]+-u\)|\{?E?UID\}?)["']?[ \t]+(?:==?|-eq)[ \t]+["']?0["']?
-        |["']?\$\{?1\}?["']?[ \t]+==?[ \t]+["']?start["']?)[ \t]*(?:\]\]?)?
-    )[ \t]*(?:&?[12]?>{1,2}[ \t]*/dev/null[ \t]*|2>&1[ \t]*)*[;\s]*""",
+    |(?:\[\[?|test)[ \t]+(?P<negated>!?)[ \t]*(?:-[edfrsw][ \t]+["']?(?:{_KNOB}|/(?:sys|proc)/?)["']?|-x[ \t]+\S+
+        |-[efw][ \t]+["']?\$\{{?(?P<variable>\w+)\}}?["']?
+        |["']?\$(?:\(id[ \t]+-u\)|\{{?E?UID\}}?)["']?[ \t]+(?P<differs>!=|-ne|==?|-eq)[ \t]+["']?0["']?
+        |["']?\$\{{?1\}}?["']?[ \t]+==?[ \t]+["']?start["']?)[ \t]*(?:\]\]?)?
+    )[ \t]*(?:&?[12]?>{{1,2}}[ \t]*/dev/null[ \t]*|2>&1[ \t]*)*[;\s]*""",
     re.VERBOSE,
 )
+_LOOKS_INTO_KNOB = late_pattern(
+    rf"\b(?:grep|egrep|cat|head|awk|read|sysctl[ \t]+-n)\b[^;&\n]*{_KNOB}|\bsysctl[ \t]+-n\b|\$\(<[ \t]*{_KNOB}"
+)
 _MAX_CONDITION = 512
-_NAME = late_pattern(r"[\w.:-]+")
-_TEST = late_pattern(r"[ \t]*(?:!|\[\[?|test\b|[ef]?grep\b|false\b|\(\()")
+# Blocks in one another that are looked through.
+_DEEPEST = 64
+# Commands that come to their end on any host, or with which what follows makes no sense.
+_ENDS_WELL = late_pattern(
+    r"""[ \t]*(?:(?:sudo|exec|\S*/)?[ \t]*(?:sleep|modprobe|cd|echo|printf|sysctl|mount|mkdir|logger|true|:|ip|ethtool
+    |tee|chmod|chown|export|set|source|\.|sync|udevadm|install|cp|ln|touch|date|log)\b|\w+=)""",
+    re.VERBOSE,
+)
 _BRANCH = late_pattern(r"(?:^|[|(\s\"'])start(?=$|[|)\s\"'])")
+_LISTS_ALL = late_pattern(rf"(?:(?!{_KNOB})[^*?$`])*|.*{_KNOB}.*", re.DOTALL)
 _CASE_ENDS = (";;", ";&", ";;&")
+_LEAVING = ("exit", "return")
+
+_Truth = Literal["holds", "fails", "open"]
 
 
 def split_blocks(text: str) -> tuple[str, str]:
     """Returns what is run of a text for sure, and what may be, each part on lines of its own."""
+    return _split(text)
+
+
+@lru_cache(32)  # each knob's parser asks for it
+def _split(text: str) -> tuple[str, str]:
     kept: list[str] = []
     taken: list[str] = []
     at = 0
-    for start, end in _Reader(text).find_parts():
+    called: set[str] = set()
+    if "()" in text or "function" in text:
+        reader = _Reader(text, None)
+        reader.find_parts()
+        called = reader.called
+    for start, end in _Reader(text, called).find_parts():
         if end > at:
             kept.append(text[at : max(at, start)])
             taken.append(text[max(at, start) : end])
@@ -50,28 +77,33 @@ def split_blocks(text: str) -> tuple[str, str]:
     return "\n".join([*kept, text[at:]]), "\n".join(taken)
 
 
-def _holds(condition: str) -> bool:
-    return len(condition) <= _MAX_CONDITION and _HOLDS.fullmatch(condition) is not None
-
-
 class _Block:
-    """A compound command, of the kinds `if`, `case`, `(`, and `{` for a function too."""
+    """A compound command, of the kinds `if`, `case`, `while`, `for`, `(`, and `{`, which a function is, too."""
 
-    def __init__(self, kind: str, start: int) -> None:
-        self.kind = kind
+    def __init__(self, kind: str, start: int, name: str = "") -> None:
+        self.kind, self.name = kind, name
         self.head = start  # where its condition began, or the pattern of a branch; -1 within a branch
         self.part = -1  # where a branch began that may not be run
+        self.never = False  # whether that branch is not run on a host for which the text was written
+        self.held = False  # whether an earlier condition of it holds there
+        self.tried = False  # whether it is not the first
+        self.doubted = -1  # where the whole began, if it may not be run
+        self.left = -1  # where it may have been left
 
 
 class _Reader:
-    def __init__(self, text: str) -> None:
+    """called: the functions that are called for sure; None to find out, with all of them taken to be."""
+
+    def __init__(self, text: str, called: set[str] | None) -> None:
+        self.called: set[str] = set()
+        self._known = called
         self._text = text
-        self._names = Counter(_NAME.findall(text))
-        self._blocks: list[_Block] = []
+        self._blocks: list[_Block] = [_Block("text", 0)]
         self._parts: list[tuple[int, int]] = []
         self._begun = 0  # where this command began
         self._first = True  # whether the next word is its first
         self._doubted = -1  # where a command behind && or || began that may not be run
+        self._never = False  # whether it is not run on a host for which the text was written
 
     def find_parts(self) -> list[tuple[int, int]]:
         """Returns where the parts are that may not be run, the earliest first."""
@@ -88,46 +120,89 @@ class _Reader:
             else:
                 self._first = False
         self._end_command("\n", len(self._text), len(self._text))
-        for block in self._blocks:
-            self._close(block, len(self._text))
+        while self._blocks:
+            self._close(len(self._text))
         return sorted(self._parts)
 
     def _top(self, *kinds: str) -> _Block | None:
-        return self._blocks[-1] if self._blocks and self._blocks[-1].kind in kinds else None
+        return self._blocks[-1] if self._blocks[-1].kind in kinds else None
 
     def _begin(self, at: int) -> None:
         self._begun, self._first = at, True
 
-    def _open_function(self, name: str, end: int) -> None:
-        block = _Block("{", end)
-        if self._names[name] == 1:
-            block.part = end
+    def _open(self, kind: str, start: int, head: int, name: str = "") -> _Block:
+        block = _Block(kind, head, name)
+        block.doubted, self._doubted = self._doubted, -1  # what stands behind && is all of it
+        block.never, self._never = self._never, False
         self._blocks.append(block)
-        self._begin(end)
+        self._begin(head)
+        return block
 
-    def _close(self, block: _Block, end: int) -> None:
+    def _open_function(self, name: str, end: int) -> None:
+        block = self._open("{", end, end, name)
+        if self._known is not None and name not in self._known:
+            block.part = end
+
+    def _end_branch(self, end: int) -> None:
         """End the branch of a block, and what stands behind && in it."""
+        block = self._blocks[-1]
         for start in (self._doubted, block.part):
             if start >= 0:
                 self._parts.append((start, end))
         self._doubted = block.part = -1
 
+    def _close(self, end: int) -> None:
+        self._end_branch(end)
+        block = self._blocks.pop()
+        self._parts += [(start, end) for start in (block.doubted, block.left) if start >= 0]
+
+    def _leave(self, end: int) -> None:
+        """Take an exit: where it may not come to it, what follows may not be run."""
+        if self._never or any(block.never for block in self._blocks[-_DEEPEST:]):
+            return
+        if self._is_run():
+            return
+        outer = next((block for block in self._blocks[-1:-_DEEPEST:-1] if block.name), self._blocks[0])
+        if outer.left < 0 and not (outer.name and outer.part >= 0):
+            outer.left = end
+
+    def _is_run(self) -> bool:
+        if len(self._blocks) > _DEEPEST:
+            return False
+        return self._doubted < 0 and all(block.part < 0 and block.doubted < 0 for block in self._blocks)
+
     def _end_command(self, sign: str, start: int, end: int) -> None:
-        case = self._top("case")
+        block = self._blocks[-1]
         if sign in ("&&", "||"):
-            before = self._text[self._begun : start]
-            holds = _holds(before)
-            doubted = not holds and (sign == "||" or _TEST.match(before) is not None)
-            block = self._top("if")
-            if doubted and self._doubted < 0 and not (block and block.head >= 0):
-                self._doubted = end
+            if self._doubted < 0 and not (block.kind in ("if", "while") and block.head >= 0):
+                before = self._text[self._begun : start]
+                truth = self._judge(before, listed=True)
+                looks = _LOOKS_INTO_KNOB.search(before) and not _IS_THERE.fullmatch(before)
+                if truth != ("holds" if sign == "&&" else "fails") and not looks:
+                    self._doubted = end
+                    self._never = truth != "open"
         elif sign != "|" and self._doubted >= 0:
             self._parts.append((self._doubted, start))
-            self._doubted = -1
-        if case is not None and sign in _CASE_ENDS:
-            self._close(case, start)
-            case.head = end
+            self._doubted, self._never = -1, False
+        if block.kind == "case" and sign in _CASE_ENDS:
+            self._end_branch(start)
+            block.head = end
         self._begin(end)
+
+    def _judge(self, condition: str, *, listed: bool = False) -> _Truth:
+        """Returns whether a condition holds; `listed`: it stands before && or ||."""
+        if len(condition) > _MAX_CONDITION:
+            return "open"
+        match = _IS_THERE.fullmatch(condition)
+        if match is None:
+            # What looks into a knob is there to write it only if need be.
+            holds = _LOOKS_INTO_KNOB.search(condition) or (listed and _ENDS_WELL.match(condition))
+            return "holds" if holds else "open"
+        variable = match["variable"]
+        if variable and not re.search(rf"(?:>|\btee\b)[ \t]*[\"']?\$\{{?{variable}\b", self._text):
+            return "open"
+        negations = (match["not"], match["negated"], "!" if match["differs"] in ("!=", "-ne") else "")
+        return "fails" if sum(map(bool, negations)) % 2 else "holds"
 
     def _read_bracket(self, sign: str, start: int, end: int) -> None:
         case = self._top("case")
@@ -137,37 +212,53 @@ class _Reader:
                 case.head = -1
                 self._begin(end)
         elif sign == "(" or (sign == "{" and self._first):
-            self._blocks.append(_Block(sign, end))
-            self._begin(end)
+            self._open(sign, start, end)
         else:
-            block = self._top("(" if sign == ")" else "{")
-            if block is not None and (sign == ")" or self._first):
-                self._close(block, start)
-                self._blocks.pop()
+            if self._top("(" if sign == ")" else "{") is not None and (sign == ")" or self._first):
+                self._close(start)
             self._first = False
 
     def _read_word(self, word: str, start: int, end: int) -> None:
-        block = self._top("if", "case")
-        if block is not None and block.kind == "case" and block.head >= 0 and word != "esac":
+        block = self._blocks[-1]
+        if block.kind == "case" and block.head >= 0 and word != "esac":
             return
-        if word in ("if", "case"):
-            self._blocks.append(_Block(word, end))
+        if word in ("if", "case", "while", "until", "for", "select"):
+            opened = self._open("while" if word == "until" else word, start, end)
             if word == "case":
-                self._blocks[-1].head = self._text.find(" in", end) + 3
+                opened.head = self._text.find(" in", end) + 3
+            self._first = word in ("if", "while", "until")
+        elif word in ("then", "elif", "else", "fi") and block.kind == "if":
+            self._read_branch(block, word, start, end)
+        elif word == "do" and block.kind in ("while", "for", "select"):
+            listed = self._text[block.head : start]
+            surely = block.kind == "for" and len(listed) <= _MAX_CONDITION and _LISTS_ALL.fullmatch(listed)
+            block.part = -1 if surely or self._judge(listed) == "holds" else end
+            block.head = -1
             self._begin(end)
-        elif block is not None and word in (("then", "elif", "else", "fi") if block.kind == "if" else ("esac",)):
-            condition = self._text[block.head : start] if block.head >= 0 else ""
-            self._close(block, start)
-            block.head = end if word == "elif" else -1
-            if word in ("fi", "esac"):
-                self._blocks.pop()
-            elif word != "then" or not _holds(condition):
-                block.part = end
-            if word == "elif":
-                block.part = -1
-            self._begin(end)
-            self._first = word not in ("fi", "esac")
-        elif word in ("do", "else", "while", "until", "!", "time", "exec"):
+        elif (word == "esac" and block.kind == "case") or (word == "done" and block.kind in ("while", "for", "select")):
+            self._close(start)
+            self._first = False
+        elif word in ("!", "time", "exec", "do"):
             self._first = True
         else:
             self._first = False
+            if word in _LEAVING:
+                self._leave(end)
+            elif self._known is None and self._is_run():
+                self.called.add(word)
+
+    def _read_branch(self, block: _Block, word: str, start: int, end: int) -> None:
+        """Take a word of `if`: each branch that may not be run is a part."""
+        truth = self._judge(self._text[block.head : start]) if word == "then" else "open"
+        again = word == "then" and block.tried
+        self._end_branch(start)
+        block.head = end if word == "elif" else -1
+        block.never = block.held or truth == "fails"
+        block.held = block.held or truth == "holds"
+        block.tried = block.tried or word == "elif"
+        if word == "fi":
+            self._close(start)
+        elif word != "elif" and (truth != "holds" or again):
+            block.part = end
+        self._begin(end)
+        self._first = word != "fi"

@@ -78,7 +78,11 @@ def list_all(unit: Unit) -> list[Setting]:
     """Returns the commands that a start runs, in their order."""
     kind = systemd_lines.find_last(unit.settings, "Service", "Type")
     starts = systemd_lines.list_settings(unit.settings, "Service", "ExecStart")
-    ends = kind is not None and kind.value == "oneshot" and starts and not is_on(unit, "RemainAfterExit")
+    stays = is_on(unit, "RemainAfterExit") and systemd_lines.list_settings(unit.settings, "Service", "ExecStop")
+    oneshot = kind is not None and kind.value == "oneshot"
+    ends = oneshot and starts and not is_on(unit, "RemainAfterExit")
+    if unit.name.endswith(".service") and (len(starts) > 1 or not starts) and not (oneshot and (starts or stays)):
+        return []  # systemd refuses it (service_verify() in `src/core/service.c`)
     found = [
         each
         for key in (*KEYS, *(STOP_KEYS if ends else ()))
@@ -105,6 +109,13 @@ def list_writing(unit: Unit) -> list[Setting]:
         return bool(as_root or privilege) and not commands.leaves_root(setting.value)
 
     return [each for each in list_all(unit) if may_write(each)]
+
+
+def is_conditional(unit: Unit, setting: Setting) -> bool:
+    """Returns whether one of the commands of a unit is run only if another one, ExecCondition=, succeeds."""
+    return setting.key != "ExecCondition" and bool(
+        systemd_lines.list_settings(unit.settings, "Service", "ExecCondition")
+    )
 
 
 def is_on(unit: Unit, key: str) -> bool:

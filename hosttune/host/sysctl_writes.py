@@ -32,7 +32,7 @@ _UFW_DOUBT = "ufw applies it before sysctl.d or after, as it happens"
 _MOST = 512
 
 _MARK = late_pattern(r"\bsysctl\b|/proc/+sys\b|\bufw-init\b")
-_ECHO = shell.build_echo(r"[\w.:+-][\w.:,+\x20\t-]{0,200}")
+_ECHO = shell.build_echo(r"(?!-[neE])[\w.:+-][\w.:,+\x20\t-]{0,200}")
 _COMMAND = late_pattern(
     r"""(?<![\w.-])(systemd-)?sysctl(?![\w./-])
     ((?:[^;|&<>()`"'\n]|"[^"\n]*"|'[^'\n]*'|(?<=[ \t0-9])>{1,2}&?[ \t]*[^\s;|&<>()]+)*)(<)?""",
@@ -106,12 +106,15 @@ def _find_writes(root: Root, unit: systemd.Unit) -> list[Write]:
     started = start_commands.list_writing(unit)
     found: list[Write] = []
     for setting in started:
+        known = len(found)
         found += _resolve(root, parse_command(setting.value), setting.source)
         for script, text in start_commands.read_scripts(root, setting.value, "sysctl", reduce_script):
             place = f"{setting.source} ({script})"
             if text.state == "unreadable":
                 found.append(Write(UNKNOWN, UNKNOWN, place, unread=f"{script} could not be read: {text.reason}"))
             found += _resolve(root, parse(text.value or ""), place)
+        if start_commands.is_conditional(unit, setting):
+            found[known:] = [msgspec.structs.replace(each, maybe=True) for each in found[known:]]
     if start_commands.is_on(unit, "PrivateNetwork"):
         found = [each for each in found if not each.path.startswith("net/")]
     if not found:
@@ -183,9 +186,12 @@ def parse_command(line: str) -> list[Write | Load]:
             found.update(dict.fromkeys(parse(text.replace("$$", "$"))))
             continue
         at = next((at for at, word in enumerate(words) if _is_program(word, *_PROGRAMS)), None)
-        if at is not None:
+        if at is not None and not commands.prints(words):
             parse_words = _apply if _is_program(words[at], _PROGRAMS[1]) else _parse_arguments
-            found.update(dict.fromkeys(parse_words(words[at + 1 :])))
+            writes = parse_words(words[at + 1 :])
+            if at and not commands.runs_arguments(words):  # an argument to a program that may run it, or not
+                writes = [Write(each.path if isinstance(each, Write) else UNKNOWN, UNKNOWN, "") for each in writes]
+            found.update(dict.fromkeys(writes))
         elif any(_is_program(word, "ufw-init") for word in words):
             found[Load(_UFW_CONF)] = None
         elif not commands.prints(words):
@@ -370,12 +376,17 @@ def _find_others(text: str) -> list[Write | Load]:
 
 
 def _make(key: str, value: str, *, as_path: bool = False) -> list[Write | Load]:
+    if not as_path and _VARIABLE.match(key):
+        return [Write(UNKNOWN, UNKNOWN, "")]
     pattern = _WILDCARD.sub("*", _VARIABLE.sub("*", key))
     path = sysctl_lines.normalise_key(f"/{pattern}" if as_path else pattern)
     if key == UNKNOWN or not consists_of(path, f"{NAME}./*:@+", 256):
-        path = UNKNOWN
+        return [Write(UNKNOWN, UNKNOWN, "")]
+    # What a variable stands for may have a dot in it.
+    last = _VARIABLE.search(key) is not None and path.endswith("*")
+    paths = [path + "/*" * below for below in range(1 + (_DEEP if last else 0))]
     value = UNKNOWN if "*" in path else _read_value(value)  # which keys it goes to is not known
-    return [Write(path, value, "")] if path == UNKNOWN or _is_of_interest(path) else []
+    return [Write(each, value, "") for each in paths if _is_of_interest(each)]
 
 
 def _read_value(value: str) -> str:

@@ -163,6 +163,13 @@ def is_condition(setting: Setting) -> bool:
     return not is_there and (kind, setting.value) != ("Virtualization", "!container")
 
 
+#: Settings of a service that may keep it from the kernel's files, or give it others (systemd.exec(5)).
+CONFINING = (
+    *("ReadOnlyPaths", "InaccessiblePaths", "RootDirectory", "RootImage", "NetworkNamespacePath"),
+    *("BindPaths", "BindReadOnlyPaths", "TemporaryFileSystem"),
+)
+
+
 def has_condition(unit: Unit) -> bool:
     """Returns whether a unit has a condition of which nobody here knows whether it holds; an empty one resets all."""
     found = {"Condition": False, "Assert": False}
@@ -176,6 +183,9 @@ def doubt_start(unit: Unit) -> str:
     """Returns why a unit that is pulled in at boot, or by a timer, may not be started then; else empty text."""
     if has_condition(unit):
         return "whether its conditions hold is not known"
+    confined = next((key for key in CONFINING if unit.values("Service", key)), "")
+    if confined:
+        return f"{confined}= may keep it from the kernel's files"
     return "" if unit.started else "something else than the boot starts it, nobody knows when"
 
 
@@ -312,7 +322,10 @@ def _follow(root: Root, index: _Index) -> Fact[frozenset[str]]:
 def _list_starts(root: Root, index: _Index, pulled: Iterable[str]) -> Iterable[str]:
     """Returns the units from which all others are found: the targets of a boot; and of those that pull in others the
     distribution's targets, and devices, mounts and such, which may come."""
-    yield from _AT_BOOT - ({"graphical.target"} if _find_default(root) == "multi-user.target" else set())
+    default = _find_default(root)
+    yield from _AT_BOOT - ({"graphical.target"} if default == "multi-user.target" else set())
+    if default:
+        yield default
     vendors = [names for directory, names in index.names.items() if directory in _VENDOR]
     for name in pulled:
         if name in _AT_BOOT or name in _NOT_AT_BOOT:

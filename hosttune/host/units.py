@@ -93,6 +93,8 @@ def _keep_service(setting: Setting) -> Setting | None:
         return _replace(setting, _keep_command(setting.value))
     if setting.key == "Type":
         return _replace(setting, setting.value if consists_of(setting.value, NAME, 16) else "")
+    if setting.key in systemd.CONFINING:
+        return _replace(setting, "/" if setting.value else "")
     if setting.key == "AmbientCapabilities":
         return _replace(setting, "CAP_SYS_ADMIN" if setting.value else "")
     if setting.key in start_commands.SWITCHES:

@@ -32,7 +32,7 @@ def service(*lines: str, wants: str = WANTS, unit: str = "") -> Changes:
 
 
 def shell(text: str, key: str = "ExecStart") -> Changes:
-    return service(f"{key}=/bin/sh -c '{text}'")
+    return service(f"{key}=/bin/sh -c '{text}'", *(["ExecStart=/bin/true"] if key.startswith("ExecStartP") else []))
 
 
 def script(text: str, start: str = "#!/bin/bash\n") -> Changes:

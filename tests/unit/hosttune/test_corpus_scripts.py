@@ -101,6 +101,12 @@ HOSTS: dict[str, tuple[Changes, Outcome]] = {
         service("RemainAfterExit=yes\nExecStart=/opt/z\nExecStop=/opt/x", **{"/opt/x": SCRIPT}),
         "nothing",
     ),
+    "a unit that systemd refuses": (
+        service("Type=simple\nExecStart=/bin/true\nExecStart=/opt/x", **{"/opt/x": SCRIPT}),
+        "nothing",
+    ),
+    "a unit without a start": (service("ExecStartPre=/opt/x", **{"/opt/x": SCRIPT}), "nothing"),
+    "a script as an argument": (run("/bin/echo x && /opt/x"), "nothing"),
     "a capability": (
         service("User=trader\nAmbientCapabilities=CAP_NET_ADMIN\nExecStart=/opt/x", **{"/opt/x": SCRIPT}),
         "writes",
@@ -123,6 +129,9 @@ HOSTS: dict[str, tuple[Changes, Outcome]] = {
     # --- when a device or an interface comes ---
     "if-up.d": ({"/etc/network/if-up.d/x": SCRIPT}, "unknown"),
     "interfaces": ({"/etc/network/interfaces": "auto eth0\niface eth0 inet dhcp\n  post-up LINE\n"}, "unknown"),
+    "dhclient": ({"/etc/dhcp/dhclient-exit-hooks.d/x": SCRIPT}, "unknown"),
+    "NetworkManager, before": ({"/etc/NetworkManager/dispatcher.d/pre-up.d/x": SCRIPT}, "unknown"),
+    "cron.monthly": ({"/etc/cron.monthly/x": SCRIPT}, "unknown"),
     "NetworkManager": ({"/etc/NetworkManager/dispatcher.d/99-x": SCRIPT}, "unknown"),
     "udev": ({"/etc/udev/rules.d/x.rules": 'SUBSYSTEM=="net", RUN+="/bin/sh -c \'LINE\'"\n'}, "unknown"),
     "cloud-init": ({**CLOUD, "/etc/cloud/cloud.cfg": "bootcmd:\n - LINE\n"}, "unknown"),
@@ -138,6 +147,11 @@ HOSTS: dict[str, tuple[Changes, Outcome]] = {
         {**CLOUD, "/etc/cloud/cloud.cfg.d/9.cfg": "bootcmd:\n - /opt/x\n", "/opt/x": SCRIPT},
         "unknown",
     ),
+    "cloud-init, of its vendor": (
+        {**CLOUD, "/var/lib/cloud/instance/vendor-cloud-config.txt": "#cloud-config\nbootcmd: ['LINE']\n"},
+        "unknown",
+    ),
+    "cloud-init, in a comment": ({**CLOUD, "/etc/cloud/cloud.cfg.d/9.cfg": "# bootcmd:\n#  - LINE\n"}, "nothing"),
     "cloud-init, once": ({**CLOUD, "/etc/cloud/cloud.cfg": "runcmd:\n - LINE\n"}, "nothing"),
     "cloud-init, another file": ({**CLOUD, "/etc/cloud/cloud.cfg.d/9.off": "bootcmd:\n - LINE\n"}, "nothing"),
     "cloud-init that is disabled": (
@@ -174,6 +188,32 @@ CONDITIONS: dict[str, tuple[str, bool]] = {
     "a loop": ("for i in 1 2; do LINE; done", True),
     "a part": ("( cd /; LINE )", True),
     "words": ("echo 'if true; then case'\nLINE", True),
+    "behind an exit": ('[ "$(hostname)" = prod ] || exit 0\nLINE', False),
+    "behind an exit if": ("if systemd-detect-virt -q; then\n  exit 0\nfi\nLINE", False),
+    "behind an exit of a group": ("test -f /etc/desk || { echo no; exit 0; }\nLINE", False),
+    "behind an exit in case": ('case "$(hostname)" in\n  lab*) exit 0 ;;\nesac\nLINE', False),
+    "behind an exit without the kernel's file": ("[ -e /sys/kernel/mm/transparent_hugepage ] || exit 0\nLINE", True),
+    "behind an exit but for root": ('if [ "$(id -u)" -ne 0 ]; then\n  exit 1\nfi\nLINE', True),
+    "behind an exit in else": ("if [ -d /proc/sys ]; then true; else exit 1; fi\nLINE", True),
+    "behind a return": ('main() {\n  [ -f /etc/desk ] || return 0\n  LINE\n}\nmain "$@"', False),
+    "behind a return of another function": ("log() {\n  [ -t 1 ] || return 0\n  echo x\n}\nlog\nLINE", True),
+    "a group": ("[ -e /etc/a ] && {\n  LINE\n}", False),
+    "a group, on one line": ("[ -e /etc/a ] && { true; LINE; }", False),
+    "a part of its own": ("grep -q x /etc/y || (\n  cd /\n  LINE\n)", False),
+    "behind a group": ("[ -e /etc/a ] && { true; }\nLINE", True),
+    "what the kernel was given": ("grep -q desk=1 /proc/cmdline && LINE", False),
+    "what the machine is": ('if [ "$(cat /sys/class/dmi/id/board_vendor)" = A ]; then\n  LINE\nfi', False),
+    "if the kernel has it not": ("if [ ! -e /proc/sys/x ]; then\n  LINE\nfi", False),
+    "a variable": ('if [ -n "$TUNE" ]; then\n  LINE\nfi', False),
+    "a file of the desk": ("[ -d /opt/desk ] && LINE", False),
+    "a function called in a condition": ("tune() {\n  LINE\n}\nif [ -f /etc/desk ]; then tune; fi", False),
+    "a function that is named in words": ('tune() {\n  LINE\n}\necho "usage: tune"', False),
+    "a function for another word": ('tune() {\n  LINE\n}\ncase "$1" in\n  apply) tune ;;\nesac', False),
+    "a loop over what may be there": ("for n in /sys/class/net/ens*; do LINE; done", False),
+    "a loop over lines": ("while read -r nic; do LINE; done < /etc/desk/nics", False),
+    "a loop for ever": ("while true; do LINE; sleep 60; done", True),
+    "a service that runs": ("systemctl is-active --quiet desk && LINE", False),
+    "behind an exit in a string": ("awk '\nexit 0\n' /etc/x\nLINE", True),
 }
 SETS = {
     "policy": (
@@ -202,6 +242,24 @@ def test_what_is_right_in_a_condition(name: str, knob: str, fake_host: type[Any]
         changes[path] = "".join(each for each in lines if word not in each)
         assert changes[path] != golden.FILES[path]
     corpus.assert_judged(changes, {} if runs else {start: "unknown"}, fake_host, tmp_path)
+
+
+RIGHT = {
+    "a condition of the unit": "ExecCondition=/usr/bin/grep -q prod /etc/role\nExecStart=COMMAND",
+    "confined to a namespace": "NetworkNamespacePath=/run/netns/md\nExecStart=COMMAND",
+    "confined to what it may read": "ReadOnlyPaths=/proc/sys /sys\nExecStart=COMMAND",
+}
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_what_is_right_in_a_unit(name: str, fake_host: type[Any], tmp_path: Path) -> None:
+    """Of nothing else that sets it, and it may not come to it: nobody knows."""
+    changes = service(RIGHT[name].replace("COMMAND", "/usr/sbin/sysctl -qw net.core.rmem_max=67108864"))
+    corpus.assert_judged(changes, {}, fake_host, tmp_path)
+    for path in SETS["sysctl"][2]:
+        lines = golden.FILES[path].splitlines(keepends=True)
+        changes[path] = "".join(each for each in lines if "rmem_max" not in each)
+    corpus.assert_judged(changes, {"net_buffers.net.core.rmem_max": "unknown"}, fake_host, tmp_path)
 
 
 X: Changes = {UNIT: "[Service]\nType=oneshot\nExecStart=/bin/sh -c 'LINE'\n"}

@@ -99,7 +99,7 @@ HOSTS: Hosts = {
     "rc.local that ends before": (rc_local("exit 0", WRITE), LOST),
     "rc.local that ends before, with a remark": (rc_local("exit 0 # that was all", WRITE), LOST),
     "rc.local that may end before": (rc_local("if [ -f /etc/x ]; then", "exit 0", "fi", WRITE), OPEN),
-    "rc.local that may end before, indented": (rc_local("if [ -f /etc/x ]; then", "  exit 0", "fi", WRITE), {}),
+    "rc.local that may end before, indented": (rc_local("if [ -f /etc/x ]; then", "  exit 0", "fi", WRITE), OPEN),
     "rc.local that ends with its host": (rc_local("[ -d /sys ] || exit 0", WRITE, "exit 0"), {}),
     "rc.local of no interpreter": (rc_local(WRITE, start="# rc.local"), LOST),
     "rc.local of another shell": (rc_local(WRITE, start="#!/usr/bin/env bash"), {}),

@@ -84,6 +84,16 @@ HOSTS: dict[str, tuple[Changes, Expected]] = {
     "words of a variable, errors left out": (shell("sysctl -e $$WORDS"), dict.fromkeys(ALL, "unknown")),
     "a name in a variable, shown": (shell("sysctl -n $$NAME"), RIGHT),
     "a name and a value in a variable, shown": (shell("sysctl -n -w $$WORDS"), dict.fromkeys(ALL, "unknown")),
+    "a key in a variable": (shell('K=net.core.rmem_max; sysctl -w $$K=1'), dict.fromkeys(ALL, "unknown")),
+    "a key that is an argument": (
+        shell('s() { sysctl -w "$$1=$$2"; }; s net.core.rmem_max 1'),
+        dict.fromkeys(ALL, "unknown"),
+    ),
+    "a part of a key": (shell("for k in core.rmem_max; do sysctl -w net.$$k=1; done"), None),
+    "an option of echo": (shell("echo -e 67108864 > /proc/sys/net/core/rmem_max"), OPEN),
+    "words that are printed": (service("/bin/echo sysctl -w net.core.rmem_max=1"), RIGHT),
+    "an argument of a program that prints": (service("/bin/echo x && sysctl -w net.core.rmem_max=1"), RIGHT),
+    "a wrong argument of another program": (service("/opt/run sysctl -w net.core.rmem_max=1"), OPEN),
     "what a command prints": (shell("sysctl -w $(cat /opt/list)"), dict.fromkeys(ALL, "unknown")),
     "a group to a pipe": (
         shell('(echo "net.core.rmem_max = 1"; echo x) | sysctl -p /dev/stdin'),

@@ -35,7 +35,7 @@ BROKEN: dict[str, dict[str, str | None]] = {
         "/etc/pam.d/login": "session required pam_limits.so conf=/etc/security/x.conf\n",
         "/etc/security/x.conf": "@trader - memlock 1",
     },
-    "a default that is reset": {"/etc/systemd/system.conf.d/zzz.conf": "[Manager]\nDefaultLimitRTPRIO=\n"},
+    "a default that is lowered": {"/etc/systemd/system.conf.d/zzz.conf": "[Manager]\nDefaultLimitRTPRIO=1\n"},
     "a default that is not understood": {DEFAULTS: "[Manager]\nDefaultLimitRTPRIO=95K\n"},
     "a unit": {UNIT: "[Service]\nUser=trader\nLimitMEMLOCK=64K\nLimitNICE=0\n"},
     "a drop-in of all services": {
