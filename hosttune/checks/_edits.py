@@ -8,8 +8,8 @@ from hosttune.output import quote_word
 
 def remove_line(place: str) -> str:
     """Returns the commands that remove the line at `FILE:LINE`; of the kernel's command line, what to do."""
-    file, colon, number = place.rpartition(":")
-    if not colon:
+    file, _, number = place.rpartition(":")
+    if not number.isdigit():
         return f"take that out of the kernel's command line ({place})"
     target, copies = choose_file(file)
     # Emptied: the numbers of other lines stay what another fix names.

@@ -59,6 +59,8 @@ _CLOUD_SERVICES = frozenset({"cloud-init.service", "cloud-init-main.service", "c
 _BOOTCMD = late_pattern(r"^[\"']?bootcmd[\"']?[ \t]*:", re.MULTILINE)
 # Of one file, or of all of tmpfiles.d.
 _MOST_LINES = 512
+# Of one file of cloud-init.
+_MOST_ITEMS = 2048
 _INTERFACE_COMMAND = late_pattern(r"[ \t]*(?:pre-up|up|post-up)[ \t]+(\S.*)")
 _UDEV_COMMAND = late_pattern(r'RUN(?:\{program\})?[ \t]*\+?:?=[ \t]*"((?:[^"\\]|\\.)*)"')
 _CRONS = ("cron.service", "crond.service")
@@ -219,6 +221,8 @@ def _list_bootcmd(text: str) -> list[str]:
     """Returns the commands of shell of `bootcmd`. Raises ValueError."""
     if not _BOOTCMD.search(text):
         return []
+    if text.count(",") + text.count("\n") > _MOST_ITEMS:
+        raise ValueError(f"more than {_MOST_ITEMS} items")
     found = yaml_text.parse(text).get("bootcmd") or []
     lines = found if isinstance(found, list) else [found]
     told = dict.fromkeys(shlex.join(map(str, line)) if isinstance(line, list) else str(line) for line in lines)

@@ -12,7 +12,7 @@ import re
 
 import msgspec
 
-from hosttune.host import cmdline, dropins, identity, masks, systemd_lines
+from hosttune.host import boot, cmdline, dropins, identity, masks, systemd_lines
 from hosttune.host.module_names import Block, find_blocks, find_line_blocks, is_sought, normalise_name, parse_lines
 from hosttune.host.root import Fact, Root
 from hosttune.patterns import late_pattern
@@ -201,5 +201,7 @@ def _read_blocks(root: Root, arguments: cmdline.Arguments) -> Fact[dict[str, Blo
     if files.value is None:
         return files.drop_value()
     found = find_blocks(line for file, text in files.value for line in parse_lines(text, file))
+    coming = boot.read_coming(root)
+    found.update(find_line_blocks(coming.map(cmdline.split_arguments).value or (), coming.source))
     found.update(find_line_blocks(arguments, _CMDLINE))
     return Fact("value", found, directories[0])

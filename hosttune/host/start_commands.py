@@ -7,9 +7,9 @@ to change. Sources: systemd.service(5), "Command lines"; systemd.exec(5), `User=
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TypeAlias
 
 import msgspec
 
@@ -29,14 +29,27 @@ _ROOT = ("root", "0")
 TRUE = ("1", "yes", "y", "true", "t", "on")
 # Scripts that run scripts.
 _DEEP = 3
+# Of all scripts that are looked into for one purpose.
+_MOST_CHARACTERS = 1 << 18
 #: Where the next boot finds nothing that is there now.
 GONE_AT_BOOT = ("/run/", "/var/run/", "/dev/", "/tmp/", "/proc/", "/sys/")
 # What stands for the text of a program, which nobody can read, and of a file that a copied tree does not hold.
 _NO_SCRIPT = (PROGRAM, NOT_CAPTURED)
 
 
-#: The names in a directory of programs, None for one that could not be listed.
-Listings: TypeAlias = dict[str, frozenset[str] | None]
+class _Reading:
+    """What is known while the scripts of a host are read: the names in directories of programs, None for one that could
+    not be listed; and how many characters were looked into for each purpose."""
+
+    def __init__(self) -> None:
+        self.listings: dict[str, frozenset[str] | None] = {}
+        self.spent: Counter[str] = Counter()
+
+    def spend(self, kind: str, characters: int = 0) -> None:
+        """Raises ValueError where it is more than any host has."""
+        self.spent[kind] += characters
+        if self.spent[kind] > _MOST_CHARACTERS:
+            raise ValueError(f"one of scripts of more than {_MOST_CHARACTERS >> 10} KiB together")
 
 
 class Write(msgspec.Struct, frozen=True):
@@ -132,51 +145,63 @@ def read_scripts(root: Root, command: str, kind: str, reduce: Callable[[str], st
     a script has, and where there are too many.
     """
     words = commands.split_commands(command)
-    paths = _list_scripts(root, command)
+    reading = _start_reading(root)
+    paths, unread = _list_scripts(root, command, reading)
+
+    def reduce_bounded(text: str) -> str:
+        reading.spend(kind)
+        left = reduce(text)
+        if left:
+            reading.spend(kind, len(text))
+        return left
+
+    yield from unread
     for path in paths[: commands.MAX_PATHS]:
-        text = derive(root, f"{path}:{kind}", partial(_read_script, path=path, reduce=reduce))
+        text = derive(root, f"{path}:{kind}", partial(_read_script, path=path, reduce=reduce_bounded))
         lost = text.value and commands.runs(words, path) and not shell.can_start(text.value)
         yield path, Fact("value", "", path) if lost else text
     for path in paths[commands.MAX_PATHS :][:1]:
         yield path, make_unreadable(path, f"one of more than {commands.MAX_PATHS} scripts")
 
 
-def _list_scripts(root: Root, command: str) -> list[str]:
-    listings = _make_listings(root)
+def _list_scripts(root: Root, command: str, reading: _Reading) -> tuple[list[str], list[tuple[str, Fact[str]]]]:
+    """Returns their paths, and those of which nobody knows which others they run."""
     found: dict[str, None] = {}
+    unread: list[tuple[str, Fact[str]]] = []
     named = commands.find_scripts(command)
     for depth in range(_DEEP + 1):
         if len(named) > commands.MAX_NAMED:
-            return [*found, *named][: commands.MAX_PATHS + 1]
+            return [*found, *named][: commands.MAX_PATHS + 1], unread
         if not depth:
-            named = list(filter(None, (_find_path(root, name, listings) for name in named)))
+            named = list(filter(None, (_find_path(root, name, reading) for name in named)))
         level = [path for path in dict.fromkeys(named) if path not in found and _may_be_script(root, path)]
         found.update(dict.fromkeys(level))
         if len(found) > commands.MAX_PATHS:
             break
-        named = [name for path in level for name in (_read_names(root, path, listings).value or "").split()]
-    return list(found)
+        names = [(path, _read_names(root, path, reading)) for path in level]
+        unread += [(path, fact) for path, fact in names if fact.state == "unreadable"]
+        named = [name for _, fact in names for name in (fact.value or "").split()]
+    return list(found), unread
 
 
 @read_once
-def _make_listings(_: Root) -> Listings:
-    """Returns where the names of the programs in a directory are kept, once they are read."""
-    return {}
+def _start_reading(_: Root) -> _Reading:
+    return _Reading()
 
 
-def _find_path(root: Root, name: str, listings: Listings) -> str:
+def _find_path(root: Root, name: str, reading: _Reading) -> str:
     """Returns the path of a program that is named without one; empty text where there is none."""
     if "/" in name:
         return name
-    return derive(root, f"{name}:program", partial(_look_up, name=name, listings=listings)).value or ""
+    return derive(root, f"{name}:program", partial(_look_up, name=name, reading=reading)).value or ""
 
 
-def _look_up(root: Root, name: str, listings: Listings) -> Fact[str]:
+def _look_up(root: Root, name: str, reading: _Reading) -> Fact[str]:
     for directory in commands.SEARCHED:
-        if directory not in listings:
+        if directory not in reading.listings:
             names = root.list(directory)
-            listings[directory] = None if names.state == "unreadable" else frozenset(names.value or ())
-        listing = listings[directory]
+            reading.listings[directory] = None if names.state == "unreadable" else frozenset(names.value or ())
+        listing = reading.listings[directory]
         if listing is None or name in listing:  # what cannot be listed is tried
             return Fact("value", f"{directory}/{name}")
     return Fact("value", "")
@@ -193,17 +218,18 @@ def _reduce_start(text: str) -> str:
     return "#!" if text else ""
 
 
-def _read_names(root: Root, path: str, listings: Listings) -> Fact[str]:
+def _read_names(root: Root, path: str, reading: _Reading) -> Fact[str]:
     """Returns the paths of the programs that a script names, each a line."""
-    return derive(root, f"{path}:scripts", partial(_find_names, path=path, listings=listings))
+    return derive(root, f"{path}:scripts", partial(_find_names, path=path, reading=reading))
 
 
-def _find_names(root: Root, path: str, listings: Listings) -> Fact[str]:
+def _find_names(root: Root, path: str, reading: _Reading) -> Fact[str]:
     def reduce(text: str) -> str:
         if len(text) > shell.MAX_TEXT or (text.startswith("#!") and not shell.is_interpreter(text)):
             return ""
+        reading.spend("names", len(text))
         named = commands.find_scripts_in("\n".join(shell.split_run(text)))
-        paths = (name if "/" in name else _look_up(root, name, listings).value for name in named)
+        paths = (name if "/" in name else _look_up(root, name, reading).value for name in named)
         return "\n".join(filter(None, paths))
 
     return _read_script(root, path, reduce)

@@ -19,6 +19,8 @@ AFFINITIES = ("/proc/irq/default_smp_affinity", "/proc/irq/#/smp_affinity", "/pr
 MAX_PATTERNS = 64
 #: Of one file: lines with such names.
 MAX_BRACES = 500
+#: Of one file: lines that a check looks at.
+MAX_LINES = 1024
 _MAX_LINE = 4096
 
 _TYPES = late_pattern(r"([wfF])(?!.*(.).*\2)([!+=~^-]*)", re.ASCII)
@@ -89,6 +91,8 @@ def parse(text: str, file: str) -> list[Line]:
         line = _parse_line(raw.strip(" \t\n\r"), f"{file}:{number}")
         if line is not None:
             found.append(line)
+            if len(found) > MAX_LINES:
+                raise ValueError(f"it has more than {MAX_LINES} lines for pools, policies, sysctls and affinities")
     return found
 
 

@@ -279,6 +279,10 @@ HOSTS: Hosts = {
         {MODULES: None, **replace("/proc/cmdline", "quiet", "quiet modules_load=tcp_bbr,sch_fq")},
         {},
     ),
+    "bbr refused by the next boot's line": (
+        boot_line("module_blacklist=tcp_bbr", "/boot/grub/grub.cfg"),
+        {"tcp_bbr.module": "volatile"},
+    ),
     "cubic at boot": ({LATE: "net.ipv4.tcp_congestion_control = cubic\n"}, {"tcp_bbr.congestion_control": "volatile"}),
     "BBR in capitals": ({LATE: "net.ipv4.tcp_congestion_control = BBR\n"}, {"tcp_bbr.congestion_control": "volatile"}),
     "fq_codel at boot": ({"/usr/lib/sysctl.d/zzz.conf": "net.core.default_qdisc=fq_codel\n"}, {QDISC: "volatile"}),
