@@ -35,18 +35,36 @@ PROGRAMS_ELSEWHERE = frozenset(
 )
 _ELSEWHERE = late_pattern(
     rf"""{START}(?:(?:then|do|else|sudo|exec|nohup|timeout[ \t]+\S+)[ \t]+){{0,3}}(?:/\S*/)?
-    (?:{"|".join(sorted(PROGRAMS_ELSEWHERE))}|ip[ \t]+(?:-\S+[ \t]+)*netns[ \t]+exec)(?=[ \t])
+    (?:{"|".join(sorted(PROGRAMS_ELSEWHERE))}|ip[ \t]+(?:-\S+[ \t]+)*netns[ \t]+exec
+    |(?:sudo|runuser)[ \t]+(?:-[A-Za-z]+[ \t]+)*-u[ \t]*(?!root\b|\#?0\b)[\w.\#-]+
+    |su[ \t]+(?:-[lmp]*[ \t]+)*(?!root\b|-)[\w.-]+|unshare[ \t]+(?:-\w+[ \t]+)*-n)(?=[ \t])
     (?:[^;|&\n"'\\]|\\.|"(?:[^"\\]|\\.)*"|'[^']*')*""",
     re.VERBOSE | re.DOTALL,
 )
 # A redirection to a file which no kernel has.
 _TO_FILE = r"""(?:>{1,2}[ \t]*(?!["']?(?:/sys|/proc|\$))[^\s;|&<>()]+)"""
 # Words that are put into such a file, and the line that begins a document for one, or for nobody.
+_SELF = r"""["']?(?:\$0|\$\{?BASH_SOURCE(?:\[0\])?\}?|\$\(readlink[ \t]+-\w+[ \t]+["']?\$0["']?\))["']?"""
+_DIRNAME = rf"""\$\([ \t]*dirname[ \t]+(?:--[ \t]+)?{_SELF}[ \t]*\)"""
+_OWN_DIRECTORY = late_pattern(
+    rf"""\$\([ \t]*cd[ \t]+(?:--[ \t]+|-P[ \t]+)?["']?{_DIRNAME}["']?[ \t]*(?:&?>[ \t]*/dev/null[ \t]*)?
+    &&[ \t]*pwd(?:[ \t]+-P)?[ \t]*\)
+    |{_DIRNAME}|\$\{{(?:0|BASH_SOURCE(?:\[0\])?)%/\*\}}""",
+    re.VERBOSE,
+)
+_PATH_VARIABLE = late_pattern(
+    r"""^[ \t]*(?:(?:export|readonly|local|declare)[ \t]+(?:-\w[ \t]+)?)?
+    (\w+)=(["']?)((?:/[\w.+-]+)*)\2[ \t]*(?=$|;)""",
+    re.MULTILINE | re.VERBOSE,
+)
+_USED_VARIABLE = late_pattern(r"\$(?:(\w+)|\{(\w+)\})(?=[\"']?/)")
 _WRITTEN_DOWN = late_pattern(
     rf"""{START}(?:echo|printf)[ \t]+(?:-\w+[ \t]+)*(?:"[^"\n]*"|'[^'\n]*')[ \t]*{_TO_FILE}""", re.VERBOSE
 )
 _DOCUMENT = late_pattern(
-    rf"""[ \t]*cat[ \t]*(?:{_TO_FILE}[ \t]*)?<<-?[ \t]*["']?(\w+)["']?[ \t]*(?:{_TO_FILE}[ \t]*)?$""", re.VERBOSE
+    rf"""[ \t]*(?:cat|tee|install|logger|:)(?:[ \t]+[^\s<>|;&/][^\s<>|;&]*|[ \t]+/(?!sys/|proc/)[^\s<>|;&]*)*[ \t]*
+    (?:{_TO_FILE}[ \t]*)?<<-?[ \t]*["']?(\w+)["']?[ \t]*(?:{_TO_FILE}[ \t]*)?$""",
+    re.VERBOSE,
 )
 # What may hold a line that looks like the end of a script.
 _NESTED = late_pattern(r"[{(]|<<|\b(?:if|case|for|while|until|select|function)\b")
@@ -137,6 +155,19 @@ def _drop_documents(text: str) -> str:
 def can_start(script: str) -> bool:
     """Returns whether a script says what runs it, as a program has to (execve(2))."""
     return script.startswith("#!") and not script.partition("\n")[0].endswith("\r")
+
+
+def fill_in(text: str, directory: str) -> str:
+    """Returns a script, in its directory, with that for what asks for it, and with paths for the variables that have
+    one and no other."""
+    text = _OWN_DIRECTORY.sub(directory, text)
+    paths: dict[str, str] = {}
+    for match in _PATH_VARIABLE.finditer(text):
+        name, value = match[1], match[3]
+        paths[name] = value if paths.get(name, value) == value else ""
+    if not any(paths.values()):
+        return text
+    return _USED_VARIABLE.sub(lambda match: paths.get(match[1] or match[2]) or match[0], text)
 
 
 def split_end(text: str) -> tuple[str, str]:

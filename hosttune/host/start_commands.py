@@ -228,7 +228,8 @@ def _find_names(root: Root, path: str, reading: _Reading) -> Fact[str]:
         if len(text) > shell.MAX_TEXT or (text.startswith("#!") and not shell.is_interpreter(text)):
             return ""
         reading.spend("names", len(text))
-        named = commands.find_scripts_in("\n".join(shell.split_run(text)))
+        filled = shell.fill_in("\n".join(shell.split_run(text)), path.rpartition("/")[0])
+        named = commands.find_scripts_in(filled)
         paths = (name if "/" in name else _look_up(root, name, reading).value for name in named)
         return "\n".join(filter(None, paths))
 
