@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from hosttune.host import accounts, limits, users
+from hosttune.host import accounts, limits, limits_lines, users
 from hosttune.host.limits import UNLIMITED, Limit
 from hosttune.host.users import User
 from tests.cpu_time import is_within
@@ -100,3 +100,14 @@ def test_a_large_passwd_is_read_within_two_seconds(fake_host, text):
     found = accounts.read_users(fake_host({"/etc/passwd": users.reduce_passwd(text)}), ["none"])["none"]
     assert is_within(time.process_time() - start, 1.9)
     assert found.state == "absent"
+
+
+@pytest.mark.parametrize(
+    ("item", "value", "soft"),
+    [
+        ("memlock", "unlimited", UNLIMITED), ("memlock", 65536, 65536), ("rtprio", 95, 95), ("nofile", 65536, 65536),
+        ("nofile", "unlimited", UNLIMITED), ("nice", -20, 40), ("nice", 5, 15), ("nice", 0, 20),
+    ],
+)  # fmt: skip
+def test_what_is_written_for_systemd_is_read_as_that(item: str, value: int | str, soft: int) -> None:
+    assert limits.parse_systemd(item, limits_lines.write_systemd(item, value)).soft == soft
