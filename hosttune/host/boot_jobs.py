@@ -62,7 +62,10 @@ _MOST_LINES = 512
 # Of one file of cloud-init.
 _MOST_ITEMS = 2048
 _INTERFACE_COMMAND = late_pattern(r"[ \t]*(?:pre-up|up|post-up)[ \t]+(\S.*)")
-_UDEV_COMMAND = late_pattern(r'RUN(?:\{program\})?[ \t]*\+?:?=[ \t]*"((?:[^"\\]|\\.)*)"')
+_UDEV_COMMAND = late_pattern(r'(?:RUN(?:\{program\})?[ \t]*\+?:?=|PROGRAM[ \t]*={1,2})[ \t]*"((?:[^"\\]|\\.)*)"')
+_UDEV_SYSCTL = late_pattern(r'SYSCTL\{([\w/.:-]{1,200})\}[ \t]*:?=[ \t]*"([\w \t.:,+-]{0,200})"')
+# Where udev finds a program that is named without its directory.
+_UDEV_PROGRAMS = "/usr/lib/udev/"
 _CRONS = ("cron.service", "crond.service")
 _SYSFS = "sysfsutils"
 _REBOOT = "@reboot"
@@ -292,12 +295,15 @@ def keep_interfaces(reduce: Callable[[str], str], text: str) -> str:
 
 
 def _find_udev_commands(text: str) -> list[str]:
-    return [command.replace('\\"', '"') for command in _UDEV_COMMAND.findall(text)]
+    commands = [command.replace('\\"', '"').lstrip() for command in _UDEV_COMMAND.findall(text)]
+    found = [each if each.startswith("/") else f"{_UDEV_PROGRAMS}{each}" for each in commands if each]
+    return found + [f"sysctl -w '{key}={value}'" for key, value in _UDEV_SYSCTL.findall(text)]
 
 
 def keep_udev(reduce: Callable[[str], str], text: str) -> str:
     """Returns the commands of a file of udev's rules, what `reduce` leaves of each."""
     left = (kept.replace('"', '\\"') for kept in map(reduce, _find_udev_commands(text)) if kept)
+    left = (each if each.startswith("/") else f"/bin/true; {each}" for each in left)
     return "".join(f'RUN+="{each}"\n' for each in left)
 
 

@@ -147,6 +147,11 @@ HOSTS: dict[str, tuple[Changes, Outcome]] = {
     "cron.monthly": ({"/etc/cron.monthly/x": SCRIPT}, "unknown"),
     "NetworkManager": ({"/etc/NetworkManager/dispatcher.d/99-x": SCRIPT}, "unknown"),
     "udev": ({"/etc/udev/rules.d/x.rules": 'SUBSYSTEM=="net", RUN+="/bin/sh -c \'LINE\'"\n'}, "unknown"),
+    "udev's own program": (
+        {"/etc/udev/rules.d/x.rules": 'RUN+="x.sh eth0"\n', "/usr/lib/udev/x.sh": SCRIPT},
+        "unknown",
+    ),
+    "udev asks a program": ({"/etc/udev/rules.d/x.rules": 'PROGRAM="/opt/x", NAME="a"\n', "/opt/x": SCRIPT}, "unknown"),
     "cloud-init": ({**CLOUD, "/etc/cloud/cloud.cfg": "bootcmd:\n - LINE\n"}, "unknown"),
     "cloud-init, in words": (
         {**CLOUD, "/etc/cloud/cloud.cfg.d/9.cfg": "#cloud-config\nbootcmd:\n- [sh, -c, 'LINE']\n- [x, 1]\n"},

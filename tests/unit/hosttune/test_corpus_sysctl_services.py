@@ -160,6 +160,8 @@ HOSTS: dict[str, tuple[Changes, Expected]] = {
          "/etc/ufw/sysctl.conf": "net/core/rmem_max=1\n"},
         RIGHT,
     ),
+    "udev": ({"/etc/udev/rules.d/x.rules": 'SUBSYSTEM=="net", SYSCTL{net/core/rmem_max}="1"\n'}, OPEN),
+    "udev, right": ({"/etc/udev/rules.d/x.rules": 'SYSCTL{net/core/rmem_max}="67108864"\n'}, RIGHT),
     "real-time throttling": (
         service("/sbin/sysctl -w kernel.sched_rt_runtime_us=950000"),
         {"rt_limits.sched_rt_runtime_us": "volatile"},
