@@ -99,6 +99,8 @@ _LETTERS = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v
 _COMMAND_END = late_pattern(r"[;|&()\n]+")
 # A name or a number; systemd.unit(5), "Specifiers", of those that it may be made of.
 USER = late_pattern(r"(?:[A-Za-z0-9_.]|%[iIpPnN])(?:[\w.-]|%[iIpPnN]){0,31}\$?", re.ASCII)
+# Shell in which each word is a whole one: behind a sign of shell there may be a part of a password.
+_PLAIN_TEXT = late_pattern(r"(?:(?<![\w./-])[\w./][\w./-]*|[ \t\n;]|&&|\|\|)*", re.ASCII)
 # What goes before a command in a shell's text.
 _BEFORE = frozenset({"-c", "exec", "&&", "||", ";", "|", "{", "("})
 
@@ -115,12 +117,12 @@ def find_paths(text: str) -> list[str]:
 
 def find_programs(command: str) -> list[str]:
     """Returns the program and, if that runs others, those, each by its absolute path or as a name without one."""
-    return list(dict.fromkeys(_find_programs(_split_words(command), 0)))
+    return list(dict.fromkeys(_find_programs(_split_words(command), 0, True)))
 
 
 def find_scripts_in(text: str) -> list[str]:
     """Returns those of the programs that shell names that may be scripts."""
-    return list(dict.fromkeys(_choose_scripts(_find_in_text(text, 1))))
+    return list(dict.fromkeys(_choose_scripts(_find_in_text(text, 1, True))))
 
 
 def find_privilege(command: str) -> Literal["+", "!", ""]:
@@ -153,7 +155,7 @@ def find_scripts(command: str) -> list[str]:
 @lru_cache(256)  # each section asks for them
 def _list_scripts(command: str) -> tuple[str, ...]:
     found: dict[str, None] = {}
-    for path in _choose_scripts(_find_programs(_split_words(command), 0)):
+    for path in _choose_scripts(_find_programs(_split_words(command), 0, True)):
         found[path] = None
         if len(found) > MAX_NAMED:
             break
@@ -328,8 +330,8 @@ def _unescape(match: re.Match[str]) -> str:
     return _LETTERS.get(letter, letter)
 
 
-def _find_programs(words: list[str], depth: int) -> Iterator[str]:
-    """Yield the programs and scripts of one command, given as its words."""
+def _find_programs(words: list[str], depth: int, names: bool) -> Iterator[str]:
+    """Yield the programs and scripts of one command, given as its words; `names`: those without a directory, too."""
     at = 0
     while depth and at < len(words) - 1 and (words[at] in _LEADING or _ASSIGNMENT.match(words[at])):
         at += 1
@@ -338,30 +340,30 @@ def _find_programs(words: list[str], depth: int) -> Iterator[str]:
         return
     first = words[0].lstrip(_PREFIXES)
     name = first.rpartition("/")[2]
-    if _WHOLE_PATH.fullmatch(first) or (_PLAIN_NAME.fullmatch(first) and not _is_known(first) and first not in _WORDS):
+    if _WHOLE_PATH.fullmatch(first) or (names and _is_name(first)):
         yield first
     nested = _find_nested(words) if depth < _MAX_NESTED else None
     if nested is not None:
-        yield from _find_in_text(nested, depth + 1)
+        yield from _find_in_text(nested, depth + 1, names and (depth > 0 or bool(_PLAIN_TEXT.fullmatch(nested))))
     elif name in LAUNCHERS and "--" in words:
         script = words[words.index("--") + 1 :]
         yield from (script[:1] if script and _WHOLE_PATH.fullmatch(script[0]) else ())
     elif name in _WRAPPERS or name in LAUNCHERS:
-        yield from _find_wrapped(words, depth)
+        yield from _find_wrapped(words, depth, names)
     elif _is_interpreter(first):
         yield from _find_script(words)
     elif name in _SOURCING and depth:
         yield from (word for word in words[1:2] if _WHOLE_PATH.fullmatch(word))
 
 
-def _find_wrapped(words: list[str], depth: int) -> Iterator[str]:
+def _find_wrapped(words: list[str], depth: int, names: bool) -> Iterator[str]:
     """Yield what a program may start that runs its arguments: each path among them, and what a shell in them runs."""
     for at, word in enumerate(words[1:], 1):
         if word.rpartition("/")[2] in _SHELLS or word.rpartition("/")[2] in _WRAPPERS:
-            yield from _find_programs(words[at:], depth)
+            yield from _find_programs(words[at:], depth, names)
             return
         if word == "-c" and words[0].rpartition("/")[2].lstrip(_PREFIXES) in _NAMING and depth < _MAX_NESTED:
-            yield from _find_in_text("".join(words[at + 1 : at + 2]), depth + 1)
+            yield from _find_in_text("".join(words[at + 1 : at + 2]), depth + 1, False)
         if _WHOLE_PATH.fullmatch(word):
             yield word
 
@@ -381,7 +383,7 @@ def _find_script(words: list[str]) -> Iterator[str]:
             return
 
 
-def _find_in_text(text: str, depth: int) -> Iterator[str]:
+def _find_in_text(text: str, depth: int, names: bool) -> Iterator[str]:
     """Yield the programs and scripts that shell names, those of a directory that it changes to as well."""
     directory = ""
     for part in _COMMAND_END.split(text):
@@ -390,7 +392,11 @@ def _find_in_text(text: str, depth: int) -> Iterator[str]:
             directory = words[1].rstrip("/")
         if directory:
             words = [directory + word[1:] if word.startswith("./") else word for word in words]
-        yield from _find_programs(words, depth)
+        yield from _find_programs(words, depth, names)
+
+
+def _is_name(word: str) -> bool:
+    return _PLAIN_NAME.fullmatch(word) is not None and not _is_known(word) and word not in _WORDS
 
 
 def _is_interpreter(program: str) -> bool:

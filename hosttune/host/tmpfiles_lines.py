@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from hosttune.host import globs, hugetlb
+from hosttune.host import globs, hugetlb, sysctl_values
 from hosttune.patterns import late_pattern
 
 #: Files of affinities of interrupts: for those that come, and for each that is there.
@@ -143,7 +143,8 @@ def expand(pattern: str) -> list[str]:
 def _name_settings(pattern: str) -> list[str]:
     found = [shape.replace("#", "*") for shape in AFFINITIES if globs.may_match(pattern, shape)]
     _, *start, rest = [*pattern.split("/", 3), "", "", ""][:4]
-    if rest and all(map(globs.may_match, start, ("proc", "sys"))):
+    sought = rest.startswith(sysctl_values.SOUGHT) or sysctl_values.may_match(rest)
+    if sought and all(map(globs.may_match, start, ("proc", "sys"))):
         found.append(f"/proc/sys/{rest}")
     return found
 

@@ -250,6 +250,23 @@ PLACES = [
     ("/var/spool/cron/crontabs/root", "P={0}\n@reboot /opt/a/b --token={0} > /tmp/{0}\n"),
     ("/etc/network/interfaces", "iface x inet dhcp\n  up curl -u {0}; sysctl -w net.x={0}\n  wpa-psk {0}\n"),
     ("/etc/udev/rules.d/a.rules", 'ENV{{P}}="{0}", RUN+="/opt/a/b --token {0}", RUN+="sysctl -w net.x={0}"\n'),
+    ("/etc/udev/rules.d/a.rules", 'SYSCTL{{net/x}}="{0}", PROGRAM="/opt/a/b {0}", RUN+="b {0}"\n'),
+    *(
+        (path, text)
+        for path in ("/etc/cloud/cloud.cfg", "/etc/cloud/cloud.cfg.d/9.cfg", "/var/lib/cloud/instance/cloud-config.txt")
+        for text in (
+            "password: {0}\nbootcmd:\n- [curl, -u, '{0}', -o, /tmp/x]\n- echo {0} > /proc/sys/net/x\n",
+            "bootcmd:\n- sysctl -w net.x={0}\n- mysql -px;{0}\n",
+            "password: {0}\n# bootcmd:\n",
+        )
+    ),
+    ("/etc/tmpfiles.d/s.conf", "w /proc/sys/net/x - - - - {0}\nw /proc/sys/kernel/{0} - - - - 1\n"),
+    ("/etc/tmpfiles.d/s.conf", "w /proc/irq/1/smp_affinity - - - - {0}\n"),
+    ("/etc/modprobe.d/s.conf", "install tcp_bbr /bin/x --token {0}\nalias tcp_bbr {0}\n"),
+    (f"{ETC}/x.service", "[Service]\nExecStart=move -p {0}\nReadOnlyPaths=/{0}\nRootDirectory={0}\n"),
+    (f"{ETC}/x.service", "[Service]\nExecStart=/bin/sh -c 'if {0}; then {0}; fi; curl -u {0}'\n"),
+    (f"{ETC}/x.service", "[Service]\nExecStart=/bin/sh -c 'mysql -pa;{0}; true && curl -u a&{0}'\n"),
+    ("/etc/crontab", "@reboot root mysql -pa;{0}\n@reboot root curl 'a|{0}'\n"),
     ("/usr/local/lib/move", "P={0} /opt/a/b -p {0}\nssh -i {0} x; cat <<E\n{0}\nE\n"),
     (f"{ETC}/x.target", "[Unit]\nDescription={0}\nWants={0}!\n"),
     (f"{ETC}/x.socket", "[Socket]\nListenStream={0}\nService={0}!\n"),
