@@ -10,6 +10,7 @@ Source: the Shell Command Language of POSIX, "Compound Commands", "Lists", "Func
 from __future__ import annotations
 
 import re
+from collections import Counter
 from functools import lru_cache
 from typing import Literal
 
@@ -37,6 +38,7 @@ _IS_THERE = late_pattern(
 _LOOKS_INTO_KNOB = late_pattern(
     rf"\b(?:grep|egrep|cat|head|awk|read|sysctl[ \t]+-n)\b[^;&\n]*{_KNOB}|\bsysctl[ \t]+-n\b|\$\(<[ \t]*{_KNOB}"
 )
+_DEFINES = late_pattern(r"\([ \t]*\)[ \t\n]*\{|\bfunction[ \t]")
 _MAX_CONDITION = 512
 # Blocks in one another that are looked through.
 _DEEPEST = 64
@@ -54,22 +56,19 @@ _LEAVING = ("exit", "return")
 _Truth = Literal["holds", "fails", "open"]
 
 
+@lru_cache(32)  # each knob's parser asks for it
 def split_blocks(text: str) -> tuple[str, str]:
     """Returns what is run of a text for sure, and what may be, each part on lines of its own."""
-    return _split(text)
-
-
-@lru_cache(32)  # each knob's parser asks for it
-def _split(text: str) -> tuple[str, str]:
     kept: list[str] = []
     taken: list[str] = []
     at = 0
     called: set[str] = set()
-    if "()" in text or "function" in text:
-        reader = _Reader(text, None)
+    leaving: set[str] = set()
+    if _DEFINES.search(text):
+        reader = _Reader(text, None, set())
         reader.find_parts()
-        called = reader.called
-    for start, end in _Reader(text, called).find_parts():
+        called, leaving = reader.find_called(), reader.find_leaving()
+    for start, end in _Reader(text, called, leaving).find_parts():
         if end > at:
             kept.append(text[at : max(at, start)])
             taken.append(text[max(at, start) : end])
@@ -92,11 +91,15 @@ class _Block:
 
 
 class _Reader:
-    """called: the functions that are called for sure; None to find out, with all of them taken to be."""
+    """called: the functions that are called for sure; None to find out, with all of them taken to be. leaving: those
+    in which there is an exit."""
 
-    def __init__(self, text: str, called: set[str] | None) -> None:
-        self.called: set[str] = set()
-        self._known = called
+    def __init__(self, text: str, called: set[str] | None, leaving: set[str]) -> None:
+        self._defined: Counter[str] = Counter()
+        self._calls: dict[str, set[str]] = {}  # by the function that they are in
+        self._known, self._leaving = called, leaving
+        self._exits: set[str] = set()  # functions with an exit in them
+        self._mentions: dict[str, set[str]] = {}  # functions, by the words of commands in them
         self._text = text
         self._blocks: list[_Block] = [_Block("text", 0)]
         self._parts: list[tuple[int, int]] = []
@@ -124,6 +127,27 @@ class _Reader:
             self._close(len(self._text))
         return sorted(self._parts)
 
+    def find_called(self) -> set[str]:
+        """Returns the words that are called by the text or by a function that is; none that is two functions."""
+        found: set[str] = set()
+        left = [""]
+        while left:
+            new = self._calls.get(left.pop(), set()) - found
+            found |= new
+            left += new
+        return {name for name in found if self._defined[name] < 2}
+
+    def find_leaving(self) -> set[str]:
+        """Returns the functions in which there is an exit, or a function that has one."""
+        found: set[str] = set()
+        left = list(self._exits)
+        while left:
+            name = left.pop()
+            if name not in found:
+                found.add(name)
+                left += self._mentions.get(name, set())
+        return found - {""}
+
     def _top(self, *kinds: str) -> _Block | None:
         return self._blocks[-1] if self._blocks[-1].kind in kinds else None
 
@@ -139,6 +163,7 @@ class _Reader:
         return block
 
     def _open_function(self, name: str, end: int) -> None:
+        self._defined[name] += 1
         block = self._open("{", end, end, name)
         if self._known is not None and name not in self._known:
             block.part = end
@@ -156,15 +181,18 @@ class _Reader:
         block = self._blocks.pop()
         self._parts += [(start, end) for start in (block.doubted, block.left) if start >= 0]
 
-    def _leave(self, end: int) -> None:
-        """Take an exit: where it may not come to it, what follows may not be run."""
+    def _find_function(self) -> _Block | None:
+        return next((block for block in self._blocks[-1:-_DEEPEST:-1] if block.name), None)
+
+    def _leave(self, word: str, end: int) -> None:
+        """Take an exit, or a function with one: what follows may not be run."""
         if self._never or any(block.never for block in self._blocks[-_DEEPEST:]):
             return
-        if self._is_run():
-            return
-        outer = next((block for block in self._blocks[-1:-_DEEPEST:-1] if block.name), self._blocks[0])
-        if outer.left < 0 and not (outer.name and outer.part >= 0):
-            outer.left = end
+        function = self._find_function()
+        if function is not None and word != "return":
+            self._exits.add(function.name)
+        left = function or self._blocks[0]
+        left.left = end if left.left < 0 else left.left
 
     def _is_run(self) -> bool:
         if len(self._blocks) > _DEEPEST:
@@ -242,10 +270,14 @@ class _Reader:
             self._first = True
         else:
             self._first = False
-            if word in _LEAVING:
-                self._leave(end)
-            elif self._known is None and self._is_run():
-                self.called.add(word)
+            if word in _LEAVING or word in self._leaving:
+                self._leave(word, end)
+            elif self._known is None:
+                function = self._find_function()
+                within = function.name if function is not None else ""
+                self._mentions.setdefault(word, set()).add(within)
+                if self._is_run():
+                    self._calls.setdefault(within, set()).add(word)
 
     def _read_branch(self, block: _Block, word: str, start: int, end: int) -> None:
         """Take a word of `if`: each branch that may not be run is a part."""
