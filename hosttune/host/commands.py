@@ -7,7 +7,7 @@ start-stop-daemon(8). Nothing else of a command line is kept or shown: arguments
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from functools import lru_cache
 from typing import Literal
 
@@ -75,6 +75,7 @@ SEARCHED = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin")
 _PLAIN_NAME = late_pattern(r"\w[\w.+-]{0,63}", re.ASCII)
 # Programs that write to no file: without a shell, what looks like a redirection is words to them.
 _PRINTERS = frozenset({"echo", "printf", "logger", "cat", "grep", "ls", "test", "[", "true", "false", "sleep"})
+_RUNNING = _SHELLS | _WRAPPERS | LAUNCHERS.keys() | _SOURCING | {"cd"}
 # Programs of the distribution whose arguments are read.
 _TUNERS = frozenset({"sysctl", "systemd-sysctl", "hugeadm", "dpdk-hugepages", "dpdk-hugepages.py", "tuna"})
 _KNOWN = _SHELLS | _WRAPPERS | _PRINTERS | _TUNERS | {"tee"}
@@ -120,9 +121,19 @@ def find_programs(command: str) -> list[str]:
     return list(dict.fromkeys(_find_programs(_split_words(command), 0, True)))
 
 
-def find_scripts_in(text: str) -> list[str]:
-    """Returns those of the programs that shell names that may be scripts."""
-    return list(dict.fromkeys(_choose_scripts(_find_in_text(text, 1, True))))
+def find_scripts_in(text: str, programs: Container[str]) -> list[str]:
+    """Returns those of the programs that shell names that may be scripts; without a directory only of `programs`."""
+    parts = (part for part in _COMMAND_END.split(text) if _may_name(part, programs))
+    found = _choose_scripts(_find_in_text("\n".join(parts), 1, True))
+    return list(dict.fromkeys(each for each in found if "/" in each or each in programs))
+
+
+def _may_name(part: str, programs: Container[str]) -> bool:
+    """Returns whether a command of shell may name a script: most do not, and are not looked into."""
+    if "/" in part or '"' in part or "'" in part:
+        return True
+    word = next((word for word in part.split() if word not in _LEADING and "=" not in word), "")
+    return word in programs or word in _RUNNING
 
 
 def find_privilege(command: str) -> Literal["+", "!", ""]:

@@ -29,8 +29,9 @@ _ROOT = ("root", "0")
 TRUE = ("1", "yes", "y", "true", "t", "on")
 # Scripts that run scripts.
 _DEEP = 3
-# Of all scripts that are looked into for one purpose.
+# Of all scripts that are looked into for one purpose; four times as many for the names of others.
 _MOST_CHARACTERS = 1 << 18
+_NAMES = "names"
 #: Where the next boot finds nothing that is there now.
 GONE_AT_BOOT = ("/run/", "/var/run/", "/dev/", "/tmp/", "/proc/", "/sys/")
 # What stands for the text of a program, which nobody can read, and of a file that a copied tree does not hold.
@@ -45,11 +46,16 @@ class _Reading:
         self.listings: dict[str, frozenset[str] | None] = {}
         self.spent: Counter[str] = Counter()
 
+    def __contains__(self, name: object) -> bool:
+        """Whether there may be a program of a name."""
+        return any(listing is None or name in listing for listing in self.listings.values())
+
     def spend(self, kind: str, characters: int = 0) -> None:
         """Raises ValueError where it is more than any host has."""
         self.spent[kind] += characters
-        if self.spent[kind] > _MOST_CHARACTERS:
-            raise ValueError(f"one of scripts of more than {_MOST_CHARACTERS >> 10} KiB together")
+        most = _MOST_CHARACTERS << (2 if kind == _NAMES else 0)
+        if self.spent[kind] > most:
+            raise ValueError(f"one of scripts of more than {most >> 10} KiB together")
 
 
 class Write(msgspec.Struct, frozen=True):
@@ -227,9 +233,10 @@ def _find_names(root: Root, path: str, reading: _Reading) -> Fact[str]:
     def reduce(text: str) -> str:
         if len(text) > shell.MAX_TEXT or (text.startswith("#!") and not shell.is_interpreter(text)):
             return ""
-        reading.spend("names", len(text))
+        reading.spend(_NAMES, len(text))
         filled = shell.fill_in("\n".join(shell.split_run(text)), path.rpartition("/")[0])
-        named = commands.find_scripts_in(filled)
+        _look_up(root, "", reading)
+        named = commands.find_scripts_in(filled, reading)
         paths = (name if "/" in name else _look_up(root, name, reading).value for name in named)
         return "\n".join(filter(None, paths))
 
