@@ -151,6 +151,60 @@ cdef inline int _parse_rare(const uint8_t *data, uint32_t size, Message *m) noex
     return type
 
 
+cdef inline int _parse_priced(const uint8_t *data, uint32_t size, Message *m) noexcept nogil:
+    """parse() for C."""
+    if size != 36:
+        return _length_reason(size, 36)
+    if not _is_one_of(data[31], PRINTABLE):
+        return BAD_FIELD
+    _read_head(data, m, c'C')
+    m.reference = load64(data + 11)
+    m.shares = load32(data + 19)
+    m.match = load64(data + 23)
+    m.printable = data[31]
+    m.price = load32(data + 32)
+    return c'C'
+
+
+cdef inline int _parse_state(const uint8_t *data, uint32_t size, Message *m) noexcept nogil:
+    """parse() for H."""
+    if size != 25:
+        return _length_reason(size, 25)
+    if not _is_one_of(data[19], STATES):
+        return BAD_FIELD
+    _read_head(data, m, c'H')
+    m.stock = data + 11
+    m.event = data[19]
+    return c'H'
+
+
+cdef inline int _parse_imbalance(const uint8_t *data, uint32_t size, Message *m) noexcept nogil:
+    """parse() for I."""
+    if size != 50:
+        return _length_reason(size, 50)
+    if not _is_one_of(data[48], CROSSES) or not _is_one_of(data[27], DIRECTIONS):
+        return BAD_FIELD
+    _read_head(data, m, c'I')
+    m.stock = data + 28
+    m.event = data[48]
+    return c'I'
+
+
+cdef inline int _parse_cross(const uint8_t *data, uint32_t size, Message *m) noexcept nogil:
+    """parse() for Q."""
+    if size != 40:
+        return _length_reason(size, 40)
+    if not _is_one_of(data[39], CROSSES):
+        return BAD_FIELD
+    _read_head(data, m, c'Q')
+    m.shares = load64(data + 11)
+    m.stock = data + 19
+    m.price = load32(data + 27)
+    m.match = load64(data + 31)
+    m.event = data[39]
+    return c'Q'
+
+
 cdef inline int parse(const uint8_t *data, uint32_t size, Message *m) noexcept nogil:
     """Read the message in exactly data[0:size].
 
@@ -214,17 +268,7 @@ cdef inline int parse(const uint8_t *data, uint32_t size, Message *m) noexcept n
         _read_order(data, m)
         return c'F'
     elif type == c'C':
-        if size != 36:
-            return _length_reason(size, 36)
-        if not _is_one_of(data[31], PRINTABLE):
-            return BAD_FIELD
-        _read_head(data, m, c'C')
-        m.reference = load64(data + 11)
-        m.shares = load32(data + 19)
-        m.match = load64(data + 23)
-        m.printable = data[31]
-        m.price = load32(data + 32)
-        return c'C'
+        return _parse_priced(data, size, m)
     elif type == c'P':
         if size != 44:
             return _length_reason(size, 44)
@@ -235,35 +279,11 @@ cdef inline int parse(const uint8_t *data, uint32_t size, Message *m) noexcept n
         m.match = load64(data + 36)
         return c'P'
     elif type == c'H':
-        if size != 25:
-            return _length_reason(size, 25)
-        if not _is_one_of(data[19], STATES):
-            return BAD_FIELD
-        _read_head(data, m, c'H')
-        m.stock = data + 11
-        m.event = data[19]
-        return c'H'
+        return _parse_state(data, size, m)
     elif type == c'I':
-        if size != 50:
-            return _length_reason(size, 50)
-        if not _is_one_of(data[48], CROSSES) or not _is_one_of(data[27], DIRECTIONS):
-            return BAD_FIELD
-        _read_head(data, m, c'I')
-        m.stock = data + 28
-        m.event = data[48]
-        return c'I'
+        return _parse_imbalance(data, size, m)
     elif type == c'Q':
-        if size != 40:
-            return _length_reason(size, 40)
-        if not _is_one_of(data[39], CROSSES):
-            return BAD_FIELD
-        _read_head(data, m, c'Q')
-        m.shares = load64(data + 11)
-        m.stock = data + 19
-        m.price = load32(data + 27)
-        m.match = load64(data + 31)
-        m.event = data[39]
-        return c'Q'
+        return _parse_cross(data, size, m)
     # By way of a copy: the address of m goes nowhere, so m need not be in memory for the types above.
     kind = _parse_rare(data, size, &rare)
     m[0] = rare
