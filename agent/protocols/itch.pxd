@@ -151,58 +151,75 @@ cdef inline int _parse_rare(const uint8_t *data, uint32_t size, Message *m) noex
     return type
 
 
-cdef inline int _parse_priced(const uint8_t *data, uint32_t size, Message *m) noexcept nogil:
-    """parse() for C."""
-    if size != 36:
-        return _length_reason(size, 36)
-    if not _is_one_of(data[31], PRINTABLE):
-        return BAD_FIELD
+cdef inline void _read_add(const uint8_t *data, Message *m, uint8_t type) noexcept nogil:
+    """All of A and F."""
+    _read_head(data, m, type)
+    _read_order(data, m)
+
+
+cdef inline void _read_priced(const uint8_t *data, Message *m) noexcept nogil:
+    """All of C."""
     _read_head(data, m, c'C')
     m.reference = load64(data + 11)
     m.shares = load32(data + 19)
     m.match = load64(data + 23)
     m.printable = data[31]
     m.price = load32(data + 32)
-    return c'C'
 
 
-cdef inline int _parse_state(const uint8_t *data, uint32_t size, Message *m) noexcept nogil:
-    """parse() for H."""
-    if size != 25:
-        return _length_reason(size, 25)
-    if not _is_one_of(data[19], STATES):
-        return BAD_FIELD
+cdef inline void _read_state(const uint8_t *data, Message *m) noexcept nogil:
+    """All of H."""
     _read_head(data, m, c'H')
     m.stock = data + 11
     m.event = data[19]
-    return c'H'
 
 
-cdef inline int _parse_imbalance(const uint8_t *data, uint32_t size, Message *m) noexcept nogil:
-    """parse() for I."""
-    if size != 50:
-        return _length_reason(size, 50)
-    if not _is_one_of(data[48], CROSSES) or not _is_one_of(data[27], DIRECTIONS):
-        return BAD_FIELD
+cdef inline void _read_imbalance(const uint8_t *data, Message *m) noexcept nogil:
+    """All of I."""
     _read_head(data, m, c'I')
     m.stock = data + 28
     m.event = data[48]
-    return c'I'
 
 
-cdef inline int _parse_cross(const uint8_t *data, uint32_t size, Message *m) noexcept nogil:
-    """parse() for Q."""
-    if size != 40:
-        return _length_reason(size, 40)
-    if not _is_one_of(data[39], CROSSES):
-        return BAD_FIELD
+cdef inline void _read_cross(const uint8_t *data, Message *m) noexcept nogil:
+    """All of Q."""
     _read_head(data, m, c'Q')
     m.shares = load64(data + 11)
     m.stock = data + 19
     m.price = load32(data + 27)
     m.match = load64(data + 31)
     m.event = data[39]
-    return c'Q'
+
+
+cdef inline void _read_replace(const uint8_t *data, Message *m) noexcept nogil:
+    """All of U."""
+    _read_head(data, m, c'U')
+    m.reference = load64(data + 11)
+    m.new_reference = load64(data + 19)
+    m.shares = load32(data + 27)
+    m.price = load32(data + 31)
+
+
+cdef inline void _read_execution(const uint8_t *data, Message *m) noexcept nogil:
+    """All of E."""
+    _read_head(data, m, c'E')
+    m.reference = load64(data + 11)
+    m.shares = load32(data + 19)
+    m.match = load64(data + 23)
+
+
+cdef inline void _read_cancel(const uint8_t *data, Message *m) noexcept nogil:
+    """All of X."""
+    _read_head(data, m, c'X')
+    m.reference = load64(data + 11)
+    m.shares = load32(data + 19)
+
+
+cdef inline void _read_trade(const uint8_t *data, Message *m) noexcept nogil:
+    """All of P."""
+    _read_head(data, m, c'P')
+    _read_order(data, m)
+    m.match = load64(data + 36)
 
 
 cdef inline int parse(const uint8_t *data, uint32_t size, Message *m) noexcept nogil:
@@ -226,8 +243,7 @@ cdef inline int parse(const uint8_t *data, uint32_t size, Message *m) noexcept n
             return _length_reason(size, 36)
         if not _has_side(data):
             return BAD_FIELD
-        _read_head(data, m, c'A')
-        _read_order(data, m)
+        _read_add(data, m, c'A')
         return c'A'
     elif type == c'D':
         if size != 19:
@@ -238,52 +254,60 @@ cdef inline int parse(const uint8_t *data, uint32_t size, Message *m) noexcept n
     elif type == c'U':
         if size != 35:
             return _length_reason(size, 35)
-        _read_head(data, m, c'U')
-        m.reference = load64(data + 11)
-        m.new_reference = load64(data + 19)
-        m.shares = load32(data + 27)
-        m.price = load32(data + 31)
+        _read_replace(data, m)
         return c'U'
     elif type == c'E':
         if size != 31:
             return _length_reason(size, 31)
-        _read_head(data, m, c'E')
-        m.reference = load64(data + 11)
-        m.shares = load32(data + 19)
-        m.match = load64(data + 23)
+        _read_execution(data, m)
         return c'E'
     elif type == c'X':
         if size != 23:
             return _length_reason(size, 23)
-        _read_head(data, m, c'X')
-        m.reference = load64(data + 11)
-        m.shares = load32(data + 19)
+        _read_cancel(data, m)
         return c'X'
     elif type == c'F':
         if size != 40:
             return _length_reason(size, 40)
         if not _has_side(data):
             return BAD_FIELD
-        _read_head(data, m, c'F')
-        _read_order(data, m)
+        _read_add(data, m, c'F')
         return c'F'
     elif type == c'C':
-        return _parse_priced(data, size, m)
+        if size != 36:
+            return _length_reason(size, 36)
+        if not _is_one_of(data[31], PRINTABLE):
+            return BAD_FIELD
+        _read_priced(data, m)
+        return c'C'
     elif type == c'P':
         if size != 44:
             return _length_reason(size, 44)
         if not _has_side(data):
             return BAD_FIELD
-        _read_head(data, m, c'P')
-        _read_order(data, m)
-        m.match = load64(data + 36)
+        _read_trade(data, m)
         return c'P'
     elif type == c'H':
-        return _parse_state(data, size, m)
+        if size != 25:
+            return _length_reason(size, 25)
+        if not _is_one_of(data[19], STATES):
+            return BAD_FIELD
+        _read_state(data, m)
+        return c'H'
     elif type == c'I':
-        return _parse_imbalance(data, size, m)
+        if size != 50:
+            return _length_reason(size, 50)
+        if not _is_one_of(data[48], CROSSES) or not _is_one_of(data[27], DIRECTIONS):
+            return BAD_FIELD
+        _read_imbalance(data, m)
+        return c'I'
     elif type == c'Q':
-        return _parse_cross(data, size, m)
+        if size != 40:
+            return _length_reason(size, 40)
+        if not _is_one_of(data[39], CROSSES):
+            return BAD_FIELD
+        _read_cross(data, m)
+        return c'Q'
     # By way of a copy: the address of m goes nowhere, so m need not be in memory for the types above.
     kind = _parse_rare(data, size, &rare)
     m[0] = rare
