@@ -6,6 +6,8 @@ judged as it is, by its snapshot and as a tree of files, and all three say the s
 
 from __future__ import annotations
 
+import shlex
+import subprocess
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,6 +55,36 @@ def replace(path: str, *pairs: str) -> Changes:
         assert old in text, old
         text = text.replace(old, new)
     return {path: text}
+
+
+def without(changes: Changes, word: str) -> Changes:
+    """Returns changes of a host whose files do not have the tuned one's lines with a word."""
+    files = {path: text for path, text in golden.FILES.items() if word in text}
+    assert files, word
+    left = {path: "".join(line for line in text.splitlines(keepends=True) if word not in line)
+            for path, text in files.items()}  # fmt: skip
+    return {**left, **changes}
+
+
+def apply_fixes(host: Any, directory: Path) -> None:
+    """Do what the fixes of all findings that do not pass say, as printed, on the files of a host: `echo TEXT >> FILE`,
+    `cp`, `sed -i`, and `systemctl disable`."""
+    for finding in judge(host).findings:
+        for line in finding.fix.splitlines() if finding.status != "pass" else ():
+            words = shlex.split(line)
+            if words[:2] == ["systemctl", "disable"]:
+                for path in [path for path in host.links if path.endswith(f".wants/{words[2]}")]:
+                    del host.links[path]
+            elif words[0] == "echo":
+                host.files[words[-1]] = f"{host.files.get(words[-1], '')}{words[1]}\n"
+            elif words[0] == "cp":
+                host.files[words[2]] = host.files[words[1]]
+            else:
+                assert words[:2] == ["sed", "-i"], line
+                file = directory / "file"
+                file.write_text(host.files[words[-1]])
+                subprocess.run([*words[:-1], str(file)], check=True, timeout=10)
+                host.files[words[-1]] = file.read_text()
 
 
 def judge(root: Root) -> Any:

@@ -11,6 +11,7 @@ import pytest
 
 from tests.unit.hosttune import corpus, golden
 from tests.unit.hosttune.corpus import Changes
+from tests.unit.hosttune.test_corpus_sysctl_services import LINE
 from tests.unit.hosttune.test_corpus_who_writes import KNOBS, LINK, UNIT, Outcome, expect
 
 # LINE stands for shell that writes; /opt/x and /opt/y for scripts with it.
@@ -233,17 +234,14 @@ CONDITIONS: dict[str, tuple[str, bool]] = {
     "a service that runs": ("systemctl is-active --quiet desk && LINE", False),
     "behind an exit in a string": ("awk '\nexit 0\n' /etc/x\nLINE", True),
 }
+#: Shell that sets what is right, the finding on it, and the line by which the tuned host has it.
 SETS = {
     "policy": (
         "echo never > /sys/kernel/mm/transparent_hugepage/enabled",
         "hugepages.transparent",
-        {"/etc/tmpfiles.d/00-hosttune-hugepages.conf": "transparent_hugepage/enabled"},
+        "transparent_hugepage/enabled",
     ),
-    "sysctl": (
-        "sysctl -qw net.core.rmem_max=67108864",
-        "net_buffers.net.core.rmem_max",
-        dict.fromkeys((path for path, text in golden.FILES.items() if "net.core.rmem_max = " in text), "rmem_max"),
-    ),
+    "sysctl": ("sysctl -qw net.core.rmem_max=67108864", "net_buffers.net.core.rmem_max", LINE),
 }
 
 
@@ -255,11 +253,8 @@ def test_what_is_right_in_a_condition(name: str, knob: str, fake_host: type[Any]
     line, start, elsewhere = SETS[knob]
     changes = script(text.replace("LINE", line) + "\n")
     corpus.assert_judged(changes, {}, fake_host, tmp_path)
-    for path, word in elsewhere.items():
-        lines = golden.FILES[path].splitlines(keepends=True)
-        changes[path] = "".join(each for each in lines if word not in each)
-        assert changes[path] != golden.FILES[path]
-    corpus.assert_judged(changes, {} if runs else {start: "unknown"}, fake_host, tmp_path)
+    expected = {} if runs else {start: "unknown"}
+    corpus.assert_judged(corpus.without(changes, elsewhere), expected, fake_host, tmp_path)
 
 
 RIGHT = {
@@ -272,12 +267,10 @@ RIGHT = {
 @pytest.mark.parametrize("name", RIGHT)
 def test_what_is_right_in_a_unit(name: str, fake_host: type[Any], tmp_path: Path) -> None:
     """Of nothing else that sets it, and it may not come to it: nobody knows."""
-    changes = service(RIGHT[name].replace("COMMAND", "/usr/sbin/sysctl -qw net.core.rmem_max=67108864"))
+    line, start, elsewhere = SETS["sysctl"]
+    changes = service(RIGHT[name].replace("COMMAND", f"/usr/sbin/{line}"))
     corpus.assert_judged(changes, {}, fake_host, tmp_path)
-    for path in SETS["sysctl"][2]:
-        lines = golden.FILES[path].splitlines(keepends=True)
-        changes[path] = "".join(each for each in lines if "rmem_max" not in each)
-    corpus.assert_judged(changes, {"net_buffers.net.core.rmem_max": "unknown"}, fake_host, tmp_path)
+    corpus.assert_judged(corpus.without(changes, elsewhere), {start: "unknown"}, fake_host, tmp_path)
 
 
 X: Changes = {UNIT: "[Service]\nType=oneshot\nExecStart=/bin/sh -c 'LINE'\n"}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import shlex
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,8 @@ from tests.unit.hosttune.corpus import Changes, Expected
 UNIT, LINK = f"{golden.UNITS}/x.service", f"{golden.UNITS}/multi-user.target.wants/x.service"
 CONF = "/etc/desk.conf"
 ID = "net_buffers.net.core.rmem_max"
+# Of sysctl.d, on the tuned host.
+LINE = "net.core.rmem_max = "
 RIGHT: Expected = {}
 LOST: Expected = {ID: "volatile"}
 OPEN: Expected = {ID: "unknown"}
@@ -38,14 +39,6 @@ def service(command: str, unit: str = "") -> Changes:
 
 def shell(text: str) -> Changes:
     return service(f"/bin/sh -c '{text}'")
-
-
-def without_line(changes: Changes) -> Changes:
-    """The host that sysctl.d does not give the key."""
-    (path,) = (path for path, text in golden.FILES.items() if "net.core.rmem_max = " in text)
-    text = golden.FILES[path].replace("net.core.rmem_max = 67108864\n", "")
-    assert text != golden.FILES[path]
-    return {path: text, **changes}
 
 
 HOSTS: dict[str, tuple[Changes, Expected]] = {
@@ -137,9 +130,9 @@ HOSTS: dict[str, tuple[Changes, Expected]] = {
     "rc.local, right": ({"/etc/rc.local": "#!/bin/sh\nsysctl -w net.core.rmem_max=67108864\n"}, RIGHT),
     "with a condition": (service("/sbin/sysctl -w net.core.rmem_max=1", "ConditionHost=x"), OPEN),
     "with a condition, right": (service("/sbin/sysctl -w net.core.rmem_max=67108864", "ConditionHost=x"), RIGHT),
-    "nothing else, and right": (without_line(service("/sbin/sysctl -w net.core.rmem_max=67108864")), RIGHT),
+    "nothing else, and right": (corpus.without(service("/sbin/sysctl -w net.core.rmem_max=67108864"), LINE), RIGHT),
     "nothing else, with a condition": (
-        without_line(service("/sbin/sysctl -w net.core.rmem_max=67108864", "ConditionHost=x")),
+        corpus.without(service("/sbin/sysctl -w net.core.rmem_max=67108864", "ConditionHost=x"), LINE),
         OPEN,
     ),
     "two services": (
@@ -193,19 +186,7 @@ FIXED = ["sysctl", "several", "a file", "a redirection", "a pipe", "a script", "
 def test_each_fix_works(name: str, fake_host: type[Any], tmp_path: Path) -> None:
     """As printed, on files: a service that does nothing else is disabled, the line of another one is changed."""
     host = corpus.make(fake_host, HOSTS[name][0])
-    for one in corpus.judge(host).findings:
-        if one.status == "pass":
-            continue
-        for line in one.fix.splitlines():
-            words = shlex.split(line)
-            if words[:2] == ["systemctl", "disable"]:
-                host.links.pop(LINK, None)
-                continue
-            assert words[:2] == ["sed", "-i"], line
-            file = tmp_path / "file"
-            file.write_text(host.files[words[-1]])
-            subprocess.run([*words[:-1], str(file)], check=True, timeout=10)
-            host.files[words[-1]] = file.read_text()
+    corpus.apply_fixes(host, tmp_path)
     assert all(one.status == "pass" for one in corpus.judge(host).findings)
 
 

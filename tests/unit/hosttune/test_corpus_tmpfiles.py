@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +9,7 @@ import pytest
 
 from tests.unit.hosttune import corpus
 from tests.unit.hosttune.corpus import Changes, Expected
-from tests.unit.hosttune.test_corpus_sysctl_services import without_line
+from tests.unit.hosttune.test_corpus_sysctl_services import LINE
 
 FILE = "/etc/tmpfiles.d/desk.conf"
 VENDOR = "/usr/lib/tmpfiles.d/desk.conf"
@@ -34,8 +32,8 @@ HOSTS: dict[str, tuple[Changes, Expected]] = {
     "a sysctl, right": (lines(f"w {KEY} - - - - 67108864"), RIGHT),
     "a sysctl, right, hexadecimal": (lines(f"w+ {KEY} - - - - 0x4000000"), RIGHT),
     "a sysctl, right, with an end of line": (lines(rf"w {KEY} - - - - 67108864\n"), RIGHT),
-    "a sysctl, of nothing else": (without_line(lines(f"w {KEY} - - - - 67108864")), RIGHT),
-    "a sysctl, of nothing else, wrong": (without_line(lines(f"w {KEY} - - - - 212992")), LOST),
+    "a sysctl, of nothing else": (corpus.without(lines(f"w {KEY} - - - - 67108864"), LINE), RIGHT),
+    "a sysctl, of nothing else, wrong": (corpus.without(lines(f"w {KEY} - - - - 212992"), LINE), LOST),
     "a sysctl that the kernel refuses": (lines(f"w {KEY} - - - - 64M"), RIGHT),
     "another sysctl": (lines("w /proc/sys/net/core/rmem_default - - - - 1"), RIGHT),
     "a sysctl by a glob": (lines("w /proc/sys/net/core/?mem_max - - - - 1"),
@@ -87,17 +85,5 @@ BROKEN = [name for name, (_, expected) in HOSTS.items() if expected]
 def test_each_fix_works(name: str, fake_host: type[Any], tmp_path: Path) -> None:
     """As printed, on files: the line goes, of a vendor's file in a copy of it, and sysctl.d says what is wanted."""
     host = corpus.make(fake_host, HOSTS[name][0])
-    for one in corpus.judge(host).findings:
-        for line in one.fix.splitlines() if one.status != "pass" else ():
-            words = shlex.split(line)
-            if words[0] == "echo":
-                host.files[words[-1]] = f"{host.files.get(words[-1], '')}{words[1]}\n"
-            elif words[0] == "cp":
-                host.files[words[2]] = host.files[words[1]]
-            else:
-                assert words[:2] == ["sed", "-i"], line
-                file = tmp_path / "file"
-                file.write_text(host.files[words[-1]])
-                subprocess.run([*words[:-1], str(file)], check=True, timeout=10)
-                host.files[words[-1]] = file.read_text()
+    corpus.apply_fixes(host, tmp_path)
     assert all(one.status == "pass" for one in corpus.judge(host).findings)
