@@ -23,7 +23,7 @@ from hosttune.output import quote_word
 Value = int | str | list[int]
 
 BOOT_SOURCE = "sysctl.d"
-_NO_ORDER = f"{BOOT_SOURCE} are applied in no fixed order"
+_NO_ORDER = "tmpfiles.d and sysctl.d are applied in no fixed order"
 
 
 def show_value(value: Value) -> str:
@@ -128,7 +128,7 @@ def judge_persisted(key: str, wanted: Value, facts: Sysctls) -> Hop:
         hop = _late_writes.judge(lines, is_good, lambda: rest)
         if rest.state == "absent" or hop.state in (rest.state, "unknown"):
             return hop
-        return Hop("unknown", f"{hop.value}, or {rest.value}: tmpfiles.d and {_NO_ORDER}", hop.source)
+        return Hop("unknown", f"{hop.value}, or {rest.value}: {_NO_ORDER}", hop.source)
 
     return _late_writes.judge(services, is_good, judge_lines)
 

@@ -11,6 +11,7 @@ systemd-sysv-generator(8); /etc/init.d/sysfsutils of Debian; interfaces(5); Netw
 
 from __future__ import annotations
 
+import posixpath
 import re
 import shlex
 from collections.abc import Callable, Iterable, Iterator
@@ -211,7 +212,8 @@ def _read_cloud_init(root: Root) -> Fact[list[Unit]]:
     if known.value.isdisjoint(_CLOUD_SERVICES):
         return Fact("value", [], CLOUD_CFG)
     files = _read_files(root, [CLOUD_CFG, *CLOUD_DATA], CLOUD_D, ".cfg")
-    if CLOUD_OFF.rpartition("/")[2] in (root.list(CLOUD_OFF.rpartition("/")[0]).value or ()):
+    directory, name = posixpath.split(CLOUD_OFF)
+    if name in (root.list(directory).value or ()):
         return Fact("value", [], CLOUD_OFF)
     return files.map(
         lambda files: [
@@ -303,6 +305,7 @@ def _find_udev_commands(text: str) -> list[str]:
 def keep_udev(reduce: Callable[[str], str], text: str) -> str:
     """Returns the commands of a file of udev's rules, what `reduce` leaves of each."""
     left = (kept.replace('"', '\\"') for kept in map(reduce, _find_udev_commands(text)) if kept)
+    # What does not begin with a path is a program of udev's own, and this is shell.
     left = (each if each.startswith("/") else f"/bin/true; {each}" for each in left)
     return "".join(f'RUN+="{each}"\n' for each in left)
 

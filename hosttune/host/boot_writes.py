@@ -60,19 +60,17 @@ def _find_writes(root: Root, unit: systemd.Unit) -> list[Write]:
     started = start_commands.list_writing(unit)
     alone = len(started) == len(start_commands.list_all(unit))
     for setting in started:
-        known = len(found)
-        found += parse_command(setting.value, setting.source)
+        own = parse_command(setting.value, setting.source)
         words = commands.split_commands(setting.value)
         texts: list[str] = []
         for script, text in start_commands.read_scripts(root, setting.value, "writes", reduce_script):
             if text.state == "unreadable":
                 unread = f"{script} could not be read: {text.reason}"
-                found += [Write(UNKNOWN + mark, UNKNOWN, setting.source, unread=unread) for mark in MARKS]
+                own += [Write(UNKNOWN + mark, UNKNOWN, setting.source, unread=unread) for mark in MARKS]
             place = f"{setting.source} ({script})"
-            found += (parse_script if commands.runs(words, script) else parse)(text.value or "", place)
+            own += (parse_script if commands.runs(words, script) else parse)(text.value or "", place)
             texts.append(text.value or "")
-        if start_commands.is_conditional(unit, setting):
-            found[known:] = [msgspec.structs.replace(each, maybe=True) for each in found[known:]]
+        found += start_commands.mark_conditional(unit, setting, own)
         alone = alone and (all(map(_only_writes, texts)) if texts else all(map(_is_only_writing, words)))
     doubt = systemd.doubt_start(unit) if found else ""
     return [msgspec.structs.replace(each, unit=unit.name, alone=alone, doubt=doubt) for each in found]

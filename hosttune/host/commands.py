@@ -7,7 +7,7 @@ start-stop-daemon(8). Nothing else of a command line is kept or shown: arguments
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from typing import Literal
 
@@ -46,7 +46,8 @@ MAX_PATHS = 64
 #: Of one command: programs that are looked for, to see whether they are scripts.
 MAX_NAMED = 1024
 
-SETTINGS = late_pattern(r"\.(ya?ml|json)$")
+#: How the names of settings files end.
+SETTINGS = (".yml", ".yaml", ".json")
 # Where programs of the distribution are.
 VENDOR = ("/usr/bin/", "/usr/sbin/", "/bin/", "/sbin/", "/usr/lib/", "/lib/")
 # Programs whose first argument is a script, or the script's text after -c.
@@ -121,19 +122,20 @@ def find_programs(command: str) -> list[str]:
     return list(dict.fromkeys(_find_programs(_split_words(command), 0, True)))
 
 
-def find_scripts_in(text: str, programs: Container[str]) -> list[str]:
-    """Returns those of the programs that shell names that may be scripts; without a directory only of `programs`."""
-    parts = (part for part in _COMMAND_END.split(text) if _may_name(part, programs))
+def find_scripts_in(text: str, find: Callable[[str], str]) -> list[str]:
+    """Returns the paths of the programs that shell names that may be scripts; `find` gives that of a name without one,
+    and empty text where there is none."""
+    parts = (part for part in _COMMAND_END.split(text) if _may_name(part, find))
     found = _choose_scripts(_find_in_text("\n".join(parts), 1, True))
-    return list(dict.fromkeys(each for each in found if "/" in each or each in programs))
+    return list(dict.fromkeys(filter(None, (each if "/" in each else find(each) for each in found))))
 
 
-def _may_name(part: str, programs: Container[str]) -> bool:
+def _may_name(part: str, find: Callable[[str], str]) -> bool:
     """Returns whether a command of shell may name a script: most do not, and are not looked into."""
     if "/" in part or '"' in part or "'" in part:
         return True
     word = next((word for word in part.split() if word not in _LEADING and "=" not in word), "")
-    return word in programs or word in _RUNNING
+    return word in _RUNNING or find(word) != ""
 
 
 def find_privilege(command: str) -> Literal["+", "!", ""]:
@@ -177,7 +179,7 @@ def _choose_scripts(paths: Iterable[str]) -> Iterator[str]:
     """Yields the paths below a directory, and the names without one, but for those of settings and known programs."""
     for path in paths:
         known = path.startswith(VENDOR) and _is_known(path.rpartition("/")[2])
-        if not known and path.rfind("/") and not path.endswith((".yml", ".yaml", ".json")):
+        if not known and path.rfind("/") and not path.endswith(SETTINGS):
             yield path
 
 
@@ -189,7 +191,7 @@ def _is_known(name: str) -> bool:
 def find_settings(command: str) -> list[str]:
     """Returns the settings files among the arguments: a whole word, or the value of an option; at most MAX_PATHS."""
     words = (_OPTION.sub("", word, count=1) for word in _find_words(command, 0))
-    found = dict.fromkeys(word for word in words if SETTINGS.search(word) and _WHOLE_PATH.fullmatch(word))
+    found = dict.fromkeys(word for word in words if word.endswith(SETTINGS) and _WHOLE_PATH.fullmatch(word))
     return list(found)[:MAX_PATHS]
 
 

@@ -49,33 +49,30 @@ def find_appliers(root: Root) -> Fact[list[Applier]]:
 
 
 def _find_applier(root: Root, unit: systemd.Unit) -> Applier | None:
-    started = [each.value for each in start_commands.list_writing(unit)]
-    texts: dict[str, None] = {}
-    for command in started:
-        for path, text in start_commands.read_scripts(root, command, "irqs", reduce_script):
+    doubt = systemd.doubt_start(unit)
+    started = start_commands.list_writing(unit)
+    writes: dict[irq_writes.Write, None] = {}
+    named = [path for setting in started for path in commands.find_settings(setting.value)]
+    for setting in started:
+        own = irq_writes.parse_command(setting.value)
+        for path, text in start_commands.read_scripts(root, setting.value, "irqs", reduce_script):
             if text.state == "unreadable":
-                writes = [irq_writes.Write(UNKNOWN, UNKNOWN)]
                 unread = make_unreadable(unit.source, f"{path} could not be read: {text.reason}")
-                return Applier(unit.name, unread, writes, systemd.doubt_start(unit))
-            texts[text.value or ""] = None
-    found = _make_applier(root, unit.name, unit.source, started, list(texts))
-    if found and all(start_commands.is_conditional(unit, each) for each in start_commands.list_writing(unit)):
-        writes = [msgspec.structs.replace(each, maybe=True) for each in found.writes]
-        found = msgspec.structs.replace(found, writes=writes)
-    return found and msgspec.structs.replace(found, doubt=systemd.doubt_start(unit))
-
-
-def _make_applier(root: Root, name: str, source: str, started: list[str], texts: list[str]) -> Applier | None:
-    """Returns what a service with these commands, and these reduced scripts, sets; None if it sets no affinity."""
-    writes = [each for command in started for each in irq_writes.parse_command(command)]
-    writes = list(dict.fromkeys([*writes, *(each for text in texts for each in irq_writes.parse(text))]))
+                return Applier(unit.name, unread, [irq_writes.Write(UNKNOWN, UNKNOWN)], doubt)
+            own += irq_writes.parse(text.value or "")
+            named += _find_settings(text.value or "")
+        writes.update(dict.fromkeys(start_commands.mark_conditional(unit, setting, own)))
     if not writes:
         return None
-    named = [path for command in started for path in commands.find_settings(command)]
-    named += [path for text in texts for path in commands.find_paths(text) if commands.SETTINGS.search(path)]
     if not named:
-        return Applier(name, make_unreadable(source, "names no settings file that could be compared"), writes)
-    return Applier(name, derive(root, named[0], partial(_read_settings, named[0])).map(parse_settings), writes)
+        unnamed = make_unreadable(unit.source, "names no settings file that could be compared")
+        return Applier(unit.name, unnamed, list(writes), doubt)
+    settings = derive(root, named[0], partial(_read_settings, named[0])).map(parse_settings)
+    return Applier(unit.name, settings, list(writes), doubt)
+
+
+def _find_settings(text: str) -> list[str]:
+    return [path for path in commands.find_paths(text) if path.endswith(commands.SETTINGS)]
 
 
 def reduce_script(text: str) -> str:
@@ -84,9 +81,8 @@ def reduce_script(text: str) -> str:
     writes = irq_writes.parse_script(text)
     if not writes:
         return ""
-    settings = [path for path in commands.find_paths(text) if commands.SETTINGS.search(path)]
     start = "#!/bin/sh\n" if shell.can_start(text) else ""
-    return start + "; ".join([irq_writes.write(writes), *settings[:1]])
+    return start + "; ".join([irq_writes.write(writes), *_find_settings(text)[:1]])
 
 
 def reduce_settings(text: str) -> str:

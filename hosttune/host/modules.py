@@ -142,7 +142,7 @@ def reduce_needs(text: str) -> str:
 
 
 def reduce_blocks(text: str) -> str:
-    """Returns the lines of a modprobe.d file that keep a module which a check may look for from being loaded."""
+    """Returns the lines of a modprobe.d file that say whether a module which a check may look for is loaded."""
     words = {
         "blacklist": "blacklist {}",
         "never": "install {} false",

@@ -43,7 +43,7 @@ _ELSEWHERE = late_pattern(
 )
 # A redirection to a file which no kernel has.
 _TO_FILE = r"""(?:>{1,2}[ \t]*(?!["']?(?:/sys|/proc|\$))[^\s;|&<>()]+)"""
-# Words that are put into such a file, and the line that begins a document for one, or for nobody.
+# How a script asks for its own directory, and how it gives a variable a path.
 _SELF = r"""["']?(?:\$0|\$\{?BASH_SOURCE(?:\[0\])?\}?|\$\(readlink[ \t]+-\w+[ \t]+["']?\$0["']?\))["']?"""
 _DIRNAME = rf"""\$\([ \t]*dirname[ \t]+(?:--[ \t]+)?{_SELF}[ \t]*\)"""
 _OWN_DIRECTORY = late_pattern(
@@ -58,6 +58,7 @@ _PATH_VARIABLE = late_pattern(
     re.MULTILINE | re.VERBOSE,
 )
 _USED_VARIABLE = late_pattern(r"\$(?:(\w+)|\{(\w+)\})(?=[\"']?/)")
+# Words that are put into such a file, and the line that begins a document for one, or for nobody.
 _WRITTEN_DOWN = late_pattern(
     rf"""{START}(?:echo|printf)[ \t]+(?:-\w+[ \t]+)*(?:"[^"\n]*"|'[^'\n]*')[ \t]*{_TO_FILE}""", re.VERBOSE
 )

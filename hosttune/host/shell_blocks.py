@@ -205,8 +205,7 @@ class _Reader:
             if self._doubted < 0 and not (block.kind in ("if", "while") and block.head >= 0):
                 before = self._text[self._begun : start]
                 truth = self._judge(before, listed=True)
-                looks = _LOOKS_INTO_KNOB.search(before) and not _IS_THERE.fullmatch(before)
-                if truth != ("holds" if sign == "&&" else "fails") and not looks:
+                if truth != ("holds" if sign == "&&" else "fails") and not _LOOKS_INTO_KNOB.search(before):
                     self._doubted = end
                     self._never = truth != "open"
         elif sign != "|" and self._doubted >= 0:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import TypeVar
 
 import msgspec
 
@@ -23,6 +24,8 @@ KEYS = ("ExecCondition", "ExecStartPre", "ExecStart", "ExecStartPost")
 STOP_KEYS = ("ExecStop", "ExecStopPost")
 #: Settings of a service, all of them booleans, that decide which of its commands write.
 SWITCHES = ("DynamicUser", "PermissionsStartOnly", "PrivateNetwork", "ProtectKernelTunables", "RemainAfterExit")
+
+W = TypeVar("W", bound=msgspec.Struct)
 
 _ROOT = ("root", "0")
 # As parse_boolean() in `src/basic/parse-util.c` of systemd takes them.
@@ -46,9 +49,17 @@ class _Reading:
         self.listings: dict[str, frozenset[str] | None] = {}
         self.spent: Counter[str] = Counter()
 
-    def __contains__(self, name: object) -> bool:
-        """Whether there may be a program of a name."""
-        return any(listing is None or name in listing for listing in self.listings.values())
+    def list_programs(self, root: Root) -> None:
+        """List the directories where programs are looked for, once."""
+        for directory in commands.SEARCHED if not self.listings else ():
+            names = root.list(directory)
+            self.listings[directory] = None if names.state == "unreadable" else frozenset(names.value or ())
+
+    def find_program(self, name: str) -> str:
+        """Returns the path of a program that is named without one; empty text where there is none. What is in a directory
+        that could not be listed is tried."""
+        places = (directory for directory, names in self.listings.items() if names is None or name in names)
+        return next((f"{directory}/{name}" for directory in places), "")
 
     def spend(self, kind: str, characters: int = 0) -> None:
         """Raises ValueError where it is more than any host has."""
@@ -130,11 +141,11 @@ def list_writing(unit: Unit) -> list[Setting]:
     return [each for each in list_all(unit) if may_write(each)]
 
 
-def is_conditional(unit: Unit, setting: Setting) -> bool:
-    """Returns whether one of the commands of a unit is run only if another one, ExecCondition=, succeeds."""
-    return setting.key != "ExecCondition" and bool(
-        systemd_lines.list_settings(unit.settings, "Service", "ExecCondition")
-    )
+def mark_conditional(unit: Unit, setting: Setting, writes: list[W]) -> list[W]:
+    """Returns the writes of one of a unit's commands, as `maybe` if it is run only where ExecCondition= succeeds."""
+    if setting.key == "ExecCondition" or not systemd_lines.list_settings(unit.settings, "Service", "ExecCondition"):
+        return writes
+    return [msgspec.structs.replace(each, maybe=True) for each in writes]
 
 
 def is_on(unit: Unit, key: str) -> bool:
@@ -203,14 +214,8 @@ def _find_path(root: Root, name: str, reading: _Reading) -> str:
 
 
 def _look_up(root: Root, name: str, reading: _Reading) -> Fact[str]:
-    for directory in commands.SEARCHED:
-        if directory not in reading.listings:
-            names = root.list(directory)
-            reading.listings[directory] = None if names.state == "unreadable" else frozenset(names.value or ())
-        listing = reading.listings[directory]
-        if listing is None or name in listing:  # what cannot be listed is tried
-            return Fact("value", f"{directory}/{name}")
-    return Fact("value", "")
+    reading.list_programs(root)
+    return Fact("value", reading.find_program(name))
 
 
 def _may_be_script(root: Root, path: str) -> bool:
@@ -235,10 +240,8 @@ def _find_names(root: Root, path: str, reading: _Reading) -> Fact[str]:
             return ""
         reading.spend(_NAMES, len(text))
         filled = shell.fill_in("\n".join(shell.split_run(text)), path.rpartition("/")[0])
-        _look_up(root, "", reading)
-        named = commands.find_scripts_in(filled, reading)
-        paths = (name if "/" in name else _look_up(root, name, reading).value for name in named)
-        return "\n".join(filter(None, paths))
+        reading.list_programs(root)
+        return "\n".join(commands.find_scripts_in(filled, reading.find_program))
 
     return _read_script(root, path, reduce)
 

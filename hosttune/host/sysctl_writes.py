@@ -106,15 +106,13 @@ def _find_writes(root: Root, unit: systemd.Unit) -> list[Write]:
     started = start_commands.list_writing(unit)
     found: list[Write] = []
     for setting in started:
-        known = len(found)
-        found += _resolve(root, parse_command(setting.value), setting.source)
+        own = _resolve(root, parse_command(setting.value), setting.source)
         for script, text in start_commands.read_scripts(root, setting.value, "sysctl", reduce_script):
             place = f"{setting.source} ({script})"
             if text.state == "unreadable":
-                found.append(Write(UNKNOWN, UNKNOWN, place, unread=f"{script} could not be read: {text.reason}"))
-            found += _resolve(root, parse(text.value or ""), place)
-        if start_commands.is_conditional(unit, setting):
-            found[known:] = [msgspec.structs.replace(each, maybe=True) for each in found[known:]]
+                own.append(Write(UNKNOWN, UNKNOWN, place, unread=f"{script} could not be read: {text.reason}"))
+            own += _resolve(root, parse(text.value or ""), place)
+        found += start_commands.mark_conditional(unit, setting, own)
     if start_commands.is_on(unit, "PrivateNetwork"):
         found = [each for each in found if not each.path.startswith("net/")]
     if not found:

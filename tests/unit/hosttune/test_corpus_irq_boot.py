@@ -151,6 +151,10 @@ HOSTS: Hosts = {
     "the same settings": (configured("housekeeping: 4-7,0,1\nqueues: {eth0: 1}\n"), RIGHT),
     "fewer CPUs in the settings": (configured("housekeeping: 0-1\nqueues: {eth0: 1}\n"), RIGHT),
     "settings with no word on it": (configured("log: debug\n"), UNKNOWN),
+    "ours, in a condition": (
+        {UNIT: golden.FILES[UNIT].replace("ExecStart=", "ExecCondition=/usr/bin/test -e /etc/x\nExecStart=", 1)},
+        {"irq_affinity.queues.eth0": "unknown"},
+    ),
     "settings refused": ({**configured(""), SETTINGS: "!EACCES"}, UNKNOWN),
     "settings of a script that has a word on it": (
         configured("housekeeping: 0-7\n", "#!/bin/sh\n# smp_affinity\n"),
