@@ -56,8 +56,8 @@ class _Reading:
             self.listings[directory] = None if names.state == "unreadable" else frozenset(names.value or ())
 
     def find_program(self, name: str) -> str:
-        """Returns the path of a program that is named without one; empty text where there is none. What is in a directory
-        that could not be listed is tried."""
+        """Returns the path of a program that is named without one; empty text where there is none. A directory that
+        could not be listed may have it."""
         places = (directory for directory, names in self.listings.items() if names is None or name in names)
         return next((f"{directory}/{name}" for directory in places), "")
 
