@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import fcntl
+import gc
 import hashlib
 import json
 import os
@@ -163,6 +164,8 @@ def _read(host: Host, path: str) -> str | None:
 
 def _parse(path: str, text: str) -> dict[str, Any]:
     """Returns the sections of a record, of this release or an earlier one. Raises Refused."""
+    collects = gc.isenabled()
+    gc.disable()  # nothing here is garbage yet, and looking through a million lists, again and again, takes seconds
     try:
         data = json.loads(text, parse_int=_parse_id, parse_float=_refuse_number, parse_constant=_refuse_number)
         _require(isinstance(data, dict), "", data, "an object")
@@ -175,6 +178,9 @@ def _parse(path: str, text: str) -> dict[str, Any]:
             f"{path} is not a record of what was there before: {reason}. Nothing was changed. Put the file back from a "
             "backup; or remove it, and what is there now is taken for what was there before"
         ) from None
+    finally:
+        if collects:
+            gc.enable()
     result: dict[str, Any] = data
     return result
 
