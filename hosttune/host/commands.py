@@ -370,7 +370,7 @@ def _find_programs(words: list[str], depth: int, names: bool) -> Iterator[str]:
 
 
 def _find_wrapped(words: list[str], depth: int, names: bool) -> Iterator[str]:
-    """Yield what a program may start that runs its arguments: each path among them, and what a shell in them runs."""
+    """Yield what a program may start that runs its arguments; with a slash at its end, a directory of run-parts(8)."""
     for at, word in enumerate(words[1:], 1):
         if word.rpartition("/")[2] in _SHELLS or word.rpartition("/")[2] in _WRAPPERS:
             yield from _find_programs(words[at:], depth, names)
@@ -378,7 +378,7 @@ def _find_wrapped(words: list[str], depth: int, names: bool) -> Iterator[str]:
         if word == "-c" and words[0].rpartition("/")[2].lstrip(_PREFIXES) in _NAMING and depth < _MAX_NESTED:
             yield from _find_in_text("".join(words[at + 1 : at + 2]), depth + 1, False)
         if _WHOLE_PATH.fullmatch(word):
-            yield word
+            yield word.rstrip("/") + "/" * words[0].endswith("run-parts")
 
 
 def _find_script(words: list[str]) -> Iterator[str]:

@@ -30,6 +30,8 @@ _NODE = "/sys/devices/system/node"
 RULES: dict[str, str] = {
     "/proc/cmdline": "cmdline.reduce",
     owners.ACTIVE_PROFILE: "owners.reduce_active",
+    owners.POST_LOADED: "owners.reduce_active",
+    owners.PROFILE_MODE: "owners.reduce_mode",
     owners.TUNED_MAIN: "owners.reduce_main",
     **dict.fromkeys((f"{top}/*/tuned.conf" for top in owners.PROFILES), "owners.reduce_profile"),
     "/proc/modules": "modules.reduce_loaded",

@@ -1,8 +1,9 @@
 """Other programs that set what hosttune's roles set: how each is known, and what a profile of TuneD's sets.
 
 Standard library only: the roles' plans, on a controller that may have nothing else, judge by the same table and rules.
-Sources: tuned.conf(5), tuned-main.conf(5), tuned-adm(8); `tuned/profiles/loader.py`, `plugins/plugin_sysctl.py` and
-`plugins/plugin_vm.py` of TuneD 2.20 and 2.24; numad(8); the unit files of the distributions.
+Sources: tuned.conf(5), tuned-main.conf(5), tuned-adm(8); `daemon/daemon.py`, `utils/commands.py`, `profiles/loader.py`,
+`plugins/plugin_sysctl.py` and `plugins/plugin_vm.py` of TuneD 2.20 and 2.24; numad(8); the unit files of the
+distributions.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ TRANSPARENT, ISOLATION = "transparent huge pages", "isolated CPUs"
 PLACEMENT, FREQUENCY = "the CPUs of processes", "the CPUs' frequency"
 
 ACTIVE_PROFILE, TUNED_MAIN = "/etc/tuned/active_profile", "/etc/tuned/tuned-main.conf"
+#: Whether TuneD chooses the profile by itself, and one profile that comes behind those of ACTIVE_PROFILE.
+PROFILE_MODE, POST_LOADED = "/etc/tuned/profile_mode", "/etc/tuned/post_loaded_profile"
+_MODES = ("", "auto", "manual")
 PROFILES = ("/etc/tuned/profiles", "/etc/tuned", "/usr/lib/tuned/profiles", "/usr/lib/tuned")
 #: A profile includes no more others than this.
 _MOST_PROFILES = 16
@@ -85,14 +89,12 @@ def read_tuned(read: Callable[[str], str | None]) -> Tuned:
     reapplies = not re.search(
         r"^[ \t]*reapply_sysctl[ \t]*=[ \t]*(0|false|no|off)\b", read(TUNED_MAIN) or "", re.M | re.I
     )
-    active = read(ACTIVE_PROFILE)
-    if active is None:
-        return Tuned("", {}, reapplies, f"{ACTIVE_PROFILE} is not there, and TuneD chooses a profile by itself")
-    names = active.split()
-    if not names or names == ["off"]:
-        return Tuned("", {}, reapplies)
+    try:
+        names = _list_profiles(read)
+    except ValueError as error:
+        return Tuned("", {}, reapplies, str(error))
     chosen = [name for name in names if _PROFILE_NAME.fullmatch(name)]
-    if not chosen:
+    if names and not chosen:
         return Tuned("", {}, reapplies, f"{ACTIVE_PROFILE} holds no name of a profile")
     units: dict[str, _Unit] = {}
     seen: list[str] = []
@@ -104,6 +106,18 @@ def read_tuned(read: Callable[[str], str | None]) -> Tuned:
     counting = [unit for unit in units.values() if unit.enabled and not unit.conditional]
     settings = dict(pair for unit in counting for pair in _list_settings(unit))
     return Tuned(" ".join(chosen), settings, reapplies)
+
+
+def _list_profiles(read: Callable[[str], str | None]) -> list[str]:
+    """Returns the words of a start of TuneD. Raises ValueError if TuneD chooses by itself, or refuses to start."""
+    active, mode, post_loaded = ((read(path) or "").strip() for path in (ACTIVE_PROFILE, PROFILE_MODE, POST_LOADED))
+    if mode not in _MODES:
+        raise ValueError(f"{PROFILE_MODE} holds neither auto nor manual")
+    if not active and mode != "manual":
+        raise ValueError(f"{ACTIVE_PROFILE} names none, and TuneD chooses a profile by itself")
+    if len(post_loaded.split()) > 1:
+        raise ValueError(f"{POST_LOADED} holds more than one word")
+    return [*(name for name in active.split() if active != "off"), *post_loaded.split()]
 
 
 def reduce_profile(text: str) -> str:
@@ -118,6 +132,11 @@ def reduce_profile(text: str) -> str:
 def reduce_active(text: str) -> str:
     """Returns the names of the profiles, and of other words that there are some."""
     return " ".join(word if _PROFILE_NAME.fullmatch(word) and len(word) < 65 else "?" for word in text.split()) + "\n"
+
+
+def reduce_mode(text: str) -> str:
+    """Returns the word that TuneD takes, and of another that there is one."""
+    return f"{text.strip() if text.strip() in _MODES else '?'}\n"
 
 
 def reduce_main(text: str) -> str:

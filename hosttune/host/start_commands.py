@@ -7,6 +7,7 @@ to change. Sources: systemd.service(5), "Command lines"; systemd.exec(5), `User=
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -18,6 +19,7 @@ from hosttune.host import boot_jobs, commands, rc_local, shell, systemd, systemd
 from hosttune.host.root import NOT_CAPTURED, PROGRAM, Fact, Root, derive, make_unreadable, read_once
 from hosttune.host.systemd import Unit
 from hosttune.host.systemd_lines import Setting
+from hosttune.patterns import late_pattern
 
 KEYS = ("ExecCondition", "ExecStartPre", "ExecStart", "ExecStartPost")
 #: What runs at boot, too, where a service does not stay after its start.
@@ -35,10 +37,13 @@ _DEEP = 3
 # Of all scripts that are looked into for one purpose; four times as many for the names of others.
 _MOST_CHARACTERS = 1 << 18
 _NAMES = "names"
+# As run-parts(8) of Debian takes the names in a directory.
+_RUN_PART = late_pattern(r"[A-Za-z0-9_-]+", re.ASCII)
 #: Where the next boot finds nothing that is there now.
 GONE_AT_BOOT = ("/run/", "/var/run/", "/dev/", "/tmp/", "/proc/", "/sys/")
-# What stands for the text of a program, which nobody can read, and of a file that a copied tree does not hold.
-_NO_SCRIPT = (PROGRAM, NOT_CAPTURED)
+# What stands for the text of a program, which nobody can read, of a file that a copied tree does not hold, and of a
+# directory.
+_NO_SCRIPT = (PROGRAM, NOT_CAPTURED, "EISDIR")
 
 
 class _Reading:
@@ -191,6 +196,8 @@ def _list_scripts(root: Root, command: str, reading: _Reading) -> tuple[list[str
             return [*found, *named][: commands.MAX_PATHS + 1], unread
         if not depth:
             named = list(filter(None, (_find_path(root, name, reading) for name in named)))
+        named, closed = _open_directories(root, named)
+        unread += closed
         level = [path for path in dict.fromkeys(named) if path not in found and _may_be_script(root, path)]
         found.update(dict.fromkeys(level))
         if len(found) > commands.MAX_PATHS:
@@ -199,6 +206,29 @@ def _list_scripts(root: Root, command: str, reading: _Reading) -> tuple[list[str
         unread += [(path, fact) for path, fact in names if fact.state == "unreadable"]
         named = [name for _, fact in names for name in (fact.value or "").split()]
     return list(found), unread
+
+
+def _open_directories(root: Root, named: list[str]) -> tuple[list[str], list[tuple[str, Fact[str]]]]:
+    """Returns the paths with those in the directories among them, which end with a slash, and those of which nobody
+    knows what they hold."""
+    found: list[str] = []
+    closed: list[tuple[str, Fact[str]]] = []
+    for path in named:
+        if not path.endswith("/"):
+            found.append(path)
+            continue
+        names = derive(root, f"{path}:parts", partial(_list_parts, directory=path))
+        found += [path + name for name in (names.value or "").split()]
+        closed += [(path, names)] if names.state == "unreadable" else []
+    return found, closed
+
+
+def _list_parts(root: Root, directory: str) -> Fact[str]:
+    """Returns the names in a directory that run-parts(8) takes; none of what is none, or is not in a copied tree."""
+    names = root.list(directory[:-1])
+    if names.reason in (NOT_CAPTURED, "ENOTDIR"):
+        return Fact("value", "", directory)
+    return names.map(lambda names: " ".join(filter(_RUN_PART.fullmatch, names)))
 
 
 @read_once

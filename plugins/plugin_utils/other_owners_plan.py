@@ -22,7 +22,7 @@ def list_reads(asked: dict[str, Any], image: bool) -> list[str]:
         return []
     services = [f"service:{owner.service}" for owner in OWNERS]
     profiles = [f"files:{top}/*/tuned.conf" for top in owners.PROFILES]
-    return [*services, owners.ACTIVE_PROFILE, owners.TUNED_MAIN, *profiles]
+    return [*services, owners.ACTIVE_PROFILE, owners.PROFILE_MODE, owners.POST_LOADED, owners.TUNED_MAIN, *profiles]
 
 
 def plan(wanted: dict[str, Any], policy: Any, refuse: bool = True, host: Host | None = None) -> dict[str, Any]:

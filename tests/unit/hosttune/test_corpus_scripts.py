@@ -22,12 +22,12 @@ def service(command: str, **files: str) -> Changes:
     return {UNIT: f"[Service]\nType=oneshot\n{command}\n", LINK: f"-> {UNIT}", **files}
 
 
-def run(command: str) -> Changes:
-    return service(f"ExecStart={command}", **{"/opt/x": SCRIPT})
+def run(command: str, **files: str) -> Changes:
+    return service(f"ExecStart={command}", **{"/opt/x": SCRIPT, **files})
 
 
-def script(text: str, start: str = "#!/bin/sh\n") -> Changes:
-    return service("ExecStart=/opt/x", **{"/opt/x": start + text, "/opt/y": SCRIPT})
+def script(text: str, start: str = "#!/bin/sh\n", **files: str) -> Changes:
+    return service("ExecStart=/opt/x", **{"/opt/x": start + text, "/opt/y": SCRIPT, **files})
 
 
 CLOUD = {"/usr/lib/systemd/system/cloud-init.service": "[Service]\nExecStart=/usr/bin/cloud-init init\n"}
@@ -63,6 +63,11 @@ HOSTS: dict[str, tuple[Changes, Outcome]] = {
     "a directory first": (run("/bin/sh -c 'cd /opt && ./x'"), "writes"),
     "if it is there": (run("/bin/sh -c 'if [ -x /opt/x ]; then /opt/x; fi'"), "writes"),
     "read by a shell": (run("/bin/bash -c 'source /opt/x'"), "writes"),
+    "those of a directory": (run("/bin/run-parts --verbose /opt/d", **{"/opt/d/x": SCRIPT}), "writes"),
+    "those of a directory, by a script": (script("run-parts /opt/d\n", **{"/opt/d/x": SCRIPT}), "writes"),
+    "those of a directory, with another name": (run("/bin/run-parts /opt/d", **{"/opt/d/x.sh": SCRIPT}), "nothing"),
+    "a directory that is only named": (script("APACHE_DIR=/opt/d\n", **{"/opt/d/x": SCRIPT}), "nothing"),
+    "a directory that is only looked for": (script("[ -d /opt/d ] || exit 0\n", **{"/opt/d/x": SCRIPT}), "nothing"),
     "a name": (service("ExecStart=desk-tune", **{"/usr/local/sbin/desk-tune": SCRIPT}), "writes"),
     "a vendor's place": (service("ExecStart=/usr/lib/desk/x.sh", **{"/usr/lib/desk/x.sh": SCRIPT}), "writes"),
     "a vendor's place, of no shell's name": (

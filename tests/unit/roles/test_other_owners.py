@@ -71,7 +71,7 @@ def test_states_of_a_service(state: str, refused: bool, stop: bool) -> None:
     [
         ({"service:tuned.service": NONE}, WANTED),
         ({"service:tuned.service": None}, WANTED),  # no systemd
-        ({"/etc/tuned/active_profile": ""}, WANTED),
+        ({"/etc/tuned/active_profile": "", "/etc/tuned/profile_mode": "manual"}, WANTED),
         ({"/etc/tuned/active_profile": "off"}, WANTED),
         ({"/etc/tuned/active_profile": "balanced"}, WANTED),
         ({}, {"sysctl": {"net.core.rmem_max": 1}, "transparent": "", "isolated": False}),

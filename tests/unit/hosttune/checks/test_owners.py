@@ -93,14 +93,23 @@ def test_the_fix_of_what_is_wrong_stops_tuned_first(host: Any) -> None:
         ({"installed": False, "running": False, "enabled": False}, "pass"),
         ({"/etc/systemd/system/tuned.service": "", "running": False}, "pass"),  # masked
         ({"/etc/systemd/system/tuned.service": ""}, "pass"),  # masked, and still running
-        ({"/etc/tuned/active_profile": "\n"}, "pass"),  # `tuned-adm off`
+        # `tuned-adm off`
+        ({"/etc/tuned/active_profile": "\n", "/etc/tuned/profile_mode": "manual\n"}, "pass"),
+        ({"/etc/tuned/active_profile": None, "/etc/tuned/profile_mode": "manual\n"}, "pass"),
+        ({"/etc/tuned/active_profile": "off\n", "/etc/tuned/post_loaded_profile": "ours\n"}, "volatile"),
+        (
+            {"/etc/tuned/active_profile": "latency-performance\n", "/etc/tuned/post_loaded_profile": "ours\n"},
+            "volatile",
+        ),
+        ({"/etc/tuned/profile_mode": "auto\n"}, "volatile"),  # what it chose last
         ({"/etc/tuned/active_profile": "off\n"}, "pass"),
         ({"/etc/tuned/active_profile": "latency-performance\n"}, "volatile"),
         ({"/etc/tuned/active_profile": "latency-performance ours\n"}, "volatile"),
     ],
 )
 def test_states_of_tuned(host: Any, files: dict[str, Any], status: str) -> None:
-    assert [found.status for found in judge(host(make_files(**files)), finding())] == [status]
+    made = {path: text for path, text in make_files(**files).items() if text is not None}
+    assert [found.status for found in judge(host(made), finding())] == [status]
 
 
 def test_a_masked_owner_that_still_runs_is_named_in_what_is_wrong(host: Any) -> None:
@@ -112,7 +121,15 @@ def test_a_masked_owner_that_still_runs_is_named_in_what_is_wrong(host: Any) -> 
 @pytest.mark.parametrize(
     ("files", "reason"),
     [
-        ({"/etc/tuned/active_profile": None}, "active_profile is not there, and TuneD chooses a profile by itself"),
+        ({"/etc/tuned/active_profile": None}, "active_profile names none, and TuneD chooses a profile by itself"),
+        # As Debian's package leaves it.
+        ({"/etc/tuned/active_profile": "\n"}, "active_profile names none, and TuneD chooses a profile by itself"),
+        (
+            {"/etc/tuned/active_profile": "", "/etc/tuned/profile_mode": "auto\n"},
+            "active_profile names none, and TuneD chooses a profile by itself",
+        ),
+        ({"/etc/tuned/profile_mode": "always\n"}, "/etc/tuned/profile_mode holds neither auto nor manual"),
+        ({"/etc/tuned/post_loaded_profile": "a b\n"}, "/etc/tuned/post_loaded_profile holds more than one word"),
         ({"/etc/tuned/active_profile": "\x00/\x1b \n"}, "active_profile holds no name of a profile"),
         ({"/etc/tuned/active_profile": "nothing\n"}, "there is no profile 'nothing' in /etc/tuned/profiles"),
         ({"/etc/tuned/ours/tuned.conf": "no section\n"}, "/etc/tuned/ours/tuned.conf: "),
@@ -238,5 +255,6 @@ def test_a_snapshot_of_a_profile_says_the_same(profiles: list[tuple[str, list[tu
 
 def test_the_files_are_kept() -> None:
     patterns = Patterns()
-    for path in (owners.ACTIVE_PROFILE, owners.TUNED_MAIN, *(f"{top}/x/tuned.conf" for top in owners.PROFILES)):
+    files = owners.ACTIVE_PROFILE, owners.POST_LOADED, owners.PROFILE_MODE, owners.TUNED_MAIN
+    for path in (*files, *(f"{top}/x/tuned.conf" for top in owners.PROFILES)):
         assert patterns.find_rule(path) is not None, path
