@@ -19,7 +19,7 @@ from typing import TypeVar
 
 import msgspec
 
-from hosttune.host import systemd, tmpfiles, tmpfiles_lines, yaml_text
+from hosttune.host import dropins, systemd, tmpfiles, tmpfiles_lines, yaml_text
 from hosttune.host.forms import NAME, consists_of
 from hosttune.host.hugetlb import MARKS
 from hosttune.host.root import NOT_CAPTURED, Fact, Root, make_unreadable
@@ -48,7 +48,9 @@ HOOKS = (
     *(f"/etc/cron.{time}" for time in ("hourly", "daily", "weekly", "monthly")),
     "/var/lib/cloud/scripts/per-boot",
 )
-INTERFACES, INTERFACES_D, UDEV_D = "/etc/network/interfaces", "/etc/network/interfaces.d", "/etc/udev/rules.d"
+INTERFACES, INTERFACES_D = "/etc/network/interfaces", "/etc/network/interfaces.d"
+#: Below the directories of drop-ins.
+UDEV_RULES, UDEV_END = "udev/rules.d", ".rules"
 
 #: Files of cloud-init, and what its data source gave it.
 CLOUD_CFG, CLOUD_D = "/etc/cloud/cloud.cfg", "/etc/cloud/cloud.cfg.d"
@@ -164,9 +166,10 @@ def _read_hooks(root: Root) -> Fact[list[Unit]]:
             if consists_of(name, f"{NAME}.", 128) and not name.endswith(".d")  # a directory
         )
         found += [_make(path, path, started=False) for path in paths]
+    rules = dropins.read_merged(root, dropins.find_directories(root, UDEV_RULES), UDEV_END, lasting=True)
     for files, find in (
         (_read_files(root, [INTERFACES], INTERFACES_D), _INTERFACE_COMMAND.findall),
-        (_read_files(root, [], UDEV_D), _find_udev_commands),
+        (rules, _find_udev_commands),
     ):
         if files.value is None:
             return files.drop_value()

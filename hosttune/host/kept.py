@@ -88,7 +88,7 @@ RULES: dict[str, str] = {
     **dict.fromkeys((boot_jobs.CRONTAB, f"{boot_jobs.CRON_D}/*"), "units.reduce_crontab"),
     **dict.fromkeys((boot_jobs.INTERFACES, f"{boot_jobs.INTERFACES_D}/*"), "units.reduce_interfaces"),
     **dict.fromkeys((boot_jobs.CLOUD_CFG, *boot_jobs.CLOUD_DATA, f"{boot_jobs.CLOUD_D}/*.cfg"), "units.reduce_bootcmd"),
-    f"{boot_jobs.UDEV_D}/*.rules": "units.reduce_udev",
+    **dict.fromkeys((f"{top}/{boot_jobs.UDEV_RULES}/*{boot_jobs.UDEV_END}" for top in _DROP_INS), "units.reduce_udev"),
     **dict.fromkeys(boot_jobs.OF_ROOT, "units.reduce_crontab_of_root"),
     **dict.fromkeys((boot_jobs.SYSFS_CONF, f"{boot_jobs.SYSFS_D}/*.conf"), "boot_jobs.reduce_sysfs"),
     "/etc/sysctl.conf": "sysctl.reduce",

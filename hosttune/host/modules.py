@@ -35,7 +35,8 @@ class Modules(msgspec.Struct, frozen=True):
     """`loaded`: modules that are loaded now, absent for a kernel without modules. `builtin`: modules that are part of
     the kernel. `at_boot`: name to the `FILE:LINE` that loads it at the next boot, absent where nothing reads them.
     `blocks`: name to what keeps it from that. `needs`: name to the modules that it brings in. `release`: of the running
-    kernel. Names have `_`, not `-`."""
+    kernel. `booted`: those that this boot's command line loads, with what could not be read of the next one's.
+    Names have `_`, not `-`."""
 
     loaded: Fact[frozenset[str]]
     builtin: Fact[frozenset[str]]
@@ -43,6 +44,7 @@ class Modules(msgspec.Struct, frozen=True):
     blocks: Fact[dict[str, Block]]
     needs: Fact[dict[str, frozenset[str]]]
     release: Fact[str]
+    booted: dict[str, Fact[str]]
 
 
 def read(root: Root, needs: bool = True) -> Modules:
@@ -59,7 +61,12 @@ def read(root: Root, needs: bool = True) -> Modules:
         builtin = root.read(f"/lib/modules/{release.value}/modules.builtin").map(_parse_builtin)
         if needs:
             brings = root.read(f"/lib/modules/{release.value}/modules.dep").map(_parse_needs)
-    return Modules(loaded, builtin, _read_at_boot(root, arguments), _read_blocks(root, arguments), brings, release)
+    coming = boot.read_coming(root)
+    at_boot = _read_at_boot(root, coming)
+    blocks = _read_blocks(root, arguments, coming)
+    unread = coming.drop_value() if coming.value is None else None
+    booted = dict.fromkeys(_list_line(arguments), unread) if unread is not None else {}
+    return Modules(loaded, builtin, at_boot, blocks, brings, release, booted)
 
 
 def find_load(found: Modules, module: str) -> Fact[str]:
@@ -86,6 +93,8 @@ def find_load(found: Modules, module: str) -> Fact[str]:
         reason = f"{block.place} keeps it from being loaded"
     if reason:
         return Fact("absent", None, DIRECTORIES[0], reason)
+    if module in found.booted:
+        return found.booted[module]
     # Another one that is loaded at boot may need it; and it may be built in.
     if found.needs.state == "unreadable" and any(map(is_sought, at_boot)):
         return found.needs.drop_value()
@@ -174,7 +183,13 @@ def _parse_needs(text: str) -> dict[str, frozenset[str]]:
     return found
 
 
-def _read_at_boot(root: Root, arguments: cmdline.Arguments) -> Fact[dict[str, str]]:
+def _list_line(arguments: cmdline.Arguments) -> list[str]:
+    """Returns the modules that a command line has loaded."""
+    lists = [names or "" for key, names in arguments if key == "modules_load"]
+    return [normalise_name(name) for names in lists for name in names.split(",") if name]
+
+
+def _read_at_boot(root: Root, coming: Fact[str]) -> Fact[dict[str, str]]:
     files = dropins.read_merged(root, dropins.find_directories(root, "modules-load.d"), ".conf", lasting=True)
     if files.value is None:
         return files.drop_value()
@@ -183,10 +198,7 @@ def _read_at_boot(root: Root, arguments: cmdline.Arguments) -> Fact[dict[str, st
         return masked.drop_value()
     if masked.value:
         return Fact("absent", None, masked.source, f"{SERVICE} is masked: no file of modules-load.d is read at boot")
-    found: dict[str, str] = {}
-    for key, names in arguments:
-        if key == "modules_load" and names:
-            found.update({normalise_name(module): _CMDLINE for module in names.split(",") if module})
+    found = dict.fromkeys(_list_line(coming.map(cmdline.split_arguments).value or ()), coming.source)
     for file, text in files.value:
         for number, raw in enumerate(systemd_lines.split_lines(text), 1):
             line = raw.strip(systemd_lines.SPACES)
@@ -195,13 +207,12 @@ def _read_at_boot(root: Root, arguments: cmdline.Arguments) -> Fact[dict[str, st
     return Fact("value", found, DIRECTORIES[0])
 
 
-def _read_blocks(root: Root, arguments: cmdline.Arguments) -> Fact[dict[str, Block]]:
+def _read_blocks(root: Root, arguments: cmdline.Arguments, coming: Fact[str]) -> Fact[dict[str, Block]]:
     directories = dropins.find_directories(root, "modprobe.d")
     files = dropins.read_merged(root, directories, ".conf", lasting=True)
     if files.value is None:
         return files.drop_value()
     found = find_blocks(line for file, text in files.value for line in parse_lines(text, file))
-    coming = boot.read_coming(root)
     found.update(find_line_blocks(coming.map(cmdline.split_arguments).value or (), coming.source))
     found.update(find_line_blocks(arguments, _CMDLINE))
     return Fact("value", found, directories[0])

@@ -67,6 +67,8 @@ _LOOKS = late_pattern(
     |<[ \t]*/proc/+sys/[^\s;|&<>()]*""",
     re.VERBOSE,
 )
+# A regular expression of which it is known how all keys begin that it matches.
+_BEGINNING = late_pattern(r"\^([\w.]+)(?:[^|*?{]*|\([^()]*\))", re.ASCII)
 _Option = Literal["load", "pattern", "pattern=", "show", "other"]
 _PROGRAMS = ("sysctl", "systemd-sysctl")
 _LONG_OPTIONS: dict[str, _Option] = {
@@ -292,9 +294,9 @@ def parse_script(text: str) -> list[Write | Load]:
 
 
 def _parse_arguments(words: list[str]) -> list[Write | Load]:
-    """Returns what sysctl(8) writes with these arguments; with a pattern of keys it is not understood which."""
+    """Returns what sysctl(8) writes with these arguments; with a pattern of keys it is not understood what."""
     names: list[str] = []
-    loads = chooses = False
+    loads, pattern = False, None
     left = list(words)
     while left:
         word = left.pop(0)
@@ -305,17 +307,18 @@ def _parse_arguments(words: list[str]) -> list[Write | Load]:
             names.append(word)
             continue
         option, file = _parse_option(word)
-        chooses = chooses or option.startswith("pattern")
         if option == "show":
             return []
         loads = loads or option == "load"
-        names += [file] if file else []
         if option == "pattern" and not left:
             return []
-        if option == "pattern":
-            del left[0]
-    if chooses and (loads or any("=" in name for name in names)):
-        return [Write(UNKNOWN, UNKNOWN, "")]
+        if option.startswith("pattern"):
+            pattern = left.pop(0) if option == "pattern" else file
+        else:
+            names += [file] if file else []
+    if pattern is not None and (loads or any("=" in name for name in names)):
+        beginning = _BEGINNING.fullmatch(pattern)
+        return _make(f"{beginning[1]}$x", UNKNOWN) if beginning else [Write(UNKNOWN, UNKNOWN, "")]
     if loads:
         return [Load(each) if _is_file(each) else Write(UNKNOWN, UNKNOWN, "") for each in names or [CONF]]
     only_shows = not _SHOWING.isdisjoint(words) and _WRITING.isdisjoint(words)
@@ -333,14 +336,14 @@ def _parse_arguments(words: list[str]) -> list[Write | Load]:
 
 def _parse_option(word: str) -> tuple[_Option, str]:
     """Returns what an option means, and the file in it: `show` is one with which nothing is written; of `pattern` the
-    next word is the pattern, and `pattern=` has it."""
+    next word is the pattern, and `pattern=` has it in place of a file."""
     if word.startswith("--"):
         name, equals, value = word.partition("=")
         found = [known for known in _LONG_OPTIONS if known.startswith(name)]
         if len(found) != 1:
             return "show", ""
         kind = _LONG_OPTIONS[found[0]]
-        return ("pattern=", "") if kind == "pattern" and equals else (kind, value if kind == "load" else "")
+        return ("pattern=", value) if kind == "pattern" and equals else (kind, value if kind == "load" else "")
     kind = "other"
     for at, letter in enumerate(word[1:], 2):
         if letter == "p":
@@ -348,7 +351,7 @@ def _parse_option(word: str) -> tuple[_Option, str]:
         if letter == "f":
             kind = "load"
         elif letter in "rs":
-            return ("pattern=" if word[at:] else "pattern"), ""
+            return ("pattern=" if word[at:] else "pattern"), word[at:]
         elif letter not in "beNnwqox":
             return "show", ""
     return kind, ""

@@ -153,6 +153,19 @@ HOSTS: dict[str, tuple[Changes, Outcome]] = {
     "cron.monthly": ({"/etc/cron.monthly/x": SCRIPT}, "unknown"),
     "NetworkManager": ({"/etc/NetworkManager/dispatcher.d/99-x": SCRIPT}, "unknown"),
     "udev": ({"/etc/udev/rules.d/x.rules": 'SUBSYSTEM=="net", RUN+="/bin/sh -c \'LINE\'"\n'}, "unknown"),
+    "a vendor's rules of udev": ({"/usr/lib/udev/rules.d/x.rules": "RUN+=\"/bin/sh -c 'LINE'\"\n"}, "unknown"),
+    "rules of udev that the next boot does not find": (
+        {"/run/udev/rules.d/x.rules": "RUN+=\"/bin/sh -c 'LINE'\"\n"},
+        "nothing",
+    ),
+    "a vendor's rules of udev, masked": (
+        {
+            "/usr/lib/udev/rules.d/x.rules": 'RUN+="/opt/x"\n',
+            "/opt/x": SCRIPT,
+            "/etc/udev/rules.d/x.rules": "-> /dev/null",
+        },
+        "nothing",
+    ),
     "udev's own program": (
         {"/etc/udev/rules.d/x.rules": 'RUN+="x.sh eth0"\n', "/usr/lib/udev/x.sh": SCRIPT},
         "unknown",

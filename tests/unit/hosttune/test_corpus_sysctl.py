@@ -276,8 +276,26 @@ HOSTS: Hosts = {
         {},
     ),
     "bbr loaded by the boot line": (
-        {MODULES: None, **replace("/proc/cmdline", "quiet", "quiet modules_load=tcp_bbr,sch_fq")},
+        {
+            MODULES: None,
+            **boot_line("modules_load=tcp_bbr,sch_fq"),
+        },
         {},
+    ),
+    "bbr loaded by the next boot's line": (
+        {MODULES: None, **boot_line("modules-load=tcp_bbr,sch_fq", "/boot/grub/grub.cfg")},
+        {},
+    ),
+    "bbr loaded by this boot's line alone": (
+        {MODULES: None, **boot_line("modules_load=tcp_bbr,sch_fq", "/proc/cmdline")},
+        {"tcp_bbr.module": "warn"},
+    ),
+    "bbr loaded by this boot's line, and the next one's is not known": (
+        {MODULES: None, **boot_line("modules_load=tcp_bbr,sch_fq", "/proc/cmdline"), "/boot/grub/grub.cfg": "!EACCES"},
+        dict.fromkeys(
+            ["tcp_bbr.module", *(f"cpu_isolation.{name}" for name in ("iso", "managed", "nohz", "rcu", "irq"))],
+            "unknown",
+        ),
     ),
     "bbr refused by the next boot's line": (
         boot_line("module_blacklist=tcp_bbr", "/boot/grub/grub.cfg"),

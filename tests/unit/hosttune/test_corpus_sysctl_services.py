@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import subprocess
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +156,10 @@ HOSTS: dict[str, tuple[Changes, Expected]] = {
     ),
     "udev": ({"/etc/udev/rules.d/x.rules": 'SUBSYSTEM=="net", SYSCTL{net/core/rmem_max}="1"\n'}, OPEN),
     "udev, right": ({"/etc/udev/rules.d/x.rules": 'SYSCTL{net/core/rmem_max}="67108864"\n'}, RIGHT),
+    "the keys of another pattern": (service("/sbin/sysctl -q --pattern ^sunrpc --system"), RIGHT),
+    "the keys of two other patterns": (service('/sbin/sysctl -q --pattern "^fs.nfs.(a|b)" --system'), RIGHT),
+    "the keys of a pattern": (service("/sbin/sysctl -q --pattern ^net.core.r --system"), OPEN),
+    "the keys of any of two": (service('/sbin/sysctl -q --pattern "^sunrpc|max" --system'), None),
     "real-time throttling": (
         service("/sbin/sysctl -w kernel.sched_rt_runtime_us=950000"),
         {"rt_limits.sched_rt_runtime_us": "volatile"},
@@ -195,7 +200,8 @@ VALUES = {"rmem_max": "7", "wmem_max": "8", "netdev_max_backlog": "3"}
 # Separated by `|`: some have blanks.
 WORDS = """net.core.rmem_max=7|net/core/wmem_max=8|net.core.rmem_max = 7|net.core.rmem_max|net.core.no_such=1|=5
 net.core.rmem_*=9|net.core.rmem_max=|-w|-n|-e|-N|-we|-o|-x|-a|-X|-d|--|--write|--wri|--values|--names
---all|--ignore|-r|--pattern|--pattern=rmem|-rrmem|-p|-f|-ep|-pe|--load|--load=FILE|-pFILE|FILE|-z|--nothing"""
+--all|--ignore|-r|--pattern|--pattern=rmem|-rrmem|-p|-f|-ep|-pe|--load|--load=FILE|-pFILE|FILE|-z|--nothing
+--pattern=^net.core.net|--pattern=^net.core.n[a-f]tdev|-r^net.core.(rmem|wmem)|-r^net.core.x|--pattern=^net.core.rmem|^vm"""
 
 
 def test_sysctl_takes_its_arguments_so(tmp_path: Path) -> None:
@@ -204,13 +210,14 @@ def test_sysctl_takes_its_arguments_so(tmp_path: Path) -> None:
     file.write_text("net.core.netdev_max_backlog = 3\n")
     all_words = [word.replace("FILE", str(file)) for word in WORDS.replace("\n", "|").split("|")]
     generator = random.Random(12)
-    tried = 0
-    for _ in range(700):
+    tried = chosen = 0
+    for _ in range(1000):
         words = generator.choices(all_words, k=generator.randint(1, 4))
         parsed = sysctl_writes.parse_command(" ".join(["/sbin/sysctl", *(f'"{word}"' for word in words)]))
         found = {each.path.rpartition("/")[2] for each in parsed if not isinstance(each, Load)} - {"no_such"}
         loaded = {each.path for each in parsed if isinstance(each, Load)}
         found |= {"netdev_max_backlog"} if str(file) in loaded else set()
+        patterns = {each.path for each in parsed if not isinstance(each, Load) and "*" in each.path}
         if {"?"} & found or {"-a", "-X", "--all"} & set(words):
             continue  # of a file that is not named by its whole path anything may be written; or all is shown
         tried += 1
@@ -222,8 +229,12 @@ def test_sysctl_takes_its_arguments_so(tmp_path: Path) -> None:
             cwd=tmp_path,
             env={"PATH": PATH},
         )
-        assert {name for name in VALUES if _is_written(name, run.stdout)} == found, (words, run.stdout, run.stderr)
-    assert tried > 400
+        written = {name for name in VALUES if _is_written(name, run.stdout)}
+        if patterns:  # at most these
+            chosen += bool(written)
+            found = {name for name in written if any(fnmatchcase(f"net/core/{name}", each) for each in patterns)}
+        assert written == found, (words, run.stdout, run.stderr)
+    assert tried > 400 and chosen > 5
 
 
 def _is_written(name: str, output: str) -> bool:

@@ -206,6 +206,8 @@ TRACKED = {
     FILE: f"{MAX} = 1048576",
 }
 LOADED = {"/etc/modules-load.d/x.conf": "nf_conntrack\n"}
+LOADING = "BOOT_IMAGE=/v modules_load=nf_conntrack"
+MENU = "menuentry 'A' {\n linux /v LINE\n}\n"
 
 
 def check_tracked(host, files, refused=None):
@@ -226,7 +228,7 @@ def test_a_key_of_a_module_that_comes_late_is_lost_at_the_next_boot(host):
         LOADED,
         {"/etc/modules-load.d/x.conf": "# c\n nf-conntrack \n"},
         {"/etc/modules-load.d/x.conf": "nf_nat\n"},
-        {"/proc/cmdline": "modules_load=nf_conntrack"},
+        {"/proc/cmdline": "BOOT_IMAGE=/v ro", "/boot/grub/grub.cfg": MENU.replace("LINE", LOADING)},
         {"/lib/modules/6.1/modules.builtin": "kernel/net/netfilter/nf_conntrack.ko\n"},
         {"/proc/modules": "tcp_bbr 1 1 - Live 0x0\n"},
         {**LOADED, "/etc/modprobe.d/x.conf": "#blacklist nf_conntrack\noptions nf_conntrack hashsize=5\n"},
@@ -237,6 +239,12 @@ def test_a_key_of_a_module_that_comes_late_is_lost_at_the_next_boot(host):
 )
 def test_a_key_of_a_module_that_is_there_in_time(host, files):
     assert check_tracked(host, files).status == "pass"
+
+
+def test_a_module_that_this_boots_line_loads_and_perhaps_the_next_ones(host):
+    assert check_tracked(host, {"/proc/cmdline": LOADING}).status == "unknown"
+    files = {"/proc/cmdline": LOADING, "/boot/grub/grub.cfg": MENU.replace("LINE", "quiet")}
+    assert check_tracked(host, files).status == "volatile"
 
 
 @pytest.mark.parametrize(
