@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import msgspec
 
 from hosttune.checks import _desk
 from hosttune.checks._limits import NR_OPEN, Wanted, doubt_files, judge_limit, show_limit
 from hosttune.findings import Hop
 from hosttune.hops import choose_worst
-from hosttune.host import limits, limits_lines, pam, pam_lines, sshd, users
+from hosttune.host import limits, limits_lines, login_shell, pam, pam_lines, sshd, users
 from hosttune.host.root import Fact
 from hosttune.output import quote_word
 
@@ -19,12 +21,13 @@ _Resolved = dict[str, list[dict[str, Fact[limits.Limit]]]]
 class Logins(msgspec.Struct):
     """What was read of PAM: `first` are the limits of process 1, `nr_open` is fs.nr_open of the next boot.
 
-    `grammars`: those that this system's release of PAM may have.
+    `shell`: what login shells do then. `grammars`: those that this system's release of PAM may have.
     """
 
     sessions: Fact[dict[str, pam.Session]]
     first: Fact[dict[str, limits.Limit]]
     nr_open: int | None
+    shell: Fact[list[login_shell.Call]] = Fact("value", [])
     grammars: tuple[limits_lines.Grammar, ...] = limits_lines.GRAMMARS
 
 
@@ -64,7 +67,27 @@ def judge_login(wanted: Wanted, logins: Logins, user: Fact[users.User], resolved
         else _judge_session(wanted, readings, logins.nr_open)
         for service, readings in resolved.items()
     ]
-    return choose_worst(hops)
+    given = choose_worst(hops)
+    return given if given.state != "ok" else choose_worst([given, *_judge_shells(wanted, logins, resolved)])
+
+
+def _judge_shells(wanted: Wanted, logins: Logins, resolved: _Resolved) -> Iterator[Hop]:
+    """Yields a hop for each limit that a login shell may make of what is enough."""
+    if logins.shell.value is None:
+        yield Hop("unknown", f"what a login shell sets: {logins.shell.reason}", logins.shell.source)
+        return
+    given = {reading[wanted.item].value for readings in resolved.values() for reading in readings}
+    for limit in filter(None, given):
+        made = login_shell.apply(limit, logins.shell.value, wanted.item)
+        if isinstance(made, login_shell.Call):
+            yield Hop("unknown", "a login shell sets it in a way that is not understood", made.source)
+            continue
+        judged = [judge_limit(wanted, each) for each in made]
+        bad = next((hop for hop in judged if hop.state == "bad"), None)
+        if bad is not None and len({hop.state for hop in judged}) > 1:
+            yield Hop("unknown", f"{bad.value}, where a condition of shell holds", bad.source)
+        elif bad is not None:
+            yield bad
 
 
 def write_fix(wanted: Wanted, logins: Logins, who: users.User, resolved: _Resolved, nr_open: int | None) -> list[str]:
@@ -98,6 +121,12 @@ def write_fix(wanted: Wanted, logins: Logins, who: users.User, resolved: _Resolv
             steps.append(f"mkdir -p {pam.DIRECTORY}/limits.d")
         command = "echo" if not text or text.endswith("\n") else "printf '\\n%s\\n'"
         steps.append(f"{command} {quote_word(line)} >> {quote_word(path)}")
+    steps += [
+        f"sed -i -E {quote_word(login_shell.write_fix(call))} {quote_word(call.source)}"
+        for call in logins.shell.value or ()
+        if call.item == wanted.item
+        and (call.value in (None, "soft") or (isinstance(call.value, int) and call.value < wanted.need))
+    ]
     return list(dict.fromkeys(steps))
 
 

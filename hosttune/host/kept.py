@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from hosttune.host import boot_jobs, owners, sysctl_values, systemd
+from hosttune.host import boot_jobs, login_shell, owners, sysctl_values, systemd
 from hosttune.host.root import Fact, Names, Root, Table, derive, make_unreadable
 
 Rule = Callable[[str], str]
@@ -79,6 +79,7 @@ RULES: dict[str, str] = {
     "/etc/security/*.conf": "limits_lines.reduce",
     "/etc/security/limits.d/*.conf": "limits_lines.reduce",
     "/etc/pam.d/*": "pam_lines.reduce",
+    **dict.fromkeys((*login_shell.FILES, f"{login_shell.DIRECTORY}/*{login_shell.END}"), "login_shell.reduce"),
     "/etc/ssh/sshd_config": "sshd.reduce",
     "/etc/ssh/sshd_config.d/*.conf": "sshd.reduce",
     "/etc/crypto-policies/back-ends/opensshserver.config": "sshd.reduce",
@@ -133,7 +134,12 @@ LINKS = (
     "/sbin/init",
     "/sys/class/net/*",
     "/sys/class/net/*/device",
-    *(pattern for pattern in RULES if pattern.endswith((".conf", ".service", ".target", *systemd.STARTERS))),
+    *login_shell.FILES,
+    *(
+        pattern
+        for pattern in RULES
+        if pattern.endswith((".conf", ".service", ".target", ".sh", boot_jobs.UDEV_END, *systemd.STARTERS))
+    ),
 )
 
 #: Names that a check looks for in directories, and no file that it reads.

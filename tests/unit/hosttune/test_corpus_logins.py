@@ -188,6 +188,47 @@ HOSTS: Hosts = {
     "only at the console": (pam("session required pam_unix.so"), bad(*ITEMS)),
     "only by ssh": (pam("session required pam_unix.so", service=LOGIN), bad(*ITEMS)),
 }
+PROFILE_D = "/etc/profile.d/x.sh"
+#: Shell that every login runs.
+SHELLS: Hosts = {
+    "locked memory": ({PROFILE_D: "ulimit -l 64\n"}, bad("memlock")),
+    "locked memory, in /etc/profile": ({"/etc/profile": "PS1='# '\numask 022; ulimit -l 64\n"}, bad("memlock")),
+    "locked memory, for bash": ({"/etc/bash.bashrc": '[ -z "$PS1" ] && true\nulimit -l 64\n'}, bad("memlock")),
+    "no locked memory": ({PROFILE_D: "ulimit -l 0\n"}, bad("memlock")),
+    "the soft limit": ({PROFILE_D: "ulimit -S -l 64\n"}, bad("memlock")),
+    "both, as bash reads it": ({PROFILE_D: "ulimit -SHl 64\n"}, bad("memlock", status="unknown")),
+    "both, and enough": ({PROFILE_D: "ulimit -SHn 65536\n"}, {}),
+    "the hard limit below the soft one": ({PROFILE_D: "ulimit -H -l 64\n"}, {}),
+    "both, one by one": ({PROFILE_D: "ulimit -Sl 64\nulimit -Hl 64\n"}, bad("memlock")),
+    "priority": ({PROFILE_D: "command ulimit -r 0 2>/dev/null\n"}, bad("rtprio")),
+    "the nice value": ({PROFILE_D: "ulimit -e 0 || true\n"}, bad("nice")),
+    "files": ({PROFILE_D: "ulimit -n 1024 > /dev/null 2>&1\n"}, bad("nofile")),
+    "files, by a quoted word": ({PROFILE_D: 'ulimit -n "1024"\n'}, bad("nofile")),
+    "enough files": ({PROFILE_D: "ulimit -n 65536\n"}, {}),
+    "all files that there are": ({PROFILE_D: "ulimit -n $(ulimit -Hn)\nulimit -Sn hard\n"}, {}),
+    "nothing that it may": ({PROFILE_D: "ulimit -n 1048577\nulimit -l unlimited\n"}, {}),
+    "what no limit here is": ({PROFILE_D: "ulimit -c 0\nulimit -u 100 -s unlimited\nulimit -a\nulimit -n\n"}, {}),
+    "lower, and lower no more": ({PROFILE_D: "ulimit -Sn 1024\nulimit -Sn 65536\n"}, {}),
+    "of one user": ({PROFILE_D: "if [ $USER = oracle ]; then\n  ulimit -l 64\nfi\n"}, bad("memlock", status="unknown")),
+    "of a value that is not known": ({PROFILE_D: "ulimit -l $LOCKED\n"}, bad("memlock", status="unknown")),
+    "perhaps, and then for sure": ({PROFILE_D: "[ -e /x ] && ulimit -l 65\nulimit -l 64\n"}, bad("memlock")),
+    "only told": ({PROFILE_D: "# ulimit -l 64\necho 'run ulimit -l 64'\n"}, {}),
+    "another name": ({"/etc/profile.d/x.csh": "ulimit -l 64\n", "/etc/profile.d/x": "ulimit -l 64\n"}, {}),
+    "refused": ({PROFILE_D: "!EACCES"}, bad(*ITEMS, status="unknown")),
+    "below /run": ({PROFILE_D: "-> /run/x.sh", "/run/x.sh": "ulimit -l 64\n"}, {}),
+}
+
+
+@pytest.mark.parametrize("name", SHELLS)
+def test_a_login_shell(name: str, fake_host: type[Any], tmp_path: Path) -> None:
+    corpus.assert_judged(*SHELLS[name], fake_host, tmp_path)
+
+
+@pytest.mark.parametrize("name", [name for name in SHELLS if name != "refused"])
+def test_the_fix_of_a_login_shell(name: str, fake_host: type[Any], tmp_path: Path) -> None:
+    host = corpus.make(fake_host, SHELLS[name][0])
+    corpus.apply_fixes(host, tmp_path)
+    assert all(one.status == "pass" for one in corpus.judge(host).findings)
 
 
 @pytest.mark.parametrize("name", HOSTS)

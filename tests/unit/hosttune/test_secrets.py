@@ -250,6 +250,7 @@ PLACES = [
     ("/var/spool/cron/crontabs/root", "P={0}\n@reboot /opt/a/b --token={0} > /tmp/{0}\n"),
     ("/etc/network/interfaces", "iface x inet dhcp\n  up curl -u {0}; sysctl -w net.x={0}\n  wpa-psk {0}\n"),
     ("/etc/udev/rules.d/a.rules", 'ENV{{P}}="{0}", RUN+="/opt/a/b --token {0}", RUN+="sysctl -w net.x={0}"\n'),
+    ("/etc/profile.d/a.sh", "export T={0}; ulimit -l 64; ulimit -n {0}\nif x {0}; then ulimit -r {0}; fi\n"),
     ("/etc/udev/rules.d/a.rules", 'SYSCTL{{net/x}}="{0}", PROGRAM="/opt/a/b {0}", RUN+="b {0}"\n'),
     *(
         (path, text)
