@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from hosttune.host import shell_blocks
+from hosttune.host import shell_blocks, shell_words
 from hosttune.patterns import late_pattern
 
 #: Characters of shell that is looked into: more than anybody writes.
@@ -124,7 +124,8 @@ def split_run(script: str) -> tuple[str, str]:
 def split_sure(script: str) -> tuple[str, str, str]:
     """Returns what is run of a script for sure, what is run but for a condition, and what may be (split_run())."""
     run, doubtful = split_run(script)
-    return *shell_blocks.split_blocks(run), doubtful
+    run, told = shell_words.split_told(run)
+    return *shell_blocks.split_blocks(run), f"{doubtful}\n{told}" if told else doubtful
 
 
 def write_condition(command: str, maybe: bool) -> str:

@@ -37,10 +37,11 @@ def test_no_device_interrupt_reaches_an_isolated_cpu(delivered):
 
 
 def test_the_nic_interrupts_its_named_cpu(delivered):
+    """The kernel moves an interrupt when it next comes (`kernel/irq/migration.c`): that one may come where it was."""
     nic = [counts for action, counts in delivered.values() if action.startswith("eth0")]
     assert nic, "eth0 has no interrupts: this test would prove nothing"
     assert sum(counts[1] for counts in nic) > 0
-    assert sum(counts[0] for counts in nic) == 0
+    assert all(counts[0] <= 1 for counts in nic)
 
 
 def test_affinity_survives_an_interface_going_down_and_up(host, python):

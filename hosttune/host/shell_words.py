@@ -1,0 +1,80 @@
+"""Which texts between quotes a script of shell only says to somebody: `die "run sysctl -w x=1 first"` runs nothing.
+
+A text that is a command by its first word may be run later, by way of a variable or a function: it is doubtful.
+Sources: "Quoting" and "Shell Commands" in POSIX.
+"""
+
+from __future__ import annotations
+
+import re
+
+from hosttune.patterns import late_pattern
+
+_PART = late_pattern(r"""\\.|"((?:[^"\\]|\\.)*)"|'([^']*)'""")
+# What names something that a check looks for.
+_MARK = late_pattern(r"sysctl|/proc/|/sys/|hugeadm|ulimit")
+# What has a shell run the text behind it, and what hands it on.
+_RUNS = late_pattern(r"(?:\s-\w*c|--command|\beval|\btrap)[ \t=]*(?:--[ \t]+)?$|<")
+_HANDS_ON = frozenset("|<>")
+_PRINTS = late_pattern(r"(?:^|[;|&({])[ \t]*(?:(?:then|do|else)[ \t]+)?(?:echo|printf|logger|log)[ \t][^;|&(){}]*$")
+_SENTENCE = late_pattern(r"([A-Za-z][A-Za-z']{0,30})[.,:;!?]?[ \t]+\S", re.ASCII)
+# Words that begin a command of those that are looked for.
+_COMMANDS = frozenset(
+    {
+        *("sysctl", "echo", "printf", "tee", "hugeadm", "ulimit", "cat", "sed", "write"),
+        *(
+            "sudo",
+            "su",
+            "env",
+            "sh",
+            "bash",
+            "dash",
+            "ksh",
+            "zsh",
+            "exec",
+            "command",
+            "builtin",
+            "eval",
+            "source",
+            "time",
+        ),
+        *("timeout", "nice", "ionice", "nohup", "flock", "taskset", "chrt", "numactl", "setsid", "xargs", "stdbuf"),
+        *("if", "for", "while", "until", "case", "then", "do", "else", "test", "true", "false", "cd", "export", "set"),
+        *("modprobe", "systemctl", "sleep", "udevadm", "mkdir", "mount", "python", "perl", "awk"),
+    }
+)
+
+
+def split_told(text: str) -> tuple[str, str]:
+    """Returns shell without the texts between quotes that no shell runs, and those of them that may be run later."""
+    if not _MARK.search(text):
+        return text, ""
+    doubtful: list[str] = []
+    left = [_drop(line, doubtful) if _MARK.search(line) else line for line in text.split("\n")]
+    return "\n".join(left), "\n".join(doubtful)
+
+
+def _drop(line: str, doubtful: list[str]) -> str:
+    kept: list[str] = []
+    at = 0
+    for match in _PART.finditer(line):
+        told = match[1] if match[1] is not None else match[2]
+        if told is None or not _MARK.search(told) or len(told.split(maxsplit=1)) < 2:
+            continue
+        before, after = line[: match.start()], line[match.end() :]
+        if _RUNS.search(before) or _PRINTS.search(before) or not _HANDS_ON.isdisjoint(after):
+            continue
+        sentence = _SENTENCE.match(told)
+        if sentence is None and not _is_command(told):
+            continue
+        if sentence is None or sentence[1].lower() in _COMMANDS:
+            doubtful.append(told)
+        kept += [line[at : match.start()], '""']
+        at = match.end()
+    return "".join([*kept, line[at:]])
+
+
+def _is_command(text: str) -> bool:
+    """Returns whether the first word is the path of a program: not a value, and not the arguments of another one."""
+    word = text.split(maxsplit=1)[0]
+    return word.startswith("/") and word.rpartition("/")[2] in _COMMANDS
