@@ -24,6 +24,8 @@ from hosttune.patterns import late_pattern
 _MOST = 64
 
 _PATH = late_pattern(r"(?:/proc)?/sys/[^\s\"'`;|&()<>]*|\?(?:transparent_hugepage|nr_hugepages)\b")
+# One that shell may make out of a part of its name.
+_GLOB = late_pattern(r"/sys/(?:kernel|devices)/[^\s\"'`;|&()<>*?\[]*[*?\[][^\s\"'`;|&()<>]*")
 _ECHO = shell.build_echo("[a-z]+|[0-9]{1,20}")
 # What reads such a file, looks whether it is there, or prints words: but for those that a program gets by a pipe.
 _LOOKS = late_pattern(
@@ -117,7 +119,8 @@ def parse(text: str, place: str) -> list[Write]:
 
 
 def _is_of_interest(text: str) -> bool:
-    return any(mark in text for mark in MARKS) or _PROGRAMS.search(text) is not None
+    named = any(mark in text for mark in MARKS) or _PROGRAMS.search(text) is not None
+    return named or any(map(_find_pattern, _GLOB.findall(text)))
 
 
 def _find_others(text: str, place: str) -> list[Write]:

@@ -67,6 +67,12 @@ _DOCUMENT = late_pattern(
     (?:{_TO_FILE}[ \t]*)?<<-?[ \t]*["']?(\w+)["']?[ \t]*(?:{_TO_FILE}[ \t]*)?$""",
     re.VERBOSE,
 )
+# The line that begins one for a program on another machine.
+_DOCUMENT_ELSEWHERE = late_pattern(
+    rf"""[ \t]*(?:sudo[ \t]+)?(?:/\S*/)?(?:{"|".join(sorted(PROGRAMS_ELSEWHERE))})[ \t][^;|&<>\n"']*
+    (?:["'][^;|&<>\n"']*["'])?[ \t]*<<-?[ \t]*["']?(\w+)["']?[^;&\n]*$""",
+    re.VERBOSE,
+)
 # What may hold a line that looks like the end of a script.
 _NESTED = late_pattern(r"[{(]|<<|\b(?:if|case|for|while|until|select|function)\b")
 _GOES_ON = ("||", "&&", "|", "\\")
@@ -139,7 +145,7 @@ def drop_elsewhere(text: str) -> str:
 
 
 def _drop_documents(text: str) -> str:
-    """Returns shell without the here-documents that cat(1) gets and no other program."""
+    """Returns shell without the here-documents that cat(1) gets, or a program on another machine, and no other one."""
     if "<<" not in text:
         return text
     kept: list[str] = []
@@ -148,7 +154,7 @@ def _drop_documents(text: str) -> str:
         if end:
             end = "" if line.strip("\t") == end else end
             continue
-        document = _DOCUMENT.match(line)
+        document = _DOCUMENT.match(line) or _DOCUMENT_ELSEWHERE.match(line)
         end = document[1] if document is not None else ""
         kept.append(line)
     return "\n".join(kept) if not end else text

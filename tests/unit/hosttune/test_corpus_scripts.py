@@ -31,7 +31,7 @@ def script(text: str, start: str = "#!/bin/sh\n", **files: str) -> Changes:
 
 
 CLOUD = {"/usr/lib/systemd/system/cloud-init.service": "[Service]\nExecStart=/usr/bin/cloud-init init\n"}
-MARGIN, KEPT, CALLED = "exit in a function, at the margin", "kept to be run", "run by a function"
+MARGIN = "exit in a function, at the margin"
 HOSTS: dict[str, tuple[Changes, Outcome]] = {
     # --- where a script ends ---
     "exit in a function": (script("usage(){\n    echo usage\n    exit 1\n}\nLINE\n"), "writes"),
@@ -44,14 +44,6 @@ HOSTS: dict[str, tuple[Changes, Outcome]] = {
     "exit after a function": (script('log(){ logger "$1"; }\nif x; then\n  exit 0\nfi\nLINE\n'), "writes"),
     MARGIN: (script("f()\n{\nexit 1\n}\nLINE\n"), "unknown"),
     "exit": (script("true\nexit 0\nLINE\n"), "nothing"),
-    # --- what is only said ---
-    "said by a function": (script('die(){ echo "$1"; exit 1; }\n[ -d /sys ] || die "run LINE first"\n'), "nothing"),
-    "kept to be said": (script('MSG="Please run: LINE"\nlogger "$MSG"\n'), "nothing"),
-    KEPT: (script('CMD="LINE"\n$CMD\n'), "unknown"),
-    CALLED: (script('run(){ eval "$1"; }\nrun "LINE"\n'), "unknown"),
-    "evaluated": (script('eval "LINE"\n'), "writes"),
-    "run by another shell": (script('bash -ec "LINE"\n'), "writes"),
-    "said to another shell": (script('echo "LINE" | sh\n'), "writes"),
     # --- by which way it is reached ---
     "rc.local calls it": ({"/etc/rc.local": "#!/bin/sh\n/opt/y\nexit 0\n", "/opt/y": SCRIPT}, "writes"),
     "rc.local calls it by a shell": ({"/etc/rc.local": "#!/bin/sh\nbash /opt/y &\n", "/opt/y": SCRIPT}, "writes"),
@@ -381,7 +373,7 @@ def test_a_host(name: str, fake_host: type[Any], tmp_path: Path) -> None:
         changes = {path: text and text.replace("LINE", line) for path, text in files.items()}
         (tmp_path / knob).mkdir()
         expected = expect(start, outcome)
-        if name in (MARGIN, KEPT, CALLED) and knob == "affinity":
+        if name == MARGIN and knob == "affinity":
             expected["irq_affinity.queues"] = "unknown"  # any interrupt's may be written there
         corpus.assert_judged(changes, expected, fake_host, tmp_path / knob)
 

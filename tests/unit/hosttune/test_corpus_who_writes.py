@@ -56,6 +56,8 @@ SERVICES: dict[str, tuple[str, Outcome]] = {
     "a script by runuser of root": ("ExecStart=/usr/sbin/runuser -u root -- SCRIPT", "writes"),
     "a script by a shell": ("ExecStart=/bin/sh SCRIPT", "writes"),
 }
+# What shell may make of a part of the name.
+GLOBS = ["transparent_huge*", "*", "trans*page", "t?ansparent_hugepage", "[t]ransparent_hugepage"]
 # What the script is in place of lines for a shell.
 FILES: dict[str, tuple[str | None, Outcome]] = {
     "refused": ("!EACCES", "unknown"),
@@ -85,6 +87,13 @@ def test_a_service(name: str, shell: str, fake_host: type[Any], tmp_path: Path) 
         corpus.assert_judged(
             make_host(service, f"#!/bin/sh\n{line}\n"), expect(start, outcome), fake_host, tmp_path / knob
         )
+
+
+@pytest.mark.parametrize("name", GLOBS)
+def test_a_name_that_a_shell_completes(name: str, fake_host: type[Any], tmp_path: Path) -> None:
+    """bash does so for a redirection, dash does not."""
+    line = f"ExecStart=/bin/sh -c 'echo always > /sys/kernel/mm/{name}/enabled'"
+    corpus.assert_judged(make_host(line, None), {"hugepages.transparent": "unknown"}, fake_host, tmp_path)
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -1,0 +1,40 @@
+"""Hosts where a script names what sets something wrongly, and only says so to somebody, keeps it to be run later, or has
+another machine do it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.hosttune import corpus
+from tests.unit.hosttune.corpus import Changes
+from tests.unit.hosttune.test_corpus_scripts import script
+from tests.unit.hosttune.test_corpus_who_writes import KNOBS, Outcome, expect
+
+# LINE stands for shell that writes.
+HOSTS: dict[str, tuple[Changes, Outcome]] = {
+    "said by a function": (script('die(){ echo "$1"; exit 1; }\n[ -d /sys ] || die "run LINE first"\n'), "nothing"),
+    "kept to be said": (script('MSG="Please run: LINE"\nlogger "$MSG"\n'), "nothing"),
+    "kept to be run": (script('CMD="LINE"\n$CMD\n'), "unknown"),
+    "run by a function": (script('run(){ eval "$1"; }\nrun "LINE"\n'), "unknown"),
+    "evaluated": (script('eval "LINE"\n'), "writes"),
+    "run by another shell": (script('bash -ec "LINE"\n'), "writes"),
+    "said to another shell": (script('echo "LINE" | sh\n'), "writes"),
+    "a document for another machine": (script("ssh h 'sudo bash -s' <<'EOF'\nLINE\nEOF\n"), "nothing"),
+    "a document for this one": (script("bash -s <<'EOF'\nLINE\nEOF\n"), "writes"),
+    "behind a document for another one": (script("ssh h bash <<EOF\ntrue\nEOF\nLINE\n"), "writes"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTS)
+def test_a_host(name: str, fake_host: type[Any], tmp_path: Path) -> None:
+    files, outcome = HOSTS[name]
+    for knob, (line, start) in KNOBS.items():
+        changes = {path: text and text.replace("LINE", line) for path, text in files.items()}
+        (tmp_path / knob).mkdir()
+        expected = expect(start, outcome)
+        if outcome == "unknown" and knob == "affinity":
+            expected["irq_affinity.queues"] = "unknown"  # any interrupt's may be written there
+        corpus.assert_judged(changes, expected, fake_host, tmp_path / knob)
