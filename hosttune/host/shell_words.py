@@ -13,8 +13,8 @@ from hosttune.patterns import late_pattern
 _PART = late_pattern(r"""\\.|"((?:[^"\\]|\\.)*)"|'([^']*)'""")
 # What names something that a check looks for.
 _MARK = late_pattern(r"sysctl|/proc/|/sys/|hugeadm|ulimit")
-# What has a shell run the text behind it, and what hands it on.
-_RUNS = late_pattern(r"(?:\s-\w*c|--command|\beval|\btrap)[ \t=]*(?:--[ \t]+)?$|<")
+# What runs the text behind it, as shell or in another language, and what hands it on.
+_RUNS = late_pattern(r"(?:\s-\w*[ce]|--command|\beval|\btrap)[ \t=]*(?:--[ \t]+)?$|<|\b[gmn]?awk\b[^;|&]*$")
 _HANDS_ON = frozenset("|<>")
 _PRINTS = late_pattern(r"(?:^|[;|&({])[ \t]*(?:(?:then|do|else)[ \t]+)?(?:echo|printf|logger|log)[ \t][^;|&(){}]*$")
 _SENTENCE = late_pattern(r"([A-Za-z][A-Za-z']{0,30})[.,:;!?]?[ \t]+\S", re.ASCII)

@@ -1,5 +1,5 @@
-"""Hosts where a script names what sets something wrongly, and only says so to somebody, keeps it to be run later, or has
-another machine do it."""
+"""Hosts where a script names what sets something wrongly, and only says so to somebody, keeps it to be run later, or
+has another machine do it."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ HOSTS: dict[str, tuple[Changes, Outcome]] = {
     "kept to be said": (script('MSG="Please run: LINE"\nlogger "$MSG"\n'), "nothing"),
     "kept to be run": (script('CMD="LINE"\n$CMD\n'), "unknown"),
     "run by a function": (script('run(){ eval "$1"; }\nrun "LINE"\n'), "unknown"),
+    "run in another language": (script("perl -e 'say now; system q(LINE)'\n"), "writes"),
+    "run in awk": (script("awk 'BEGIN { system(\"LINE\") }'\n"), "writes"),
     "evaluated": (script('eval "LINE"\n'), "writes"),
     "run by another shell": (script('bash -ec "LINE"\n'), "writes"),
     "said to another shell": (script('echo "LINE" | sh\n'), "writes"),
