@@ -44,8 +44,6 @@ HOSTS: dict[str, tuple[Changes, Outcome]] = {
     "exit after a function": (script('log(){ logger "$1"; }\nif x; then\n  exit 0\nfi\nLINE\n'), "writes"),
     MARGIN: (script("f()\n{\nexit 1\n}\nLINE\n"), "unknown"),
     "exit": (script("true\nexit 0\nLINE\n"), "nothing"),
-    "exit behind a sign": (script("! exit 0\nLINE\n"), "nothing"),
-    "exit in a block, behind a sign": (script("if [ -e /x ]; then ! exit 0; fi\nLINE\n"), "writes"),
     # --- by which way it is reached ---
     "rc.local calls it": ({"/etc/rc.local": "#!/bin/sh\n/opt/y\nexit 0\n", "/opt/y": SCRIPT}, "writes"),
     "rc.local calls it by a shell": ({"/etc/rc.local": "#!/bin/sh\nbash /opt/y &\n", "/opt/y": SCRIPT}, "writes"),

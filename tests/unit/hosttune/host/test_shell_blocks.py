@@ -38,7 +38,7 @@ SIMPLE = st.sampled_from(
         "echo 'if; case {'",
     ]
 )
-LEAVING = st.sampled_from(["exit 0", "exit", "return 0"])
+LEAVING = st.sampled_from(["exit 0", "exit", "return 0", "! exit 0"])
 
 
 def nest(texts: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
