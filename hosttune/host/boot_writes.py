@@ -25,7 +25,7 @@ _MOST = 64
 
 _PATH = late_pattern(r"(?:/proc)?/sys/[^\s\"'`;|&()<>]*|\?(?:transparent_hugepage|nr_hugepages)\b")
 # One that shell may make out of a part of its name.
-_GLOB = late_pattern(r"/sys/(?:kernel|devices)/[^\s\"'`;|&()<>*?\[]*[*?\[][^\s\"'`;|&()<>]*")
+_GLOB = late_pattern(r"/sys/(?:kernel|devices)/[^\s\"'`;|&()<>*?\[]{0,120}[*?\[][^\s\"'`;|&()<>]*")
 _ECHO = shell.build_echo("[a-z]+|[0-9]{1,20}")
 # What reads such a file, looks whether it is there, or prints words: but for those that a program gets by a pipe.
 _LOOKS = late_pattern(

@@ -13,36 +13,22 @@ from hosttune.patterns import late_pattern
 _PART = late_pattern(r"""\\.|"((?:[^"\\]|\\.)*)"|'([^']*)'""")
 # What names something that a check looks for.
 _MARK = late_pattern(r"sysctl|/proc/|/sys/|hugeadm|ulimit")
-# What runs the text behind it, as shell or in another language, and what hands it on.
-_RUNS = late_pattern(r"(?:\s-\w*[ce]|--command|\beval|\btrap)[ \t=]*(?:--[ \t]+)?$|<|\b[gmn]?awk\b[^;|&]*$")
-_HANDS_ON = frozenset("|<>")
+# What runs the text behind it, as shell or in another language.
+_RUNS = late_pattern(r"(?:\s-\w*[ce]|--command|\beval|\btrap)[ \t=]*(?:--[ \t]+)?$|\b[gmn]?awk\b[^;|&]*$")
 _PRINTS = late_pattern(r"(?:^|[;|&({])[ \t]*(?:(?:then|do|else)[ \t]+)?(?:echo|printf|logger|log)[ \t][^;|&(){}]*$")
 _SENTENCE = late_pattern(r"([A-Za-z][A-Za-z']{0,30})[.,:;!?]?[ \t]+\S", re.ASCII)
 # Words that begin a command of those that are looked for.
 _COMMANDS = frozenset(
     {
-        *("sysctl", "echo", "printf", "tee", "hugeadm", "ulimit", "cat", "sed", "write"),
-        *(
-            "sudo",
-            "su",
-            "env",
-            "sh",
-            "bash",
-            "dash",
-            "ksh",
-            "zsh",
-            "exec",
-            "command",
-            "builtin",
-            "eval",
-            "source",
-            "time",
-        ),
-        *("timeout", "nice", "ionice", "nohup", "flock", "taskset", "chrt", "numactl", "setsid", "xargs", "stdbuf"),
-        *("if", "for", "while", "until", "case", "then", "do", "else", "test", "true", "false", "cd", "export", "set"),
-        *("modprobe", "systemctl", "sleep", "udevadm", "mkdir", "mount", "python", "perl", "awk"),
+        *("sysctl", "echo", "printf", "tee", "hugeadm", "ulimit", "cat", "sed", "modprobe", "systemctl", "udevadm"),
+        *("sudo", "su", "env", "exec", "command", "builtin", "eval", "source", "time", "timeout", "nice", "ionice"),
+        *("nohup", "flock", "taskset", "chrt", "numactl", "setsid", "xargs", "stdbuf", "sleep", "mkdir", "mount"),
+        *("sh", "bash", "dash", "ksh", "zsh", "python", "perl", "awk"),
+        *("if", "for", "while", "until", "case", "test", "true", "false", "cd", "export"),
     }
 )
+# Of a line before a text: characters that are looked at.
+_BEFORE = 256
 
 
 def split_told(text: str) -> tuple[str, str]:
@@ -57,20 +43,22 @@ def split_told(text: str) -> tuple[str, str]:
 def _drop(line: str, doubtful: list[str]) -> str:
     kept: list[str] = []
     at = 0
+    reads, hands_on = line.find("<"), max(line.rfind(sign) for sign in "|<>")
     for match in _PART.finditer(line):
         told = match[1] if match[1] is not None else match[2]
         if told is None or not _MARK.search(told) or len(told.split(maxsplit=1)) < 2:
             continue
-        before, after = line[: match.start()], line[match.end() :]
-        if _RUNS.search(before) or _PRINTS.search(before) or not _HANDS_ON.isdisjoint(after):
+        start, end = match.span()
+        before = line[max(0, start - _BEFORE) : start]
+        if 0 <= reads < start or hands_on >= end or _RUNS.search(before) or _PRINTS.search(before):
             continue
         sentence = _SENTENCE.match(told)
         if sentence is None and not _is_command(told):
             continue
-        if sentence is None or sentence[1].lower() in _COMMANDS:
+        if sentence is None or sentence[1] in _COMMANDS:
             doubtful.append(told)
-        kept += [line[at : match.start()], '""']
-        at = match.end()
+        kept += [line[at:start], '""']
+        at = end
     return "".join([*kept, line[at:]])
 
 
