@@ -65,7 +65,10 @@ _MOST_LINES = 512
 # Of one file of cloud-init.
 _MOST_ITEMS = 2048
 _INTERFACE_COMMAND = late_pattern(r"[ \t]*(?:pre-up|up|post-up)[ \t]+(\S.*)")
-_UDEV_COMMAND = late_pattern(r'(?:RUN(?:\{program\})?[ \t]*\+?:?=|PROGRAM[ \t]*={1,2})[ \t]*"((?:[^"\\]|\\.)*)"')
+_UDEV_COMMAND = late_pattern(
+    r'(?:RUN(?:\{program\})?[ \t]*\+?:?=|(?:PROGRAM|IMPORT\{program\})[ \t]*={1,2})[ \t]*"((?:[^"\\]|\\.)*)"'
+)
+_UDEV_COMMENT = late_pattern(r"^[ \t]*#.*$", re.MULTILINE)
 _UDEV_SYSCTL = late_pattern(r'SYSCTL\{([\w/.:-]{1,200})\}[ \t]*:?=[ \t]*"([\w \t.:,+-]{0,200})"')
 # Where udev finds a program that is named without its directory.
 _UDEV_PROGRAMS = "/usr/lib/udev/"
@@ -300,6 +303,7 @@ def keep_interfaces(reduce: Callable[[str], str], text: str) -> str:
 
 
 def _find_udev_commands(text: str) -> list[str]:
+    text = _UDEV_COMMENT.sub("", text).replace("\\\n", " ")
     commands = [command.replace('\\"', '"').lstrip() for command in _UDEV_COMMAND.findall(text)]
     found = [each if each.startswith("/") else f"{_UDEV_PROGRAMS}{each}" for each in commands if each]
     return found + [f"sysctl -w '{key}={value}'" for key, value in _UDEV_SYSCTL.findall(text)]

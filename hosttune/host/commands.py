@@ -378,7 +378,7 @@ def _find_wrapped(words: list[str], depth: int, names: bool) -> Iterator[str]:
         if word == "-c" and words[0].rpartition("/")[2].lstrip(_PREFIXES) in _NAMING and depth < _MAX_NESTED:
             yield from _find_in_text("".join(words[at + 1 : at + 2]), depth + 1, False)
         if _WHOLE_PATH.fullmatch(word):
-            yield word.rstrip("/") + "/" * words[0].endswith("run-parts")
+            yield word.rstrip("/") + "/" * (words[0].endswith("run-parts") and "--test" not in words)
 
 
 def _find_script(words: list[str]) -> Iterator[str]:

@@ -18,14 +18,18 @@ from hosttune.patterns import late_pattern
 
 DIRECTORY, END = "/etc/profile.d", ".sh"
 #: Without the directory.
-FILES = ("/etc/profile", "/etc/bash.bashrc", "/etc/bashrc")
+FILES = (
+    *("/etc/profile", "/etc/profile.d/sh.local", "/etc/profile.local"),
+    *("/etc/bash.bashrc", "/etc/bash.bashrc.local", "/etc/bashrc"),
+)
 
 # The options of bash and dash, and the unit of each in what setrlimit(2) counts.
 _ITEMS = {"l": ("memlock", 1024), "n": ("nofile", 1), "e": ("nice", 1), "r": ("rtprio", 1)}
 _LETTERS = {item: letter for letter, (item, _) in _ITEMS.items()}
 _CALL = late_pattern(
     shell.START
-    + r"""(?:(?:then|do|else|if|!|command|builtin)[ \t]+){0,4}
+    + r"""(?:(?:then|do|else|elif|if|while|until|!|time|command|builtin|[A-Za-z_]\w*=\S*)[ \t]+){0,4}
+    (?:eval[ \t]+["']?)?
     ulimit[ \t]+((?:\$\([^()\n]*\)|[0-9]?>{1,2}&?[ \t]*[^\s;|&<>()]+|[^;|&<>()\n])*)""",
     re.VERBOSE,
 )
@@ -34,6 +38,8 @@ _REDIRECTION = late_pattern(r"[0-9]?>{1,2}&?[ \t]*[^\s;|&<>()]+")
 _OWN_HARD = late_pattern(r"\$\([ \t]*ulimit[ \t]+-H[ \t]*-?([A-Za-z])[ \t]*\)")
 _OPTION = late_pattern(r"-([SH]*)([A-RT-Za-z]?)")
 _NUMBER = late_pattern(r"[0-9]{1,19}", re.ASCII)
+# What decides by who logs in.
+_WHO = late_pattern(r"\bid[ \t]+-\w*u|\bE?UID\b|\bwhoami\b")
 #: More calls than any host has.
 _MOST = 256
 # Of one host, for one item: more than conditions leave open.
@@ -76,17 +82,22 @@ def parse(text: str) -> list[Call]:
     if len(text) > shell.MAX_TEXT:
         return [Call(item, None, maybe=True) for item, _ in _ITEMS.values()]
     sure, conditional, doubtful = shell.split_sure(text)
-    parts = ((sure, False), (conditional, True), (doubtful, True))
-    return [call._replace(maybe=maybe) for part, maybe in parts for call in _find_calls(part)]
+    # A condition on root, which holds at boot, does not hold here.
+    parts = ((sure, _WHO.search(text) is not None), (conditional, True), (doubtful, True))
+    return [call._replace(maybe=maybe or call.maybe) for part, maybe in parts for call in _find_calls(part)]
 
 
 def _find_calls(text: str) -> Iterable[Call]:
     for match in _CALL.finditer(text):
+        if text[max(0, match.start() - 1) : match.start()] == "(":
+            continue  # a shell of its own
         arguments = _REDIRECTION.sub(" ", _OWN_HARD.sub(r" hard-\1 ", match[1]))
         yield from _parse_arguments(arguments.replace('"', "").replace("'", ""))
 
 
 def _parse_arguments(text: str) -> Iterable[Call]:
+    # dash takes one limit at a time, and refuses more.
+    several = sum(word[:1] == "-" and word.strip("-SH") != "" for word in text.split()) > 1
     kinds = letter = ""
     for word in text.split():
         option = _OPTION.fullmatch(word)
@@ -97,7 +108,7 @@ def _parse_arguments(text: str) -> Iterable[Call]:
             yield from (Call(_ITEMS[each][0], None) for each in letter + word if each in _ITEMS)
         elif letter in _ITEMS:
             item, unit = _ITEMS[letter]
-            yield Call(item, _read_value(word.removesuffix(f"-{letter}"), unit), kinds)
+            yield Call(item, _read_value(word.removesuffix(f"-{letter}"), unit), kinds, several)
         letter = ""
 
 
@@ -139,9 +150,12 @@ def _set(limit: Limit, call: Call, kinds: str) -> Limit:
 
 
 def write_fix(call: Call) -> str:
-    """Returns a sed(1) script that has a file no longer set this limit: the call becomes one that does nothing."""
-    letter = _LETTERS[call.item]
-    return rf"s/(^|[;&|(){{}}[:space:]])ulimit[[:space:]][^;&|<>()]*-[SH]*{letter}[^;&|<>()]*/\1: /"
+    """Returns a sed(1) script that has a file no longer set this limit: the call becomes words of `:`."""
+    leading = "(then|do|else|elif|if|while|until|!|time|command|builtin|eval|[A-Za-z_][A-Za-z0-9_]*=[^[:space:];&|]*)"
+    words = f"({leading}[[:space:]]+)*[\"']?"
+    begins = f"(^|[;&|{{}}])([[:space:]]*{words})"
+    sets = f"[[:space:]][^;&|]*-[SH]*{_LETTERS[call.item]}[[:space:]]+[^;&|[:space:])]"
+    return rf"s/{begins}ulimit({sets})/\1\2: ulimit\5/g"
 
 
 def reduce(text: str) -> str:

@@ -113,6 +113,8 @@ def _list_profiles(read: Callable[[str], str | None]) -> list[str]:
     active, mode, post_loaded = ((read(path) or "").strip() for path in (ACTIVE_PROFILE, PROFILE_MODE, POST_LOADED))
     if mode not in _MODES:
         raise ValueError(f"{PROFILE_MODE} holds neither auto nor manual")
+    if mode == "auto":
+        raise ValueError(f"{PROFILE_MODE} is auto, and TuneD chooses a profile by itself at each start")
     if not active and mode != "manual":
         raise ValueError(f"{ACTIVE_PROFILE} names none, and TuneD chooses a profile by itself")
     if len(post_loaded.split()) > 1:

@@ -33,11 +33,14 @@ PROGRAMS_ELSEWHERE = frozenset(
         *("systemd-nspawn", "chroot"),
     }
 )
+# Of their arguments, what means this host after all.
+_HERE = r"--privileged|-t[ \t]*1\b|--target[ =]1\b|localhost\b|127\.0\.0\.1"
+_NOT_HERE = rf"(?![^;|&\n]{{0,200}}[ \t@](?:{_HERE}))"
 _ELSEWHERE = late_pattern(
     rf"""{START}(?:(?:then|do|else|sudo|exec|nohup|timeout[ \t]+\S+)[ \t]+){{0,3}}(?:/\S*/)?
     (?:{"|".join(sorted(PROGRAMS_ELSEWHERE))}|ip[ \t]+(?:-\S+[ \t]+)*netns[ \t]+exec
     |(?:sudo|runuser)[ \t]+(?:-[A-Za-z]+[ \t]+)*-u[ \t]*(?!root\b|\#?0\b)[\w.\#-]+
-    |su[ \t]+(?:-[lmp]*[ \t]+)*(?!root\b|-)[\w.-]+|unshare[ \t]+(?:-\w+[ \t]+)*-n)(?=[ \t])
+    |su[ \t]+(?:-[lmp]*[ \t]+)*(?!root\b|-)[\w.-]+|unshare[ \t]+(?:-\w+[ \t]+)*-n)(?=[ \t]){_NOT_HERE}
     (?:[^;|&\n"'\\]|\\.|"(?:[^"\\]|\\.)*"|'[^']*')*""",
     re.VERBOSE | re.DOTALL,
 )
@@ -69,8 +72,8 @@ _DOCUMENT = late_pattern(
 )
 # The line that begins one for a program on another machine.
 _DOCUMENT_ELSEWHERE = late_pattern(
-    rf"""[ \t]*(?:sudo[ \t]+)?(?:/\S*/)?(?:{"|".join(sorted(PROGRAMS_ELSEWHERE))})[ \t][^;|&<>\n"']*
-    (?:["'][^;|&<>\n"']*["'])?[ \t]*<<-?[ \t]*["']?(\w+)["']?[^;&\n]*$""",
+    rf"""[ \t]*(?:sudo[ \t]+)?(?:/\S*/)?(?:{"|".join(sorted(PROGRAMS_ELSEWHERE))})[ \t]{_NOT_HERE}[^;|&<>\n"']*+
+    (?:["'][^;|&<>\n"']*+["'])?[ \t]*<<-?[ \t]*["']?(\w+)["']?[^;|&\n]*$""",
     re.VERBOSE,
 )
 # What may hold a line that looks like the end of a script.

@@ -14,9 +14,24 @@ _PART = late_pattern(r"""\\.|"((?:[^"\\]|\\.)*)"|'([^']*)'""")
 # What names something that a check looks for.
 _MARK = late_pattern(r"sysctl|/proc/|/sys/|hugeadm|ulimit")
 # What runs the text behind it, as shell or in another language.
-_RUNS = late_pattern(r"(?:\s-\w*[ce]|--command|\beval|\btrap)[ \t=]*(?:--[ \t]+)?$|\b[gmn]?awk\b[^;|&]*$")
+_RUNS = late_pattern(r"(?:\s-\w*[ce]|--command|\beval|\btrap)[ \t=]*(?:--[ \t]+)?\$?$|\b[gmn]?awk\b[^;|&]*$")
+# What hands a text on, but to a terminal or to a log.
+_HANDS_ON = late_pattern(
+    r"""(?<!\|)\|(?!\|)(?![ \t]*(?:/\S*/)?(?:logger\b|tee[ \t]+(?:-a[ \t]+)?/var/log/))
+    |(?<!>)>(?!>?[ \t]*(?:&[12]\b|/dev/(?:null|std(?:out|err)|tty)\b|/var/log/))""",
+    re.VERBOSE,
+)
 _PRINTS = late_pattern(r"(?:^|[;|&({])[ \t]*(?:(?:then|do|else)[ \t]+)?(?:echo|printf|logger|log)[ \t][^;|&(){}]*$")
-_SENTENCE = late_pattern(r"([A-Za-z][A-Za-z']{0,30})[.,:;!?]?[ \t]+\S", re.ASCII)
+_SENTENCE = late_pattern(
+    r"(?:\$\{?\w{1,30}\}?:[ \t]+|\[[\w -]{1,30}\][ \t]*|[*-][ \t]+)?([A-Za-z][A-Za-z']{0,30})[.,:;!?]?[ \t]+\S",
+    re.ASCII,
+)
+# Another command behind the first; a command that waits for its arguments; a value and where to write it.
+_SEVERAL = late_pattern(r"(?:[;|&\n]|\\n)[ \t]*(?:(?:sudo|then|do|else)[ \t]+)?(?:/[^\s;|&]{0,100}/)?(\w[\w-]*)")
+_OPEN = late_pattern(r"sysctl(?:[ \t]+-\S+)*[ \t]*$")
+_VALUE = late_pattern(
+    r"(?:always|never|madvise|inherit|[0-9a-f,]{1,80}|bbr|cubic|reno|fq|fq_codel|pfifo_fast)[ \t]+/", re.ASCII
+)
 # Words that begin a command of those that are looked for.
 _COMMANDS = frozenset(
     {
@@ -43,23 +58,31 @@ def split_told(text: str) -> tuple[str, str]:
 def _drop(line: str, doubtful: list[str]) -> str:
     kept: list[str] = []
     at = 0
-    reads, hands_on = line.find("<"), max(line.rfind(sign) for sign in "|<>")
+    reads = line.find("<<")
+    hands_on = max((match.start() for match in _HANDS_ON.finditer(line)), default=-1)
     for match in _PART.finditer(line):
         told = match[1] if match[1] is not None else match[2]
         if told is None or not _MARK.search(told) or len(told.split(maxsplit=1)) < 2:
             continue
         start, end = match.span()
         before = line[max(0, start - _BEFORE) : start]
-        if 0 <= reads < start or hands_on >= end or _RUNS.search(before) or _PRINTS.search(before):
+        if 0 <= reads < start or hands_on >= end or _RUNS.search(before):
             continue
         sentence = _SENTENCE.match(told)
-        if sentence is None and not _is_command(told):
+        prints = _PRINTS.search(before)
+        if sentence is None and not _is_command(told) and not prints:
             continue
-        if sentence is None or sentence[1] in _COMMANDS:
+        if not prints and (sentence is None or sentence[1] in _COMMANDS or _may_be_run(told)):
             doubtful.append(told)
         kept += [line[at:start], '""']
         at = end
     return "".join([*kept, line[at:]])
+
+
+def _may_be_run(text: str) -> bool:
+    """Returns whether a text that begins as a sentence may be a command, or a part of one, all the same."""
+    several = any(match[1] in _COMMANDS for match in _SEVERAL.finditer(text))
+    return several or _OPEN.search(text) is not None or _VALUE.match(text) is not None
 
 
 def _is_command(text: str) -> bool:

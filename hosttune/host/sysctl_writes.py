@@ -317,8 +317,12 @@ def _parse_arguments(words: list[str]) -> list[Write | Load]:
         else:
             names += [file] if file else []
     if pattern is not None and (loads or any("=" in name for name in names)):
-        beginning = _BEGINNING.fullmatch(pattern)
-        return _make(f"{beginning[1]}$x", UNKNOWN) if beginning else [Write(UNKNOWN, UNKNOWN, "")]
+        beginning = _BEGINNING.fullmatch(pattern.removesuffix(".*"))
+        if beginning is not None:
+            return _make(f"{beginning[1]}$x", UNKNOWN)
+        if not names:  # of sysctl.d, which is read anyway, and of this file
+            return [Load(CONF, maybe=True)]
+        return [Write(UNKNOWN, UNKNOWN, "")]
     if loads:
         return [Load(each) if _is_file(each) else Write(UNKNOWN, UNKNOWN, "") for each in names or [CONF]]
     only_shows = not _SHOWING.isdisjoint(words) and _WRITING.isdisjoint(words)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -212,6 +213,23 @@ SHELLS: Hosts = {
     "of one user": ({PROFILE_D: "if [ $USER = oracle ]; then\n  ulimit -l 64\nfi\n"}, bad("memlock", status="unknown")),
     "of a value that is not known": ({PROFILE_D: "ulimit -l $LOCKED\n"}, bad("memlock", status="unknown")),
     "perhaps, and then for sure": ({PROFILE_D: "[ -e /x ] && ulimit -l 65\nulimit -l 64\n"}, bad("memlock")),
+    "of root alone": (
+        {PROFILE_D: 'if [ "$(id -u)" = 0 ]; then ulimit -l 64; fi\n'},
+        bad("memlock", status="unknown"),
+    ),
+    "evaluated": ({PROFILE_D: 'eval "ulimit -l 64"\n'}, bad("memlock")),
+    "with a variable before": ({PROFILE_D: "LC_ALL=C ulimit -l 64\n"}, bad("memlock")),
+    "with another limit, which dash refuses": ({PROFILE_D: "ulimit -c 0 -l 64\n"}, bad("memlock", status="unknown")),
+    "of a substitution": ({PROFILE_D: 'ulimit -l "$(getconf X)"\n'}, bad("memlock", status="unknown")),
+    "of arithmetic": ({PROFILE_D: "ulimit -n $((512*2))\n"}, bad("nofile", status="unknown")),
+    "in a shell of its own": ({PROFILE_D: "(ulimit -l 64; make)\n"}, {}),
+    "twice on a line": ({PROFILE_D: "ulimit -Sl 64; ulimit -Hl 64\n"}, bad("memlock")),
+    "told, and done": ({PROFILE_D: 'echo "setting ulimit -l 64"\nulimit -l 64\n'}, bad("memlock")),
+    "if it is not so low already": (
+        {PROFILE_D: '[ "$(ulimit -n)" -gt 1024 ] && ulimit -n 1024\n'},
+        bad("nofile", status="unknown"),
+    ),
+    "in a file of RHEL": ({"/etc/profile.d/sh.local": "ulimit -l 64\n"}, bad("memlock")),
     "only told": ({PROFILE_D: "# ulimit -l 64\necho 'run ulimit -l 64'\n"}, {}),
     "another name": ({"/etc/profile.d/x.csh": "ulimit -l 64\n", "/etc/profile.d/x": "ulimit -l 64\n"}, {}),
     "refused": ({PROFILE_D: "!EACCES"}, bad(*ITEMS, status="unknown")),
@@ -226,9 +244,12 @@ def test_a_login_shell(name: str, fake_host: type[Any], tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", [name for name in SHELLS if name != "refused"])
 def test_the_fix_of_a_login_shell(name: str, fake_host: type[Any], tmp_path: Path) -> None:
-    host = corpus.make(fake_host, SHELLS[name][0])
+    changes = SHELLS[name][0]
+    host = corpus.make(fake_host, changes)
     corpus.apply_fixes(host, tmp_path)
     assert all(one.status == "pass" for one in corpus.judge(host).findings)
+    for path in changes:  # shell still
+        subprocess.run(["bash", "-n"], input=host.files.get(path, ""), text=True, check=True, timeout=10)
 
 
 @pytest.mark.parametrize("name", HOSTS)

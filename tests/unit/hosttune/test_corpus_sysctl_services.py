@@ -159,7 +159,8 @@ HOSTS: dict[str, tuple[Changes, Expected]] = {
     "the keys of another pattern": (service("/sbin/sysctl -q --pattern ^sunrpc --system"), RIGHT),
     "the keys of two other patterns": (service('/sbin/sysctl -q --pattern "^fs.nfs.(a|b)" --system'), RIGHT),
     "the keys of a pattern": (service("/sbin/sysctl -q --pattern ^net.core.r --system"), OPEN),
-    "the keys of any of two": (service('/sbin/sysctl -q --pattern "^sunrpc|max" --system'), None),
+    "the keys of any of two": (service('/sbin/sysctl -q --pattern "^sunrpc|max" --system'), RIGHT),
+    "the keys of a pattern of all": (service("/sbin/sysctl -q --pattern '^net.bridge.*' --system"), RIGHT),
     "real-time throttling": (
         service("/sbin/sysctl -w kernel.sched_rt_runtime_us=950000"),
         {"rt_limits.sched_rt_runtime_us": "volatile"},

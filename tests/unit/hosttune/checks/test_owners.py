@@ -101,7 +101,7 @@ def test_the_fix_of_what_is_wrong_stops_tuned_first(host: Any) -> None:
             {"/etc/tuned/active_profile": "latency-performance\n", "/etc/tuned/post_loaded_profile": "ours\n"},
             "volatile",
         ),
-        ({"/etc/tuned/profile_mode": "auto\n"}, "volatile"),  # what it chose last
+        ({"/etc/tuned/profile_mode": "manual\n"}, "volatile"),
         ({"/etc/tuned/active_profile": "off\n"}, "pass"),
         ({"/etc/tuned/active_profile": "latency-performance\n"}, "volatile"),
         ({"/etc/tuned/active_profile": "latency-performance ours\n"}, "volatile"),
@@ -126,7 +126,11 @@ def test_a_masked_owner_that_still_runs_is_named_in_what_is_wrong(host: Any) -> 
         ({"/etc/tuned/active_profile": "\n"}, "active_profile names none, and TuneD chooses a profile by itself"),
         (
             {"/etc/tuned/active_profile": "", "/etc/tuned/profile_mode": "auto\n"},
-            "active_profile names none, and TuneD chooses a profile by itself",
+            "profile_mode is auto, and TuneD chooses a profile by itself at each start",
+        ),
+        (
+            {"/etc/tuned/profile_mode": "auto\n"},
+            "profile_mode is auto, and TuneD chooses a profile by itself at each start",
         ),
         ({"/etc/tuned/profile_mode": "always\n"}, "/etc/tuned/profile_mode holds neither auto nor manual"),
         ({"/etc/tuned/post_loaded_profile": "a b\n"}, "/etc/tuned/post_loaded_profile holds more than one word"),
