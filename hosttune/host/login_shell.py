@@ -47,6 +47,7 @@ _MOST_LIMITS = 64
 
 #: A number as setrlimit(2) counts, one of the limits that are there, or None for what is not understood.
 Value = int | Literal["soft", "hard"] | None
+_WORDS: dict[str, Value] = {"unlimited": UNLIMITED, "soft": "soft", "hard": "hard"}
 
 
 class Call(NamedTuple):
@@ -113,10 +114,8 @@ def _parse_arguments(text: str) -> Iterable[Call]:
 
 
 def _read_value(word: str, unit: int) -> Value:
-    if word == "unlimited":
-        return UNLIMITED
-    if word in ("soft", "hard"):
-        return "soft" if word == "soft" else "hard"
+    if word in _WORDS:
+        return _WORDS[word]
     return min(int(word) * unit, UNLIMITED) if _NUMBER.fullmatch(word) else None
 
 

@@ -119,7 +119,7 @@ def _list_profiles(read: Callable[[str], str | None]) -> list[str]:
         raise ValueError(f"{ACTIVE_PROFILE} names none, and TuneD chooses a profile by itself")
     if len(post_loaded.split()) > 1:
         raise ValueError(f"{POST_LOADED} holds more than one word")
-    return [*(name for name in active.split() if active != "off"), *post_loaded.split()]
+    return [*([] if active == "off" else active.split()), *post_loaded.split()]
 
 
 def reduce_profile(text: str) -> str:
