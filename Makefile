@@ -11,19 +11,25 @@ export PYTHON
 export LC_ALL := C.UTF-8
 export PATH := $(CURDIR)/$(VENV):$(PATH)
 
-.PHONY: demo test test-fast test-long test-guests test-matrix check lint lock bench clean setup-host setup-dev setup-vm setup-bench
+.PHONY: demo test test-here test-fast test-long test-guests test-matrix check lint lock bench clean setup-host setup-dev setup-vm setup-bench
 
 demo: setup-vm
 	$(VENV)/python tools/demo.py $(if $(FEED),--feed '$(FEED)') $(if $(SYMBOLS),--symbols '$(SYMBOLS)')
 
+# The guest is emulated and does one thing after the other: it leaves most of one CPU to the tests beside it.
 test: setup-vm
+	$(MAKE) --no-print-directory -j 2 guest-default-bookworm-stock test-here
+
+test-here:
 	$(VENV)/pytest tests/unit -m 'not long' $(PARALLEL)
 	$(AS_ROOT) $(CURDIR)/$(VENV)/pytest tests/live
 	$(VENV)/pytest tests/vm
-	tools/molecule-test
 
 test-guests: setup-vm
-	tools/molecule-tests
+	$(MAKE) --no-print-directory -j 2 guest-default-bookworm-stock guest-short-trixie-rt
+
+guest-%:
+	tools/molecule-test $(subst -, ,$*)
 
 # The whole scenario on each guest that testhost builds; a failure does not keep the others from running.
 test-matrix: setup-vm

@@ -54,16 +54,60 @@ def test_the_matrix_has_every_guest():
     assert f"for guest in {' '.join(guests)};" in (ROOT / "Makefile").read_text()
 
 
-@pytest.mark.parametrize(
-    ("fails", "status"), [("", 0), ("default bookworm stock", 7), ("short trixie rt", 1)], ids=["none", "one", "other"]
-)
-def test_both_scenarios_run_and_either_fails_the_whole(tmp_path, fails, status):
-    tools = tmp_path / "tools"
-    tools.mkdir()
-    shutil.copy(ROOT / "tools/molecule-tests", tools)
-    (tools / "molecule-test").write_text(f'#!/bin/sh\necho "ran $*"\n[ "$*" != "{fails}" ] || exit 7\n')
-    (tools / "molecule-test").chmod(0o755)
-    done = subprocess.run([tools / "molecule-tests"], capture_output=True, text=True, timeout=30, check=False)
-    assert done.returncode == status
-    assert done.stdout.splitlines()[0] == "ran default bookworm stock"
-    assert done.stdout.splitlines()[-1] == "ran short trixie rt"
+LOG = """\
+INFO     [default > discovery] scenario test matrix: create, destroy
+INFO     [default > create] Executing
+TASK [Start the host and wait until ssh answers] INFO Executing
+{said}
+INFO     [default > create] Executed: {ended}
+"""
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """A checkout with the tool alone, whose `molecule` and `python` say what the test wants."""
+
+    def make(said, status):
+        for name in ("tools", ".venv/bin"):
+            (tmp_path / name).mkdir(parents=True)
+        shutil.copy(ROOT / "tools/molecule-test", tmp_path / "tools")
+        log = LOG.format(said=said, ended="Failed" if status else "Successful")
+        molecule = f"[ $1 = destroy ] || {{ cat <<'END'\n{log}END\nexit {status}; }}\n"
+        for name, script in {"molecule": molecule, "python": 'echo "asked $*"\n'}.items():
+            (tmp_path / ".venv/bin" / name).write_text(f"#!/bin/sh\n{script}")
+            (tmp_path / ".venv/bin" / name).chmod(0o755)
+        return tmp_path
+
+    return make
+
+
+def run_tool(tree, *words):
+    return subprocess.run([tree / "tools/molecule-test", *words], capture_output=True, text=True, timeout=30, check=False)
+
+
+def test_steps_are_told_and_the_rest_is_in_the_log(tree):
+    made = tree("ok: [molecule-default]", 0)
+    done = run_tool(made)
+    assert done.returncode == 0, done.stderr
+    told = [line.split(" ", 1)[1].removeprefix("default on bookworm, stock kernel: ") for line in done.stdout.splitlines()]
+    log = ".cache/molecule-default-bookworm-stock.log"
+    assert told == [f"whole log in {log}", "create: Executing", "create: Executed: Successful"]
+    assert "ok: [molecule-default]" in (made / log).read_text()
+
+
+def test_a_failure_is_told_last_with_the_guests_own_word(tree):
+    failed = 'fatal: [molecule-default]: FAILED! => {"msg": "no such guest"}'
+    done = run_tool(tree(failed, 3), "short", "trixie", "rt")
+    assert done.returncode == 3
+    assert "short on trixie, rt kernel: create: Executed: Failed" in done.stdout
+    assert "asked -m testhost serial molecule-short" in done.stdout
+    assert failed in done.stdout.rpartition("--- what failed")[2]
+
+
+@pytest.mark.parametrize("target", ["test", "test-guests"])
+def test_a_guest_runs_beside_the_rest(target):
+    said = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, timeout=30, check=True).stdout
+    assert "-j 2 " in said
+    assert "tools/molecule-test default bookworm stock" in said
+    assert ("tools/molecule-test short trixie rt" in said) == (target == "test-guests")
+    assert all((f"pytest {tests}" in said) == (target == "test") for tests in ("tests/unit", "tests/live", "tests/vm"))
