@@ -16,18 +16,18 @@ MAX_TEXT = 1 << 16
 #: In place of what a command writes, or of where it writes, that is not understood.
 UNKNOWN = "?"
 # How shell writes VALUE, the second group, to a file, the fourth (with re.VERBOSE).
-_ECHO = r"""(?:^|[;|&({}\n"']|\b(?:then|do|else|exec)\b)[ \t]*(?:/usr/bin/|/bin/)?(?:echo|printf)[ \t]+(?:-n[ \t]+)?
+_ECHO = r"""(?:^|[;|&({}\n"'`]|\b(?:then|do|else|exec)\b)[ \t]*(?:/usr/bin/|/bin/)?(?:echo|printf)[ \t]+(?:-n[ \t]+)?
     (["']?)(VALUE)(?:\\n)?\1[ \t]*
     (?:>{1,2}[ \t]*|\|[ \t]*(?:sudo[ \t]+)?(?:/usr/bin/|/bin/)?tee[ \t]+(?:-a[ \t]+)?)
-    (["']?)([^\s"'`;|&()<>]+)\3(?=$|[\s;|&)}"'])"""
+    (["']?)([^\s"'`;|&()<>]+)\3(?=$|[\s;|&)}"'`])"""
 _INTERPRETER = late_pattern(r"#![ \t]*/(?:\S*/)?(?:env[ \t]+)?(?:ba|da|a|k|z|)sh\b")
 # After a backslash a blank is part of a word, and so is the sign that follows.
 _COMMENT = late_pattern(r"(?:^|(?<!\\)[ \t])#")
 _QUOTES = "\"'`"
 #: Where a command begins (with re.VERBOSE).
 START = r"(?:^|(?<=[;|&(){}\n]))[ \t]*"
-#: Programs that have their arguments run on another machine, or in a namespace of its own.
-PROGRAMS_ELSEWHERE = frozenset(
+# Programs that have their arguments run on another machine, or in a namespace of its own.
+_PROGRAMS_ELSEWHERE = frozenset(
     {
         *("ssh", "docker", "podman", "nerdctl", "kubectl", "lxc", "lxc-attach", "nsenter", "machinectl"),
         *("systemd-nspawn", "chroot"),
@@ -38,7 +38,7 @@ _HERE = r"--privileged|-t[ \t]*1\b|--target[ =]1\b|localhost\b|127\.0\.0\.1"
 _NOT_HERE = rf"(?![^;|&\n]{{0,200}}[ \t@](?:{_HERE}))"
 _ELSEWHERE = late_pattern(
     rf"""{START}(?:(?:then|do|else|sudo|exec|nohup|timeout[ \t]+\S+)[ \t]+){{0,3}}(?:/\S*/)?
-    (?:{"|".join(sorted(PROGRAMS_ELSEWHERE))}|ip[ \t]+(?:-\S+[ \t]+)*netns[ \t]+exec
+    (?:{"|".join(sorted(_PROGRAMS_ELSEWHERE))}|ip[ \t]+(?:-\S+[ \t]+)*netns[ \t]+exec
     |(?:sudo|runuser)[ \t]+(?:-[A-Za-z]+[ \t]+)*-u[ \t]*(?!root\b|\#?0\b)[\w.\#-]+
     |su[ \t]+(?:-[lmp]*[ \t]+)*(?!root\b|-)[\w.-]+|unshare[ \t]+(?:-\w+[ \t]+)*-n)(?=[ \t]){_NOT_HERE}
     (?:[^;|&\n"'\\]|\\.|"(?:[^"\\]|\\.)*"|'[^']*')*""",
@@ -72,7 +72,7 @@ _DOCUMENT = late_pattern(
 )
 # The line that begins one for a program on another machine.
 _DOCUMENT_ELSEWHERE = late_pattern(
-    rf"""[ \t]*(?:sudo[ \t]+)?(?:/\S*/)?(?:{"|".join(sorted(PROGRAMS_ELSEWHERE))})[ \t]{_NOT_HERE}[^;|&<>\n"']*+
+    rf"""[ \t]*(?:sudo[ \t]+)?(?:/\S*/)?(?:{"|".join(sorted(_PROGRAMS_ELSEWHERE))})[ \t]{_NOT_HERE}[^;|&<>\n"']*+
     (?:["'][^;|&<>\n"']*+["'])?[ \t]*<<-?[ \t]*["']?(\w+)["']?[^;|&\n]*$""",
     re.VERBOSE,
 )
@@ -140,6 +140,12 @@ def split_sure(script: str) -> tuple[str, str, str]:
 def write_condition(command: str, maybe: bool) -> str:
     """Returns a command, in a condition of which nobody knows whether it holds if that is so."""
     return f"if false; then {command}; fi" if maybe else command
+
+
+def is_elsewhere(words: list[str]) -> bool:
+    """Returns whether a command, which may have the prefixes of a unit's, has its arguments run on another machine, in a
+    namespace of its own, or by a user who is not root."""
+    return _ELSEWHERE.match(" ".join([words[0].lstrip("@:+!|-"), *words[1:]])) is not None
 
 
 def drop_elsewhere(text: str) -> str:

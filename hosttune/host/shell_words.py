@@ -7,6 +7,7 @@ Sources: "Quoting" and "Shell Commands" in POSIX.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from hosttune.patterns import late_pattern
 
@@ -42,6 +43,12 @@ _COMMANDS = frozenset(
         *("if", "for", "while", "until", "case", "test", "true", "false", "cd", "export"),
     }
 )
+# A line that ends within quotes, and what ends them.
+_OPENS = late_pattern(r"""((?:[^"'\\]|\\.|"(?:[^"\\]|\\.)*+"|'[^']*+')*+)(?:(")(?:[^"\\]|\\.)*+|'[^']*+)$""")
+_ENDS = {'"': late_pattern(r'^(?:[^"\\]|\\.)*+"'), None: late_pattern("'")}
+_MOST_LINES = 64
+# What runs a command within a text in double quotes.
+_SUBSTITUTION = late_pattern(r"\$\(|`")
 # Of a line before a text: characters that are looked at.
 _BEFORE = 256
 
@@ -51,8 +58,21 @@ def split_told(text: str) -> tuple[str, str]:
     if not _MARK.search(text):
         return text, ""
     doubtful: list[str] = []
-    left = [_drop(line, doubtful) if _MARK.search(line) else line for line in text.split("\n")]
+    left = [_drop(line, doubtful) if _MARK.search(line) else line for line in _join_printed(text.split("\n"))]
     return "\n".join(left), "\n".join(doubtful)
+
+
+def _join_printed(lines: list[str]) -> Iterator[str]:
+    """Yields the lines, and a text over several lines that is printed as one of them."""
+    at = 0
+    while at < len(lines):
+        opens = _OPENS.match(lines[at])
+        end = at
+        if opens is not None and _PRINTS.search(opens[1][-_BEFORE:]):
+            following = range(at + 1, min(at + _MOST_LINES, len(lines)))
+            end = next((later for later in following if _ENDS[opens[2]].search(lines[later])), at)
+        yield "\n".join(lines[at : end + 1])
+        at = end + 1
 
 
 def _drop(line: str, doubtful: list[str]) -> str:
@@ -67,6 +87,9 @@ def _drop(line: str, doubtful: list[str]) -> str:
         start, end = match.span()
         before = line[max(0, start - _BEFORE) : start]
         if 0 <= reads < start or hands_on >= end or _RUNS.search(before):
+            continue
+        runs = _SUBSTITUTION.search(told) if match[1] is not None else None
+        if runs is not None and _MARK.search(told, runs.end()):
             continue
         sentence = _SENTENCE.match(told)
         prints = _PRINTS.search(before)

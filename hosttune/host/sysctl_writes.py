@@ -54,10 +54,11 @@ _WILDCARD = late_pattern(r"\*+|\?|\[[^\]]*\]?|\{[^{}]*\}")
 # A key with a value, as a program may be told it in words of its own; and a key alone.
 _SET = late_pattern(r"(?<![\w./$*{}-])/?((?:net|fs|kernel)[./][\w./*$\{\}-]+)[\x20\t\"']*=")
 _KEY = late_pattern(r"(?<![\w./-])((?:net|fs|kernel)\.[\w.]+)")
-# What prints words, but for what goes by a pipe to another program than logger(1), and to one of these files.
+# What prints words, but for what goes by a pipe to another program than logger(1), and to one of these files; and
+# for what a command among the words prints.
 _PRINTS = late_pattern(
     shell.START
-    + r"""(?:echo|printf|logger|log)[ \t](?:[^;|&<>\n"']|"[^"\n]*"|'[^'\n]*')*+
+    + r"""(?:echo|printf|logger|log)[ \t](?:(?!\$\()[^;|&<>\n"'`]|"(?:(?!\$\()[^"`\n])*"|'[^'\n]*')*+
     (?:\|[ \t]*logger\b[^;|&<>\n]*|>{1,2}[ \t]*(?!["']?/proc/+sys)[^\s;|&<>()]+)?(?![ \t]*[|>])""",
     re.VERBOSE,
 )
@@ -179,7 +180,7 @@ def parse_command(line: str) -> list[Write | Load]:
     if len(line) > shell.MAX_TEXT:
         return [Write(UNKNOWN, UNKNOWN, "")]
     for words in commands.split_commands(line):
-        if _is_elsewhere(words):
+        if shell.is_elsewhere(words):
             continue
         text = commands.find_wrapped_text(words)
         if text is not None:
@@ -207,10 +208,6 @@ def _bound(found: Iterable[Write | Load]) -> list[Write | Load]:
 
 def _is_program(word: str, *names: str) -> bool:
     return word.rpartition("/")[2].lstrip("@:+!|-") in names
-
-
-def _is_elsewhere(words: list[str]) -> bool:
-    return _is_program(words[0], *shell.PROGRAMS_ELSEWHERE) or (_is_program(words[0], "ip") and "netns" in words)
 
 
 def parse(text: str) -> list[Write | Load]:

@@ -28,6 +28,13 @@ HOSTS: dict[str, tuple[Changes, Outcome]] = {
     "said by a mark": (script('die "[tune] please run LINE"\n'), "nothing"),
     "behind another command": (script('CMD="ethtool -K eth0 gro off; LINE"\neval "$CMD"\n'), "unknown"),
     "behind another command that succeeds": (script('run "ip link set eth0 up && LINE"\n'), "unknown"),
+    "what a command within it prints": (script('echo "set: $(LINE)"\n'), "writes"),
+    "what a command within a sentence prints": (script('log_it "Now we set $(LINE)"\n'), "writes"),
+    "over several lines": (script('echo "To tune it by hand:\n\n    LINE\n"\n'), "nothing"),
+    "over several lines, and then run": (script('echo "To tune it by hand:\n"\nLINE\necho "\n"\n'), "writes"),
+    "over several lines, to a shell": (script("echo '\nLINE\n' | sh\n"), "writes"),
+    "over several lines of printf": (script("printf 'Run:\nLINE\nand see\n' >&2\n"), "nothing"),
+    "over several lines, with a command in it": (script('echo "Set:\n$(LINE)\n"\n'), "writes"),
     "evaluated": (script('eval "LINE"\n'), "writes"),
     "run by another shell": (script('bash -ec "LINE"\n'), "writes"),
     "said to another shell": (script('echo "LINE" | sh\n'), "writes"),
@@ -50,3 +57,11 @@ def test_a_host(name: str, fake_host: type[Any], tmp_path: Path) -> None:
         if outcome == "unknown" and knob == "affinity":
             expected["irq_affinity.queues"] = "unknown"  # any interrupt's may be written there
         corpus.assert_judged(changes, expected, fake_host, tmp_path / knob)
+
+
+def test_what_a_command_within_backquotes_writes_is_not_only_said(fake_host: type[Any], tmp_path: Path) -> None:
+    for knob, (line, start) in KNOBS.items():
+        changes = script(f'echo "set: `{line}`"\n')
+        root = corpus.make(fake_host, changes)
+        found = {finding.id: finding.status for finding in corpus.judge(root).findings if finding.id.startswith(start)}
+        assert found and set(found.values()) <= {"volatile", "unknown"}, knob
