@@ -143,8 +143,8 @@ def write_condition(command: str, maybe: bool) -> str:
 
 
 def is_elsewhere(words: list[str]) -> bool:
-    """Returns whether a command, which may have the prefixes of a unit's, has its arguments run on another machine, in a
-    namespace of its own, or by a user who is not root."""
+    """Returns whether a command has its arguments run on another machine, in a namespace of its own, or by another user
+    than root. It may have the prefixes of a unit's."""
     return _ELSEWHERE.match(" ".join([words[0].lstrip("@:+!|-"), *words[1:]])) is not None
 
 

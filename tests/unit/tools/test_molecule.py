@@ -82,15 +82,16 @@ def tree(tmp_path):
 
 
 def run_tool(tree, *words):
-    return subprocess.run([tree / "tools/molecule-test", *words], capture_output=True, text=True, timeout=30, check=False)
+    command = [tree / "tools/molecule-test", *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
 
 
 def test_steps_are_told_and_the_rest_is_in_the_log(tree):
     made = tree("ok: [molecule-default]", 0)
     done = run_tool(made)
     assert done.returncode == 0, done.stderr
-    told = [line.split(" ", 1)[1].removeprefix("default on bookworm, stock kernel: ") for line in done.stdout.splitlines()]
     log = ".cache/molecule-default-bookworm-stock.log"
+    told = [line.partition(" default on bookworm, stock kernel: ")[2] for line in done.stdout.splitlines()]
     assert told == [f"whole log in {log}", "create: Executing", "create: Executed: Successful"]
     assert "ok: [molecule-default]" in (made / log).read_text()
 
@@ -106,7 +107,8 @@ def test_a_failure_is_told_last_with_the_guests_own_word(tree):
 
 @pytest.mark.parametrize("target", ["test", "test-guests"])
 def test_a_guest_runs_beside_the_rest(target):
-    said = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, timeout=30, check=True).stdout
+    command = ["make", "--dry-run", target]
+    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=True).stdout
     assert "-j 2 " in said
     assert "tools/molecule-test default bookworm stock" in said
     assert ("tools/molecule-test short trixie rt" in said) == (target == "test-guests")

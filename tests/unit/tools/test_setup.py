@@ -15,8 +15,9 @@ PACKAGES = {"cc": "gcc", "gcc": "gcc", "rustc": "rustc", "strace": "strace", "ss
 PACKAGES |= {"systemd-escape": "systemd", "systemd-analyze": "systemd", "systemd-tmpfiles": "systemd", "ip": "iproute2"}
 PACKAGES |= {"tc": "iproute2", "sysctl": "procps", "modprobe": "kmod", "depmod": "kmod"}
 PACKAGES |= {"nm": "binutils"}
-#: Packages that every Debian has (Essential: yes, or what those need).
-BASE = {"bash", "coreutils", "dash", "tar", "util-linux"}
+#: Packages that every Debian has (Essential: yes, or what those need), and make, which runs tools/setup.
+BASE = {"bash", "coreutils", "dash", "make", "tar", "util-linux"}
+PACKAGES |= {"make": "make"}
 PACKAGES |= dict.fromkeys(["cat", "mkfifo", "sleep", "stdbuf", "true", "touch"], "coreutils")
 # tools/setup unpacks these, and installs them nowhere: their daemons would run, and irqbalance move interrupts.
 PACKAGES |= {"irqbalance": "irqbalance", "redis-server": "redis-server", "prometheus": "prometheus"}
