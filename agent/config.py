@@ -133,6 +133,14 @@ class Feed(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True
         self._check_request()
         if self.b and bool(self.b.sources) != bool(self.sources):
             raise ValueError("source: found for one line of two, allowed: both source and b.source, or neither")
+        self._check_second_line()
+
+    def _check_second_line(self) -> None:
+        if self.b is None or (self.b.address, self.b.port) != (self.address, self.port):
+            return
+        if self.b.interface == self.interface or not (self.b.interface and self.interface):
+            here = f"{self.address}:{self.port}"
+            raise ValueError(f"b: found {here}, as in the first line; allowed: another, or an interface for each")
 
     def _check_request(self) -> None:
         if self.request and self.request.source:
@@ -274,29 +282,36 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=Tr
 
 
 def _check_names(strategy: Strategy, exchange: Exchange, form: str) -> None:
-    """Raise KeyRefused where a symbol has no name of its own at the exchange, or none in the feed's format."""
-    given = exchange.symbols
-    for name in given:
+    """Raise SeveralRefused where symbols have no name of their own at the exchange, or none in the feed's format."""
+    if refused := [*_list_strangers(strategy, exchange), *_list_nameless(strategy, exchange, form)]:
+        raise SeveralRefused([KeyRefused(key, words) for key, words in refused])
+
+
+def _list_strangers(strategy: Strategy, exchange: Exchange) -> Iterator[tuple[Key, str]]:
+    for name in exchange.symbols:
         if name not in strategy.traded:
             from hosttune.config_errors import allow_names
 
             words = f"found {name!r}, which is no symbol of the strategy; {allow_names(name, strategy.traded)}"
-            raise KeyRefused(("exchange", "symbols", name), f"exchange.symbols: {words}")
-    most, taken = formats.find(form).symbol, dict[str, str]()
+            yield ("exchange", "symbols", name), f"exchange.symbols: {words}"
+
+
+def _list_nameless(strategy: Strategy, exchange: Exchange, form: str) -> Iterator[tuple[Key, str]]:
+    given, most, taken = exchange.symbols, formats.find(form).symbol, dict[str, str]()
     for index, symbol in enumerate(strategy.traded):
         key: Key = ("strategy", "symbol") if strategy.symbol else ("strategy", "symbols", index)
         shown = "strategy.symbol" if strategy.symbol else f"strategy.symbols[{index}]"
-        if len(symbol) > most:
-            raise KeyRefused(key, f"{shown}: found {symbol!r}, allowed: at most {most} characters (feed.format {form})")
         name = exchange.find_name(symbol)
-        if len(name) > MAX_EXCHANGE_NAME:
-            raise KeyRefused(
+        if len(symbol) > most:
+            yield key, f"{shown}: found {symbol!r}, allowed: at most {most} characters (feed.format {form})"
+        elif len(name) > MAX_EXCHANGE_NAME:
+            yield (
                 key,
                 f"{shown}: found {symbol!r}, {len(symbol)} characters, and orders have {MAX_EXCHANGE_NAME}; wanted the "
                 f'exchange\'s name of it: exchange.symbols = {{"{symbol}" = "{symbol[:MAX_EXCHANGE_NAME]}"}}, say',
             )
-        if (other := taken.setdefault(name, symbol)) != symbol:
-            raise KeyRefused(
+        elif (other := taken.setdefault(name, symbol)) != symbol:
+            yield (
                 ("exchange", "symbols", symbol if symbol in given else other),
                 f"exchange.symbols: found {name!r} for both {other!r} and {symbol!r}, allowed: each once",
             )

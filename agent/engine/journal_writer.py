@@ -30,7 +30,7 @@ _WRITER_ENDS = 10.0
 _WRITER_EMPTIES = 30.0
 #: What to do about a ring that an engine left and that cannot be emptied into the file. Nothing does it unasked: what
 #: the ring holds may be executions, and the positions would be wrong.
-_ADVICE = "the journal may lack what is in it: compare the positions with the exchange's, then move it away"
+ADVICE = "the journal may lack what is in it: compare the positions with the exchange's, then move it away"
 
 
 def start_writer(ring: Path, path: Path) -> int:
@@ -100,7 +100,7 @@ def drain_ring(ring: Any, path: Path) -> None:
                 pass
     except (RingError, JournalError) as error:
         why = str(error).removeprefix(f"{ring.path}: ")
-        raise RunError(f"journal: {ring.path}: {why}; {_ADVICE}") from None
+        raise RunError(f"journal: {ring.path}: {why}; {ADVICE}") from None
     except OSError as error:
         raise RunError(f"journal: {path}: {error.strerror}; what it lacks is kept in {ring.path}") from None
 
@@ -111,7 +111,7 @@ def drain_left_ring(ring_path: Path, path: Path, seconds: float = _WRITER_ENDS) 
     OSError; then the ring stays."""
     from agent.shm.ring import Ring, RingHeld
 
-    if _is_unwritten(ring_path):
+    if is_unwritten(ring_path):
         ring_path.unlink()
         return
     limit = time.monotonic() + seconds
@@ -128,7 +128,7 @@ def drain_left_ring(ring_path: Path, path: Path, seconds: float = _WRITER_ENDS) 
     ring_path.unlink()
 
 
-def _is_unwritten(ring_path: Path) -> bool:
+def is_unwritten(ring_path: Path) -> bool:
     """Whether an engine was killed between making its ring and writing the ring's header, or has never been there."""
     descriptor = place.open_file(ring_path, os.O_RDONLY)
     try:
@@ -156,9 +156,9 @@ def recover(path: Path, ring_path: Path, symbols: list[str]) -> State:
         if os.path.lexists(ring_path):
             drain_left_ring(ring_path, path)
     except RingError as error:
-        raise RunError(f"journal: {error}; {_ADVICE}") from None
+        raise RunError(f"journal: {error}; {ADVICE}") from None
     except OSError as error:
-        raise RunError(f"journal: {place.explain(error, ring_path)}; {_ADVICE}") from None
+        raise RunError(f"journal: {place.explain(error, ring_path)}; {ADVICE}") from None
     with journal.Journal(path) as file:
         _archive(file, file.add_up(total))
     return total.state

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from agent.config import Config, Exchange, read_password
-from agent.engine import feed_problems
+from agent.engine import feed_problems, file_problems
 from agent.engine.errors import RunError
 from agent.engine.feed_sockets import attach_ring, open_feed, pack_sources
 from agent.engine.journal_writer import open_journal
@@ -47,11 +47,33 @@ class Shard(msgspec.Struct, frozen=True):
         return traded
 
     def username(self, exchange: Exchange) -> str:
-        """The name to log in with. Raises RunError for one that OUCH has no room for."""
+        """The name to log in with. Raises RunError for one that OUCH has no room for, and for one that is every
+        shard's: each would be told of the others' orders, and end the others' sessions."""
+        if self.count > 1 and "{shard}" not in exchange.username:
+            raise RunError(
+                f"exchange.username: found {exchange.username!r} for {self.count} shards, allowed: a name of its own "
+                "for each, by {shard} in it"
+            )
         try:
             return exchange.find_username(self.number)
         except ValueError as error:
             raise RunError(f"exchange.{error}") from None
+
+    def place_files(self, config: Config) -> Config:
+        """Returns the configuration with the shard's number in the paths of the segment and of the series, where it
+        gives them."""
+        engine, series = config.engine, config.series
+        return msgspec.structs.replace(
+            config,
+            engine=msgspec.structs.replace(engine, shm=self._number(engine.shm)),
+            series=msgspec.structs.replace(series, path=self._number(series.path)),
+        )
+
+    def _number(self, path: str) -> str:
+        if not path or self.count == 1:
+            return path
+        given = Path(path)
+        return str(given.with_name(f"{self.name(given.stem)}{given.suffix}"))
 
 
 _WHOLE = Shard()
@@ -186,6 +208,7 @@ def run(config: Config, *, once: bool, shard: Shard = _WHOLE, hold: bool = False
     once: end with the exchange's session instead of waiting for the next one. hold: begin when SIGUSR1 comes. Raises
     RunError, ConfigError, StrategyError of agent.strategy, and JournalError of agent.journal.
     """
+    config = shard.place_files(config)
     use_cache(config.engine.cache_dir)
     with quiet_interrupts():
         from agent import strategy
@@ -199,7 +222,7 @@ def run(config: Config, *, once: bool, shard: Shard = _WHOLE, hold: bool = False
     prepared = strategy.prepare(loaded, wanted.fast, wanted.slow, wanted.size, symbols, wanted.values)
     name = shard.name(config.engine.name)
     path = find_segment(config.engine.shm, name)
-    if problem := next(feed_problems.list_problems(feed), ""):
+    for problem in (*feed_problems.list_problems(feed), *file_problems.list_problems(config, name)):
         raise RunError(problem)
     with contextlib.ExitStack() as open_until_the_end:
         lines, receive_buffer = open_feed(feed, config.engine.busy_poll_us)

@@ -10,12 +10,14 @@ from typing import NamedTuple
 
 from agent import config, config_problems
 from agent.config import Config, Problem
-from agent.engine import feed_problems
+from agent.engine import feed_problems, file_problems, journal_writer
 from agent.engine.run import Shard
 from agent.errors import AgentError
 from agent.journal import file as journal
 from agent.journal.errors import JournalError
 from agent.shm import place
+from agent.shm import segment as shm
+from agent.shm.ring import RingError, read_fill
 from agent.strategy import cache
 
 
@@ -34,7 +36,8 @@ def find_problems(path: Path, shard: Shard) -> Findings:
     """
     if problems := list(config_problems.list_problems(path, shard.number)):
         return Findings(problems, [])
-    settings = config.load(path, shard.number)
+    settings = shard.place_files(config.load(path, shard.number))
+    name = shard.name(settings.engine.name)
     problems = [
         config_problems.place(message, path)
         for messages in (
@@ -42,10 +45,11 @@ def find_problems(path: Path, shard: Shard) -> Findings:
             _check_shard(settings, shard),
             _check_password(settings),
             _check_strategy(settings),
-            _check_segment(settings),
+            _check_segment(settings, name),
             feed_problems.list_problems(settings.feed),
+            file_problems.list_problems(settings, name),
             _check_ring(settings),
-            _check_journal(settings, shard),
+            _check_journal(settings, name),
         )
         for message in messages
     ]
@@ -62,6 +66,7 @@ def _check_cache(settings: Config) -> Iterator[str]:
 
 def _check_shard(settings: Config, shard: Shard) -> Iterator[str]:
     yield from _try(lambda: shard.traded(settings.strategy.traded))
+    yield from _try(lambda: shard.username(settings.exchange))
 
 
 def _check_password(settings: Config) -> Iterator[str]:
@@ -83,10 +88,14 @@ def _check_strategy(settings: Config) -> Iterator[str]:
         yield from error.problems
 
 
-def _check_segment(settings: Config) -> Iterator[str]:
-    given = settings.engine.shm
-    directory = Path(given).parent if given else place.own_directory()
-    yield from _check_directory("engine.shm", directory, "RUNTIME_DIRECTORY")
+def _check_segment(settings: Config, name: str) -> Iterator[str]:
+    path = Path(settings.engine.shm or shm.path_of(name))
+    yield from _check_directory("engine.shm", path.parent, "RUNTIME_DIRECTORY")
+    if os.path.lexists(path):
+        try:
+            os.close(place.open_file(path, os.O_RDONLY))
+        except OSError as error:
+            yield f"engine.shm: {place.explain(error, path)}"
     if settings.series.capacity and settings.series.path:
         yield from _check_directory("series.path", Path(settings.series.path).parent, "")
 
@@ -100,11 +109,10 @@ def _check_ring(settings: Config) -> Iterator[str]:
             yield f"feed.ring: {place.explain(error, path)}{feed_problems.explain_ring(path)}"
 
 
-def _check_journal(settings: Config, shard: Shard) -> Iterator[str]:
-    given = settings.journal.directory
-    directory = Path(given) if given else journal.default_directory()
-    yield from _check_directory("journal.directory", directory, "STATE_DIRECTORY")
-    path = directory / f"{shard.name(settings.engine.name)}.journal"
+def _check_journal(settings: Config, name: str) -> Iterator[str]:
+    path = file_problems.find_journal(settings, name)
+    yield from _check_directory("journal.directory", path.parent, "STATE_DIRECTORY")
+    yield from _check_left_ring(place.ring_of(Path(settings.engine.shm or shm.path_of(name))))
     if not os.path.lexists(path) or not path.stat().st_size:  # an engine was killed before it began to write
         return
     try:
@@ -112,6 +120,19 @@ def _check_journal(settings: Config, shard: Shard) -> Iterator[str]:
             found.require_symbols(settings.strategy.traded)
     except JournalError as error:
         yield f"journal.directory: {error}"
+
+
+def _check_left_ring(path: Path) -> Iterator[str]:
+    """Yields why the ring that an engine left cannot be emptied into the journal."""
+    if not os.path.lexists(path):
+        return
+    try:
+        if not journal_writer.is_unwritten(path):
+            read_fill(path)
+    except OSError as error:
+        yield f"journal: {place.explain(error, path)}; {journal_writer.ADVICE}"
+    except RingError as error:
+        yield f"journal: {error}; {journal_writer.ADVICE}"
 
 
 def _list_warnings(settings: Config) -> Iterator[str]:

@@ -19,6 +19,12 @@ from hosttune import config_errors
 EXAMPLE = (Path(agent.__file__).parent / "example.toml").read_text().replace('"ema_cross"', '"every_tick_cython"')
 
 
+def put(table: str, lines: str, text: str = EXAMPLE) -> str:
+    """Returns a configuration with lines at the begin of a table."""
+    assert f"\n[{table}]\n" in text
+    return text.replace(f"[{table}]\n", f"[{table}]\n{lines}\n")
+
+
 class OpenedError(BaseException):
     """`agent run` got as far as the sockets."""
 
@@ -65,7 +71,7 @@ def check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., l
             started = main(["run", str(path), *arguments])
         except OpenedError:
             # What `agent run` makes later than it opens the sockets.
-            assert all(p["key"].startswith(("journal.", "series.", "engine.shm", "feed.ring")) for p in problems)
+            assert all(p["key"].startswith(("journal", "series.", "engine.shm", "feed.ring")) for p in problems)
         else:
             errors = capsys.readouterr().err
             assert (started, errors) == (2, f"agent: {problems[0]['message']}\n")
@@ -201,8 +207,9 @@ def test_a_shard_has_its_own_username_and_symbols(check: Callable[..., list[dict
     assert check(text, "--shard", "1/150") == []
     assert check(change(('"trader"', '"trade{shard}"')), "--shard", "0/1") == []
     assert check(text.replace("tra{", "trade{"), "--shard", "10/150")[0]["found"] == "'trade10'"
-    (problem,) = check(EXAMPLE, "--shard", "1/2")
-    assert problem["message"] == "--shard: found 1/2 with 1 symbols: none would be left"
+    none, shared = check(EXAMPLE, "--shard", "1/2")
+    assert none["message"] == "--shard: found 1/2 with 1 symbols: none would be left"
+    assert shared["key"] == "exchange.username" and shared["found"] == "'trader' for 2 shards"
 
 
 def test_a_strategys_lines_are_named(
@@ -241,6 +248,60 @@ def test_a_journal_of_other_symbols_is_refused(check: Callable[..., list[dict[st
         "main.journal: is for the symbols ETHUSDT, BTCUSDT; allowed: these first, in this order, or another "
         "journal.directory"
     )
+
+
+def test_no_file_of_an_engine_is_another_one(check: Callable[..., list[dict[str, Any]]], tmp_path: Path) -> None:
+    """Of each two that the configuration gives one path, also by another way to it."""
+    (tmp_path / "way").symlink_to(tmp_path)
+    segment, kept = tmp_path / "x.segment", tmp_path / "trading_agent/main.journal"
+    for key, path, taken in (
+        ("series.path", segment, "the segment"),
+        ("series.path", tmp_path / "way/x.segment", "the segment"),
+        ("series.path", tmp_path / "x.journal-ring", "the journal's ring"),
+        ("series.path", kept, "the journal"),
+        ("series.path", journal.snapshot_of(kept), "the journal's snapshot"),
+        ("engine.shm", kept, "the journal"),
+    ):
+        text = put("engine", f'shm = "{path if key == "engine.shm" else segment}"')
+        if key == "series.path":
+            text = put("series", f'capacity = 16\npath = "{path}"', text)
+        messages = [problem["message"] for problem in check(text)]
+        assert any(taken in message and str(path) in message for message in messages), (key, path, messages)
+
+
+def test_what_is_no_segment_and_no_ring_is_refused(check: Callable[..., list[dict[str, Any]]], tmp_path: Path) -> None:
+    segment = tmp_path / "x.segment"
+    text = put("engine", f'shm = "{segment}"')
+    assert check(text) == []
+    segment.mkdir()
+    assert [problem["key"] for problem in check(text)] == ["engine.shm"]
+    segment.rmdir()
+    segment.symlink_to(tmp_path / "elsewhere")
+    assert [problem["key"] for problem in check(text)] == ["engine.shm"]
+    segment.unlink()
+    (tmp_path / "x.journal-ring").write_bytes(bytes(4096))  # of an engine that was killed before it wrote
+    assert check(text) == []
+    (tmp_path / "x.journal-ring").write_bytes(b"damaged" * 100)
+    (problem,) = check(text)
+    assert "x.journal-ring" in problem["message"]
+
+
+def test_each_symbol_that_is_wrong_is_named(check: Callable[..., list[dict[str, Any]]]) -> None:
+    symbols = ["1000PEPEUSDT", "1000SHIBUSDT", "ETHUSDT"]
+    text = change(('symbol = "BTCUSDT"', f"symbols = {symbols}"))
+    assert [problem["found"].split(",")[0] for problem in check(text)] == ["'1000PEPEUSDT'", "'1000SHIBUSDT'"]
+    told = [problem["message"] for problem in check(put("exchange", 'symbols = {NOPE = "A", ALSO = "B"}'))]
+    assert ["'NOPE'" in told[0], "'ALSO'" in told[1], len(told)] == [True, True, 2]
+
+
+def test_one_line_twice_is_refused(check: Callable[..., list[dict[str, Any]]]) -> None:
+    address = re.search(r'^address = "(.*)"', EXAMPLE, re.M)
+    port = re.search(r"^port = (\d+)", EXAMPLE, re.M)
+    assert address and port
+    second = f'b = {{address = "{address[1]}", port = {port[1]}}}'
+    (problem,) = check(put("feed", second))
+    assert problem["key"] == "feed.b"
+    assert check(put("feed", second.replace(port[1], str(int(port[1]) + 1)))) == []
 
 
 def test_nothing_is_made(tmp_path: Path) -> None:

@@ -10,11 +10,15 @@ from pathlib import Path
 
 import pytest
 
+import agent
+from agent import config
 from agent.config import Exchange, Series
 from agent.engine.errors import RunError
 from agent.engine.run import Shard, quiet_collector, wait_for_go
 from agent.engine.shared_memory import create_segment, create_series
 from agent.engine.systemd import notify
+
+EXAMPLE = (Path(agent.__file__).parent / "example.toml").read_text()
 
 
 @pytest.mark.parametrize(
@@ -44,6 +48,22 @@ def test_the_shards_user() -> None:
     assert Shard(9, 11).username(exchange("USERS{shard}")) == "USERS9"
     with pytest.raises(RunError, match=r"^exchange\.username: found 'USERS10', allowed: at most 6 characters$"):
         Shard(10, 11).username(exchange("USERS{shard}"))
+
+
+def test_a_name_of_the_user_is_no_two_shards() -> None:
+    for count in (2, 256):
+        with pytest.raises(RunError, match=r"^exchange\.username: found 'TRADER' for \d+ shards, allowed: "):
+            Shard(1, count).username(Exchange(address="127.0.0.1", port=1, username="TRADER"))
+
+
+def test_the_shards_files() -> None:
+    text = EXAMPLE.replace("[engine]\n", '[engine]\nshm = "/run/x/a.b.segment"\n')
+    given = config.parse(text.replace("[series]\n", '[series]\npath = "/run/x/ticks"\n'), "agent.toml")
+    assert Shard().place_files(given) == given
+    placed = Shard(1, 2).place_files(given)
+    assert (placed.engine.shm, placed.series.path) == ("/run/x/a.b.1.segment", "/run/x/ticks.1")
+    plain = config.parse(EXAMPLE, "agent.toml")
+    assert Shard(1, 2).place_files(plain) == plain
 
 
 def test_the_collector_rests_and_comes_back() -> None:
