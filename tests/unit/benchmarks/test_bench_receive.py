@@ -12,9 +12,24 @@ import pytest
 
 from agent.protocols import itch_layouts as itch
 from benchmarks.agent import drive, machine, receive
-from benchmarks.agent.sample import BenchError
+from benchmarks.agent.sample import BenchError, Sample
 
 two_cpus = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one CPU: both sides spin")
+
+
+def play(directory: Path) -> list[Sample]:
+    """Returns the samples of a round: of the first, on a busy machine, in which the kernel dropped nothing."""
+    lost: list[str] = []
+    while len(lost) < 10:
+        plays = receive.rounds(directory)
+        try:
+            return next(plays)
+        except BenchError as error:
+            assert " were lost" in str(error)
+            lost.append(str(error))
+        finally:
+            plays.close()  # type: ignore[attr-defined]
+    raise AssertionError(lost)
 
 
 @two_cpus
@@ -22,9 +37,7 @@ def test_every_part_gives_a_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     for name, value in {"PACKETS": 2000, "PACED": 0.1, "MESSAGES": 20_000.0, "MESSAGES_FOR": 0.2, "ORDERS": 2000.0,
                         "ORDERS_FOR": 0.3, "BUFFER": 8 << 20, "SLICES": 1}.items():  # fmt: skip
         monkeypatch.setattr(receive, name, value)
-    plays = receive.rounds(tmp_path)
-    samples = next(plays)
-    plays.close()  # type: ignore[attr-defined]
+    samples = play(tmp_path)
     assert [s.metric for s in samples] == [
         "flood",
         "queued",

@@ -181,7 +181,7 @@ def test_two_lines_and_a_request_server_heal_what_the_network_does(stage: Stage)
     c = report["agent"]
     assert c["messages"] == 4000 and c["lost"] == 0 and c["healed"] > 0 and c["requests"] > 0 and c["duplicates"] > 0
     assert report["faults"]["retransmitted"] > 0 and report["faults"]["dropped"] > 100
-    assert c["orders_sent"] == report["orders"]["orders"] > 500
+    assert c["orders_sent"] == report["orders"]["orders"] > 100
     assert (c["books_stale"], c["book_inconsistent"]) == (0, 0)
     out, _ = child.communicate(timeout=40)
     assert child.returncode == 0, out

@@ -116,7 +116,7 @@ def test_alerts_fire_and_each_query_of_each_dashboard_has_data(
             """An engine all of whose words grow."""
             nonlocal word
             exporter.put("e", word=word, heartbeat_ns=shm.now_ns(), **kwargs)
-            word += 1000
+            word += 10_000
             counters.publish({f"{w}[x-0]" if n.part != "part" else w: word for w, n in NUMBERS["ingest"].items()})
             worker.publish(own | {"send_failures": word})
             for process, kind in ((sync, "sync"), (run, "run")):
@@ -150,7 +150,7 @@ def test_alerts_fire_and_each_query_of_each_dashboard_has_data(
         wanted = alerts - NOT_HERE - {"LossNear", "SymbolLossNear", "PositionNear", "OpenOrdersNear",
                                       "OrdersOfDayNear", "OrdersRefused"}  # fmt: skip
         try:
-            prometheus.wait(lambda: firing() >= wanted, 30)
+            prometheus.wait(lambda: firing() >= wanted, 120)
         except AssertionError:
             raise AssertionError(f"quiet: {sorted(wanted - firing())}") from None
         # The exporter's rules were read without a fault.
