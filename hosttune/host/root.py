@@ -52,6 +52,7 @@ _HEAD_BYTES = 256
 _OURS = "/etc/hosttune/"  # the parser of profiles tells the line
 
 NOT_CAPTURED = "not in the capture"
+NOT_A_LINK = "not a symbolic link"
 NOT_REGULAR = "not a regular file"
 #: Of an ELF image, and of a zip application that is larger than what is read as text.
 PROGRAM = "a program"
@@ -397,7 +398,7 @@ def _is_not_a_link(error: Exception) -> bool:
 
 
 def _report_not_a_link(path: str) -> Fact[Any]:
-    return Fact("absent", None, path, "not a symbolic link")
+    return Fact("absent", None, path, NOT_A_LINK)
 
 
 def _is_copied_with(missing: str) -> bool:

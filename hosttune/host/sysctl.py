@@ -23,7 +23,7 @@ from hosttune.host import (
     sysctl_lines,
     sysctl_writes,
 )
-from hosttune.host.root import Fact, Root
+from hosttune.host.root import NOT_A_LINK, Fact, Root
 from hosttune.host.sysctl_lines import Assignment, is_glob, list_names, normalise_key, parse, settle
 from hosttune.host.sysctl_values import SOUGHT, WORD_KEYS, is_numeric, keep_value, may_match
 from hosttune.host.systemd_lines import split_lines
@@ -146,12 +146,13 @@ def _read_arguments(root: Root, sought: frozenset[str]) -> Fact[list[Assignment]
 
 
 def _starts_procps(root: Root) -> bool:
-    """Returns whether the init script of procps applies sysctls at boot: systemd has a service of its own."""
+    """Returns whether the init script of procps applies sysctls at boot: systemd has a service of its own, and a tree
+    need not have /sbin/init."""
     directory, _, name = _INIT_SCRIPT.rpartition("/")
     if name not in (root.list(directory).value or []):
         return False
     init = root.link("/sbin/init")
-    return init.state == "absent" or (init.value is not None and "systemd" not in init.value)
+    return init.reason == NOT_A_LINK or (init.value is not None and "systemd" not in init.value)
 
 
 def _choose_lines(sought: frozenset[str], lines: list[Assignment]) -> list[Assignment]:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from hosttune.host import sysctl_lines, sysctl_writes
+from hosttune.host.root import Tree
 from hosttune.host.sysctl_writes import Load
 from tests.unit.hosttune import corpus, golden
 from tests.unit.hosttune.corpus import Changes, Expected
@@ -257,3 +258,24 @@ def test_a_key_that_sysctl_and_systemd_write_alike() -> None:
     for key in ("net.ipv4.conf.eth0/100.rp_filter", "net/ipv4/conf/eth0.100/rp_filter"):
         (found,) = sysctl_writes.parse_command(f"/sbin/sysctl -w {key}=1")
         assert not isinstance(found, Load) and found.path == sysctl_lines.normalise_key(key)
+
+
+@pytest.mark.parametrize(("init", "status"), [("none", "pass"), ("a link", "pass"), ("a program", "volatile")])
+def test_a_tree_need_not_have_the_links_of_a_merged_usr(
+    fake_host: type[Any], tmp_path: Path, init: str, status: str
+) -> None:
+    """With procps' init script, which systemd does not start, and a stale sysctl.conf, which only that one reads."""
+    changes: Changes = {
+        "/etc/init.d/procps": "#!/bin/sh\n",
+        "/etc/sysctl.conf": f"{LINE}1\n",
+        "/etc/sysctl.d/99-sysctl.conf": None,
+    }
+    golden.write_tree(corpus.make(fake_host, changes), tmp_path)
+    if init != "none":
+        (tmp_path / "sbin").mkdir()
+    if init == "a link":
+        (tmp_path / "sbin/init").symlink_to("/lib/systemd/systemd")
+    elif init == "a program":
+        (tmp_path / "sbin/init").write_text("\x7fELF")
+    found = {finding.id: finding.status for finding in corpus.judge(Tree(str(tmp_path))).findings}
+    assert found[ID] == status
