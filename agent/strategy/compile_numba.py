@@ -44,7 +44,8 @@ class Unit(NamedTuple):
     noun, name: of it, in a message: "strategy", "ema_cross"; state: a NumPy dtype, or the list of fields for one;
     functions: by name, None for one that is left out; glue: the source of the functions that Numba makes C functions
     of, each of which calls inner_NAME, the function itself; layout: what they depend on beside that, told by repr();
-    orders: by function, which of its arguments has as many places as an order buffer; signatures: returns Numba's
+    orders: by function, which of its arguments has as many places as an order buffer; engines: by function, which one
+    is the engine's, and only read; signatures: returns Numba's
     signatures of the glue's functions, for the record of the state; error: the class of what is raised, with a line for
     each thing that is wrong.
     """
@@ -56,6 +57,7 @@ class Unit(NamedTuple):
     glue: str
     layout: tuple[object, ...]
     orders: Mapping[str, int]
+    engines: Mapping[str, int]
     signatures: Callable[[Any], dict[str, Any]]
     error: type[Exception]
 
@@ -171,20 +173,21 @@ def _teach_numba() -> None:
         return find_symbol  # type: ignore[return-value]
 
 
-def _compile_function(space: dict[str, Any], name: str, function: Any, signature: Any, orders: int) -> Any:
+def _compile_function(unit: Unit, space: dict[str, Any], name: str, signature: Any) -> Any:
     """Returns the Numba callback of one of a unit's functions, out of the cache where the glue's file is.
 
-    space: of the glue's module; orders: which argument is an order buffer, -1 for none. Raises ForbiddenError, and
-    whatever Numba's passes run into.
+    space: of the glue's module. Raises ForbiddenError, and whatever Numba's passes run into.
     """
     import numba
 
     from agent.strategy import forbidden
 
     _teach_numba()
+    function = unit.functions[name]
     inner = space["inner_" + name] = numba.njit(error_model="numpy")(function)
-    arguments = function.__code__.co_varnames
-    compiler = forbidden.make_compiler(inner, arguments[orders] if 0 <= orders < len(arguments) else "")
+    arguments = dict(enumerate(function.__code__.co_varnames))
+    orders, engines = (arguments.get(each.get(name, -1), "") for each in (unit.orders, unit.engines))
+    compiler = forbidden.make_compiler(inner, orders, engines)
 
     def compile_glue(cache: bool) -> Any:
         return numba.cfunc(signature, cache=cache, error_model="numpy", pipeline_class=compiler)(space[name])
@@ -198,12 +201,14 @@ def _compile_function(space: dict[str, Any], name: str, function: Any, signature
         return compile_glue(cache=False)
 
 
-def _explain(message: str, words: str, glue: str) -> str:
-    """Returns a line for what Numba says in several: the place in the source, the words, and what Numba found there."""
+def _explain(message: str, words: str, glue: str, function: str) -> str:
+    """Returns a line for what Numba says in several: the place in the source (that of the function, if Numba names none
+    of the user's), the words, and what Numba found there."""
     lines = [line for line in message.splitlines() if line and not line.startswith("Failed in ")]
     places = re.findall(r'^File "([^"]+)", line (\d+):', message, re.MULTILINE)
     # Not that of the glue, which is below a name that no file has, or in the cache.
-    at = next((f"{os.path.abspath(f)}:{line}: " for f, line in places if os.path.isfile(f) and f not in glue), "")
+    users = ((f, line) for f, line in places if os.path.isfile(f) and os.path.realpath(f) != os.path.realpath(glue))
+    at = next((f"{os.path.abspath(f)}:{line}: " for f, line in users), function)
     return at + words + (lines[0] if lines else message)
 
 
@@ -263,7 +268,7 @@ def _compile_functions(unit: Unit, signatures: dict[str, Any], space: dict[str, 
         if function is None:
             continue
         try:
-            compiled[name] = _compile_function(space, name, function, signatures[name], unit.orders.get(name, -1))
+            compiled[name] = _compile_function(unit, space, name, signatures[name])
         except forbidden.ForbiddenError as error:
             problems += [
                 f"{p.file}:{p.line}: {unit.title}, {p.function}: found {p.found}; allowed: {p.allowed}"
@@ -271,12 +276,12 @@ def _compile_functions(unit: Unit, signatures: dict[str, Any], space: dict[str, 
             ]
         except Exception as error:  # Numba's own, and whatever else its passes run into
             words, glue = f"{unit.title}: {name} does not compile: ", space[name].__code__.co_filename
+            source = cast(FunctionType, function).__code__
+            at = f"{os.path.abspath(source.co_filename)}:{source.co_firstlineno}: "
             if isinstance(error, KeyError):  # of a record's fields, without a place
-                source = cast(FunctionType, function).__code__
-                at = f"{os.path.abspath(source.co_filename)}:{source.co_firstlineno}: "
                 problems.append(f"{at}{words}found the field {error}, which there is not")
             else:
-                problems.append(_explain(str(error).strip(), words, glue))
+                problems.append(_explain(str(error).strip(), words, glue, at))
     if problems:
         raise unit.error(*dict.fromkeys(problems))
     return compiled
@@ -301,6 +306,7 @@ def _describe_strategy(strategy: Strategy) -> Unit:
         glue=_GLUE,
         layout=(_table.layout_hash(),),
         orders={"on_event": 2, "on_fill": 2, "on_timer": 2},
+        engines={"init": 1, "on_event": 1, "on_fill": 1},
         signatures=_sign_strategy,
         error=StrategyError,
     )

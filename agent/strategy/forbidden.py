@@ -1,4 +1,4 @@
-"""What the code of a compiled strategy may not do: raise, print, allocate, call Python, or write past `orders`.
+"""What the code of a compiled strategy may not do: raise, print, allocate, call Python, or write where it may not.
 
 The verdict is on LLVM's text of the machine code, optimised: what the optimiser has proved away is not there, and what
 Numba brought in unasked is. Whatever is called and is not known to be harmless is refused. The place of it is found by
@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from agent.strategy.indices import Problem, list_calls
-from agent.strategy.indices import find_problems as find_wrong_indices
+from agent.strategy.indices import find_problems as find_wrong_writes
 
 _ALLOWED = "what cannot raise, print, allocate or call Python"
 
@@ -63,11 +63,12 @@ class ForbiddenError(Exception):
         self.problems = problems
 
 
-def make_compiler(function: Any, orders: str) -> Any:
+def make_compiler(function: Any, orders: str, engines: str) -> Any:
     """Returns the class of a Numba compiler for the caller of a dispatcher, which raises ForbiddenError for what the
     caller or the dispatcher's function, or what that calls, may not do.
 
-    orders: the name of the function's argument that has as many places as an order buffer, "" for none.
+    orders: the name of the function's argument that has as many places as an order buffer, engines: of the one that is
+    the engine's, "" for none.
     """
     from numba.core.compiler import CompilerBase, DefaultPassBuilder
     from numba.core.compiler_machinery import AnalysisPass, register_pass
@@ -84,7 +85,9 @@ def make_compiler(function: Any, orders: str) -> Any:
             described = state.cr.fndesc
             # The text is that of all functions together, optimised, once somebody has asked for an address.
             state.library.get_pointer_to_function(described.llvm_cfunc_wrapper_name)
-            if problems := find_problems(state.library.get_llvm_str(), described.llvm_func_name, function, orders):
+            if problems := find_problems(
+                state.library.get_llvm_str(), described.llvm_func_name, function, orders, engines
+            ):
                 raise ForbiddenError(problems)
             return False
 
@@ -98,16 +101,16 @@ def make_compiler(function: Any, orders: str) -> Any:
     return Compiler
 
 
-def find_problems(text: str, start: str, function: Any, orders: str) -> list[Problem]:
+def find_problems(text: str, start: str, function: Any, orders: str, engines: str) -> list[Problem]:
     """Returns what code may not do, by file and line.
 
     text: of LLVM, all that the code calls included; start: the name there of the function that is called; function: the
-    dispatcher, with one compiled overload, whose function it calls; orders: as of make_compiler().
+    dispatcher, with one compiled overload, whose function it calls; orders, engines: as of make_compiler().
     """
     module = _Module(text)
     found = module.find_offences(start)
     ((arguments, compiled),) = function.overloads.items()
-    problems = list(find_wrong_indices(function, compiled, orders))
+    problems = list(find_wrong_writes(function, compiled, orders, engines))
     if found:
         places = _place_exceptions(found, module)
         placed = set().union(*places.values())

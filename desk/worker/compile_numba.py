@@ -37,6 +37,7 @@ def compile_worker(worker: Worker) -> Loaded:
         glue=_GLUE,
         layout=(_table.ABI, worker.record, worker.result),
         orders={},
+        engines={},
         signatures=functools.partial(_sign, record, record if result is None else result),
         error=WorkerError,
     )

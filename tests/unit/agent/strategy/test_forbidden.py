@@ -64,6 +64,10 @@ def last(orders):
     orders[8].size = 1
 
 @njit
+def touch(event):
+    event.day = 7
+
+@njit
 def swap(pair):
     return pair[1], pair[0]
 
@@ -84,6 +88,7 @@ from agent.strategy import Strategy
 
 NINE = 9
 TABLE = np.arange(10.0)
+GRID = np.zeros((4, 4))
 
 def on_event(state, event, orders):
 """
@@ -180,6 +185,12 @@ def test_it_is_refused_in_a_function_of_another_module(
         ("state.prices[16] = 1.0", 16, 16),
         ("state.x += state.prices[-17]", -17, 16),
         ("state.x = TABLE[10]", 10, 10),
+        ("orders[6:8][2].size = 1", 2, 2),
+        ("orders[2:][6].size = 1", 6, 6),
+        ("state.x = TABLE[::3][4]", 4, 4),
+        ("state.x = GRID[3][7]", 7, 4),
+        ("state.x = GRID[1:3][2][0]", 2, 2),
+        ("state.x = GRID[1:3, 2][2]", 2, 2),
     ],
 )
 def test_a_constant_index_past_the_end_is_refused(
@@ -188,6 +199,14 @@ def test_a_constant_index_past_the_end_is_refused(
     (problem,) = compile_body(f"state.size = 1\nmine = orders\n{statement.replace('orders', 'mine')}")
     wanted = f"strategy mine, on_event: found the index {index}; allowed: an index below {length}"
     assert problem == f"/mine.py:{line_of('1', '1') + 2}: {wanted}"
+
+
+@pytest.mark.parametrize("statement", ["event.day = 7", 'event["day"] = 7', "event.day += 1", "HELPERS.touch(event)"])
+def test_what_is_the_engines_is_only_read(compile_body: Callable[[str], list[str]], statement: str) -> None:
+    (problem,) = compile_body(f"state.size = 1\nmine = event\n{statement.replace('event', 'mine')}")
+    where = "touch: found a write to event" if "touch" in statement else "on_event: found a write to mine"
+    assert problem.endswith(f"strategy mine, {where}; allowed: to read it: it is the engine's")
+    assert compile_body("day = event.day\nday += 1\nstate.size = day\nevent = orders[0]\nevent.size = day") == []
 
 
 def test_arithmetic_and_what_the_optimiser_proves_is_taken(compile_body: Callable[[str], list[str]]) -> None:

@@ -376,6 +376,10 @@ def _returns(value: Any) -> Callable[..., int]:
     return on_event
 
 
+def _return_nothing(state, event, orders):  # type: ignore[no-untyped-def]
+    state.a = 1
+
+
 def _write_nonesuch(state, event, orders):  # type: ignore[no-untyped-def]
     state.nonesuch = 1
     return 0
@@ -391,6 +395,10 @@ def _write_nonesuch(state, event, orders):  # type: ignore[no-untyped-def]
         (
             lambda: Strategy(_write_nonesuch, [("a", "i8")]),
             r"^/\S*/test_loader\.py:\d+: strategy test_loader: on_event does not compile: found the field 'nonesuch'",
+        ),
+        (
+            lambda: Strategy(_return_nothing, [("a", "i8")]),
+            r"^/\S*/test_loader\.py:\d+: strategy test_loader: on_event does not compile: ",
         ),
         (lambda: Strategy(_returns(1), [("a", "O")]), r"^strategy test_loader: state: "),
         (lambda: Strategy(_returns(1), [("a", "no such type")]), r"^strategy test_loader: state: "),
