@@ -14,7 +14,7 @@ from agent.strategy.abi cimport AGENT_BUY, AGENT_SELL, agent_order
 from agent.engine.conditions cimport check_conditions, is_plain
 from agent.engine.open_orders cimport next_slot
 from agent.engine.own_prices cimport crosses_own
-from agent.engine.state cimport READY, Core, OpenOrder, SymbolRisk
+from agent.engine.state cimport READY, RUNNING, Core, OpenOrder, SymbolRisk
 from agent.engine.unlikely cimport unlikely
 from agent.shm.clock cimport monotonic_ns
 from agent.shm.segment cimport agent_symbol, read_word
@@ -163,6 +163,10 @@ cdef inline bint check_order(Core *e, const agent_order *order, uint32_t symbol,
             e.counters.reject_contradicted += 1
         else:
             e.counters.reject_killed += 1
+        return False
+    if unlikely(e.stop != RUNNING):
+        # The loop ends: open orders are cancelled, and no answer to a Cancel brings a new one.
+        e.counters.reject_closed += 1
         return False
     if not check_sending(e):
         return False

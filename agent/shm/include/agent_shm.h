@@ -90,7 +90,7 @@
     X(orders_sent, counter, "Enter Order messages that passed the gate and were given to the socket") \
     X(replaces_sent, counter, "Replace Order messages given to the socket") \
     X(cancels_sent, counter, "Cancel Order messages given to the socket") \
-    X(reject_closed, counter, "orders refused: not logged in, or answers from before are not yet all read") \
+    X(reject_closed, counter, "orders refused: not logged in, answers from before are not yet all read, or the engine ends") \
     X(reject_killed, counter, "orders refused: the kill switch is on") \
     X(reject_contradicted, counter, "orders refused: the exchange said what cannot be, and nobody has resumed since") \
     X(reject_backlog, counter, "orders refused: an earlier send was short or refused, bytes still wait") \

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from ..conftest import BOOK, Hand, mold, order
+from ..conftest import BOOK, REPLACE, Hand, mold, order
 from ..ouch_answers import (  # fmt: skip
     Exchange,
     Link,
@@ -376,9 +376,11 @@ def test_sigterm_cancels_what_is_open_and_waits_for_the_word(hand: Callable[...,
         ticks(out, 2)
         link.order(), link.order()
         link.send(accepted(1), accepted(2))
-        time.sleep(0.05)
+        h.wait(lambda: h.counters.get("accepted") == 2)
         os.kill(os.getpid(), signal.SIGTERM)
         assert [link.order() for _ in range(2)] == [b"X" + i.to_bytes(4, "big") + bytes(4) for i in (1, 2)]
+        # A strategy that enters anew what is gone, and moves what is open.
+        h.on_fill = [order(99.0), order(98.0, action=REPLACE, id=1)]
         link.send(executed(2, 5), canceled(1, 5))
         assert link.read() == (b"O", b"")
 
@@ -389,7 +391,8 @@ def test_sigterm_cancels_what_is_open_and_waits_for_the_word(hand: Callable[...,
             assert h.engine.run() == ("stopped by signal 15", 0)
     c = h.counters
     assert (c["cancels_sent"], c["canceled"], c["executed"]) == (2, 1, 1)
-    assert "orders_open" not in c
+    assert (c["orders_sent"], c["reject_closed"]) == (2, 3)
+    assert "orders_open" not in c and "replaces_sent" not in c
     assert h.reading.symbols[0].position == 5
 
 
