@@ -68,8 +68,10 @@ cdef inline void set_breached(Core *e, uint32_t level) noexcept nogil:
 
 
 cdef inline void begin_day(Core *e, uint32_t state) noexcept nogil:
-    """Begin anew: empty books, no codes, and every symbol and the market in a state, AGENT_UNTOLD or AGENT_UNKNOWN."""
+    """Begin anew: empty books, no codes, and every symbol and the market in a state, AGENT_UNTOLD or AGENT_UNKNOWN;
+    with that a short sale restriction, which nobody has lifted, stays."""
     cdef uint32_t i
+    cdef bint restricted
     cdef agent_symbol *row
     books_clear(&e.feed.books)
     for i in range(<uint32_t> LOCATES):
@@ -78,7 +80,10 @@ cdef inline void begin_day(Core *e, uint32_t state) noexcept nogil:
         row = &e.feed.rows[i]
         row.stale = 0
         row.bid = row.bid_size = row.ask = row.ask_size = 0
+        restricted = state == AGENT_UNKNOWN and e.feed.states[i].told.short_sale == AGENT_SHORT_RESTRICTED
         memset(&e.feed.states[i], 0, sizeof(SymbolState))
+        if restricted:
+            e.feed.states[i].told.short_sale = AGENT_SHORT_RESTRICTED
     set_all_actions(e, state)
     set_market(e, state)
     set_breached(e, 0)
@@ -99,10 +104,27 @@ cdef inline bint is_time_back(const Core *e, int64_t timestamp) noexcept nogil:
     return timestamp + BACK_NS < e.feed.day_clock and e.feed.day_clock < DAY_NS
 
 
+cdef inline bint has_told(const Core *e) noexcept nogil:
+    """Whether the feed has told a state of the market or of a symbol."""
+    cdef uint32_t i
+    if e.feed.market != AGENT_UNTOLD or e.feed.first_action != AGENT_UNTOLD:
+        return True
+    for i in range(e.feed.symbols):
+        if e.feed.states[i].told.state != AGENT_UNTOLD or e.feed.states[i].told.short_sale:
+            return True
+    return False
+
+
+cdef inline void begin_day_unsaid(Core *e) noexcept nogil:
+    """Begin the day that the time of a message alone speaks of: a wrong time must not end a halt. Of a feed that tells
+    states, all is unknown until it is told again."""
+    begin_day(e, AGENT_UNKNOWN if has_told(e) else AGENT_UNTOLD)
+
+
 cdef inline void follow_clock(Core *e, int64_t timestamp) noexcept nogil:
     """Begin another day where the time of a message goes back to it, of a recording that does not have its begin."""
     if unlikely(timestamp + BACK_NS < e.feed.day_clock) and is_time_back(e, timestamp):
-        begin_day(e, AGENT_UNTOLD)
+        begin_day_unsaid(e)
         e.feed.changes_untold = True
     e.feed.day_clock = timestamp
 
@@ -149,8 +171,10 @@ cdef inline bint handle_system_event(Core *e, uint8_t code, int64_t timestamp, u
     cdef uint32_t i
     # The first message of a new MoldUDP64 session, which has begun the day.
     cdef bint first = e.feed.day_clock == BEFORE_FIRST and e.counters.day_starts != 0
-    if is_time_back(e, timestamp) or (code == c'O' and not first):
+    if code == c'O' and not first:
         begin_day(e, AGENT_UNTOLD)
+    elif is_time_back(e, timestamp):
+        begin_day_unsaid(e)
     e.feed.day_clock = timestamp
     if code == c'S' or code == c'Q' or code == c'M':
         market = AGENT_PRE_MARKET if code == c'S' else AGENT_OPEN if code == c'Q' else AGENT_POST_MARKET

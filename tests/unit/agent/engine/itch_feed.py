@@ -47,12 +47,11 @@ class Feed:
     def action(self, name: str, code: str) -> list[Event]:
         return self.send("H", name, trading_state=code)
 
-    def quote(self, name: str = "AAPL", bid: int = 1_000_000, ask: int = 1_000_100) -> None:
+    def quote(self, name: str = "AAPL", bid: int = 1_000_000, ask: int = 1_000_100, **values: Any) -> None:
         for side, price in (("B", bid), ("S", ask)):
             self.reference += 1
-            self.send(
-                "A", name, order_reference_number=self.reference, buy_sell_indicator=side, shares=100, price=price
-            )
+            fields = {"order_reference_number": self.reference, "buy_sell_indicator": side, "shares": 100}
+            self.send("A", name, **fields, price=price, **values)
 
     def open(self, begun: bool = False) -> "Feed":
         """A day as the exchange begins it, until its market is open; each symbol has a bid and an offer."""

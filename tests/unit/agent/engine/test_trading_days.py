@@ -1,6 +1,7 @@
 """Days of an ITCH feed, and sequences of its messages of states against a slow model, which is written from the
 specification's tables."""
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -54,7 +55,49 @@ def test_a_time_that_goes_back_over_midnight_begins_a_day_without_its_first_mess
     f.reference = 0
     f.quote()
     assert (f.row().bid, f.row().ask, f.row().stale) == (100 * 10**8, 10_001 * 10**6, 0)
-    assert f.hand.counters["day_starts"] == 2 and f.hand.events[-1].day == 2 and f.hand.events[-1].market == 0
+    told = f.hand.events[-1]
+    assert f.hand.counters["day_starts"] == 2 and told.day == 2
+    assert told.market == told.state == strategy.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("letter", "name", "fields", "reason"),
+    [
+        ("H", "AAPL", {"trading_state": "H"}, "halted"),
+        ("h", "AAPL", {"market_code": "Q", "operational_halt_action": "H"}, "halted"),
+        ("Y", "AAPL", {"reg_sho_action": "1"}, "short"),
+        ("W", None, {"breached_level": "1"}, "halted"),
+        ("W", None, {"breached_level": "3"}, "closed_market"),
+        ("S", None, {"event_code": "M"}, "closed_market"),
+    ],
+)
+@pytest.mark.parametrize("code", ["", *"SQEC"])
+def test_one_wrong_time_ends_nothing_that_stops_orders(
+    letter: str, name: str | None, fields: dict[str, str], reason: str, code: str
+) -> None:
+    f = Feed().open()
+    with f.hand.connect():
+        f.now = 10 * HOUR
+        f.send(letter, name, **fields)
+        assert f.try_order(side=-1) == reason
+        f.send("S", event_code=code, timestamp=2 * HOUR) if code else f.quote(timestamp=2 * HOUR)
+        f.quote()
+        assert f.hand.counters["day_starts"] == 2
+        assert {f.try_order(side=-1), f.try_order("MSFT")} <= {"closed_market", "halted"}
+        # Told again: a restriction is in force still.
+        f.event("Q")
+        f.action("AAPL", "T")
+        assert f.try_order(side=-1) == ("short" if letter == "Y" else "sent")
+
+
+def test_a_time_that_goes_back_stops_no_feed_that_tells_no_state() -> None:
+    f = Feed()
+    with f.hand.connect():
+        f.now = 20 * HOUR
+        f.quote()
+        f.now = 9 * HOUR
+        f.quote()
+        assert f.try_order() == "sent" and f.hand.counters["day_starts"] == 2
 
 
 def test_a_time_that_no_day_has_begins_none() -> None:
