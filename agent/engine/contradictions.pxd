@@ -47,6 +47,7 @@ cdef inline void remember_contradiction(Core *e, uint32_t why) noexcept nogil:
     e.orders.contradicted = why
     e.counters.contradicted = why
     e.risk.limits.kill = 1
+    e.risk.killed = True
 
 
 cdef inline void shut_gate(Core *e, uint32_t why, const OpenOrder *said) noexcept nogil:

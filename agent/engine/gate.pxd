@@ -158,7 +158,8 @@ cdef inline bint check_order(Core *e, const agent_order *order, uint32_t symbol,
     its price with 4 decimals."""
     cdef agent_symbol *row
     cdef int64_t size = order.size
-    if unlikely(read_word(&e.risk.limits.kill) != 0):
+    # A switch that was taken back is on until the loop has held the losses against their limits again.
+    if unlikely(read_word(&e.risk.limits.kill) != 0 or e.risk.killed):
         if e.orders.contradicted:
             e.counters.reject_contradicted += 1
         else:

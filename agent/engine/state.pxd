@@ -175,7 +175,8 @@ cdef struct Risk:
     int64_t day                 # days since 1970 (UTC): the one that `today` is
     uint64_t orders_today       # Enter and Replace Orders
     uint64_t symbol_limits[2]   # max_symbol_loss and _drawdown that all symbols were last held against
-    bint killed                 # the limit `kill` was set when it was last looked at, or was set by the engine since
+    bint killed                 # the limit `kill` was set when it was last looked at, or was set by the engine since:
+    #                             no order passes, also when the word was taken back meanwhile
     uint32_t refused            # conditions in which no order passes
 
 

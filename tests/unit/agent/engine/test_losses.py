@@ -236,6 +236,26 @@ def test_who_resumes_without_a_wider_limit_is_killed_again() -> None:
         assert desk.killed == 0 and desk.h.reading.tripped == ""
 
 
+def test_no_order_leaves_between_a_resume_and_the_loops_next_look() -> None:
+    desk = Desk(Hand)
+    with desk.peer:
+        desk.limit("max_loss", Decimal(10))
+        desk.execute(0, 1, 10, Decimal(100))
+        desk.quote(0, Decimal(50), Decimal(51))
+        sent = desk.h.counters["orders_sent"]
+        for look in range(2):
+            if look:
+                desk.housekeep()
+            desk.h.set_limits(kill=0)
+            desk.h.orders = [order(98.0, 1, 1, 1)]
+            desk.quote(1, Decimal(98), Decimal(99))  # nothing of it changes the loss
+            assert (desk.h.counters["reject_killed"], desk.h.counters["orders_sent"]) == (look + 1, sent)
+        desk.h.set_limits(max_loss=0)
+        desk.housekeep()
+        desk.quote(1, Decimal(98), Decimal(99))
+        assert desk.h.counters["orders_sent"] == sent + 1
+
+
 def test_a_stale_book_does_not_mark(hand: Callable[..., Hand]) -> None:
     """A book that lost messages quotes nothing: the last price known counts."""
     desk = Desk(Hand)
