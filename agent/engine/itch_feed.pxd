@@ -5,14 +5,15 @@ Source: agent/protocols/itch.pxd names the specification. A symbol is known by i
 has named it.
 """
 
-from libc.stdint cimport int16_t, int64_t, uint8_t, uint32_t, uint64_t
-from libc.string cimport memcmp
+from libc.stdint cimport int16_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcmp, memcpy
 
 cimport agent.protocols.itch as itch
 from agent.book.order_book cimport (INCONSISTENT, UNKNOWN, Level, book_add, book_best, book_cancel, book_delete,
                                     book_execute, book_mark_stale, book_replace)
 from agent.engine.decide cimport decide_on_event, show_quotes
 from agent.engine.measure cimport count_malformed, record_stage
+from agent.engine.setup cimport name_bit
 from agent.engine.state cimport NOT_SEEN, Core
 from agent.engine.symbols cimport find_symbol
 from agent.engine.trading_state cimport (ITCH_UNIT, SHARE, distrust_message, follow_clock, handle_cross,
@@ -40,16 +41,40 @@ cdef inline void mark_inconsistent(Core *e, uint32_t symbol) noexcept nogil:
     show_stale_book(e, symbol)
 
 
-cdef inline int find_listed_symbol(Core *e, const itch.Message *m) noexcept nogil:
-    """Find the symbol of a message that names its stock, and record it by its locate code.
+cdef inline int list_symbol(Core *e, uint16_t code, const uint8_t *stock) noexcept nogil:
+    """Record the symbol of a stock by its locate code. Either is of the other alone as long as the day lasts: else
+    messages about the symbol's orders may be taken for another's, and its book is stale, and that of whose code it was.
 
     Returns its index, or NOT_OURS."""
-    cdef int symbol = e.feed.by_locate[m.locate]
-    if symbol == NOT_SEEN or m.type == c'R' or m.type == c'K':
-        symbol = find_symbol(e, m.stock, 8)
-        if m.type != c'K':      # whose code is always 0
-            e.feed.by_locate[m.locate] = <int16_t> symbol
+    cdef int before = e.feed.by_locate[code]
+    cdef int symbol = find_symbol(e, stock, 8)
+    cdef bint moved = before != NOT_SEEN and before != symbol
+    e.feed.by_locate[code] = <int16_t> symbol
+    if symbol >= 0:
+        if e.feed.states[symbol].code == 0:
+            e.feed.states[symbol].code = code
+        if moved or e.feed.states[symbol].code != code:
+            mark_inconsistent(e, <uint32_t> symbol)
+    if moved and before >= 0:
+        mark_inconsistent(e, <uint32_t> before)
     return symbol
+
+
+cdef inline int find_listed_symbol(Core *e, const itch.Message *m) noexcept nogil:
+    """Find the symbol of a message that names its stock. Returns its index, or NOT_OURS."""
+    cdef int symbol = e.feed.by_locate[m.locate]
+    if m.type == c'K':          # whose code is always 0
+        return find_symbol(e, m.stock, 8)
+    if symbol == NOT_SEEN or m.type == c'R':
+        return list_symbol(e, m.locate, m.stock)
+    return symbol
+
+
+cdef inline bint is_ours(Core *e, const uint8_t *stock) noexcept nogil:
+    """Whether a message's stock is one of the symbols."""
+    cdef uint64_t word
+    memcpy(&word, stock, 8)
+    return e.feed.name_bits & name_bit(word) and find_symbol(e, stock, 8) >= 0
 
 
 cdef inline bint handle_bad_message(Core *e, int reason, const uint8_t *data, uint32_t size,
@@ -126,7 +151,7 @@ cdef inline bint handle_itch_message(Core *e, const uint8_t *data, uint32_t size
         follow_clock(e, <int64_t> m.timestamp)
     symbol = find_listed_symbol(e, &m) if m.stock != NULL else e.feed.by_locate[m.locate]
     if unlikely(symbol < 0):
-        if (kind == c'H' or kind == c'h' or kind == c'Y') and find_symbol(e, m.stock, 8) >= 0:
+        if m.stock != NULL and is_ours(e, m.stock):
             return handle_other_name(e, symbol, &m, data, sequence)
         e.counters.itch += 1
         e.counters.other_symbol += 1

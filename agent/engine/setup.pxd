@@ -49,6 +49,11 @@ cdef inline bint has_name(const Core *e, uint32_t symbol, const Name *name) noex
     return row.name == name.word and row.name_8 == name.word_8 and row.name_16 == name.word_16
 
 
+cdef inline uint64_t name_bit(uint64_t word) noexcept nogil:
+    """Returns the bit of Feed.name_bits of a name whose first 8 characters are in this word."""
+    return <uint64_t> 1 << (word * <uint64_t> 0x9E3779B97F4A7C15 >> 58)
+
+
 cdef inline uint16_t *find_name_slot(const Core *e, const Name *name) noexcept nogil:
     """Returns the place of a symbol's name in Feed.by_name, or the free one where it belongs."""
     cdef uint64_t at = (name.word ^ e.feed.name_seed) * <uint64_t> 0x9E3779B97F4A7C15
@@ -85,6 +90,7 @@ cdef inline uint32_t add_symbol(Core *e, const Name *name, const char *exchange_
     e.feed.rows[i].name = name.word
     e.feed.rows[i].name_8 = name.word_8
     e.feed.rows[i].name_16 = name.word_16
+    e.feed.name_bits |= name_bit(name.word)
     e.feed.traded[i] = traded
     e.feed.states[i].action = <uint8_t> e.feed.first_action
     e.feed.states[i].told.market = e.feed.market

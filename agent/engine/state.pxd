@@ -104,6 +104,7 @@ cdef struct SymbolState:
     uint32_t conditions         # what the gate looks at: a bit for its state, one for the market's, and RESTRICTED
     uint8_t action              # what its Trading Action says: AGENT_UNTOLD to AGENT_HALTED
     uint8_t stopped             # 1: an operational halt of this market is in force
+    uint16_t code               # its Stock Locate code; 0: no message has told it
 
 
 cdef struct Feed:
@@ -117,6 +118,7 @@ cdef struct Feed:
     uint8_t *traded             # [capacity]: 1 if this shard trades the symbol
     int16_t *by_locate          # [LOCATES]: index of the symbol, NOT_OURS or NOT_SEEN
     uint16_t *by_name           # [NAME_SLOTS]: 1 + index of the symbol whose name belongs there; 0: free
+    uint64_t name_bits          # a bit for each name (name_bit()): one whose bit is not set is no symbol's
     uint64_t name_seed          # so that no recording can be made whose names all belong to one place
     uint32_t last_symbol        # index of the symbol that a name was last found to be
     Mold mold                   # order, gaps and retransmission of the packets

@@ -349,6 +349,50 @@ def test_an_order_under_the_code_of_another_stock_is_in_no_book(letter: str, sto
         assert (f.row("AAPL").stale, f.row("MSFT").stale) == (4, 4 * (stock == "MSFT"))
 
 
+@pytest.mark.parametrize("letter", "AF")
+def test_an_order_under_the_code_of_a_stock_that_is_not_ours_is_in_no_book(letter: str) -> None:
+    f = Feed().open()
+    with f.hand.connect():
+        f.send("R", "AAPL", stock="XYZ", stock_locate=20)
+        fields = {"stock_locate": 20, "buy_sell_indicator": "B", "shares": 1, "price": 1}
+        f.send(letter, "AAPL", stock="ABC", order_reference_number=500, **fields)
+        assert (f.try_order(), f.hand.counters["other_symbol"]) == ("sent", 2)
+        f.send(letter, "AAPL", order_reference_number=501, **fields)
+        assert f.hand.counters["malformed_symbol"] == 1
+        assert (f.row("AAPL").stale, f.row("MSFT").stale, f.try_order("MSFT")) == (4, 0, "sent")
+
+
+#: By name: the Stock Directory messages of a day after those of AAPL (7) and MSFT (9), and the books that are stale.
+LISTED: dict[str, tuple[list[tuple[str, int]], set[str]]] = {
+    "the same again": ([("AAPL", 7), ("MSFT", 9)], set()),
+    "others": ([("XYZ", 20), ("ABC", 21), ("XYZ", 20)], set()),
+    "a code to another stock": ([("XYZ", 7)], {"AAPL"}),
+    "a code to another one of ours": ([("MSFT", 7)], {"AAPL", "MSFT"}),
+    "a second code": ([("AAPL", 20)], {"AAPL"}),
+    "a code that another stock had": ([("XYZ", 20), ("AAPL", 20)], {"AAPL"}),
+    "to and fro": ([("XYZ", 7), ("AAPL", 7)], {"AAPL"}),
+}
+
+
+@pytest.mark.parametrize("said", LISTED)
+def test_a_stock_and_its_code_are_each_others_alone_as_long_as_the_day_lasts(said: str) -> None:
+    f = Feed().open()
+    with f.hand.connect():
+        for stock, code in LISTED[said][0]:
+            f.send("R", "AAPL", stock=stock, stock_locate=code)
+        for name in ("AAPL", "MSFT"):
+            assert f.row(name).stale == 4 * (name in LISTED[said][1])
+        f.open()
+        assert (f.try_order(), f.try_order("MSFT")) == ("sent", "sent")
+
+
+def test_another_code_that_an_order_gives_a_stock_makes_its_book_stale() -> None:
+    f = Feed().open()
+    with f.hand.connect():
+        f.send("A", "AAPL", stock_locate=20, order_reference_number=500, buy_sell_indicator="B", shares=1, price=1)
+        assert (f.row("AAPL").stale, f.row("MSFT").stale, f.try_order("MSFT")) == (4, 0, "sent")
+
+
 @pytest.mark.parametrize("letter", "PQ")
 def test_a_trade_under_the_code_of_another_stock_is_none(letter: str) -> None:
     f = Feed().open()
