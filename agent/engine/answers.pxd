@@ -14,7 +14,7 @@ cimport agent.journal.record as record
 cimport agent.protocols.ouch as ouch
 cimport agent.shm.histogram as histogram
 from agent.engine.contradictions cimport contradict
-from agent.engine.executions cimport find_execution, is_repeated, remember_execution
+from agent.engine.executions cimport find_execution, remember_execution
 from agent.engine.journal cimport write_record
 from agent.engine.losses cimport add_execution
 from agent.engine.open_orders cimport add_exposure, add_open, find_closed, find_open, reduce_open
@@ -197,7 +197,7 @@ cdef inline bint handle_executed(Core *e, const ouch.Answer *a, OpenOrder *o) no
     cdef OpenOrder copy, entry
     # A price that nothing can have is not believed: the profit would be nonsense.
     cdef uint64_t price = a.price if a.price <= ouch.MAX_PRICE else o.limit
-    if is_repeated(e, a.match, a.id, a.quantity, price):
+    if find_execution(e, a.match, a.id) != NULL:
         contradict(e, record.WRONG_MATCH, a, o, True)
         return True
     if o.id == 0 or a.quantity > o.leaves or o.filled + a.quantity > ouch.MAX_QUANTITY:

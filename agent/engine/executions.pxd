@@ -1,7 +1,8 @@
 # cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """Executions by the exchange's match number, so that none counts twice and one that is taken back is known.
 
-A match has two orders, and both may be this engine's: an execution is known by its match number and its UserRefNum.
+A match has two orders, and both may be this engine's: an execution is known by its match number and its UserRefNum. An
+order has one execution of a match, whatever the number: OUCH says of none that it is no number, 0 included.
 Each has one place in the table; the later one takes it. Source: Nasdaq "OUCH 5.0" (Executed Order, Broken Trade).
 """
 
@@ -19,7 +20,7 @@ cdef inline Execution *get_place(Core *e, uint64_t match, uint32_t id) noexcept 
 cdef inline Execution *find_execution(Core *e, uint64_t match, uint32_t id) noexcept nogil:
     """Returns the execution, or NULL: there was none, or it is forgotten."""
     cdef Execution *x = get_place(e, match, id)
-    return x if match != 0 and x.match == match and x.id == id else NULL
+    return x if id != 0 and x.match == match and x.id == id else NULL
 
 
 cdef inline void remember_execution(Core *e, uint64_t match, uint32_t id, uint32_t symbol, int32_t side,
@@ -32,9 +33,3 @@ cdef inline void remember_execution(Core *e, uint64_t match, uint32_t id, uint32
     x.side = side
     x.units = units
     x.price = price
-
-
-cdef inline bint is_repeated(Core *e, uint64_t match, uint32_t id, uint32_t units, uint64_t price) noexcept nogil:
-    """Whether an execution is one that is known already, or was taken back."""
-    cdef const Execution *x = find_execution(e, match, id)
-    return x != NULL and (x.units == 0 or (x.units == units and x.price == price))

@@ -201,9 +201,9 @@ cdef struct OpenOrder:
 
 
 cdef struct Execution:
-    uint64_t match              # the exchange's number of it; 0: the place is free
+    uint64_t match              # the exchange's number of it
     uint64_t price              # 4 decimals
-    uint32_t id                 # UserRefNum of the order
+    uint32_t id                 # UserRefNum of the order; 0: the place is free
     uint32_t units              # whole ones; 0: the exchange took the execution back
     uint32_t symbol             # index in Feed.rows
     int32_t side                # AGENT_BUY or AGENT_SELL

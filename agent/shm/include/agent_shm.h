@@ -138,7 +138,7 @@
     X(contradicted_size, counter, "acceptances and modifications with another size") \
     X(contradicted_executed, counter, "executions of more units than were open of the order: the position has them") \
     X(contradicted_canceled, counter, "cancels of more units than were open of the order") \
-    X(contradicted_match, counter, "executions told twice, and broken trades of an execution that is not known") \
+    X(contradicted_match, counter, "a match number told twice of one order, and broken trades of an execution that is not known") \
     X(contradicted_session, counter, "sessions that went on or back without a word on open orders") \
     X(contradicted_value, counter, "answers with a quantity that OUCH does not allow") \
     X(exchange_other, counter, "other OUCH messages, and SoupBinTCP debug packets") \

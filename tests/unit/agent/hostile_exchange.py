@@ -145,7 +145,7 @@ class Model:
 
     def take_back(self, a: Answer) -> None:
         found = self.executions.get(self.place(a.match, a.id))
-        if a.match and found and found[:2] == [a.match, a.id] and found[4]:
+        if a.id and found and found[:2] == [a.match, a.id] and found[4]:
             self.positions[found[2]] -= found[3] * found[4]
             found[4] = 0
         else:
@@ -214,7 +214,7 @@ class Model:
     def execute(self, a: Answer, o: Order) -> None:
         found = self.executions.get(self.place(a.match, a.id))
         price = a.price if a.price <= MOST_PRICE else o.price
-        if a.match and found and found[:2] == [a.match, a.id] and (found[4] == 0 or found[4:] == [a.quantity, price]):
+        if found and found[:2] == [a.match, a.id]:
             self.shut = WRONG_MATCH
             return
         over = a.id in self.open and o.filled + a.quantity > MOST
@@ -398,6 +398,7 @@ class Sequence:
             "symbol": (b"BTCUSDT ", b"ETHUSDT ", b"XYZ     "),
             "price": (0, 1, 9_990_000, 2**64 - 1),
             "dead": (True, False),
+            "match": (0, *(old.match for old in self.executed)),
         }
         for field in rng.sample(sorted(wrong), rng.choice((0, 1, 1, 2))):
             setattr(a, field, rng.choice(wrong[field]))
