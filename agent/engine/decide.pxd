@@ -33,6 +33,13 @@ cdef inline void show_quotes(agent_event *event, const agent_symbol *row) noexce
     event.ask_size = read_word(&row.ask_size)
 
 
+cdef inline void clear_quotes(Core *e, uint32_t symbol) noexcept nogil:
+    """A symbol has no bid and no offer."""
+    cdef agent_symbol *row = &e.feed.rows[symbol]
+    row.bid = row.bid_size = row.ask = row.ask_size = 0
+    e.risk.symbols[symbol].quoted_at = 0
+
+
 cdef inline bint decide_on_event(Core *e, uint32_t symbol, uint64_t sequence) noexcept nogil:
     """Complete the event, record its trade in the series, ask the strategy, and submit its orders.
 

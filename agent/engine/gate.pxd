@@ -56,20 +56,24 @@ cdef inline bint round_price(Core *e, const agent_order *order, uint64_t *price)
     return True
 
 
-cdef inline bint is_old(const Core *e, const agent_symbol *row, int64_t limit) noexcept nogil:
-    """Returns whether the tick that caused the order in hand arrived longer ago than limit, ns: an order of on_timer or
-    on_fill rests on the symbol's last one. A recording's ticks have no age."""
-    cdef int64_t arrived = e.cause_at if e.cause_at else <int64_t> row.tick_ns
+cdef inline bint is_old(const Core *e, uint32_t symbol, int64_t limit) noexcept nogil:
+    """Returns whether the tick that caused the order in hand, or the one that the symbol's quotes are from, arrived
+    longer ago than limit, ns: an order of on_timer or on_fill rests on the symbol's last one. A recording's ticks have
+    no age."""
+    cdef int64_t arrived = e.cause_at if e.cause_at else <int64_t> e.feed.rows[symbol].tick_ns
+    if e.risk.symbols[symbol].quoted_at < arrived:
+        arrived = e.risk.symbols[symbol].quoted_at
     return not e.orders.simulated and (arrived == 0 or monotonic_ns() - arrived > limit)
 
 
-cdef inline bint check_quotes(Core *e, const agent_symbol *row) noexcept nogil:
+cdef inline bint check_quotes(Core *e, uint32_t symbol) noexcept nogil:
     """Returns True if a symbol's quotes can be trusted, and are new enough."""
+    cdef const agent_symbol *row = &e.feed.rows[symbol]
     cdef int64_t limit = read_word(&e.risk.limits.max_tick_age_ns)
     if unlikely(row.stale):
         e.counters.reject_stale += 1
         return False
-    if unlikely(limit and is_old(e, row, limit)):
+    if unlikely(limit and is_old(e, symbol, limit)):
         e.counters.reject_old += 1
         return False
     return True
@@ -178,8 +182,8 @@ cdef inline bint check_order(Core *e, const agent_order *order, uint32_t symbol,
         e.counters.reject_symbol += 1
         return False
     row = &e.feed.rows[symbol]
-    if not check_quotes(e, row) or not (is_plain(e, symbol, row)
-                                        or check_conditions(e, symbol, side, size, replaced)):
+    if not check_quotes(e, symbol) or not (is_plain(e, symbol, row)
+                                           or check_conditions(e, symbol, side, size, replaced)):
         return False
     if unlikely(size <= 0 or size > read_word(&e.risk.limits.max_size) or size > ouch.MAX_QUANTITY):
         e.counters.reject_size += 1

@@ -11,7 +11,7 @@ from libc.string cimport memcmp, memcpy
 cimport agent.protocols.itch as itch
 from agent.book.order_book cimport (INCONSISTENT, UNKNOWN, Level, book_add, book_best, book_cancel, book_delete,
                                     book_execute, book_mark_stale, book_replace)
-from agent.engine.decide cimport decide_on_event, show_quotes
+from agent.engine.decide cimport clear_quotes, decide_on_event, show_quotes
 from agent.engine.measure cimport count_malformed, record_stage
 from agent.engine.setup cimport name_bit
 from agent.engine.state cimport NOT_SEEN, Core
@@ -30,7 +30,7 @@ cdef inline void show_stale_book(Core *e, uint32_t symbol) noexcept nogil:
     cdef agent_symbol *row = &e.feed.rows[symbol]
     if row.stale == 0:
         row.stale = e.feed.books.stale[symbol]
-        row.bid = row.bid_size = row.ask = row.ask_size = 0
+        clear_quotes(e, symbol)
         e.counters.books_stale += 1
 
 
@@ -202,6 +202,7 @@ cdef inline bint handle_itch_message(Core *e, const uint8_t *data, uint32_t size
             mark_inconsistent(e, <uint32_t> result)
         return True
     if kind != c'P':
+        e.risk.symbols[symbol].quoted_at = e.cause_at
         if kind != c'A' and kind != c'F':
             m.side = e.feed.books.last_side
         if show_best(e, <uint32_t> symbol, m.side):

@@ -19,6 +19,7 @@ from agent.book.order_book cimport GAP, books_mark_stale
 from agent.engine.age cimport Backlog, date_record, find_arrival, find_empty, was_set
 from agent.engine.conditions cimport read_choices
 from agent.engine.contradictions cimport settle_contradiction
+from agent.engine.decide cimport clear_quotes
 from agent.engine.decisions cimport answer_request, watch_limits
 from agent.engine.itch_feed cimport show_stale_book
 from agent.engine.losses cimport keep_losses
@@ -82,10 +83,13 @@ cdef inline void distrust_books(Core *e) noexcept nogil:
 
 
 cdef inline void begin_feed_session(Core *e) noexcept nogil:
-    """Books begin empty, and none is stale any more; update ids begin anew. What messages before the first one that is
-    read would have told of states is unknown."""
+    """Books begin empty, and none is stale any more; there are no quotes, and update ids begin anew. What messages
+    before the first one that is read would have told of states is unknown."""
+    cdef uint32_t i
     if e.feed.format.parse != NULL:
         memset(e.feed.last_quotes, 0, e.feed.symbols * sizeof(QuoteOrder))
+        for i in range(e.feed.symbols):
+            clear_quotes(e, i)
         return
     begin_day(e, AGENT_UNKNOWN if e.feed.mold.joined_at > 1 else AGENT_UNTOLD)
     e.feed.changes_untold = e.counters.day_starts > 1

@@ -40,6 +40,7 @@ cdef inline bint apply_tick(Core *e, int symbol, int kind, Tick *tick, uint64_t 
         row.bid_size = <uint64_t> tick.bid_size
         row.ask = <uint64_t> tick.ask
         row.ask_size = <uint64_t> tick.ask_size
+        e.risk.symbols[symbol].quoted_at = e.cause_at
     show_quotes(event, row)
     event.price = tick.price
     event.size = tick.size

@@ -165,7 +165,8 @@ cdef struct SymbolRisk:         # 128 bytes, two cache lines: money in the first
     OwnSide sell
     uint64_t last_key           # side, price and size of the last order
     int64_t last_key_at         # when that order was let through, CLOCK_MONOTONIC ns
-    uint64_t unused[2]
+    int64_t quoted_at           # when the message arrived that its quotes are from, CLOCK_MONOTONIC ns; 0: none has
+    uint64_t unused
 
 
 cdef struct Risk:

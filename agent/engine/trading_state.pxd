@@ -11,7 +11,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memset
 
 from agent.book.order_book cimport books_clear
-from agent.engine.decide cimport decide_on_event, show_quotes
+from agent.engine.decide cimport clear_quotes, decide_on_event, show_quotes
 from agent.engine.setup cimport show_state
 from agent.engine.state cimport BEFORE_FIRST, LOCATES, NOT_SEEN, Core, SymbolState, Told
 from agent.engine.unlikely cimport unlikely
@@ -72,14 +72,12 @@ cdef inline void begin_day(Core *e, uint32_t state) noexcept nogil:
     with that a short sale restriction, which nobody has lifted, stays."""
     cdef uint32_t i
     cdef bint restricted
-    cdef agent_symbol *row
     books_clear(&e.feed.books)
     for i in range(<uint32_t> LOCATES):
         e.feed.by_locate[i] = NOT_SEEN
     for i in range(e.feed.symbols):
-        row = &e.feed.rows[i]
-        row.stale = 0
-        row.bid = row.bid_size = row.ask = row.ask_size = 0
+        e.feed.rows[i].stale = 0
+        clear_quotes(e, i)
         restricted = state == AGENT_UNKNOWN and e.feed.states[i].told.short_sale == AGENT_SHORT_RESTRICTED
         memset(&e.feed.states[i], 0, sizeof(SymbolState))
         if restricted:

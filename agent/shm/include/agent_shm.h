@@ -107,7 +107,7 @@
     X(reject_open_orders, counter, "orders refused: max_open_orders are open") \
     X(reject_duplicate, counter, "orders refused: the same order within duplicate_ms") \
     X(reject_rate, counter, "orders refused: over max_orders_per_second and burst") \
-    X(reject_old, counter, "orders refused: the tick that caused them is older than max_tick_age_us") \
+    X(reject_old, counter, "orders refused: the tick that caused them, or their symbol's quotes, are older than max_tick_age_us") \
     X(reject_self_match, counter, "orders refused: they could trade with an open order of this engine") \
     X(reject_daily, counter, "orders refused: max_orders_per_day were sent today") \
     X(reject_id, counter, "replaces and cancels refused: the order is not open") \

@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from agent.protocols import itch_layouts as itch
 from agent.shm import segment as shm
 from agent.shm.ring import Ring
 
 from ..conftest import BOOK, Hand, mold, order
 from ..ouch_answers import Exchange, Link, executed, login_accepted, packet, query_answer, udp
 from ..stage import Stage
+from .itch_feed import Feed
 
 MS = 1_000_000
 OTHER = BOOK.replace(b"BTCUSDT", b"ETHUSDT")
@@ -65,6 +67,57 @@ def test_orders_of_fill_and_timer_rest_on_the_symbols_last_tick(hand: Callable[.
         h.settle(1)
         assert gate(h) == (1, 2)
         assert h.reading.symbols[1].tick_ns < h.reading.symbols[0].tick_ns <= time.monotonic_ns()
+
+
+TRADE = b'{"e":"trade","E":1723161257841,"s":"BTCUSDT","t":%d,"p":"50.00","q":"1.0","T":1723161257841,"m":false}'
+CROSSED = BOOK.replace(b"100.00000000", b"100.02000000")
+
+
+@pytest.mark.parametrize("young", [[OTHER], [TRADE % 1], [CROSSED, TRADE % 1]], ids=["other", "trade", "refused"])
+def test_what_is_no_quote_of_the_symbol_makes_its_quotes_no_younger(
+    hand: Callable[..., Hand], young: list[bytes]
+) -> None:
+    h = hand(symbols=(b"BTCUSDT", b"ETHUSDT"), limits={"max_tick_age_ns": 200 * MS})
+    now = time.monotonic_ns()
+    with h.connect():
+        h.engine.handle_datagram(mold(1, BOOK), now - 300 * MS)
+        h.orders = [order()]
+        h.engine.handle_datagram(mold(2, *young), now)
+        assert gate(h) == (1, 0)
+        h.engine.handle_datagram(mold(2 + len(young), BOOK), now)
+        assert gate(h) == (1, 1)
+
+
+def test_of_itch_the_messages_about_orders_are_what_the_quotes_are_from() -> None:
+    f = Feed({"max_tick_age_ns": 10**10}).open()
+    with f.hand.connect():
+        assert f.try_order() == "sent"
+        at = time.monotonic_ns() - 10**10 - MS
+        f.hand.engine.handle_datagram(
+            mold(f.sequence + 1, itch.encode("D", stock_locate=7, order_reference_number=1)), at
+        )
+        f.sequence += 1
+        # Neither a trade, nor a state of the symbol or the market, nor another symbol's order.
+        assert f.try_order() == "old"
+        f.quote("MSFT", 999_000, 1_001_000)
+        f.hand.orders = [order(100.0, 1)]
+        told = f.event("Q") + f.send("Y", "AAPL", reg_sho_action="1") + f.action("MSFT", "P")
+        assert len(told) == 4
+        f.hand.orders = []
+        assert f.hand.counters["orders_sent"] == 1
+        f.quote(bid=999_000)
+        assert (f.try_order(), f.try_order("MSFT")) == ("sent", "halted")
+
+
+def test_a_session_begins_without_quotes(hand: Callable[..., Hand]) -> None:
+    h = hand(limits={"max_tick_age_ns": 10**10})
+    h.orders = [order()]
+    with h.connect():
+        h.tick()
+        h.engine.handle_datagram(mold(2, count=0xFFFF))
+        h.engine.handle_datagram(mold(1, TRADE % 1, session=b"SESSION002"))
+        assert h.counters["sessions"] == 2 and gate(h) == (1, 1)
+        assert (h.events[-1].price, h.events[-1].bid, h.events[-1].ask, h.events[-1].bid_size) == (50 * 10**8, 0, 0, 0)
 
 
 def test_without_any_tick_an_order_has_none_to_rest_on(hand: Callable[..., Hand]) -> None:
