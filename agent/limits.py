@@ -66,7 +66,7 @@ class Risk(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True
     duplicate_ms: Annotated[
         int,
         _limit(0, 60_000, "milliseconds",
-               "no second order of the same symbol, side, price and size within; 0: no limit", "duplicate_ns",
+               "no order that repeats one of the last 8 of its symbol and side within; 0: no limit", "duplicate_ns",
                1_000_000),
     ] = 0  # fmt: skip
     max_tick_age_us: Annotated[

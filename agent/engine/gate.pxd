@@ -14,7 +14,7 @@ from agent.strategy.abi cimport AGENT_BUY, AGENT_SELL, agent_order
 from agent.engine.conditions cimport check_conditions, is_plain
 from agent.engine.open_orders cimport next_slot
 from agent.engine.own_prices cimport crosses_own
-from agent.engine.state cimport READY, RUNNING, Core, OpenOrder, SymbolRisk
+from agent.engine.state cimport READY, RECENT, RUNNING, Core, OpenOrder, Sent, SymbolRisk
 from agent.engine.unlikely cimport unlikely
 from agent.shm.clock cimport monotonic_ns
 from agent.shm.segment cimport agent_symbol, read_word
@@ -135,13 +135,24 @@ cdef inline bint check_room(Core *e, uint32_t symbol, int32_t side, uint64_t pri
     return True
 
 
+cdef inline bint was_sent(const Sent *recent, uint64_t key, int64_t after) noexcept nogil:
+    """Returns whether the same order was let through later than `after`. recent: RECENT of them."""
+    cdef bint found = False
+    cdef int i
+    # No branch for each: which of them it is says nothing about the next order.
+    for i in range(RECENT):
+        found |= (recent[i].key == key) & (recent[i].at > after)
+    return found
+
+
 cdef inline bint check_pace(Core *e, SymbolRisk *own, int32_t side, int64_t size, uint64_t price) noexcept nogil:
     """Returns whether the order is neither sent again nor one too many now; if so, it counts from here."""
     cdef int64_t bound
-    cdef uint64_t key
+    cdef uint64_t key = price << 32 | <uint64_t> size
+    cdef Sent *recent = &own.bought[0] if side == AGENT_BUY else &own.sold[0]
+    cdef uint32_t *place = &own.next_bought if side == AGENT_BUY else &own.next_sold
     bound = read_word(&e.risk.limits.duplicate_ns)
-    key = (price << 32) ^ (<uint64_t> size << 1) ^ <uint64_t> (side == AGENT_BUY)
-    if bound and own.last_key == key and e.received - own.last_key_at < bound:
+    if bound and was_sent(recent, key, e.received - bound):
         e.counters.reject_duplicate += 1
         return False
     # Token bucket as a virtual schedule (GCRA): an order costs the interval, the burst may be ahead.
@@ -151,8 +162,9 @@ cdef inline bint check_pace(Core *e, SymbolRisk *own, int32_t side, int64_t size
             e.counters.reject_rate += 1
             return False
         e.risk.rate_arrival = (e.risk.rate_arrival if e.risk.rate_arrival > e.received else e.received) + bound
-    own.last_key = key
-    own.last_key_at = e.received
+    recent[place[0]].key = key
+    recent[place[0]].at = e.received
+    place[0] = (place[0] + 1) & (RECENT - 1)
     return True
 
 

@@ -30,6 +30,7 @@ cdef enum:
     STREAM = 65536              # bytes of the exchange's stream that are not handled yet
     LOCATES = 65536             # values of an ITCH Stock Locate code
     EXECUTIONS = 32768          # executions that are known by their match number; a power of two
+    RECENT = 8                  # orders of a symbol and side that a new one is compared with; a power of two
     NAME_SLOTS = 32768          # for the names of symbols; a power of two, twice as many as there can be symbols
 
 cdef enum:                      # Feed.by_locate, beside an index of a symbol
@@ -153,7 +154,12 @@ cdef struct OwnSide:
     uint16_t left               # 1: an order at `best` was closed, and there may be no other one
 
 
-cdef struct SymbolRisk:         # 128 bytes, two cache lines: money in the first, what the gate looks at in the other
+cdef struct Sent:               # an order that was let through
+    uint64_t key                # its price and size; 0: none was
+    int64_t at                  # when, CLOCK_MONOTONIC ns
+
+
+cdef struct SymbolRisk:         # cache lines: money in the first, what the gate looks at in the others
     # What today's sells brought less what its buys cost, units of 1e-8. The position that the day began with counts as
     # bought then, at `last`.
     wide cash
@@ -163,10 +169,12 @@ cdef struct SymbolRisk:         # 128 bytes, two cache lines: money in the first
     uint64_t last               # price of the last execution, 1e-8; 0: there was none
     OwnSide buy
     OwnSide sell
-    uint64_t last_key           # side, price and size of the last order
-    int64_t last_key_at         # when that order was let through, CLOCK_MONOTONIC ns
     int64_t quoted_at           # when the message arrived that its quotes are from, CLOCK_MONOTONIC ns; 0: none has
-    uint64_t unused
+    uint32_t next_bought        # the place of the next order in `bought`, and in `sold`
+    uint32_t next_sold
+    uint64_t unused[2]
+    Sent bought[8]              # [RECENT]: the last buy orders
+    Sent sold[8]                # [RECENT]: the last sell orders
 
 
 cdef struct Risk:

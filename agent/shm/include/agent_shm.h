@@ -105,7 +105,7 @@
     X(reject_collar, counter, "orders refused: too far from the book, or there is no book to compare with") \
     X(reject_position, counter, "orders refused: position and open orders would pass max_position") \
     X(reject_open_orders, counter, "orders refused: max_open_orders are open") \
-    X(reject_duplicate, counter, "orders refused: the same order within duplicate_ms") \
+    X(reject_duplicate, counter, "orders refused: the same as one of the last 8 of symbol and side within duplicate_ms") \
     X(reject_rate, counter, "orders refused: over max_orders_per_second and burst") \
     X(reject_old, counter, "orders refused: the tick that caused them, or their symbol's quotes, are older than max_tick_age_us") \
     X(reject_self_match, counter, "orders refused: they could trade with an open order of this engine") \
@@ -188,7 +188,7 @@
     X(max_open_orders, "of all symbols; at most 65,536") \
     X(rate_interval_ns, "what one order costs") \
     X(rate_burst_ns, "what may be ahead") \
-    X(duplicate_ns, "the same symbol, side, price and size again within this time") \
+    X(duplicate_ns, "the same price and size as one of the last 8 orders of symbol and side within this time") \
     X(max_tick_age_ns, "from the arrival of the tick that caused an order") \
     X(max_orders_per_day, "Enter and Replace Orders of a day (UTC)") \
     X(refuse_self_match, "1: no order that could trade with an open one of this engine") \

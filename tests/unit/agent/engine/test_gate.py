@@ -82,6 +82,23 @@ def test_the_same_order_twice_within_the_time(hand: Callable[..., Hand]) -> None
         assert gate(h, order(), order(), at=3 * SECOND) == {"orders_sent": 1, "reject_duplicate": 1}
 
 
+def test_the_last_8_orders_of_a_side_are_known(hand: Callable[..., Hand]) -> None:
+    h = hand(symbols=(b"BTCUSDT", b"ETHUSDT"), limits={"duplicate_ns": SECOND})
+    prices = [100.0 + i for i in range(8)]
+    with h.connect():
+        # Each between orders of the other side and of another symbol, which have eight of their own.
+        for price in prices:
+            for side, symbol in ((1, 0), (-1, 0), (1, 1)):
+                assert gate(h, order(price, 5, side, symbol)) == {"orders_sent": 1}
+        for price in prices:
+            for side, symbol in ((1, 0), (-1, 0), (1, 1)):
+                assert gate(h, order(price, 5, side, symbol), at=2 * SECOND - 1) == {"reject_duplicate": 1}
+            assert gate(h, order(price, 5, -1, 1), at=2 * SECOND - 1) == {"orders_sent": 1}
+        assert gate(h, order(prices[1], 6), at=2 * SECOND - 1) == {"orders_sent": 1}
+        assert gate(h, order(prices[1]), at=2 * SECOND - 1) == {"reject_duplicate": 1}
+        assert gate(h, order(prices[2]), at=2 * SECOND) == {"orders_sent": 1}
+
+
 def test_the_kill_switch_stops_orders_and_cancels_the_open_ones(hand: Callable[..., Hand]) -> None:
     h = hand()
     with h.connect() as peer:
