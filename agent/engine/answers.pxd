@@ -51,7 +51,7 @@ cdef inline bint is_worse(int32_t side, uint64_t price, uint64_t limit) noexcept
 
 
 cdef inline int32_t read_side(uint8_t side) noexcept nogil:
-    """Returns a side of OUCH as the engine has it, 0 for none: short sales are sales."""
+    """Returns a side of OUCH as the engine has it, 0 for none: short sales are sales, though the engine sends none."""
     if side == c'B':
         return AGENT_BUY
     return AGENT_SELL if side == c'S' or side == c'T' or side == c'E' else 0
@@ -66,25 +66,35 @@ cdef inline void set_open(Core *e, OpenOrder *o, uint32_t units) noexcept nogil:
         reduce_open(e, o, o.leaves - units)
 
 
+cdef inline void check_details(Core *e, const ouch.Answer *a, const OpenOrder *o, int symbol,
+                               int64_t expected) noexcept nogil:
+    """Accepted, Replaced and Modified: where side, symbol, size or any other field is not what was sent, it is a
+    contradiction; OUCH allows a better price. symbol: the answer's; expected: the quantity that it should have."""
+    if a.type != c'M' and not ouch.has_our_terms(a):
+        contradict(e, record.WRONG_ANSWER, a, o, False)
+    if a.side != (c'B' if o.side == AGENT_BUY else c'S'):
+        contradict(e, record.WRONG_SIDE, a, o, False)
+    if symbol != <int> o.symbol:
+        contradict(e, record.WRONG_SYMBOL, a, o, False)
+    if a.type != c'M' and is_worse(o.side, a.price, o.limit):
+        contradict(e, record.WRONG_PRICE, a, o, False)
+    if <int64_t> a.quantity != expected:
+        contradict(e, record.WRONG_SIZE, a, o, False)
+
+
 cdef inline void take_details(Core *e, const ouch.Answer *a, OpenOrder *o, int64_t expected) noexcept nogil:
-    """Accepted, Replaced and Modified: side, symbol, price and size are what the exchange says; where that is not what
-    was sent, it is a contradiction. OUCH allows a better price. expected: the quantity that the answer should have."""
+    """Accepted, Replaced and Modified of an open order: side, symbol, price and size are what the exchange says.
+    expected: as of check_details()."""
     cdef int32_t side = read_side(a.side)
     cdef int symbol = <int> o.symbol
     cdef uint64_t price = o.price
     if a.symbol != NULL:
         symbol = find_exchange_symbol(e, a.symbol, o.symbol)
-    if side != o.side:
-        contradict(e, record.WRONG_SIDE, a, o, False)
-    if symbol != <int> o.symbol:
-        contradict(e, record.WRONG_SYMBOL, a, o, False)
+    check_details(e, a, o, symbol, expected)
     if a.type != c'M' and 0 < a.price <= ouch.MAX_PRICE:
         price = a.price
-    if a.type != c'M' and is_worse(o.side, a.price, o.limit):
-        contradict(e, record.WRONG_PRICE, a, o, False)
-        o.limit = price if price == a.price else o.limit
-    if <int64_t> a.quantity != expected:
-        contradict(e, record.WRONG_SIZE, a, o, False)
+        if is_worse(o.side, price, o.limit):
+            o.limit = price
     if side == o.side and symbol == <int> o.symbol and price == o.price:
         return
     add_exposure(e, o, -<int64_t> o.leaves)
@@ -176,6 +186,10 @@ cdef inline bint adopt_order(Core *e, const ouch.Answer *a, bint expected) noexc
         contradict(e, record.WRONG_SYMBOL if symbol < 0 else record.WRONG_SIDE if side == 0
                    else record.UNKNOWN_ORDER if priced else record.WRONG_PRICE, a, NULL, True)
         return True
+    if not ouch.has_our_terms(a):
+        contradict(e, record.WRONG_ANSWER, a, NULL, False)
+    if side == AGENT_SELL and a.side != c'S':
+        contradict(e, record.WRONG_SIDE, a, NULL, False)
     if not expected:
         contradict(e, record.WRONG_ANSWER if known else record.UNKNOWN_ORDER, a, NULL, False)
     if not known:
@@ -332,8 +346,7 @@ cdef inline bint handle_unmatched(Core *e, const ouch.Answer *a) noexcept nogil:
     e.counters.answers_unmatched += 1
     if a.type == c'A' and closed != NULL and closed.state == SENT and closed.filled:
         # Executed whole before it was accepted.
-        if closed.filled != a.quantity:
-            contradict(e, record.WRONG_SIZE, a, closed, False)
+        check_details(e, a, closed, find_exchange_symbol(e, a.symbol, closed.symbol), closed.filled)
         closed.state = LIVE
         copy = closed[0]
         copy.id = a.id

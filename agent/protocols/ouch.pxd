@@ -209,6 +209,13 @@ cdef inline void build_order_template(uint8_t *frame, const char *symbol, int si
     build_enter_template(frame, symbol, <uint32_t> size, c'0', c'Y', c'P', c'N', c'N')
 
 
+cdef inline bint has_our_terms(const Answer *a) noexcept nogil:
+    """Whether Accepted or Replaced has what build_order_template and build_replace_template ask for, which no exchange
+    may change; and an Order State that there is."""
+    return (a.time_in_force == c'0' and a.display == c'Y' and a.capacity == c'P' and a.sweep == c'N'
+            and a.cross_type == c'N' and (a.state == c'L' or a.state == c'D'))
+
+
 cdef inline void patch_order(uint8_t *frame, uint32_t id, uint8_t side, uint32_t quantity, uint64_t price,
                              uint64_t sequence) noexcept nogil:
     """Write the bytes of one Enter Order that change. id: UserRefNum, higher than any before. side:

@@ -131,7 +131,7 @@
     X(broken_trades, counter, "executions that the exchange took back") \
     X(contradicted, gauge, "why the gate is shut until `agent resume`: the number of a contradiction; 0: it is not") \
     X(contradicted_order, counter, "answers about an order that was never sent, or that nobody knows any more") \
-    X(contradicted_answer, counter, "answers that the order cannot get: accepted twice, rejected when live, done") \
+    X(contradicted_answer, counter, "answers that the order cannot get: accepted twice, rejected when live, done, with other terms") \
     X(contradicted_side, counter, "answers with another side than the order's") \
     X(contradicted_symbol, counter, "answers with another symbol than the order's") \
     X(contradicted_price, counter, "acceptances and executions at a price worse than the order's limit") \

@@ -21,7 +21,8 @@ from .ouch_answers import sequenced
 
 SYMBOLS = (b"BTCUSDT", b"ETHUSDT")
 NAMES = {name.ljust(8): index for index, name in enumerate(SYMBOLS)}
-SIDES = {b"B": 1, b"S": -1, b"T": -1, b"E": -1}
+SIDES, LETTERS = {b"B": 1, b"S": -1, b"T": -1, b"E": -1}, {1: b"B", -1: b"S"}
+TERMS = b"0YPNN"  # time in force, display, capacity, sweep and cross of the agent's orders
 MOST, MOST_PRICE = 999_999, 1_999_999_900
 (UNKNOWN_ORDER, WRONG_ANSWER, WRONG_SIDE, WRONG_SYMBOL, WRONG_PRICE, WRONG_SIZE, EXECUTED_TOO_MUCH, CANCELED_TOO_MUCH,
  WRONG_MATCH, LOST_SESSION, BAD_VALUE) = range(1, 12)  # fmt: skip
@@ -39,14 +40,15 @@ class Answer(msgspec.Struct):
     price: int = 0
     match: int = 0
     dead: bool = False
+    terms: bytes = TERMS
 
     def pack(self) -> bytes:
         head = self.type + bytes(8) + struct.pack(">I", self.id)
         if self.type in b"AU":
             if self.type == b"U":
                 head = self.type + bytes(8) + struct.pack(">II", self.original, self.id)
-            body = self.side + struct.pack(">I", self.quantity) + self.symbol + struct.pack(">Q", self.price) + b"0Y"
-            body += bytes(8) + b"PNN" + (b"D" if self.dead else b"L") + b"0" * 14 + b"\0\0"
+            body = self.side + struct.pack(">I", self.quantity) + self.symbol + struct.pack(">Q", self.price)
+            body += self.terms[:2] + bytes(8) + self.terms[2:] + (b"D" if self.dead else b"L") + b"0" * 14 + b"\0\0"
         elif self.type == b"E":
             body = struct.pack(">IQ", self.quantity, self.price) + b"R" + struct.pack(">QH", self.match, 0)
         elif self.type == b"C":
@@ -154,17 +156,21 @@ class Model:
     def worse(self, o: Order, price: int) -> bool:
         return not 0 < price <= MOST_PRICE or (price > o.price if o.side == 1 else price < o.price)
 
+    def compare(self, a: Answer, o: Order, expected: int) -> None:
+        """An acceptance or a modification with an order as it was sent."""
+        whole, size = a.type != b"M", a.quantity != expected
+        for wrong, why in ((whole and a.terms != TERMS, WRONG_ANSWER), (a.side != LETTERS[o.side], WRONG_SIDE),
+                           (whole and NAMES.get(a.symbol) != o.symbol, WRONG_SYMBOL),
+                           (whole and self.worse(o, a.price), WRONG_PRICE), (size, WRONG_SIZE)):  # fmt: skip
+            self.shut = why if wrong else self.shut
+
     def take(self, a: Answer, o: Order, expected: int) -> None:
         """Side, symbol, price and size of an order as the exchange has them."""
-        side = SIDES.get(a.side, 0)
-        symbol = o.symbol if a.type == b"M" else NAMES.get(a.symbol, -1)
-        worse = a.type != b"M" and self.worse(o, a.price)
-        for wrong, why in ((side != o.side, WRONG_SIDE), (symbol != o.symbol, WRONG_SYMBOL), (worse, WRONG_PRICE),
-                           (a.quantity != expected, WRONG_SIZE)):  # fmt: skip
-            self.shut = why if wrong else self.shut
-        o.price = a.price if worse and 0 < a.price <= MOST_PRICE else o.price
-        o.side = side or o.side
-        o.symbol = symbol if symbol >= 0 else o.symbol
+        self.compare(a, o, expected)
+        if a.type != b"M":
+            o.price = a.price if self.worse(o, a.price) and 0 < a.price <= MOST_PRICE else o.price
+            o.symbol = NAMES.get(a.symbol, o.symbol)
+        o.side = SIDES.get(a.side, o.side)
 
     def live(self, a: Answer, o: Order, units: int) -> None:
         o.state, o.original, o.leaves = "live", 0, units
@@ -232,7 +238,7 @@ class Model:
         o = self.closed.get(a.id)
         used = 0 < a.id <= self.reference
         if a.type == b"A" and o and o.state == "sent" and o.filled:
-            self.shut = WRONG_SIZE if o.filled != a.quantity else self.shut
+            self.compare(a, o, o.filled)
             o.state = "live"
         elif a.type in (b"A", b"U") and (not used or (o and o.state == "unseen")):
             self.adopt(a, used)
@@ -252,8 +258,8 @@ class Model:
         side, symbol = SIDES.get(a.side, 0), NAMES.get(a.symbol, -1)
         priced = 0 < a.price <= MOST_PRICE
         if a.id == 0 or side == 0 or symbol < 0 or not priced or a.original == a.id or self.slot_taken(a.id):
-            self.shut = WRONG_SYMBOL if symbol < 0 else WRONG_SIDE if side == 0 else UNKNOWN_ORDER
-            self.shut = self.shut if priced or self.shut != UNKNOWN_ORDER else WRONG_PRICE
+            other = UNKNOWN_ORDER if priced else WRONG_PRICE
+            self.shut = WRONG_SYMBOL if symbol < 0 else WRONG_SIDE if side == 0 else other
             return
         self.shut = WRONG_ANSWER if used else UNKNOWN_ORDER
         self.reference = max(self.reference, a.id)
@@ -356,7 +362,7 @@ class Sequence:
         """What an honest exchange may say now."""
         said: list[Answer] = [Answer(b"Q", self.model.reference + 1 & 0xFFFFFFFF)]
         for id, o in self.model.open.items():
-            side, name = (b"B" if o.side == 1 else b"S"), SYMBOLS[o.symbol].ljust(8)
+            side, name = LETTERS[o.side], SYMBOLS[o.symbol].ljust(8)
             if o.state == "sent" and not o.original:
                 said.append(Answer(b"A", id, 0, side, o.leaves + o.filled, name, o.price, dead=self.rng.random() < 0.1))
                 said += [Answer(b"J", id)] if not o.filled else []
@@ -368,9 +374,7 @@ class Sequence:
                 units = self.rng.randint(1, o.leaves)
                 self.match += 1
                 if o.filled + units <= MOST:
-                    said.append(
-                        Answer(b"E", id, quantity=units, price=max(1, o.price - o.side * 100), match=self.match)
-                    )
+                    said += [Answer(b"E", id, quantity=units, price=max(1, o.price - o.side * 100), match=self.match)]
                 said += [Answer(b"C", id, quantity=units), Answer(b"T", id, price=o.price), Answer(b"P", id)]
                 said.append(Answer(b"M", id, side=side, quantity=units - 1))
         kept = [self.model.executions.get(self.model.place(a.match, a.id), [0] * 5) for a in self.executed]
@@ -398,6 +402,7 @@ class Sequence:
             "symbol": (b"BTCUSDT ", b"ETHUSDT ", b"XYZ     "),
             "price": (0, 1, 9_990_000, 2**64 - 1),
             "dead": (True, False),
+            "terms": (TERMS, b"3YPNN", b"0NPNN", b"0YANN", b"0YPYN", b"0YPNO"),
             "match": (0, *(old.match for old in self.executed)),
         }
         for field in rng.sample(sorted(wrong), rng.choice((0, 1, 1, 2))):
@@ -413,8 +418,7 @@ class Sequence:
 
     def check(self) -> None:
         """The engine's rows are the model's, and the gate is shut if anything was said that cannot be."""
-        seen = self.hand.reading
-        model = self.model
+        seen, model = self.hand.reading, self.model
         for index, row in enumerate(seen.symbols):
             held = [o for o in model.open.values() if o.symbol == index]
             assert row.position == model.positions[index]

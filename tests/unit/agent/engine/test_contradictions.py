@@ -84,6 +84,15 @@ def renamed(answer: bytes, symbol: bytes) -> bytes:
     return answer.replace(b"BTCUSDT ", symbol.ljust(8))
 
 
+def with_terms(answer: bytes, terms: bytes) -> bytes:
+    """An Accepted with these: time in force, display, capacity, sweep, cross, order state."""
+    reference = answer.index(b"0Y") + 2
+    assert answer[reference + 8 : reference + 12] == b"PNNL"
+    return (
+        answer[: reference - 2] + terms[:2] + answer[reference : reference + 8] + terms[2:] + answer[reference + 12 :]
+    )
+
+
 BOUGHT = accepted(1) + executed(1, 2, match=7)
 
 #: By name: the answers to the purchase of 5 at 100.01, what is counted, the position and what is open of the purchase.
@@ -104,6 +113,12 @@ SAID = {
     "an acceptance of more": (accepted(1, 6), "size", 0, 6),
     "an acceptance of less": (accepted(1, 4), "size", 0, 4),
     "an acceptance at a worse price": (accepted(1, price=1_000_101), "price", 0, 5),
+    **{
+        f"an acceptance of another {name}": (with_terms(accepted(1), terms), "answer", 0, 5)
+        for name, terms in {"time in force": b"3YPNNL", "display": b"0NPNNL", "capacity": b"0YANNL", "sweep": b"0YPYNL",
+                            "cross": b"0YPNOL", "order state": b"0YPNN?"}.items()
+    },
+    "an acceptance of another side behind the whole execution": (executed(1, 5) + accepted(1, side=b"S"), "side", 5, 0),
     "a second acceptance": (accepted(1) + accepted(1), "answer", 0, 5),
     "an acceptance of an order that is done": (BOUGHT + canceled(1, 3) + accepted(1), "answer", 2, 0),
     "an acceptance of an order never sent": (accepted(2), "order", 0, 10),
@@ -149,6 +164,17 @@ def test_what_cannot_be_shuts_the_gate(hand: Callable[..., Hand], said: str) -> 
         h.engine.do_housekeeping()
         h.tick()
         assert h.counters["orders_sent"] == 2 and "contradicted" not in h.counters
+
+
+@pytest.mark.parametrize("side", [b"T", b"E"])
+def test_a_sale_that_is_accepted_as_a_short_one_is_a_contradiction(hand: Callable[..., Hand], side: bytes) -> None:
+    h = hand()
+    h.orders = [order(side=-1)]
+    with h.connect() as peer:
+        h.tick()
+        peer.sendall(accepted(1, side=side))
+        h.settle(1)
+        assert (h.counters["contradicted_side"], h.reading.symbols[0].open_sell) == (1, 5)
 
 
 def test_what_comes_to_be_open_behind_the_kill_is_cancelled_too(hand: Callable[..., Hand]) -> None:
