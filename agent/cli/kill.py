@@ -34,10 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     busy = [path for path, segment in at_once.items() if segment.counters["orders_open"]]
     for path, segment in control.wait_for_cancels(busy, control.CANCELS).items():
         gone = max(0, at_once[path].counters["orders_open"] - segment.counters["orders_open"])
-        text = f"{path}: {gone:,} gone since; {control.describe_open(segment)}"
-        if segment.state == "connecting":
-            text += "; the engine is not logged in, and cancels after its next login what is left"
-        write_out(escape(text) + "\n")
+        write_out(escape(f"{path}: {gone:,} gone since; {control.describe_open(segment)}") + "\n")
     return report_failures(outcomes, _say_what_holds)
 
 
@@ -62,5 +59,5 @@ def _say_what_holds(outcome: "Outcome") -> str:
     if not segment.limits["kill"]:
         return ""
     if not segment.trades:
-        return f"; when it ended, {describe_open(segment)}; its next start begins killed, until `agent resume`"
-    return f"; the switch is on, and no order passes the gate; when last seen, {describe_open(segment)}"
+        return f"; at its end: {describe_open(segment)}; its next start begins killed, until `agent resume`"
+    return f"; the switch is on, and no order passes the gate; when last seen: {describe_open(segment)}"

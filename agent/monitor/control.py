@@ -20,12 +20,13 @@ _PAUSE = 0.005
 
 
 class Outcome(msgspec.Struct):
-    """What became of a decision at one engine. before: its segment as it was; why: the loop did not confirm, one line,
-    "" where it did."""
+    """What became of a decision at one engine. before: its segment as it was; why: the loop did not confirm, or has
+    confirmed something else, one line, "" where it did. asked: the limits that were written."""
 
     path: Path
     before: Segment | None
     why: str
+    asked: Mapping[str, int] = {}
 
 
 def find_engines(wanted: str | None) -> list[Path]:
@@ -84,9 +85,7 @@ def decide(
                 answered, journaled = asked.read()
                 if answered:
                     del waiting[path]
-                    outcomes[path].why = "" if journaled else (
-                        "in force, and not journaled: the journal's ring is full, and a restart may forget it"
-                    )  # fmt: skip
+                    outcomes[path].why = _explain_answer(outcomes[path].asked, shm.read(path), journaled)
                 elif not asked.is_at(path):
                     del waiting[path]
                     outcomes[path].why = _begin(outcomes[path], waiting, held, choose, ended, asker, len(paths) == 1)
@@ -114,11 +113,24 @@ def _begin(
         outcome.before = outcome.before or before
         if not ended and (not before.trades or before.state == "starting"):
             return f"{explain_silence(before)}; nothing was changed"
-        waiting[outcome.path] = held.enter_context(ask_limits(outcome.path, choose(before), asker))
+        outcome.asked = choose(before)
+        waiting[outcome.path] = held.enter_context(ask_limits(outcome.path, outcome.asked, asker))
     except SegmentError as error:
         if alone:
             raise
         return str(error).removeprefix(f"{outcome.path}: ")
+    return ""
+
+
+def _explain_answer(asked: Mapping[str, int], now: Segment, journaled: bool) -> str:
+    """Returns why what was asked for does not hold although the loop has answered, one line; "" where it does. The
+    engine looks at its losses before it answers, and may have killed itself again."""
+    if other := [word for word, value in asked.items() if now.limits[word] != value]:
+        if "kill" in other and now.tripped:
+            return f"killed again at once, beyond its limit: {now.tripped}; raise that limit first"
+        return f"not in force: {', '.join(other)} changed again before the loop confirmed"
+    if not journaled:
+        return "in force, and not journaled: the journal's ring is full, and a restart may forget it"
     return ""
 
 
@@ -157,7 +169,8 @@ def wait_for_cancels(paths: list[Path], seconds: float) -> dict[Path, Segment]:
 
 
 def describe_open(segment: Segment) -> str:
-    """Returns how many orders are open at the exchange, with what is open of each symbol."""
+    """Returns how many orders are open at the exchange, with what is open of each symbol; of an engine that is not
+    logged in, or has not read all answers, what it knows of."""
     count = segment.counters["orders_open"]
     parts = [
         f"{symbol.name} {side} {units:,}"
@@ -165,7 +178,12 @@ def describe_open(segment: Segment) -> str:
         for side, units in (("buy", symbol.open_buy), ("sell", symbol.open_sell))
         if units
     ]
-    if not count:
-        return "no order is open at the exchange"
-    are = "order is" if count == 1 else "orders are"
-    return f"{count:,} {are} open at the exchange" + (f": {', '.join(parts)}" if parts else "")
+    listed = ("order is" if count == 1 else "orders are") + " open at the exchange"
+    text = f"{count:,} {listed}" + (f": {', '.join(parts)}" if parts else "")
+    if segment.state == "running":
+        return text if count else "no order is open at the exchange"
+    why = "the engine is not logged in with all answers read"
+    if segment.trades:
+        why += ", and cancels after its next login what is left"
+    known = f"as far as it knows, {text}" if count else "it knows of no order"
+    return f"what is open at the exchange is not known: {why}; {known}"

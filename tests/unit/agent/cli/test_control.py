@@ -126,7 +126,7 @@ def test_a_loop_that_hangs_confirms_nothing(tmp_path: Path, capsys: pytest.Captu
     out, err = capsys.readouterr()
     assert out == "" and err.startswith(f"agent: {live.path}: not confirmed: the loop of process {os.getpid()} hangs, "
                                         "its heartbeat is 5.")  # fmt: skip
-    assert err.endswith("the switch is on, and no order passes the gate; when last seen, no order is open at the "
+    assert err.endswith("the switch is on, and no order passes the gate; when last seen: no order is open at the "
                         "exchange\n") and shm.read(live.path).limits["kill"] == 1  # fmt: skip
     assert cli.main(["resume"]) == 1 and "hangs" in capsys.readouterr().err
     assert cli.main(["limits", "--set", "max_size=5"]) == 1
@@ -143,7 +143,7 @@ def test_an_engine_that_has_ended_is_said_and_its_next_start_is_killed(
     child.wait()
     assert cli.main(["kill", "main"]) == 1
     assert capsys.readouterr().err == (
-        f"agent: {live.path}: nothing runs: the engine has ended (its process is gone); when it ended, no order is "
+        f"agent: {live.path}: nothing runs: the engine has ended (its process is gone); at its end: no order is "
         "open at the exchange; its next start begins killed, until `agent resume`\n"
     )
     assert shm.read(live.path).limits["kill"] == 1
@@ -237,6 +237,48 @@ def test_a_kill_does_not_wait_for_another_command(tmp_path: Path, monkeypatch: p
             os.truncate(live.path, 0)
             assert asked.read() == (False, False)  # nor is a word that is not there an answer to a request of no number
         other.communicate()
+
+
+def test_what_is_open_is_not_known_before_the_login(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    live = Live(tmp_path / "main.segment")
+    with running(live):
+        live.state(1)
+        assert cli.main(["kill"]) == 0
+    assert capsys.readouterr().out == (
+        f"{live.path}: killed, confirmed by its loop; what is open at the exchange is not known: the engine is not "
+        "logged in with all answers read, and cancels after its next login what is left; it knows of no order\n"
+    )
+    place = _segment.counters()["orders_open"].offset
+    live.file[place : place + 8] = (2).to_bytes(8, "little")
+    live.state(3)
+    assert cli.main(["kill"]) == 1
+    assert (
+        "; at its end: what is open at the exchange is not known: the engine is not logged in with all answers read; "
+        "as far as it knows, 2 orders are open at the exchange; its next start begins killed"
+    ) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("tripped", [b"max_loss: found 3, allowed: 2", b""])
+def test_a_limit_that_the_engine_changes_back_is_not_confirmed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tripped: bytes
+) -> None:
+    live = Live(tmp_path / "main.segment")
+    live.state(2)
+    live.beat()
+    place, words = _segment.limits()["kill"].offset, live.path.read_bytes()
+    tripped_at = words.index(_segment.read_header(words[: _segment.HEADER_SIZE])["boot_id"].rstrip(b"\0")) + 40 + 128
+
+    def kill_again(asked: object) -> tuple[bool, bool]:
+        live.file[place : place + 8] = (1).to_bytes(8, "little")
+        live.file[tripped_at : tripped_at + len(tripped)] = tripped
+        return True, True
+
+    monkeypatch.setattr(control.Asked, "read", kill_again)
+    why = "killed again at once, beyond its limit: max_loss: found 3" if tripped else "not in force: kill changed again"
+    for words_of_command in (["limits", "main", "--set", "kill=0"], ["resume", "main"]):
+        assert cli.main(words_of_command) == 1
+        out, err = capsys.readouterr()
+        assert err.startswith(f"agent: {live.path}: {why}") and "confirmed" not in out
 
 
 def test_a_start_that_comes_between_gets_the_kill_too(tmp_path: Path) -> None:
