@@ -49,6 +49,10 @@ def snapshot_of(path: Path) -> Path:
     return path.with_name(path.name + ".snapshot")
 
 
+class LostRecords(JournalError):
+    """A snapshot has records that the journal's file lacks."""
+
+
 class Journal:
     """A journal's file, open; a context manager. header: what stands before the records. symbols: of its records, by
     index.
@@ -118,7 +122,8 @@ class Journal:
 
     def read_snapshot(self) -> tuple[Sum | None, str]:
         """Returns what the snapshot beside this journal says, None where there is none that can be believed; and why
-        not, one line, "" where there is none. Raises nothing for what is at the snapshot's name."""
+        not, one line, "" where there is none. Raises JournalError for one that says that this journal had more records
+        than are here, and for nothing else at the snapshot's name."""
         path = snapshot_of(self.path)
         try:
             descriptor = place.open_file(path, os.O_RDONLY, reading=True)
@@ -130,13 +135,27 @@ class Journal:
             found = layout.unpack_state(files.read_bounded(descriptor, layout.MOST_STATE, path))
             if found.number < self.header.first and self.header.first > 1:
                 return None, ""  # from before the journal was archived
+            self._require_records(found)
             return self._use_snapshot(found), ""
+        except LostRecords:
+            raise
         except JournalError as error:
             return None, f"{path}: {error}"
         except OSError as error:
             return None, place.explain(error, path)
         finally:
             os.close(descriptor)
+
+    def _require_records(self, found: layout.Snapshot) -> None:
+        """Raise LostRecords for a snapshot of this journal's symbols that ends behind the file: it was cut, or is an
+        older copy, or the snapshot of one that was moved away. Positions and decisions would be lost without a word."""
+        last = self.header.first - 1 + (self.size - self._begin) // SIZE
+        if found.symbols == self.symbols[: len(found.symbols)] and found.number > last:
+            raise LostRecords(
+                f"{self.path}: ends with record {last:,}, and its snapshot {snapshot_of(self.path)} with record "
+                f"{found.number:,}: put the whole file back; or, to go on without its last records, compare positions "
+                "and limits, and move the snapshot away"
+            )
 
     def _use_snapshot(self, found: layout.Snapshot) -> Sum:
         """Raises JournalError for the snapshot of another journal: the record that it ends with is not here."""

@@ -119,21 +119,33 @@ def test_a_snapshot_of_another_journal_is_not_used(tmp_path: Path) -> None:
     make(path, packed(*LIFE))
     keep_snapshot(path, 9)
     taken = journal.snapshot_of(path).read_bytes()
-    others = [
-        packed(*LIFE[:8], msgspec.structs.replace(LIFE[8], time_ns=7), *LIFE[9:]),  # went on otherwise
-        packed(*LIFE[:8]),  # a shorter one
-        b"",
-    ]
-    for other in others:
-        make(path, other)
-        journal.snapshot_of(path).write_bytes(taken)
-        with journal.Journal(path) as file:
-            assert file.read_snapshot()[0] is None
-            assert "is of another journal: its record 9 is not in this one" in file.read_snapshot()[1]
+    make(path, packed(*LIFE[:8], msgspec.structs.replace(LIFE[8], time_ns=7), *LIFE[9:]))  # went on otherwise
+    journal.snapshot_of(path).write_bytes(taken)
+    with journal.Journal(path) as file:
+        assert file.read_snapshot()[0] is None
+        assert "is of another journal: its record 9 is not in this one" in file.read_snapshot()[1]
     make(path, packed(*LIFE), ["A", "C", "D"])
     journal.snapshot_of(path).write_bytes(taken)
     with journal.Journal(path) as file:
         assert "is for the symbols A, B, 1000000MOGBULLUSDT12" in file.read_snapshot()[1]
+
+
+@pytest.mark.parametrize(("cut", "last"), [(0, 0), (10, 0), (-17 * SIZE, 0), (-9 * SIZE, 8), (-9 * SIZE - 1, 7)])
+def test_a_journal_that_lacks_records_of_its_snapshot_stops_the_start(tmp_path: Path, cut: int, last: int) -> None:
+    """Cut, an older copy, or moved away without its snapshot: twice, since a start is tried again."""
+    path = tmp_path / "a.journal"
+    make(path, packed(*LIFE))
+    keep_snapshot(path, 9)
+    data = path.read_bytes()
+    path.write_bytes(data[:cut])
+    for _ in range(2):
+        with pytest.raises(JournalError, match=rf"^{path}: ends with record {last}, and its snapshot .* record 9: put"):
+            journal_writer.recover(path, tmp_path / "none", SYMBOLS)
+    journal.snapshot_of(path).rename(tmp_path / "away")
+    assert journal_writer.recover(path, tmp_path / "none", SYMBOLS).records == last
+    path.write_bytes(data)
+    (tmp_path / "away").rename(journal.snapshot_of(path))
+    assert journal_writer.recover(path, tmp_path / "none", SYMBOLS) == rebuild([packed(*LIFE)], 3)
 
 
 def spoil(saved: Any) -> list[Any]:
