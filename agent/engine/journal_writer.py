@@ -33,12 +33,13 @@ _WRITER_EMPTIES = 30.0
 ADVICE = "the journal may lack what is in it: compare the positions with the exchange's, then move it away"
 
 
-def start_writer(ring: Path, path: Path) -> int:
+def start_writer(ring: Path, path: Path, held: int) -> int:
     """Start the journal's writer, a process of its own at ordinary priority, on the housekeeping CPUs. All that is done
     from here: with the engine's real-time priority its start would come before the engine's, and what is left to the
     writer itself on the engine's CPU may never get to run.
 
-    ring, path: of the journal's ring and file. Returns the process's number. Raises RunError.
+    ring, path: of the journal's ring and file. held: of journal.hold(), which the writer keeps until it ends.
+    Returns the process's number. Raises RunError.
     """
     # What the launcher left open (/dev/cpu_dma_latency) ends with the engine.
     for descriptor in map(int, os.listdir("/proc/self/fd")):
@@ -53,6 +54,7 @@ def start_writer(ring: Path, path: Path) -> int:
             file_actions=[
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
                 (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+                (os.POSIX_SPAWN_DUP2, held, 3),
             ],
             scheduler=(os.SCHED_OTHER, os.sched_param(0)),
         )
@@ -208,23 +210,25 @@ def open_journal(wanted: Journal, name: str, segment: Path, symbols: list[str]) 
     directory = Path(wanted.directory) if wanted.directory else journal.default_directory()
     path = directory / f"{name}.journal"
     ring_path = place.ring_of(segment)
-    state = recover(path, ring_path, symbols)
-    try:
-        ring = Ring.create(ring_path, wanted.ring * record.SIZE, record=record.SIZE)
-    except RingError as error:
-        raise RunError(f"journal: {error}") from None
-    try:
-        writer = start_writer(ring_path, path)
-    except BaseException:
-        ring.close()
-        ring_path.unlink()
-        raise
-    try:
-        yield ring, state
-    finally:
-        end_writer(writer)
-        # systemd stops both at once: the writer may have been the first to go.
-        ring.close()
-        with Ring.attach(ring_path, "reader") as left:
-            drain_ring(left, path)
-        ring_path.unlink()
+    # The writer of an engine that was killed holds it until it has written what is left.
+    with journal.hold(path, _WRITER_ENDS) as held:
+        state = recover(path, ring_path, symbols)
+        try:
+            ring = Ring.create(ring_path, wanted.ring * record.SIZE, record=record.SIZE)
+        except RingError as error:
+            raise RunError(f"journal: {error}") from None
+        try:
+            writer = start_writer(ring_path, path, held)
+        except BaseException:
+            ring.close()
+            ring_path.unlink()
+            raise
+        try:
+            yield ring, state
+        finally:
+            end_writer(writer)
+            # systemd stops both at once: the writer may have been the first to go.
+            ring.close()
+            with Ring.attach(ring_path, "reader") as left:
+                drain_ring(left, path)
+            ring_path.unlink()

@@ -49,6 +49,27 @@ def snapshot_of(path: Path) -> Path:
     return path.with_name(path.name + ".snapshot")
 
 
+@contextlib.contextmanager
+def hold(path: Path, seconds: float) -> Iterator[int]:
+    """Keep other engines off a journal that need not be there yet: two would write one file. Yields the descriptor that
+    holds it, as each copy of it does in another process. Raises JournalError where another process holds the journal
+    for longer than so many seconds."""
+    lock = path.with_name(path.name + ".lock")  # the file itself is replaced now and then
+    try:
+        place.make_directory(path.parent)
+        descriptor = place.open_file(lock, os.O_RDWR | os.O_CREAT)
+    except OSError as error:
+        raise JournalError(f"journal.directory: {place.explain(error, path)}") from None
+    try:
+        files.lock_file(descriptor, seconds)
+        yield descriptor
+    except BlockingIOError:
+        raise JournalError(f"{path}: another engine writes it, or its writer does, and holds {lock}; allowed: one "
+                           "engine, with a journal.directory or an engine.name of its own") from None  # fmt: skip
+    finally:
+        os.close(descriptor)
+
+
 class LostRecords(JournalError):
     """A snapshot has records that the journal's file lacks."""
 
@@ -300,8 +321,10 @@ class Appender(Journal):
     def append(self, records: bytes) -> int:
         """Append whole records, on disk when this returns, but for those that are in the file already. Returns how many
         records it was given. Raises OSError, and JournalError, which names the record and no file, for one that no
-        engine writes or that does not follow the last one; those before it are appended then."""
+        engine writes or that does not follow the last one; those before it are appended then. So for one whose number
+        is in the file, with other bytes; then none is."""
         first, end, why = _record.select(records, len(self.symbols), self.last)
+        self._require_same(records, first)
         data = memoryview(records)[first * SIZE : end * SIZE]
         if data:
             last = _record.unpack(records, end - 1)["number"]
@@ -313,6 +336,13 @@ class Appender(Journal):
         if why:
             raise JournalError(why)
         return len(records) // SIZE
+
+    def _require_same(self, records: bytes, count: int) -> None:
+        """Raise JournalError unless the first records are those of the file, but for the ones that are archived."""
+        for i in range(count):
+            number = _record.unpack(records, i)["number"]
+            if number >= self.header.first and self._read_record(number) != records[i * SIZE : (i + 1) * SIZE]:
+                raise JournalError(f"record {number}: is another one in the file: two engines have written it")
 
 
 def load(path: Path) -> tuple[list[str], State]:

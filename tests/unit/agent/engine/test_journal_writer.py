@@ -11,8 +11,10 @@ import pytest
 from agent.config import Journal
 from agent.engine import journal_writer
 from agent.engine.errors import RunError
-from agent.engine.journal_writer import drain_left_ring, end_writer, open_journal
+from agent.engine.journal_writer import drain_left_ring, end_writer, open_journal, start_writer
 from agent.journal import _record, record
+from agent.journal import file as journal
+from agent.journal.errors import JournalError
 from agent.shm.ring import Ring, RingHeld
 
 
@@ -42,6 +44,45 @@ def test_what_a_killed_engine_left_in_the_ring_is_written(tmp_path: Path) -> Non
         ring.push(entered(2))
     with opened(tmp_path) as (_, state):
         assert state.reference == 2
+
+
+def test_a_journal_is_one_engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where another engine's ring is in another directory, and while the writer of one that was killed writes."""
+    other, path = tmp_path / "other", tmp_path / "main.journal"
+    other.mkdir(mode=0o700)
+
+    def open_other() -> Any:
+        return open_journal(Journal(directory=str(tmp_path)), "main", other / "segment", ["AAPL"])
+
+    monkeypatch.setattr(journal_writer, "_WRITER_ENDS", 0.05)
+    message = rf"^{path}: another engine writes it, or its writer does, and holds {path}\.lock; "
+    with opened(tmp_path), pytest.raises(JournalError, match=message), open_other():
+        raise AssertionError("the engine must not run with another one's journal")
+    ring_path = tmp_path / "left.journal-ring"
+    with Ring.create(ring_path, 1 << 16, record=record.SIZE):
+        with journal.hold(path, 0) as held:
+            writer = start_writer(ring_path, path, held)
+        try:
+            with pytest.raises(JournalError, match=message), open_other():
+                raise AssertionError("the engine must not run while a writer appends")
+        finally:
+            end_writer(writer)
+    with open_other() as (_, state):
+        assert state.records == 0
+
+
+def test_a_record_of_two_engines_is_not_taken_for_one(tmp_path: Path) -> None:
+    with opened(tmp_path) as (ring, _):
+        assert all(ring.push(entered(number)) for number in (1, 2))
+    before = (tmp_path / "main.journal").read_bytes()
+    fields = _record.unpack(entered(2), 0) | {"quantity": 6}
+    with Ring.create(tmp_path / "segment.journal-ring", 1 << 16, record=record.SIZE) as ring:
+        assert all(ring.push(each) for each in (entered(1), _record.pack(fields), entered(3)))
+    message = r"record 2: is another one in the file: two engines have written it; the journal may lack"
+    for _ in range(2):
+        with pytest.raises(RunError, match=message), opened(tmp_path):
+            raise AssertionError("the engine must not run")
+        assert (tmp_path / "main.journal").read_bytes() == before and (tmp_path / "segment.journal-ring").exists()
 
 
 def test_a_ring_that_a_writer_holds_is_waited_for_and_then_refused(tmp_path: Path) -> None:
