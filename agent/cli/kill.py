@@ -26,7 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.all and arguments.agent is not None:
         raise UsageError(f"--all: found with {arguments.agent}, allowed: alone")
-    paths = control.find_running() if arguments.all else control.find_engines(arguments.agent)
+    paths = control.find_running() if arguments.all else control.find_engines(arguments.agent, ended=True)
     outcomes = control.decide(paths, lambda _: {"kill": 1}, ended=True)
     at_once = control.wait_for_cancels([o.path for o in outcomes if not o.why], 0)
     for path, segment in at_once.items():

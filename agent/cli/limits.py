@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from agent.cli.options import add_engine
-from agent.errors import OK
 from hosttune.output import escape
 
 if TYPE_CHECKING:
@@ -25,27 +24,35 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Change the limits that `--set` and `--reset` name, then print all limits. Returns the exit code: FAILED unless
-    the loop has confirmed. Raises AgentError."""
+    each loop has confirmed. Raises AgentError."""
     from agent import limits
     from agent.cli.kill import report_failures
     from agent.cli.output import write_out
     from agent.monitor import control
     from agent.shm import segment as shm
 
-    path, code = shm.find(arguments.agent), OK
     changes = dict(limits.parse_setting(text) for text in arguments.set)
     resets = [limits.parse_name(text, changes) for text in arguments.reset]
 
     def choose(now: "Segment") -> Mapping[str, int]:
         return limits.change_words(now.limits, changes) | limits.reset_words(now.configured, resets)
 
+    paths = control.find_engines(arguments.agent, ended=True)
+    outcomes = [control.Outcome(path, None, "") for path in paths]
     if changes or resets:
-        (outcome,) = control.decide([path], choose)
-        code = report_failures([outcome])
-        if outcome.before and not code:
-            lines = limits.show_changes(outcome.before.limits, shm.read(path).limits)
-            write_out("".join(f"{line}, confirmed by the loop\n" for line in lines or ["no limit has changed"]))
-    segment = shm.read(path)
-    why = f"beyond its limit: {escape(segment.tripped)}\n" if segment.tripped else ""
-    write_out(limits.as_text(segment.limits) + why)
-    return code
+        outcomes = control.decide(paths, choose)
+    for outcome in outcomes:
+        try:
+            now = shm.read(outcome.path)
+        except shm.SegmentError as error:
+            if len(outcomes) == 1:
+                raise
+            outcome.why = str(error).removeprefix(f"{outcome.path}: ")
+            continue
+        text = escape(f"{outcome.path}:") + "\n" if len(outcomes) > 1 else ""
+        if outcome.before and not outcome.why:
+            lines = limits.show_changes(outcome.before.limits, now.limits)
+            text += "".join(f"{line}, confirmed by the loop\n" for line in lines or ["no limit has changed"])
+        why = f"beyond its limit: {escape(now.tripped)}\n" if now.tripped else ""
+        write_out(text + limits.as_text(now.limits) + why)
+    return report_failures(outcomes)

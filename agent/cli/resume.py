@@ -18,7 +18,7 @@ def run(arguments: argparse.Namespace) -> int:
     from agent.cli.output import write_out
     from agent.monitor import control
 
-    outcomes = control.decide(control.find_engines(arguments.agent), lambda _: {"kill": 0})
+    outcomes = control.decide(control.find_engines(arguments.agent, ended=True), lambda _: {"kill": 0})
     for outcome in outcomes:
         if outcome.before and not outcome.why:
             was = "" if outcome.before.limits["kill"] else "; it was not killed"

@@ -29,10 +29,11 @@ class Outcome(msgspec.Struct):
     asked: Mapping[str, int] = {}
 
 
-def find_engines(wanted: str | None) -> list[Path]:
+def find_engines(wanted: str | None, *, ended: bool = False) -> list[Path]:
     """Returns the paths of the segments that are meant: by path; by an engine's name, also of its shards (NAME.0 and so
-    on); None: the only one. Engines that run are meant before those that have ended. Raises SegmentError when there is
-    none, and for None when there are several."""
+    on); None: the only one. Engines that run are meant before those that have ended; ended: of a name also these, but
+    for one that runs from another directory. Raises SegmentError when there is none, and for None when there are
+    several."""
     if wanted is not None and "/" in wanted:
         return [Path(wanted)]
     found = shm.list_all(wanted or "")
@@ -40,6 +41,9 @@ def find_engines(wanted: str | None) -> list[Path]:
     if wanted is None and len(live or found) > 1:
         state = "run" if live else "have ended"
         raise SegmentError(f"{len(live or found)} agents {state} here, name one: {shm.show_paths(live or found)}")
+    if wanted is not None and ended:
+        run = {path.name for path in live}
+        return live + [path for path in found if path.name not in run]
     return live or found
 
 

@@ -175,10 +175,10 @@ def find(wanted: str | None) -> Path:
 
 def list_all(name: str = "") -> list[Path]:
     """Returns the paths of all segments in this user's directory, then in the service's; name: those of the engine with
-    this name and of its shards, each name once. Raises SegmentError when there is none."""
+    this name and of its shards. Raises SegmentError when there is none."""
     # Asked for by name, since a directory may have more names than are listed.
     wanted = [name, *(f"{name}.{shard}" for shard in range(MAX_SYMBOLS if name else 0))]
-    found = _list(
+    return _list(
         lambda directory: (
             place.find_segments(directory, wanted)
             if name
@@ -186,7 +186,6 @@ def list_all(name: str = "") -> list[Path]:
         ),
         name,
     )
-    return list({path.name if name else path: path for path in reversed(found)}.values())[::-1]
 
 
 def show_paths(paths: list[Path]) -> str:

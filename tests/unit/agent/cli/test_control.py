@@ -205,6 +205,48 @@ def test_all_is_every_engine_that_runs(tmp_path: Path, capsys: pytest.CaptureFix
     assert cli.main(["kill", "--all"]) == 2 and "no agent runs here" in capsys.readouterr().err
 
 
+def test_a_name_is_the_engine_that_runs_wherever_it_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An engine of the user's that has ended does not stand for the service's that trades."""
+    service = tmp_path / "service"
+    service.mkdir(mode=0o700)
+    monkeypatch.setattr("agent.shm.place.SYSTEM", service)
+    dead, live = Live(tmp_path / "main.segment"), Live(service / "main.segment")
+    dead.state(3)
+    with running(live):
+        for words in (["kill", "main"], ["resume", "main"], ["limits", "main", "--set", "kill=1"], ["limits", "main"]):
+            assert cli.main(words) == 0, words
+            out = capsys.readouterr().out
+            assert str(dead.path) not in out and (f"{live.path}: " in out or "max_size  " in out)
+    assert (shm.read(live.path).limits["kill"], shm.read(dead.path).limits["kill"]) == (1, 0)
+
+
+def test_a_shard_between_two_starts_is_killed_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    dead, live = Live(tmp_path / "main.0.segment"), Live(tmp_path / "main.1.segment")
+    dead.state(3)
+    with running(live):
+        assert cli.main(["kill", "main"]) == 1
+        out, err = capsys.readouterr()
+        assert out.startswith(f"{live.path}: killed, confirmed") and err.startswith(
+            f"agent: {dead.path}: nothing runs: "
+        )
+        assert "its next start begins killed" in err
+        assert shm.read(dead.path).limits["kill"] == shm.read(live.path).limits["kill"] == 1
+        assert cli.main(["resume", "main"]) == 1
+        assert (
+            f"agent: {dead.path}: nothing runs: " in capsys.readouterr().err and not shm.read(live.path).limits["kill"]
+        )
+        assert cli.main(["limits", "main", "--set", "max_size=50"]) == 1
+        out, err = capsys.readouterr()
+        assert out.startswith(f"{live.path}:\nmax_size: 100 -> 50 ") or f"\n{live.path}:\nmax_size: 100 -> 50 " in out
+        assert f"{dead.path}:\n" in out and f"agent: {dead.path}: nothing runs: " in err
+        dead.path.write_bytes(b"x" * 4096)
+        assert cli.main(["limits", "main"]) == 1
+        out, err = capsys.readouterr()
+        assert f"{live.path}:\n" in out and err.startswith(f"agent: {dead.path}: not an agent's segment")
+
+
 def test_one_of_several_that_fails_fails_and_the_others_are_killed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
