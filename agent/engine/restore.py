@@ -36,7 +36,8 @@ def restore_state(engine: Any, state: State) -> None:
 
 
 def restore_limits(engine: Any, state: State, left: Segment | None, configured: dict[str, int], name: str) -> list[str]:
-    """Put the journal's decisions about limits in force, behind restore_state(). Returns a line for each of them.
+    """Put the journal's decisions about limits in force, behind restore_state(). Returns a line for each of them, and
+    for each limit of the engine before that the journal does not have.
 
     left: the segment of the engine that was there before: a kill that it did not live to journal is in force again.
     configured: agent.toml's limits, in the units of AGENT_LIMITS. name: what the commands call the engine.
@@ -52,7 +53,8 @@ def restore_limits(engine: Any, state: State, left: Segment | None, configured: 
     if killed or "kill" in known:
         who = _describe(known["kill"]) if "kill" in known else "in the last moment of the engine that was here before"
         lines.append(f"killed {who}: no order passes until `agent resume {name}`")
-    return lines + _describe_changes(known, dict.fromkeys(_segment.limits(), 0) | configured, name)
+    defaults = dict.fromkeys(_segment.limits(), 0) | configured
+    return lines + _describe_changes(known, defaults, name) + _describe_lost(known, defaults, left, name)
 
 
 def _describe_changes(known: dict[str, Decision], configured: dict[str, int], name: str) -> list[str]:
@@ -68,6 +70,25 @@ def _describe_changes(known: dict[str, Decision], configured: dict[str, int], na
                 f"{limits.show_value(theirs[limit])}; `agent limits {name} --reset {limit}` takes agent.toml's"
             )
     return lines
+
+
+def _describe_lost(
+    known: dict[str, Decision], configured: dict[str, int], left: Segment | None, name: str
+) -> list[str]:
+    """Returns a line for each limit that was changed in the engine before and that no decision of the journal is about:
+    the journal was moved away, say."""
+    if left is None:
+        return []
+    now = configured | {word: decision.value for word, decision in known.items()}
+    lost = {word for word, value in left.limits.items() if value != left.configured[word] and word not in known}
+    ours, theirs = limits.from_words(now), limits.from_words(left.limits)
+    return [
+        f"limit {limit} was {limits.show_value(theirs[limit])} in the engine that was here before, and the journal "
+        f"does not have that: it is {limits.show_value(ours[limit])} now; `agent limits {name} --set "
+        f"{limit}={theirs[limit]:.15g}` sets it again"
+        for limit, words in limits.find_changes(left.limits, now).items()
+        if limit != "kill" and lost.intersection(words)
+    ]
 
 
 def _describe(decision: Decision) -> str:

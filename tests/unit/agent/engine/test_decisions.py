@@ -162,6 +162,22 @@ def test_a_kill_that_the_loop_did_not_live_to_see_is_in_force_again(desk: Desk) 
     assert desk.hand.reading.limits["kill"] == 1
 
 
+def test_a_limit_that_the_journal_has_lost_is_named(desk: Desk) -> None:
+    """The journal was moved away, and with it who set what."""
+    desk.ask(1, Asker(77), max_size=3, max_loss=25_000, kill=1)
+    desk.look()
+    desk.kill()
+    desk.said = b""
+    lines = desk.start()
+    assert len(lines) == 3 and lines[0].startswith("killed in the last moment of the engine that was here before: ")
+    assert lines[1] == (
+        "limit max_size was 3 in the engine that was here before, and the journal does not have that: it is 100 now; "
+        "`agent limits main --set max_size=3` sets it again"
+    )
+    assert lines[2].startswith("limit max_loss was 2.5 in the engine that was here before")
+    assert "--set max_loss=2.5`" in lines[2] and desk.hand.reading.limits["max_size"] == 100
+
+
 def test_a_kill_that_comes_while_the_engine_starts_stays(desk: Desk) -> None:
     desk.write(kill=1)
     restore_limits(desk.hand.engine, rebuild([b""], 1), None, CONFIGURED, "main")
