@@ -30,7 +30,8 @@ class Boot(msgspec.Struct, frozen=True):
     """Command lines, with the parameters that a check looks at. `sources` maps the files from which `grub-mkconfig`
     makes the coming one to what they set, in order: they decide nothing until it is run, but they say what is missing.
     `fault` says which of them could not be read. `release` is that of the running kernel, `coming_release` that of the
-    one that the menu names, or else the running one's; either may be empty. `menu`: whose tools make the menu."""
+    one that the menu names, or else the running one's; either may be empty. `menu`: whose tools make the menu. `place`:
+    FILE:LINE of the coming command line, where that is written by hand and no tool changes it."""
 
     booted: Fact[str]
     coming: Fact[str]
@@ -39,6 +40,7 @@ class Boot(msgspec.Struct, frozen=True):
     release: str = ""
     coming_release: str = ""
     menu: Menu = "grub"
+    place: str = ""
 
     def evaluate(self) -> grub_default.Result:
         """Returns the arguments that the next menu will have."""
@@ -67,8 +69,8 @@ def read(root: Root) -> Boot:
     """Read both command lines."""
     booted = root.read("/proc/cmdline").map(cmdline.reduce)
     release = root.read(identity.RELEASE).map(str.strip).value or ""
-    coming, of_menu, menu = _read_coming(root, booted)
-    return Boot(booted, coming, *_read_sources(root), release, of_menu or release, menu)
+    coming, of_menu, menu, place = _read_coming(root, booted)
+    return Boot(booted, coming, *_read_sources(root), release, of_menu or release, menu, place)
 
 
 def read_coming(root: Root) -> Fact[str]:
@@ -82,18 +84,18 @@ def read_line(root: Root) -> Fact[str]:
     return root.read("/proc/cmdline").map(cmdline.reduce) if coming.value is None else coming
 
 
-def _read_coming(root: Root, booted: Fact[str]) -> tuple[Fact[str], str, Menu]:
+def _read_coming(root: Root, booted: Fact[str]) -> tuple[Fact[str], str, Menu, str]:
     """Returns the default entry of GRUB, if it was GRUB that started this boot; the release of its kernel, empty where
-    its file's name has none; and whose menu it is."""
+    its file's name has none; whose menu it is; and where the entry is written by hand, if it is."""
     for path in _CONFIGS:
         entry = derive(root, path, partial(_read_entry, path))
         if entry.state == "absent":
             continue
-        title, line, release, bls = (*(entry.value or "").split("\n"), "", "", "", "")[:4]
+        title, line, release, bls, place = (*(entry.value or "").split("\n"), "", "", "", "", "")[:5]
         menu: Menu = "grub" if path == _CONFIGS[0] else "bls" if bls else "grub2"
-        return _judge_entry(path, entry, booted, title, line), release, menu
+        return _judge_entry(path, entry, booted, title, line), release, menu, place
     none = "no GRUB configuration: what the next boot gets is decided elsewhere"
-    return make_unreadable(_CONFIGS[0], none), "", "grub"
+    return make_unreadable(_CONFIGS[0], none), "", "grub", ""
 
 
 def _judge_entry(path: str, entry: Fact[str], booted: Fact[str], title: str, line: str) -> Fact[str]:
@@ -111,21 +113,24 @@ def _judge_entry(path: str, entry: Fact[str], booted: Fact[str], title: str, lin
 
 def _read_entry(path: str, root: Root) -> Fact[str]:
     """Returns the title of the default entry and, on a line each, what a check looks at of its command line, its
-    kernel's release, and whether the configuration takes entries of the Boot Loader Specification."""
+    kernel's release, whether the configuration takes entries of the Boot Loader Specification, and where the entry is
+    written by hand."""
     config = root.read(path)
     if config.value is None:
         return config
+    own = path.replace("grub.cfg", "custom.cfg")
     env = root.read(path.replace("grub.cfg", "grubenv"))
-    custom = root.read(path.replace("grub.cfg", "custom.cfg"))
+    custom = root.read(own)
     for fact in (env, custom):
         if fact.state == "unreadable":
             return fact
-    text = grub.insert_custom(config.value, custom.value or "")
+    known = grub.parse_environment(env.value or "")
     try:
-        title, line, kernel = grub.find_default_entry(text, grub.parse_environment(env.value or ""), _read_bls(root))
-        shown = title if consists_of(title, _TITLE, 128) else UNINTELLIGIBLE
-        release = _KERNEL.search(kernel)
-        told = [shown, cmdline.reduce(line), release[1] if release else "", "bls" if grub.takes_bls(text) else ""]
+        entry = grub.find_default_entry(config.value, known, _read_bls(root), custom.value, cmdline.reduce)
+        shown = entry.title if consists_of(entry.title, _TITLE, 128) else UNINTELLIGIBLE
+        release = _KERNEL.search(entry.kernel)
+        place = entry.place.replace("custom.cfg", own) if entry.place.startswith("custom.cfg:") else entry.place
+        told = [shown, entry.line, release[1] if release else "", "bls" if entry.bls else "", place]
         return Fact("value", "\n".join(told), path)
     except ValueError as error:
         return make_unreadable(path, f"not understood: {error}")

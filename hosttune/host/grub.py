@@ -1,59 +1,37 @@
 """What GRUB will hand to the kernel, worked out from its files. Pure: text in, plain data out.
 
-Sources: the GRUB manual ("Shell-like scripting", "default", "load_env"), `grub-core/script/yylex.l` of GRUB, the output
-of `grub-mkconfig` on Debian, Ubuntu and Fedora, and the Boot Loader Specification (type 1 entries).
+Sources: the GRUB manual ("default", "load_env"), `grub-core/normal/menu.c` of GRUB, the output of `grub-mkconfig` on
+Debian, Ubuntu and Fedora, and the Boot Loader Specification (type 1 entries).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
-import msgspec
-
-from hosttune.patterns import late_pattern
+from hosttune.host import grub_script
+from hosttune.host.grub_run import Entry, Files, Kernel, Run
+from hosttune.host.grub_script import MAX_DEPTH, UNKNOWN
 
 #: Of one file: longer than any menu.
 MAX_LENGTH = 1 << 20
-#: Characters that all variables of a configuration may expand to, and how deep menus may lie in menus.
-MAX_EXPANSION = 1 << 20
-MAX_DEPTH = 50
-
-_KERNEL_COMMANDS = ("linux", "linux16", "linuxefi")
-_KEYWORDS = ("then", "else", "do")
-# A command, a comment behind it, and what ends both. A `#` begins a comment where a word could begin; what follows a
-# backslash begins none, nor does the begin of a line that goes on from the line before.
-_COMMAND = late_pattern(
-    r"""((?:[^\n"'\\;{}#$]+|\\[\s\S]#*|"(?:[^"\\]|\\[\s\S])*"|'[^']*'|\$\{[^}\s]*\}#*|\$|(?<=[^\s;{}])#)*)"""
-    r"""(?:#[^\n]*)?([\n;{}]?)"""
-)
-# Of text without comments: a line that goes on, and what a backslash and a line's end mean nothing in.
-_CONTINUED = late_pattern(r"""('[^']*'|\\[^\n])|\\\n""")
-_WORD = late_pattern(r"""((?:[^\s"'\\]|\\.|"(?:[^"\\]|\\[\s\S])*"|'[^']*')+)""")
-_PIECE = late_pattern(r"""'([^']*)'|"((?:[^"\\]|\\[\s\S])*)"|\\(.)|([^'"\\]+)""")
-_VARIABLE = late_pattern(r"\$(?:\{(\w+)\}|(\w+))")
+_NO_ENTRY = "it has no menu entry"
+_UNSETTLED = "which entry is its default hangs on what is in none of its files"
+# How grub-mkconfig marks what it takes from a script, and scripts whose text it takes as it is, from their third line.
+_SECTION = re.compile(r"^### BEGIN (/etc/grub\.d/[0-9]{1,3}_custom) ###$", re.MULTILINE)
 
 
-class _Variables(dict[str, str]):
-    """Variables by name. Values may hold variables, which then grow without limit: in all they come to `left`."""
+class Default(NamedTuple):
+    """The entry that GRUB boots if nobody touches a key: its title, the kernel's command line, the kernel's file, and
+    whether the menu takes entries of the Boot Loader Specification. `place`: FILE:LINE of its kernel, if a file holds
+    that as it is and no tool writes it."""
 
-    left = MAX_EXPANSION
-
-    def expand(self, name: str) -> str:
-        """Returns a value, empty for a variable that is not set. Raises ValueError for too much in all."""
-        value = self.get(name, "")
-        self.left -= len(value)
-        if self.left < 0:
-            raise ValueError("its variables expand without limit")
-        return value
-
-
-class _Entry(msgspec.Struct):
-    title: str = ""
-    id: str = ""
-    submenu: bool = False
-    command: list[str] = []
-    entries: list[_Entry] = []
+    title: str
+    line: str
+    kernel: str
+    bls: bool = False
+    place: str = ""
 
 
 def parse_environment(text: str) -> dict[str, str]:
@@ -62,159 +40,94 @@ def parse_environment(text: str) -> dict[str, str]:
     return {name: value.replace("\\\\", "\\") for name, equals, value in pairs if equals}
 
 
-def insert_custom(config: str, custom: str) -> str:
-    """Returns a configuration with the text of custom.cfg where it sources that (`grub.d/41_custom`)."""
-    parts = re.split(r"^[ \t]*source[ \t]+\S*/custom\.cfg[ \t]*$", config, maxsplit=1, flags=re.MULTILINE)
-    return custom.join(f"{part}\n" for part in parts) if len(parts) > 1 else config
+def find_default_entry(
+    config: str,
+    env: dict[str, str],
+    bls: dict[str, str] | None = None,
+    custom: str | None = None,
+    keep: Callable[[str], str] = str,
+) -> Default:
+    """Returns the default entry. `config` is grub.cfg, `env` its environment block, `bls` the Boot Loader Specification
+    entries by file name without `.conf`, `custom` custom.cfg; `keep`: what of a command line matters.
 
-
-def find_default_entry(config: str, env: dict[str, str], bls: dict[str, str] | None = None) -> tuple[str, str, str]:
-    """Return title, kernel command line and file of the kernel of the entry that GRUB boots if nobody touches a key.
-
-    `config` is grub.cfg, `env` its environment block, `bls` the Boot Loader Specification entries by file
-    name without `.conf`. Raises ValueError if there is no entry to find.
+    Raises ValueError if there is no entry to find, or if what matters hangs on what is in none of the files.
     """
-    if max(map(len, (config, *env.values(), *(bls or {}).values()))) > MAX_LENGTH:
+    if max(map(len, (config, custom or "", *env.values(), *(bls or {}).values()))) > MAX_LENGTH:
         raise ValueError(f"a file of it has more than {MAX_LENGTH:,} characters")
-    top, variables, defaults = _parse_config(config, env)
-    if takes_bls(config):
-        if bls is None:
-            raise ValueError("it takes its entries from /boot/loader/entries, which could not be read")
-        top.entries[:0] = _make_bls_entries(bls, variables)
-    entry = _select_entry(top, _resolve_default(defaults, env, variables))
-    if not entry.command:
-        raise ValueError("its default entry has no kernel command")
-    return entry.title, " ".join(_quote_again(word) for word in entry.command[2:]), "".join(entry.command[1:2])
+    run = Run(Files(env, custom, bls))
+    run.run(grub_script.parse(config, "grub.cfg"))
+    found: list[Default] = []
+    for entry, kernel in _follow(run, 0):
+        if kernel is None:
+            raise ValueError("its default entry has no kernel command")
+        title = entry.titles[0] if len(entry.titles) == 1 else UNKNOWN
+        place = _find_place(kernel, config)
+        path = "".join(kernel.words[:1])
+        found.append(Default(title, keep(_write_line(kernel, keep)), path, run.took_bls, place))
+    if not found:
+        raise ValueError(_NO_ENTRY)
+    if len({(each.line, each.kernel) for each in found}) > 1:
+        raise ValueError(_UNSETTLED)
+    return found[0]
 
 
-def takes_bls(config: str) -> bool:
-    """Returns whether a configuration takes entries of the Boot Loader Specification."""
-    return bool(re.search(r"^[ \t]*blscfg\b", config, re.MULTILINE))
+def _follow(run: Run, depth: int) -> Iterator[tuple[Entry, Kernel | None]]:
+    """Yields the entries that may be the default one, and what each may boot."""
+    if depth > MAX_DEPTH:
+        raise ValueError("its menus are nested too deep")
+    for default in run.get("default"):
+        for entry, rest in _select(run.menu, default):
+            if entry.submenu:
+                yield from _follow(run.open(entry, rest), depth + 1)
+            else:
+                yield from ((entry, kernel) for kernel in run.boot(entry))
 
 
-def _parse_config(config: str, env: dict[str, str]) -> tuple[_Entry, _Variables, list[str]]:
-    top = _Entry(submenu=True)
-    stack = [top]
-    variables = _Variables({**env, "menuentry_id_option": "--id"})
-    defaults: list[str] = []
-    for text, end in _split_commands(config):
-        command = text.split(None, 1)[0] if text else ""
-        opened: _Entry | None = None
-        if command in _KEYWORDS:
-            text = text[len(command) :].lstrip()
-            command = text.split(None, 1)[0] if text else ""
-        if command in ("menuentry", "submenu"):
-            words = _split_words(text, variables)
-            opened = _Entry(title=words[1] if len(words) > 1 else "", submenu=command == "submenu")
-            if "--id" in words[:-1]:
-                opened.id = words[words.index("--id") + 1]
-            stack[-1].entries.append(opened)
-        elif command in _KERNEL_COMMANDS:
-            stack[-1].command = _split_words(text, variables)
-        elif command == "set" and "=" in text:
-            name, _, value = text[len("set") :].strip().partition("=")
-            if name == "default":
-                defaults.append(value)
-            elif name not in env:
-                variables[name] = "".join(_split_words(value, variables)[:1])
-        if end == "{":
-            stack.append(opened or _Entry())
-            if len(stack) > MAX_DEPTH:
-                raise ValueError("its menus are nested too deep")
-        elif end == "}" and len(stack) > 1:
-            stack.pop()
-    return top, variables, defaults
+def _select(menu: list[Entry], default: str) -> Iterator[tuple[Entry, str]]:
+    """Yields what `submenu>entry` may name in a menu, and what is left of it; each part is an id, a title or an index,
+    and what is not found means the first. A `>>` is a `>` of a title."""
+    if UNKNOWN in default:
+        raise ValueError(_UNSETTLED)
+    part, _, rest = re.sub(">>", "\1", default).partition(">")
+    part, rest = part.replace("\1", ">"), rest.replace("\1", ">>")
+    if not menu:
+        raise ValueError(_NO_ENTRY)
+    for entry in menu:
+        names = {*entry.titles, *entry.ids}
+        if part and (part in names or any(UNKNOWN in name for name in names)):
+            yield entry, rest
+            if entry.sure and (entry.titles == (part,) or entry.ids == (part,)):
+                return
+    index = int(part) if part.isdecimal() and len(part) < 7 else 0
+    sure = 0
+    for number, entry in enumerate(menu):
+        if sure <= index <= number:
+            yield entry, rest
+        sure += entry.sure
+    if index >= sure:  # there may be none of this number
+        yield from _select(menu, "0") if index else ()
 
 
-def _split_commands(text: str) -> Iterator[tuple[str, str]]:
-    """Yield each command without its comment, and what ends it: an end of line, `;`, `{`, `}`, or nothing.
-
-    A line that ends with a backslash goes on in the next. Raises ValueError for a quote that is not closed.
-    """
-    position = 0
-    while position < len(text):
-        match = _COMMAND.match(text, position)
-        if match is None or match.end() == position:
-            raise ValueError("a quote in it is not closed")
-        position = match.end()
-        command: str = match[1]
-        if "\\\n" in command:
-            command = _CONTINUED.sub(lambda found: found[1] or "", command)
-        yield command.strip(), match[2]
+def _write_line(kernel: Kernel, keep: Callable[[str], str]) -> str:
+    """Returns a command line without words of which nothing matters but what is not known. Raises ValueError."""
+    words = []
+    for word in kernel.words[1:]:
+        if UNKNOWN in word:
+            name, equals, _ = word.partition("=")
+            if not equals or UNKNOWN in name or keep(f"{name}=0"):
+                raise ValueError("an argument of its default entry hangs on what is in none of its files")
+            word = f"{name}="
+        words.append(f'"{word}"' if " " in word and '"' not in word else word)
+    return " ".join(words)
 
 
-def _resolve_default(defaults: list[str], env: dict[str, str], variables: _Variables) -> str:
-    """Returns the value that `default` ends up with: `next_entry`, set for one boot only, goes first."""
-    once = [value for value in defaults if "next_entry" in value]
-    if once and env.get("next_entry"):
-        return env["next_entry"]
-    settled = [value for value in defaults if "next_entry" not in value]
-    return "".join(_split_words(settled[-1], variables)[:1]) if settled else "0"
-
-
-def _select_entry(menu: _Entry, default: str) -> _Entry:
-    """Follow `submenu>entry`; each part is an id, a title or an index, and what is not found means 0."""
-    while True:
-        part, _, rest = default.partition(">")
-        if not menu.entries:
-            raise ValueError("it has no menu entry")
-        named = [entry for entry in menu.entries if part and part in (entry.id, entry.title)]
-        # A title may itself hold ">".
-        named = [entry for entry in menu.entries if default and entry.title == default] or named
-        if named:
-            entry = named[0]
-        else:
-            index = int(part) if part.isdecimal() and len(part) < 7 else 0
-            entry = menu.entries[index if index < len(menu.entries) else 0]
-        if not entry.submenu:
-            return entry
-        menu, default = entry, rest
-
-
-def _make_bls_entries(files: dict[str, str], variables: _Variables) -> list[_Entry]:
-    entries = []
-    for name in sorted(files, key=_make_version_key, reverse=True):
-        entry = _Entry(id=name, command=["linux", ""])
-        for line in files[name].splitlines():
-            key, _, value = line.strip().partition(" ")
-            if key == "title":
-                entry.title = value.strip()
-            elif key == "linux":
-                entry.command[1] = value.strip()
-            elif key == "options":
-                entry.command += _split_words(next(_split_commands(value), ("", ""))[0], variables)
-        entries.append(entry)
-    return entries
-
-
-def _make_version_key(name: str) -> list[tuple[int, int, str]]:
-    """Sort key that orders versions as RPM does: numbers as numbers, and above letters."""
-    parts = re.findall(r"[0-9]{1,20}|[a-zA-Z]+", name)
-    return [(1, int(part), "") if part.isdigit() else (0, 0, part) for part in parts]
-
-
-def _split_words(line: str, variables: _Variables) -> list[str]:
-    """Split into words as GRUB's shell does; an unquoted variable may bring several."""
-    words: list[str] = []
-    for raw in _WORD.findall(line):
-        if raw.startswith("$") and _VARIABLE.fullmatch(raw):
-            words += _expand_variables(raw, variables).split()
-            continue
-        word = ""
-        for single, double, escaped, bare in _PIECE.findall(raw):
-            text = (
-                re.sub(r"\\(.)", r"\1", _expand_variables(double, variables))
-                if double
-                else _expand_variables(bare, variables)
-            )
-            word += single + text + escaped
-        words.append(word)
-    return words
-
-
-def _expand_variables(text: str, variables: _Variables) -> str:
-    return _VARIABLE.sub(lambda match: variables.expand(match[1] or match[2]), text)
-
-
-def _quote_again(word: str) -> str:
-    return f'"{word}"' if " " in word and '"' not in word else word
+def _find_place(kernel: Kernel, config: str) -> str:
+    if kernel.file != "grub.cfg" or not kernel.line:
+        return f"{kernel.file}:{kernel.line}" if kernel.line else ""
+    for match in reversed(list(_SECTION.finditer(config))):
+        begin = config.count("\n", 0, match.start()) + 1
+        if begin < kernel.line:
+            inside = config.find(f"### END {match[1]} ###", match.end())
+            ended = inside >= 0 and config.count("\n", 0, inside) + 1 < kernel.line
+            return "" if ended else f"{match[1]}:{kernel.line - begin + 2}"
+    return ""

@@ -63,7 +63,7 @@ def service(command: str, name: str = "thp.service", unit: str = "") -> Changes:
 
 def menu(*, default: str = "0", second: str = "", end: str = "") -> Changes:
     """A second entry without the arguments, or with these."""
-    text = golden.FILES[GRUB].replace('set default="0"', f"set default={default}")
+    text = "load_env\n" + golden.FILES[GRUB].replace('set default="0"', f"set default={default}")
     entry = f"menuentry 'Old' --id old {{\n\tlinux /boot/vmlinuz-5 root=UUID=1-2 ro {second}\n}}\n"
     return {GRUB: f"{text}{entry}{end}"}
 
@@ -294,8 +294,8 @@ HOSTS: Hosts = {
     "saved, the first": ({**menu(default='"${saved_entry}"'), ENV: "# GRUB\nsaved_entry=0\n"}, {}),
     "for once": (
         {
-            GRUB: 'if [ "${next_entry}" ] ; then\n   set default="${next_entry}"\nelse\n   set default="0"\nfi\n'
-            + str(menu()[GRUB]).replace("set default=0\n", ""),
+            GRUB: 'load_env\nif [ "${next_entry}" ]; then\n set default="${next_entry}"\nelse\n set default="0"\nfi\n'
+            + str(menu()[GRUB]).replace("load_env\nset default=0\n", ""),
             ENV: "# GRUB\nnext_entry=old\n",
         },
         ALL_BOOT,
