@@ -81,8 +81,11 @@ def write_argument_fix(boot: Boot, words: str, removed: str, is_good: Callable[[
 
     `is_good` tells whether a command line has what is wanted. Where the files ask for it already, what is missing is to
     make the menu again; where a later file takes it away, that file has to come first. Elsewhere than on Debian the
-    entries of the menu are changed themselves, or /etc/default/grub alone, which is all that is read there.
+    entries of the menu are changed themselves, or /etc/default/grub alone, which is all that is read there. An entry
+    that somebody wrote by hand none of these reach: the fix says where it stands.
     """
+    if boot.place:
+        return _write_advice(boot, words, removed)
     if boot.menu == "bls":
         return _write_bls_fix(boot, words, removed)
     if boot.menu == "grub2":
@@ -123,6 +126,17 @@ def _write_removal(removed: str, files: Sequence[str]) -> list[str]:
         return []
     script = f"s/(^|[ \"'])({removed})/\\1/g"
     return [f"sed -i -E {quote_word(script)} {' '.join(map(quote_word, files))}"]
+
+
+def _write_advice(boot: Boot, words: str, removed: str) -> str:
+    """Returns in words how to change an entry that is written by hand, and what makes the menu of it."""
+    file, _, line = boot.place.rpartition(":")
+    wrong = dict.fromkeys(match[0] for match in re.finditer(rf"(?<!\S)(?:{removed})", boot.coming.value or ""))
+    out = f"take out {' '.join(wrong)} and " if wrong else ""
+    advice = f"in {file}, line {line}, the kernel of the default entry: {out}add {words}"
+    if file.endswith("/custom.cfg"):  # GRUB itself reads it
+        return advice
+    return f"{advice}\nthen {'update-grub' if boot.menu == 'grub' else _MAKE_GRUB2}"
 
 
 def _write_bls_fix(boot: Boot, words: str, removed: str) -> str:

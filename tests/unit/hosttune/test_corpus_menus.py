@@ -88,6 +88,31 @@ HOSTS: Hosts = {
 }
 
 
+BY_HAND = "menuentry C {\n\tlinux /boot/vmlinuz-6.1.0-28-amd64 ro isolcpus=2\n}\ndefault=C\n"
+SECTION = f"### BEGIN /etc/grub.d/40_custom ###\n{BY_HAND}### END /etc/grub.d/40_custom ###\n"
+
+
+@pytest.mark.parametrize(
+    ("changes", "fix"),
+    [
+        (
+            {**menu(end="source $prefix/custom.cfg\n"), "/boot/grub/custom.cfg": BY_HAND},
+            "in /boot/grub/custom.cfg, line 2, the kernel of the default entry: take out isolcpus=2 and add "
+            "isolcpus=managed_irq,domain,2-3",
+        ),
+        (
+            menu(end=SECTION),
+            "in /etc/grub.d/40_custom, line 4, the kernel of the default entry: take out isolcpus=2 and add "
+            "isolcpus=managed_irq,domain,2-3\nthen update-grub",
+        ),
+    ],
+)
+def test_the_fix_of_an_entry_by_hand(changes: Changes, fix: str, fake_host: type[Any], tmp_path: Path) -> None:
+    corpus.assert_judged(changes, LOST, fake_host, tmp_path)
+    found = {one.id: one.fix for one in corpus.judge(corpus.make(fake_host, changes)).findings}
+    assert found["cpu_isolation.isolated"] == fix
+
+
 @pytest.mark.parametrize("name", HOSTS)
 def test_a_host(name: str, fake_host: type[Any], tmp_path: Path) -> None:
     corpus.assert_judged(*HOSTS[name], fake_host, tmp_path)
