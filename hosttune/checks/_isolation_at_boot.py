@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 
 import msgspec
@@ -61,19 +62,40 @@ class Host(msgspec.Struct):
         isolation = self.isolation(line).value
         return isolation is not None and isolation.single
 
+    def find_doubt(self, line: Fact[str]) -> str:
+        """Returns the words of a command line that may come to the same, on a CPU with a fault."""
+        isolation = self.isolation(line).value
+        return isolation.maybe_single if isolation is not None else ""
+
 
 def judge_threads(host: Host, line: Fact[str]) -> Hop:
-    """Judge a command line with nosmt, which has all isolated CPUs brought up but those that are second threads."""
+    """Judge a command line with nosmt, which has all isolated CPUs brought up but those that are second threads, or
+    with words that come to the same on some CPUs: what they came to in this boot they come to again."""
     second = find_second_threads(host)
+    doubt = host.find_doubt(line)
     if second.value is None:
-        return Hop("unknown", f"nosmt: {second.reason}", second.source)
+        return Hop("unknown", f"{doubt or cmdline.ONE_THREAD}: {second.reason}", second.source)
+    if doubt and second.value:
+        if _keeps_threads(host, doubt):
+            return Hop("ok", cpulist.show(host.isolated), line.source)
+        if doubt != host.find_doubt(host.facts.boot.booted):
+            words = f"{doubt}: takes CPU {cpulist.show(second.value)} offline if the CPU has the fault"
+            return Hop("unknown", words, line.source)
     started = Fact("value", host.isolated - second.value, line.source)
     return _cpusets.judge_argument(started, lambda value: value == host.isolated)
 
 
+def _keeps_threads(host: Host, doubt: str) -> bool:
+    """Returns whether this boot, with the same words, has all isolated CPUs online."""
+    online = host.facts.cpus.online.value
+    same = host.find_doubt(host.facts.boot.booted) == doubt
+    return same and online is not None and host.isolated <= online
+
+
 def find_second_threads(host: Host) -> Fact[frozenset[int]]:
     """Returns the isolated CPUs that are not the first hardware thread of a core, whose others nosmt takes offline."""
-    off = host.has_one_thread(host.facts.boot.booted)
+    booted, online = host.facts.boot.booted, host.facts.cpus.online
+    off = host.has_one_thread(booted) or bool(host.find_doubt(booted) and cpu.find_offline(host.isolated, online))
     return _isolated_cpus.find_second_threads(host.isolated, host.facts.cpus, off)
 
 
@@ -94,7 +116,8 @@ def list_switches(host: Host, argument: str) -> str:
         return ""
     second = coming.single and find_second_threads(host).value
     found = [name for name, given in ((cmdline.ONE_CPU, coming.most == 1), (cmdline.ONE_THREAD, second)) if given]
-    return "".join(rf"|{name}(=[^ \"'*]+)?" for name in found)
+    words = coming.maybe_single.split() if find_second_threads(host).value else []
+    return "".join([rf"|{name}(=[^ \"'*]+)?" for name in found] + [f"|{re.escape(word)}" for word in words])
 
 
 def list_remarks(host: Host, argument: str) -> list[str]:
@@ -109,9 +132,13 @@ def list_remarks(host: Host, argument: str) -> list[str]:
 
 
 def list_threads(host: Host) -> list[str]:
-    """Returns in words which isolated CPUs nosmt keeps offline."""
+    """Returns in words which isolated CPUs nosmt keeps offline, or may keep offline."""
     lines = (host.facts.boot.booted, host.facts.boot.coming)
-    second = find_second_threads(host).value if any(map(host.has_one_thread, lines)) else None
+    doubts = [doubt for doubt in map(host.find_doubt, lines) if doubt and not _keeps_threads(host, doubt)]
+    one = any(map(host.has_one_thread, lines))
+    second = find_second_threads(host).value if one or doubts else None
     if not second:
         return []
+    if not one:
+        return [f"{doubts[-1]} keeps CPU {cpulist.show(second)} offline on a CPU with the fault that it is for"]
     return [f"nosmt keeps CPU {cpulist.show(second)} offline, the second hardware thread of a core"]

@@ -112,7 +112,8 @@ def _check_isolated(host: Host) -> Finding:
 
     def judge(line: Fact[str]) -> Hop:
         hop = _make_judge(host, lambda isolation: isolation.started, wanted)(line)
-        return _isolation_at_boot.judge_threads(host, line) if hop.state == "ok" and host.has_one_thread(line) else hop
+        fewer = hop.state == "ok" and (host.has_one_thread(line) or host.find_doubt(line))
+        return _isolation_at_boot.judge_threads(host, line) if fewer else hop
 
     hops = _judge_boot(host, judge)
     hops["runtime"] = _cpusets.judge_equal(facts.cpus.isolated, wanted)
@@ -134,7 +135,8 @@ def _check_isolated(host: Host) -> Finding:
         # No thread can be placed there: the kernel refuses an affinity without a CPU that is online.
         hops["effective"] = Hop("bad", f"offline: {cpulist.show(offline)}", online.source)
         why = f"CPU {cpulist.show(offline)} is offline, and runs nothing"
-        if not (host.has_one_thread(facts.boot.booted) and hops["booted"].state != "ok"):
+        fewer = host.has_one_thread(facts.boot.booted) or host.find_doubt(facts.boot.booted)
+        if not (fewer and hops["booted"].state != "ok"):
             return build_finding(
                 "cpu_isolation.isolated",
                 cpulist.show(wanted),
@@ -290,6 +292,8 @@ def _build_boot_finding(
     reboot = True
     if hops["persisted"].state == "unknown" and hops["runtime"].state == "ok":
         advice = f"make sure that the next boot's kernel command line has {fix}"
+        if argument == "isolcpus" and (doubt := host.find_doubt(facts.boot.coming)):
+            advice += f", and look in {cpu.DIRECTORY}/vulnerabilities whether {doubt} may stay"
         reboot = False
     elif hops["persisted"].state == "ok" and hops["booted"].state == "ok":
         advice = f"{fix} was given to this boot and is not in force: see `dmesg | grep -i -e isol -e nohz -e rcu`"

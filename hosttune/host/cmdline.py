@@ -2,7 +2,8 @@
 with it on the controller.
 
 Sources in the Linux kernel: `lib/cmdline.c` (`next_arg`, `get_option`), `kernel/params.c` (`parse_args`),
-`kernel/smp.c` (maxcpus=, nr_cpus= and nosmp), `kernel/cpu.c` (nosmt), `arch/x86/kernel/smpboot.c` (possible_cpus=),
+`kernel/smp.c` (maxcpus=, nr_cpus= and nosmp), `kernel/cpu.c` (nosmt, mitigations=), `arch/x86/kernel/cpu/bugs.c`
+(mds= and the like), `arch/x86/kernel/smpboot.c` (possible_cpus=),
 `kernel/time/tick-sched.c` (nohz=), `kernel/sched/isolation.c` (isolcpus= and nohz_full=), `kernel/rcu/tree_nocb.h`
 (rcu_nocbs=), `kernel/irq/irqdesc.c` (irqaffinity=); `Documentation/admin-guide/kernel-parameters.txt`.
 """
@@ -38,6 +39,9 @@ MOST_CPUS = ("maxcpus", "nr_cpus", "possible_cpus")
 ONE_CPU, ONE_THREAD = "nosmp", "nosmt"
 #: Parameters that keep CPUs from being brought up.
 FEWER_CPUS = (*MOST_CPUS, ONE_CPU, ONE_THREAD)
+#: Parameters that may have the same effect as `nosmt`, on a CPU with the fault that they are for; and which values do.
+MITIGATIONS = ("mitigations", "l1tf", "mds", "tsx_async_abort", "mmio_stale_data", "retbleed")
+_L1TF = ("full", "full,force", "flush,nosmt")
 # Takes a unit, for systemd; and the units of which a check asks whether one is masked.
 _MASK = "systemd.mask"
 _MASKED = ("rc-local", "systemd-modules-load", "systemd-sysctl", "systemd-tmpfiles-setup")
@@ -45,8 +49,8 @@ _CPU_LISTS = ("nohz_full", "rcu_nocbs", "irqaffinity", "systemd.cpu_affinity")
 #: Parameters that a check looks at.
 PARAMETERS = frozenset(
     (
-        "BOOT_IMAGE", "bootconfig", "isolcpus", "nohz", *FEWER_CPUS, *_CPU_LISTS, *boot_pages.PARAMETERS,
-        "transparent_hugepage", "thp_anon", _MASK, *MODULE_LISTS,
+        "BOOT_IMAGE", "bootconfig", "isolcpus", "nohz", *FEWER_CPUS, *MITIGATIONS, *_CPU_LISTS,
+        *boot_pages.PARAMETERS, "transparent_hugepage", "thp_anon", _MASK, *MODULE_LISTS,
     )
 )  # fmt: skip
 _ILLEGAL_FLAG = "x!"
@@ -59,7 +63,7 @@ class Isolation(NamedTuple):
     """The sets that isolcpus= and nohz_full= of one command line come to, taken together.
 
     `ticks` tells whether nohz= has the tick go on all the same, and `most` how many CPUs are brought up, None for all;
-    `single`: of each core only the first hardware thread.
+    `single`: of each core only the first hardware thread; `maybe_single`: words that may come to that (MITIGATIONS).
     `remarks` says in words which parameter the kernel ignores or takes otherwise than it reads.
     """
 
@@ -70,6 +74,7 @@ class Isolation(NamedTuple):
     ticks: bool = False
     most: int | None = None
     single: bool = False
+    maybe_single: str = ""
 
     @property
     def started(self) -> frozenset[int]:
@@ -146,6 +151,8 @@ def _keep_value(name: str, value: str) -> str:
         return "off" if _is_off(value) else "on"
     if name in MOST_CPUS:
         return str(_parse_number(value)) if value else ""
+    if name in MITIGATIONS:
+        return value if consists_of(value, f"{NAME},;", 64) else UNINTELLIGIBLE
     if name == ONE_THREAD:
         return value if value == "force" else UNINTELLIGIBLE
     if name == "thp_anon":
@@ -274,7 +281,28 @@ def resolve_isolation(
     if most is not None and most <= max(domain, default=0):
         remarks.append(f"isolcpus= names a CPU that {words} does not bring up")
     single = any(name == ONE_THREAD for name, _ in args)
-    return Isolation(domain, sets.get("managed_irq", none), nohz, tuple(remarks), ticks, most, single)
+    maybe = "" if single else " ".join(_find_mitigations(args))
+    return Isolation(domain, sets.get("managed_irq", none), nohz, tuple(remarks), ticks, most, single, maybe)
+
+
+def _find_mitigations(args: Arguments) -> list[str]:
+    """Returns the words that take all threads of a core but the first offline, on a CPU with the fault.
+
+    Of most parameters a `nosmt` once said stays, unless `off` comes last.
+    """
+    if find_last(args, "mitigations") == "off":
+        return []
+    found = []
+    for name in MITIGATIONS:
+        given = [value for key, value in args if key == name and value is not None]
+        if name in ("mitigations", "l1tf"):
+            given = given[-1:]
+        taking = [value for value in given if value in _L1TF or "nosmt" in re.split("[,;]", value)]
+        if name != "l1tf":
+            taking = [value for value in taking if "nosmt" in value]
+        if taking and given[-1] != "off":
+            found.append(f"{name}={taking[-1]}")
+    return found
 
 
 def resolve_rcu_nocbs(

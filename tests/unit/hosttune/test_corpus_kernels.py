@@ -93,6 +93,37 @@ HOSTS: Hosts = {
         {ISOLATED: "volatile", **WARNED},
     ),
     "no second threads, by force": ({GRUB: more("nosmt=force")[GRUB], **SECOND}, {ISOLATED: "volatile", **WARNED}),
+    **{
+        f"no second threads if a CPU has the fault: {word}": (
+            {GRUB: more(word)[GRUB], **SECOND},
+            {ISOLATED: "unknown", **WARNED},
+        )
+        for word in (
+            "mitigations=auto,nosmt",
+            "mds=full,nosmt",
+            "tsx_async_abort=full,nosmt",
+            "mmio_stale_data=full,nosmt",
+            "l1tf=flush,nosmt",
+            "l1tf=full",
+            "retbleed=auto,nosmt",
+            "mds=full,nosmt mds=full",
+        )
+    },
+    **{
+        f"no such word: {word}": ({GRUB: more(word)[GRUB], **SECOND}, WARNED)
+        for word in (
+            "mitigations=off",
+            "mds=full,nosmt mds=off",
+            "mitigations=auto,nosmt mitigations=auto",
+            "mds=full,nosmt mitigations=off",
+            "l1tf=flush",
+        )
+    },
+    "no second threads if a CPU has the fault, first ones isolated": (
+        {GRUB: more("mds=full,nosmt")[GRUB], **cores((0, 4), (1, 5), (2, 6), (3, 7))},
+        WARNED,
+    ),
+    "no second threads if a CPU has the fault, and it has none": ({**more("mds=full,nosmt"), **SECOND}, WARNED),
     "no second threads, cores not readable": (
         {GRUB: more("nosmt")[GRUB], CORE_2: "!EACCES"},
         {ISOLATED: "unknown", "cpu_isolation.siblings": "unknown"},
