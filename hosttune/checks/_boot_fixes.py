@@ -36,6 +36,12 @@ def write_late_fix(sources: Sources, hop: Hop, path: str, value: str) -> list[st
     return [*lines, *_write_line(writes, path, value)]
 
 
+def advise_doubt(sources: Sources, hop: Hop) -> list[str]:
+    """Returns what to do where it is not known what systemd-tmpfiles writes at boot, and that decides."""
+    doubt = (sources.tmpfiles.value or tmpfiles.Writes()).doubt
+    return _masks.advise(doubt) if (hop.state, hop.source) == ("unknown", doubt.source) else []
+
+
 def _write_service_fix(wrong: start_commands.Write, path: str) -> str:
     # A line stays whole: what is around it may need one.
     return _late_writes.write_fix(wrong, [rf"""s#\(\(>\|tee\|tee -a\)[ \t]*["']\?\){path}#\1/dev/null#g"""], path)

@@ -188,6 +188,9 @@ def _judge_tmpfiles(sources: Sources, kb: int, node: int, count: int) -> Hop | N
     both = [line for line in sources.tmpfiles.value.lines if line in named or line in others]
     if not both:
         return None
+    doubt = sources.tmpfiles.value.doubt
+    if doubt.state == "unreadable":
+        return Hop("unknown", doubt.reason, doubt.source)
     unknown = next((line for line in both if line.value is None), None)
     if unknown:
         return Hop("unknown", "what it writes depends on the host", unknown.place)
@@ -293,6 +296,9 @@ def _judge_policy_before_services(sources: Sources, path: str, is_good: Callable
     lines = sources.tmpfiles.value.find(path) if sources.tmpfiles.value else []
     if not lines:
         return _explain_mask(sources, at_start, [path])
+    doubt = sources.tmpfiles.value.doubt if sources.tmpfiles.value else Fact[bool]("absent")
+    if doubt.state == "unreadable":
+        return Hop("unknown", doubt.reason, doubt.source)
     if any(each.value is None for each in lines):
         return Hop("unknown", "what it writes depends on the host", lines[-1].place)
     taken = [each for each in lines if (each.value or "").removesuffix("\n") in transparent.SIZE_POLICIES]

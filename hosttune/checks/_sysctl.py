@@ -286,7 +286,7 @@ def _fix_boot(key: str, wanted: Value, found: dict[HopName, Hop], facts: Sysctls
         lines = fix_module(str(module_names.find_owner(sysctl_lines.normalise_key(key))), modules)
     hop = found["persisted"] if "effective" in found else judge_persisted(key, wanted, facts)
     if hop.state not in ("bad", "absent"):
-        return lines
+        return [*lines, *(_masks.advise(facts.boot) if hop.state == "unknown" else [])]
     keys = [key] if "effective" not in found else _list_wrong_at_boot(key, wanted, facts)
     return [*lines, *(set_at_boot(each, wanted, facts) for each in keys)]
 

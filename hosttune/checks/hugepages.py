@@ -184,6 +184,7 @@ def _write_fix(
         else:
             lines += _boot_fixes.write_late_fix(facts.sources, persisted, path, str(count))
     lines += _late_writes.advise(persisted, facts.sources.services.value or (), path)
+    lines += _boot_fixes.advise_doubt(facts.sources, persisted)
     if hops["runtime"].state == "bad" and kb < BOOT_ONLY_KB:
         lines.append(f"echo 1 > /proc/sys/vm/compact_memory; echo {count} > {path}")
     return "\n".join(lines) or READ_IT
@@ -233,6 +234,7 @@ def _write_policy_fix(facts: Facts, at_boot: dict[str, Hop], policy: Policy, wro
         if hop.state in ("bad", "absent") or (hop.state == "unknown" and by_line):
             lines += _boot_fixes.write_late_fix(facts.sources, hop, path, choose(path))
         lines += _late_writes.advise(hop, facts.sources.services.value or (), path)
+        lines += _boot_fixes.advise_doubt(facts.sources, hop)
     running = [hugetlb.build_policy_path(kb) for kb in sorted(wrong)]
     if facts.transparent.all.value not in (policy, None):
         running.insert(0, hugetlb.TRANSPARENT)

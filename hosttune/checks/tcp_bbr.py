@@ -10,7 +10,7 @@ from typing import Annotated
 
 import msgspec
 
-from hosttune.checks import _edits, _sysctl
+from hosttune.checks import _edits, _masks, _sysctl
 from hosttune.findings import READ_IT, Finding, Hop, HopName, Status
 from hosttune.hops import build_finding, judge_fact
 from hosttune.host import module_names, modules, qdisc, sysctl, sysctl_lines
@@ -126,6 +126,8 @@ def _check_module(name: str, facts: sysctl.Sysctls, found: modules.Modules) -> F
     status: Status | None = "warn" if undeclared else None
     words = hops["persisted"].value or f"{module} is not declared"
     lines = _sysctl.fix_module(module, found) if hops["persisted"].state in ("absent", "bad") else []
+    if hops["persisted"].state == "unknown":
+        lines = _masks.advise(found.at_boot)
     if hops["runtime"].state == "bad":
         lines.append(f"modprobe {module}")
     return build_finding(

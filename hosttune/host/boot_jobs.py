@@ -14,7 +14,7 @@ from __future__ import annotations
 import posixpath
 import re
 import shlex
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 import msgspec
@@ -26,7 +26,7 @@ from hosttune.host.root import NOT_CAPTURED, Fact, Root, make_unreadable
 from hosttune.host.shell import UNKNOWN
 from hosttune.host.systemd import Unit
 from hosttune.host.systemd_lines import Setting
-from hosttune.host.tmpfiles_lines import Line, is_sought
+from hosttune.host.tmpfiles_lines import is_sought
 from hosttune.patterns import late_pattern
 
 T = TypeVar("T")
@@ -194,20 +194,20 @@ def _list_attributes(path: str, text: str) -> Iterator[Unit]:
 
 
 def _read_tmpfiles(root: Root) -> Fact[list[Unit]]:
-    return tmpfiles.read(root).map(lambda writes: _bound(list(_list_settings(writes.done))))
+    return tmpfiles.read(root).map(lambda writes: _bound(list(_list_settings(writes))))
 
 
-def _list_settings(lines: Iterable[Line]) -> Iterator[Unit]:
+def _list_settings(writes: tmpfiles.Writes) -> Iterator[Unit]:
     """Yields what lines write to sysctls and to affinities, each write once."""
     seen: set[str] = set()
-    for line in lines:
+    for line in writes.done:
         value = (line.value or "").strip()
         plain = consists_of(value, f"{NAME}.,: \t+-", 256)
         for path in tmpfiles_lines.name_settings(line) if not any(mark in line.path for mark in MARKS) else ():
             command = f"echo {value} > {path}" if plain else f"tee {path}"
             if command not in seen:
                 seen.add(command)
-                yield _make(line.place, write_shell(command))
+                yield _make(line.place, write_shell(command), started=writes.doubt.state == "absent")
 
 
 def _read_cloud_init(root: Root) -> Fact[list[Unit]]:

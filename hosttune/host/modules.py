@@ -193,7 +193,7 @@ def _read_at_boot(root: Root, coming: Fact[str]) -> Fact[dict[str, str]]:
     files = dropins.read_merged(root, dropins.find_directories(root, "modules-load.d"), ".conf", lasting=True)
     if files.value is None:
         return files.drop_value()
-    masked = masks.read(root, SERVICE)
+    masked = masks.read_applier(root, SERVICE)
     if masked.value is None:
         return masked.drop_value()
     if masked.value:

@@ -30,8 +30,6 @@ SWITCHES = ("DynamicUser", "PermissionsStartOnly", "PrivateNetwork", "ProtectKer
 W = TypeVar("W", bound=msgspec.Struct)
 
 _ROOT = ("root", "0")
-# As parse_boolean() in `src/basic/parse-util.c` of systemd takes them.
-TRUE = ("1", "yes", "y", "true", "t", "on")
 # Scripts that run scripts.
 _DEEP = 3
 # Of all scripts that are looked into for one purpose; four times as many for the names of others.
@@ -156,7 +154,7 @@ def mark_conditional(unit: Unit, setting: Setting, writes: list[W]) -> list[W]:
 def is_on(unit: Unit, key: str) -> bool:
     """Returns whether one of SWITCHES is on."""
     setting = systemd_lines.find_last(unit.settings, "Service", key)
-    return setting is not None and setting.value.lower() in TRUE
+    return setting is not None and setting.value.lower() in systemd_lines.TRUE
 
 
 def read_scripts(root: Root, command: str, kind: str, reduce: Callable[[str], str]) -> Iterator[tuple[str, Fact[str]]]:

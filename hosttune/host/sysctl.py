@@ -81,9 +81,10 @@ def read(root: Root, keys: Iterable[str]) -> Sysctls:
         return Sysctls(
             running, lines, lines, gone, arguments, services
         )  # `sysctl --system` writes one line after the other
-    masked = masks.read(root, SERVICE)
+    masked = masks.read_applier(root, SERVICE)
     written = lines.map(settle)
-    if masked.value is None:
+    # Where no line is for a key, nothing is lost. What its other commands write counts as what any service writes.
+    if masked.value is None and (lines.value or not masks.is_changed(masked)):
         written = masked.drop_value()
     elif masked.value:
         written = Fact("absent", None, masked.source, f"{SERVICE} is masked: no file of sysctl.d is applied at boot")

@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 from hosttune.patterns import late_pattern
 
+#: What is on, as parse_boolean() in `src/basic/parse-util.c` of systemd takes it.
+TRUE = ("1", "yes", "y", "true", "t", "on")
 #: What systemd strips from both ends of a line.
 SPACES = " \t\n\r"
 # What ends a line for systemd: any of these together are one end. Source: `read_line` in its `src/basic/fileio.c`.

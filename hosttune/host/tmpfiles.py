@@ -23,12 +23,14 @@ _PATTERN = NAME + "/*?[]{},!^:."
 class Writes(msgspec.Struct, frozen=True):
     """All writes at boot, in the order in which they are done; `ignored`: lines that one before them keeps out.
 
-    `masked`: where it says that SERVICE is masked, so that none of them is done; else empty.
+    `masked`: where it says that SERVICE is masked, so that none of them is done; else empty. `doubt`: why it is not
+    known whether any is, absent if nothing speaks against it.
     """
 
     lines: list[Line] = []
     ignored: list[Line] = []
     masked: str = ""
+    doubt: Fact[bool] = Fact("absent")
 
     @property
     def done(self) -> list[Line]:
@@ -55,8 +57,9 @@ def read(root: Root) -> Fact[Writes]:
     counted = {line.place for line in lines}
     ignored = [line for line in found if line.place not in counted]
     # Where that cannot be read, no unit can, and what services write is unknown (boot_writes.py).
-    masked = masks.read(root, SERVICE)
-    return Fact("value", Writes(lines, ignored, masked.source if masked.value else ""), DIRECTORIES[0])
+    masked = masks.read_applier(root, SERVICE)
+    doubt = masked if masks.is_changed(masked) else Fact[bool]("absent")
+    return Fact("value", Writes(lines, ignored, masked.source if masked.value else "", doubt), DIRECTORIES[0])
 
 
 def reduce(text: str) -> str:

@@ -98,7 +98,7 @@ def _keep_service(setting: Setting) -> Setting | None:
     if setting.key == "AmbientCapabilities":
         return _replace(setting, "CAP_SYS_ADMIN" if setting.value else "")
     if setting.key in start_commands.SWITCHES:
-        return _replace(setting, setting.value if setting.value.lower() in start_commands.TRUE else "")
+        return _replace(setting, setting.value if setting.value.lower() in systemd_lines.TRUE else "")
     if setting.key == "User":
         return _replace(setting, setting.value if consists_of(setting.value, f"{NAME}.%$", 66) else "")
     if setting.key in _SERVICE_LIMITS:
