@@ -11,9 +11,10 @@ import msgspec
 
 from hosttune.findings import READ_IT, Finding, Hop
 from hosttune.hops import build_finding
-from hosttune.host import cmdline, owners, process, systemd
-from hosttune.host.owners import Owner, Tuned
+from hosttune.host import boot_pages, cmdline, hugetlb, owners, process, systemd
+from hosttune.host.owners import Owner, Setting, Tuned
 from hosttune.host.root import NOT_CAPTURED, Fact, Root
+from hosttune.patterns import late_pattern
 
 # Findings on sysctls that do not have the key in their id.
 _SYSCTLS = {
@@ -21,6 +22,7 @@ _SYSCTLS = {
     "tcp_bbr.qdisc": "net.core.default_qdisc",
     "rt_limits.sched_rt_runtime_us": "kernel.sched_rt_runtime_us",
 }
+_POOL = late_pattern(r"hugepages\.([0-9]+[KMG])\.node([0-9]{1,4})")
 # Whose values win over TuneD's, unless tuned-main.conf says otherwise.
 _REAPPLIED = ("/etc/sysctl.d/", "/run/sysctl.d/", "/etc/sysctl.conf")
 
@@ -100,13 +102,12 @@ def _read_tuned(root: Root) -> Tuned:
 
 def _judge(finding: Finding, facts: Facts) -> Finding:
     tuned = facts.tuned
-    knob = _find_knob(finding.id)
-    setting = tuned.settings.get(knob) if tuned is not None else None
-    if tuned is None or setting is None or finding.status == "na" or _is_left_alone(knob, finding, facts):
+    if tuned is None or finding.status == "na":
         return finding
-    overruled = owners.is_overruled(knob, _show(finding.wanted), setting)
-    if overruled is False:
+    others = [pair for pair in _list_settings(finding, facts, tuned) if pair[0] is not False]
+    if not others:
         return finding
+    overruled, setting = next((pair for pair in others if pair[0]), others[0])
     (one,) = (one for one in facts.active if one.owner == owners.TUNED)
     value = setting.value or "a value of its own"
     why = f"TuneD (profile {tuned.profile}) makes it {value}: {setting.place}"
@@ -119,6 +120,42 @@ def _judge(finding: Finding, facts: Facts) -> Finding:
     return msgspec.structs.replace(
         finding, status="unknown" if overruled is None else "volatile", hops=hops, why=f"{why}, at each boot", fix=fix
     )
+
+
+def _list_settings(finding: Finding, facts: Facts, tuned: Tuned) -> Iterator[tuple[bool | None, Setting]]:
+    """Yields what TuneD makes of what a finding is on, each with whether that is another value than the wanted one,
+    None where only TuneD could tell."""
+    knob, wanted = _find_knob(finding.id), _show(finding.wanted)
+    if knob in tuned.settings and not _is_left_alone(knob, finding, facts):
+        yield owners.is_overruled(knob, wanted, tuned.settings[knob]), tuned.settings[knob]
+    if knob == owners.TRANSPARENT:
+        for setting in owners.find_file(tuned, hugetlb.TRANSPARENT):
+            yield owners.is_overruled(knob, wanted, setting), setting
+        paths = map(hugetlb.build_policy_path, hugetlb.POLICY_SIZES)
+        for setting in (each for path in paths for each in owners.find_file(tuned, path)):
+            yield None if setting.value is None else not hugetlb.fits_policy(setting.value, wanted), setting
+    pool = _POOL.fullmatch(finding.id)
+    if pool is not None:
+        kb, count = hugetlb.parse_size(pool[1]), int(wanted)
+        for setting in owners.find_file(tuned, hugetlb.build_path(kb, int(pool[2]))):
+            pages = setting.value or ""
+            if pages.isdigit() or not pages:  # the kernel refuses a word
+                yield None if not pages else not boot_pages.is_enough(int(pages), count), setting
+        totals = owners.find_file(tuned, hugetlb.build_total_path(kb))
+        if kb == _find_default_kb(facts.booted):
+            names = (f"sysctl {each.removeprefix('/proc/sys/').replace('/', '.')}" for each in hugetlb.DEFAULT_TOTALS)
+            totals += [tuned.settings[name] for name in names if name in tuned.settings]
+        for setting in totals:
+            yield None, setting  # the kernel spreads them over the nodes
+
+
+def _find_default_kb(booted: str) -> int:
+    """Returns the page size that a number without one means."""
+    named = cmdline.find_last(cmdline.split_arguments(booted), "default_hugepagesz")
+    try:
+        return hugetlb.parse_size(named or "")
+    except ValueError:
+        return boot_pages.DEFAULT_KB
 
 
 def _find_knob(id: str) -> str:

@@ -2,19 +2,22 @@
 
 Standard library only: the roles' plans, on a controller that may have nothing else, judge by the same table and rules.
 Sources: tuned.conf(5), tuned-main.conf(5), tuned-adm(8); `daemon/daemon.py`, `utils/commands.py`, `profiles/loader.py`,
-`plugins/plugin_sysctl.py` and `plugins/plugin_vm.py` of TuneD 2.20 and 2.24; numad(8); the unit files of the
+`plugins/plugin_sysctl.py`, `plugin_vm.py`, `plugin_sysfs.py`, `plugin_script.py`, `plugin_scheduler.py`,
+`plugin_irqbalance.py` and `plugin_systemd.py` of TuneD 2.20 and 2.24; numad(8); the unit files of the
 distributions.
 """
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
+from hosttune.host import globs
 from hosttune.patterns import late_pattern
 
-#: A knob is `sysctl KEY`, with dots, or one of these.
+#: A knob is `sysctl KEY`, with dots, `file PATTERN` of files below /sys, or one of these.
 TRANSPARENT, ISOLATION = "transparent huge pages", "isolated CPUs"
 PLACEMENT, FREQUENCY = "the CPUs of processes", "the CPUs' frequency"
 
@@ -35,6 +38,19 @@ _TRUE = ("1", "True", "true")
 _TRANSPARENT_OPTIONS = ("transparent_hugepages", "transparent_hugepage")
 _POLICIES = ("always", "madvise", "never")
 _BOOT_PARAMETERS = late_pattern(r"\b(isolcpus|nohz_full|rcu_nocbs|irqaffinity)=")
+# Of a section, by its type, what moves interrupts and processes between CPUs; and values that change nothing.
+_PLACING = {
+    "scheduler": ("isolated_cores", "default_irq_smp_affinity"),
+    "irqbalance": ("banned_cpus",),
+    "irq": ("affinity",),
+    "systemd": ("cpu_affinity",),
+}
+_NOT_PLACING = ("", "calc", "ignore")
+FILE = "file "
+# Pools and policies of huge pages. Names of files may be patterns of glob(7).
+_PAGES = ("/sys/kernel/mm/transparent_hugepage/", "/sys/kernel/mm/hugepages/", "/sys/devices/system/node/")
+_FILE_NAME = late_pattern(r"/sys/[\w./*?\[\]!^-]{1,250}", re.ASCII)
+_FILE_VALUE = late_pattern(r"always|madvise|never|inherit|[0-9]{1,20}", re.ASCII)
 _SYSCTL_KEY = late_pattern(r"[a-z0-9_]+([./][A-Za-z0-9_:@-]+)+", re.ASCII)
 
 
@@ -105,7 +121,10 @@ def read_tuned(read: Callable[[str], str | None]) -> Tuned:
         return Tuned(" ".join(chosen), {}, reapplies, str(error))
     counting = [unit for unit in units.values() if unit.enabled and not unit.conditional]
     settings = dict(pair for unit in counting for pair in _list_settings(unit))
-    return Tuned(" ".join(chosen), settings, reapplies)
+    scripts = (unit.options["script"] for unit in counting if unit.type == "script" and "script" in unit.options)
+    script = next((path for value, path in scripts if value), "")
+    problem = f"a script of its profile, {script}, may set anything" if script else ""
+    return Tuned(" ".join(chosen), settings, reapplies, problem)
 
 
 def _list_profiles(read: Callable[[str], str | None]) -> list[str]:
@@ -145,6 +164,15 @@ def reduce_main(text: str) -> str:
     """Returns the line that says whether the host's own sysctl files win."""
     found = re.findall(r"^[ \t]*reapply_sysctl[ \t]*=[ \t]*(\w{1,5})\b", text, re.M)
     return "".join(f"reapply_sysctl = {word}\n" for word in found)
+
+
+def find_file(tuned: Tuned, path: str) -> list[Setting]:
+    """Returns what TuneD may write to a file below /sys, in no order."""
+    return [
+        setting
+        for knob, setting in tuned.settings.items()
+        if knob.startswith(FILE) and globs.matches(path, knob.removeprefix(FILE))
+    ]
 
 
 def is_overruled(knob: str, wanted: str, setting: Setting) -> bool | None:
@@ -236,7 +264,7 @@ def _parse(text: str) -> dict[str, dict[str, str]]:
 def _choose(section: str, options: dict[str, str]) -> Iterator[tuple[str, str]]:
     """Yields the options of a section that are looked at; of values that are no names or numbers that there is one."""
     kind = section if section == "main" else options.get("type", section)
-    names = {"main": {"include"}, "scheduler": {"isolated_cores"}}.get(kind, set())
+    names = ("include",) if kind == "main" else _PLACING.get(kind, ())
     for option, value in options.items():
         if option in _CONDITIONS:
             yield option, "?"
@@ -245,11 +273,21 @@ def _choose(section: str, options: dict[str, str]) -> Iterator[tuple[str, str]]:
         elif option in _OF_UNIT:
             yield option, value if re.fullmatch(r"\w{1,32}", value, re.ASCII) else "?"
         elif kind == "sysctl" and _SYSCTL_KEY.fullmatch(option):
-            yield option, value if re.fullmatch(r"=?[<>]?[\w\s.-]{0,64}", value, re.ASCII) else "${?}"
+            yield option, value if re.fullmatch(r"""=?[<>]?[\w\s.'"-]{0,64}""", value, re.ASCII) else "${?}"
         elif kind == "vm" and option in _TRANSPARENT_OPTIONS:
             yield option, value if value in _POLICIES else "${?}" if "$" in value else "?"
         elif kind == "bootloader" and option.startswith("cmdline") and _BOOT_PARAMETERS.search(value):
             yield option, " ".join(dict.fromkeys(_BOOT_PARAMETERS.findall(value))) + "="
+        elif kind == "sysfs" and _names_pages(option):
+            yield option, value if _FILE_VALUE.fullmatch(value) else "${?}" if "$" in value else "?"
+        elif (kind, option) == ("script", "script"):
+            yield option, "?" if value else ""
+
+
+def _names_pages(pattern: str) -> bool:
+    """Returns whether a pattern of files may name a pool or a policy of huge pages."""
+    start = re.split(r"[*?\[]", posixpath.normpath(pattern), maxsplit=1)[0]
+    return bool(_FILE_NAME.fullmatch(pattern)) and any(top.startswith(start) or start.startswith(top) for top in _PAGES)
 
 
 def _list_settings(unit: _Unit) -> Iterator[tuple[str, Setting]]:
@@ -260,7 +298,9 @@ def _list_settings(unit: _Unit) -> Iterator[tuple[str, Setting]]:
             yield f"sysctl {option.replace('/', '.')}", setting
         elif unit.type == "vm" and option in _TRANSPARENT_OPTIONS and (value in _POLICIES or setting.value is None):
             yield TRANSPARENT, setting  # of other words TuneD warns, and sets nothing
-        elif (unit.type == "scheduler" and option == "isolated_cores" and value) or (
+        elif unit.type == "sysfs" and _names_pages(option) and (setting.value is None or _FILE_VALUE.fullmatch(value)):
+            yield f"{FILE}{posixpath.normpath(option)}", setting  # the kernel refuses other words
+        elif (option in _PLACING.get(unit.type, ()) and value not in _NOT_PLACING) or (
             unit.type == "bootloader" and _BOOT_PARAMETERS.search(value)
         ):
             yield ISOLATION, Setting(None, path)

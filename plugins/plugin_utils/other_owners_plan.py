@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hosttune.host import owners
+from hosttune.host import hugetlb, owners
 from hosttune.host.owners import OWNERS, TUNED, Owner, Tuned
 
 from . import cpu_lists, inputs
@@ -76,6 +76,9 @@ def _find_shared(host: Host, owner: Owner, knobs: set[str]) -> str:
     tuned = owners.read_tuned(host.read) if owner == TUNED else Tuned("", {})
     if tuned.problem:
         return f"what cannot be told ({tuned.problem})"
-    shared = sorted(name.removeprefix("sysctl ") for name in knobs & (owner.knobs | tuned.settings.keys()))
+    named = owner.knobs | tuned.settings.keys()
+    if owners.find_file(tuned, hugetlb.TRANSPARENT):
+        named |= {owners.TRANSPARENT}
+    shared = sorted(name.removeprefix("sysctl ") for name in knobs & named)
     profile = f" (profile {tuned.profile})" if tuned.profile and shared else ""
     return ", ".join(shared) + profile
