@@ -62,7 +62,7 @@ def judge_login(wanted: Wanted, logins: Logins, user: Fact[users.User], resolved
     if without:
         return Hop("bad", f"no pam_limits in the session of {', '.join(without)}", logins.sessions.source)
     hops = [
-        Hop("unknown", sessions[service].doubt, f"{pam_lines.DIRECTORY}/{service}")
+        Hop("unknown", sessions[service].doubt, sessions[service].place)
         if sessions[service].doubt
         else _judge_session(wanted, readings, logins.nr_open)
         for service, readings in resolved.items()
@@ -101,6 +101,8 @@ def write_fix(wanted: Wanted, logins: Logins, who: users.User, resolved: _Resolv
         if session.off:
             steps.append(f"sed -i '1i UsePAM yes' {sshd.CONFIGURATION}")  # the first value counts
         place = f"{pam_lines.DIRECTORY}/{service}"
+        if not session.runs and (session.cut or not session.doubt) and session.place not in ("", place):
+            steps.append(f"mkdir -p {pam_lines.DIRECTORY}; cp {session.place} {place}")
         if session.cut and not session.runs:
             steps.append(f"sed -i '1i {pam_lines.LINE}' {place}")
         elif session.doubt:

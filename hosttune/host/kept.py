@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from hosttune.host import boot_jobs, login_shell, owners, sysctl_values, systemd
+from hosttune.host import boot_jobs, login_shell, owners, pam_lines, sysctl_values, systemd
 from hosttune.host.root import Fact, Names, Root, Table, derive, make_unreadable
 
 Rule = Callable[[str], str]
@@ -78,7 +78,7 @@ RULES: dict[str, str] = {
     "/etc/group": "users.reduce_group",
     "/etc/security/*.conf": "limits_lines.reduce",
     "/etc/security/limits.d/*.conf": "limits_lines.reduce",
-    "/etc/pam.d/*": "pam_lines.reduce",
+    **dict.fromkeys((f"{directory}/*" for directory in pam_lines.DIRECTORIES), "pam_lines.reduce"),
     **dict.fromkeys((*login_shell.FILES, f"{login_shell.DIRECTORY}/*{login_shell.END}"), "login_shell.reduce"),
     "/etc/ssh/sshd_config": "sshd.reduce",
     "/etc/ssh/sshd_config.d/*.conf": "sshd.reduce",
@@ -128,7 +128,7 @@ DEEP_RULES = {("/proc/sys/", ""): "sysctl.reduce_value", ("/sys/devices/", "/irq
 
 #: Of a link at one of these the target is kept; a drop-in may be one to /dev/null.
 LINKS = (
-    "/etc/pam.d/*",
+    *(f"{directory}/*" for directory in pam_lines.DIRECTORIES),
     "/etc/crypto-policies/back-ends/opensshserver.config",
     "/proc/#/exe",
     "/sbin/init",

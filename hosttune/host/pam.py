@@ -32,13 +32,14 @@ class Session(msgspec.Struct, frozen=True):
     """Of a service that people log in by: the files that each run of pam_limits reads, with their text.
 
     `doubt`: why the runs are not known. `cut`: whether a line at the end of its file may be passed over. `off`: the
-    file by which the service opens no PAM session.
+    file by which the service opens no PAM session. `place`: the service's own file.
     """
 
     runs: list[list[tuple[str, str]]]
     doubt: str = ""
     cut: bool = False
     off: str = ""
+    place: str = ""
 
 
 def resolve(
@@ -80,17 +81,20 @@ def reduce_release(text: str) -> str:
 
 def read_sessions(root: Root) -> Fact[dict[str, Session]]:
     """Returns for each service that people log in by what pam_limits does in its session."""
-    names = root.list(pam_lines.DIRECTORY)
-    if names.state == "unreadable":
-        return make_unreadable(names.source, names.reason)
+    known: set[str] = set()
+    for directory in pam_lines.DIRECTORIES:
+        names = root.list(directory)
+        # The second one is read for what the first one lacks.
+        if names.state == "unreadable" and not known.issuperset(pam_lines.SERVICES):
+            return make_unreadable(names.source, names.reason)
+        known.update(names.value or ())
     sessions: dict[str, Session] = {}
-    known = [name for name in pam_lines.SERVICES if name in (names.value or [])]
-    for service in known:
+    for service in filter(known.__contains__, pam_lines.SERVICES):
         session = _read_session(root, service)
         if session.value is None:
             return session.drop_value()
         sessions[service] = session.value
-    if not known:  # of other services the files are what can be told
+    if not sessions:  # of other services the files are what can be told
         files = _read_files(root, "")
         if files.value is None:
             return files.drop_value()
@@ -139,13 +143,15 @@ def _join(
 def _read_session(root: Root, service: str) -> Fact[Session]:
     """Returns what pam_limits does in a service's session."""
     refused: list[Fact[str]] = []
-    source = f"{pam_lines.DIRECTORY}/{service}"
 
     def read(path: str) -> str | None:
         fact = dropins.read_lasting(root, path)
         if fact.state == "unreadable":
             refused.append(fact)
         return fact.value
+
+    own = pam_lines.find_file(service, read)
+    source = own[0] if own else f"{pam_lines.DIRECTORY}/{service}"
 
     def read_longer(path: str) -> str | None:
         text = read(path)
@@ -155,7 +161,7 @@ def _read_session(root: Root, service: str) -> Fact[Session]:
         found = pam_lines.find_sequences(service, read)
         cut = not all(pam_lines.find_sequences(service, read_longer))
     except ValueError as error:
-        return refused[0].drop_value() if refused else Fact("value", Session([], str(error)), source)
+        return refused[0].drop_value() if refused else Fact("value", Session([], str(error), place=source), source)
     if refused:
         return refused[0].drop_value()
     uses = sshd.read_use_pam(root) if service == "sshd" else Fact("value", True, source)
@@ -164,11 +170,11 @@ def _read_session(root: Root, service: str) -> Fact[Session]:
     off = uses.source if uses.value is False else ""
     if len(found) > 1:
         doubt = "a line before pam_limits may jump over it or end the session: whether it does is not known"
-        return Fact("value", Session([], doubt, True, off), source)
+        return Fact("value", Session([], doubt, True, off, source), source)
     runs: list[list[tuple[str, str]]] = []
     for configuration in found[0]:
         files = _read_files(root, configuration)
         if files.value is None:
             return files.drop_value()
         runs.append(files.value)
-    return Fact("value", Session(runs, "", cut, off), source)
+    return Fact("value", Session(runs, "", cut, off, source), source)

@@ -15,6 +15,8 @@ from hosttune.host.forms import NAME, UNINTELLIGIBLE, consists_of
 from hosttune.patterns import late_pattern
 
 DIRECTORY = "/etc/pam.d"
+#: Where libpam looks for a service's file, first what goes before (`_pam_open_config_file()`).
+DIRECTORIES = (DIRECTORY, "/usr/lib/pam.d")
 #: Those that people log in by.
 SERVICES = ("sshd", "login")
 #: What runs pam_limits in a session.
@@ -115,6 +117,15 @@ def find_sequences(service: str, read: Callable[[str], str | None]) -> list[tupl
     return sorted({way.runs for way in opened or ways[-1]})
 
 
+def find_file(service: str, read: Callable[[str], str | None]) -> tuple[str, str] | None:
+    """Returns path and text of a service's file, None if there is none."""
+    for directory in DIRECTORIES:
+        text = read(f"{directory}/{service}")
+        if text is not None:
+            return f"{directory}/{service}", text
+    return None
+
+
 def reduce(text: str) -> str:
     """Returns what a file of pam.d includes, the lines that lead on from one to another, and whether they run
     pam_limits in a session."""
@@ -210,9 +221,8 @@ class _Expansion:
 
     def _find_lines(self, service: str) -> list[Line] | None:
         if service not in self._files:
-            text = self._read(f"{DIRECTORY}/{service}")
-            lines = None if text is None else list(islice(parse_session(text), _MAX_LINES + 1))
-            self._files[service] = lines
+            found = find_file(service, self._read)
+            self._files[service] = None if found is None else list(islice(parse_session(found[1]), _MAX_LINES + 1))
         return self._files[service]
 
 

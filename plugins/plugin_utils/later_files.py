@@ -36,11 +36,12 @@ _NOW = ("/etc", "/run", "/usr/local/lib", "/usr/lib", "/lib")
 _SYSCTL_UNIT = "/etc/systemd/system/systemd-sysctl.service"
 _TMPFILES_UNIT = "/etc/systemd/system/systemd-tmpfiles-setup.service"
 _LIMITS_CONF = "/etc/security/limits.conf"
+_PAM = tuple(f"files:{directory}/*" for directory in pam_lines.DIRECTORIES)
 #: What is looked at of each kind of configuration.
 _READS = {
     "sysctl": (*(f"files:{top}/sysctl.d/*.conf" for top in _LASTING), _SYSCTL_UNIT),
     "systemd": tuple(f"files:{top}/systemd/system.conf.d/*.conf" for top in _NOW),
-    "limits": (_LIMITS_CONF, "files:/etc/security/limits.d/*.conf", PASSWD, GROUP, "files:/etc/pam.d/*"),
+    "limits": (_LIMITS_CONF, "files:/etc/security/limits.d/*.conf", PASSWD, GROUP, *_PAM),
     "tmpfiles": (*(f"files:{top}/tmpfiles.d/*.conf" for top in _LASTING), _TMPFILES_UNIT),
     "modprobe": tuple(f"files:{top}/modprobe.d/*.conf" for top in _NOW),
 }
@@ -266,9 +267,10 @@ def _find_sessions(host: Host) -> list[str]:
     """Returns a line for each service that people log in by, and whose session does not read limits.d."""
     problems = []
     for service in pam_lines.SERVICES:
-        path = f"{pam_lines.DIRECTORY}/{service}"
-        if host.read(path) is None:
+        own = pam_lines.find_file(service, host.read)
+        if own is None:
             continue
+        path = own[0]
         runs = pam_lines.find_runs(service, host.read)
         if runs == [UNINTELLIGIBLE]:
             problems.append(f"{path}: it cannot be told whether its session runs pam_limits: write it more simply")

@@ -25,6 +25,8 @@ def sshd(*lines: str) -> Changes:
 
 
 RUN, UNIX = "session required pam_limits.so", "session required pam_unix.so"
+COMMON, VENDOR = "/etc/pam.d/common-session", "/usr/lib/pam.d"
+NO_PAM: Changes = {SSHD: None, LOGIN: None}
 SSHD_D = "/etc/ssh/sshd_config.d"
 POLICIES = "Include /etc/crypto-policies/back-ends/opensshserver.config\n"
 #: Of Debian 12: openssh-server, login and libpam-runtime.
@@ -151,6 +153,22 @@ HOSTS: Hosts = {
         bad("rtprio"),
     ),
     "included from elsewhere": (pam(RUN, "session include /opt/x"), bad(*ITEMS, status="unknown")),
+    "nothing in the distribution's files": (
+        {**NO_PAM, f"{VENDOR}/sshd": f"{UNIX}\n", f"{VENDOR}/login": f"{UNIX}\n"},
+        bad(*ITEMS),
+    ),
+    "in the distribution's files": ({**NO_PAM, f"{VENDOR}/sshd": f"{RUN}\n", f"{VENDOR}/login": f"{RUN}\n"}, {}),
+    "in one of the distribution's files": ({SSHD: None, f"{VENDOR}/sshd": f"{UNIX}\n"}, bad(*ITEMS)),
+    "the distribution's file is not read": ({f"{VENDOR}/sshd": f"{UNIX}\n"}, {}),
+    "the distribution's file is refused": ({SSHD: None, f"{VENDOR}/sshd": "!EACCES"}, bad(*ITEMS, status="unknown")),
+    "in what is included of the distribution": (
+        {**pam("@include common-session"), COMMON: None, f"{VENDOR}/common-session": f"{RUN}\n", LOGIN: None},
+        {},
+    ),
+    "not in what is included of the distribution": (
+        {**pam("@include common-session"), f"{VENDOR}/common-session": f"{RUN}\n"},
+        bad(*ITEMS),
+    ),
     "a session below /run": ({SSHD: "-> /run/sshd", "/run/sshd": f"{RUN}\n"}, bad(*ITEMS)),
     "a session that is a link": ({SSHD: "-> ../x/sshd", "/etc/x/sshd": f"{RUN}\n"}, {}),
     "limits.conf below /run": (
@@ -255,3 +273,10 @@ def test_the_fix_of_a_login_shell(name: str, fake_host: type[Any], tmp_path: Pat
 @pytest.mark.parametrize("name", HOSTS)
 def test_a_host(name: str, fake_host: type[Any], tmp_path: Path) -> None:
     corpus.assert_judged(*HOSTS[name], fake_host, tmp_path)
+
+
+def test_the_fix_leaves_the_distributions_file(fake_host: type[Any]) -> None:
+    """It adds to a copy in /etc, which libpam reads in its place."""
+    report = corpus.judge(corpus.make(fake_host, {SSHD: None, f"{VENDOR}/sshd": f"{UNIX}\n"}))
+    fixes = [one.fix.splitlines()[:2] for one in report.findings if one.status != "pass"]
+    assert fixes == [[f"mkdir -p /etc/pam.d; cp {VENDOR}/sshd {SSHD}", f"echo '{RUN}' >> {SSHD}"]] * len(ITEMS)
