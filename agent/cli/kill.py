@@ -59,5 +59,7 @@ def _say_what_holds(outcome: "Outcome") -> str:
     if not segment.limits["kill"]:
         return ""
     if not segment.trades:
-        return f"; at its end: {describe_open(segment)}; its next start begins killed, until `agent resume`"
+        # In its segment alone: which journal it had is not known here.
+        begins = "its next start begins killed, until `agent resume`, unless the host is booted before"
+        return f"; at its end: {describe_open(segment)}; {begins}"
     return f"; the switch is on, and no order passes the gate; when last seen: {describe_open(segment)}"

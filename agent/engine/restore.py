@@ -5,6 +5,7 @@ from typing import Any
 
 from agent import limits
 from agent.engine.errors import RunError
+from agent.journal import _record
 from agent.journal.rebuild import Decision, State
 from agent.journal.record import name_user
 from agent.shm import _segment
@@ -35,23 +36,31 @@ def restore_state(engine: Any, state: State) -> None:
         raise RunError(f"journal: {error}") from None
 
 
-def restore_limits(engine: Any, state: State, left: Segment | None, configured: dict[str, int], name: str) -> list[str]:
+def restore_limits(
+    engine: Any, state: State, left: Segment | None, configured: dict[str, int], name: str, *, unread: bool = False
+) -> list[str]:
     """Put the journal's decisions about limits in force, behind restore_state(). Returns a line for each of them, and
     for each limit of the engine before that the journal does not have.
 
     left: the segment of the engine that was there before: a kill that it did not live to journal is in force again.
-    configured: agent.toml's limits, in the units of AGENT_LIMITS. name: what the commands call the engine.
+    unread: there was one that cannot be read, which counts as killed. configured: agent.toml's limits, in the units of
+    AGENT_LIMITS. name: what the commands call the engine.
     """
     known = {word: one for word, one in state.limits.items() if word in _segment.limits()}
-    killed = left is not None and bool(left.limits["kill"])
-    by = (left.request.uid & 0xFFFFFFFF, left.request.login & 0xFFFFFFFF) if left else (0, 0)
+    killed = unread or (left is not None and bool(left.limits["kill"]))
+    nobody = _record.who["unknown"]
+    by = (left.request.uid & nobody, left.request.login & nobody) if left else (nobody, nobody)
     engine.restore_limits(
         killed=killed, uid=by[0], login=by[1], **{word: decision.value for word, decision in known.items()}
     )
     lines = [f"the journal has a decision about the limit {word}, which this agent does not have: it is not in force"
              for word in state.limits.keys() - known.keys()]  # fmt: skip
     if killed or "kill" in known:
-        who = _describe(known["kill"]) if "kill" in known else "in the last moment of the engine that was here before"
+        who = "in the last moment of the engine that was here before"
+        if "kill" in known:
+            who = _describe(known["kill"])
+        elif unread:
+            who = "since this agent cannot read the segment of the engine that was here before, whose switch may be on"
         lines.append(f"killed {who}: no order passes until `agent resume {name}`")
     defaults = dict.fromkeys(_segment.limits(), 0) | configured
     return lines + _describe_changes(known, defaults, name) + _describe_lost(known, defaults, left, name)

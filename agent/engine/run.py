@@ -20,7 +20,7 @@ from agent.engine.errors import RunError
 from agent.engine.feed_sockets import attach_ring, open_feed, pack_sources
 from agent.engine.journal_writer import open_journal
 from agent.engine.restore import restore_limits, restore_state
-from agent.engine.shared_memory import create_segment, create_series
+from agent.engine.shared_memory import create_segment, create_series, refuse_running
 from agent.engine.systemd import notify
 from agent.errors import quiet_interrupts
 from agent.shm import _segment, identity, place
@@ -228,37 +228,39 @@ def run(config: Config, *, once: bool, shard: Shard = _WHOLE, hold: bool = False
         lines, receive_buffer = open_feed(feed, config.engine.busy_poll_us)
         for line in filter(None, lines):
             open_until_the_end.enter_context(line)
-        segment, left = create_segment(path, _segment.size(len(symbols)))
+        refuse_running(path)
+        ring, state = open_until_the_end.enter_context(open_journal(config.journal, name, path, symbols))
+        new = open_until_the_end.enter_context(create_segment(path, _segment.size(len(symbols))))
         engine = create_engine(
             config,
             traded=traded,
             username=username,
             password=password,
             prepared=prepared,
-            segment=segment,
+            segment=new.memory,
             lines=lines,
             once=once,
         )
         engine.identify(*identity.own(), time.time_ns(), identity.read_boot_id().encode(), receive_buffer)
-        with open_journal(config.journal, name, path, symbols) as (ring, state):
-            series = create_series(config.series, path, symbols)
-            engine.attach_memory(journal=ring, feed=attach_ring(feed), series=series)
-            restore_state(engine, state)
-            called = str(path) if config.engine.shm else name
-            for text in restore_limits(engine, state, left, config.risk.words, called):
-                print_message(escape(f"agent: {text}"))
-            start = escape(describe_start(config, traded, path, receive_buffer, lock_memory()))
-            if not feed.ring and receive_buffer < 2 * feed.receive_buffer:
-                print_message(
-                    f"agent: the receive buffer is {receive_buffer // 2} bytes, {feed.receive_buffer} were asked "
-                    "for: raise net.core.rmem_max, or give the agent CAP_NET_ADMIN"
-                )
+        series = create_series(config.series, path, symbols)
+        engine.attach_memory(journal=ring, feed=attach_ring(feed), series=series)
+        restore_state(engine, state)
+        left, unread = new.put_in_place()
+        called = str(path) if config.engine.shm else name
+        for text in restore_limits(engine, state, left, config.risk.words, called, unread=unread):
+            print_message(escape(f"agent: {text}"))
+        start = escape(describe_start(config, traded, path, receive_buffer, lock_memory()))
+        if not feed.ring and receive_buffer < 2 * feed.receive_buffer:
+            print_message(
+                f"agent: the receive buffer is {receive_buffer // 2} bytes, {feed.receive_buffer} were asked "
+                "for: raise net.core.rmem_max, or give the agent CAP_NET_ADMIN"
+            )
 
-            def announce() -> None:
-                write_out(start + "\n")
-                notify("READY=1\nSTATUS=" + start)
+        def announce() -> None:
+            write_out(start + "\n")
+            notify("READY=1\nSTATUS=" + start)
 
-            with quiet_collector():
-                why, code = engine.run((lambda: wait_for_go(announce)) if hold else announce)
-            notify("STOPPING=1\nSTATUS=" + escape(why))
+        with quiet_collector():
+            why, code = engine.run((lambda: wait_for_go(announce)) if hold else announce)
+        notify("STOPPING=1\nSTATUS=" + escape(why))
     return shm.read(path), why, code

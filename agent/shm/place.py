@@ -128,8 +128,8 @@ def create_file(path: Path, size: int, magic: bytes = b"", *, locked: bool = Fal
     replaced. locked: with the file's lock (flock), until the descriptor and its copies are closed. Raises OSError and
     UntrustedFile; then no new file is left.
     """
-    if magic:
-        _remove_old(path, magic)
+    if magic and _keep_other(path, magic):
+        path.unlink()
     descriptor = open_file(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
     try:
         if locked:
@@ -141,6 +141,13 @@ def create_file(path: Path, size: int, magic: bytes = b"", *, locked: bool = Fal
         path.unlink()
         raise
     return descriptor
+
+
+def put_in_place(draft: Path, path: Path, magic: bytes) -> None:
+    """Put a file that create_file() made beside a path at that path, in the place of what create_file() would replace
+    there. Raises OSError and UntrustedFile."""
+    _keep_other(path, magic)
+    draft.replace(path)
 
 
 def explain(error: OSError, path: Path) -> str:
@@ -167,16 +174,18 @@ def _beside(segment: Path, suffix: str) -> Path:
     return segment.with_name(name_of(segment) + suffix)
 
 
-def _remove_old(path: Path, magic: bytes) -> None:
+def _keep_other(path: Path, magic: bytes) -> bool:
+    """Keep a file as NAME.damaged that does not begin with the magic, or with as many zero bytes. Returns whether
+    there is one that does."""
     try:
         descriptor = open_file(path, os.O_RDONLY)
     except FileNotFoundError:
-        return
+        return False
     try:
         begin = os.read(descriptor, len(magic))
     finally:
         os.close(descriptor)
     if begin == magic or not any(begin):
-        path.unlink()
-    else:
-        path.rename(path.with_name(path.name + DAMAGED_SUFFIX))
+        return True
+    path.rename(path.with_name(path.name + DAMAGED_SUFFIX))
+    return False

@@ -144,7 +144,7 @@ def test_an_engine_that_has_ended_is_said_and_its_next_start_is_killed(
     assert cli.main(["kill", "main"]) == 1
     assert capsys.readouterr().err == (
         f"agent: {live.path}: nothing runs: the engine has ended (its process is gone); at its end: no order is "
-        "open at the exchange; its next start begins killed, until `agent resume`\n"
+        "open at the exchange; its next start begins killed, until `agent resume`, unless the host is booted before\n"
     )
     assert shm.read(live.path).limits["kill"] == 1
     for words in (["resume", "main"], ["limits", "main", "--set", "max_size=7"]):

@@ -54,6 +54,26 @@ def test_a_changed_limit_lasts_and_is_said_at_the_start(stage: Stage) -> None:
     assert last.communicate(timeout=30)[1] == ""
 
 
+def test_a_kill_of_an_engine_that_has_ended_is_lost_by_no_start_that_fails(stage: Stage) -> None:
+    child = stage.agent()
+    child.kill()
+    child.communicate(timeout=30)
+    out = command(stage, "kill", str(stage.segment))
+    assert out.returncode == 1 and "its next start begins killed" in out.stderr
+    good = stage.config.read_text()
+    other_symbol = good.replace('"BTCUSDT"', '"ETHUSDT"')
+    no_directory = good.replace("# capacity = 0 ", "capacity = 512\npath = '/none/x' # ")
+    for broken in (other_symbol, no_directory):
+        assert broken != good
+        stage.write(broken)
+        out = command(stage, "run", str(stage.config))
+        assert out.returncode == 2, (out.stdout, out.stderr)
+    stage.write(good)
+    stage.agent()
+    assert shm.read(stage.segment).limits["kill"] == 1
+    assert sorted(p.name for p in stage.folder.glob(".segment*")) == []
+
+
 def test_the_confirmation_says_what_is_open_and_what_is_gone(stage: Stage) -> None:
     """The generated feed trades away from most of the orders: some are open when the kill comes."""
     stage.strategy("every_tick")

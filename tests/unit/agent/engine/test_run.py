@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,15 @@ import agent
 from agent import config
 from agent.config import Exchange, Series
 from agent.engine.errors import RunError
+from agent.engine.restore import restore_limits
 from agent.engine.run import Shard, quiet_collector, wait_for_go
 from agent.engine.shared_memory import create_segment, create_series
 from agent.engine.systemd import notify
+from agent.journal.rebuild import rebuild
+from agent.shm import _segment
+from agent.shm.request import set_limits
+
+from ..conftest import Hand
 
 EXAMPLE = (Path(agent.__file__).parent / "example.toml").read_text()
 
@@ -122,18 +129,49 @@ def test_a_service_manager_that_is_not_there_is_no_error(monkeypatch: pytest.Mon
 def test_a_new_segment_replaces_what_is_no_segment(tmp_path: Path) -> None:
     path = tmp_path / "segment"
     path.write_bytes(b"something else")
-    made, left = create_segment(path, 3 * mmap.PAGESIZE)
-    assert left is None
-    with made as segment:
-        assert segment[:] == bytes(3 * mmap.PAGESIZE)
+    with create_segment(path, 3 * mmap.PAGESIZE) as new, new.memory as segment:
+        assert segment[:] == bytes(3 * mmap.PAGESIZE) and path.read_bytes() == b"something else"
+        assert new.put_in_place() == (None, False)
         segment[:4] = b"mine"
         assert path.read_bytes()[:4] == b"mine" and path.stat().st_size == 3 * mmap.PAGESIZE
+
+
+def test_a_start_that_fails_leaves_the_segment_that_was_there(tmp_path: Path, hand: Callable[..., Hand]) -> None:
+    path = tmp_path / "segment"
+    segment = hand(limits={"kill": 1}).segment
+    segment[12:16] = (3).to_bytes(4, "little")
+    path.write_bytes(segment)
+    with pytest.raises(RunError, match="no ring"), create_segment(path, _segment.size(1)):
+        raise RunError("there is no ring of the feed")
+    assert path.read_bytes() == segment and list(tmp_path.iterdir()) == [path]
+    # A kill that comes while the next one starts is in the new one before the old one is gone.
+    segment[_segment.limits()["kill"].offset] = 0
+    path.write_bytes(segment)
+    with create_segment(path, _segment.size(1)) as new, new.memory as memory:
+        set_limits(path, {"kill": 1})
+        left, unread = new.put_in_place()
+        assert left and left.limits["kill"] == 1 and not unread
+        assert memory[_segment.limits()["kill"].offset] == 1
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_segment_of_another_version_counts_as_killed(tmp_path: Path, hand: Callable[..., Hand]) -> None:
+    path = tmp_path / "segment"
+    segment = hand().segment
+    segment[8:12] = b"\xff" * 4
+    path.write_bytes(segment)
+    with create_segment(path, _segment.size(1)) as new, new.memory as memory:
+        left, unread = new.put_in_place()
+        assert left is None and unread and memory[_segment.limits()["kill"].offset] == 1
+    (line,) = restore_limits(hand().engine, rebuild([b""], 1), left, {}, "main", unread=unread)
+    assert line.startswith("killed since this agent cannot read the segment of the engine that was here before")
+    assert line.endswith("no order passes until `agent resume main`")
 
 
 def test_a_segment_that_cannot_be_made(tmp_path: Path) -> None:
     path = tmp_path / "missing" / "segment"
     with pytest.raises(RunError, match=rf"^engine\.shm: {path.parent}: No such file or directory$"):
-        create_segment(path, 4096)
+        create_segment(path, 4096).__enter__()
 
 
 def test_a_series_where_it_is_asked_for(tmp_path: Path) -> None:

@@ -34,6 +34,11 @@ def make_segment(path: Path) -> None:
     path.write_bytes(Hand().segment)
 
 
+def put_segment(path: Path) -> None:
+    with create_segment(path, _segment.size(1)) as new, new.memory:
+        new.put_in_place()
+
+
 def make_ring(path: Path) -> None:
     Ring.create(path, 4096, record=64).close()
 
@@ -50,7 +55,7 @@ USES: dict[str, tuple[Callable[[Path], None], Callable[[Path], object]]] = {
     "read a segment": (make_segment, shm.read),
     "find a counter": (make_segment, lambda path: shm.counter_offset(path, "lost")),
     "set limits": (make_segment, lambda path: request.set_limits(path, {"kill": 1})),
-    "make a segment": (make_segment, lambda path: create_segment(path, 4096)),
+    "make a segment": (make_segment, put_segment),
     "attach a reader": (make_ring, lambda path: Ring.attach(path, "reader")),
     "attach a writer": (make_ring, lambda path: Ring.attach(path, "writer")),
     "make a ring": (make_ring, lambda path: Ring.create(path, 4096)),
@@ -156,14 +161,14 @@ def test_what_is_no_segment_is_kept_beside_the_new_one(tmp_path: Path) -> None:
     path = tmp_path / "main.segment"
     path.write_bytes(b"by mistake")
     for _ in range(2):  # the second replaces a segment that was never begun
-        create_segment(path, 4096)[0].close()
-        assert path.stat().st_size == 4096 and path.stat().st_mode & 0o777 == 0o600
+        put_segment(path)
+        assert path.stat().st_size == _segment.size(1) and path.stat().st_mode & 0o777 == 0o600
         assert (tmp_path / "main.segment.damaged").read_bytes() == b"by mistake"
     make_segment(path)
     data = bytearray(path.read_bytes())
     data[8:12] = b"\xff" * 4  # of another version
     path.write_bytes(data)
-    create_segment(path, 4096)[0].close()
+    put_segment(path)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["main.segment", "main.segment.damaged"]
 
 
@@ -172,7 +177,7 @@ def test_a_full_disk_leaves_no_new_file(tmp_path: Path, monkeypatch: pytest.Monk
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", refuse)
-    for make in (lambda path: create_segment(path, 4096), make_ring, make_series):
+    for make in (put_segment, make_ring, make_series):
         with pytest.raises(AgentError, match="No space left on device"):
             make(tmp_path / "s")
         assert not list(tmp_path.iterdir())
@@ -185,5 +190,5 @@ def test_a_running_agents_segment_is_not_replaced(tmp_path: Path) -> None:
     hand.engine.identify(*identity.own(), 0, identity.read_boot_id().encode(), 0)
     path.write_bytes(hand.segment)
     with pytest.raises(RunError, match=rf"^engine\.name: {path} belongs to a running agent, pid {os.getpid()}$"):
-        create_segment(path, 4096)
+        put_segment(path)
     assert path.read_bytes() == bytes(hand.segment)
