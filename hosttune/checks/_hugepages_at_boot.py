@@ -31,6 +31,7 @@ from hosttune.host import (
     tmpfiles_lines,
     transparent,
 )
+from hosttune.host.forms import UNINTELLIGIBLE
 from hosttune.host.root import Fact, Root
 from hosttune.patterns import late_pattern
 
@@ -261,6 +262,8 @@ def judge_policies(sources: Sources, wanted: str, sizes: Sequence[int]) -> dict[
 
         path = hugetlb.build_policy_path(kb)
         at_start = Hop("ok" if is_good(by_size[kb]) else "bad", f"{by_size[kb]} for {kb} kB", line.source)
+        if by_size[kb] == UNINTELLIGIBLE:
+            at_start = Hop("unknown", "thp_anon= is not understood", line.source)
         found[path] = _judge_late_policy(sources, path, is_good, at_start)
     return found
 

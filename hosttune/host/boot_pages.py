@@ -202,7 +202,7 @@ class _Reader:
     def read_hugetlb_cma(self, text: str) -> None:
         """A size for all nodes, or one for each of some."""
         sizes = [_CMA.match(part) for part in text.split(",")] if self._by_node else [_CMA_SIZE.match(text)]
-        self._cma_kb = sum(_parse_bytes(match[1]) for match in sizes if match) >> 10
+        self._cma_kb = sum(parse_bytes(match[1]) for match in sizes if match) >> 10
         if self._cma_kb:
             words = "the kernel reserves none of the pages at boot that come out of it"
             self._remarks.append(f"hugetlb_cma={text}: {words}")
@@ -261,11 +261,11 @@ def reduce(name: str, text: str) -> str:
 
 def _parse_size(text: str) -> int:
     """Returns a size in kB, 0 for none."""
-    number = _parse_bytes(text)
+    number = parse_bytes(text)
     return 0 if number % 1024 else number >> 10
 
 
-def _parse_bytes(text: str) -> int:
+def parse_bytes(text: str) -> int:
     """Returns a size; as in C, numbers may be hexadecimal or octal, and what follows is ignored."""
     match = _SIZE.match(text)
     if match is None or not match[1] or len(match[1]) > 64:

@@ -13,10 +13,10 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from hosttune.host import boot_pages, cpulist, sysctl_lines, sysctl_values
+from hosttune.host import boot_pages, cpulist, sysctl_lines, sysctl_values, thp_anon
 from hosttune.host.cpulist import KernelList, SystemdList
 from hosttune.host.forms import CPU_LIST, NAME, UNINTELLIGIBLE, consists_of, is_since
-from hosttune.host.hugetlb import POLICIES, SIZES_POLICY
+from hosttune.host.hugetlb import POLICIES
 from hosttune.host.module_names import BLACKLISTS, is_sought
 from hosttune.patterns import late_pattern
 
@@ -156,7 +156,7 @@ def _keep_value(name: str, value: str) -> str:
     if name == ONE_THREAD:
         return value if value == "force" else UNINTELLIGIBLE
     if name == "thp_anon":
-        return value if SIZES_POLICY.fullmatch(value) else UNINTELLIGIBLE
+        return thp_anon.reduce(value)
     return value if name == "transparent_hugepage" and value in POLICIES else UNINTELLIGIBLE
 
 

@@ -22,11 +22,6 @@ POLICIES = ("always", "madvise", "never")
 #: Sizes in kB that any architecture can have a policy for, since Linux 6.8: from two small pages to a huge one.
 POLICY_SIZES = tuple(8 << power for power in range(17))
 
-_ONE = r"[0-9]{1,9}[KMG]?"
-_SOME = rf"{_ONE}(-{_ONE})?"
-#: Of thp_anon=: sizes and spans of sizes, and the policy for them.
-SIZES_POLICY = late_pattern(rf"{_SOME}(,{_SOME})*:[a-z]{{1,7}}(;{_SOME}(,{_SOME})*:[a-z]{{1,7}})*")
-
 _SIZE = late_pattern(r"([1-9][0-9]*)([KMG])")
 _KB = {"K": 1, "M": 1 << 10, "G": 1 << 20}
 _NODE = late_pattern(r"node([0-9]{1,4})")

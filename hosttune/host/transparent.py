@@ -10,17 +10,17 @@ from collections.abc import Collection, Iterable
 
 import msgspec
 
-from hosttune.host.hugetlb import POLICIES, SIZES_POLICY, TRANSPARENT, build_policy_path, fits_policy
+from hosttune.host import thp_anon
+from hosttune.host.forms import UNINTELLIGIBLE
+from hosttune.host.hugetlb import POLICIES, TRANSPARENT, build_policy_path, fits_policy
 from hosttune.host.root import Fact, Root, make_unreadable
 from hosttune.patterns import late_pattern
 
 DIRECTORY = TRANSPARENT.rpartition("/")[0]
-#: What a size may be set to: a policy of its own, or that for all sizes.
-SIZE_POLICIES = (*POLICIES, "inherit")
+SIZE_POLICIES = thp_anon.SIZE_POLICIES
 
 _SIZE = late_pattern(r"hugepages-([0-9]{1,20})kB")
 _BRACKETS = late_pattern(r"\[(\w+)\]")
-_UNIT = {"": 0, "K": 10, "M": 20, "G": 30}
 
 
 class Policies(msgspec.Struct, frozen=True):
@@ -76,8 +76,8 @@ def resolve_boot(
 ) -> tuple[str | None, dict[int, str]]:
     """Returns the policy for all that a command line asks for, None for none, and what each of `sizes` is set to then.
 
-    What the kernel does not understand it ignores. Without thp_anon= the largest size inherits and the others are off;
-    with it those that it does not name are off.
+    What the kernel does not understand it ignores; what we do not is UNINTELLIGIBLE. Without thp_anon= the largest size
+    inherits and the others are off; with it those that it does not name are off.
     """
     top = None
     found = dict.fromkeys(sizes, "never")
@@ -94,23 +94,14 @@ def resolve_boot(
 
 
 def _parse_sizes(text: str, sizes: Collection[int]) -> dict[int, str] | None:
-    """Returns what thp_anon= sets, None if the kernel refuses it: one that is wrong spoils all."""
-    if SIZES_POLICY.fullmatch(text) is None:
+    """Returns what thp_anon= sets, None if the kernel refuses it."""
+    try:
+        spans = thp_anon.parse(text)
+    except ValueError:
+        return dict.fromkeys(sizes, UNINTELLIGIBLE)
+    if spans is None or any(size & 1023 or size >> 10 not in sizes for span in spans for size in span[:2]):
         return None
     found: dict[int, str] = {}
-    for part in text.split(";"):
-        spans, _, policy = part.partition(":")
-        if policy not in SIZE_POLICIES:
-            return None
-        for span in spans.split(","):
-            first_text, _, last_text = span.partition("-")
-            first, last = _parse_kb(first_text), _parse_kb(last_text or first_text)
-            if first not in sizes or last not in sizes or first > last:
-                return None
-            found.update({kb: policy for kb in sizes if first <= kb <= last})
+    for first, last, policy in spans:
+        found.update({kb: policy for kb in sizes if first <= kb << 10 <= last})
     return found
-
-
-def _parse_kb(text: str) -> int:
-    digits = text.rstrip("KMG")
-    return int(digits) << _UNIT[text[len(digits) :]] >> 10

@@ -230,6 +230,35 @@ HOSTS: Hosts = {
         {**sizes("always inherit madvise [never]"), **more("thp_anon=64K:always")},
         {NEVER: "volatile"},
     ),
+    **{
+        f"a size at boot: {value}": (
+            {
+                **sizes("always inherit madvise [never]", "always inherit madvise [never]"),
+                **more(f'"thp_anon={value}"'),
+            },
+            {NEVER: status} if status else {},
+        )
+        for value, status in (
+            ("64k:always", "volatile"),
+            ("64KB:always", "volatile"),
+            ("65536:madvise", "volatile"),
+            ("0x10000:always", "volatile"),
+            ("64k-2m:always", "volatile"),
+            ("64K:never;2M:always", "volatile"),
+            ("64K,2M:never", ""),
+            ("64k:always;64K:never", ""),
+            ("64k=always", "unknown"),
+            ("64k:n*", "unknown"),
+        )
+    },
+    # What the kernel refuses leaves things as they are without it: the largest size inherits.
+    **{
+        f"a size at boot that is refused: {value}": (
+            {**sizes("always inherit madvise [never]"), **more(f'"thp_anon={value}"')},
+            {},
+        )
+        for value in ("64K:sometimes", "64:always", "4M:always", "64K:Always", "48K:always", "64K", "64K:always;", "")
+    },
     # --- services ---
     "a service": (service(f"ExecStart=/bin/sh -c 'echo never > {THP}/enabled'"), {}),
     "a service by tee": (service(f"ExecStart=/bin/sh -c 'echo never | tee {THP}/enabled'"), {}),
