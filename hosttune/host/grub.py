@@ -16,6 +16,9 @@ from hosttune.host.grub_script import MAX_DEPTH, UNKNOWN
 
 #: Of one file: longer than any menu.
 MAX_LENGTH = 1 << 20
+#: Bytes of a command line that a kernel takes on x86 and arm64 (COMMAND_LINE_SIZE), with GRUB's BOOT_IMAGE= in front;
+#: and how many of them no file tells, as the device in BOOT_IMAGE=.
+MAX_LINE, _MARGIN = 2047, 16
 _NO_ENTRY = "it has no menu entry"
 _UNSETTLED = "which entry is its default hangs on what is in none of its files"
 # How grub-mkconfig marks what it takes from a script, and scripts whose text it takes as it is, from their third line.
@@ -63,11 +66,13 @@ def find_default_entry(
         title = entry.titles[0] if len(entry.titles) == 1 else UNKNOWN
         place = _find_place(kernel, config)
         path = "".join(kernel.words[:1])
-        found.append(Default(title, keep(_write_line(kernel, keep)), path, run.took_bls, place))
+        found += (
+            Default(title, keep(line), path, run.took_bls, place) for line in _cut(_write_line(kernel, keep), path)
+        )
     if not found:
         raise ValueError(_NO_ENTRY)
     if len({(each.line, each.kernel) for each in found}) > 1:
-        raise ValueError(_UNSETTLED)
+        raise ValueError("what its default entry boots hangs on what is in none of its files, or is cut off")
     return found[0]
 
 
@@ -119,6 +124,24 @@ def _write_line(kernel: Kernel, keep: Callable[[str], str]) -> str:
             word = f"{name}="
         words.append(f'"{word}"' if " " in word and '"' not in word else word)
     return " ".join(words)
+
+
+def _cut(line: str, path: str) -> set[str]:
+    """Returns what may be left of a command line: GRUB leaves out arguments that do not fit, and kernels cut off bytes.
+
+    Source: `grub-core/lib/cmdline.c` of GRUB (grub_create_loader_cmdline).
+    """
+    whole = line.encode("utf-8", "replace")
+    room = MAX_LINE - len(f"BOOT_IMAGE={path} ".encode("utf-8", "replace"))
+    if len(whole) + _MARGIN <= room:
+        return {line}
+    found = set()
+    for size in (max(0, room), max(0, room - _MARGIN)):
+        text = whole[:size].decode("utf-8", "ignore")
+        found.add(text)
+        if len(whole) > size:
+            found.add(text.rpartition(" ")[0])
+    return found
 
 
 def _find_place(kernel: Kernel, config: str) -> str:

@@ -74,6 +74,13 @@ HOSTS: Hosts = {
     "custom.cfg assigns": ({**menu(end="source $prefix/custom.cfg\n"), "/boot/grub/custom.cfg": "default=1\n"}, LOST),
     "custom.cfg is not taken in": ({**menu(), "/boot/grub/custom.cfg": "default=1\n"}, {}),
     "a password": (menu(end="if [ -f $prefix/user.cfg ]; then\n source $prefix/user.cfg\nfi\n"), {}),
+    "a line that is too long": (menu(first=f"x={'y' * 2100} {golden.BOOT}"), LOST),
+    "a line that is too long behind what matters": (menu(first=f"{golden.BOOT} x={'y' * 2100} isolcpus=2"), {}),
+    "a line that is cut where something matters": (
+        menu(first=f"x={'y' * (2047 - 60 - len(golden.BOOT))} {golden.BOOT}"),
+        OPEN,
+    ),
+    "a line that just fits": (menu(first=f"x={'y' * (2047 - 100 - len(golden.BOOT))} {golden.BOOT}"), {}),
     "grubenv is not loaded": (
         {
             GRUB: str(menu('set default="${saved_entry}"')[GRUB]).replace("load_env\n", ""),
