@@ -71,6 +71,22 @@ def judge_login(wanted: Wanted, logins: Logins, user: Fact[users.User], resolved
     return given if given.state != "ok" else choose_worst([given, *_judge_shells(wanted, logins, resolved)])
 
 
+def judge_stack(wanted: Wanted, logins: Logins, who: users.User) -> Hop:
+    """Returns the hop on what pam_limits makes of a limit in the one session, absent where it leaves what is there.
+
+    Debian's pam_limits gives the limits of process 1 to what no line sets, others nothing: where that is too little,
+    nobody knows.
+    """
+    (readings,) = resolve(logins, who).values()
+    hop = _judge_session(wanted, readings, logins.nr_open)
+    if hop.state != "absent":
+        return hop
+    first = (logins.first.value or {}).get(wanted.item)
+    if first is not None and judge_limit(wanted, first).state == "ok":
+        return hop
+    return Hop("unknown", "no line of limits.conf sets it: pam_limits may give what process 1 has", hop.source)
+
+
 def _judge_shells(wanted: Wanted, logins: Logins, resolved: _Resolved) -> Iterator[Hop]:
     """Yields a hop for each limit that a login shell may make of what is enough."""
     if logins.shell.value is None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from hosttune.checks import _desk
@@ -26,8 +28,20 @@ class Services(msgspec.Struct):
         self.started_as = {unit.name: _list_users(unit) for unit in installed}
 
 
-def judge_service(wanted: Wanted, services: Services, uid: int | None) -> Hop:
-    """What a systemd service of this user gets: its own limits, for those that set none the default.
+def find_session(unit: systemd.Unit) -> str:
+    """Returns the name of the PAM service in whose session a unit's process is started, empty if it has none."""
+    name = systemd_lines.find_last(unit.settings, "Service", "PAMName")
+    return "" if name is None else systemd.expand(name.value, unit.name)
+
+
+def list_sessions(services: Services, user: str, uid: int | None) -> list[str]:
+    """Returns the names of the PAM services of this user's services."""
+    return list(dict.fromkeys(filter(None, map(find_session, _find_own(user, uid, services)))))
+
+
+def judge_service(wanted: Wanted, services: Services, uid: int | None, sessions: Mapping[str, Hop]) -> Hop:
+    """What a systemd service of this user gets: its own limits, for those that set none the default. `sessions`: by PAM
+    service what pam_limits makes of them; absent where it makes nothing of them.
 
     Without a service that runs as this user the default is all there is to judge, or drop-ins that wait
     for a service that is not installed yet.
@@ -45,6 +59,9 @@ def judge_service(wanted: Wanted, services: Services, uid: int | None) -> Hop:
     hops = [_judge_setting(wanted, each, default, services.nr_open) for each in chosen or [default]]
     if own:
         hops = [_doubt_session(hop, unit) for hop, unit in zip(hops, own, strict=True)]
+        # systemd sets limits before it opens the session (exec_child() in `src/core/exec-invoke.c`).
+        inner = [sessions.get(find_session(unit), Hop("absent")) for unit in own]
+        hops = [hop if given.state == "absent" else given for hop, given in zip(hops, inner, strict=True)]
     return choose_worst(hops)
 
 

@@ -82,10 +82,12 @@ class Section(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
 
 
 class Facts(msgspec.Struct):
-    """What was read; `processes` maps a user name to the limits of each of its processes by PID."""
+    """What was read; `processes` maps a user name to the limits of each of its processes by PID, `stacks` the PAM
+    services of systemd's services to what their sessions do."""
 
     users: dict[str, Fact[users.User]]
     logins: _logins.Logins
+    stacks: dict[str, Fact[pam.Session]]
     services: _services.Services
     services_now: _services.Services
     processes: dict[str, dict[int, Fact[dict[str, limits.Limit]]]]
@@ -99,8 +101,11 @@ def facts(root: Root, wanted: Section) -> Facts:
     users = accounts.read_users(root, wanted.users)
     tasks = process.read_tasks(root, threads=False) if wanted.users else process.Tasks([])
     nr_open, coming = _limits.find_nr_open(sysctl.read(root, [_limits.NR_OPEN]))
+    services = _services.Services(systemd.read_manager(root), systemd.read_services(root), coming)
+    named = sorted({_services.find_session(unit) for unit in services.units.value or ()} - {""})
     return Facts(
         users=users,
+        stacks={name: pam.read_session(root, name) for name in named},
         logins=_logins.Logins(
             pam.read_sessions(root),
             root.read("/proc/1/limits").map(limits.parse_proc),
@@ -108,7 +113,7 @@ def facts(root: Root, wanted: Section) -> Facts:
             login_shell.read(root),
             pam.read_grammars(root),
         ),
-        services=_services.Services(systemd.read_manager(root), systemd.read_services(root), coming),
+        services=services,
         services_now=_services.Services(
             systemd.read_manager(root, now=True),
             systemd.read_services(root, now=True),
@@ -156,15 +161,16 @@ def _check_limit(wanted: _limits.Wanted, facts: Facts, resolved: Any) -> Finding
     name, item = wanted.user, wanted.item
     user = facts.users[name]
     uid = user.value.uid if user.value is not None else None
+    inner = _judge_stacks(wanted, facts, user.value or users.User(name, -1, -1))
     ways = {
         "login": _logins.judge_login(wanted, facts.logins, user, resolved),
-        "service": _services.judge_service(wanted, facts.services, uid),
+        "service": _services.judge_service(wanted, facts.services, uid, inner),
     }
     hops: dict[HopName, Hop] = {"persisted": _join_ways(ways)}
     hops["runtime"] = _judge_running(wanted, facts)
     if hops["runtime"].state == "na":
         # What /run says until the next boot, the next start of the service gets.
-        now = _services.judge_service(wanted, facts.services_now, uid)
+        now = _services.judge_service(wanted, facts.services_now, uid, inner)
         if now.state != ways["service"].state:
             hops["runtime"] = now
     # No process of this user yet is the normal state of a fresh host: the files decide then.
@@ -179,6 +185,26 @@ def _check_limit(wanted: _limits.Wanted, facts: Facts, resolved: Any) -> Finding
         why = f"no user {name} in /etc/passwd: unless a directory service has it, the limits serve nobody"
         fix = f"useradd {quote_word(name)}, or correct the name in the profile"
     return build_finding(f"rt_limits.{name}.{item}", wanted.value, hops, why=why, fix=fix, status=status)
+
+
+def _judge_stacks(wanted: _limits.Wanted, facts: Facts, who: users.User) -> dict[str, Hop]:
+    """Returns what pam_limits makes of a limit of a service, by the name of its PAM service; absent for nothing."""
+    found: dict[str, Hop] = {}
+    for name in _services.list_sessions(facts.services, who.name, who.uid if who.uid >= 0 else None):
+        session = facts.stacks.get(name, Fact[pam.Session]("unreadable", None, name, "not read"))
+        if session.value is None:
+            found[name] = Hop("unknown", session.reason, session.source)
+        elif session.value.doubt or not session.value.runs:
+            found[name] = Hop("unknown" if session.value.doubt else "absent", session.value.doubt, session.value.place)
+        else:
+            found[name] = _logins.judge_stack(wanted, _narrow(facts, name), who)
+    return found
+
+
+def _narrow(facts: Facts, name: str) -> _logins.Logins:
+    """Returns what was read of PAM, with the session of one PAM service alone."""
+    session = facts.stacks[name].map(lambda session: {name: session})
+    return msgspec.structs.replace(facts.logins, sessions=session)
 
 
 def _judge_running(wanted: _limits.Wanted, facts: Facts) -> Hop:
@@ -231,6 +257,12 @@ def _write_fix(wanted: _limits.Wanted, facts: Facts, ways: dict[str, Hop], runni
         steps += _logins.write_fix(wanted, facts.logins, who, resolved, nr_open)
     if ways["service"].state != "ok":
         steps += _services.write_fix(wanted, facts.services, user.uid if user is not None else None, nr_open)
+        who = user or users.User(wanted.user, -1, -1)
+        for name, hop in _judge_stacks(wanted, facts, who).items():
+            if hop.state == "bad":
+                inner = _narrow(facts, name)
+                lines = _logins.write_fix(wanted, inner, who, _logins.resolve(inner, who), nr_open)
+                steps += [line for line in lines if line not in steps]
     if running.state == "bad" and running.source.startswith("/run/"):
         steps.append(f"rm {quote_word(running.source)}\nsystemctl daemon-reload")
     elif running.state == "bad" and running.source == _PROCESSES:

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 import msgspec
 
 from hosttune.host import dropins, pam_lines, sshd
+from hosttune.host.forms import NAME, UNINTELLIGIBLE, consists_of
 from hosttune.host.limits import Limit
 from hosttune.host.limits_lines import GRAMMARS, ITEMS, Grammar, Line, choose
 from hosttune.host.root import Fact, Root, make_unreadable
@@ -90,10 +91,12 @@ def read_sessions(root: Root) -> Fact[dict[str, Session]]:
         known.update(names.value or ())
     sessions: dict[str, Session] = {}
     for service in filter(known.__contains__, pam_lines.SERVICES):
-        session = _read_session(root, service)
-        if session.value is None:
-            return session.drop_value()
-        sessions[service] = session.value
+        session = read_session(root, service)
+        uses = sshd.read_use_pam(root) if service == "sshd" else Fact("absent")
+        if session.value is None or uses.state == "unreadable":
+            return session.drop_value() if session.value is None else uses.drop_value()
+        off = uses.source if uses.value is False else ""
+        sessions[service] = msgspec.structs.replace(session.value, off=off)
     if not sessions:  # of other services the files are what can be told
         files = _read_files(root, "")
         if files.value is None:
@@ -140,8 +143,8 @@ def _join(
     return Fact("value", Limit(min(values), values[1], place), place)
 
 
-def _read_session(root: Root, service: str) -> Fact[Session]:
-    """Returns what pam_limits does in a service's session."""
+def read_session(root: Root, service: str) -> Fact[Session]:
+    """Returns what pam_limits does in a service's session, which is that of `other` where there is no such service."""
     refused: list[Fact[str]] = []
 
     def read(path: str) -> str | None:
@@ -150,7 +153,14 @@ def _read_session(root: Root, service: str) -> Fact[Session]:
             refused.append(fact)
         return fact.value
 
+    service = service.lower()  # pam_start() in `libpam/pam_start.c`
+    if service == UNINTELLIGIBLE or not consists_of(service, f"{NAME}.@", 64):
+        return Fact("value", Session([], "the name of its PAM service is not understood", place=pam_lines.DIRECTORY))
     own = pam_lines.find_file(service, read)
+    if own is None and service not in pam_lines.SERVICES:
+        own, service = pam_lines.find_file("other", read), "other"
+        if own is None and not refused:
+            return Fact("value", Session([], "there is no such PAM service", place=pam_lines.DIRECTORY))
     source = own[0] if own else f"{pam_lines.DIRECTORY}/{service}"
 
     def read_longer(path: str) -> str | None:
@@ -164,17 +174,13 @@ def _read_session(root: Root, service: str) -> Fact[Session]:
         return refused[0].drop_value() if refused else Fact("value", Session([], str(error), place=source), source)
     if refused:
         return refused[0].drop_value()
-    uses = sshd.read_use_pam(root) if service == "sshd" else Fact("value", True, source)
-    if uses.state == "unreadable":
-        return uses.drop_value()
-    off = uses.source if uses.value is False else ""
     if len(found) > 1:
         doubt = "a line before pam_limits may jump over it or end the session: whether it does is not known"
-        return Fact("value", Session([], doubt, True, off, source), source)
+        return Fact("value", Session([], doubt, True, place=source), source)
     runs: list[list[tuple[str, str]]] = []
     for configuration in found[0]:
         files = _read_files(root, configuration)
         if files.value is None:
             return files.drop_value()
         runs.append(files.value)
-    return Fact("value", Session(runs, "", cut, off, source), source)
+    return Fact("value", Session(runs, "", cut, place=source), source)

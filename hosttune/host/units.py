@@ -101,6 +101,8 @@ def _keep_service(setting: Setting) -> Setting | None:
         return _replace(setting, setting.value if setting.value.lower() in systemd_lines.TRUE else "")
     if setting.key == "User":
         return _replace(setting, setting.value if consists_of(setting.value, f"{NAME}.%$", 66) else "")
+    if setting.key == "PAMName":
+        return _replace(setting, setting.value if consists_of(setting.value, f"{NAME}.%@", 64) else "")
     if setting.key in _SERVICE_LIMITS:
         return _replace(setting, setting.value if consists_of(setting.value, _LIMIT, 64) else "")
     return None

@@ -11,7 +11,7 @@ import pytest
 from tests.unit.hosttune import corpus, golden
 from tests.unit.hosttune.corpus import Changes, Hosts
 
-from .test_corpus_limits import ITEMS, OWN, bad
+from .test_corpus_limits import DEFAULTS, ITEMS, OWN, bad
 
 SSHD, LOGIN = "/etc/pam.d/sshd", "/etc/pam.d/login"
 
@@ -280,3 +280,69 @@ def test_the_fix_leaves_the_distributions_file(fake_host: type[Any]) -> None:
     report = corpus.judge(corpus.make(fake_host, {SSHD: None, f"{VENDOR}/sshd": f"{UNIX}\n"}))
     fixes = [one.fix.splitlines()[:2] for one in report.findings if one.status != "pass"]
     assert fixes == [[f"mkdir -p /etc/pam.d; cp {VENDOR}/sshd {SSHD}", f"echo '{RUN}' >> {SSHD}"]] * len(ITEMS)
+
+
+AGENT = "/etc/systemd/system/agent.service"
+AGENT_PAM, AGENT_CONF = "/etc/pam.d/agent", "/etc/security/agent.conf"
+NO_DEFAULTS: Changes = {DEFAULTS: "[Manager]\n"}
+
+
+def service(name: str, *limits: str) -> Changes:
+    lines = "".join(f"{line}\n" for line in limits)
+    return {AGENT: f"[Service]\nUser=trader\nPAMName={name}\nExecStart=/usr/bin/agent\n{lines}"}
+
+
+#: Services of systemd that open a PAM session.
+SERVICES: Hosts = {
+    "lower": (
+        {
+            **service("agent", "LimitMEMLOCK=infinity"),
+            **pam(f"{RUN} conf={AGENT_CONF}", service=AGENT_PAM),
+            AGENT_CONF: "* - nofile 65536\ntrader - memlock 64\ntrader - rtprio 95\ntrader - nice -20\n",
+        },
+        bad("memlock"),
+    ),
+    "enough": ({**NO_DEFAULTS, **service("login")}, {}),
+    "enough, by the unit's name": (
+        {**NO_DEFAULTS, **service("%p"), **pam(RUN, service=AGENT_PAM)},
+        {},
+    ),
+    "none of pam_limits": ({**service("agent"), **pam(UNIX, service=AGENT_PAM)}, {}),
+    "none of pam_limits, and nothing else": (
+        {**NO_DEFAULTS, **service("agent"), **pam(UNIX, service=AGENT_PAM)},
+        bad(*ITEMS),
+    ),
+    "may run": (
+        {**service("agent"), **pam("session sufficient pam_x.so", RUN, service=AGENT_PAM)},
+        bad(*ITEMS, status="unknown"),
+    ),
+    "of no file": ({**service("agent"), "/etc/pam.d/other": f"{RUN}\n"}, {}),
+    "of a name that is not understood": (service("a/b"), bad(*ITEMS, status="unknown")),
+    "of a name in capitals": ({**NO_DEFAULTS, **service("Agent"), **pam(RUN, service=AGENT_PAM)}, {}),
+    "of no file at all": (service("agent"), bad(*ITEMS, status="unknown")),
+    "refused": ({**service("agent"), AGENT_PAM: "!EACCES"}, bad(*ITEMS, status="unknown")),
+    "no line for it": (
+        {**service("agent"), **pam(f"{RUN} conf={AGENT_CONF}", service=AGENT_PAM), AGENT_CONF: "# nothing\n"},
+        bad(*ITEMS, status="unknown"),
+    ),
+    "of another user": (
+        {
+            AGENT: "[Service]\nUser=other\nPAMName=agent\nExecStart=/usr/bin/agent\n",
+            **pam(f"{RUN} conf={AGENT_CONF}", service=AGENT_PAM),
+            AGENT_CONF: "* - memlock 64\n",
+        },
+        {},
+    ),
+    "reset": ({**service("agent\nPAMName="), **pam(f"{RUN} conf=/x", service=AGENT_PAM)}, {}),
+}
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service(name: str, fake_host: type[Any], tmp_path: Path) -> None:
+    corpus.assert_judged(*SERVICES[name], fake_host, tmp_path)
+
+
+def test_the_fix_of_a_service(fake_host: type[Any]) -> None:
+    report = corpus.judge(corpus.make(fake_host, SERVICES["lower"][0]))
+    (found,) = [one for one in report.findings if one.status != "pass"]
+    assert found.fix == f"echo 'trader - memlock unlimited' >> {AGENT_CONF}"
