@@ -14,6 +14,7 @@ from hosttune.host import limits, limits_lines, login_shell, pam, pam_lines, ssh
 from hosttune.host.root import Fact
 from hosttune.output import quote_word
 
+_NOT_ONE = "releases of PAM read this line differently, or a directory service (nsswitch.conf) says for whom it is"
 # Per service, per grammar: item → limit.
 _Resolved = dict[str, list[dict[str, Fact[limits.Limit]]]]
 
@@ -32,20 +33,26 @@ class Logins(msgspec.Struct):
 
 
 def resolve(logins: Logins, who: users.User) -> _Resolved:
-    """Returns what a login of a user gets in each session, as each release of PAM reads the files."""
+    """Returns what a login of a user gets in each session, as each release of PAM reads the files, and in each case of
+    what a directory service may know of the user."""
     parsed = {path: limits_lines.parse(text, path) for path, text in pam.list_files(logins.sessions.value or {})}
-    return {
-        service: [
-            pam.resolve(
-                [[line for path, _ in run for line in parsed[path][grammar]] for run in session.runs],
-                who,
-                logins.first.value or {},
-                logins.nr_open,
-            )
-            for grammar in logins.grammars
-        ]
-        for service, session in (logins.sessions.value or {}).items()
-    }
+    known: dict[tuple[tuple[str, ...], ...], list[dict[str, Fact[limits.Limit]]]] = {}  # most sessions read the same
+    resolved: _Resolved = {}
+    for service, session in (logins.sessions.value or {}).items():
+        paths = tuple(tuple(path for path, _ in run) for run in session.runs)
+        if paths not in known:
+            known[paths] = [
+                limits_of_case
+                for grammar in logins.grammars
+                for limits_of_case in pam.resolve(
+                    [[line for path in run for line in parsed[path][grammar]] for run in paths],
+                    who,
+                    logins.first.value or {},
+                    logins.nr_open,
+                )
+            ]
+        resolved[service] = known[paths]
+    return resolved
 
 
 def judge_login(wanted: Wanted, logins: Logins, user: Fact[users.User], resolved: _Resolved) -> Hop:
@@ -179,7 +186,7 @@ def _judge_session(wanted: Wanted, readings: list[dict[str, Fact[limits.Limit]]]
     hops = [_judge_reading(wanted, reading.get(wanted.item), nr_open) for reading in readings]
     if len({hop.state for hop in hops}) > 1:
         sources = ", ".join(dict.fromkeys(hop.source for hop in hops if hop.state != "absent"))
-        return Hop("unknown", "releases of PAM read this line differently", sources)
+        return Hop("unknown", _NOT_ONE, sources)
     return hops[0]
 
 

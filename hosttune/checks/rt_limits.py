@@ -86,6 +86,7 @@ class Facts(msgspec.Struct):
     services of systemd's services to what their sessions do."""
 
     users: dict[str, Fact[users.User]]
+    directories: frozenset[str]
     logins: _logins.Logins
     stacks: dict[str, Fact[pam.Session]]
     services: _services.Services
@@ -105,6 +106,7 @@ def facts(root: Root, wanted: Section) -> Facts:
     named = sorted({_services.find_session(unit) for unit in services.units.value or ()} - {""})
     return Facts(
         users=users,
+        directories=accounts.read_directories(root),
         stacks={name: pam.read_session(root, name) for name in named},
         logins=_logins.Logins(
             pam.read_sessions(root),
@@ -142,7 +144,7 @@ def check(wanted: Section, facts: Facts, observed: None) -> list[Finding]:
     """Returns one finding for each limit of each user, and on what stops real-time threads."""
     findings = []
     for name, user in wanted.users.items():
-        who = facts.users[name].value or users.User(name, -1, -1)  # of a user of no local file, lines with the name
+        who = _find_who(facts, name)
         resolved = _logins.resolve(facts.logins, who)
         findings += [
             _check_limit(_limits.make_wanted(name, item, value), facts, resolved)
@@ -157,11 +159,19 @@ def check(wanted: Section, facts: Facts, observed: None) -> list[Finding]:
     return findings
 
 
+def _find_who(facts: Facts, name: str) -> users.User:
+    """Returns a user; of one of no local file the name, and that a directory service may know more."""
+    who = facts.users[name].value
+    if who is None:
+        return users.User(name, -1, -1, directory=facts.directories)
+    return who._replace(directory=facts.directories - {"passwd"})
+
+
 def _check_limit(wanted: _limits.Wanted, facts: Facts, resolved: Any) -> Finding:
     name, item = wanted.user, wanted.item
     user = facts.users[name]
     uid = user.value.uid if user.value is not None else None
-    inner = _judge_stacks(wanted, facts, user.value or users.User(name, -1, -1))
+    inner = _judge_stacks(wanted, facts, _find_who(facts, name))
     ways = {
         "login": _logins.judge_login(wanted, facts.logins, user, resolved),
         "service": _services.judge_service(wanted, facts.services, uid, inner),
@@ -184,6 +194,8 @@ def _check_limit(wanted: _limits.Wanted, facts: Facts, resolved: Any) -> Finding
         status = "warn"
         why = f"no user {name} in /etc/passwd: unless a directory service has it, the limits serve nobody"
         fix = f"useradd {quote_word(name)}, or correct the name in the profile"
+        if "passwd" in facts.directories:
+            fix = f"getent passwd {quote_word(name)}  # if no directory service has it, correct the name in the profile"
     return build_finding(f"rt_limits.{name}.{item}", wanted.value, hops, why=why, fix=fix, status=status)
 
 
@@ -253,11 +265,11 @@ def _write_fix(wanted: _limits.Wanted, facts: Facts, ways: dict[str, Hop], runni
     steps = _limits.raise_nr_open(wanted, facts.services_now.nr_open, facts.services.nr_open)
     nr_open = wanted.need if steps else facts.services.nr_open
     if ways["login"].state != "ok":
-        who = user or users.User(wanted.user, -1, -1)
+        who = _find_who(facts, wanted.user)
         steps += _logins.write_fix(wanted, facts.logins, who, resolved, nr_open)
     if ways["service"].state != "ok":
         steps += _services.write_fix(wanted, facts.services, user.uid if user is not None else None, nr_open)
-        who = user or users.User(wanted.user, -1, -1)
+        who = _find_who(facts, wanted.user)
         for name, hop in _judge_stacks(wanted, facts, who).items():
             if hop.state == "bad":
                 inner = _narrow(facts, name)

@@ -1,6 +1,6 @@
 """The users of a host whose limits a profile asks for.
 
-Source: passwd(5), group(5).
+Sources: passwd(5), group(5), nsswitch.conf(5).
 """
 
 from __future__ import annotations
@@ -8,8 +8,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from hosttune.host import users
-from hosttune.host.root import Fact, Root, make_unreadable
+from hosttune.host.root import NOT_CAPTURED, Fact, Root, make_unreadable
 from hosttune.host.users import User
+
+
+def read_directories(root: Root) -> frozenset[str]:
+    """Returns for which of `passwd` and `group` a directory service may know more than the local files; both where that
+    cannot be read. Without nsswitch.conf the C library looks into the files alone."""
+    text = root.read(users.NSSWITCH)
+    if text.state == "unreadable" and text.reason != NOT_CAPTURED:
+        return frozenset({"passwd", "group"})
+    return users.find_directories(text.value or "")
 
 
 def read_users(root: Root, names: Iterable[str]) -> dict[str, Fact[User]]:

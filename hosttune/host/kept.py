@@ -76,6 +76,7 @@ RULES: dict[str, str] = {
     "/lib/modules/*/modules.dep": "modules.reduce_needs",
     "/etc/passwd": "users.reduce_passwd",
     "/etc/group": "users.reduce_group",
+    "/etc/nsswitch.conf": "users.reduce_nsswitch",
     "/etc/security/*.conf": "limits_lines.reduce",
     "/etc/security/limits.d/*.conf": "limits_lines.reduce",
     **dict.fromkeys((f"{directory}/*" for directory in pam_lines.DIRECTORIES), "pam_lines.reduce"),

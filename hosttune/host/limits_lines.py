@@ -166,6 +166,47 @@ def choose(lines: list[Line], who: User) -> dict[tuple[str, str], tuple[int, Lin
     return found
 
 
+def list_possible(lines: list[Line], who: User) -> list[dict[tuple[str, str], tuple[int, Line]]]:
+    """Returns what choose() may return where a directory service may know more of a user: without that, with the least
+    and with the most that lines for what it knows may give, and with nothing at all if one of them may do that."""
+    found = choose(lines, who)
+    if not who.directory:
+        return [found]
+    low, high = dict(found), dict(found)
+    exempt = False
+    for line in lines:
+        rank = _rank_by_directory(line, who)
+        if rank is None:
+            continue
+        exempt = exempt or not line.item
+        for kind in ("soft", "hard") if line.kind == "-" else (line.kind,):
+            at = (line.item, kind)
+            if line.item and not (at in found and found[at][0] < rank):
+                low[at] = min(low.get(at, (rank, line)), (rank, line), key=_measure)
+                high[at] = max(high.get(at, (rank, line)), (rank, line), key=_measure)
+    return [found, low, high, *([{}] if exempt else [])]
+
+
+def _measure(chosen: tuple[int, Line]) -> int:
+    return UNLIMITED if chosen[1].value is None else chosen[1].value
+
+
+def _rank_by_directory(line: Line, who: User) -> int | None:
+    """Returns the rank of a line that is not for what is known of a user, and for what a directory service may know."""
+    domain = line.domain
+    is_group, is_range = domain[:1] == "@", ":" in domain
+    if not (is_group or is_range):
+        return None
+    if _rank_domain(line, who) is not None or (is_group and line.item and who.uid == 0):
+        return None
+    span = _parse_range(domain.removeprefix("@")) if is_range else None
+    if is_range and span is None:
+        return None
+    # The primary group, and what is of the user alone, are those of /etc/passwd.
+    needed = "group" if is_group and (span is None or span[0]) else "passwd"
+    return (1 if is_group else 0) if needed in who.directory else None
+
+
 def _rank_domain(line: Line, who: User) -> int | None:
     """Returns how specific a line's domain is for this user, lowest first; None if it is not meant."""
     domain, root = line.domain, who.uid == 0

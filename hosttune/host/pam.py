@@ -15,7 +15,7 @@ import msgspec
 from hosttune.host import dropins, pam_lines, sshd
 from hosttune.host.forms import NAME, UNINTELLIGIBLE, consists_of
 from hosttune.host.limits import Limit
-from hosttune.host.limits_lines import GRAMMARS, ITEMS, Grammar, Line, choose
+from hosttune.host.limits_lines import GRAMMARS, ITEMS, Grammar, Line, list_possible
 from hosttune.host.root import Fact, Root, make_unreadable
 from hosttune.host.users import User
 from hosttune.patterns import late_pattern
@@ -45,21 +45,24 @@ class Session(msgspec.Struct, frozen=True):
 
 def resolve(
     runs: Iterable[list[Line]], who: User, first: dict[str, Limit], nr_open: int | None
-) -> dict[str, Fact[Limit]]:
-    """Returns the limits that a login of `who` gets, by item; an item that no line sets is not listed.
+) -> list[dict[str, Fact[Limit]]]:
+    """Returns the limits that a login of `who` gets, by item; an item that no line sets is not listed. They are several
+    where a directory service may know more of `who`: those of each case that limits_lines.list_possible() has.
 
     runs: of pam_limits, one after the other. first: the limits of process 1, with which Debian's pam_limits begins.
     A line for the user beats one for a group, which beats `*`; among equals the later wins.
     """
-    result: dict[str, Fact[Limit]] = {}
-    for lines in runs:
-        found = choose(lines, who)
-        for item in ITEMS:
-            soft, hard = found.get((item, "soft")), found.get((item, "hard"))
-            if soft is None and hard is None:
-                continue
-            result[item] = _join(item, soft, hard, first.get(item), nr_open)
-    return result
+    cases = [list_possible(lines, who) for lines in runs]
+    results: list[dict[str, Fact[Limit]]] = []
+    for case in range(max(map(len, cases), default=1)):
+        result: dict[str, Fact[Limit]] = {}
+        for found in (of_run[case if case < len(of_run) else 0] for of_run in cases):
+            for item in ITEMS:
+                soft, hard = found.get((item, "soft")), found.get((item, "hard"))
+                if soft is not None or hard is not None:
+                    result[item] = _join(item, soft, hard, first.get(item), nr_open)
+        results.append(result)
+    return results
 
 
 def read_grammars(root: Root) -> tuple[Grammar, ...]:

@@ -1,7 +1,7 @@
 """Users and groups of the local files: for the check and for the roles.
 
 Standard library only: the controller's planning of the roles looks users up with it.
-Sources: passwd(5), group(5).
+Sources: passwd(5), group(5), nsswitch.conf(5).
 """
 
 from __future__ import annotations
@@ -14,6 +14,12 @@ from hosttune.host.forms import NAME, consists_of
 from hosttune.patterns import late_pattern
 
 PASSWD, GROUP = "/etc/passwd", "/etc/group"
+NSSWITCH = "/etc/nsswitch.conf"
+# Sources that have no users and groups of people beside those of the local files.
+_LOCAL = frozenset({"files", "compat", "systemd", "mymachines"})
+_DATABASE = late_pattern(r"^[ \t]*(passwd|group|initgroups)[ \t]*:([^#\n]*)", re.MULTILINE)
+_ACTION = late_pattern(r"\[[^\]\n]*\]?")
+_KINDS = {"passwd": "passwd", "group": "group", "initgroups": "group"}
 # Names of users and groups, as of useradd(8), and those of a Windows domain; lines of passwd(5) and group(5).
 _MAX_ACCOUNT = 66
 _ACCOUNT = f"{NAME}.@$\\"
@@ -22,13 +28,15 @@ _GROUP_LINE = late_pattern(r"^([A-Za-z0-9_.@$\\-]{1,66}):[^:\n]*:([0-9]{1,10}):(
 
 
 class User(NamedTuple):
-    """A user of /etc/passwd, and all groups by name and number."""
+    """A user of /etc/passwd, and all groups by name and number. `directory`: of what a directory service may know more:
+    `group`, the groups; `passwd`, the user's numbers, who is not in /etc/passwd."""
 
     name: str
     uid: int
     gid: int
     groups: frozenset[str] = frozenset()
     gids: frozenset[int] = frozenset()
+    directory: frozenset[str] = frozenset()
 
 
 def find_users(names: Collection[str], passwd: str, group: str) -> dict[str, User]:
@@ -44,6 +52,20 @@ def find_users(names: Collection[str], passwd: str, group: str) -> dict[str, Use
         titles, ids = frozenset(title for title, _ in own), frozenset({gid, *(number for _, number in own)})
         found[name] = User(name, uid, gid, titles, ids)
     return found
+
+
+def find_directories(nsswitch: str) -> frozenset[str]:
+    """Returns for which of `passwd` and `group` the text of nsswitch.conf(5) names others than the local files."""
+    return frozenset(
+        _KINDS[database]
+        for database, sources in _DATABASE.findall(nsswitch)
+        if not _LOCAL.issuperset(_ACTION.sub(" ", sources).split())
+    )
+
+
+def reduce_nsswitch(text: str) -> str:
+    """Returns for which of `passwd` and `group` there are others than the local files."""
+    return "".join(f"{kind}: files other\n" for kind in sorted(find_directories(text)))
 
 
 def reduce_passwd(text: str) -> str:

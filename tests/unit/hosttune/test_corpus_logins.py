@@ -11,7 +11,7 @@ import pytest
 from tests.unit.hosttune import corpus, golden
 from tests.unit.hosttune.corpus import Changes, Hosts
 
-from .test_corpus_limits import DEFAULTS, ITEMS, OWN, bad
+from .test_corpus_limits import DEFAULTS, ITEMS, OWN, bad, late
 
 SSHD, LOGIN = "/etc/pam.d/sshd", "/etc/pam.d/login"
 
@@ -346,3 +346,50 @@ def test_the_fix_of_a_service(fake_host: type[Any]) -> None:
     report = corpus.judge(corpus.make(fake_host, SERVICES["lower"][0]))
     (found,) = [one for one in report.findings if one.status != "pass"]
     assert found.fix == f"echo 'trader - memlock unlimited' >> {AGENT_CONF}"
+
+
+NSSWITCH = "/etc/nsswitch.conf"
+SSS: Changes = {NSSWITCH: "# x\npasswd: files sss\ngroup:\tfiles [SUCCESS=merge] sss\n"}
+OF_GROUP = golden.FILES[OWN].replace("trader", "@traders")
+OF_ALL = golden.FILES[OWN].replace("trader", "*")
+NO_USER: Changes = {"/etc/passwd": "root:x:0:0:root:/root:/bin/bash\n"}
+UNKNOWN = bad(*ITEMS, status="unknown")
+#: Hosts of which a directory service may know more users and groups.
+DIRECTORIES: Hosts = {
+    "a group that is not there": ({**SSS, OWN: OF_GROUP}, UNKNOWN),
+    "a group that is not there, of files": (
+        {NSSWITCH: "passwd: files\ngroup: compat systemd\n", OWN: OF_GROUP},
+        bad(*ITEMS),
+    ),
+    "a group that is not there, without the file": ({OWN: OF_GROUP}, bad(*ITEMS)),
+    "a group that is not there, of users elsewhere": ({NSSWITCH: "passwd: files sss\n", OWN: OF_GROUP}, bad(*ITEMS)),
+    "a group that is not there, by initgroups": ({NSSWITCH: "initgroups: sss\n", OWN: OF_GROUP}, UNKNOWN),
+    "a group that is not there, refused": ({NSSWITCH: "!EACCES", OWN: OF_GROUP}, UNKNOWN),
+    "a group that may lower": ({**SSS, OWN: OF_ALL, **late("@quants - memlock 64")}, bad("memlock", status="unknown")),
+    "a group that may take off all limits": ({**SSS, OWN: OF_ALL, **late("@quants -")}, UNKNOWN),
+    "a group that may lower, behind the user": ({**SSS, **late("@quants - memlock 64")}, {}),
+    "a group that may raise": ({**SSS, OWN: OF_ALL, **late("@quants - memlock unlimited")}, {}),
+    "a group by number that may lower": (
+        {**SSS, OWN: OF_ALL, **late("@:4000 - rtprio 1")},
+        bad("rtprio", status="unknown"),
+    ),
+    "a range of primary groups": ({**SSS, OWN: OF_ALL, **late("@4000:5000 - rtprio 1")}, {}),
+    "another range of users": ({**SSS, **late("4000:5000 - rtprio 1")}, {}),
+    "a user that is not there": ({**SSS, **NO_USER}, bad(*ITEMS, status="warn")),
+    "a user that is not there, in a group": ({**SSS, **NO_USER, OWN: OF_GROUP}, UNKNOWN),
+    "a user that is not there, of a range": (
+        {**SSS, **NO_USER, **late("4000:5000 - rtprio 1")},
+        {**bad(*ITEMS, status="warn"), **bad("rtprio", status="unknown")},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DIRECTORIES)
+def test_a_directory_service(name: str, fake_host: type[Any], tmp_path: Path) -> None:
+    corpus.assert_judged(*DIRECTORIES[name], fake_host, tmp_path)
+
+
+def test_nobody_adds_a_user_that_a_directory_service_may_have(fake_host: type[Any]) -> None:
+    report = corpus.judge(corpus.make(fake_host, {**SSS, **NO_USER}))
+    fixes = [one.fix for one in report.findings if one.status == "warn"]
+    assert len(fixes) == len(ITEMS) and all(fix.startswith("getent passwd trader") for fix in fixes)

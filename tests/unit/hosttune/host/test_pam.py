@@ -13,7 +13,7 @@ NR_OPEN = 1048576
 
 
 def resolve(*lines, who=TRADER, first=FIRST, grammar="1.5"):
-    found = pam.resolve([limits_lines.parse("\n".join(lines), "f")[grammar]], who, first, NR_OPEN)
+    (found,) = pam.resolve([limits_lines.parse("\n".join(lines), "f")[grammar]], who, first, NR_OPEN)
     return {item: fact.value and (fact.value.soft, fact.value.hard) for item, fact in found.items()}
 
 
@@ -78,9 +78,11 @@ def test_root_is_meant_only_by_name_and_number():
 
 
 def test_half_a_pair_needs_the_limits_of_process_1():
-    (fact,) = pam.resolve([limits_lines.parse("trader hard rtprio 9", "f")["1.5"]], TRADER, {}, NR_OPEN).values()
+    (fact,) = pam.resolve([limits_lines.parse("trader hard rtprio 9", "f")["1.5"]], TRADER, {}, NR_OPEN)[0].values()
     assert (fact.state, "/proc/1/limits" in fact.reason) == ("unreadable", True)
-    (fact,) = pam.resolve([limits_lines.parse("trader - nofile unlimited", "f")["1.5"]], TRADER, FIRST, None).values()
+    (fact,) = pam.resolve([limits_lines.parse("trader - nofile unlimited", "f")["1.5"]], TRADER, FIRST, None)[
+        0
+    ].values()
     assert (fact.state, "nr_open" in fact.reason) == ("unreadable", True)
 
 

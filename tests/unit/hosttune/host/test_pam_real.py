@@ -106,7 +106,7 @@ def read_ours(user, files, first, grammar, reduce=False):
         texts = [(name, limits_lines.reduce(limits_lines.reduce(text))) for name, text in texts]
     lines = [line for name, text in texts for line in limits_lines.parse(text, name)[grammar]]
     nr_open = int(Path("/proc/sys/fs/nr_open").read_text())
-    found = pam.resolve([lines], USERS[user], first, nr_open)
+    (found,) = pam.resolve([lines], USERS[user], first, nr_open)
     return {item: (fact.value.soft, fact.value.hard) for item, fact in found.items()}
 
 
