@@ -20,7 +20,7 @@ from hosttune.host.root import Fact, Names, Root, Table, derive, make_unreadable
 Rule = Callable[[str], str]
 
 _MANAGER = ("/etc/systemd", "/run/systemd", "/usr/local/lib/systemd", "/usr/lib/systemd")
-_UNITS = (*(f"{top}/system" for top in _MANAGER), "/lib/systemd/system")
+_UNITS = systemd.SEARCH
 _DROP_INS = ("/etc", "/run", "/usr/local/lib", "/usr/lib", "/lib")
 _SYSCTLS = "/proc/sys/"
 _CPU = "/sys/devices/system/cpu"

@@ -25,6 +25,12 @@ UNITS = (
     "/usr/lib/systemd/system",
     "/lib/systemd/system",
 )
+#: Where units are, first what goes before: also where `systemctl set-property` and portablectl(1) put them.
+SEARCH = (
+    *("/etc/systemd/system.control", "/run/systemd/system.control"),
+    *("/etc/systemd/system", "/etc/systemd/system.attached", "/run/systemd/system", "/run/systemd/system.attached"),
+    *UNITS[2:],
+)
 _VENDOR = ("/usr/lib/systemd/system", "/lib/systemd/system")
 _SERVICES = (".service", ".service.d")
 # Targets that a boot into the default target does not reach. Source: systemd.special(7).
@@ -256,7 +262,7 @@ def _read_index(root: Root, now: bool) -> Fact[_Index]:
     found: dict[str, list[str]] = {}
     links: set[str] = set()
     aliases: dict[str, list[str]] = {}
-    for directory in UNITS:
+    for directory in SEARCH:
         if not now and not dropins.outlives_boot(directory):
             continue
         names = root.list(directory)
@@ -288,7 +294,7 @@ def _read_index(root: Root, now: bool) -> Fact[_Index]:
 def _follow(root: Root, index: _Index) -> Fact[frozenset[str]]:
     """Returns the names of the units that a boot comes to."""
     pulled: dict[str, set[str]] = {}
-    for directory in dropins.choose_lasting(UNITS):
+    for directory in dropins.choose_lasting(SEARCH):
         names = root.list(directory)
         if names.state == "unreadable":
             return make_unreadable(directory, names.reason)
@@ -381,7 +387,7 @@ def _find_linked(directory: str, target: str) -> str | None:
     `systemctl link` makes it: then the link itself is the unit's file."""
     where = posixpath.normpath(posixpath.join(directory, target))
     parent, _, name = where.rpartition("/")
-    return name if parent in UNITS else None
+    return name if parent in SEARCH else None
 
 
 def _find_template(name: str) -> str | None:
