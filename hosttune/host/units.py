@@ -177,7 +177,7 @@ def _keep_manager(setting: Setting) -> Setting | None:
     if setting.section != "Manager":
         return None
     if setting.key == "CPUAffinity":
-        return _replace(setting, setting.value if consists_of(setting.value, f"{CPU_LIST}\t", 4096) else "")
+        return _replace(setting, setting.value if consists_of(setting.value, f"{CPU_LIST}\t\"'", 4096) else "")
     if setting.key == "DefaultEnvironment":
         return _replace(setting, irqbalance.reduce_words(setting.value))
     if setting.key in _DEFAULT_LIMITS:
