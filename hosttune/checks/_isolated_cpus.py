@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
 from hosttune.checks import _desk
 from hosttune.findings import READ_IT, Finding, Hop, HopName, Status
 from hosttune.hops import build_finding
-from hosttune.host import cpu, cpulist, irq, process
+from hosttune.host import cpu, cpulist, irq, process, systemd_lines
 from hosttune.host.root import NOT_CAPTURED, Fact, Observed, make_unreadable
 from hosttune.output import quote_word
 
-_MANAGER_FILE = f"/etc/systemd/system.conf.d/{_desk.DROP_IN}"
+_MANAGER_DIRECTORY = "/etc/systemd/system.conf.d"
 
 # A tick that was not stopped comes CONFIG_HZ times a second, and that is at least 100; a CPU whose tick
 # is stopped still takes the odd timer.
@@ -120,10 +122,12 @@ def _write_threads_fix(culprits: list[process.Task], others: frozenset[int]) -> 
     )
 
 
-def write_systemd_fix(persisted: Hop, boot_line: str, others: frozenset[int]) -> str:
+def write_systemd_fix(
+    persisted: Hop, boot_line: str, others: frozenset[int], settings: Iterable[systemd_lines.Setting]
+) -> str:
     """Returns commands that give PID 1 `others` at the next boot and now; services that run keep theirs until then.
 
-    `boot_line` is the source of what the boot loader gives to the kernel.
+    `boot_line` is the source of what the boot loader gives to the kernel, `settings` are those of systemd's manager.
     """
     shown, source = cpulist.show(others), persisted.source
     if not others:
@@ -133,10 +137,13 @@ def write_systemd_fix(persisted: Hop, boot_line: str, others: frozenset[int]) ->
     if source == boot_line:
         return f"take systemd.cpu_affinity= off the kernel's command line, or make it {shown}"
     # A file's last word counts; the empty value drops what others have added.
-    file = source if source.startswith("/etc/systemd/") and source.endswith(".conf") else _MANAGER_FILE
-    lines = [f"mkdir -p {file.rpartition('/')[0]}"] if file == _MANAGER_FILE else []
-    text = f"'[Manager]' CPUAffinity= CPUAffinity={shown}"
-    return "\n".join([*lines, f"printf '%s\\n' '' {text} >> {quote_word(file)}", "systemctl daemon-reexec"])
+    if source.startswith("/etc/systemd/") and source.endswith(".conf"):
+        text = f"'[Manager]' CPUAffinity= CPUAffinity={shown}"
+        lines = [f"printf '%s\\n' '' {text} >> {quote_word(source)}"]
+    else:
+        affinity = f"CPUAffinity=\\nCPUAffinity={shown}"
+        lines = _desk.write_drop_in(_MANAGER_DIRECTORY, "Manager", affinity, settings)
+    return "\n".join([*lines, "systemctl daemon-reexec"])
 
 
 def _find_active(observed: Observed[Sample], isolated: frozenset[int]) -> list[process.Task]:

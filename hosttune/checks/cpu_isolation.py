@@ -346,7 +346,9 @@ def _check_systemd(host: Host) -> Finding:
         wanted,
         hops,
         why="every service inherits the CPUs of PID 1, and isolcpus= alone is undone when a cpuset changes",
-        fix=_isolated_cpus.write_systemd_fix(hops["persisted"], host.facts.boot.coming.source, _find_others(host)),
+        fix=_isolated_cpus.write_systemd_fix(
+            hops["persisted"], facts.boot.coming.source, _find_others(host), facts.manager.value or ()
+        ),
         reboot=hops["runtime"].state != "ok",
     )
 
