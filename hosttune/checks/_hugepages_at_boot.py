@@ -65,6 +65,17 @@ def read(root: Root) -> Sources:
     )
 
 
+def find_numa(sources: Sources) -> str:
+    """Returns the words with which the next boot may have other NUMA nodes than this one has."""
+    now, then = (
+        line.map(cmdline.split_arguments).map(cmdline.find_numa).value
+        for line in (sources.boot.booted, sources.boot.coming)
+    )
+    if then is None or now == then or (then == ["numa=off"] and sources.nodes.value == frozenset({0})):
+        return ""
+    return " ".join(then) or f"no {' '.join(now or ())}"
+
+
 def parse_line(sources: Sources, line: Fact[str]) -> Fact[boot_pages.Requests]:
     """Returns what a command line asks for."""
 

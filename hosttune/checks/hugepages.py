@@ -98,7 +98,10 @@ def _check_pool(facts: Facts, wanted: Section, size: str, kb: int, node: int, co
         "persisted": _hugepages_at_boot.judge_pool(sources, kb, node, count, pool.reserved.value),
         "runtime": judge_fact(pool.reserved, lambda pages: is_enough(pages, count)),
     }
-    if _is_by_boot_line(facts, hops["persisted"]):
+    numa = _hugepages_at_boot.find_numa(sources) if hops["persisted"].state == "ok" else ""
+    if numa:
+        hops["persisted"] = Hop("unknown", f"{numa}: it may have other nodes", sources.boot.coming.source)
+    elif _is_by_boot_line(facts, hops["persisted"]):
         hops["booted"] = _hugepages_at_boot.judge_boot_line(sources, sources.boot.booted, kb, node, count)
     requests = _hugepages_at_boot.parse_line(sources, sources.boot.coming).value
     remarks = requests.remarks if requests and hops["persisted"].state not in ("ok", "unknown") else ()
@@ -108,7 +111,9 @@ def _check_pool(facts: Facts, wanted: Section, size: str, kb: int, node: int, co
         {name: hops[name] for name in ("persisted", "booted", "runtime") if name in hops},
         found=_describe_missing(facts, size, kb, node) if hops["runtime"].state == "absent" else pool.reserved.value,
         why="; ".join([_explain(pool, hops, count), *remarks]),
-        fix=_write_fix(facts, wanted, hops, size, kb, node, count),
+        fix=f"make sure of the nodes that the next boot has: {numa} decides over them"
+        if numa
+        else _write_fix(facts, wanted, hops, size, kb, node, count),
         reboot=kb >= BOOT_ONLY_KB and hops["runtime"].state == "bad",
     )
     if result.status == "pass" and count and pool.surplus.state == "unreadable":

@@ -41,6 +41,8 @@ ONE_CPU, ONE_THREAD = "nosmp", "nosmt"
 FEWER_CPUS = (*MOST_CPUS, ONE_CPU, ONE_THREAD)
 #: Parameters that may have the same effect as `nosmt`, on a CPU with the fault that they are for; and which values do.
 MITIGATIONS = ("mitigations", "l1tf", "mds", "tsx_async_abort", "mmio_stale_data", "retbleed")
+# Values of numa= that change which nodes there are, by how they begin. Source: arch/x86/mm/numa.c (numa_setup).
+_NUMA = ("off", "fake=", "noacpi")
 _L1TF = ("full", "full,force", "flush,nosmt")
 # Takes a unit, for systemd; and the units of which a check asks whether one is masked.
 _MASK = "systemd.mask"
@@ -50,7 +52,7 @@ _CPU_LISTS = ("nohz_full", "rcu_nocbs", "irqaffinity", "systemd.cpu_affinity")
 PARAMETERS = frozenset(
     (
         "BOOT_IMAGE", "bootconfig", "isolcpus", "nohz", *FEWER_CPUS, *MITIGATIONS, *_CPU_LISTS,
-        *boot_pages.PARAMETERS, "transparent_hugepage", "thp_anon", _MASK, *MODULE_LISTS,
+        *boot_pages.PARAMETERS, "numa", "transparent_hugepage", "thp_anon", _MASK, *MODULE_LISTS,
     )
 )  # fmt: skip
 _ILLEGAL_FLAG = "x!"
@@ -151,6 +153,8 @@ def _keep_value(name: str, value: str) -> str:
         return "off" if _is_off(value) else "on"
     if name in MOST_CPUS:
         return str(_parse_number(value)) if value else ""
+    if name == "numa":
+        return next((start for start in _NUMA if value.startswith(start)), UNINTELLIGIBLE)
     if name in MITIGATIONS:
         return value if consists_of(value, f"{NAME},;", 64) else UNINTELLIGIBLE
     if name == ONE_THREAD:
@@ -224,6 +228,11 @@ def find_last(args: Arguments, name: str) -> str | None:
     """Returns the value of the last `name=`, which is the one that counts for most parameters."""
     values = [value for key, value in args if key == name and value is not None]
     return values[-1] if values else None
+
+
+def find_numa(args: Arguments) -> list[str]:
+    """Returns the words that change which NUMA nodes there are."""
+    return [f"numa={value}" for name, value in args if name == "numa" and value is not None and value.startswith(_NUMA)]
 
 
 def resolve_isolation(

@@ -164,6 +164,10 @@ HOSTS: Hosts = {
     ),
     "of a node that is not there": (pages("hugepages=0:512,7:256"), {PAGES: "volatile"}),
     "a size that is none": (pages("hugepagesz=3M hugepages=0:512,1:256"), {PAGES: "volatile"}),
+    "one node from the next boot on": ({GRUB: more("numa=off")[GRUB]}, {PAGES: "unknown"}),
+    "other nodes from the next boot on": ({GRUB: more("numa=fake=4")[GRUB]}, {PAGES: "unknown"}),
+    "the nodes that this boot has": (more("numa=noacpi"), {}),
+    "a word on nodes that is none": ({GRUB: more("numa=on")[GRUB]}, {}),
     # --- tmpfiles.d ---
     "nodes by a glob": (tmpfiles(f"w {POOL.format('*')} - - - - 512"), {}),
     "nodes by a class": (tmpfiles(f"w {POOL.format('[01]')} - - - - 512"), {}),
