@@ -8,8 +8,10 @@ from pathlib import Path
 
 import msgspec
 
+from agent.shm import place
 from agent.shm import segment as shm
 from agent.shm.request import Asked, Asker, ask_limits, find_asker
+from agent.shm.ring import RingError, read_fill
 from agent.shm.segment import Segment, SegmentError
 
 #: Seconds that a loop has for its answer: it looks at the limits every 5 ms.
@@ -70,8 +72,8 @@ def decide(
     asker: Asker | None = None,
     seconds: float | None = None,
 ) -> list[Outcome]:
-    """Write limits at each engine, and wait until the loops have confirmed, at most so many seconds
-    (ANSWERS).
+    """Write limits at each engine, and wait until the loops have confirmed and the journals' files have it, at most so
+    many seconds (ANSWERS).
 
     choose: returns what to write, in the names and units of AGENT_LIMITS, from the segment as it is. ended: write them
     where no loop runs as well. A segment that a start has replaced meanwhile is written again. Raises SegmentError
@@ -99,6 +101,8 @@ def decide(
             time.sleep(_PAUSE)
         for path in waiting:
             outcomes[path].why = explain_silence(shm.read(path))
+    for path, outcome in outcomes.items():
+        outcome.why = outcome.why or _wait_for_file(path, limit)
     return list(outcomes.values())
 
 
@@ -136,6 +140,27 @@ def _explain_answer(asked: Mapping[str, int], now: Segment, journaled: bool) -> 
     if not journaled:
         return "in force, and not journaled: the journal's ring is full, and a restart may forget it"
     return ""
+
+
+def _wait_for_file(path: Path, limit: float) -> str:
+    """Wait until the journal's writer has taken what is in an engine's ring now, until `limit` (time.monotonic()).
+    Returns why it has not, one line; "" where it has, or the engine has ended, which empties the ring itself."""
+    end = None
+    while True:
+        try:
+            fill = read_fill(place.ring_of(path))
+        except RingError as error:
+            if not shm.read(path).trades:
+                return ""
+            return f"in force, and whether the journal's file has it is not known: {error}"
+        end = fill.taken + fill.used if end is None else end
+        if fill.taken >= end:
+            return ""
+        if time.monotonic() > limit:
+            writer = "is behind" if fill.reader else "does not run"
+            found = f"whose writer {writer} ({fill.used:,} bytes wait in the ring)"
+            return f"in force, and not in the journal's file, {found}: a power failure would lose it"
+        time.sleep(_PAUSE)
 
 
 def explain_silence(now: Segment) -> str:

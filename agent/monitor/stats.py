@@ -9,6 +9,7 @@ from agent import limits
 from agent.book.stale import explain_stale
 from agent.monitor.states import describe_market
 from agent.shm.histogram import QUANTILES, Histogram
+from agent.shm.ring import Fill
 from agent.shm.segment import Segment, Symbol
 from hosttune.output import escape
 
@@ -19,9 +20,11 @@ if TYPE_CHECKING:
 
 
 class Statistics(msgspec.Struct, frozen=True):
-    """One reading of a segment as a document."""
+    """One reading of a segment as a document. journal: how full the ring is that carries the engine's journal; None:
+    there is none, of an engine that has ended, say."""
 
     segment: Segment
+    journal: Fill | None = None
 
     def as_data(self) -> dict[str, Any]:
         """Returns the reading as plain data: limits in the words and units of agent.toml, counters by name, latencies
@@ -40,6 +43,8 @@ class Statistics(msgspec.Struct, frozen=True):
             "build": self.segment.build,
             "abi": self.segment.abi,
             "feed_session": self.segment.feed_session,
+            "journal_waiting": self.journal.used if self.journal else None,
+            "journal_writer": self.journal.reader if self.journal else None,
             "ticks_in": counters["book_ticker"] + counters["trade"],
             "malformed": sum(count for name, count in counters.items() if name.startswith("malformed_")),
             "rejects": sum(count for name, count in counters.items() if name.startswith("reject_")),
@@ -70,6 +75,14 @@ class Statistics(msgspec.Struct, frozen=True):
             *(
                 [f"  market {words}, day {counters['day_starts']:,} of the feed"]
                 if (words := describe_market(counters))
+                else []
+            ),
+            *(
+                [
+                    f"  journal {self.journal.used:,} bytes wait for its writer"
+                    + ("" if self.journal.reader else ", which does not run")
+                ]
+                if self.journal
                 else []
             ),
             f"  orders sent {counters['orders_sent']:,}, accepted {counters['accepted']:,}, "

@@ -285,9 +285,9 @@ cdef class Handle:
 
 
 def read_header(bytes header not None):
-    """Returns (bytes of capacity, bytes published and not taken, (pid, start time) of the writer, the same of the
-    reader) from the first HEADER_SIZE bytes of a ring's file, read while both ends go on. Raises ValueError where they
-    are not a ring's, or its indices cannot be."""
+    """Returns (bytes of capacity, bytes published and not taken, bytes ever taken, (pid, start time) of the writer, the
+    same of the reader) from the first HEADER_SIZE bytes of a ring's file, read while both ends go on. Raises ValueError
+    where they are not a ring's, or its indices cannot be."""
     cdef ring_header h
     if len(header) != sizeof(ring_header):
         raise ValueError(f"{len(header)} bytes: not a ring")
@@ -299,4 +299,4 @@ def read_header(bytes header not None):
     cdef int64_t used = <int64_t> (h.tail.index - h.head.index)
     if used > <int64_t> h.capacity:
         raise ValueError(f"damaged: tail {h.tail.index}, head {h.head.index}, capacity {h.capacity}")
-    return h.capacity, max(used, 0), (h.tail.pid, h.tail.start_time), (h.head.pid, h.head.start_time)
+    return h.capacity, max(used, 0), h.head.index, (h.tail.pid, h.tail.start_time), (h.head.pid, h.head.start_time)

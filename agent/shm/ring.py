@@ -243,12 +243,13 @@ def _is_held(pid: int, start_time: int) -> bool:
 
 class Fill(NamedTuple):
     """How full a ring is, seen by neither end. capacity, used: bytes; writer, reader: whether a living process holds
-    that end."""
+    that end. taken: bytes that the reader has ever taken."""
 
     capacity: int
     used: int
     writer: bool
     reader: bool
+    taken: int = 0
 
 
 def read_fill(path: Path) -> Fill:
@@ -256,7 +257,7 @@ def read_fill(path: Path) -> Fill:
     try:
         descriptor = place.open_file(path, os.O_RDONLY, reading=True)
         try:
-            capacity, used, *ends = _ring.read_header(os.pread(descriptor, _ring.HEADER_SIZE, 0))
+            capacity, used, taken, *ends = _ring.read_header(os.pread(descriptor, _ring.HEADER_SIZE, 0))
         finally:
             os.close(descriptor)
     except OSError as error:
@@ -264,4 +265,4 @@ def read_fill(path: Path) -> Fill:
     except ValueError as error:
         raise RingError(f"{path}: {error}") from None
     writer, reader = (_is_held(*end) for end in ends)
-    return Fill(capacity, used, writer, reader)
+    return Fill(capacity, used, writer, reader, taken)

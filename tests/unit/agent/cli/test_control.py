@@ -15,8 +15,9 @@ import pytest
 
 from agent import cli
 from agent.monitor import control
-from agent.shm import _segment, identity
+from agent.shm import _segment, identity, place
 from agent.shm import segment as shm
+from agent.shm.ring import Ring
 
 from ..conftest import Hand
 
@@ -35,6 +36,7 @@ class Live:
         self.hangs = threading.Event()
         with self.path.open("r+b") as file:
             self.file = mmap.mmap(file.fileno(), 0)
+        self.ring = Ring.create(place.ring_of(path), 4096, record=64)
 
     def loop(self) -> None:
         """What the loop does, on the file: the engine has its segment in memory of its own."""
@@ -45,15 +47,15 @@ class Live:
             for name in ("uid", "login", "begun", "complete"):
                 self.hand.segment[at[name] : at[name] + 8] = self.file[at[name] : at[name] + 8]
             self.hand.engine.do_housekeeping()
-            for place in (at["answered"], at["journaled"]):
-                self.file[place : place + 8] = self.hand.segment[place : place + 8]
+            for word in (at["answered"], at["journaled"]):
+                self.file[word : word + 8] = self.hand.segment[word : word + 8]
 
     def state(self, number: int) -> None:
         self.file[12:16] = number.to_bytes(4, "little")
 
     def beat(self, age_ns: int = 0) -> None:
-        place = 48  # heartbeat_ns
-        self.file[place : place + 8] = (shm.now_ns() - age_ns).to_bytes(8, "little")
+        at = 48  # heartbeat_ns
+        self.file[at : at + 8] = (shm.now_ns() - age_ns).to_bytes(8, "little")
 
 
 @contextmanager
@@ -290,8 +292,8 @@ def test_what_is_open_is_not_known_before_the_login(tmp_path: Path, capsys: pyte
         f"{live.path}: killed, confirmed by its loop; what is open at the exchange is not known: the engine is not "
         "logged in with all answers read, and cancels after its next login what is left; it knows of no order\n"
     )
-    place = _segment.counters()["orders_open"].offset
-    live.file[place : place + 8] = (2).to_bytes(8, "little")
+    at = _segment.counters()["orders_open"].offset
+    live.file[at : at + 8] = (2).to_bytes(8, "little")
     live.state(3)
     assert cli.main(["kill"]) == 1
     assert (
@@ -307,11 +309,11 @@ def test_a_limit_that_the_engine_changes_back_is_not_confirmed(
     live = Live(tmp_path / "main.segment")
     live.state(2)
     live.beat()
-    place, words = _segment.limits()["kill"].offset, live.path.read_bytes()
+    at, words = _segment.limits()["kill"].offset, live.path.read_bytes()
     tripped_at = words.index(_segment.read_header(words[: _segment.HEADER_SIZE])["boot_id"].rstrip(b"\0")) + 40 + 128
 
     def kill_again(asked: object) -> tuple[bool, bool]:
-        live.file[place : place + 8] = (1).to_bytes(8, "little")
+        live.file[at : at + 8] = (1).to_bytes(8, "little")
         live.file[tripped_at : tripped_at + len(tripped)] = tripped
         return True, True
 
@@ -321,6 +323,31 @@ def test_a_limit_that_the_engine_changes_back_is_not_confirmed(
         assert cli.main(words_of_command) == 1
         out, err = capsys.readouterr()
         assert err.startswith(f"agent: {live.path}: {why}") and "confirmed" not in out
+
+
+def test_what_the_journals_writer_has_not_taken_is_not_confirmed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    live = Live(tmp_path / "main.segment")
+    why = "in force, and not in the journal's file, whose writer {} (64 bytes wait in the ring): a power failure"
+    with running(live):
+        assert live.ring.push(bytes(64))
+        for words in (["kill"], ["resume"], ["limits", "--set", "max_size=7"]):
+            assert cli.main(words) == 1
+            assert capsys.readouterr().err.startswith(f"agent: {live.path}: {why.format('does not run')}")
+        assert cli.main(["stats"]) == 0
+        assert "  journal 64 bytes wait for its writer, which does not run\n" in capsys.readouterr().out
+        with Ring.attach(live.ring.path, "reader") as reader:
+            assert cli.main(["limits", "--set", "max_size=8"]) == 1
+            assert why.format("is behind") in capsys.readouterr().err
+            reader.peek_block()
+            reader.commit(1)
+            assert cli.main(["limits", "--set", "max_size=9"]) == 0
+            assert cli.main(["stats"]) == 0
+            assert "  journal 0 bytes wait for its writer\n" in capsys.readouterr().out
+        live.ring.path.unlink()
+        assert cli.main(["kill"]) == 1
+        assert "in force, and whether the journal's file has it is not known: " in capsys.readouterr().err
 
 
 def test_a_start_that_comes_between_gets_the_kill_too(tmp_path: Path) -> None:
