@@ -340,6 +340,7 @@ def test_a_record_that_is_none_changes_nothing(machine: Machine, kind: str, stat
     run(machine)
     machine.write(RECORD, GARBAGE[kind])
     before = machine.tree()
+    gc.enable()  # `agent run`, which other tests call in this process, turns it off
 
     def refuse() -> None:
         with pytest.raises(settings.Refused, match=r"original\.json: found |original\.json is not a record"):

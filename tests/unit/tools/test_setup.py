@@ -17,7 +17,7 @@ PACKAGES |= {"tc": "iproute2", "sysctl": "procps", "modprobe": "kmod", "depmod":
 PACKAGES |= {"nm": "binutils"}
 #: Packages that every Debian has (Essential: yes, or what those need), and make, which runs tools/setup.
 BASE = {"bash", "coreutils", "dash", "make", "tar", "util-linux"}
-PACKAGES |= {"make": "make"}
+PACKAGES |= {"make": "make", "grub-script-check": "grub-common"}
 PACKAGES |= dict.fromkeys(["cat", "mkfifo", "sleep", "stdbuf", "true", "touch"], "coreutils")
 # tools/setup unpacks these, and installs them nowhere: their daemons would run, and irqbalance move interrupts.
 PACKAGES |= {"irqbalance": "irqbalance", "redis-server": "redis-server", "prometheus": "prometheus"}

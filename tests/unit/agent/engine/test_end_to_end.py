@@ -236,11 +236,13 @@ def test_trades_are_in_the_tick_series(stage: Stage) -> None:
 def test_shards_part_the_symbols_between_them(stage: Stage) -> None:
     itch(stage, "AAPL", "MSFT", "QQQ")
     stage.strategy("every_tick")
+    stage.set(username='"tra{shard}"')
     orders = {}
-    for shard in ("0/1", "0/2", "1/2"):
+    for shard, number in (("0/1", ""), ("0/2", ".0"), ("1/2", ".1")):
         child = stage.agent("--once", "--shard", shard)
+        segment = stage.segment.with_name(f"{stage.segment.stem}{number}{stage.segment.suffix}")
         run = stage.exchange("--feed", "generated", "--generate", "itch", "--symbol", "AAPL,MSFT,QQQ", "--messages",
-                             "1500", "--rate", "6000", "--no-match")  # fmt: skip
+                             "1500", "--rate", "6000", "--no-match", "--agent-shm", str(segment))  # fmt: skip
         assert run.returncode == 0, run.stdout + run.stderr
         orders[shard] = json.loads(run.stdout)["orders"]["orders"]
         child.communicate(timeout=40)
