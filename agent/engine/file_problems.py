@@ -22,14 +22,13 @@ def list_problems(config: Config, name: str) -> Iterator[str]:
             yield f"{key}: found {path} for {what}, which is {there}; allowed: a file of its own"
 
 
-def find_journal(config: Config, name: str) -> Path:
-    """Returns the path of the journal."""
-    given = config.journal.directory
-    return (Path(given) if given else journal.default_directory()) / f"{name}.journal"
+def find_segment(config: Config, name: str) -> Path:
+    """Returns the path of the segment, whose directory need not be there."""
+    return Path(config.engine.shm or shm.path_of(name))
 
 
 def _list_files(config: Config, name: str) -> Iterator[tuple[str, Path, str]]:
-    segment, kept = Path(config.engine.shm or shm.path_of(name)), find_journal(config, name)
+    segment, kept = find_segment(config, name), journal.path_of(config.journal.directory, name)
     yield "engine.shm", segment, "the segment"
     yield "engine.shm", place.ring_of(segment), "the journal's ring"
     yield "journal.directory", kept, "the journal"

@@ -207,8 +207,7 @@ def open_journal(wanted: Journal, name: str, segment: Path, symbols: list[str]) 
     """
     from agent.shm.ring import Ring, RingError
 
-    directory = Path(wanted.directory) if wanted.directory else journal.default_directory()
-    path = directory / f"{name}.journal"
+    path = journal.path_of(wanted.directory, name)
     ring_path = place.ring_of(segment)
     # The writer of an engine that was killed holds it until it has written what is left.
     with journal.hold(path, _WRITER_ENDS) as held:

@@ -16,7 +16,6 @@ from agent.errors import AgentError
 from agent.journal import file as journal
 from agent.journal.errors import JournalError
 from agent.shm import place
-from agent.shm import segment as shm
 from agent.shm.ring import RingError, read_fill
 from agent.strategy import cache
 
@@ -89,7 +88,7 @@ def _check_strategy(settings: Config) -> Iterator[str]:
 
 
 def _check_segment(settings: Config, name: str) -> Iterator[str]:
-    path = Path(settings.engine.shm or shm.path_of(name))
+    path = file_problems.find_segment(settings, name)
     yield from _check_directory("engine.shm", path.parent, "RUNTIME_DIRECTORY")
     if os.path.lexists(path):
         try:
@@ -110,9 +109,9 @@ def _check_ring(settings: Config) -> Iterator[str]:
 
 
 def _check_journal(settings: Config, name: str) -> Iterator[str]:
-    path = file_problems.find_journal(settings, name)
+    path = journal.path_of(settings.journal.directory, name)
     yield from _check_directory("journal.directory", path.parent, "STATE_DIRECTORY")
-    yield from _check_left_ring(place.ring_of(Path(settings.engine.shm or shm.path_of(name))))
+    yield from _check_left_ring(place.ring_of(file_problems.find_segment(settings, name)))
     if not os.path.lexists(path) or not path.stat().st_size:  # an engine was killed before it began to write
         return
     try:

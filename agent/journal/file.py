@@ -39,6 +39,11 @@ def default_directory() -> Path:
     return Path(base) / place.DIRECTORY
 
 
+def path_of(directory: str, name: str) -> Path:
+    """Returns the path of an engine's journal. directory: of journal.directory, "" for default_directory()."""
+    return (Path(directory) if directory else default_directory()) / f"{name}.journal"
+
+
 def tail_of(path: Path) -> Path:
     """Returns where a journal's end is kept that a lost write left and that was cut off."""
     return path.with_name(path.name + ".damaged-tail")

@@ -15,8 +15,8 @@ from hosttune.host.root import Fact
 from hosttune.output import quote_word
 
 _NOT_ONE = "releases of PAM read this line differently, or a directory service (nsswitch.conf) says for whom it is"
-# Per service, per grammar: item → limit.
-_Resolved = dict[str, list[dict[str, Fact[limits.Limit]]]]
+#: Per service, per grammar and case: item → limit.
+Resolved = dict[str, list[dict[str, Fact[limits.Limit]]]]
 
 
 class Logins(msgspec.Struct):
@@ -32,12 +32,12 @@ class Logins(msgspec.Struct):
     grammars: tuple[limits_lines.Grammar, ...] = limits_lines.GRAMMARS
 
 
-def resolve(logins: Logins, who: users.User) -> _Resolved:
+def resolve(logins: Logins, who: users.User) -> Resolved:
     """Returns what a login of a user gets in each session, as each release of PAM reads the files, and in each case of
     what a directory service may know of the user."""
     parsed = {path: limits_lines.parse(text, path) for path, text in pam.list_files(logins.sessions.value or {})}
     known: dict[tuple[tuple[str, ...], ...], list[dict[str, Fact[limits.Limit]]]] = {}  # most sessions read the same
-    resolved: _Resolved = {}
+    resolved: Resolved = {}
     for service, session in (logins.sessions.value or {}).items():
         paths = tuple(tuple(path for path, _ in run) for run in session.runs)
         if paths not in known:
@@ -55,7 +55,7 @@ def resolve(logins: Logins, who: users.User) -> _Resolved:
     return resolved
 
 
-def judge_login(wanted: Wanted, logins: Logins, user: Fact[users.User], resolved: _Resolved) -> Hop:
+def judge_login(wanted: Wanted, logins: Logins, user: Fact[users.User], resolved: Resolved) -> Hop:
     """Returns the worst of all sessions."""
     if logins.sessions.value is None:
         return Hop("unknown", logins.sessions.reason, logins.sessions.source)
@@ -78,13 +78,13 @@ def judge_login(wanted: Wanted, logins: Logins, user: Fact[users.User], resolved
     return given if given.state != "ok" else choose_worst([given, *_judge_shells(wanted, logins, resolved)])
 
 
-def judge_stack(wanted: Wanted, logins: Logins, who: users.User) -> Hop:
+def judge_stack(wanted: Wanted, logins: Logins, resolved: Resolved) -> Hop:
     """Returns the hop on what pam_limits makes of a limit in the one session, absent where it leaves what is there.
 
     Debian's pam_limits gives the limits of process 1 to what no line sets, others nothing: where that is too little,
     nobody knows.
     """
-    (readings,) = resolve(logins, who).values()
+    (readings,) = resolved.values()
     hop = _judge_session(wanted, readings, logins.nr_open)
     if hop.state != "absent":
         return hop
@@ -94,7 +94,7 @@ def judge_stack(wanted: Wanted, logins: Logins, who: users.User) -> Hop:
     return Hop("unknown", "no line of limits.conf sets it: pam_limits may give what process 1 has", hop.source)
 
 
-def _judge_shells(wanted: Wanted, logins: Logins, resolved: _Resolved) -> Iterator[Hop]:
+def _judge_shells(wanted: Wanted, logins: Logins, resolved: Resolved) -> Iterator[Hop]:
     """Yields a hop for each limit that a login shell may make of what is enough."""
     if logins.shell.value is None:
         yield Hop("unknown", f"what a login shell sets: {logins.shell.reason}", logins.shell.source)
@@ -113,7 +113,7 @@ def _judge_shells(wanted: Wanted, logins: Logins, resolved: _Resolved) -> Iterat
             yield bad
 
 
-def write_fix(wanted: Wanted, logins: Logins, who: users.User, resolved: _Resolved, nr_open: int | None) -> list[str]:
+def write_fix(wanted: Wanted, logins: Logins, who: users.User, resolved: Resolved, nr_open: int | None) -> list[str]:
     """Returns commands, after which a login gets what is wanted once fs.nr_open is `nr_open`."""
     steps: list[str] = []
     amount = wanted.value

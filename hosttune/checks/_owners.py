@@ -142,20 +142,11 @@ def _list_settings(finding: Finding, facts: Facts, tuned: Tuned) -> Iterator[tup
             if pages.isdigit() or not pages:  # the kernel refuses a word
                 yield None if not pages else not boot_pages.is_enough(int(pages), count), setting
         totals = owners.find_file(tuned, hugetlb.build_total_path(kb))
-        if kb == _find_default_kb(facts.booted):
+        if kb == boot_pages.parse(cmdline.split_arguments(facts.booted)).default_kb:
             names = (f"sysctl {each.removeprefix('/proc/sys/').replace('/', '.')}" for each in hugetlb.DEFAULT_TOTALS)
             totals += [tuned.settings[name] for name in names if name in tuned.settings]
         for setting in totals:
             yield None, setting  # the kernel spreads them over the nodes
-
-
-def _find_default_kb(booted: str) -> int:
-    """Returns the page size that a number without one means."""
-    named = cmdline.find_last(cmdline.split_arguments(booted), "default_hugepagesz")
-    try:
-        return hugetlb.parse_size(named or "")
-    except ValueError:
-        return boot_pages.DEFAULT_KB
 
 
 def _find_knob(id: str) -> str:

@@ -8,7 +8,7 @@ Sources: setrlimit(2), limits.conf(5), pam_limits(8), systemd.exec(5), systemd-s
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -81,6 +81,15 @@ class Section(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
                 raise KeyRefused(("users", name), f"users: {name!r} is not a user name")
 
 
+class Known(NamedTuple):
+    """A user, and what pam_limits makes of the files for the user: in logins, and in the sessions of services, by their
+    PAM service."""
+
+    who: users.User
+    logins: _logins.Resolved
+    stacks: dict[str, tuple[_logins.Logins, _logins.Resolved]]
+
+
 class Facts(msgspec.Struct):
     """What was read; `processes` maps a user name to the limits of each of its processes by PID, `stacks` the PAM
     services of systemd's services to what their sessions do."""
@@ -144,10 +153,9 @@ def check(wanted: Section, facts: Facts, observed: None) -> list[Finding]:
     """Returns one finding for each limit of each user, and on what stops real-time threads."""
     findings = []
     for name, user in wanted.users.items():
-        who = _find_who(facts, name)
-        resolved = _logins.resolve(facts.logins, who)
+        known = _resolve_user(facts, name)
         findings += [
-            _check_limit(_limits.make_wanted(name, item, value), facts, resolved)
+            _check_limit(_limits.make_wanted(name, item, value), facts, known)
             for item in limits_lines.ITEMS
             if (value := getattr(user, item)) is not None
         ]
@@ -167,13 +175,29 @@ def _find_who(facts: Facts, name: str) -> users.User:
     return who._replace(directory=facts.directories - {"passwd"})
 
 
-def _check_limit(wanted: _limits.Wanted, facts: Facts, resolved: Any) -> Finding:
+def _resolve_user(facts: Facts, name: str) -> Known:
+    who = _find_who(facts, name)
+    stacks = {}
+    for service in _list_sessions(facts, who):
+        session = facts.stacks.get(service)
+        if session is not None and session.value is not None and session.value.runs and not session.value.doubt:
+            alone = msgspec.structs.replace(session, value={service: session.value})
+            inner = msgspec.structs.replace(facts.logins, sessions=alone)
+            stacks[service] = (inner, _logins.resolve(inner, who))
+    return Known(who, _logins.resolve(facts.logins, who), stacks)
+
+
+def _list_sessions(facts: Facts, who: users.User) -> list[str]:
+    return _services.list_sessions(facts.services, who.name, who.uid if who.uid >= 0 else None)
+
+
+def _check_limit(wanted: _limits.Wanted, facts: Facts, known: Known) -> Finding:
     name, item = wanted.user, wanted.item
     user = facts.users[name]
     uid = user.value.uid if user.value is not None else None
-    inner = _judge_stacks(wanted, facts, _find_who(facts, name))
+    inner = _judge_stacks(wanted, facts, known)
     ways = {
-        "login": _logins.judge_login(wanted, facts.logins, user, resolved),
+        "login": _logins.judge_login(wanted, facts.logins, user, known.logins),
         "service": _services.judge_service(wanted, facts.services, uid, inner),
     }
     hops: dict[HopName, Hop] = {"persisted": _join_ways(ways)}
@@ -189,7 +213,7 @@ def _check_limit(wanted: _limits.Wanted, facts: Facts, resolved: Any) -> Finding
     status = judge_hops(judged, required=required)
     if status == "pass" and hops["persisted"].state != "ok":
         status = "fail"  # there is no runtime hop that would say so
-    why, fix = _WHY[item], _write_fix(wanted, facts, ways, hops["runtime"], resolved)
+    why, fix = _WHY[item], _write_fix(wanted, facts, ways, hops["runtime"], known, inner)
     if status == "pass" and user.state == "absent":
         status = "warn"
         why = f"no user {name} in /etc/passwd: unless a directory service has it, the limits serve nobody"
@@ -199,24 +223,18 @@ def _check_limit(wanted: _limits.Wanted, facts: Facts, resolved: Any) -> Finding
     return build_finding(f"rt_limits.{name}.{item}", wanted.value, hops, why=why, fix=fix, status=status)
 
 
-def _judge_stacks(wanted: _limits.Wanted, facts: Facts, who: users.User) -> dict[str, Hop]:
+def _judge_stacks(wanted: _limits.Wanted, facts: Facts, known: Known) -> dict[str, Hop]:
     """Returns what pam_limits makes of a limit of a service, by the name of its PAM service; absent for nothing."""
     found: dict[str, Hop] = {}
-    for name in _services.list_sessions(facts.services, who.name, who.uid if who.uid >= 0 else None):
+    for name in _list_sessions(facts, known.who):
         session = facts.stacks.get(name, Fact[pam.Session]("unreadable", None, name, "not read"))
         if session.value is None:
             found[name] = Hop("unknown", session.reason, session.source)
-        elif session.value.doubt or not session.value.runs:
+        elif name not in known.stacks:
             found[name] = Hop("unknown" if session.value.doubt else "absent", session.value.doubt, session.value.place)
         else:
-            found[name] = _logins.judge_stack(wanted, _narrow(facts, name), who)
+            found[name] = _logins.judge_stack(wanted, *known.stacks[name])
     return found
-
-
-def _narrow(facts: Facts, name: str) -> _logins.Logins:
-    """Returns what was read of PAM, with the session of one PAM service alone."""
-    session = facts.stacks[name].map(lambda session: {name: session})
-    return msgspec.structs.replace(facts.logins, sessions=session)
 
 
 def _judge_running(wanted: _limits.Wanted, facts: Facts) -> Hop:
@@ -260,20 +278,19 @@ def _join_ways(ways: dict[str, Hop]) -> Hop:
     return Hop(state, value, "; ".join(f"{key}: {way.source}" for key, way in ways.items()))
 
 
-def _write_fix(wanted: _limits.Wanted, facts: Facts, ways: dict[str, Hop], running: Hop, resolved: Any) -> str:
+def _write_fix(
+    wanted: _limits.Wanted, facts: Facts, ways: dict[str, Hop], running: Hop, known: Known, inner: dict[str, Hop]
+) -> str:
     user = facts.users[wanted.user].value
     steps = _limits.raise_nr_open(wanted, facts.services_now.nr_open, facts.services.nr_open)
     nr_open = wanted.need if steps else facts.services.nr_open
     if ways["login"].state != "ok":
-        who = _find_who(facts, wanted.user)
-        steps += _logins.write_fix(wanted, facts.logins, who, resolved, nr_open)
+        steps += _logins.write_fix(wanted, facts.logins, known.who, known.logins, nr_open)
     if ways["service"].state != "ok":
         steps += _services.write_fix(wanted, facts.services, user.uid if user is not None else None, nr_open)
-        who = _find_who(facts, wanted.user)
-        for name, hop in _judge_stacks(wanted, facts, who).items():
-            if hop.state == "bad":
-                inner = _narrow(facts, name)
-                lines = _logins.write_fix(wanted, inner, who, _logins.resolve(inner, who), nr_open)
+        for name, (logins, resolved) in known.stacks.items():
+            if inner[name].state == "bad":
+                lines = _logins.write_fix(wanted, logins, known.who, resolved, nr_open)
                 steps += [line for line in lines if line not in steps]
     if running.state == "bad" and running.source.startswith("/run/"):
         steps.append(f"rm {quote_word(running.source)}\nsystemctl daemon-reload")
